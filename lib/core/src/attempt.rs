@@ -1,0 +1,120 @@
+//! Attempts: one HTTP request of a delivery each, and what came of it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::target::TargetError;
+
+/// Why an attempt did not end in an acknowledgement.
+///
+/// `Display` is stored with the attempt and shown to the tenant: it says what *they* can change and quotes no cause.
+/// Causes stay in `source()`, which only operators see in the logs.
+#[derive(Debug, thiserror::Error)]
+pub enum AttemptError {
+    /// No connection, or it broke before the answer was complete.
+    #[error(
+        "connection to the endpoint failed; check that it is up, reachable and speaks TLS with a valid certificate"
+    )]
+    Connection(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The URL or its addresses are none that Signpost calls.
+    #[error("endpoint's target is refused; use a publicly routable https URL")]
+    ForbiddenTarget(#[source] TargetError),
+    /// The endpoint answered with something else than 2xx.
+    #[error("endpoint answered {status}; answer 2xx to acknowledge")]
+    Rejected {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The attempt's time ran out before the answer was complete.
+    #[error("endpoint did not answer within {} s; acknowledge first and work later", .0.as_secs())]
+    TimedOut(Duration),
+}
+
+impl AttemptError {
+    /// The HTTP status, where one was received.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Connection(_) | Self::ForbiddenTarget(_) | Self::TimedOut(_) => None,
+            Self::Rejected { status } => Some(*status),
+        }
+    }
+}
+
+/// What an attempt came to: the status of the acknowledgement, or why there is none.
+pub type AttemptResult = Result<u16, AttemptError>;
+
+/// Judges a received status: any 2xx acknowledges, everything else does not. Redirects are never followed (SSRF), so a
+/// 3xx is a refusal like any other.
+///
+/// # Errors
+/// [`AttemptError::Rejected`] for everything outside 200 to 299.
+pub fn judge_status(status: u16) -> AttemptResult {
+    if (200..300).contains(&status) { Ok(status) } else { Err(AttemptError::Rejected { status }) }
+}
+
+/// One attempt as it is kept with its delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// 1 for the first.
+    pub number: u32,
+    /// When it started, in milliseconds since the Unix epoch.
+    pub at_unix_ms: u64,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// The signing key its signature was made with.
+    pub kid: String,
+    /// The HTTP status, where one was received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The [`AttemptError`]'s `Display`; absent when the endpoint acknowledged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_decides_acknowledgement() {
+        let cases = [
+            (199, false, "interim answers never get here, but are no acknowledgement"),
+            (200, true, "ok"),
+            (204, true, "no content"),
+            (299, true, "any 2xx"),
+            (300, false, "outside"),
+            (302, false, "redirects are never followed (SSRF)"),
+            (404, false, "not found"),
+            (500, false, "server error"),
+        ];
+        for (status, acknowledged, why) in cases {
+            assert_eq!(judge_status(status).is_ok(), acknowledged, "{status}: {why}");
+        }
+    }
+
+    #[test]
+    fn stored_texts_tell_the_tenant_what_to_change_and_quote_no_cause() {
+        let secret_cause = || -> Box<dyn std::error::Error + Send + Sync> { "10.0.0.7 refused".into() };
+        let cases = [
+            (
+                AttemptError::Connection(secret_cause()),
+                "connection to the endpoint failed; check that it is up, reachable and speaks TLS with a valid certificate",
+            ),
+            (
+                AttemptError::ForbiddenTarget(TargetError::ForbiddenAddress { address: [10, 0, 0, 7].into() }),
+                "endpoint's target is refused; use a publicly routable https URL",
+            ),
+            (AttemptError::Rejected { status: 500 }, "endpoint answered 500; answer 2xx to acknowledge"),
+            (
+                AttemptError::TimedOut(Duration::from_secs(10)),
+                "endpoint did not answer within 10 s; acknowledge first and work later",
+            ),
+        ];
+        for (error, text) in cases {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Deliveries: one event to one endpoint, over as many attempts as its retry policy allows.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::attempt::AttemptResult;
+use crate::endpoint::EndpointId;
+use crate::event::{Event, EventKey};
+use crate::fault::Fault;
+use crate::retry::RetryPolicy;
+
+/// One event on its way to one endpoint: what a message of `DeliveriesQueue` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Where it goes.
+    pub endpoint: EndpointId,
+    /// What is delivered.
+    pub event: Event,
+}
+
+/// The most bytes that a delivery's message has beyond its event.
+pub const MESSAGE_OVERHEAD_BYTES: usize = 128;
+
+impl Delivery {
+    /// The SQS message body: `{"endpoint":"ep_…","event":{…}}`, the event as [`Event::json`] spells it.
+    #[must_use]
+    pub fn message(endpoint: &EndpointId, event: &Event) -> String {
+        format!(r#"{{"endpoint":"{endpoint}","event":{}}}"#, event.json())
+    }
+
+    /// Reads what [`Self::message`] wrote.
+    ///
+    /// # Errors
+    /// Every fault found. Nothing but `fanout` writes to the queue, so this is somebody else's message or a defect.
+    pub fn parse(body: &str) -> Result<Self, Vec<Fault>> {
+        #[derive(Deserialize)]
+        struct Message<'a> {
+            endpoint: String,
+            #[serde(borrow)]
+            event: &'a RawValue,
+        }
+
+        let message: Message<'_> = serde_json::from_str(body)
+            .map_err(|error| vec![Fault::whole(error.to_string(), "a message that fanout wrote")])?;
+        let Some(endpoint) = EndpointId::parse(&message.endpoint) else {
+            return Err(vec![Fault::whole("another `endpoint`", "an endpoint id such as ep_0123…")]);
+        };
+        Ok(Self { endpoint, event: Event::parse(message.event.get())? })
+    }
+
+    /// Which delivery it is.
+    #[must_use]
+    pub fn key(&self) -> DeliveryKey<'_> {
+        DeliveryKey { event: &self.event.key, endpoint: &self.endpoint }
+    }
+}
+
+/// What makes a delivery the same delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeliveryKey<'a> {
+    /// The event.
+    pub event: &'a EventKey,
+    /// The endpoint.
+    pub endpoint: &'a EndpointId,
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DeliveryStatus {
+    /// An attempt acknowledged it.
+    Delivered,
+    /// Its retries are used up; it is in `DeadLetterQueue`.
+    Exhausted,
+    /// At least one attempt failed and another will follow.
+    Pending,
+}
+
+impl DeliveryStatus {
+    /// The word in tables and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Exhausted => "exhausted",
+            Self::Pending => "pending",
+        }
+    }
+
+    /// Reads what [`Self::as_str`] wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Delivered, Self::Exhausted, Self::Pending].into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+/// What the table knows of a delivery that has had attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Where it stands.
+    pub status: DeliveryStatus,
+    /// How many attempts are on record.
+    pub attempts: u32,
+    /// The earliest moment of the next attempt, in milliseconds since the Unix epoch; meaningless once it is not pending.
+    pub next_attempt_unix_ms: u64,
+}
+
+/// What to do with a delivery whose message has just been received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Make this attempt now.
+    Attempt {
+        /// Its number; the first is 1.
+        number: u32,
+    },
+    /// Acknowledged before; the message is a repetition.
+    Delivered,
+    /// Out of retries before; what is left is to see it into `DeadLetterQueue`.
+    Exhausted,
+    /// Too early, as after a crash or an extra receive: come back after this long.
+    Wait(Duration),
+}
+
+/// Decides what a received message asks for, from what is on record and never from SQS's receive count, which crashes
+/// and deferrals burn.
+#[must_use]
+pub fn due(progress: Option<Progress>, now_unix_ms: u64) -> Due {
+    let Some(progress) = progress else { return Due::Attempt { number: 1 } };
+    match progress.status {
+        DeliveryStatus::Delivered => Due::Delivered,
+        DeliveryStatus::Exhausted => Due::Exhausted,
+        DeliveryStatus::Pending => match progress.next_attempt_unix_ms.saturating_sub(now_unix_ms) {
+            // SQS counts visibility in whole seconds, so a message may come back up to a second early.
+            0..=999 => Due::Attempt { number: progress.attempts + 1 },
+            early_ms => Due::Wait(Duration::from_millis(early_ms)),
+        },
+    }
+}
+
+/// What follows an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: it was acknowledged.
+    Delivered,
+    /// Nothing: that was the last attempt.
+    Exhausted,
+    /// Another attempt after this wait.
+    Retry(Duration),
+}
+
+impl Next {
+    /// Where the delivery stands now.
+    #[must_use]
+    pub fn status(self) -> DeliveryStatus {
+        match self {
+            Self::Delivered => DeliveryStatus::Delivered,
+            Self::Exhausted => DeliveryStatus::Exhausted,
+            Self::Retry(_) => DeliveryStatus::Pending,
+        }
+    }
+}
+
+/// Decides what follows attempt `number`.
+#[must_use]
+pub fn next(result: &AttemptResult, number: u32, policy: &RetryPolicy) -> Next {
+    match (result, policy.wait_after(number)) {
+        (Ok(_), _) => Next::Delivered,
+        (Err(_), Some(wait)) => Next::Retry(wait),
+        (Err(_), None) => Next::Exhausted,
+    }
+}
+
+/// Why a delivery is in `DeadLetterQueue`: the message attribute `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadLetterReason {
+    /// The message is none that `fanout` writes.
+    BadMessage,
+    /// The endpoint was removed while the delivery waited.
+    EndpointGone,
+    /// The last retry failed.
+    Exhausted,
+}
+
+impl DeadLetterReason {
+    /// The code in the `reason` attribute.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadMessage => "bad-message",
+            Self::EndpointGone => "endpoint-gone",
+            Self::Exhausted => "exhausted",
+        }
+    }
+}
+
+/// Why an event is in `RejectedQueue`: the message attribute `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectionReason {
+    /// Another event of the same tenant, source and id has a different payload.
+    ConflictingDuplicate,
+    /// The message is no valid event; the attribute `faults` lists why.
+    InvalidEvent,
+}
+
+impl RejectionReason {
+    /// The code in the `reason` attribute.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConflictingDuplicate => "conflicting-duplicate",
+            Self::InvalidEvent => "invalid-event",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::attempt::judge_status;
+
+    fn event() -> Event {
+        Event::parse(
+            r#"{"specversion":"1.0","id":"1","source":"/core","type":"t","tenant":"acme","data":{"n":"a b","x":10.10}}"#,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_message_reads_back_as_the_same_delivery() {
+        let endpoint = EndpointId::new(Uuid::from_u128(1));
+        let message = Delivery::message(&endpoint, &event());
+        assert!(message.len() <= event().json().len() + MESSAGE_OVERHEAD_BYTES);
+        assert_eq!(Delivery::parse(&message).unwrap(), Delivery { endpoint, event: event() });
+    }
+
+    #[test]
+    fn foreign_messages_are_refused() {
+        for body in ["", "hello", "{}", r#"{"endpoint":"x","event":{}}"#, event().json()] {
+            assert!(Delivery::parse(body).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_record_decides_what_is_due() {
+        let at = |status, next_attempt_unix_ms| Some(Progress { status, attempts: 2, next_attempt_unix_ms });
+        let cases = [
+            (None, Due::Attempt { number: 1 }, "nothing on record"),
+            (at(DeliveryStatus::Pending, 10_000), Due::Attempt { number: 3 }, "exactly due"),
+            (at(DeliveryStatus::Pending, 10_999), Due::Attempt { number: 3 }, "within SQS's second"),
+            (at(DeliveryStatus::Pending, 9_000), Due::Attempt { number: 3 }, "overdue"),
+            (at(DeliveryStatus::Pending, 14_000), Due::Wait(Duration::from_secs(4)), "an extra receive"),
+            (at(DeliveryStatus::Delivered, 0), Due::Delivered, "a repetition"),
+            (at(DeliveryStatus::Exhausted, 0), Due::Exhausted, "crashed between record and dead letter"),
+        ];
+        for (progress, expected, why) in cases {
+            assert_eq!(due(progress, 10_000), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn the_last_failure_exhausts() {
+        let policy = RetryPolicy::fixed(2, 5).unwrap();
+        let retry = Next::Retry(Duration::from_secs(5));
+        let cases = [(500, 1, retry), (302, 2, retry), (500, 3, Next::Exhausted), (200, 3, Next::Delivered)];
+        for (status, number, expected) in cases {
+            assert_eq!(next(&judge_status(status), number, &policy), expected, "{status} at attempt {number}");
+        }
+    }
+
+    #[test]
+    fn statuses_read_back() {
+        for status in [DeliveryStatus::Delivered, DeliveryStatus::Exhausted, DeliveryStatus::Pending] {
+            assert_eq!(DeliveryStatus::parse(status.as_str()), Some(status));
+        }
+        assert_eq!(DeliveryStatus::parse("lost"), None);
+    }
+}

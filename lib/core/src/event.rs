@@ -1,0 +1,452 @@
+//! Events: what producers submit, as CloudEvents 1.0 in the JSON format.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use fluent_uri::UriRef;
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::fault::Fault;
+use crate::json::{Members, minify};
+
+/// The most bytes one event may have once it is minified.
+pub const MAX_EVENT_BYTES: usize = 256 * 1024;
+/// The most events one batch may have.
+pub const MAX_BATCH_EVENTS: usize = 100;
+
+/// Longest `source` and `subject` in bytes: both are parts of table keys, which DynamoDB caps at 1,024 bytes for sort
+/// keys, and room must be left for what stands beside them.
+const MAX_KEY_PART_BYTES: usize = 512;
+/// Longest `type` in bytes.
+const MAX_TYPE_BYTES: usize = 128;
+
+/// A valid event: a CloudEvents 1.0 envelope around a JSON object.
+///
+/// Attributes that Signpost does not know are kept and travel with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Who it is and whose.
+    pub key: EventKey,
+    /// CloudEvents `type`: picks the payload family and the endpoints.
+    pub kind: String,
+    /// CloudEvents `subject`, if the producer set one.
+    pub subject: Option<String>,
+    json: String,
+    data: Range<usize>,
+}
+
+/// What makes an event the same event: its tenant, its source and its id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EventKey {
+    /// Whose endpoints it may reach.
+    pub tenant: TenantId,
+    /// CloudEvents `source`: a URI reference that names the producer.
+    pub source: String,
+    /// CloudEvents `id`: unique within the tenant and source.
+    pub id: EventId,
+}
+
+/// An event's id: 1 to 128 of `A-Za-z0-9_-:`. No dot, for Standard Webhooks joins what it signs with dots.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EventId(String);
+
+/// A tenant's id: 1 to 64 of `a-z0-9-`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TenantId(String);
+
+impl EventId {
+    /// What an event id may look like, for messages.
+    pub const EXPECTED: &str = "1 to 128 of A-Z, a-z, 0-9, `_`, `-`, `:`";
+
+    /// Takes an id that fits [`Self::EXPECTED`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b':');
+        ((1..=128).contains(&text.len()) && text.bytes().all(fits)).then(|| Self(text.to_owned()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TenantId {
+    /// What a tenant id may look like, for messages.
+    pub const EXPECTED: &str = "1 to 64 of a-z, 0-9, `-`";
+
+    /// Takes an id that fits [`Self::EXPECTED`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        ((1..=64).contains(&text.len()) && text.bytes().all(fits)).then(|| Self(text.to_owned()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Event {
+    /// Reads one event in the CloudEvents JSON format and minifies it.
+    ///
+    /// # Errors
+    /// Every fault of the envelope, not only the first. A text that is not JSON has one fault, with the position.
+    pub fn parse(text: &str) -> Result<Self, Vec<Fault>> {
+        match serde_json::from_str(text) {
+            Ok(raw) => Self::from_raw(raw),
+            Err(error) => Err(vec![Fault::whole(error.to_string(), "a CloudEvents 1.0 event in JSON")]),
+        }
+    }
+
+    /// Reads the events of a CloudEvents JSON batch: 1 to [`MAX_BATCH_EVENTS`], all valid or none taken.
+    ///
+    /// # Errors
+    /// Every fault of every event, its pointer starting with the event's index.
+    pub fn parse_batch(text: &str) -> Result<Vec<Self>, Vec<Fault>> {
+        let expected = format!("a JSON array of 1 to {MAX_BATCH_EVENTS} CloudEvents 1.0 events");
+        let raws: Vec<&RawValue> =
+            serde_json::from_str(text).map_err(|error| vec![Fault::whole(error.to_string(), &*expected)])?;
+        if !(1..=MAX_BATCH_EVENTS).contains(&raws.len()) {
+            return Err(vec![Fault::whole(format!("{} events", raws.len()), expected)]);
+        }
+        let mut events = Vec::with_capacity(raws.len());
+        let mut faults = Vec::new();
+        for (index, raw) in raws.into_iter().enumerate() {
+            match Self::from_raw(raw) {
+                Ok(event) => events.push(event),
+                Err(found) => faults.extend(found.into_iter().map(|fault| fault.within(index))),
+            }
+        }
+        if faults.is_empty() { Ok(events) } else { Err(faults) }
+    }
+
+    fn from_raw(raw: &RawValue) -> Result<Self, Vec<Fault>> {
+        let json = minify(raw);
+        let members: Members<'_> = serde_json::from_str(&json)
+            .map_err(|_| vec![Fault { pointer: String::new(), ..Fault::member("", raw, "a JSON object") }])?;
+        let mut envelope = Envelope { members: &members, faults: Vec::new() };
+
+        if json.len() > MAX_EVENT_BYTES {
+            envelope.faults.push(too_large(json.len()));
+        }
+        envelope.required("specversion", "`1.0`", |text| (text == "1.0").then_some(()));
+        let id = envelope.required("id", EventId::EXPECTED, EventId::parse);
+        let source = envelope.required("source", SOURCE_EXPECTED, parse_source);
+        let kind = envelope.required("type", TYPE_EXPECTED, |text| parse_text(text, MAX_TYPE_BYTES));
+        let tenant = envelope.required("tenant", TenantId::EXPECTED, TenantId::parse);
+        let subject = envelope.optional("subject", SUBJECT_EXPECTED, |text| parse_text(text, MAX_KEY_PART_BYTES));
+        envelope.optional("time", "an RFC 3339 moment such as 2026-01-31T10:00:00Z", |text| {
+            OffsetDateTime::parse(text, &Rfc3339).ok()
+        });
+        envelope.optional("datacontenttype", "a JSON media type, or nothing", parse_json_media_type);
+        envelope.optional("dataschema", "a URI with a scheme", |text| UriRef::parse(text).ok()?.scheme().map(drop));
+        let data = envelope.data();
+        envelope.check_names_and_extensions();
+        let faults = envelope.faults;
+
+        let (Some(id), Some(source), Some(kind), Some(tenant), Some(data), []) =
+            (id, source, kind, tenant, data, faults.as_slice())
+        else {
+            return Err(faults);
+        };
+        let start = data.get().as_ptr().addr() - json.as_ptr().addr();
+        let data = start..start + data.get().len();
+        drop(members);
+        Ok(Self { key: EventKey { tenant, source, id }, kind, subject, json, data })
+    }
+
+    /// The whole event, minified: the SQS message body.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// The payload, minified: the bytes that receivers get.
+    #[must_use]
+    pub fn data(&self) -> &str {
+        &self.json[self.data.clone()]
+    }
+
+    /// SHA-256 over what a receiver could tell apart: type, subject and payload.
+    ///
+    /// The same event submitted again with a fresh `time` is still the same; other bytes in the payload are a conflict.
+    #[must_use]
+    pub fn payload_hash(&self) -> [u8; 32] {
+        let subject = self.subject.as_deref().unwrap_or_default();
+        let mut content = Vec::with_capacity(self.data.len() + self.kind.len() + subject.len() + 16);
+        for part in [&*self.kind, subject, self.data()] {
+            content.extend((part.len() as u64).to_be_bytes());
+            content.extend(part.as_bytes());
+        }
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, &content).as_ref());
+        hash
+    }
+}
+
+/// Whether a fault says that an event is over [`MAX_EVENT_BYTES`], which HTTP has a status of its own for.
+#[must_use]
+pub fn is_too_large(fault: &Fault) -> bool {
+    fault.expected == size_expected()
+}
+
+fn too_large(size_bytes: usize) -> Fault {
+    Fault::whole(format!("an event of {size_bytes} bytes"), size_expected())
+}
+
+fn size_expected() -> String {
+    format!("at most {MAX_EVENT_BYTES} bytes without whitespace")
+}
+
+const SOURCE_EXPECTED: &str = "a URI reference of 1 to 512 bytes, such as `/core` or `https://core.example`";
+const TYPE_EXPECTED: &str = "1 to 128 bytes without control characters";
+const SUBJECT_EXPECTED: &str = "1 to 512 bytes without control characters";
+
+/// CloudEvents 1.0, "source": a non-empty URI-reference (RFC 3986, section 4.1).
+fn parse_source(text: &str) -> Option<String> {
+    let fits = (1..=MAX_KEY_PART_BYTES).contains(&text.len()) && UriRef::parse(text).is_ok();
+    fits.then(|| text.to_owned())
+}
+
+/// CloudEvents 1.0, "Type System": a String has no control characters; `type` and `subject` are not empty.
+fn parse_text(text: &str, max_bytes: usize) -> Option<String> {
+    let fits = (1..=max_bytes).contains(&text.len()) && !text.contains(char::is_control);
+    fits.then(|| text.to_owned())
+}
+
+/// CloudEvents JSON format 1.0, section 3.1: `data` is a JSON value only under a media type of JSON.
+fn parse_json_media_type(text: &str) -> Option<()> {
+    let (essence, _parameters) = text.split_once(';').unwrap_or((text, ""));
+    let (kind, subtype) = essence.trim().split_once('/')?;
+    let subtype = subtype.to_ascii_lowercase();
+    (!kind.is_empty() && (subtype == "json" || subtype.ends_with("+json"))).then_some(())
+}
+
+const KNOWN_ATTRIBUTES: [&str; 10] =
+    ["specversion", "id", "source", "type", "tenant", "subject", "time", "datacontenttype", "dataschema", "data"];
+
+/// The members of an event while they are checked, and the faults found so far.
+struct Envelope<'m, 'a> {
+    members: &'m Members<'a>,
+    faults: Vec<Fault>,
+}
+
+impl<'a> Envelope<'_, 'a> {
+    /// The member called `name`; JSON `null` counts as absent (CloudEvents JSON format 1.0, section 2.3).
+    fn member(&self, name: &str) -> Option<&'a RawValue> {
+        let Members(members) = self.members;
+        members.iter().find(|(known, value)| known == name && value.get() != "null").map(|(_, value)| *value)
+    }
+
+    fn required<T>(&mut self, name: &str, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        if self.member(name).is_none() {
+            self.faults.push(Fault::missing(name, expected));
+            return None;
+        }
+        self.optional(name, expected, parse)
+    }
+
+    fn optional<T>(&mut self, name: &str, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        let value = self.member(name)?;
+        let parsed = serde_json::from_str::<Cow<'_, str>>(value.get()).ok().and_then(|text| parse(&text));
+        if parsed.is_none() {
+            self.faults.push(Fault::member(name, value, expected));
+        }
+        parsed
+    }
+
+    fn data(&mut self) -> Option<&'a RawValue> {
+        let expected = "a JSON object";
+        match self.member("data") {
+            Some(data) if data.get().starts_with('{') => Some(data),
+            Some(data) => {
+                self.faults.push(Fault::member("data", data, expected));
+                None
+            }
+            None => {
+                self.faults.push(Fault::missing("data", expected));
+                None
+            }
+        }
+    }
+
+    /// CloudEvents 1.0, "Naming conventions" and "Type System", for every attribute that is not ours; and no attribute
+    /// twice, for readers disagree on which of the two counts.
+    fn check_names_and_extensions(&mut self) {
+        let Members(members) = self.members;
+        for (index, (name, value)) in members.iter().enumerate() {
+            if members[..index].iter().any(|(earlier, _)| earlier == name) {
+                self.faults.push(Fault::member(name, value, "each attribute once"));
+            }
+            if KNOWN_ATTRIBUTES.contains(&&**name) {
+                continue;
+            }
+            if name == "data_base64" {
+                self.faults.push(Fault::member(name, value, "the payload as a JSON object in `data`"));
+            } else if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
+                self.faults.push(Fault::member(name, value, "an attribute name of a-z, 0-9"));
+            } else if value.get().starts_with(['{', '[']) {
+                self.faults.push(Fault::member(name, value, "a string, a number or a boolean"));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn envelope() -> Value {
+        json!({"specversion": "1.0", "id": "op-1", "source": "/core", "type": "operation", "tenant": "acme", "data": {}})
+    }
+
+    fn pointers(text: &str) -> Vec<String> {
+        Event::parse(text).unwrap_err().into_iter().map(|fault| fault.pointer).collect()
+    }
+
+    #[test]
+    fn an_event_keeps_the_payload_as_it_was_spelled() {
+        let event = Event::parse(
+            "{\"specversion\":\"1.0\",\"id\":\"a:1_b-2\",\"source\":\"/core\",\"type\":\"operation\",\"tenant\":\"acme\",
+             \"traceparent\":\"00-0af7\", \"subject\":null,
+             \"data\": {\"z\": 10.10, \"a\": [1, 12345678901234567890.5], \"n\": \"John Smith\"} }",
+        )
+        .unwrap();
+        assert_eq!(event.data(), r#"{"z":10.10,"a":[1,12345678901234567890.5],"n":"John Smith"}"#);
+        assert_eq!(event.key.id.as_str(), "a:1_b-2");
+        assert_eq!(event.subject, None, "null is absent");
+        assert!(event.json().contains(r#""traceparent":"00-0af7""#), "extensions travel along");
+        assert_eq!(Event::parse(event.json()).unwrap(), event, "the queue's body reads back as the same event");
+    }
+
+    #[test]
+    fn every_attribute_has_its_rule() {
+        let long = |length: usize| "x".repeat(length);
+        let cases = [
+            ("specversion", json!("0.3"), "another version of the specification"),
+            ("specversion", json!(1.0), "a number"),
+            ("id", json!(""), "empty"),
+            ("id", json!("a.b"), "a dot"),
+            ("id", json!(long(129)), "too long"),
+            ("id", json!(7), "a number"),
+            ("source", json!(""), "empty"),
+            ("source", json!("my core"), "a space is not a URI reference"),
+            ("source", json!(long(513)), "too long for a key"),
+            ("type", json!(""), "empty"),
+            ("type", json!("a\u{7}"), "a control character"),
+            ("tenant", json!("Acme"), "upper case"),
+            ("tenant", json!(long(65)), "too long"),
+            ("tenant", Value::Null, "null is absent"),
+            ("subject", json!(""), "empty"),
+            ("subject", json!(1), "a number"),
+            ("time", json!("yesterday"), "not RFC 3339"),
+            ("time", json!("2026-01-31"), "a date is no moment"),
+            ("datacontenttype", json!("text/plain"), "not JSON"),
+            ("dataschema", json!("/relative"), "a URI has a scheme"),
+            ("data", json!("text"), "a string"),
+            ("data", json!([1]), "an array"),
+            ("data", Value::Null, "null"),
+            ("data_base64", json!("AAAA"), "binary payloads"),
+            ("CamelCase", json!("x"), "attribute names are lower case"),
+            ("ext", json!({"a": 1}), "extensions are scalars"),
+        ];
+        for (name, value, why) in cases {
+            let mut event = envelope();
+            event[name] = value;
+            assert_eq!(pointers(&event.to_string()), [format!("/{name}")], "{name}: {why}");
+        }
+    }
+
+    #[test]
+    fn what_the_specification_allows_is_taken() {
+        let cases = [
+            ("id", json!("x".repeat(128))),
+            ("source", json!("urn:uuid:6e8bc430-9c3a-11d9-9669-0800200c9a66")),
+            ("time", json!("2026-01-31T10:00:00.123+01:00")),
+            ("datacontenttype", json!("application/vnd.acme+json; charset=utf-8")),
+            ("dataschema", json!("https://acme.example/schema")),
+            ("partitionkey", json!("p")),
+            ("sequence", json!(7)),
+        ];
+        for (name, value) in cases {
+            let mut event = envelope();
+            event[name] = value;
+            assert!(Event::parse(&event.to_string()).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn all_faults_come_at_once() {
+        assert_eq!(pointers("{}"), ["/specversion", "/id", "/source", "/type", "/tenant", "/data"]);
+        assert_eq!(pointers("[]"), [""]);
+        assert_eq!(pointers("{"), [""]);
+        assert_eq!(
+            pointers(r#"{"specversion":"1.0","id":"a","id":"b","source":"/","type":"t","tenant":"t","data":{}}"#),
+            ["/id"]
+        );
+    }
+
+    #[test]
+    fn faults_in_a_batch_name_the_event() {
+        let mut bad = envelope();
+        bad["tenant"] = json!("ACME");
+        let batch = json!([envelope(), bad, 7]).to_string();
+        let faults = Event::parse_batch(&batch).unwrap_err();
+        let pointers: Vec<_> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/1/tenant", "/2"]);
+
+        let full = Value::from(vec![envelope(); MAX_BATCH_EVENTS]);
+        assert_eq!(Event::parse_batch(&full.to_string()).unwrap().len(), MAX_BATCH_EVENTS);
+        for size in [0, MAX_BATCH_EVENTS + 1] {
+            assert!(Event::parse_batch(&Value::from(vec![envelope(); size]).to_string()).is_err(), "{size} events");
+        }
+    }
+
+    #[test]
+    fn an_event_is_measured_without_whitespace() {
+        let mut event = envelope();
+        event["data"]["pad"] = json!("");
+        let room = MAX_EVENT_BYTES - event.to_string().len();
+        event["data"]["pad"] = json!("x".repeat(room));
+        assert!(Event::parse(&serde_json::to_string_pretty(&event).unwrap()).is_ok());
+        event["data"]["pad"] = json!("x".repeat(room + 1));
+        let faults = Event::parse(&event.to_string()).unwrap_err();
+        assert!(faults.iter().all(is_too_large) && faults.len() == 1);
+    }
+
+    #[test]
+    fn the_hash_tells_apart_what_receivers_could() {
+        let hash = |change: &dyn Fn(&mut Value)| {
+            let mut event = envelope();
+            change(&mut event);
+            Event::parse(&event.to_string()).unwrap().payload_hash()
+        };
+        let same = hash(&|_| ());
+        assert_eq!(hash(&|event| event["time"] = json!("2026-01-31T10:00:00Z")), same, "a retry with a fresh time");
+        assert_ne!(hash(&|event| event["data"] = json!({"a": 1})), same);
+        assert_ne!(hash(&|event| event["type"] = json!("activation")), same);
+        assert_ne!(hash(&|event| event["subject"] = json!("s")), same);
+    }
+}

@@ -1,0 +1,80 @@
+//! What is wrong with somebody's input, one entry per fault.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// One fault of an input: where it is, what stands there, and what should.
+///
+/// Faults are shown to producers in the `errors` member of a problem document and kept beside rejected messages. They
+/// quote at most [`QUOTED_CHARACTERS`] characters of the input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// JSON Pointer (RFC 6901) into the input; empty for the whole of it.
+    pub pointer: String,
+    /// What was found, as the input spells it, shortened; `nothing` for what is missing.
+    pub found: String,
+    /// What would have been accepted.
+    pub expected: String,
+}
+
+/// How much of an offending value a fault quotes, so that an error stays small beside a 256 KiB event.
+pub const QUOTED_CHARACTERS: usize = 80;
+
+impl Fault {
+    /// A fault of the member `name` of a top-level object that holds `value`.
+    #[must_use]
+    pub fn member(name: &str, value: &RawValue, expected: impl Into<String>) -> Self {
+        Self { pointer: pointer_to(name), found: quote(value.get()), expected: expected.into() }
+    }
+
+    /// A member that is required and absent.
+    #[must_use]
+    pub fn missing(name: &str, expected: impl Into<String>) -> Self {
+        Self { pointer: pointer_to(name), found: "nothing".into(), expected: expected.into() }
+    }
+
+    /// A fault of the input as a whole.
+    #[must_use]
+    pub fn whole(found: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self { pointer: String::new(), found: found.into(), expected: expected.into() }
+    }
+
+    /// The same fault seen from an array whose element `index` is the input.
+    #[must_use]
+    pub fn within(self, index: usize) -> Self {
+        Self { pointer: format!("/{index}{}", self.pointer), ..self }
+    }
+}
+
+/// The JSON Pointer of a top-level member (RFC 6901, section 3: `~` and `/` are escaped).
+fn pointer_to(name: &str) -> String {
+    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+/// The start of a piece of the input.
+fn quote(text: &str) -> String {
+    match text.char_indices().nth(QUOTED_CHARACTERS) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_escape_what_rfc_6901_reserves() {
+        assert_eq!(Fault::missing("a/b~c", "").pointer, "/a~1b~0c");
+        assert_eq!(Fault::missing("id", "").within(3).pointer, "/3/id");
+        assert_eq!(Fault::whole("", "").within(3).pointer, "/3");
+    }
+
+    #[test]
+    fn a_long_value_is_quoted_by_its_start() {
+        let long = serde_json::value::to_raw_value(&"ü".repeat(500)).unwrap();
+        let fault = Fault::member("id", &long, "");
+        assert_eq!(fault.found.chars().count(), QUOTED_CHARACTERS + 1);
+        assert!(fault.found.ends_with('…'));
+    }
+}

@@ -1,0 +1,176 @@
+//! JSON as bytes: whitespace goes, nothing else changes. Key order and number spelling are the producer's.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Drops the insignificant whitespace of a JSON text ([RFC 8259, section 2][ws]) and keeps every other byte.
+///
+/// One exception: U+FFFE and U+FFFF, legal in JSON strings but refused by SQS in a message body, are spelled as
+/// `\ufffe` and `\uffff`. The JSON value stays the same.
+///
+/// [ws]: https://www.rfc-editor.org/rfc/rfc8259#section-2
+#[must_use]
+pub fn minify(json: &RawValue) -> String {
+    respell(json.get(), |character| matches!(character, '\u{fffe}' | '\u{ffff}'))
+}
+
+/// Drops insignificant whitespace as [`minify`] does, and spells the whitespace *inside* strings as `\u0020`-style
+/// escapes, so that no whitespace is left at all and the JSON value is the same.
+///
+/// Receivers that remove all whitespace before they verify a detached signature then see the bytes that were signed.
+/// What counts as whitespace is what any common language strips: see [`is_whitespace_anywhere`].
+#[must_use]
+pub fn without_whitespace(json: &RawValue) -> String {
+    respell(json.get(), is_whitespace_anywhere)
+}
+
+/// Whether some receiver's language takes `character` for whitespace.
+///
+/// The union of Unicode's `White_Space` (Rust, Python, .NET, Java), ECMAScript's `\s`, which adds U+FEFF, and
+/// U+180E, which was white space until Unicode 6.3 and still is for older runtimes.
+#[must_use]
+pub fn is_whitespace_anywhere(character: char) -> bool {
+    character.is_whitespace() || matches!(character, '\u{feff}' | '\u{180e}')
+}
+
+/// Copies `json` without whitespace between tokens, and with a `\uXXXX` escape for each character inside a string that
+/// `is_escaped` picks. Every picked character must lie in the Basic Multilingual Plane.
+fn respell(json: &str, is_escaped: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(json.len());
+    let mut characters = json.chars();
+    let mut in_string = false;
+    while let Some(character) = characters.next() {
+        match character {
+            '"' => in_string = !in_string,
+            '\\' => {
+                out.push('\\');
+                out.extend(characters.next());
+                continue;
+            }
+            ' ' | '\t' | '\n' | '\r' if !in_string => continue,
+            _ => {}
+        }
+        if in_string && is_escaped(character) {
+            let _ = write!(out, "\\u{:04x}", u32::from(character)); // Writing to a String cannot fail.
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// The members of one JSON object: in the order of the text, repeated names kept, values as they are spelled.
+#[derive(Debug)]
+pub struct Members<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some((Name(name), value)) = map.next_entry()? {
+                    members.push((name, value));
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn raw(json: &str) -> &RawValue {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn minify_touches_nothing_but_whitespace_between_tokens() {
+        let cases = [
+            ("{ \"b\" : 1 ,\n\t\"a\" : 2 }", r#"{"b":1,"a":2}"#, "key order is the producer's"),
+            (
+                "[ 10.10, 12345678901234567890.5, 1E+2, -0 ]",
+                "[10.10,12345678901234567890.5,1E+2,-0]",
+                "number spelling",
+            ),
+            (r#"{"a": "x  y\t\" z\\"}"#, r#"{"a":"x  y\t\" z\\"}"#, "strings stay, escapes and quotes included"),
+            (r#"{"a":"\u0041\/"}"#, r#"{"a":"\u0041\/"}"#, "a needless escape is still the producer's spelling"),
+            ("{\"a\":1, \"a\":2}", r#"{"a":1,"a":2}"#, "a repeated name is not ours to judge here"),
+            ("\"\u{fffe}\u{ffff}\"", r#""\ufffe\uffff""#, "SQS refuses these two raw"),
+        ];
+        for (input, expected, why) in cases {
+            assert_eq!(minify(raw(input)), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn whitespace_inside_strings_is_spelled_as_escapes() {
+        let cases = [
+            (r#"{"name": "John Smith"}"#, r#"{"name":"John\u0020Smith"}"#),
+            ("\"a\u{a0}b\u{2028}c\u{feff}d\u{3000}\"", r#""a\u00a0b\u2028c\ufeffd\u3000""#),
+            (r#""tab\tand\nline""#, r#""tab\tand\nline""#),
+        ];
+        for (input, expected) in cases {
+            assert_eq!(without_whitespace(raw(input)), expected);
+        }
+    }
+
+    #[test]
+    fn members_keep_order_and_repetition() {
+        let Members(members) = serde_json::from_str(r#"{"b":1.0,"a\u0062":[ 2 ],"b":3}"#).unwrap();
+        let seen: Vec<_> = members.iter().map(|(name, value)| (name.as_ref(), value.get())).collect();
+        assert_eq!(seen, [("b", "1.0"), ("ab", "[ 2 ]"), ("b", "3")]);
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let text = prop_oneof![any::<String>(), "[ \\t\\n\\r\u{b}\u{c}\u{85}\u{a0}\u{2003}\u{feff}\"\\\\a]{0,12}"];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(|number| json!(number)),
+            text.clone().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 64, 8, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+                prop::collection::btree_map(text.clone(), inner, 0..8).prop_map(|map| json!(map)),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_survives_and_no_whitespace_is_left(value in any_json(), pretty in any::<bool>()) {
+            let spelled = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+            let value: Value = serde_json::from_str(&spelled).unwrap(); // As a receiver reads it, float rounding included.
+            let bare = without_whitespace(raw(&spelled));
+            prop_assert_eq!(serde_json::from_str::<Value>(&bare).unwrap(), value.clone());
+            prop_assert!(!bare.contains(is_whitespace_anywhere), "{}", bare);
+            let minified = minify(raw(&spelled));
+            prop_assert_eq!(serde_json::from_str::<Value>(&minified).unwrap(), value);
+            prop_assert_eq!(without_whitespace(raw(&minified)), bare);
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The pure rules of Signpost: what an event is, who wants it, how a request is built and signed, what an answer means,
+//! and when signing keys take turns. Nothing here talks to a network, reads a clock or rolls a die: time, randomness
+//! and settings are arguments.
+//!
+//! # Glossary
+//!
+//! One word per thing, in code, logs, tables, API and docs:
+//!
+//! - **event**: what a producer submits, a CloudEvents 1.0 envelope around a payload ([`event`]).
+//! - **tenant**: whose endpoints an event may reach ([`event::TenantId`]).
+//! - **endpoint**: a receiver's URL and its settings ([`endpoint`]).
+//! - **delivery**: one event to one endpoint ([`delivery`]).
+//! - **attempt**: one HTTP request of a delivery ([`attempt`]).
+//! - **signing key**: a key pair with a `kid` ([`keys`]); its public half is a [`public_key`].
+
+pub mod attempt;
+pub mod delivery;
+pub mod endpoint;
+pub mod event;
+pub mod fault;
+pub mod json;
+pub mod jws;
+pub mod keys;
+pub mod problem;
+pub mod public_key;
+pub mod request;
+pub mod retry;
+pub mod target;

@@ -1,0 +1,60 @@
+//! Problem documents: how an HTTP request is told what is wrong with it (RFC 9457).
+
+use serde::Serialize;
+
+use crate::fault::Fault;
+
+/// The media type of a problem document.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// A problem document ([RFC 9457]), with every fault in `errors`.
+///
+/// `type` is left out, which means `about:blank`: the status says what kind of problem it is (section 4.2.1).
+///
+/// [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The HTTP status, repeated for those who only keep the body.
+    pub status: u16,
+    /// The same for every problem of this status.
+    pub title: &'static str,
+    /// What happened this time, and what to do.
+    pub detail: String,
+    /// Each fault of the request; left out where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Fault>,
+}
+
+impl Problem {
+    /// 400: the request has these faults.
+    #[must_use]
+    pub fn bad_request(errors: Vec<Fault>) -> Self {
+        let detail = "the request has faults; mend each of `errors` and send it again".into();
+        Self { status: 400, title: "Bad Request", detail, errors }
+    }
+
+    /// 404: there is nothing by that name.
+    #[must_use]
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self { status: 404, title: "Not Found", detail: detail.into(), errors: Vec::new() }
+    }
+
+    /// 413: something is over its size limit (RFC 9110, section 15.5.14).
+    #[must_use]
+    pub fn content_too_large(errors: Vec<Fault>) -> Self {
+        let detail = "the request is too large; see `errors`".into();
+        Self { status: 413, title: "Content Too Large", detail, errors }
+    }
+
+    /// 415: the body is in a media type that is not spoken here.
+    #[must_use]
+    pub fn unsupported_media_type(detail: impl Into<String>) -> Self {
+        Self { status: 415, title: "Unsupported Media Type", detail: detail.into(), errors: Vec::new() }
+    }
+
+    /// 503: a fault on our side; the same request may be sent again.
+    #[must_use]
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self { status: 503, title: "Service Unavailable", detail: detail.into(), errors: Vec::new() }
+    }
+}

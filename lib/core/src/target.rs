@@ -1,0 +1,200 @@
+//! Targets: which URLs and addresses Signpost calls, so that nobody can make it call into a private network (SSRF).
+//!
+//! The URL is judged before anything is resolved, the addresses after resolution and before a connection is made.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use url::{Host, Url};
+
+/// What may be called. [`TargetRules::default`] is for the internet; the exceptions are for local and test stacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TargetRules {
+    /// Allows `http:` besides `https:`. Payloads and signatures then cross the network in the clear.
+    pub dangerously_allow_http: bool,
+    /// Allows every address, loopback and the cloud's metadata service included.
+    pub dangerously_allow_private_targets: bool,
+}
+
+/// Why a target is not called.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// The address is not one of the public internet.
+    #[error("address `{address}` is not public; use a publicly routable host")]
+    ForbiddenAddress {
+        /// What the host resolved to, or is.
+        address: IpAddr,
+    },
+    /// User name or password in the URL.
+    #[error("URL holds a user name or a password; remove it")]
+    HasUserinfo,
+    /// Not a URL.
+    #[error("URL cannot be read; expected one such as https://hooks.example/path")]
+    Malformed,
+    /// Neither `https:` nor an allowed `http:`.
+    #[error("URL scheme is `{scheme}`; expected `https`")]
+    UnsupportedScheme {
+        /// The scheme found.
+        scheme: String,
+    },
+}
+
+impl TargetRules {
+    /// Reads a URL that may be called, as far as that can be told without resolving its host.
+    ///
+    /// Spellings such as `https://0x7f.1/` or `https://[::ffff:10.0.0.1]/` are read the way an HTTP client reads them
+    /// (WHATWG URL) and then judged as addresses.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words for its owner.
+    pub fn parse_url(self, text: &str) -> Result<Url, TargetError> {
+        let url = Url::parse(text).map_err(|_| TargetError::Malformed)?;
+        match url.scheme() {
+            "https" => {}
+            "http" if self.dangerously_allow_http => {}
+            scheme => return Err(TargetError::UnsupportedScheme { scheme: scheme.to_owned() }),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(TargetError::HasUserinfo);
+        }
+        match url.host() {
+            None => return Err(TargetError::Malformed),
+            Some(Host::Domain(_)) => {} // Judged when it is resolved.
+            Some(Host::Ipv4(address)) => self.vet_address(address.into())?,
+            Some(Host::Ipv6(address)) => self.vet_address(address.into())?,
+        }
+        Ok(url)
+    }
+
+    /// Judges one resolved address.
+    ///
+    /// # Errors
+    /// [`TargetError::ForbiddenAddress`] if it is not a public unicast address.
+    pub fn vet_address(self, address: IpAddr) -> Result<(), TargetError> {
+        if self.dangerously_allow_private_targets || is_public(address) {
+            Ok(())
+        } else {
+            Err(TargetError::ForbiddenAddress { address })
+        }
+    }
+}
+
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => is_public_v6(address),
+    }
+}
+
+/// Everything that the IANA special-purpose registry (RFC 6890) does not call globally reachable is out, and multicast.
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    !matches!(
+        (a, b, c),
+        (0 | 10 | 127, ..)            // "This network" RFC 791; private RFC 1918; loopback RFC 1122.
+            | (100, 64..=127, _)      // Shared by carriers, RFC 6598.
+            | (169, 254, _)           // Link-local, RFC 3927: the cloud's metadata service.
+            | (172, 16..=31, _)       // Private, RFC 1918.
+            | (192, 0, 0 | 2)         // IETF protocol assignments RFC 6890; documentation RFC 5737.
+            | (192, 88, 99)           // 6to4 relays, RFC 7526.
+            | (192, 168, _)           // Private, RFC 1918.
+            | (198, 18..=19, _)       // Benchmarks, RFC 2544.
+            | (198, 51, 100)          // Documentation, RFC 5737.
+            | (203, 0, 113)           // Documentation, RFC 5737.
+            | (224..=255, ..) // Multicast RFC 5771, reserved RFC 1112, broadcast RFC 8190.
+    )
+}
+
+/// Only global unicast, 2000::/3 (RFC 4291), less its special parts; addresses that carry an IPv4 address are judged by
+/// that one.
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let segments = address.segments();
+    let carried = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        is_public_v4(Ipv4Addr::new(a, b, c, d))
+    };
+    match segments {
+        // NAT64, RFC 6052: the well-known prefix.
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => carried(high, low),
+        // 6to4, RFC 3056.
+        [0x2002, high, low, ..] => carried(high, low),
+        // IETF protocol assignments RFC 2928 (Teredo among them), documentation RFC 3849 and RFC 9637.
+        [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
+        // IPv4-mapped ::ffff:0:0/96 lies outside 2000::/3 as well: no host on the internet is reached by it.
+        [first, ..] => first & 0xe000 == 0x2000,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_judged_by_the_registries() {
+        let cases = [
+            ("8.8.8.8", true, "public"),
+            ("172.15.255.255", true, "just below the private block"),
+            ("172.32.0.0", true, "just above it"),
+            ("100.63.255.255", true, "just below carrier space"),
+            ("100.128.0.0", true, "just above it"),
+            ("0.0.0.0", false, "this host"),
+            ("10.1.2.3", false, "private"),
+            ("100.64.0.1", false, "carrier-grade NAT"),
+            ("127.8.9.10", false, "loopback"),
+            ("169.254.169.254", false, "metadata service"),
+            ("169.254.100.1", false, "Lambda Runtime API"),
+            ("172.16.0.1", false, "private"),
+            ("192.0.0.8", false, "protocol assignments"),
+            ("192.168.1.1", false, "private"),
+            ("198.19.0.1", false, "benchmarks"),
+            ("203.0.113.9", false, "documentation"),
+            ("224.0.0.1", false, "multicast"),
+            ("255.255.255.255", false, "broadcast"),
+            ("2606:4700::1111", true, "public"),
+            ("64:ff9b::808:808", true, "NAT64 of a public address"),
+            ("64:ff9b::a00:1", false, "NAT64 of 10.0.0.1"),
+            ("2002:808:808::1", true, "6to4 of a public address"),
+            ("2002:7f00:1::", false, "6to4 of loopback"),
+            ("::", false, "unspecified"),
+            ("::1", false, "loopback"),
+            ("::ffff:10.0.0.1", false, "IPv4-mapped"),
+            ("::ffff:8.8.8.8", false, "IPv4-mapped, never a host's address on the wire"),
+            ("2001::1", false, "Teredo"),
+            ("2001:db8::1", false, "documentation"),
+            ("fd00:ec2::254", false, "unique local: metadata service"),
+            ("fe80::1", false, "link-local"),
+            ("ff02::1", false, "multicast"),
+        ];
+        for (address, public, why) in cases {
+            let verdict = TargetRules::default().vet_address(address.parse().unwrap());
+            assert_eq!(verdict.is_ok(), public, "{address}: {why}");
+        }
+    }
+
+    #[test]
+    fn urls_are_judged_before_they_are_resolved() {
+        use TargetError::{ForbiddenAddress, HasUserinfo, Malformed};
+        let forbidden = |address: &str| Err(ForbiddenAddress { address: address.parse().unwrap() });
+        let cases = [
+            ("https://hooks.example/path?q=1", Ok(()), "the ordinary case"),
+            ("https://hooks.example:8443/", Ok(()), "another port"),
+            ("hooks.example", Err(Malformed), "no scheme"),
+            ("http://hooks.example", Err(TargetError::UnsupportedScheme { scheme: "http".into() }), "in the clear"),
+            ("file:///etc/passwd", Err(TargetError::UnsupportedScheme { scheme: "file".into() }), "not HTTP"),
+            ("https://user@hooks.example", Err(HasUserinfo), "a user"),
+            ("https://:pw@hooks.example", Err(HasUserinfo), "a password"),
+            ("https://127.0.0.1/", forbidden("127.0.0.1"), "loopback"),
+            ("https://2130706433/", forbidden("127.0.0.1"), "loopback as one number"),
+            ("https://0x7f.1/", forbidden("127.0.0.1"), "loopback in hexadecimal"),
+            ("https://[::ffff:10.0.0.1]/", forbidden("::ffff:10.0.0.1"), "a bracketed literal"),
+        ];
+        for (text, expected, why) in cases {
+            assert_eq!(TargetRules::default().parse_url(text).map(drop), expected, "{text}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_local_stack_may_call_itself() {
+        let rules = TargetRules { dangerously_allow_http: true, dangerously_allow_private_targets: true };
+        assert!(rules.parse_url("http://127.0.0.1:9000/hook").is_ok());
+    }
+}
