@@ -1,6 +1,7 @@
 //! Events: what producers submit, as CloudEvents 1.0 in the JSON format.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
@@ -141,7 +142,7 @@ impl Event {
     }
 
     fn from_raw(raw: &RawValue) -> Result<Self, Vec<Fault>> {
-        let json = minify(raw);
+        let json = minify(raw.get());
         let members: Members<'_> = serde_json::from_str(&json)
             .map_err(|_| vec![Fault { pointer: String::new(), ..Fault::member("", raw, "a JSON object") }])?;
         let mut envelope = Envelope { members: &members, faults: Vec::new() };
@@ -294,8 +295,9 @@ impl<'a> Envelope<'_, 'a> {
     /// twice, for readers disagree on which of the two counts.
     fn check_names_and_extensions(&mut self) {
         let Members(members) = self.members;
-        for (index, (name, value)) in members.iter().enumerate() {
-            if members[..index].iter().any(|(earlier, _)| earlier == name) {
+        let mut seen = HashSet::with_capacity(members.len());
+        for (name, value) in members {
+            if !seen.insert(name) {
                 self.faults.push(Fault::member(name, value, "each attribute once"));
             }
             if KNOWN_ATTRIBUTES.contains(&&**name) {

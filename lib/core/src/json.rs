@@ -1,4 +1,6 @@
 //! JSON as bytes: whitespace goes, nothing else changes. Key order and number spelling are the producer's.
+//!
+//! What is respelled here must have been parsed before: a text that is no JSON comes out as no JSON.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -14,8 +16,8 @@ use serde_json::value::RawValue;
 ///
 /// [ws]: https://www.rfc-editor.org/rfc/rfc8259#section-2
 #[must_use]
-pub fn minify(json: &RawValue) -> String {
-    respell(json.get(), |character| matches!(character, '\u{fffe}' | '\u{ffff}'))
+pub fn minify(json: &str) -> String {
+    respell(json, |character| matches!(character, '\u{fffe}' | '\u{ffff}'))
 }
 
 /// Drops insignificant whitespace as [`minify`] does, and spells the whitespace *inside* strings as `\u0020`-style
@@ -24,8 +26,8 @@ pub fn minify(json: &RawValue) -> String {
 /// Receivers that remove all whitespace before they verify a detached signature then see the bytes that were signed.
 /// What counts as whitespace is what any common language strips: see [`is_whitespace_anywhere`].
 #[must_use]
-pub fn without_whitespace(json: &RawValue) -> String {
-    respell(json.get(), is_whitespace_anywhere)
+pub fn without_whitespace(json: &str) -> String {
+    respell(json, is_whitespace_anywhere)
 }
 
 /// Whether some receiver's language takes `character` for whitespace.
@@ -101,10 +103,6 @@ mod tests {
 
     use super::*;
 
-    fn raw(json: &str) -> &RawValue {
-        serde_json::from_str(json).unwrap()
-    }
-
     #[test]
     fn minify_touches_nothing_but_whitespace_between_tokens() {
         let cases = [
@@ -120,7 +118,7 @@ mod tests {
             ("\"\u{fffe}\u{ffff}\"", r#""\ufffe\uffff""#, "SQS refuses these two raw"),
         ];
         for (input, expected, why) in cases {
-            assert_eq!(minify(raw(input)), expected, "{why}");
+            assert_eq!(minify(input), expected, "{why}");
         }
     }
 
@@ -132,7 +130,7 @@ mod tests {
             (r#""tab\tand\nline""#, r#""tab\tand\nline""#),
         ];
         for (input, expected) in cases {
-            assert_eq!(without_whitespace(raw(input)), expected);
+            assert_eq!(without_whitespace(input), expected);
         }
     }
 
@@ -165,12 +163,12 @@ mod tests {
         fn any_value_survives_and_no_whitespace_is_left(value in any_json(), pretty in any::<bool>()) {
             let spelled = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
             let value: Value = serde_json::from_str(&spelled).unwrap(); // As a receiver reads it, float rounding included.
-            let bare = without_whitespace(raw(&spelled));
+            let bare = without_whitespace(&spelled);
             prop_assert_eq!(serde_json::from_str::<Value>(&bare).unwrap(), value.clone());
             prop_assert!(!bare.contains(is_whitespace_anywhere), "{}", bare);
-            let minified = minify(raw(&spelled));
+            let minified = minify(&spelled);
             prop_assert_eq!(serde_json::from_str::<Value>(&minified).unwrap(), value);
-            prop_assert_eq!(without_whitespace(raw(&minified)), bare);
+            prop_assert_eq!(without_whitespace(&minified), bare);
         }
     }
 }

@@ -156,8 +156,8 @@ mod tests {
         let header = String::from_utf8(BASE64URL.decode(protected).unwrap()).unwrap();
         assert_eq!(header, format!(r#"{{"alg":"RS256","kid":"{kid}","typ":"JWT"}}"#));
         let public = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.public_key().as_ref());
-        let signed = format!("{protected}.{}", BASE64URL.encode(payload));
-        public.verify(signed.as_bytes(), &BASE64URL.decode(signature).unwrap()).unwrap();
+        let compact = format!("{protected}.{}", BASE64URL.encode(payload));
+        public.verify(compact.as_bytes(), &BASE64URL.decode(signature).unwrap()).unwrap();
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub struct KeyMoments {
 
 /// How early before it is strictly needed a new key is made: the interval at which `rotate-keys` is invoked, so that
 /// the lead is kept whichever way the invocations fall.
-pub const CHECK_INTERVAL: Duration = Duration::from_secs(60);
+pub const CHECK_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Decides whether a key has to be made now, and gives its moments if so.
 ///
@@ -79,19 +79,24 @@ pub enum Standing {
 #[must_use]
 pub fn standing(keys: &[KeyMoments], now: u64) -> Vec<Standing> {
     let current = current(keys, now);
-    let of = |(index, key): (usize, &KeyMoments)| {
-        if Some(index) == current {
-            return Standing::Current;
-        }
-        if key.sign_from > now {
-            return Standing::Next;
-        }
-        let successor = keys.iter().map(|other| other.sign_from).filter(|other| *other > key.sign_from).min();
-        let grace = key.verify_until - key.sign_until;
-        let verify_until = key.verify_until.max(successor.unwrap_or_default() + grace);
-        if now < verify_until { Standing::Retiring { verify_until } } else { Standing::Forgotten }
+    let of = |(index, (key, verify_until)): (usize, (&KeyMoments, Option<u64>))| match verify_until {
+        _ if Some(index) == current => Standing::Current,
+        _ if key.sign_from > now => Standing::Next,
+        Some(verify_until) if now < verify_until => Standing::Retiring { verify_until },
+        Some(_) | None => Standing::Forgotten,
     };
-    keys.iter().enumerate().map(of).collect()
+    keys.iter().zip(superseded(keys)).enumerate().map(of).collect()
+}
+
+/// Gives, for each of `keys` that has a successor, until when it can be fetched, in seconds since the Unix epoch.
+#[must_use]
+pub fn superseded(keys: &[KeyMoments]) -> Vec<Option<u64>> {
+    let of = |key: &KeyMoments| {
+        let successor = keys.iter().map(|other| other.sign_from).filter(|other| *other > key.sign_from).min()?;
+        let grace = key.verify_until - key.sign_until;
+        Some(key.verify_until.max(successor + grace))
+    };
+    keys.iter().map(of).collect()
 }
 
 /// The index of the key that signs at `now`: of those that have begun, the last to begin. None before the first begins.

@@ -85,6 +85,7 @@ fn is_public(address: IpAddr) -> bool {
     }
 }
 
+#[expect(clippy::unnested_or_patterns, reason = "one line for each entry of the registry")]
 /// Everything that the IANA special-purpose registry (RFC 6890) does not call globally reachable is out, and multicast.
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
@@ -104,7 +105,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     )
 }
 
-/// Only global unicast, 2000::/3 (RFC 4291), less its special parts; addresses that carry an IPv4 address are judged by
+/// Only global unicast, `2000::/3` (RFC 4291), less its special parts; addresses that carry an IPv4 address are judged by
 /// that one.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let segments = address.segments();
@@ -113,10 +114,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         is_public_v4(Ipv4Addr::new(a, b, c, d))
     };
     match segments {
-        // NAT64, RFC 6052: the well-known prefix.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => carried(high, low),
-        // 6to4, RFC 3056.
-        [0x2002, high, low, ..] => carried(high, low),
+        // NAT64 under its well-known prefix, RFC 6052; 6to4, RFC 3056.
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => carried(high, low),
         // IETF protocol assignments RFC 2928 (Teredo among them), documentation RFC 3849 and RFC 9637.
         [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
         // IPv4-mapped ::ffff:0:0/96 lies outside 2000::/3 as well: no host on the internet is reached by it.

@@ -1,0 +1,56 @@
+use std::time::Duration;
+
+use signpost_core::target::TargetRules;
+use signpost_io::config::{ConfigError, environment, required, retention, switch};
+
+/// Settings of the `deliver` function, read once at cold start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `DEAD_LETTER_QUEUE_URL`: where deliveries go that are given up; required.
+    pub dead_letter_queue_url: String,
+    /// `DELIVERIES_QUEUE_URL`: the queue that this function reads, whose messages it has presented again; required.
+    pub deliveries_queue_url: String,
+    /// `ENDPOINTS_TABLE`: DynamoDB table of endpoints; required.
+    pub endpoints_table: String,
+    /// `EVENTS_TABLE`: DynamoDB table of events and deliveries; required.
+    pub events_table: String,
+    /// `KEYS_TABLE`: DynamoDB table of signing keys; required.
+    pub keys_table: String,
+    /// `RETENTION_DAYS`: how long attempts are kept, in days; 1 to 365, required.
+    pub retention: Duration,
+    /// `DANGEROUSLY_ALLOW_HTTP` and `DANGEROUSLY_ALLOW_PRIVATE_TARGETS`: `true` or `false`; off by default.
+    pub target_rules: TargetRules,
+    /// `WRAPPING_KEY`: id, ARN or alias of the KMS key that wraps private keys; required.
+    pub wrapping_key: String,
+}
+
+impl Config {
+    /// Reads the process environment.
+    ///
+    /// # Errors
+    /// A setting is missing or bad; the message names it and the fix.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_lookup(environment)
+    }
+
+    /// The same rules over any source, so that tests never touch the process environment.
+    ///
+    /// # Errors
+    /// As [`Self::from_env`].
+    pub fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let target_rules = TargetRules {
+            dangerously_allow_http: switch(&get, "DANGEROUSLY_ALLOW_HTTP")?,
+            dangerously_allow_private_targets: switch(&get, "DANGEROUSLY_ALLOW_PRIVATE_TARGETS")?,
+        };
+        Ok(Self {
+            dead_letter_queue_url: required(&get, "DEAD_LETTER_QUEUE_URL")?,
+            deliveries_queue_url: required(&get, "DELIVERIES_QUEUE_URL")?,
+            endpoints_table: required(&get, "ENDPOINTS_TABLE")?,
+            events_table: required(&get, "EVENTS_TABLE")?,
+            keys_table: required(&get, "KEYS_TABLE")?,
+            retention: retention(&get)?,
+            target_rules,
+            wrapping_key: required(&get, "WRAPPING_KEY")?,
+        })
+    }
+}

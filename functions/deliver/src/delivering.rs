@@ -1,0 +1,132 @@
+//! One delivery, from the message to its record.
+
+use std::time::{Duration, Instant};
+
+use signpost_core::attempt::{Attempt, AttemptError, AttemptResult};
+use signpost_core::delivery::{DeadLetterReason, Delivery, Due, Next, Progress, due, next};
+use signpost_core::jws::SignerError;
+use signpost_core::request::Request;
+use signpost_io::aws::AwsError;
+use signpost_io::clock::{millis, unix_ms_now, unix_now};
+use signpost_io::deliveries::Recorded;
+use signpost_io::logs::Chain;
+use signpost_io::queue::Message;
+use signpost_io::signers::NoSignerError;
+
+use crate::App;
+
+/// What SQS is to do with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Delete it.
+    Done,
+    /// Present it again when its visibility timeout ends.
+    PresentAgain,
+}
+
+/// A fault on our side: the endpoint is not charged with an attempt, and the message comes back.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DeferredError {
+    #[error("delivery could not be looked up or recorded")]
+    Aws(#[from] AwsError),
+    #[error("delivery could not be signed")]
+    NoSigner(#[from] NoSignerError),
+    #[error("delivery could not be signed")]
+    Signer(#[from] SignerError),
+}
+
+impl App {
+    /// Does what a message of `DeliveriesQueue` asks for. Gives the wait until it is to be presented again, or nothing
+    /// when it is done with.
+    pub(crate) async fn deliver(&self, body: &str) -> Result<Option<Duration>, DeferredError> {
+        let delivery = match Delivery::parse(body) {
+            Ok(delivery) => delivery,
+            Err(faults) => {
+                tracing::error!(?faults, "a message that fanout did not write");
+                self.bury(body, DeadLetterReason::BadMessage).await?;
+                return Ok(None);
+            }
+        };
+        let progress = self.deliveries.progress(delivery.key()).await?;
+        match due(progress, unix_ms_now()) {
+            Due::Attempt { number } => self.attempt(&delivery, body, number).await,
+            Due::Wait(wait) => Ok(Some(wait)),
+            Due::Delivered => Ok(None),
+            Due::Exhausted => {
+                self.bury(body, DeadLetterReason::Exhausted).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn attempt(&self, delivery: &Delivery, body: &str, number: u32) -> Result<Option<Duration>, DeferredError> {
+        let tenant = &delivery.event.key.tenant;
+        let Some(endpoint) = self.endpoints.get(tenant, &delivery.endpoint).await? else {
+            self.bury(body, DeadLetterReason::EndpointGone).await?;
+            return Ok(None);
+        };
+        let signer = self.signers.current().await?;
+        let (started, started_at) = (Instant::now(), unix_now());
+        let request = Request::build(&delivery.event, number, started_at.as_secs(), &signer)?;
+        let result = self.callbacks.post(&endpoint.url, request, endpoint.timeout_seconds.into()).await;
+
+        let attempt = Attempt {
+            number,
+            at_unix_ms: millis(started_at),
+            duration_ms: millis(started.elapsed()),
+            kid: signer.kid().to_owned(),
+            status: result.as_ref().map_or_else(AttemptError::status, |status| Some(*status)),
+            error: result.as_ref().err().map(ToString::to_string),
+        };
+        let next = next(&result, number, &endpoint.retry);
+        log(delivery, &attempt, next, &result);
+        let wait = if let Next::Retry(wait) = next { wait } else { Duration::ZERO };
+        let next_attempt_unix_ms = unix_ms_now() + millis(wait);
+        let progress = Progress { status: next.status(), attempts: number, next_attempt_unix_ms };
+        // Recorded before it is buried: a crash in between finds the record and buries it then.
+        if self.deliveries.record(delivery.key(), &attempt, progress).await? == Recorded::Overtaken {
+            return Ok(Some(Duration::ZERO)); // Another sender was faster; its record says what comes next.
+        }
+        match next {
+            Next::Delivered => Ok(None),
+            Next::Retry(wait) => Ok(Some(wait)),
+            Next::Exhausted => {
+                self.bury(body, DeadLetterReason::Exhausted).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Puts a message into `DeadLetterQueue`. May happen twice when a crash comes between this and the end.
+    async fn bury(&self, body: &str, reason: DeadLetterReason) -> Result<(), AwsError> {
+        let attributes = vec![("reason", reason.as_str().to_owned())];
+        self.dead_letters.send_all(vec![Message { body: body.to_owned(), group: None, attributes }]).await?;
+        tracing::warn!(reason = reason.as_str(), "delivery.dead_lettered");
+        Ok(())
+    }
+}
+
+/// The one line per attempt. An endpoint's failure is its owner's business: `warn`, never `error`.
+fn log(delivery: &Delivery, attempt: &Attempt, next: Next, result: &AttemptResult) {
+    macro_rules! attempted {
+        ($level:ident, $($extra:tt)*) => {
+            tracing::$level!(
+                tenant.id = %delivery.event.key.tenant,
+                event.id = %delivery.event.key.id,
+                "event.type" = %delivery.event.kind,
+                endpoint.id = %delivery.endpoint,
+                attempt.number = attempt.number,
+                attempt.status = attempt.status,
+                attempt.duration_ms = attempt.duration_ms,
+                key.kid = %attempt.kid,
+                delivery.status = next.status().as_str(),
+                $($extra)*
+                "delivery.attempted"
+            )
+        };
+    }
+    match result {
+        Ok(_) => attempted!(info,),
+        Err(error) => attempted!(warn, error = %Chain(error),),
+    }
+}

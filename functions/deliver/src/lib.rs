@@ -1,0 +1,99 @@
+//! Reads `DeliveriesQueue`: signs and posts each delivery, records the attempt, and has SQS present again what failed.
+
+mod config;
+mod delivering;
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use futures_util::future::join_all;
+use lambda_runtime::Error;
+use signpost_io::callback::Callbacks;
+use signpost_io::deliveries::Deliveries;
+use signpost_io::endpoints::{CachedEndpoints, Endpoints};
+use signpost_io::keys::{KeyTable, WrappingKey};
+use signpost_io::logs::Chain;
+use signpost_io::queue::Queue;
+use signpost_io::signers::Signers;
+
+pub use config::Config;
+use delivering::Verdict;
+
+/// What the function needs at hand.
+#[derive(Debug)]
+pub struct App {
+    callbacks: Callbacks,
+    dead_letters: Queue,
+    deliveries: Deliveries,
+    endpoints: CachedEndpoints,
+    queue: Queue,
+    signers: Signers,
+}
+
+impl App {
+    /// Makes the clients. Needs no network yet.
+    ///
+    /// # Errors
+    /// The certificate store cannot be loaded: nothing could be delivered.
+    pub fn new(aws: &SdkConfig, config: Config) -> Result<Self, reqwest::Error> {
+        let rules = config.target_rules;
+        if rules.dangerously_allow_http || rules.dangerously_allow_private_targets {
+            tracing::warn!(?rules, "DANGEROUS target rules: for local and test stacks only");
+        }
+        let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(aws), aws_sdk_sqs::Client::new(aws));
+        let wrapping = WrappingKey::new(aws_sdk_kms::Client::new(aws), config.wrapping_key);
+        Ok(Self {
+            callbacks: Callbacks::new(rules)?,
+            dead_letters: Queue::new(sqs.clone(), config.dead_letter_queue_url),
+            deliveries: Deliveries::new(dynamodb.clone(), config.events_table, config.retention),
+            endpoints: CachedEndpoints::new(Endpoints::new(dynamodb.clone(), config.endpoints_table)),
+            queue: Queue::new(sqs, config.deliveries_queue_url),
+            signers: Signers::new(KeyTable::new(dynamodb, config.keys_table), wrapping),
+        })
+    }
+}
+
+/// Delivers every message of a batch at once and names the ones that SQS should present again.
+///
+/// Needs `FunctionResponseTypes: [ReportBatchItemFailures]` on the event source; without it Lambda ignores the
+/// response and deletes the whole batch. How long a named message waits is set by its visibility timeout, so that the
+/// event source mapping never sees an error and never slows down for the other tenants.
+///
+/// # Errors
+/// A record without a message id: it could not be named, so the whole batch is presented again.
+pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Error> {
+    let mut response = SqsBatchResponse::default();
+    let verdicts = join_all(batch.records.iter().map(|record| app.settle(record))).await;
+    for (record, verdict) in batch.records.iter().zip(verdicts) {
+        let id = record.message_id.as_deref().ok_or("SQS record without a messageId")?;
+        if verdict == Verdict::PresentAgain {
+            response.add_failure(id);
+        }
+    }
+    Ok(response)
+}
+
+/// How long a message waits after a fault on our side: time for a throttle to pass, and no receiver's fault.
+const AFTER_OUR_FAULT: Duration = Duration::from_secs(10);
+
+impl App {
+    /// Sees one message through and says whether it is done with.
+    async fn settle(&self, record: &SqsMessage) -> Verdict {
+        let wait = match self.deliver(record.body.as_deref().unwrap_or_default()).await {
+            Ok(None) => return Verdict::Done,
+            Ok(Some(wait)) => wait,
+            Err(error) => {
+                let message_id = record.message_id.as_deref();
+                tracing::error!(message.id = message_id, error = %Chain(&error), "delivery.deferred");
+                AFTER_OUR_FAULT
+            }
+        };
+        let handle = record.receipt_handle.as_deref().unwrap_or_default();
+        if let Err(error) = self.queue.present_again(handle, wait).await {
+            // It comes back after the queue's own visibility timeout, later than asked for.
+            tracing::warn!(message.id = record.message_id.as_deref(), error = %Chain(&error), "delivery.wait_not_set");
+        }
+        Verdict::PresentAgain
+    }
+}

@@ -1,0 +1,42 @@
+use std::time::Duration;
+
+use signpost_io::config::{ConfigError, environment, required, retention};
+
+/// Settings of the `fanout` function, read once at cold start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `DELIVERIES_QUEUE_URL`: where one message per event and endpoint goes; required.
+    pub deliveries_queue_url: String,
+    /// `ENDPOINTS_TABLE`: DynamoDB table of endpoints; required.
+    pub endpoints_table: String,
+    /// `EVENTS_TABLE`: DynamoDB table of events and deliveries; required.
+    pub events_table: String,
+    /// `REJECTED_QUEUE_URL`: where messages go that are no events or conflict with one; required.
+    pub rejected_queue_url: String,
+    /// `RETENTION_DAYS`: how long events are kept, in days; 1 to 365, required.
+    pub retention: Duration,
+}
+
+impl Config {
+    /// Reads the process environment.
+    ///
+    /// # Errors
+    /// A setting is missing or bad; the message names it and the fix.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_lookup(environment)
+    }
+
+    /// The same rules over any source, so that tests never touch the process environment.
+    ///
+    /// # Errors
+    /// As [`Self::from_env`].
+    pub fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            deliveries_queue_url: required(&get, "DELIVERIES_QUEUE_URL")?,
+            endpoints_table: required(&get, "ENDPOINTS_TABLE")?,
+            events_table: required(&get, "EVENTS_TABLE")?,
+            rejected_queue_url: required(&get, "REJECTED_QUEUE_URL")?,
+            retention: retention(&get)?,
+        })
+    }
+}

@@ -1,0 +1,215 @@
+//! Reads `EventsQueue`: writes each event once and sends it on to every endpoint that wants it.
+
+mod config;
+
+use std::collections::{HashMap, HashSet};
+
+use aws_config::SdkConfig;
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use futures_util::future::join_all;
+use lambda_runtime::Error;
+use signpost_core::delivery::{Delivery, RejectionReason};
+use signpost_core::endpoint::{Endpoint, EndpointId};
+use signpost_core::event::{Event, TenantId};
+use signpost_core::fault::Fault;
+use signpost_io::aws::AwsError;
+use signpost_io::endpoints::Endpoints;
+use signpost_io::events::{Claim, Events};
+use signpost_io::logs::Chain;
+use signpost_io::queue::{MAX_BATCH_BYTES, Message, Queue, size};
+
+pub use config::Config;
+
+/// What the function needs at hand.
+#[derive(Debug)]
+pub struct App {
+    endpoints: Endpoints,
+    events: Events,
+    deliveries: Queue,
+    rejected: Queue,
+}
+
+impl App {
+    /// Makes the clients. Needs no network yet.
+    #[must_use]
+    pub fn new(aws: &SdkConfig, config: Config) -> Self {
+        let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(aws), aws_sdk_sqs::Client::new(aws));
+        Self {
+            endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
+            events: Events::new(dynamodb, config.events_table, config.retention),
+            deliveries: Queue::new(sqs.clone(), config.deliveries_queue_url),
+            rejected: Queue::new(sqs, config.rejected_queue_url),
+        }
+    }
+}
+
+/// Fans out every event of a batch and names the messages that SQS should present again.
+///
+/// Needs `FunctionResponseTypes: [ReportBatchItemFailures]` on the event source; without it Lambda ignores the
+/// response and deletes the whole batch. A message that is no event, or conflicts with one, goes to `RejectedQueue`
+/// and is done; only a fault on our side brings a message back.
+///
+/// # Errors
+/// A record without a message id: it could not be named, so the whole batch is presented again.
+pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Error> {
+    let mut records = Vec::with_capacity(batch.records.len());
+    for record in &batch.records {
+        let id = record.message_id.as_deref().ok_or("SQS record without a messageId")?;
+        records.push(Record { id, body: record_body(record) });
+    }
+    let parsed: Vec<_> = records.iter().map(|record| Event::parse(record.body)).collect();
+    let endpoints = app.endpoints_of(parsed.iter().flatten().map(|event| &event.key.tenant)).await;
+
+    let fates = records.iter().zip(&parsed).map(|(record, parsed)| app.judge(record, parsed, &endpoints));
+    let fates = join_all(fates).await;
+    let mut response = SqsBatchResponse::default();
+    let (mut deliveries, mut rejections) = (Outbox::default(), Outbox::default());
+    for (record, fate) in records.iter().zip(fates) {
+        match fate {
+            Ok(Fate::Deliver(messages)) => deliveries.add(record.id, messages),
+            Ok(Fate::Reject(message)) => rejections.add(record.id, vec![message]),
+            Ok(Fate::Drop) => {}
+            Err(error) => {
+                tracing::error!(message.id = record.id, error = %Chain(&error), "event.not_fanned_out");
+                response.add_failure(record.id);
+            }
+        }
+    }
+    for (outbox, queue) in [(deliveries, &app.deliveries), (rejections, &app.rejected)] {
+        if let Err(error) = queue.send_all(outbox.messages).await {
+            tracing::error!(error = %Chain(&error), messages = outbox.record_ids.len(), "event.not_fanned_out");
+            outbox.record_ids.into_iter().for_each(|id| response.add_failure(id));
+        }
+    }
+    Ok(response)
+}
+
+/// One message of `EventsQueue`.
+struct Record<'a> {
+    id: &'a str,
+    body: &'a str,
+}
+
+fn record_body(record: &SqsMessage) -> &str {
+    record.body.as_deref().unwrap_or_default()
+}
+
+/// What a message of `EventsQueue` leads to.
+enum Fate {
+    Deliver(Vec<Message>),
+    Drop,
+    Reject(Message),
+}
+
+/// Messages for one queue, and the records they come from.
+#[derive(Default)]
+struct Outbox {
+    record_ids: Vec<String>,
+    messages: Vec<Message>,
+}
+
+impl Outbox {
+    fn add(&mut self, record_id: &str, messages: Vec<Message>) {
+        self.record_ids.push(record_id.to_owned());
+        self.messages.extend(messages);
+    }
+}
+
+/// The endpoints of the tenants of one batch. A tenant whose endpoints could not be read is not in it.
+type EndpointsByTenant<'a> = HashMap<&'a TenantId, Vec<(EndpointId, Endpoint)>>;
+
+impl App {
+    /// Reads each tenant's endpoints once per batch, so that a new endpoint gets the very next event.
+    async fn endpoints_of<'a>(&self, tenants: impl Iterator<Item = &'a TenantId>) -> EndpointsByTenant<'a> {
+        let tenants: HashSet<_> = tenants.collect();
+        let read = tenants.into_iter().map(async |tenant| match self.endpoints.of_tenant(tenant).await {
+            Ok(endpoints) => Some((tenant, endpoints)),
+            Err(error) => {
+                tracing::error!(tenant.id = %tenant, error = %Chain(&error), "endpoints.not_read");
+                None
+            }
+        });
+        join_all(read).await.into_iter().flatten().collect()
+    }
+
+    async fn judge(
+        &self,
+        record: &Record<'_>,
+        parsed: &Result<Event, Vec<Fault>>,
+        endpoints: &EndpointsByTenant<'_>,
+    ) -> Result<Fate, FanOutError> {
+        let event = match parsed {
+            Ok(event) => event,
+            Err(faults) => return Ok(Fate::Reject(rejection(record, RejectionReason::InvalidEvent, faults))),
+        };
+        let of_tenant = endpoints.get(&event.key.tenant).ok_or(FanOutError::EndpointsUnknown)?;
+        let wanted: Vec<_> =
+            of_tenant.iter().filter(|(_, endpoint)| endpoint.wants(event)).map(|(id, _)| id.clone()).collect();
+        let (event_id, tenant_id) = (event.key.id.as_str(), event.key.tenant.as_str());
+        match self.events.claim(event, &wanted, record.id).await? {
+            Claim::FanOut(ids) => {
+                tracing::info!(event.id = event_id, tenant.id = tenant_id, endpoints = ids.len(), "event.fanned_out");
+                Ok(Fate::Deliver(ids.iter().map(|id| delivery(id, event)).collect()))
+            }
+            Claim::Duplicate => {
+                tracing::info!(event.id = event_id, tenant.id = tenant_id, "event.duplicate");
+                Ok(Fate::Drop)
+            }
+            Claim::Conflict => Ok(Fate::Reject(rejection(record, RejectionReason::ConflictingDuplicate, &[]))),
+        }
+    }
+}
+
+/// Why an event could not be fanned out this time: faults on our side, all of which may pass.
+#[derive(Debug, thiserror::Error)]
+enum FanOutError {
+    #[error("event could not be written; its message is presented again")]
+    Aws(#[from] AwsError),
+    #[error("endpoints of the event's tenant could not be read; its message is presented again")]
+    EndpointsUnknown,
+}
+
+/// Each endpoint is a group of its own, so that SQS's fair queue keeps one's backlog from delaying the others.
+fn delivery(endpoint: &EndpointId, event: &Event) -> Message {
+    let body = Delivery::message(endpoint, event);
+    Message { body, group: Some(endpoint.to_string()), attributes: Vec::new() }
+}
+
+/// The most faults kept beside a rejected message.
+const MAX_FAULTS: usize = 100;
+
+/// The message as it came, with why it was rejected. One that leaves no room for that is cut, and says so.
+fn rejection(record: &Record<'_>, reason: RejectionReason, faults: &[Fault]) -> Message {
+    tracing::warn!(message.id = record.id, reason = reason.as_str(), faults = faults.len(), "event.rejected");
+    let mut attributes = vec![("reason", reason.as_str().to_owned()), ("messageId", record.id.to_owned())];
+    if !faults.is_empty() {
+        let listed = &faults[..faults.len().min(MAX_FAULTS)];
+        attributes.push(("faults", serde_json::to_string(listed).unwrap_or_default())); // Strings always serialize.
+    }
+    let mut message = Message { body: record.body.to_owned(), group: None, attributes };
+    if size(&message) > MAX_BATCH_BYTES {
+        message.attributes.push(("cutFromBytes", record.body.len().to_string()));
+        let room = MAX_BATCH_BYTES - (size(&message) - message.body.len());
+        message.body.truncate(message.body.floor_char_boundary(room));
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rejected_message_always_fits_into_the_queue() {
+        let faults: Vec<_> = (0..5_000).map(|index| Fault::missing(&format!("member{index}"), "something")).collect();
+        let cases = [("tiny".to_owned(), false), ("ü".repeat(MAX_BATCH_BYTES / 2), true)];
+        for (body, cut) in cases {
+            let record = Record { id: "m-1", body: &body };
+            let message = rejection(&record, RejectionReason::InvalidEvent, &faults);
+            assert!(size(&message) <= MAX_BATCH_BYTES);
+            assert!(body.starts_with(&message.body) && !message.body.is_empty());
+            let attribute = message.attributes.iter().find(|(name, _)| *name == "cutFromBytes");
+            assert_eq!(attribute.map(|(_, value)| value.clone()), cut.then(|| body.len().to_string()));
+        }
+    }
+}

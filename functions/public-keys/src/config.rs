@@ -1,0 +1,34 @@
+use std::time::Duration;
+
+use signpost_io::config::{ConfigError, environment, number, required};
+
+/// Settings of the `public-keys` function, read once at cold start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `KEY_LEAD_MINUTES`: how long a key is published before it signs, in minutes; 1 to 525 600, required. The key set
+    /// may be cached for half of it.
+    pub key_lead: Duration,
+    /// `KEYS_TABLE`: DynamoDB table of signing keys; required.
+    pub keys_table: String,
+}
+
+impl Config {
+    /// Reads the process environment.
+    ///
+    /// # Errors
+    /// A setting is missing or bad; the message names it and the fix.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_lookup(environment)
+    }
+
+    /// The same rules over any source, so that tests never touch the process environment.
+    ///
+    /// # Errors
+    /// As [`Self::from_env`].
+    pub fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            key_lead: number(&get, "KEY_LEAD_MINUTES", "minutes", 1..=525_600).map(Duration::from_mins)?,
+            keys_table: required(&get, "KEYS_TABLE")?,
+        })
+    }
+}

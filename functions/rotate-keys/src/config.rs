@@ -1,0 +1,43 @@
+use std::time::Duration;
+
+use signpost_core::keys::KeySchedule;
+use signpost_io::config::{ConfigError, environment, number, required};
+
+/// Settings of the `rotate-keys` function, read once at cold start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `KEYS_TABLE`: DynamoDB table of signing keys; required.
+    pub keys_table: String,
+    /// `KEY_LEAD_MINUTES`, `KEY_SIGNING_MINUTES`, `KEY_GRACE_MINUTES`: how long a key is published before it signs,
+    /// signs, and can be fetched afterwards, in minutes; 1 to 525 600 each, required.
+    pub schedule: KeySchedule,
+    /// `WRAPPING_KEY`: id, ARN or alias of the KMS key that wraps private keys; required.
+    pub wrapping_key: String,
+}
+
+impl Config {
+    /// Reads the process environment.
+    ///
+    /// # Errors
+    /// A setting is missing or bad; the message names it and the fix.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_lookup(environment)
+    }
+
+    /// The same rules over any source, so that tests never touch the process environment.
+    ///
+    /// # Errors
+    /// As [`Self::from_env`].
+    pub fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let minutes = |name| number(&get, name, "minutes", 1..=525_600).map(Duration::from_mins);
+        Ok(Self {
+            keys_table: required(&get, "KEYS_TABLE")?,
+            schedule: KeySchedule {
+                lead: minutes("KEY_LEAD_MINUTES")?,
+                signing: minutes("KEY_SIGNING_MINUTES")?,
+                grace: minutes("KEY_GRACE_MINUTES")?,
+            },
+            wrapping_key: required(&get, "WRAPPING_KEY")?,
+        })
+    }
+}

@@ -1,0 +1,96 @@
+//! CloudFormation custom resources: the request that a deploy makes, and the answer it waits for.
+
+use serde::Deserialize;
+use serde_json::json;
+use signpost_io::aws::AwsError;
+use signpost_io::logs::Chain;
+
+/// What CloudFormation asks ("Custom resource request objects").
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct CustomResourceEvent {
+    request_type: String,
+    #[serde(rename = "ResponseURL")]
+    response_url: String,
+    stack_id: String,
+    request_id: String,
+    logical_resource_id: String,
+}
+
+impl CustomResourceEvent {
+    /// Whether the resource goes away with its stack. Keys stay: the table is retained.
+    pub(crate) fn is_delete(&self) -> bool {
+        self.request_type == "Delete"
+    }
+
+    /// The answer ("Custom resource response objects").
+    fn answer(&self, failure: Option<&AwsError>) -> String {
+        let mut answer = json!({
+            "Status": if failure.is_some() { "FAILED" } else { "SUCCESS" },
+            "PhysicalResourceId": "signing-keys",
+            "StackId": self.stack_id,
+            "RequestId": self.request_id,
+            "LogicalResourceId": self.logical_resource_id,
+        });
+        if let Some(error) = failure {
+            answer["Reason"] = Chain(error).to_string().into();
+        }
+        answer.to_string()
+    }
+}
+
+/// Answers CloudFormation at the presigned URL that came with the request.
+#[derive(Debug)]
+pub(crate) struct Responder {
+    client: reqwest::Client,
+}
+
+impl Responder {
+    pub(crate) fn new() -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?;
+        Ok(Self { client })
+    }
+
+    /// Sends the answer. Without it the deploy would wait for an hour.
+    pub(crate) async fn answer(
+        &self,
+        request: &CustomResourceEvent,
+        failure: Option<&AwsError>,
+    ) -> Result<(), reqwest::Error> {
+        // No content-type: the presigned URL was signed without one.
+        let put = self.client.put(&request.response_url).body(request.answer(failure));
+        put.send().await.and_then(reqwest::Response::error_for_status).map_err(reqwest::Error::without_url)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    const CREATE: &str = include_str!("../../../events/rotate-keys-custom-resource.json");
+
+    #[test]
+    fn a_deploy_is_told_the_outcome_under_the_ids_it_asked_with() {
+        let request: CustomResourceEvent = serde_json::from_str(CREATE).unwrap();
+        let asked: Value = serde_json::from_str(CREATE).unwrap();
+        let error = AwsError::of("kms:Decrypt")(std::io::Error::other("throttled"));
+        for (failure, status) in [(None, "SUCCESS"), (Some(&error), "FAILED")] {
+            let answer: Value = serde_json::from_str(&request.answer(failure)).unwrap();
+            assert_eq!(answer["Status"], status);
+            for id in ["StackId", "RequestId", "LogicalResourceId"] {
+                assert_eq!(answer[id], asked[id], "{id}");
+            }
+            assert_eq!(answer["Reason"].is_string(), failure.is_some(), "FAILED needs a reason");
+        }
+    }
+
+    #[test]
+    fn other_payloads_are_no_deploys() {
+        for payload in [r#"{"force":true}"#, "{}", r#"{"source":"aws.events"}"#] {
+            assert!(serde_json::from_str::<CustomResourceEvent>(payload).is_err(), "{payload}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Makes signing keys when they are due: invoked by a schedule every minute, by the stack while it deploys, and by
+//! operators with `{"force":true}`.
+
+mod config;
+mod custom_resource;
+
+use aws_config::SdkConfig;
+use lambda_runtime::Error;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use signpost_core::keys::{KeyMoments, KeySchedule, plan, superseded};
+use signpost_io::aws::AwsError;
+use signpost_io::clock::unix_now;
+use signpost_io::keys::{KeyTable, StoredKey, WrappingKey};
+use uuid::Uuid;
+
+pub use config::Config;
+use custom_resource::{CustomResourceEvent, Responder};
+
+/// What the function needs at hand.
+#[derive(Debug)]
+pub struct App {
+    keys: KeyTable,
+    responder: Responder,
+    schedule: KeySchedule,
+    wrapping: WrappingKey,
+}
+
+impl App {
+    /// Makes the clients. Needs no network yet.
+    ///
+    /// # Errors
+    /// The certificate store cannot be loaded: a deploy could not be answered.
+    pub fn new(aws: &SdkConfig, config: Config) -> Result<Self, reqwest::Error> {
+        Ok(Self {
+            keys: KeyTable::new(aws_sdk_dynamodb::Client::new(aws), config.keys_table),
+            responder: Responder::new()?,
+            schedule: config.schedule,
+            wrapping: WrappingKey::new(aws_sdk_kms::Client::new(aws), config.wrapping_key),
+        })
+    }
+}
+
+/// What the function answers: the key it made, if one was due.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Rotation {
+    /// The new key's id; `null` when none was due.
+    pub kid: Option<String>,
+}
+
+/// Makes a signing key if one is due, or at once if the payload is `{"force":true}`.
+///
+/// Running it again, or twice at once, makes no second key. A custom resource's request is answered to CloudFormation
+/// as well, failures included, so that a deploy never waits in vain.
+///
+/// # Errors
+/// KMS or DynamoDB failed: Lambda counts the error, the alarm fires, and the schedule tries again within a minute.
+/// Meanwhile the last key goes on signing.
+pub async fn handle(payload: Value, app: &App) -> Result<Rotation, Error> {
+    if let Ok(request) = CustomResourceEvent::deserialize(&payload) {
+        let result = if request.is_delete() { Ok(Rotation::default()) } else { app.rotate(false).await };
+        app.responder.answer(&request, result.as_ref().err()).await?;
+        return Ok(result?);
+    }
+    let force = payload.get("force") == Some(&Value::Bool(true));
+    Ok(app.rotate(force).await?)
+}
+
+/// How often a rotation is planned anew because another one was faster.
+const ROUNDS: usize = 3;
+
+impl App {
+    async fn rotate(&self, force: bool) -> Result<Rotation, AwsError> {
+        for _ in 0..ROUNDS {
+            let keys = self.keys.all().await?;
+            let now = unix_now().as_secs();
+            let moments: Vec<KeyMoments> = keys.iter().map(|key| key.moments).collect();
+            self.leave_to_ttl(&keys, &moments).await?;
+            let Some(planned) = plan(&moments, now, &self.schedule, force) else { return Ok(Rotation::default()) };
+            let kid = Uuid::new_v4().to_string();
+            let pair = self.wrapping.generate_pair(&kid).await?;
+            let generation = keys.iter().map(|key| key.generation + 1).max().unwrap_or_default();
+            if self.keys.add(&kid, generation, &pair, planned).await? {
+                tracing::info!(key.kid = kid, key.sign_from = planned.sign_from, force, "key.made");
+                return Ok(Rotation { kid: Some(kid) });
+            }
+        }
+        Ok(Rotation::default()) // Others made keys each time, so there is no lack of them.
+    }
+
+    /// Gives every key that has a successor and no date of removal yet one.
+    async fn leave_to_ttl(&self, keys: &[StoredKey], moments: &[KeyMoments]) -> Result<(), AwsError> {
+        for (key, verify_until) in keys.iter().zip(superseded(moments)) {
+            if let (Some(verify_until), None) = (verify_until, key.expires_at) {
+                self.keys.expire(key.generation, verify_until + MARGIN_SECONDS).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How long a key is kept after nobody can fetch it: a day, for those who look into what happened.
+const MARGIN_SECONDS: u64 = 86_400;

@@ -1,0 +1,73 @@
+//! What all AWS adapters share: the SDK's settings, their one error, and how attributes of items are read.
+
+use std::collections::HashMap;
+use std::error::Error;
+
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_dynamodb::types::AttributeValue;
+
+/// An item of a table, or an item's map.
+pub(crate) type Item = HashMap<String, AttributeValue>;
+
+/// Loads region, credentials and endpoint the way every AWS tool does. Inside Lambda that is environment variables
+/// only, so it costs no call.
+pub async fn load() -> SdkConfig {
+    aws_config::load_defaults(BehaviorVersion::latest()).await
+}
+
+/// A call to AWS that failed after the SDK's own retries: a fault on our side, never charged to an endpoint.
+///
+/// The same call may succeed later, unless the cause says that the role lacks a permission.
+#[derive(Debug, thiserror::Error)]
+#[error("`{operation}` failed; it is tried again with the message, see the cause")]
+pub struct AwsError {
+    operation: &'static str,
+    #[source]
+    source: Box<dyn Error + Send + Sync>,
+}
+
+impl AwsError {
+    /// Names the call that failed, as IAM spells it.
+    pub fn of<E: Error + Send + Sync + 'static>(operation: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self { operation, source: Box::new(source) }
+    }
+}
+
+/// An item in a table that does not read as what it should be: written by hand, or by another version.
+#[derive(Debug, thiserror::Error)]
+#[error("attribute `{attribute}` of an item in the table cannot be read; repair or remove the item")]
+pub(crate) struct ItemError {
+    attribute: &'static str,
+}
+
+/// Reads the text of attribute `name`.
+pub(crate) fn text<'a>(item: &'a Item, name: &'static str) -> Result<&'a str, ItemError> {
+    item.get(name).and_then(|value| value.as_s().ok()).map(String::as_str).ok_or(ItemError { attribute: name })
+}
+
+/// Reads the whole number of attribute `name`.
+pub(crate) fn number(item: &Item, name: &'static str) -> Result<u64, ItemError> {
+    let digits = item.get(name).and_then(|value| value.as_n().ok());
+    digits.and_then(|digits| digits.parse().ok()).ok_or(ItemError { attribute: name })
+}
+
+/// Reads the bytes of attribute `name`.
+pub(crate) fn bytes<'a>(item: &'a Item, name: &'static str) -> Result<&'a [u8], ItemError> {
+    item.get(name).and_then(|value| value.as_b().ok()).map(AsRef::as_ref).ok_or(ItemError { attribute: name })
+}
+
+/// The complaint about an attribute that reads as no value it may have.
+pub(crate) fn unreadable(attribute: &'static str) -> ItemError {
+    ItemError { attribute }
+}
+
+/// A text attribute.
+pub(crate) fn s(text: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(text.into())
+}
+
+/// A number attribute.
+#[expect(clippy::needless_pass_by_value, reason = "called with literals and sums, which read better without `&`")]
+pub(crate) fn n(number: impl ToString) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}

@@ -1,0 +1,126 @@
+//! Settings: read once at cold start, from the environment and nowhere else. A function with a missing or bad setting
+//! refuses to start and says how to mend it, before it takes any message.
+
+use std::fmt::{self, Debug, Display};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A setting that is missing or bad.
+///
+/// `Debug` is `Display`, for that is what a `main` prints that ends with an error.
+#[derive(PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read as what it should be.
+    #[error("`{name}` is `{found}`; expected {expected}")]
+    Invalid {
+        /// The environment variable.
+        name: &'static str,
+        /// Its value.
+        found: String,
+        /// What would be accepted.
+        expected: String,
+    },
+    /// It is required and not there.
+    #[error("`{name}` is not set; set it under Environment.Variables in template.yaml")]
+    Missing {
+        /// The environment variable.
+        name: &'static str,
+    },
+}
+
+impl Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
+
+/// The process environment as a source of settings.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Reads a setting that has no default.
+///
+/// # Errors
+/// It is missing or empty.
+pub fn required(get: impl Fn(&str) -> Option<String>, name: &'static str) -> Result<String, ConfigError> {
+    get(name).filter(|value| !value.is_empty()).ok_or(ConfigError::Missing { name })
+}
+
+/// Reads a whole number that has no default.
+///
+/// # Errors
+/// It is missing, no number, or out of `range`.
+pub fn number<T>(
+    get: impl Fn(&str) -> Option<String>,
+    name: &'static str,
+    unit: &str,
+    range: RangeInclusive<T>,
+) -> Result<T, ConfigError>
+where
+    T: FromStr + PartialOrd + Display,
+{
+    let found = required(get, name)?;
+    match found.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => {
+            let expected = format!("{unit}, {} to {}", range.start(), range.end());
+            Err(ConfigError::Invalid { name, found, expected })
+        }
+    }
+}
+
+/// Reads `RETENTION_DAYS`, 1 to 365: how long events and what became of them are kept.
+///
+/// # Errors
+/// As [`number`].
+pub fn retention(get: impl Fn(&str) -> Option<String>) -> Result<Duration, ConfigError> {
+    number(get, "RETENTION_DAYS", "days", 1..=365).map(|days: u64| Duration::from_hours(24 * days))
+}
+
+/// Reads a switch, `true` or `false`; off when it is not set.
+///
+/// # Errors
+/// It is anything else: a misspelt safety switch must not be guessed at.
+pub fn switch(get: impl Fn(&str) -> Option<String>, name: &'static str) -> Result<bool, ConfigError> {
+    match get(name).as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(found) => Err(ConfigError::Invalid { name, found: found.into(), expected: "`true` or `false`".into() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn only(value: &'static str) -> impl Fn(&str) -> Option<String> {
+        move |name| (name == "X").then(|| value.to_owned())
+    }
+
+    #[test]
+    fn a_bad_setting_names_its_fix() {
+        let cases = [
+            (
+                required(only("a"), "Y").unwrap_err(),
+                "`Y` is not set; set it under Environment.Variables in template.yaml",
+            ),
+            (number(only("90s"), "X", "minutes", 1..=60).unwrap_err(), "`X` is `90s`; expected minutes, 1 to 60"),
+            (number(only("61"), "X", "minutes", 1..=60).unwrap_err(), "`X` is `61`; expected minutes, 1 to 60"),
+            (switch(only("yes"), "X").unwrap_err(), "`X` is `yes`; expected `true` or `false`"),
+        ];
+        for (error, text) in cases {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn good_settings_are_read() {
+        assert_eq!(required(only("a"), "X"), Ok("a".into()));
+        assert_eq!(number(only("60"), "X", "minutes", 1..=60), Ok(60));
+        assert_eq!((switch(only("true"), "X"), switch(only("true"), "Y")), (Ok(true), Ok(false)));
+    }
+}

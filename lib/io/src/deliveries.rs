@@ -1,0 +1,173 @@
+//! The deliveries of each event and their attempts, in `EventsTable` beside the event: sort key `record`
+//! (`delivery#<endpoint>#<source>`). A delivery has an item from its first attempt on.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::AttributeValue;
+use signpost_core::attempt::Attempt;
+use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress};
+
+use crate::aws::{AwsError, Item, ItemError, n, number, s, text, unreadable};
+use crate::clock::unix_now;
+use crate::events::partition;
+
+/// The deliveries in the table.
+#[derive(Clone, Debug)]
+pub struct Deliveries {
+    client: Client,
+    table: String,
+    retention: Duration,
+}
+
+/// Whether an attempt is on record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is.
+    Yes,
+    /// It is not: somebody else recorded an attempt of this delivery meanwhile, so the record has to be read again.
+    Overtaken,
+}
+
+impl Deliveries {
+    /// Adapts `client` to the table called `table`; items are kept for `retention`.
+    #[must_use]
+    pub fn new(client: Client, table: String, retention: Duration) -> Self {
+        Self { client, table, retention }
+    }
+
+    /// Reads where a delivery stands (strongly consistent); nothing before its first attempt.
+    ///
+    /// Needs `dynamodb:GetItem`.
+    ///
+    /// # Errors
+    /// The call failed, or the item cannot be read.
+    pub async fn progress(&self, delivery: DeliveryKey<'_>) -> Result<Option<Progress>, AwsError> {
+        let call = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key(delivery)))
+            .consistent_read(true)
+            .projection_expression("#status, attemptCount, nextAttemptAt")
+            .expression_attribute_names("#status", "status");
+        let item = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item;
+        item.as_ref().map(progress_of).transpose().map_err(AwsError::of::<ItemError>("reading a delivery"))
+    }
+
+    /// Adds an attempt and what it makes of the delivery.
+    ///
+    /// Needs `dynamodb:UpdateItem`. One write, conditional on this being the next attempt of the record, so that two
+    /// senders cannot count the same one.
+    ///
+    /// # Errors
+    /// The call failed; the attempt may be repeated, which at-least-once delivery allows.
+    pub async fn record(
+        &self,
+        delivery: DeliveryKey<'_>,
+        attempt: &Attempt,
+        progress: Progress,
+    ) -> Result<Recorded, AwsError> {
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(delivery)))
+            .update_expression(
+                "SET #status = :status, attemptCount = :count, nextAttemptAt = :next, expiresAt = :expires, \
+                 attempts = list_append(if_not_exists(attempts, :none), :attempt)",
+            )
+            .condition_expression("attribute_not_exists(attemptCount) AND :before = :zero OR attemptCount = :before")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":status", s(progress.status.as_str()))
+            .expression_attribute_values(":count", n(progress.attempts))
+            .expression_attribute_values(":before", n(attempt.number - 1))
+            .expression_attribute_values(":zero", n(0))
+            .expression_attribute_values(":next", n(progress.next_attempt_unix_ms))
+            .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()))
+            .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
+            .expression_attribute_values(":attempt", AttributeValue::L(vec![AttributeValue::M(item_of(attempt))]));
+        match call.send().await {
+            Ok(_) => Ok(Recorded::Yes),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(Recorded::Overtaken),
+                _ => Err(AwsError::of("dynamodb:UpdateItem")(error)),
+            },
+        }
+    }
+
+    /// Reads all attempts of a delivery, for operators' tools.
+    ///
+    /// Needs `dynamodb:GetItem`.
+    ///
+    /// # Errors
+    /// The call failed, or the item cannot be read.
+    pub async fn attempts(&self, delivery: DeliveryKey<'_>) -> Result<Vec<Attempt>, AwsError> {
+        let call = self.client.get_item().table_name(&self.table).set_key(Some(key(delivery))).consistent_read(true);
+        let item = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item.unwrap_or_default();
+        let attempts = item.get("attempts").and_then(|list| list.as_l().ok()).map(Vec::as_slice).unwrap_or_default();
+        let read = |attempt: &AttributeValue| attempt.as_m().map_err(|_| unreadable("attempts")).and_then(attempt_of);
+        attempts.iter().map(read).collect::<Result<_, _>>().map_err(AwsError::of::<ItemError>("reading a delivery"))
+    }
+}
+
+fn key(delivery: DeliveryKey<'_>) -> HashMap<String, AttributeValue> {
+    let record = format!("delivery#{}#{}", delivery.endpoint, delivery.event.source);
+    HashMap::from([("event".into(), s(partition(delivery.event))), ("record".into(), s(record))])
+}
+
+fn progress_of(item: &Item) -> Result<Progress, ItemError> {
+    Ok(Progress {
+        status: DeliveryStatus::parse(text(item, "status")?).ok_or_else(|| unreadable("status"))?,
+        attempts: u32::try_from(number(item, "attemptCount")?).map_err(|_| unreadable("attemptCount"))?,
+        next_attempt_unix_ms: number(item, "nextAttemptAt")?,
+    })
+}
+
+fn item_of(attempt: &Attempt) -> Item {
+    let mut item = Item::from([
+        ("number".into(), n(attempt.number)),
+        ("at".into(), n(attempt.at_unix_ms)),
+        ("durationMs".into(), n(attempt.duration_ms)),
+        ("kid".into(), s(&attempt.kid)),
+    ]);
+    item.extend(attempt.status.map(|status| ("status".into(), n(status))));
+    item.extend(attempt.error.as_ref().map(|error| ("error".into(), s(error))));
+    item
+}
+
+fn attempt_of(item: &Item) -> Result<Attempt, ItemError> {
+    let status = item.contains_key("status").then(|| number(item, "status")).transpose()?;
+    Ok(Attempt {
+        number: u32::try_from(number(item, "number")?).map_err(|_| unreadable("number"))?,
+        at_unix_ms: number(item, "at")?,
+        duration_ms: number(item, "durationMs")?,
+        kid: text(item, "kid")?.to_owned(),
+        status: status.map(u16::try_from).transpose().map_err(|_| unreadable("status"))?,
+        error: item.contains_key("error").then(|| text(item, "error").map(str::to_owned)).transpose()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_read_back() {
+        let failed = Attempt {
+            number: 3,
+            at_unix_ms: 1_769_853_600_123,
+            duration_ms: 10_000,
+            kid: "070725bf-7dac-4712-b61a-420ba3701263".into(),
+            status: Some(500),
+            error: Some("endpoint answered 500; answer 2xx to acknowledge".into()),
+        };
+        let timed_out = Attempt { status: None, ..failed.clone() };
+        let acknowledged = Attempt { error: None, status: Some(204), ..failed.clone() };
+        for attempt in [failed, timed_out, acknowledged] {
+            assert_eq!(attempt_of(&item_of(&attempt)).unwrap(), attempt);
+        }
+    }
+}

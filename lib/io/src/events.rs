@@ -1,0 +1,125 @@
+//! `EventsTable`: each event once, beside its deliveries. Partition key `event` (`<tenant>/<id>`), sort key `record`
+//! (`event#<source>`). Items disappear after the retention (`expiresAt`, the table's TTL).
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use signpost_core::endpoint::EndpointId;
+use signpost_core::event::{Event, EventKey};
+
+use crate::aws::{AwsError, Item, ItemError, bytes, n, s, text, unreadable};
+use crate::clock::unix_now;
+
+/// The events in the table.
+#[derive(Clone, Debug)]
+pub struct Events {
+    client: Client,
+    table: String,
+    retention: Duration,
+}
+
+/// What became of an attempt to write an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It is this message's to fan out, to these endpoints.
+    ///
+    /// The list is the one of the first time: a message that SQS presents again, after a crash or a failed send, goes
+    /// on where it stopped, and endpoints changed meanwhile neither get it twice nor miss it.
+    FanOut(Vec<EndpointId>),
+    /// Another message brought the same event before, and sees to its fan-out.
+    Duplicate,
+    /// Another message brought an event of the same key with another payload.
+    Conflict,
+}
+
+impl Events {
+    /// Adapts `client` to the table called `table`; items are kept for `retention`.
+    #[must_use]
+    pub fn new(client: Client, table: String, retention: Duration) -> Self {
+        Self { client, table, retention }
+    }
+
+    /// Writes an event that is not there yet, with the endpoints it goes to, in the name of SQS message `message_id`.
+    ///
+    /// Needs `dynamodb:PutItem`. One write, conditional on the event's absence; what stands in the way comes back with
+    /// the refusal, so there is no read.
+    ///
+    /// # Errors
+    /// The call failed, or what stands in the way cannot be read.
+    pub async fn claim(&self, event: &Event, endpoints: &[EndpointId], message_id: &str) -> Result<Claim, AwsError> {
+        let hash = event.payload_hash();
+        let ids = endpoints.iter().map(|id| s(id.as_str())).collect();
+        let result = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .item("event", s(partition(&event.key)))
+            .item("record", s(format!("event#{}", event.key.source)))
+            .item("json", s(event.json()))
+            .item("payloadHash", AttributeValue::B(Blob::new(hash)))
+            .item("messageId", s(message_id))
+            .item("endpoints", AttributeValue::L(ids))
+            .item("expiresAt", n((unix_now() + self.retention).as_secs()))
+            .condition_expression("attribute_not_exists(#event)")
+            .expression_attribute_names("#event", "event")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let Err(refused) = result else { return Ok(Claim::FanOut(endpoints.to_vec())) };
+        match refused.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(check)) => {
+                let stored = check.item().ok_or_else(|| unreadable("event"));
+                stored
+                    .and_then(|stored| judge(stored, &hash, message_id))
+                    .map_err(AwsError::of::<ItemError>("reading an event"))
+            }
+            _ => Err(AwsError::of("dynamodb:PutItem")(refused)),
+        }
+    }
+}
+
+/// The partition key of an event and its deliveries.
+pub(crate) fn partition(key: &EventKey) -> String {
+    format!("{}/{}", key.tenant, key.id)
+}
+
+fn judge(stored: &Item, hash: &[u8], message_id: &str) -> Result<Claim, ItemError> {
+    if bytes(stored, "payloadHash")? != hash {
+        return Ok(Claim::Conflict);
+    }
+    if text(stored, "messageId")? != message_id {
+        return Ok(Claim::Duplicate);
+    }
+    let ids = stored.get("endpoints").and_then(|list| list.as_l().ok()).ok_or_else(|| unreadable("endpoints"))?;
+    let parse = |id: &AttributeValue| id.as_s().ok().and_then(|id| EndpointId::parse(id));
+    let ids: Option<Vec<_>> = ids.iter().map(parse).collect();
+    ids.map(Claim::FanOut).ok_or_else(|| unreadable("endpoints"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_the_way_decides() {
+        let id = format!("ep_{:032x}", 7);
+        let stored = Item::from([
+            ("payloadHash".into(), AttributeValue::B(Blob::new([1; 32]))),
+            ("messageId".into(), s("m-1")),
+            ("endpoints".into(), AttributeValue::L(vec![s(&id)])),
+        ]);
+        let again = Claim::FanOut(vec![EndpointId::parse(&id).unwrap()]);
+        let cases = [
+            ([1; 32], "m-1", again, "SQS presents the same message again"),
+            ([1; 32], "m-2", Claim::Duplicate, "the producer sent the event again"),
+            ([2; 32], "m-2", Claim::Conflict, "another payload under the same id"),
+            ([2; 32], "m-1", Claim::Conflict, "another payload, whatever the message"),
+        ];
+        for (hash, message_id, expected, why) in cases {
+            assert_eq!(judge(&stored, &hash, message_id).unwrap(), expected, "{why}");
+        }
+    }
+}

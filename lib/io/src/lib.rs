@@ -1,0 +1,14 @@
+//! Adapters: how the rules of `signpost-core` reach DynamoDB, SQS, KMS, HTTPS receivers, settings and logs.
+
+pub mod aws;
+pub mod callback;
+pub mod clock;
+pub mod config;
+pub mod deliveries;
+pub mod endpoints;
+pub mod events;
+pub mod http_api;
+pub mod keys;
+pub mod logs;
+pub mod queue;
+pub mod signers;

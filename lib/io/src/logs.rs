@@ -1,0 +1,36 @@
+//! Logs: an error with its causes in one field.
+
+use std::error::Error;
+use std::fmt;
+
+/// Shows an error and all its causes as `outer: cause: root`.
+///
+/// `tracing-subscriber`'s JSON format drops the causes of an error that is logged as such; this keeps them.
+pub struct Chain<'a>(pub &'a (dyn Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::AwsError;
+
+    #[test]
+    fn a_chain_names_every_cause() {
+        let error = AwsError::of("sqs:SendMessage")(std::io::Error::other("socket closed"));
+        assert_eq!(
+            Chain(&error).to_string(),
+            "`sqs:SendMessage` failed; it is tried again with the message, see the cause: socket closed",
+        );
+    }
+}

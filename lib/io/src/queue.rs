@@ -1,0 +1,164 @@
+//! SQS queues: messages in batches, and how long one stays hidden.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
+
+use crate::aws::AwsError;
+
+/// One queue.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    client: Client,
+    url: String,
+}
+
+/// A message to be sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// What it says. SQS takes the characters of XML 1.0 only.
+    pub body: String,
+    /// `MessageGroupId`: on a standard queue, whose share of the queue it counts against (fair queues).
+    pub group: Option<String>,
+    /// Text attributes, by name.
+    pub attributes: Vec<(&'static str, String)>,
+}
+
+/// The most messages in one call.
+const MAX_BATCH_MESSAGES: usize = 10;
+/// The most bytes in one message, and in all messages of one call.
+pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
+/// What is reckoned for a message beside its body and its attributes' names and values.
+const MESSAGE_MARGIN_BYTES: usize = 256;
+/// How often the entries that SQS refused are sent, in all, before the call counts as failed.
+const ROUNDS: usize = 3;
+
+impl Queue {
+    /// Adapts `client` to the queue at `url`.
+    #[must_use]
+    pub fn new(client: Client, url: String) -> Self {
+        Self { client, url }
+    }
+
+    /// Sends all of `messages`, in as few calls as SQS's limits allow.
+    ///
+    /// Needs `sqs:SendMessage`. One call per 10 messages or 1 MiB.
+    ///
+    /// # Errors
+    /// Not all are in the queue, though some may be: send all again, and have readers recognise repetitions.
+    pub async fn send_all(&self, messages: Vec<Message>) -> Result<(), AwsError> {
+        let mut entries = Vec::with_capacity(messages.len());
+        for (index, message) in messages.into_iter().enumerate() {
+            entries.push((size(&message), entry(index, message)?));
+        }
+        for batch in batches(entries, MAX_BATCH_MESSAGES, MAX_BATCH_BYTES) {
+            self.send_batch(batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_batch(&self, mut entries: Vec<SendMessageBatchRequestEntry>) -> Result<(), AwsError> {
+        let mut round = 1;
+        loop {
+            let call = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries.clone()));
+            let failed = call.send().await.map_err(AwsError::of("sqs:SendMessage"))?.failed;
+            let Some(first) = failed.first() else { return Ok(()) };
+            if round == ROUNDS || failed.iter().any(|entry| entry.sender_fault) {
+                let text = first.message.as_deref().unwrap_or_default();
+                let refusal = format!("{} of {} entries refused, {}: {text}", failed.len(), entries.len(), first.code);
+                return Err(AwsError::of("sqs:SendMessage")(std::io::Error::other(refusal)));
+            }
+            entries.retain(|entry| failed.iter().any(|refused| refused.id == entry.id));
+            round += 1;
+        }
+    }
+
+    /// Has a received message presented again after `wait`, counted from now, in whole seconds rounded up.
+    ///
+    /// Needs `sqs:ChangeMessageVisibility`. The message must also be reported as a batch item failure, or the event
+    /// source mapping deletes it.
+    ///
+    /// # Errors
+    /// The call failed: the message comes back after the queue's visibility timeout instead.
+    pub async fn present_again(&self, receipt_handle: &str, wait: Duration) -> Result<(), AwsError> {
+        let seconds = wait.as_millis().div_ceil(1_000).min(MAX_VISIBILITY_SECONDS);
+        let call = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt_handle);
+        let call = call.visibility_timeout(i32::try_from(seconds).unwrap_or(i32::MAX));
+        call.send().await.map_err(AwsError::of("sqs:ChangeMessageVisibility"))?;
+        Ok(())
+    }
+}
+
+/// SQS hides a message for at most 12 hours.
+const MAX_VISIBILITY_SECONDS: u128 = 43_200;
+
+fn entry(index: usize, message: Message) -> Result<SendMessageBatchRequestEntry, AwsError> {
+    let mut entry = SendMessageBatchRequestEntry::builder()
+        .id(index.to_string())
+        .message_body(message.body)
+        .set_message_group_id(message.group);
+    for (name, value) in message.attributes {
+        let value = MessageAttributeValue::builder().data_type("String").string_value(value).build();
+        entry = entry.message_attributes(name, value.map_err(AwsError::of("sqs:SendMessage"))?);
+    }
+    entry.build().map_err(AwsError::of("sqs:SendMessage"))
+}
+
+/// What a message counts against [`MAX_BATCH_BYTES`], rather more than less.
+#[must_use]
+pub fn size(message: &Message) -> usize {
+    let attributes = message.attributes.iter().map(|(name, value)| name.len() + "String".len() + value.len());
+    message.body.len() + attributes.sum::<usize>() + MESSAGE_MARGIN_BYTES
+}
+
+/// Splits sized items, in their order, into batches of at most `max_items` and `max_bytes`. An item over `max_bytes`
+/// stands alone.
+fn batches<T>(items: Vec<(usize, T)>, max_items: usize, max_bytes: usize) -> Vec<Vec<T>> {
+    let mut batches: Vec<Vec<T>> = Vec::new();
+    let mut bytes = 0;
+    for (size, item) in items {
+        match batches.last_mut() {
+            Some(batch) if batch.len() < max_items && bytes + size <= max_bytes => {
+                bytes += size;
+                batch.push(item);
+            }
+            _ => {
+                bytes = size;
+                batches.push(vec![item]);
+            }
+        }
+    }
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_end_at_ten_entries_and_at_the_byte_limit() {
+        let sizes = |sizes: &[usize]| {
+            let items = sizes.iter().map(|size| (*size, *size)).collect();
+            batches(items, 3, 100)
+        };
+        let cases = [
+            (vec![], vec![], "nothing to send, no call"),
+            (vec![1, 2, 3, 4], vec![vec![1, 2, 3], vec![4]], "too many"),
+            (vec![60, 40, 1], vec![vec![60, 40], vec![1]], "exactly full"),
+            (vec![60, 41], vec![vec![60], vec![41]], "one byte too much"),
+            (vec![5, 200, 5], vec![vec![5], vec![200], vec![5]], "an oversized item does not take others down"),
+            (vec![90, 20, 20], vec![vec![90], vec![20, 20]], "bytes are counted per batch"),
+        ];
+        for (input, expected, why) in cases {
+            assert_eq!(sizes(&input), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn attributes_count_towards_the_size() {
+        let bare = Message { body: "x".repeat(100), ..Message::default() };
+        let full = Message { attributes: vec![("reason", "y".repeat(50))], ..bare.clone() };
+        assert_eq!(size(&full) - size(&bare), 6 + 6 + 50);
+    }
+}

@@ -1,0 +1,116 @@
+//! The key that signs now, unwrapped once per warm environment.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use signpost_core::jws::{Rs256Signer, SignerError};
+use signpost_core::keys::{KeyMoments, Standing, current, standing};
+use tokio::sync::Mutex;
+
+use crate::aws::AwsError;
+use crate::clock::unix_now;
+use crate::keys::{KeyTable, StoredKey, WrappingKey};
+use crate::logs::Chain;
+
+/// How old the list of keys may be before it is read again. A planned key is published long before it signs; this is
+/// how soon a *forced* one is taken up.
+pub const REFRESH_AFTER: Duration = Duration::from_secs(15);
+
+/// The signing keys as one warm environment knows them.
+#[derive(Debug)]
+pub struct Signers {
+    table: KeyTable,
+    wrapping: WrappingKey,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    read_at: Option<Instant>,
+    keys: Vec<StoredKey>,
+    signer: Option<Arc<Rs256Signer>>,
+}
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Known").field("keys", &self.keys.len()).finish_non_exhaustive() // Never a private key.
+    }
+}
+
+/// There is no key to sign with: a fault on our side, never charged to an endpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum NoSignerError {
+    /// Reading or unwrapping failed, and no key that could stand in is at hand.
+    #[error("no signing key could be loaded; deliveries wait until one can")]
+    Aws(#[from] AwsError),
+    /// The table has no key that may sign yet.
+    #[error("there is no signing key; invoke the rotate-keys function")]
+    NoKey,
+    /// The current key is of no use.
+    #[error("signing key is unusable; invoke the rotate-keys function with {{\"force\":true}}")]
+    Unusable(#[from] SignerError),
+}
+
+impl Signers {
+    /// Starts without keys; the first use reads and unwraps.
+    #[must_use]
+    pub fn new(table: KeyTable, wrapping: WrappingKey) -> Self {
+        Self { table, wrapping, known: Mutex::default() }
+    }
+
+    /// Gives the signer of the key that is current now.
+    ///
+    /// Needs `dynamodb:Query` every [`REFRESH_AFTER`] and `kms:Decrypt` once per key; otherwise it costs nothing.
+    /// Callers at the same time share one reading. When AWS fails, what is known goes on being used: an older key
+    /// signs as long as it can be verified.
+    ///
+    /// # Errors
+    /// There is no key at hand that could sign.
+    pub async fn current(&self) -> Result<Arc<Rs256Signer>, NoSignerError> {
+        let mut known = self.known.lock().await;
+        if known.read_at.is_none_or(|at| at.elapsed() >= REFRESH_AFTER) {
+            match self.table.all().await {
+                Ok(keys) => {
+                    known.keys = keys;
+                    known.read_at = Some(Instant::now());
+                }
+                Err(error) if known.keys.is_empty() => return Err(error.into()),
+                Err(error) => tracing::warn!(error = %Chain(&error), "signing keys were not refreshed"),
+            }
+        }
+        let now = unix_now().as_secs();
+        let moments: Vec<KeyMoments> = known.keys.iter().map(|key| key.moments).collect();
+        let index = current(&moments, now).ok_or(NoSignerError::NoKey)?;
+        let key = &known.keys[index];
+        if let Some(signer) = known.signer.as_ref().filter(|signer| signer.kid() == key.public.kid()) {
+            return Ok(Arc::clone(signer));
+        }
+        match self.open(key).await {
+            Ok(signer) => {
+                tracing::info!(key.kid = signer.kid(), "signing key taken up");
+                let signer = Arc::new(signer);
+                known.signer = Some(Arc::clone(&signer));
+                Ok(signer)
+            }
+            Err(error) => {
+                let signer = known.signer.as_ref().filter(|signer| is_verifiable(signer.kid(), &known.keys, now));
+                let Some(signer) = signer else { return Err(error) };
+                tracing::error!(error = %Chain(&error), key.kid = signer.kid(), "an older signing key stands in");
+                Ok(Arc::clone(signer))
+            }
+        }
+    }
+
+    async fn open(&self, key: &StoredKey) -> Result<Rs256Signer, NoSignerError> {
+        let kid = key.public.kid();
+        let pkcs8 = self.wrapping.unwrap_private(kid, &key.wrapped_private).await?;
+        Ok(Rs256Signer::from_pkcs8(kid, &pkcs8, key.public.pkcs1())?)
+    }
+}
+
+/// Whether verifiers can still fetch the key called `kid`.
+fn is_verifiable(kid: &str, keys: &[StoredKey], now: u64) -> bool {
+    let moments: Vec<KeyMoments> = keys.iter().map(|key| key.moments).collect();
+    let standings = keys.iter().zip(standing(&moments, now));
+    standings.into_iter().any(|(key, standing)| key.public.kid() == kid && standing != Standing::Forgotten)
+}
