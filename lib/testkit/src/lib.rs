@@ -1,1 +1,10 @@
+//! For development only: what tests and the demo are made of. A handle of the local stack, a receiver that answers as
+//! told and remembers what it got, verifiers that share no code with Signpost, and builders.
 
+#![expect(clippy::expect_used, reason = "a test fails by panicking, and the message says what was missing")]
+
+pub mod build;
+pub mod local_stack;
+pub mod receiver;
+pub mod signed_http;
+pub mod verify;

@@ -1,0 +1,317 @@
+"""The local stack: AWS played by MiniStack on loopback, with the real template and the real binaries deployed into it.
+
+    stack.py up [--port N] [--auth]          starts it and leaves it running; writes .local/stack.env
+    stack.py down                            stops what `up` started
+    stack.py run [--auth] [--fast-keys] -- COMMAND …    starts one of its own, runs COMMAND with its settings, stops it
+
+Needs the venv that tools.sh makes, and functions built by `cargo build`. Nothing listens beyond loopback, and nothing
+leaves this machine.
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import boto3
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCAL = ROOT / ".local"
+STACK_NAME = "signpost"
+REGION = "us-east-1"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+READY_WITHIN_SECONDS = 60
+
+
+class StackError(Exception):
+    """Something that the user can mend; the message says how."""
+
+
+class Stack:
+    """One MiniStack process and what is deployed into it. `home` keeps its logs and settings."""
+
+    def __init__(self, home: Path, port: int):
+        self.home = home
+        self.port = port
+        self.endpoint = f"http://127.0.0.1:{port}"
+        self.process = None
+        home.mkdir(parents=True, exist_ok=True)
+
+    def start(self, auth: bool) -> None:
+        say(f"Starting AWS on {self.endpoint}" + (" with IAM enforced" if auth else ""))
+        env = {
+            **os.environ,
+            **self.aws_env(),
+            "AUTH": "true" if auth else "false",
+            "BIND_HOST": "127.0.0.1",  # Its default binds every interface.
+            "GATEWAY_PORT": str(self.port),
+            "IOT_MTLS_ENABLED": "0",
+            "MINISTACK_HOST": "127.0.0.1",
+            "MINISTACK_REGION": REGION,
+        }
+        with open(self.home / "aws.log", "wb") as log:
+            self.process = subprocess.Popen(
+                [bin_dir() / "ministack"], env=env, cwd=self.home, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,  # A group of its own, so that the functions' processes go with it.
+            )
+        deadline = time.monotonic() + READY_WITHIN_SECONDS
+        while True:
+            try:
+                with urllib.request.urlopen(f"{self.endpoint}/_ministack/health", timeout=5):
+                    return
+            except OSError as error:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise StackError(f"AWS did not start; see {self.home / 'aws.log'}") from error
+                time.sleep(0.1)
+
+    def deploy(self, fast_keys: bool) -> dict[str, str]:
+        """Builds and deploys the template, and returns the settings that tools and tests reach the stack by."""
+        architecture = "arm64" if os.uname().machine in ("arm64", "aarch64") else "x86_64"
+        parameters = [
+            f"Architecture={architecture}",
+            "DangerouslyAllowHttp=true",
+            "DangerouslyAllowPrivateTargets=true",
+            "DeliverConcurrency=10",
+        ]
+        if fast_keys:
+            parameters += ["KeyLeadMinutes=1", "KeySigningMinutes=1", "KeyGraceMinutes=1"]
+        say("Building the template (sam build)")
+        self.sam("build", "--parameter-overrides", *parameters)
+        loosen_encryption_context()
+        say("Deploying it (sam deploy)")
+        self.sam("deploy", "--no-confirm-changeset", "--no-progressbar", "--parameter-overrides", *parameters)
+        outputs, resources = self.describe()
+        self.mend_event_sources()
+        self.import_routes(outputs["ApiId"], resources)
+        settings = {
+            "API_URL": f"{self.endpoint}/_aws/execute-api/{outputs['ApiId']}",
+            "EVENTS_QUEUE_URL": outputs["EventsQueueUrl"],
+            "DELIVERIES_QUEUE_URL": outputs["DeliveriesQueueUrl"],
+            "DEAD_LETTER_QUEUE_URL": outputs["DeadLetterQueueUrl"],
+            "REJECTED_QUEUE_URL": outputs["RejectedQueueUrl"],
+            "ENDPOINTS_TABLE": outputs["EndpointsTableName"],
+            "EVENTS_TABLE": outputs["EventsTableName"],
+            "KEYS_TABLE": outputs["KeysTableName"],
+            "WRAPPING_KEY": resources["WrappingKey"],
+            "ROTATE_KEYS_FUNCTION": outputs["RotateKeysFunctionName"],
+            **{f"{name[:-4].upper()}_ROLE": resources[name] for name in resources if name.endswith("Role")},
+            **self.aws_env(),
+        }
+        return settings
+
+    def aws_env(self) -> dict[str, str]:
+        return {"AWS_ENDPOINT_URL": self.endpoint, "AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION, **CREDENTIALS}
+
+    def sam(self, *arguments: str) -> None:
+        env = {
+            **os.environ,
+            **self.aws_env(),
+            "PATH": f"{bin_dir()}{os.pathsep}{os.environ['PATH']}",
+            "CARGO_LAMBDA_COMPILER": "cargo",  # For this machine, not for Amazon Linux: no cross-compiler needed.
+            "SAM_BUILD_MODE": "debug",  # The profile that the tests are built in, so everything is built once.
+            "SAM_CLI_TELEMETRY": "0",
+        }
+        log = self.home / f"sam-{arguments[0]}.log"
+        with open(log, "wb") as out:
+            done = subprocess.run(
+                [bin_dir() / "sam", *arguments], env=env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            )
+        if done.returncode != 0:
+            sys.stderr.write(log.read_text(errors="replace")[-4000:])
+            raise StackError(f"sam {arguments[0]} failed; all it said is in {log}, and in {self.home / 'aws.log'}")
+
+    def client(self, service: str):
+        return boto3.client(
+            service,
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    def describe(self) -> tuple[dict[str, str], dict[str, str]]:
+        """The stack's outputs, and the physical id of each resource."""
+        formation = self.client("cloudformation")
+        stack = formation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+        resources = formation.describe_stack_resources(StackName=STACK_NAME)["StackResources"]
+        return outputs, {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in resources}
+
+    def mend_event_sources(self) -> None:
+        """MiniStack keeps a MaximumConcurrency that comes from a template parameter as text, and then cannot poll."""
+        functions = self.client("lambda")
+        for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
+            if limit := mapping.get("ScalingConfig", {}).get("MaximumConcurrency"):
+                scaling = {"MaximumConcurrency": int(limit)}
+                functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig=scaling)
+
+    def import_routes(self, api_id: str, resources: dict[str, str]) -> None:
+        """MiniStack takes an HttpApi without its OpenAPI `Body`; its routes are made from that same body here."""
+        template = self.client("cloudformation").get_template(StackName=STACK_NAME, TemplateStage="Processed")
+        body = template["TemplateBody"]["Resources"]["Api"]["Properties"]["Body"]
+        api, functions = self.client("apigatewayv2"), self.client("lambda")
+        for path, methods in body["paths"].items():
+            for method, operation in methods.items():
+                integration = operation["x-amazon-apigateway-integration"]
+                logical_id = re.search(r"\$\{(\w+)\.Arn\}", integration["uri"]["Fn::Sub"]).group(1)
+                function = functions.get_function(FunctionName=resources[logical_id])["Configuration"]["FunctionArn"]
+                made = api.create_integration(
+                    ApiId=api_id, IntegrationType="AWS_PROXY", IntegrationUri=function, IntegrationMethod="POST",
+                    PayloadFormatVersion=integration["payloadFormatVersion"],
+                )
+                signed = any("AWS_IAM" in scheme for scheme in operation["security"])
+                api.create_route(
+                    ApiId=api_id, RouteKey=f"{method.upper()} {path}", Target=f"integrations/{made['IntegrationId']}",
+                    AuthorizationType="AWS_IAM" if signed else "NONE",
+                )
+
+    def stop(self) -> None:
+        if self.process is not None:
+            stop_group(self.process.pid, self.process.wait)
+
+
+def loosen_encryption_context() -> None:
+    """MiniStack gives IAM no `kms:EncryptionContext:…` keys to compare, so a condition on one would refuse every call.
+
+    In the built copy of the template, such a condition therefore holds only if the key exists. KMS itself still opens
+    nothing under another context.
+    """
+    built = ROOT / ".aws-sam" / "build" / "template.yaml"
+    text = built.read_text()
+    built.write_text(re.sub(r"StringEquals:(\s+kms:EncryptionContext:)", r"StringEqualsIfExists:\1", text))
+
+
+def stop_group(pid: int, wait) -> None:
+    """Ends a process group: asks first, then makes sure."""
+    try:
+        os.killpg(pid, signal.SIGTERM)
+        wait(timeout=10)
+        os.killpg(pid, signal.SIGKILL)  # Functions that outlive it.
+    except subprocess.TimeoutExpired:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def bin_dir() -> Path:
+    return Path(sys.executable).parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def say(text: str) -> None:
+    print(f"· {text}", flush=True)
+
+
+def up(port: int | None, auth: bool) -> None:
+    state = LOCAL / "stack.json"
+    if is_running(state):
+        raise StackError("the local stack is up already; see .local/stack.env, or stop it with `make down`")
+    stack = Stack(LOCAL, port or free_port())
+    try:
+        stack.start(auth)
+        state.write_text(json.dumps({"pid": stack.process.pid, "started": started(stack.process.pid)}))
+        settings = stack.deploy(fast_keys=False)
+    except BaseException:
+        stack.stop()
+        state.unlink(missing_ok=True)
+        raise
+    (LOCAL / "stack.env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    say("Up. Its settings are in .local/stack.env; `make down` stops it.")
+
+
+def down() -> None:
+    state = LOCAL / "stack.json"
+    if not is_running(state):
+        state.unlink(missing_ok=True)
+        say("The local stack is not running.")
+        return
+    pid = json.loads(state.read_text())["pid"]
+
+    def wait(timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while started(pid) is not None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("ministack", timeout)
+            time.sleep(0.1)
+
+    stop_group(pid, wait)
+    state.unlink(missing_ok=True)
+    (LOCAL / "stack.env").unlink(missing_ok=True)
+    say("Stopped.")
+
+
+def is_running(state: Path) -> bool:
+    """Whether the process that `up` started is still the one by that pid."""
+    if not state.exists():
+        return False
+    saved = json.loads(state.read_text())
+    return started(saved["pid"]) == saved["started"]
+
+
+def started(pid: int) -> str | None:
+    """When the process `pid` was started, as ps tells it; none if there is no such process (any more)."""
+    told = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True).stdout.split()
+    return None if not told or told[0].startswith("Z") else " ".join(told[1:])
+
+
+def run(auth: bool, fast_keys: bool, command: list[str]) -> int:
+    stack = Stack(LOCAL / f"run-{os.getpid()}", free_port())
+    child = None
+    try:
+        stack.start(auth)
+        settings = stack.deploy(fast_keys)
+        env = {**os.environ, **settings, "PATH": f"{bin_dir()}{os.pathsep}{os.environ['PATH']}"}
+        child = subprocess.Popen(command, env=env, cwd=ROOT)
+        status = child.wait()
+        if status != 0:
+            say(f"The stack's logs are in {stack.home.relative_to(ROOT)}")
+        return status
+    finally:
+        if child is not None and child.poll() is None:
+            child.terminate()
+            child.wait()
+        stack.stop()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("up", help="start it and leave it running")
+    one.add_argument("--port", type=int, help="where AWS listens on loopback; a free port if not given")
+    one.add_argument("--auth", action="store_true", help="check SigV4 and IAM policies")
+    commands.add_parser("down", help="stop what `up` started")
+    one = commands.add_parser("run", help="start one, run a command with its settings, stop it")
+    one.add_argument("--auth", action="store_true", help="check SigV4 and IAM policies")
+    one.add_argument("--fast-keys", action="store_true", help="keys that sign for a minute instead of a day")
+    one.add_argument("argv", nargs="+", metavar="COMMAND")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that what was started is stopped.
+    try:
+        if arguments.command == "up":
+            up(arguments.port, arguments.auth)
+        elif arguments.command == "down":
+            down()
+        else:
+            return run(arguments.auth, arguments.fast_keys, arguments.argv)
+    except StackError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

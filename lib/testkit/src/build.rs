@@ -1,0 +1,28 @@
+//! Builders: the least that is valid, with names of their own, so that tests never meet each other's.
+
+use serde_json::{Value, json};
+use signpost_core::event::TenantId;
+use uuid::Uuid;
+
+/// Gives a tenant that nobody else has.
+///
+/// # Panics
+/// Never: what it builds is a tenant id.
+#[must_use]
+pub fn tenant() -> TenantId {
+    TenantId::parse(&format!("tenant-{}", Uuid::new_v4())).expect("letters, digits and hyphens")
+}
+
+/// Gives an event id that nobody else has.
+#[must_use]
+pub fn event_id() -> String {
+    format!("event-{}", Uuid::new_v4())
+}
+
+/// Builds an event of type `operation` in the CloudEvents JSON format.
+#[must_use]
+pub fn event(tenant: &TenantId, id: &str, data: &Value) -> Value {
+    json!({
+        "specversion": "1.0", "id": id, "source": "/core", "type": "operation", "tenant": tenant.as_str(), "data": data
+    })
+}

@@ -1,0 +1,232 @@
+//! The local stack as tests and the demo reach it: through the same doors as producers, operators and integrators.
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_credential_types::Credentials;
+use aws_sdk_sqs::types::Message;
+use http::HeaderMap;
+use reqwest::Client;
+use serde_json::{Value, json};
+use signpost_core::attempt::Attempt;
+use signpost_core::delivery::DeliveryKey;
+use signpost_core::endpoint::{Endpoint, EndpointId};
+use signpost_core::event::{EventId, EventKey, TenantId};
+use signpost_io::deliveries::Deliveries;
+use signpost_io::endpoints::Endpoints;
+use signpost_io::keys::{KeyTable, StoredKey};
+use uuid::Uuid;
+
+use crate::signed_http::{Signature, send};
+
+/// A running local stack.
+#[derive(Clone, Debug)]
+pub struct LocalStack {
+    /// Where the HTTP API answers, without a slash at the end.
+    pub api_url: String,
+    /// The settings of the AWS SDK, in the name of the account's root.
+    pub aws: SdkConfig,
+    http: Client,
+}
+
+/// An answer of the HTTP API, read to its end.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body as text.
+    pub text: String,
+}
+
+impl Answer {
+    /// Gives the body as JSON.
+    ///
+    /// # Panics
+    /// It is none.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+
+    /// Gives a header's text; empty where there is none.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    async fn read(response: reqwest::Result<reqwest::Response>) -> Self {
+        let response = response.expect("an answer from the API");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Self { status, headers, text: response.text().await.expect("a whole answer") }
+    }
+}
+
+/// How long a test waits for a message before it fails.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+impl LocalStack {
+    /// Takes the stack whose settings `make up` writes to `.local/stack.env`, from the process environment.
+    ///
+    /// # Panics
+    /// There are no such settings.
+    pub async fn from_env() -> Self {
+        Self { api_url: setting("API_URL"), aws: signpost_io::aws::load().await, http: Client::new() }
+    }
+
+    /// Posts events as a producer does, signed.
+    ///
+    /// # Panics
+    /// No answer came.
+    pub async fn post_events(&self, media_type: &str, body: String) -> Answer {
+        let request = self.http.post(format!("{}/v1/events", self.api_url)).header("content-type", media_type);
+        let request = request.body(body).build().expect("a request");
+        let signature = Signature { credentials: &root(), service: "execute-api" };
+        Answer::read(send(&self.http, request, &signature).await).await
+    }
+
+    /// Posts events without a signature, as a stranger does.
+    ///
+    /// # Panics
+    /// No answer came.
+    pub async fn post_events_unsigned(&self, body: String) -> Answer {
+        let request = self.http.post(format!("{}/v1/events", self.api_url)).header("content-type", "application/json");
+        Answer::read(request.body(body).send().await).await
+    }
+
+    /// Gets a public path of the API.
+    ///
+    /// # Panics
+    /// No answer came.
+    pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.http.get(format!("{}{path}", self.api_url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Answer::read(request.send().await).await
+    }
+
+    /// Sends messages to `EventsQueue` as a producer without HTTP does, in one call: ten at most.
+    ///
+    /// # Panics
+    /// SQS does not take all of them.
+    pub async fn send_events(&self, bodies: impl IntoIterator<Item = String>) {
+        let queue = signpost_io::queue::Queue::new(self.sqs(), setting("EVENTS_QUEUE_URL"));
+        let message = |body| signpost_io::queue::Message { body, ..Default::default() };
+        queue.send_all(bodies.into_iter().map(message).collect()).await.expect("SQS takes the events");
+    }
+
+    /// Registers an endpoint under a new id.
+    ///
+    /// # Panics
+    /// The table does not take it.
+    pub async fn register(&self, tenant: &TenantId, endpoint: &Endpoint) -> EndpointId {
+        let id = EndpointId::new(Uuid::new_v4());
+        self.endpoints().put(tenant, &id, endpoint).await.expect("the table takes the endpoint");
+        id
+    }
+
+    /// Removes an endpoint.
+    ///
+    /// # Panics
+    /// The table does not let it go.
+    pub async fn remove(&self, tenant: &TenantId, id: &EndpointId) {
+        self.endpoints().delete(tenant, id).await.expect("the table removes the endpoint");
+    }
+
+    /// Reads the attempts on record for an event of source `/core` at an endpoint.
+    ///
+    /// # Panics
+    /// The table cannot be read.
+    pub async fn attempts(&self, tenant: &TenantId, event_id: &str, endpoint: &EndpointId) -> Vec<Attempt> {
+        let id = EventId::parse(event_id).expect("an event id");
+        let event = EventKey { tenant: tenant.clone(), source: "/core".into(), id };
+        let table = Deliveries::new(self.dynamodb(), setting("EVENTS_TABLE"), Duration::ZERO);
+        table.attempts(DeliveryKey { event: &event, endpoint }).await.expect("the table can be read")
+    }
+
+    /// Reads the signing keys from the table.
+    ///
+    /// # Panics
+    /// The table cannot be read.
+    pub async fn keys(&self) -> Vec<StoredKey> {
+        let table = KeyTable::new(self.dynamodb(), setting("KEYS_TABLE"));
+        table.all().await.expect("the table can be read")
+    }
+
+    /// Has `rotate-keys` make a key that signs at once, and gives its `kid`.
+    ///
+    /// # Panics
+    /// The function cannot be invoked or fails.
+    pub async fn rotate_now(&self) -> String {
+        let function = setting("ROTATE_KEYS_FUNCTION");
+        let url = format!("{}/2015-03-31/functions/{function}/invocations", setting("AWS_ENDPOINT_URL"));
+        let request = self.http.post(url).body(json!({"force": true}).to_string()).build().expect("a request");
+        let signature = Signature { credentials: &root(), service: "lambda" };
+        let answer = Answer::read(send(&self.http, request, &signature).await).await;
+        answer.json()["kid"].as_str().unwrap_or_else(|| panic!("no key was made: {answer:?}")).to_owned()
+    }
+
+    /// Waits for a message that `is_it` in the queue whose URL is the setting `queue`, takes it out and gives it.
+    ///
+    /// # Panics
+    /// It does not come within two minutes.
+    pub async fn wait_for_message(&self, queue: &str, is_it: impl Fn(&str) -> bool) -> Message {
+        let (sqs, url) = (self.sqs(), setting(queue));
+        let search = async {
+            loop {
+                let call = sqs.receive_message().queue_url(&url).max_number_of_messages(10).wait_time_seconds(1);
+                let call = call.visibility_timeout(0).message_attribute_names("All"); // Others look as well.
+                let messages = call.send().await.expect("the queue can be read").messages.unwrap_or_default();
+                let found = messages.into_iter().find(|message| message.body().is_some_and(&is_it));
+                let Some(message) = found else {
+                    tokio::time::sleep(Duration::from_millis(200)).await; // With nothing hidden, SQS answers at once.
+                    continue;
+                };
+                let handle = message.receipt_handle().unwrap_or_default();
+                sqs.delete_message().queue_url(&url).receipt_handle(handle).send().await.expect("a deletion");
+                return message;
+            }
+        };
+        tokio::time::timeout(PATIENCE, search).await.unwrap_or_else(|_| panic!("no such message in {queue}"))
+    }
+
+    fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        aws_sdk_dynamodb::Client::new(&self.aws)
+    }
+
+    fn endpoints(&self) -> Endpoints {
+        Endpoints::new(self.dynamodb(), setting("ENDPOINTS_TABLE"))
+    }
+
+    fn sqs(&self) -> aws_sdk_sqs::Client {
+        aws_sdk_sqs::Client::new(&self.aws)
+    }
+}
+
+/// The attribute `name` of a message; empty where there is none.
+#[must_use]
+pub fn attribute<'a>(message: &'a Message, name: &str) -> &'a str {
+    let value = message.message_attributes().and_then(|attributes| attributes.get(name));
+    value.and_then(|value| value.string_value()).unwrap_or_default()
+}
+
+/// Reads a setting of the local stack.
+///
+/// # Panics
+/// It is not there.
+#[must_use]
+pub fn setting(name: &str) -> String {
+    signpost_io::config::environment(name).unwrap_or_else(|| {
+        panic!(
+            "`{name}` is not set, so there is no local stack; run `make test`, or `make up` and load .local/stack.env"
+        )
+    })
+}
+
+/// The credentials of the account's root in the local stack.
+#[must_use]
+pub fn root() -> Credentials {
+    Credentials::new(setting("AWS_ACCESS_KEY_ID"), setting("AWS_SECRET_ACCESS_KEY"), None, None, "local stack")
+}

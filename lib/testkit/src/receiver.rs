@@ -1,0 +1,119 @@
+//! An integrator's server on loopback: answers as told and remembers what it got.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, Request, Response, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// One request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// When it was complete.
+    pub at: Instant,
+    /// Its method.
+    pub method: Method,
+    /// Its path and query.
+    pub uri: Uri,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, as it came.
+    pub body: Bytes,
+}
+
+impl Received {
+    /// Gives a header's text; empty where there is none.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+/// A server that takes callbacks until it is dropped.
+#[derive(Debug)]
+pub struct Receiver {
+    /// Where it listens: `http://127.0.0.1:<port>/hook`.
+    pub url: String,
+    received: watch::Receiver<Vec<Received>>,
+    server: JoinHandle<()>,
+}
+
+/// How long a test waits for requests before it fails.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+impl Receiver {
+    /// Starts a server that answers the n-th request (from 0) with the status that `answer` gives.
+    ///
+    /// # Panics
+    /// Loopback has no free port.
+    pub async fn start(answer: impl Fn(usize) -> u16 + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on loopback");
+        let url = format!("http://{}/hook", listener.local_addr().expect("a bound socket has an address"));
+        let (sender, received) = watch::channel(Vec::new());
+        let server = tokio::spawn(serve(listener, Arc::new(sender), Arc::new(answer)));
+        Self { url, received, server }
+    }
+
+    /// Waits until at least `count` requests have arrived, and gives all there are.
+    ///
+    /// # Panics
+    /// They do not arrive within two minutes.
+    pub async fn wait_for(&self, count: usize) -> Vec<Received> {
+        let mut received = self.received.clone();
+        let enough = tokio::time::timeout(PATIENCE, received.wait_for(|all| all.len() >= count)).await;
+        match enough {
+            Ok(Ok(all)) => all.clone(),
+            _ => panic!("{} of {count} requests arrived at {}", self.received.borrow().len(), self.url),
+        }
+    }
+
+    /// Gives the requests that have arrived so far.
+    #[must_use]
+    pub fn so_far(&self) -> Vec<Received> {
+        self.received.borrow().clone()
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+type Answer = dyn Fn(usize) -> u16 + Send + Sync;
+
+async fn serve(listener: TcpListener, received: Arc<watch::Sender<Vec<Received>>>, answer: Arc<Answer>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let (received, answer) = (Arc::clone(&received), Arc::clone(&answer));
+        let service = service_fn(move |request| respond(request, Arc::clone(&received), Arc::clone(&answer)));
+        // A connection that breaks is the sender's business.
+        tokio::spawn(async move { http1::Builder::new().serve_connection(TokioIo::new(stream), service).await });
+    }
+}
+
+async fn respond(
+    request: Request<Incoming>,
+    received: Arc<watch::Sender<Vec<Received>>>,
+    answer: Arc<Answer>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let one = Received { at: Instant::now(), method: parts.method, uri: parts.uri, headers: parts.headers, body };
+    let mut index = 0;
+    received.send_modify(|all| {
+        index = all.len();
+        all.push(one);
+    });
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = http::StatusCode::from_u16(answer(index)).unwrap_or_default();
+    Ok(response)
+}

@@ -1,0 +1,49 @@
+//! In through both doors, out signed, verified by others.
+
+use serde_json::{Value, json};
+use signpost_core::endpoint::Endpoint;
+use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::local_stack::LocalStack;
+use signpost_testkit::receiver::Receiver;
+use signpost_testkit::verify::independently;
+
+#[tokio::test]
+async fn events_come_in_through_both_doors_and_arrive_signed() {
+    let stack = LocalStack::from_env().await;
+    let receiver = Receiver::start(|_| 204).await;
+    let tenant = tenant();
+    stack.register(&tenant, &Endpoint::new(&receiver.url)).await;
+    let data = json!({"type": "OPERATION", "operationId": "1", "name": "John  Smith\u{a0}\n", "amount": 10.5});
+
+    let [single, first, second, queued] = [(); 4].map(|()| event_id());
+    let pretty = serde_json::to_string_pretty(&event(&tenant, &single, &data)).unwrap();
+    let answer = stack.post_events("application/cloudevents+json", pretty).await;
+    assert_eq!(answer.status, 202);
+    assert_eq!(answer.json(), json!({"accepted": [single]}));
+    let batch = json!([event(&tenant, &first, &data), event(&tenant, &second, &data)]);
+    let answer = stack.post_events("application/cloudevents-batch+json", batch.to_string()).await;
+    assert_eq!(answer.json(), json!({"accepted": [first, second]}));
+    stack.send_events([event(&tenant, &queued, &data).to_string()]).await;
+
+    let received = receiver.wait_for(4).await;
+    let mut ids: Vec<_> = received.iter().map(|request| request.header("webhook-id")).collect();
+    let mut sent = [&*single, &*first, &*second, &*queued];
+    ids.sort_unstable();
+    sent.sort_unstable();
+    assert_eq!(ids, sent);
+    for request in &received {
+        assert_eq!(request.method, "POST");
+        assert_eq!(request.uri, "/hook");
+        assert_eq!(request.header("content-type"), "application/json");
+        assert_eq!(request.header("user-agent"), concat!("Signpost/", env!("CARGO_PKG_VERSION")));
+        assert_eq!(request.header("signpost-attempt"), "1");
+        assert!(request.header("webhook-timestamp").parse::<u64>().unwrap() > 1_767_225_600, "unix seconds");
+        let body = std::str::from_utf8(&request.body).unwrap();
+        assert!(!body.contains(char::is_whitespace), "{body}");
+        assert_eq!(serde_json::from_str::<Value>(body).unwrap(), data);
+    }
+    for report in independently(&stack.api_url, &received).await {
+        assert_eq!(report.error, None);
+        assert!(report.verified.len() >= 2, "{report:?}");
+    }
+}
