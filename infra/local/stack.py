@@ -84,7 +84,7 @@ class Stack:
             parameters += ["KeyLeadMinutes=1", "KeySigningMinutes=1", "KeyGraceMinutes=1"]
         say("Building the template (sam build)")
         self.sam("build", "--parameter-overrides", *parameters)
-        loosen_encryption_context()
+        adapt_policies()
         say("Deploying it (sam deploy)")
         self.sam("deploy", "--no-confirm-changeset", "--no-progressbar", "--parameter-overrides", *parameters)
         outputs, resources = self.describe()
@@ -172,20 +172,32 @@ class Stack:
                     AuthorizationType="AWS_IAM" if signed else "NONE",
                 )
 
+    def save_function_logs(self) -> None:
+        logs = self.client("logs")
+        lines = []
+        for group in logs.describe_log_groups()["logGroups"]:
+            for event in logs.filter_log_events(logGroupName=group["logGroupName"])["events"]:
+                lines.append((event["timestamp"], group["logGroupName"], event["message"].rstrip()))
+        text = "".join(f"{at} {name} {message}\n" for at, name, message in sorted(lines))
+        (self.home / "functions.log").write_text(text)
+
     def stop(self) -> None:
         if self.process is not None:
             stop_group(self.process.pid, self.process.wait)
 
 
-def loosen_encryption_context() -> None:
-    """MiniStack gives IAM no `kms:EncryptionContext:…` keys to compare, so a condition on one would refuse every call.
+def adapt_policies() -> None:
+    """Adapts the built copy of the template to where MiniStack's IAM differs from AWS's:
 
-    In the built copy of the template, such a condition therefore holds only if the key exists. KMS itself still opens
-    nothing under another context.
+    - It has no `kms:EncryptionContext:…` keys to compare, so a condition on one would refuse every call. Here it holds
+      if there is no such key. KMS itself still opens nothing under another context.
+    - It asks for `sqs:SendMessageBatch`, which AWS does not know: there, `sqs:SendMessage` covers batches.
     """
     built = ROOT / ".aws-sam" / "build" / "template.yaml"
     text = built.read_text()
-    built.write_text(re.sub(r"StringEquals:(\s+kms:EncryptionContext:)", r"StringEqualsIfExists:\1", text))
+    text = re.sub(r"StringEquals:(\s+kms:EncryptionContext:)", r"StringEqualsIfExists:\1", text)
+    text = re.sub(r"Action: sqs:SendMessage\b", "Action: [sqs:SendMessage, sqs:SendMessageBatch]", text)
+    built.write_text(text)
 
 
 def stop_group(pid: int, wait) -> None:
@@ -276,6 +288,7 @@ def run(auth: bool, fast_keys: bool, command: list[str]) -> int:
         child = subprocess.Popen(command, env=env, cwd=ROOT)
         status = child.wait()
         if status != 0:
+            stack.save_function_logs()
             say(f"The stack's logs are in {stack.home.relative_to(ROOT)}")
         return status
     finally:

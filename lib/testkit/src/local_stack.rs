@@ -146,6 +146,40 @@ impl LocalStack {
         table.attempts(DeliveryKey { event: &event, endpoint }).await.expect("the table can be read")
     }
 
+    /// Waits until as many attempts are on record, for what a receiver sees is recorded a moment later.
+    ///
+    /// # Panics
+    /// They are not within two minutes.
+    pub async fn wait_for_attempts(
+        &self,
+        tenant: &TenantId,
+        event_id: &str,
+        endpoint: &EndpointId,
+        count: usize,
+    ) -> Vec<Attempt> {
+        until(&format!("{count} attempts of {event_id}"), async || {
+            let attempts = self.attempts(tenant, event_id, endpoint).await;
+            (attempts.len() >= count).then_some(attempts)
+        })
+        .await
+    }
+
+    /// Waits until an event of source `/core` is in the table, and gives the ids of the endpoints it goes to.
+    ///
+    /// # Panics
+    /// It is not within two minutes.
+    pub async fn wait_for_event(&self, tenant: &TenantId, event_id: &str) -> Vec<String> {
+        let key = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
+        let item = until(event_id, async || {
+            let call = self.dynamodb().get_item().table_name(setting("EVENTS_TABLE")).consistent_read(true);
+            let call = call.key("event", key(format!("{tenant}/{event_id}"))).key("record", key("event#/core".into()));
+            call.send().await.expect("the table can be read").item
+        })
+        .await;
+        let ids = item.get("endpoints").and_then(|ids| ids.as_l().ok()).expect("a list of endpoints");
+        ids.iter().filter_map(|id| id.as_s().ok()).cloned().collect()
+    }
+
     /// Reads the signing keys from the table.
     ///
     /// # Panics
@@ -174,22 +208,41 @@ impl LocalStack {
     /// It does not come within two minutes.
     pub async fn wait_for_message(&self, queue: &str, is_it: impl Fn(&str) -> bool) -> Message {
         let (sqs, url) = (self.sqs(), setting(queue));
-        let search = async {
-            loop {
-                let call = sqs.receive_message().queue_url(&url).max_number_of_messages(10).wait_time_seconds(1);
-                let call = call.visibility_timeout(0).message_attribute_names("All"); // Others look as well.
-                let messages = call.send().await.expect("the queue can be read").messages.unwrap_or_default();
-                let found = messages.into_iter().find(|message| message.body().is_some_and(&is_it));
-                let Some(message) = found else {
-                    tokio::time::sleep(Duration::from_millis(200)).await; // With nothing hidden, SQS answers at once.
-                    continue;
-                };
-                let handle = message.receipt_handle().unwrap_or_default();
-                sqs.delete_message().queue_url(&url).receipt_handle(handle).send().await.expect("a deletion");
-                return message;
-            }
+        until(&format!("such a message in {queue}"), async || {
+            let call = sqs.receive_message().queue_url(&url).max_number_of_messages(10).wait_time_seconds(1);
+            let call = call.visibility_timeout(0).message_attribute_names("All"); // Others look as well.
+            let messages = call.send().await.expect("the queue can be read").messages.unwrap_or_default();
+            let message = messages.into_iter().find(|message| message.body().is_some_and(&is_it))?;
+            let handle = message.receipt_handle().unwrap_or_default();
+            // Somebody else who looked meanwhile has made the handle stale; then the message stays, and does no harm.
+            let _ = sqs.delete_message().queue_url(&url).receipt_handle(handle).send().await;
+            Some(message)
+        })
+        .await
+    }
+
+    /// Takes on a function's role, as Lambda does for it.
+    ///
+    /// # Panics
+    /// The role cannot be taken on.
+    pub async fn assume_role(&self, role: &str) -> SdkConfig {
+        let body = format!(
+            "Action=AssumeRole&Version=2011-06-15&RoleSessionName=test&RoleArn=arn%3Aaws%3Aiam%3A%3A000000000000%3Arole%2F{role}"
+        );
+        let request = self.http.post(setting("AWS_ENDPOINT_URL")).body(body);
+        let request = request.header("content-type", "application/x-www-form-urlencoded").build().expect("a request");
+        let signature = Signature { credentials: &root(), service: "sts" };
+        let answer = Answer::read(send(&self.http, request, &signature).await).await;
+        let element = |name: &str| {
+            let after = answer.text.split_once(&format!("<{name}>")).map(|(_, after)| after);
+            let value = after.and_then(|after| after.split_once("</")).map(|(value, _)| value.to_owned());
+            value.unwrap_or_else(|| panic!("no {name} in {}", answer.text))
         };
-        tokio::time::timeout(PATIENCE, search).await.unwrap_or_else(|_| panic!("no such message in {queue}"))
+        let token = Some(element("SessionToken"));
+        let credentials =
+            Credentials::new(element("AccessKeyId"), element("SecretAccessKey"), token, None, "assumed role");
+        let provider = aws_credential_types::provider::SharedCredentialsProvider::new(credentials);
+        self.aws.to_builder().credentials_provider(provider).build()
     }
 
     fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
@@ -203,6 +256,19 @@ impl LocalStack {
     fn sqs(&self) -> aws_sdk_sqs::Client {
         aws_sdk_sqs::Client::new(&self.aws)
     }
+}
+
+/// Asks until there is an answer: for what AWS has no way to wait for.
+async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            match ask().await {
+                Some(answer) => return answer,
+                None => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
 /// The attribute `name` of a message; empty where there is none.

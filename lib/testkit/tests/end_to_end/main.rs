@@ -1,4 +1,10 @@
 //! The whole way on the local stack: the real template, deployed by `sam deploy`, running the real binaries with IAM
-//! enforced. Started by `make test`.
+//! enforced and keys that sign for a minute. Started by `make test`.
 
+mod handlers;
+mod permissions;
+mod public_keys;
+mod rejection;
+mod retries;
+mod rotation;
 mod round_trip;

@@ -25,13 +25,13 @@ async fn events_come_in_through_both_doors_and_arrive_signed() {
     assert_eq!(answer.json(), json!({"accepted": [first, second]}));
     stack.send_events([event(&tenant, &queued, &data).to_string()]).await;
 
-    let received = receiver.wait_for(4).await;
-    let mut ids: Vec<_> = received.iter().map(|request| request.header("webhook-id")).collect();
+    let requests = receiver.wait_for(4).await;
+    let mut ids: Vec<_> = requests.iter().map(|request| request.header("webhook-id")).collect();
     let mut sent = [&*single, &*first, &*second, &*queued];
     ids.sort_unstable();
     sent.sort_unstable();
     assert_eq!(ids, sent);
-    for request in &received {
+    for request in &requests {
         assert_eq!(request.method, "POST");
         assert_eq!(request.uri, "/hook");
         assert_eq!(request.header("content-type"), "application/json");
@@ -42,7 +42,7 @@ async fn events_come_in_through_both_doors_and_arrive_signed() {
         assert!(!body.contains(char::is_whitespace), "{body}");
         assert_eq!(serde_json::from_str::<Value>(body).unwrap(), data);
     }
-    for report in independently(&stack.api_url, &received).await {
+    for report in independently(&stack.api_url, &requests).await {
         assert_eq!(report.error, None);
         assert!(report.verified.len() >= 2, "{report:?}");
     }

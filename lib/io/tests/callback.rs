@@ -1,0 +1,125 @@
+//! The HTTP client against receivers that misbehave, over real sockets.
+
+use std::time::{Duration, Instant};
+
+use signpost_core::attempt::AttemptError;
+use signpost_core::request::Request;
+use signpost_core::target::TargetRules;
+use signpost_io::callback::Callbacks;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+const LOCAL: TargetRules = TargetRules { dangerously_allow_http: true, dangerously_allow_private_targets: true };
+const TIMEOUT: Duration = Duration::from_millis(500);
+
+fn request() -> Request {
+    Request { headers: vec![("webhook-id", "1".into())], body: "{}".into() }
+}
+
+/// A server that treats each connection as `treat` says, after it has read the request's head. Gives its port and a
+/// channel with one message per connection.
+async fn server<F: Future<Output = ()> + Send>(
+    treat: impl Fn(TcpStream) -> F + Send + 'static,
+) -> (u16, mpsc::UnboundedReceiver<()>)
+where
+    F: 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (connected, connections) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = connected.send(());
+            let mut head = Vec::new();
+            while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+                if stream.read_buf(&mut head).await.unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+            tokio::spawn(treat(stream));
+        }
+    });
+    (port, connections)
+}
+
+async fn answer(mut stream: TcpStream, text: &'static str) {
+    let _ = stream.write_all(text.as_bytes()).await;
+}
+
+#[tokio::test]
+async fn a_redirect_is_a_refusal_and_not_followed() {
+    let (port, mut connections) = server(|stream| {
+        answer(stream, "HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    })
+    .await;
+    let callbacks = Callbacks::new(LOCAL).unwrap();
+    let result = callbacks.post(&format!("http://127.0.0.1:{port}/"), request(), TIMEOUT).await;
+    assert!(matches!(result, Err(AttemptError::Rejected { status: 302 })), "{result:?}");
+    connections.recv().await.unwrap();
+    assert!(connections.try_recv().is_err(), "one connection only");
+}
+
+#[tokio::test]
+async fn one_deadline_covers_everything_up_to_the_last_byte() {
+    let silent = |stream: TcpStream| async move {
+        std::future::pending::<()>().await;
+        drop(stream);
+    };
+    let dripping = |mut stream: TcpStream| async move {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n").await;
+        while stream.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    for (what, (port, _connections)) in [("silence", server(silent).await), ("a drip", server(dripping).await)] {
+        let callbacks = Callbacks::new(LOCAL).unwrap();
+        let started = Instant::now();
+        let result = callbacks.post(&format!("http://127.0.0.1:{port}/"), request(), TIMEOUT).await;
+        assert!(matches!(result, Err(AttemptError::TimedOut(TIMEOUT))), "{what}: {result:?}");
+        assert!(started.elapsed() < 2 * TIMEOUT, "{what}: {:?}", started.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_read_to_its_limit_and_its_status_counts() {
+    let (port, _connections) = server(|mut stream| async move {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
+        let chunk = format!("4000\r\n{}\r\n", "x".repeat(0x4000));
+        while stream.write_all(chunk.as_bytes()).await.is_ok() {}
+    })
+    .await;
+    let callbacks = Callbacks::new(LOCAL).unwrap();
+    let result = callbacks.post(&format!("http://127.0.0.1:{port}/"), request(), Duration::from_secs(10)).await;
+    assert!(matches!(result, Ok(200)), "{result:?}");
+}
+
+#[tokio::test]
+async fn broken_answers_are_connection_faults() {
+    let cases = [
+        ("", "closed without a word"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf", "closed in the middle of the body"),
+        ("not HTTP at all\r\n\r\n", "another protocol"),
+    ];
+    for (text, why) in cases {
+        let (port, _connections) = server(move |stream| answer(stream, text)).await;
+        let callbacks = Callbacks::new(LOCAL).unwrap();
+        let result = callbacks.post(&format!("http://127.0.0.1:{port}/"), request(), TIMEOUT).await;
+        assert!(matches!(result, Err(AttemptError::Connection(_))), "{why}: {result:?}");
+    }
+}
+
+#[tokio::test]
+async fn private_addresses_are_refused_before_a_connection_is_made() {
+    let (port, mut connections) = server(|stream| answer(stream, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")).await;
+    let rules = TargetRules { dangerously_allow_http: true, dangerously_allow_private_targets: false };
+    let callbacks = Callbacks::new(rules).unwrap();
+    for host in ["localhost", "127.0.0.1", "[::1]", "0x7f.1"] {
+        let result = callbacks.post(&format!("http://{host}:{port}/"), request(), TIMEOUT).await;
+        assert!(matches!(result, Err(AttemptError::ForbiddenTarget(_))), "{host}: {result:?}");
+    }
+    let result = Callbacks::new(TargetRules::default()).unwrap();
+    let result = result.post(&format!("http://127.0.0.1:{port}/"), request(), TIMEOUT).await;
+    assert!(matches!(result, Err(AttemptError::ForbiddenTarget(_))), "http is off by default: {result:?}");
+    assert!(connections.try_recv().is_err(), "nobody connected");
+}

@@ -1,0 +1,65 @@
+//! Least privilege, as the local stack enforces it: what each role may not do. That every grant in the template is
+//! enough is shown by all the other tests, which run under the same enforcement.
+
+use serde_json::json;
+use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::local_stack::{LocalStack, setting};
+
+#[tokio::test]
+async fn events_are_not_taken_from_strangers() {
+    let stack = LocalStack::from_env().await;
+    let body = event(&tenant(), &event_id(), &json!({})).to_string();
+    assert_eq!(stack.post_events_unsigned(body).await.status, 403);
+}
+
+#[tokio::test]
+async fn no_function_may_do_what_it_does_not_need() {
+    let stack = LocalStack::from_env().await;
+    for role in ["INGEST_ROLE", "FANOUT_ROLE", "DELIVER_ROLE", "ROTATEKEYS_ROLE", "PUBLICKEYS_ROLE"] {
+        let aws = stack.assume_role(&setting(role)).await;
+        let dynamodb = aws_sdk_dynamodb::Client::new(&aws);
+        let sqs = aws_sdk_sqs::Client::new(&aws);
+        let kms = aws_sdk_kms::Client::new(&aws);
+
+        // A positive control: these credentials are the role's, and good for what the template grants.
+        let granted = match role {
+            "INGEST_ROLE" => {
+                let call =
+                    sqs.send_message().queue_url(setting("EVENTS_QUEUE_URL")).message_body("from a test of roles");
+                call.send().await.is_ok()
+            }
+            "FANOUT_ROLE" => {
+                let call = dynamodb.query().table_name(setting("ENDPOINTS_TABLE"));
+                let call = call.key_condition_expression("tenant = :t");
+                let nobody = aws_sdk_dynamodb::types::AttributeValue::S("nobody".into());
+                call.expression_attribute_values(":t", nobody).send().await.is_ok()
+            }
+            _ => {
+                let call = dynamodb.query().table_name(setting("KEYS_TABLE"));
+                let call = call.key_condition_expression("algorithm = :a");
+                let rs256 = aws_sdk_dynamodb::types::AttributeValue::S("RS256".into());
+                call.expression_attribute_values(":a", rs256).send().await.is_ok()
+            }
+        };
+        assert!(granted, "{role} may do its work");
+
+        for table in ["ENDPOINTS_TABLE", "EVENTS_TABLE", "KEYS_TABLE"] {
+            let scan = dynamodb.scan().table_name(setting(table)).send().await;
+            assert_refused(scan.map(drop), &format!("{role}: dynamodb:Scan on {table}"));
+        }
+        let purge = sqs.purge_queue().queue_url(setting("EVENTS_QUEUE_URL")).send().await;
+        assert_refused(purge.map(drop), &format!("{role}: sqs:PurgeQueue"));
+        if role != "DELIVER_ROLE" {
+            let key = stack.keys().await.remove(0);
+            let call = kms.decrypt().key_id(setting("WRAPPING_KEY")).encryption_context("purpose", "signing");
+            let call = call.encryption_context("kid", key.public.kid());
+            let opened = call.ciphertext_blob(aws_sdk_kms::primitives::Blob::new(key.wrapped_private)).send().await;
+            assert_refused(opened.map(drop), &format!("{role}: kms:Decrypt of a private key"));
+        }
+    }
+}
+
+fn assert_refused<E: aws_sdk_dynamodb::error::ProvideErrorMetadata>(outcome: Result<(), E>, what: &str) {
+    let code = outcome.err().and_then(|error| error.code().map(str::to_owned)).unwrap_or_default();
+    assert!(code.starts_with("AccessDenied"), "{what} was not refused but answered `{code}`");
+}

@@ -1,0 +1,95 @@
+//! Receivers that fail: now and then, always, and by silence.
+
+use std::time::Duration;
+
+use serde_json::json;
+use signpost_core::endpoint::Endpoint;
+use signpost_core::retry::RetryPolicy;
+use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::local_stack::{LocalStack, attribute};
+use signpost_testkit::receiver::Receiver;
+use signpost_testkit::verify::independently;
+
+#[tokio::test]
+async fn a_receiver_that_fails_twice_gets_it_again_five_seconds_apart() {
+    let stack = LocalStack::from_env().await;
+    let receiver = Receiver::start(|index| if index < 2 { 500 } else { 204 }).await;
+    let (tenant, id) = (tenant(), event_id());
+    let endpoint = stack.register(&tenant, &Endpoint::new(&receiver.url)).await;
+
+    stack.send_events([event(&tenant, &id, &json!({"try": "again"})).to_string()]).await;
+
+    let requests = receiver.wait_for(3).await;
+    for (index, request) in requests.iter().enumerate() {
+        assert_eq!(request.header("webhook-id"), id, "the event id stays");
+        assert_eq!(request.header("signpost-attempt"), (index + 1).to_string());
+    }
+    for pair in requests.windows(2) {
+        let gap = pair[1].at - pair[0].at;
+        assert!(gap >= Duration::from_secs(5), "too early: {gap:?}");
+        assert!(gap < Duration::from_secs(15), "far too late: {gap:?}");
+        let timestamp = |index: usize| pair[index].header("webhook-timestamp").parse::<u64>().unwrap();
+        assert!(timestamp(1) >= timestamp(0) + 5, "each attempt has a moment of its own");
+    }
+    for report in independently(&stack.api_url, &requests).await {
+        assert_eq!(report.error, None, "each attempt has a signature of its own");
+    }
+    let attempts = stack.wait_for_attempts(&tenant, &id, &endpoint, 3).await;
+    let told: Vec<_> = attempts.iter().map(|one| (one.number, one.status, one.error.as_deref())).collect();
+    let refused = Some("endpoint answered 500; answer 2xx to acknowledge");
+    assert_eq!(told, [(1, Some(500), refused), (2, Some(500), refused), (3, Some(204), None)]);
+}
+
+#[tokio::test]
+async fn a_receiver_that_never_accepts_ends_in_the_dead_letter_queue_after_six_attempts() {
+    let stack = LocalStack::from_env().await;
+    let receiver = Receiver::start(|_| 503).await;
+    let (tenant, id) = (tenant(), event_id());
+    let endpoint = stack.register(&tenant, &Endpoint::new(&receiver.url)).await;
+
+    stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
+
+    let message = stack.wait_for_message("DEAD_LETTER_QUEUE_URL", |body| body.contains(&id)).await;
+    assert_eq!(attribute(&message, "reason"), "exhausted");
+    assert!(message.body().unwrap().contains(endpoint.as_str()), "the message says where it was to go");
+    assert_eq!(receiver.so_far().len(), 6);
+    let numbers: Vec<_> = stack.attempts(&tenant, &id, &endpoint).await.iter().map(|one| one.number).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
+}
+
+#[tokio::test]
+async fn silence_is_a_failure_once_the_time_is_up() {
+    let stack = LocalStack::from_env().await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(); // Connections wait in its backlog.
+    let (tenant, id) = (tenant(), event_id());
+    let mut endpoint = Endpoint::new(format!("http://{}/hook", silent.local_addr().unwrap()));
+    endpoint.timeout_seconds = 1.try_into().unwrap();
+    endpoint.retry = RetryPolicy::fixed(0, 5).unwrap();
+    let endpoint = stack.register(&tenant, &endpoint).await;
+
+    stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
+
+    stack.wait_for_message("DEAD_LETTER_QUEUE_URL", |body| body.contains(&id)).await;
+    let attempts = stack.attempts(&tenant, &id, &endpoint).await;
+    assert_eq!(attempts.len(), 1);
+    let text = attempts[0].error.as_deref();
+    assert_eq!(text, Some("endpoint did not answer within 1 s; acknowledge first and work later"));
+    assert!((1_000..3_000).contains(&attempts[0].duration_ms), "{}", attempts[0].duration_ms);
+}
+
+#[tokio::test]
+async fn a_delivery_whose_endpoint_is_gone_is_kept_with_the_reason() {
+    let stack = LocalStack::from_env().await;
+    let receiver = Receiver::start(|_| 500).await;
+    let (tenant, id) = (tenant(), event_id());
+    let mut settings = Endpoint::new(&receiver.url);
+    settings.retry = RetryPolicy::fixed(100, 1).unwrap();
+    let endpoint = stack.register(&tenant, &settings).await;
+
+    stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
+    receiver.wait_for(1).await;
+    stack.remove(&tenant, &endpoint).await;
+
+    let message = stack.wait_for_message("DEAD_LETTER_QUEUE_URL", |body| body.contains(&id)).await;
+    assert_eq!(attribute(&message, "reason"), "endpoint-gone");
+}
