@@ -1,36 +1,57 @@
-# Everything a newcomer, a developer and CI run. `make help` lists it.
+# Everything that newcomers, developers and CI run; `make help` lists it.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-# One target triple for everything: `cargo lambda build` names it too, so tests and functions share every artifact.
+# Where the local stack's tools go. CI keeps them, and cargo's target folder, outside of its fresh clone.
+CACHE ?= $(CURDIR)/.local
+TOOLS := $(CACHE)/tools
+CARGO_DENY := $(CACHE)/cargo-deny-0.20.2/bin/cargo-deny
+
+# One target triple for everything: `cargo lambda build` names it too, so that tests and functions share each artifact.
 export CARGO_BUILD_TARGET ?= $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
-# Where the venv of the local stack goes.
-TOOLS ?= $(CURDIR)/.local/tools
+
+ALL := --workspace --features signpost-testkit/end-to-end
 STACK := $(TOOLS)/bin/python infra/local/stack.py
-END_TO_END := --package signpost-testkit --features end-to-end --test end_to_end
 
 .PHONY: help
-help: ## Lists the targets.
+help: ## Lists these targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
 
 .PHONY: demo
-demo: tools build ## Shows events going in and signed callbacks coming out, on this machine.
-	@$(STACK) run -- "$$(infra/local/binary.sh demo)"
+demo: tools build ## Shows events going in and signed callbacks coming out, all on this machine.
+	@$(STACK) run -- cargo run --quiet --package signpost-testkit --bin demo
 
 .PHONY: test
 test: tools build ## Runs every test, end to end ones included.
 	cargo test --workspace
-	cargo test --workspace --features signpost-testkit/end-to-end --no-run
-	$(STACK) run --auth --fast-keys -- cargo test --workspace --features signpost-testkit/end-to-end --test end_to_end -- --test-threads 32
+	cargo test $(ALL) --no-run
+	$(STACK) run --auth --fast-keys -- cargo test $(ALL) --test end_to_end -- --test-threads 32
 
 .PHONY: up
-up: tools build ## Starts the local stack and leaves it running; PORT= and AUTH=true are optional.
+up: tools build ## Starts the local stack and leaves it running; PORT=4566 and AUTH=true are optional.
 	@$(STACK) up $(if $(PORT),--port $(PORT)) $(if $(filter true,$(AUTH)),--auth)
 
 .PHONY: down
 down: tools ## Stops what `make up` started.
 	@$(STACK) down
+
+.PHONY: check
+check: tools $(CARGO_DENY) ## Format, lints, docs, template lint, licences: what CI runs before the tests.
+	cargo fmt --check
+	cargo clippy $(ALL) --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --quiet
+	infra/local/check-core.sh
+	$(CARGO_DENY) --log-level error check bans licenses sources
+	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(TOOLS)/bin/sam validate --lint
+	$(TOOLS)/bin/cfn-lint template.yaml
+	$(TOOLS)/bin/ruff check infra
+	$(TOOLS)/bin/shellcheck infra/local/*.sh .ci/run
+
+.PHONY: deploy
+deploy: tools ## Builds for Lambda and deploys to the AWS account of your credentials, asking before it changes anything.
+	PATH="$(TOOLS)/bin:$$PATH" CARGO_BUILD_TARGET= SAM_CLI_TELEMETRY=0 sam build
+	PATH="$(TOOLS)/bin:$$PATH" SAM_CLI_TELEMETRY=0 sam deploy
 
 .PHONY: tools
 tools:
@@ -40,3 +61,7 @@ tools:
 build: tools
 	@echo "· Building the functions (the first time compiles the AWS SDKs: some minutes)"
 	@cargo build --workspace --bins
+
+$(CARGO_DENY):
+	cargo install --locked --root $(CACHE)/cargo-deny-0.20.2 --target-dir $(CACHE)/cargo-deny-build cargo-deny@0.20.2
+	rm -rf $(CACHE)/cargo-deny-build

@@ -121,7 +121,8 @@ class Stack:
         log = self.home / f"sam-{arguments[0]}.log"
         with open(log, "wb") as out:
             done = subprocess.run(
-                [bin_dir() / "sam", *arguments], env=env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+                [bin_dir() / "sam", *arguments],
+                check=False, env=env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             )
         if done.returncode != 0:
             sys.stderr.write(log.read_text(errors="replace")[-4000:])
@@ -274,7 +275,8 @@ def is_running(state: Path) -> bool:
 
 def started(pid: int) -> str | None:
     """When the process `pid` was started, as ps tells it; none if there is no such process (any more)."""
-    told = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True).stdout.split()
+    ps = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
+    told = subprocess.run(ps, capture_output=True, check=False, text=True).stdout.split()
     return None if not told or told[0].startswith("Z") else " ".join(told[1:])
 
 

@@ -1,5 +1,7 @@
 //! Requests that are refused before anything is sent, from the files that `sam local invoke` takes.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use aws_lambda_events::encodings::Body;

@@ -9,7 +9,8 @@ pub struct Config {
     /// `KEYS_TABLE`: DynamoDB table of signing keys; required.
     pub keys_table: String,
     /// `KEY_LEAD_MINUTES`, `KEY_SIGNING_MINUTES`, `KEY_GRACE_MINUTES`: how long a key is published before it signs,
-    /// signs, and can be fetched afterwards, in minutes; 1 to 525 600 each, required.
+    /// signs, and can be fetched afterwards, in minutes; 1 to 525 600 each, required. The lead may not be longer than
+    /// the signing, or ever more keys would have to be made ahead.
     pub schedule: KeySchedule,
     /// `WRAPPING_KEY`: id, ARN or alias of the KMS key that wraps private keys; required.
     pub wrapping_key: String,
@@ -30,14 +31,40 @@ impl Config {
     /// As [`Self::from_env`].
     pub fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let minutes = |name| number(&get, name, "minutes", 1..=525_600).map(Duration::from_mins);
-        Ok(Self {
-            keys_table: required(&get, "KEYS_TABLE")?,
-            schedule: KeySchedule {
-                lead: minutes("KEY_LEAD_MINUTES")?,
-                signing: minutes("KEY_SIGNING_MINUTES")?,
-                grace: minutes("KEY_GRACE_MINUTES")?,
-            },
-            wrapping_key: required(&get, "WRAPPING_KEY")?,
-        })
+        let schedule = KeySchedule {
+            lead: minutes("KEY_LEAD_MINUTES")?,
+            signing: minutes("KEY_SIGNING_MINUTES")?,
+            grace: minutes("KEY_GRACE_MINUTES")?,
+        };
+        if schedule.lead > schedule.signing {
+            let found = (schedule.lead.as_secs() / 60).to_string();
+            return Err(ConfigError::Invalid {
+                name: "KEY_LEAD_MINUTES",
+                found,
+                expected: "KEY_SIGNING_MINUTES at the most".into(),
+            });
+        }
+        Ok(Self { keys_table: required(&get, "KEYS_TABLE")?, schedule, wrapping_key: required(&get, "WRAPPING_KEY")? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lead_longer_than_the_signing_is_refused() {
+        let with = |lead: &'static str| {
+            Config::from_lookup(move |name| {
+                Some(match name {
+                    "KEY_LEAD_MINUTES" => lead.into(),
+                    "KEY_SIGNING_MINUTES" | "KEY_GRACE_MINUTES" => "60".into(),
+                    name => name.to_lowercase(),
+                })
+            })
+        };
+        assert_eq!(with("60").unwrap().schedule.lead, Duration::from_hours(1));
+        let told = with("61").unwrap_err().to_string();
+        assert_eq!(told, "`KEY_LEAD_MINUTES` is `61`; expected KEY_SIGNING_MINUTES at the most");
     }
 }

@@ -41,16 +41,16 @@ impl App {
     }
 }
 
-/// What the function answers: the key it made, if one was due.
+/// What the function answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Rotation {
-    /// The new key's id; `null` when none was due.
-    pub kid: Option<String>,
+    /// The ids of the keys it made, none if none was due. A forced key comes first.
+    pub kids: Vec<String>,
 }
 
-/// Makes a signing key if one is due, or at once if the payload is `{"force":true}`.
+/// Makes signing keys if they are due, and one that signs at once if the payload is `{"force":true}`.
 ///
-/// Running it again, or twice at once, makes no second key. A custom resource's request is answered to CloudFormation
+/// Running it again, or twice at once, makes no more keys than are due. A custom resource's request is answered to CloudFormation
 /// as well, failures included, so that a deploy never waits in vain.
 ///
 /// # Errors
@@ -66,26 +66,30 @@ pub async fn handle(payload: Value, app: &App) -> Result<Rotation, Error> {
     Ok(app.rotate(force).await?)
 }
 
-/// How often a rotation is planned anew because another one was faster.
-const ROUNDS: usize = 3;
+/// How many keys are made at the most, or lost to a faster rotation, in one invocation. Three are enough: a forced key,
+/// and, where keys sign hardly longer than they are published ahead, two successors.
+const ROUNDS: usize = 5;
 
 impl App {
+    /// Makes keys until none is due.
     async fn rotate(&self, force: bool) -> Result<Rotation, AwsError> {
+        let mut kids = Vec::new();
         for _ in 0..ROUNDS {
             let keys = self.keys.all().await?;
-            let now = unix_now().as_secs();
             let moments: Vec<KeyMoments> = keys.iter().map(|key| key.moments).collect();
             self.leave_to_ttl(&keys, &moments).await?;
-            let Some(planned) = plan(&moments, now, &self.schedule, force) else { return Ok(Rotation::default()) };
+            let force = force && kids.is_empty();
+            let Some(planned) = plan(&moments, unix_now().as_secs(), &self.schedule, force) else { break };
             let kid = Uuid::new_v4().to_string();
             let pair = self.wrapping.generate_pair(&kid).await?;
             let generation = keys.iter().map(|key| key.generation + 1).max().unwrap_or_default();
+            // Whoever writes a generation first has made it; the other plans anew.
             if self.keys.add(&kid, generation, &pair, planned).await? {
                 tracing::info!(key.kid = kid, key.sign_from = planned.sign_from, force, "key.made");
-                return Ok(Rotation { kid: Some(kid) });
+                kids.push(kid);
             }
         }
-        Ok(Rotation::default()) // Others made keys each time, so there is no lack of them.
+        Ok(Rotation { kids })
     }
 
     /// Gives every key that has a successor and no date of removal yet one.

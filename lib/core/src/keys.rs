@@ -169,6 +169,18 @@ mod tests {
         assert_eq!(standing(&keys, DAY)[1], Standing::Current);
     }
 
+    #[test]
+    fn keys_that_sign_for_a_minute_are_soon_enough_ahead() {
+        let minute = Duration::from_mins(1);
+        let schedule = KeySchedule { lead: minute, signing: minute, grace: minute };
+        let mut keys = Vec::new();
+        for made in 0..3 {
+            keys.extend(plan(&keys, 0, &schedule, false));
+            assert_eq!(keys.len(), made + 1);
+        }
+        assert_eq!(plan(&keys, 0, &schedule, false), None, "two successors ahead, and no more");
+    }
+
     proptest! {
         /// Rotation runs at arbitrary moments, some of them forced, some never; deliveries go on all the time.
         #[test]

@@ -1,5 +1,7 @@
 //! The HTTP client against receivers that misbehave, over real sockets.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::{Duration, Instant};
 
 use signpost_core::attempt::AttemptError;
@@ -19,12 +21,9 @@ fn request() -> Request {
 
 /// A server that treats each connection as `treat` says, after it has read the request's head. Gives its port and a
 /// channel with one message per connection.
-async fn server<F: Future<Output = ()> + Send>(
+async fn server<F: Future<Output = ()> + Send + 'static>(
     treat: impl Fn(TcpStream) -> F + Send + 'static,
-) -> (u16, mpsc::UnboundedReceiver<()>)
-where
-    F: 'static,
-{
+) -> (u16, mpsc::UnboundedReceiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (connected, connections) = mpsc::unbounded_channel();

@@ -199,7 +199,7 @@ impl LocalStack {
         let request = self.http.post(url).body(json!({"force": true}).to_string()).build().expect("a request");
         let signature = Signature { credentials: &root(), service: "lambda" };
         let answer = Answer::read(send(&self.http, request, &signature).await).await;
-        answer.json()["kid"].as_str().unwrap_or_else(|| panic!("no key was made: {answer:?}")).to_owned()
+        answer.json()["kids"][0].as_str().unwrap_or_else(|| panic!("no key was made: {answer:?}")).to_owned()
     }
 
     /// Waits for a message that `is_it` in the queue whose URL is the setting `queue`, takes it out and gives it.

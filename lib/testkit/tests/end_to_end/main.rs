@@ -1,6 +1,8 @@
 //! The whole way on the local stack: the real template, deployed by `sam deploy`, running the real binaries with IAM
 //! enforced and keys that sign for a minute. Started by `make test`.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod handlers;
 mod permissions;
 mod public_keys;

@@ -1,0 +1,139 @@
+//! The demo: real events through API Gateway and SQS of the local stack, signed callbacks at real receivers, a retry, a
+//! rotation, and verification by libraries that share no code with Signpost. `make demo` starts it.
+
+#![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
+#![expect(clippy::expect_used, reason = "a demo that cannot go on says why and ends")]
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use serde_json::{Value, json};
+use signpost_core::endpoint::Endpoint;
+use signpost_core::event::TenantId;
+use signpost_testkit::build::event;
+use signpost_testkit::local_stack::LocalStack;
+use signpost_testkit::receiver::{Received, Receiver};
+use signpost_testkit::verify::independently;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let stack = LocalStack::from_env().await;
+    let (acme, globex) = (tenant("acme"), tenant("globex"));
+    let healthy = Receiver::start(|_| 204).await;
+    let flaky = Receiver::start(|index| if index == 0 { 503 } else { 204 }).await;
+
+    title("Two tenants, one endpoint each");
+    for (tenant, receiver, what) in [(&acme, &healthy, "accepts"), (&globex, &flaky, "fails at first")] {
+        let id = stack.register(tenant, &Endpoint::new(&receiver.url)).await;
+        println!("  {:6} {id} → {} ({what})", tenant.as_str(), receiver.url);
+    }
+
+    title("Events go in: over HTTP, one and in a batch, and straight into the queue");
+    let one = payment("payment-1", "approved");
+    show_answer(&stack, "application/cloudevents+json", one).await;
+    let batch = format!("[{},{}]", payment("payment-2", "pending"), payment("payment-2", "rejected"));
+    show_answer(&stack, "application/cloudevents-batch+json", batch).await;
+    show_answer(&stack, "application/cloudevents+json", r#"{"specversion":"1.0","id":"no.dots"}"#.into()).await;
+    stack.send_events([event(&globex, "device-7-registered", &json!({"device": 7})).to_string()]).await;
+    println!("  SQS EventsQueue ← device-7-registered, for globex");
+
+    title("Signed callbacks come out");
+    for request in healthy.wait_for(3).await {
+        show_request(&request);
+    }
+
+    title("A receiver that fails gets it again, five seconds later");
+    let tries = flaky.wait_for(2).await;
+    for (request, status) in tries.iter().zip([503, 204]) {
+        let after = (request.at - tries[0].at).as_secs_f32();
+        let (id, attempt) = (request.header("webhook-id"), request.header("signpost-attempt"));
+        println!("  {id} attempt {attempt}, {after:.1} s after the first → {status}");
+    }
+
+    title("The signing key is rotated while events go on");
+    let old = kid(&tries[1]);
+    let new = stack.rotate_now().await;
+    println!("  until now {old}\n  from now  {new}");
+    let signed_anew = send_until_signed_by(&stack, &acme, &healthy, &new).await;
+    println!("  {signed_anew} is the first event signed with the new key");
+
+    title("Everybody can verify, with keys fetched over HTTP");
+    let requests = [healthy.so_far(), flaky.so_far()].concat();
+    let reports = independently(&stack.api_url, &requests).await;
+    let mut tally = BTreeMap::<_, usize>::new();
+    for report in &reports {
+        for how in &report.verified {
+            *tally.entry((&report.kid, how)).or_default() += 1;
+        }
+    }
+    for ((kid, how), count) in &tally {
+        println!("  {kid}  {how:18} {count} verified");
+    }
+    let failed: Vec<_> = reports.iter().filter_map(|report| report.error.as_ref()).collect();
+    if !failed.is_empty() || reports.is_empty() {
+        println!("\n  NOT VERIFIED: {failed:?}");
+        return ExitCode::FAILURE;
+    }
+    println!("\nEvery one of {} callbacks verified, under both keys.", requests.len());
+    ExitCode::SUCCESS
+}
+
+fn tenant(name: &str) -> TenantId {
+    TenantId::parse(name).expect("lower case letters")
+}
+
+/// An event as a producer may spell it: with whitespace, with an order of its own, with numbers that mean what they say.
+fn payment(id: &str, status: &str) -> String {
+    format!(
+        r#"{{"specversion": "1.0", "id": "{id}-{status}", "source": "/core", "type": "operation", "tenant": "acme",
+            "data": {{"type": "OPERATION", "operationId": "{id}", "status": "{}", "payer": "John Smith", "amount": 10.50}}}}"#,
+        status.to_uppercase()
+    )
+}
+
+fn title(text: &str) {
+    println!("\n{text}");
+}
+
+async fn show_answer(stack: &LocalStack, media_type: &str, body: String) {
+    let answer = stack.post_events(media_type, body).await;
+    println!("  POST /v1/events  {media_type}\n    → {} {}", answer.status, answer.text);
+}
+
+fn show_request(request: &Received) {
+    println!("  {} {}", request.method, request.uri);
+    for name in ["webhook-id", "webhook-timestamp", "signpost-attempt"] {
+        println!("    {name}: {}", request.header(name));
+    }
+    println!("    JWS-SIGNATURE: {:.60}…", request.header("jws-signature"));
+    println!("      which says {}", jose_header(request));
+    println!("    {}", String::from_utf8_lossy(&request.body));
+}
+
+/// The decoded header of a request's signature.
+fn jose_header(request: &Received) -> Value {
+    let (header, _) = request.header("jws-signature").split_once("..").expect("a detached signature");
+    serde_json::from_slice(&BASE64URL.decode(header).expect("base64url")).expect("JSON")
+}
+
+fn kid(request: &Received) -> String {
+    jose_header(request)["kid"].as_str().expect("a kid").to_owned()
+}
+
+/// Sends an event a second until one arrives that is signed with the key `kid`, and gives that event's id.
+async fn send_until_signed_by(stack: &LocalStack, tenant: &TenantId, receiver: &Receiver, kid: &str) -> String {
+    let mut pace = tokio::time::interval(Duration::from_secs(1));
+    for index in 1.. {
+        pace.tick().await;
+        let arrived = receiver.so_far().len();
+        stack.send_events([event(tenant, &format!("heartbeat-{index}"), &json!({"beat": index})).to_string()]).await;
+        let requests = receiver.wait_for(arrived + 1).await;
+        if let Some(request) = requests[arrived..].iter().find(|request| self::kid(request) == kid) {
+            return request.header("webhook-id").to_owned();
+        }
+    }
+    unreachable!("the loop has no end")
+}
