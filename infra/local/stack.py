@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -45,6 +46,9 @@ class Stack:
         home.mkdir(parents=True, exist_ok=True)
 
     def start(self, auth: bool) -> None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                raise StackError(f"port {self.port} is taken; choose another, or let one be chosen")
         say(f"Starting AWS on {self.endpoint}" + (" with IAM enforced" if auth else ""))
         env = {
             **os.environ,
@@ -283,21 +287,29 @@ def started(pid: int) -> str | None:
 def run(auth: bool, fast_keys: bool, command: list[str]) -> int:
     stack = Stack(LOCAL / f"run-{os.getpid()}", free_port())
     child = None
+    keep_logs = True
     try:
         stack.start(auth)
         settings = stack.deploy(fast_keys)
         env = {**os.environ, **settings, "PATH": f"{bin_dir()}{os.pathsep}{os.environ['PATH']}"}
         child = subprocess.Popen(command, env=env, cwd=ROOT)
         status = child.wait()
-        if status != 0:
+        if status == 0:
+            keep_logs = False
+        else:
             stack.save_function_logs()
             say(f"The stack's logs are in {stack.home.relative_to(ROOT)}")
         return status
+    except KeyboardInterrupt:
+        keep_logs = False
+        raise
     finally:
         if child is not None and child.poll() is None:
             child.terminate()
             child.wait()
         stack.stop()
+        if not keep_logs:
+            shutil.rmtree(stack.home)
 
 
 def main() -> int:

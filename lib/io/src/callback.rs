@@ -4,12 +4,15 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
-use reqwest::{Body, Client, Response};
+use reqwest::{Client, Response, Url};
 use signpost_core::attempt::{AttemptError, AttemptResult, judge_status};
 use signpost_core::request::Request;
 use signpost_core::target::{TargetError, TargetRules};
+
+use crate::connections::{self, Connection, ObserveConnections};
 
 /// Sends attempts. One per warm environment: it keeps connections and the certificate store.
 #[derive(Clone, Debug)]
@@ -32,6 +35,7 @@ impl Callbacks {
             .no_proxy()
             .retry(reqwest::retry::never())
             .tcp_nodelay(true)
+            .connector_layer(ObserveConnections)
             .dns_resolver(VettedResolver(rules))
             .build()?;
         Ok(Self { client, rules })
@@ -43,22 +47,35 @@ impl Callbacks {
     /// Everything that is no acknowledgement, told apart as the tenant needs it.
     pub async fn post(&self, url: &str, request: Request, timeout: Duration) -> AttemptResult {
         let url = self.rules.parse_url(url).map_err(AttemptError::ForbiddenTarget)?;
-        let mut post = self.client.post(url);
-        for (name, value) in request.headers {
-            post = post.header(name, value);
-        }
-        let exchange = async {
-            let response = post.body(Body::from(request.body)).send().await?;
-            let status = response.status().as_u16();
-            drain(response).await.map(|()| status)
-        };
-        match tokio::time::timeout(timeout, exchange).await {
+        match tokio::time::timeout(timeout, self.exchange(url, &request.headers, request.body.into())).await {
             Err(_) => Err(AttemptError::TimedOut(timeout)),
             Ok(Err(error)) => Err(classify(error)),
             Ok(Ok(status)) => judge_status(status),
         }
     }
+
+    /// Sends a request, reads the answer to its end, and gives the status.
+    ///
+    /// Lambda freezes between invocations, and what a pooled connection was connected to may be gone when it thaws. So a
+    /// request that failed before anything was answered, on a connection that was *reused*, is sent once more; each
+    /// such connection leaves the pool as it fails. On a new connection, a failure is the receiver's.
+    async fn exchange(&self, url: Url, headers: &[(&str, String)], body: Bytes) -> Result<u16, reqwest::Error> {
+        let mut stale_connections = 0;
+        let response = loop {
+            let post = self.client.post(url.clone()).body(body.clone());
+            let post = headers.iter().fold(post, |post, (name, value)| post.header(*name, value));
+            match connections::observe(post.send()).await {
+                (Err(_), Connection::Reused) if stale_connections < MAX_STALE_CONNECTIONS => stale_connections += 1,
+                (sent, _) => break sent?,
+            }
+        };
+        let status = response.status().as_u16();
+        drain(response).await.map(|()| status)
+    }
 }
+
+/// How many dead connections one request may meet: one for each delivery of a batch, and some.
+const MAX_STALE_CONNECTIONS: u32 = 16;
 
 /// Reads an answer's body, up to [`MAX_RESPONSE_BYTES`].
 async fn drain(mut response: Response) -> Result<(), reqwest::Error> {

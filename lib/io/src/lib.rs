@@ -4,6 +4,7 @@ pub mod aws;
 pub mod callback;
 pub mod clock;
 pub mod config;
+mod connections;
 pub mod deliveries;
 pub mod endpoints;
 pub mod events;

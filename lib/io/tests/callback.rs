@@ -108,6 +108,34 @@ async fn broken_answers_are_connection_faults() {
     }
 }
 
+/// What a client meets after Lambda thaws: the connection looks alive, and is dead.
+#[tokio::test]
+async fn a_dead_pooled_connection_costs_no_attempt() {
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    let (port, mut connections) = server(|mut stream| async move {
+        stream.write_all(OK).await.unwrap();
+        stream.read_u8().await.unwrap(); // The second request on this connection gets no answer.
+    })
+    .await;
+    let callbacks = Callbacks::new(LOCAL).unwrap();
+    for number in 1..=3 {
+        let result = callbacks.post(&format!("http://127.0.0.1:{port}/"), request(), TIMEOUT).await;
+        assert!(matches!(result, Ok(200)), "request {number}: {result:?}");
+        connections.recv().await.unwrap();
+    }
+    assert!(connections.try_recv().is_err(), "one new connection for each dead one");
+}
+
+#[tokio::test]
+async fn a_new_connection_that_breaks_is_not_tried_twice() {
+    let (port, mut connections) = server(|stream| async move { drop(stream) }).await;
+    let callbacks = Callbacks::new(LOCAL).unwrap();
+    let result = callbacks.post(&format!("http://127.0.0.1:{port}/"), request(), TIMEOUT).await;
+    assert!(matches!(result, Err(AttemptError::Connection(_))), "{result:?}");
+    connections.recv().await.unwrap();
+    assert!(connections.try_recv().is_err(), "the receiver got it once");
+}
+
 #[tokio::test]
 async fn private_addresses_are_refused_before_a_connection_is_made() {
     let (port, mut connections) = server(|stream| answer(stream, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")).await;
