@@ -23,6 +23,8 @@ from pathlib import Path
 
 import boto3
 
+import certificates
+
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
 STACK_NAME = "signpost"
@@ -43,6 +45,7 @@ class Stack:
         self.port = port
         self.endpoint = f"http://127.0.0.1:{port}"
         self.process = None
+        self.tls = home / "tls"
         home.mkdir(parents=True, exist_ok=True)
 
     def start(self, auth: bool) -> None:
@@ -50,6 +53,7 @@ class Stack:
             if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                 raise StackError(f"port {self.port} is taken; choose another, or let one be chosen")
         say(f"Starting AWS on {self.endpoint}" + (" with IAM enforced" if auth else ""))
+        certificates.make(self.tls)
         env = {
             **os.environ,
             **self.aws_env(),
@@ -59,6 +63,7 @@ class Stack:
             "IOT_MTLS_ENABLED": "0",
             "MINISTACK_HOST": "127.0.0.1",
             "MINISTACK_REGION": REGION,
+            "SSL_CERT_FILE": str(self.tls / "ca.pem"),  # The functions inherit it: what they trust.
         }
         with open(self.home / "aws.log", "wb") as log:
             self.process = subprocess.Popen(
@@ -106,6 +111,8 @@ class Stack:
             "WRAPPING_KEY": resources["WrappingKey"],
             "ROTATE_KEYS_FUNCTION": outputs["RotateKeysFunctionName"],
             **{f"{name[:-4].upper()}_ROLE": resources[name] for name in resources if name.endswith("Role")},
+            "RECEIVER_CERTIFICATE": str(self.tls / "receiver.pem"),
+            "RECEIVER_KEY": str(self.tls / "receiver.key"),
             **self.aws_env(),
         }
         return settings

@@ -14,6 +14,11 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
@@ -47,6 +52,21 @@ pub struct Receiver {
     server: JoinHandle<()>,
 }
 
+/// Reads a certificate and its key, both in PEM.
+///
+/// # Panics
+/// The files are not there, or hold something else.
+#[must_use]
+pub fn certified_key(certificate: &str, key: &str) -> CertifiedKey {
+    let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
+        .expect("a file of certificates")
+        .collect::<Result<_, _>>()
+        .expect("certificates in PEM");
+    let key = PrivateKeyDer::from_pem_file(key).expect("a key in PEM");
+    CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider())
+        .expect("a key of that certificate")
+}
+
 /// How long a test waits for requests before it fails.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -56,10 +76,28 @@ impl Receiver {
     /// # Panics
     /// Loopback has no free port.
     pub async fn start(answer: impl Fn(usize) -> u16 + Send + Sync + 'static) -> Self {
+        Self::listen("http", None, Arc::new(answer)).await
+    }
+
+    /// Starts a server that speaks TLS under `certificate` and accepts everything.
+    ///
+    /// # Panics
+    /// Loopback has no free port.
+    pub async fn start_tls(certificate: CertifiedKey) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions that the provider speaks")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate)));
+        Self::listen("https", Some(TlsAcceptor::from(Arc::new(config))), Arc::new(|_| 204)).await
+    }
+
+    async fn listen(scheme: &str, tls: Option<TlsAcceptor>, answer: Arc<Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on loopback");
-        let url = format!("http://{}/hook", listener.local_addr().expect("a bound socket has an address"));
+        let url = format!("{scheme}://{}/hook", listener.local_addr().expect("a bound socket has an address"));
         let (sender, received) = watch::channel(Vec::new());
-        let server = tokio::spawn(serve(listener, Arc::new(sender), Arc::new(answer)));
+        let server = tokio::spawn(serve(listener, tls, Arc::new(sender), answer));
         Self { url, received, server }
     }
 
@@ -91,12 +129,27 @@ impl Drop for Receiver {
 
 type Answer = dyn Fn(usize) -> u16 + Send + Sync;
 
-async fn serve(listener: TcpListener, received: Arc<watch::Sender<Vec<Received>>>, answer: Arc<Answer>) {
+async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    received: Arc<watch::Sender<Vec<Received>>>,
+    answer: Arc<Answer>,
+) {
     while let Ok((stream, _)) = listener.accept().await {
-        let (received, answer) = (Arc::clone(&received), Arc::clone(&answer));
+        let (tls, received, answer) = (tls.clone(), Arc::clone(&received), Arc::clone(&answer));
         let service = service_fn(move |request| respond(request, Arc::clone(&received), Arc::clone(&answer)));
-        // A connection that breaks is the sender's business.
-        tokio::spawn(async move { http1::Builder::new().serve_connection(TokioIo::new(stream), service).await });
+        tokio::spawn(async move {
+            // A handshake or a connection that fails is the sender's business.
+            let http = http1::Builder::new();
+            match tls {
+                None => drop(http.serve_connection(TokioIo::new(stream), service).await),
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        drop(http.serve_connection(TokioIo::new(stream), service).await);
+                    }
+                }
+            }
+        });
     }
 }
 

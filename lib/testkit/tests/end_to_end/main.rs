@@ -10,3 +10,4 @@ mod rejection;
 mod retries;
 mod rotation;
 mod round_trip;
+mod tls;
