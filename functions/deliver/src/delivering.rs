@@ -100,7 +100,7 @@ impl App {
     /// Puts a message into `DeadLetterQueue`. May happen twice when a crash comes between this and the end.
     async fn bury(&self, body: &str, reason: DeadLetterReason) -> Result<(), AwsError> {
         let attributes = vec![("reason", reason.as_str().to_owned())];
-        self.dead_letters.send_all(vec![Message { body: body.to_owned(), group: None, attributes }]).await?;
+        self.dead_letters.send_all([Message { body: body.to_owned(), group: None, attributes }]).await?;
         tracing::warn!(reason = reason.as_str(), "delivery.dead_lettered");
         Ok(())
     }

@@ -5,7 +5,7 @@ mod config;
 use std::collections::{HashMap, HashSet};
 
 use aws_config::SdkConfig;
-use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use futures_util::future::join_all;
 use lambda_runtime::Error;
 use signpost_core::delivery::{Delivery, RejectionReason};
@@ -55,7 +55,7 @@ pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Erro
     let mut records = Vec::with_capacity(batch.records.len());
     for record in &batch.records {
         let id = record.message_id.as_deref().ok_or("SQS record without a messageId")?;
-        records.push(Record { id, body: record_body(record) });
+        records.push(Record { id, body: record.body.as_deref().unwrap_or_default() });
     }
     let parsed: Vec<_> = records.iter().map(|record| Event::parse(record.body)).collect();
     let endpoints = app.endpoints_of(parsed.iter().flatten().map(|event| &event.key.tenant)).await;
@@ -63,11 +63,11 @@ pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Erro
     let fates = records.iter().zip(&parsed).map(|(record, parsed)| app.judge(record, parsed, &endpoints));
     let fates = join_all(fates).await;
     let mut response = SqsBatchResponse::default();
-    let (mut deliveries, mut rejections) = (Outbox::default(), Outbox::default());
+    let (mut deliveries, mut rejections) = (Vec::new(), Vec::new());
     for (record, fate) in records.iter().zip(fates) {
         match fate {
-            Ok(Fate::Deliver(messages)) => deliveries.add(record.id, messages),
-            Ok(Fate::Reject(message)) => rejections.add(record.id, vec![message]),
+            Ok(Fate::Deliver(event, endpoints)) => deliveries.push((record.id, event, endpoints)),
+            Ok(Fate::Reject(message)) => rejections.push((record.id, message)),
             Ok(Fate::Drop) => {}
             Err(error) => {
                 tracing::error!(message.id = record.id, error = %Chain(&error), "event.not_fanned_out");
@@ -75,10 +75,19 @@ pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Erro
             }
         }
     }
-    for (outbox, queue) in [(deliveries, &app.deliveries), (rejections, &app.rejected)] {
-        if let Err(error) = queue.send_all(outbox.messages).await {
-            tracing::error!(error = %Chain(&error), messages = outbox.record_ids.len(), "event.not_fanned_out");
-            outbox.record_ids.into_iter().for_each(|id| response.add_failure(id));
+    // Messages are made one by one as they are sent: a large event to many endpoints would not fit into memory.
+    let messages = deliveries.iter().flat_map(|(_, event, endpoints)| endpoints.iter().map(|id| delivery(id, event)));
+    if let Err(error) = app.deliveries.send_all(messages).await {
+        tracing::error!(error = %Chain(&error), events = deliveries.len(), "event.not_fanned_out");
+        for (id, ..) in &deliveries {
+            response.add_failure(*id);
+        }
+    }
+    let (ids, messages): (Vec<_>, Vec<_>) = rejections.into_iter().unzip();
+    if let Err(error) = app.rejected.send_all(messages).await {
+        tracing::error!(error = %Chain(&error), messages = ids.len(), "event.not_rejected");
+        for id in ids {
+            response.add_failure(id);
         }
     }
     Ok(response)
@@ -90,29 +99,11 @@ struct Record<'a> {
     body: &'a str,
 }
 
-fn record_body(record: &SqsMessage) -> &str {
-    record.body.as_deref().unwrap_or_default()
-}
-
 /// What a message of `EventsQueue` leads to.
-enum Fate {
-    Deliver(Vec<Message>),
+enum Fate<'a> {
+    Deliver(&'a Event, Vec<EndpointId>),
     Drop,
     Reject(Message),
-}
-
-/// Messages for one queue, and the records they come from.
-#[derive(Default)]
-struct Outbox {
-    record_ids: Vec<String>,
-    messages: Vec<Message>,
-}
-
-impl Outbox {
-    fn add(&mut self, record_id: &str, messages: Vec<Message>) {
-        self.record_ids.push(record_id.to_owned());
-        self.messages.extend(messages);
-    }
 }
 
 /// The endpoints of the tenants of one batch. A tenant whose endpoints could not be read is not in it.
@@ -132,12 +123,12 @@ impl App {
         join_all(read).await.into_iter().flatten().collect()
     }
 
-    async fn judge(
+    async fn judge<'a>(
         &self,
         record: &Record<'_>,
-        parsed: &Result<Event, Vec<Fault>>,
+        parsed: &'a Result<Event, Vec<Fault>>,
         endpoints: &EndpointsByTenant<'_>,
-    ) -> Result<Fate, FanOutError> {
+    ) -> Result<Fate<'a>, FanOutError> {
         let event = match parsed {
             Ok(event) => event,
             Err(faults) => return Ok(Fate::Reject(rejection(record, RejectionReason::InvalidEvent, faults))),
@@ -149,7 +140,7 @@ impl App {
         match self.events.claim(event, &wanted, record.id).await? {
             Claim::FanOut(ids) => {
                 tracing::info!(event.id = event_id, tenant.id = tenant_id, endpoints = ids.len(), "event.fanned_out");
-                Ok(Fate::Deliver(ids.iter().map(|id| delivery(id, event)).collect()))
+                Ok(Fate::Deliver(event, ids))
             }
             Claim::Duplicate => {
                 tracing::info!(event.id = event_id, tenant.id = tenant_id, "event.duplicate");

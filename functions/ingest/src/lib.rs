@@ -50,7 +50,7 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
         group: Some(event.key.tenant.to_string()),
         attributes: Vec::new(),
     });
-    if let Err(error) = app.events.send_all(messages.collect()).await {
+    if let Err(error) = app.events.send_all(messages).await {
         tracing::error!(error = %Chain(&error), events = accepted.len(), "events.not_queued");
         let problem = Problem::unavailable("the events could not be queued; send the same request again");
         return with_header(refuse(&problem), RETRY_AFTER, "1");

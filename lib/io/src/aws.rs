@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::time::Duration;
 
+use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -11,9 +13,18 @@ pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// Loads region, credentials and endpoint the way every AWS tool does. Inside Lambda that is environment variables
 /// only, so it costs no call.
+///
+/// Every call ends after [`CALL_TIMEOUT`], retries included, so that a service that hangs never takes a whole
+/// invocation, and with it a whole batch, with it.
 pub async fn load() -> SdkConfig {
-    aws_config::load_defaults(BehaviorVersion::latest()).await
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(TRY_TIMEOUT).operation_timeout(CALL_TIMEOUT);
+    aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts.build()).load().await
 }
+
+/// The time of one call: `deliver` makes at most six after each other beside an attempt of 30 s, within its 60 s.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(4);
+/// The time of one try of a call; tables, queues and KMS answer within milliseconds.
+const TRY_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// A call to AWS that failed after the SDK's own retries: a fault on our side, never charged to an endpoint.
 ///

@@ -3,6 +3,9 @@
 //! The table has each signing key's public key in the clear and its private key wrapped: only `kms:Decrypt` under
 //! encryption context `{purpose: signing, kid: …}` opens it.
 
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -162,7 +165,9 @@ impl WrappingKey {
             .key_id(&self.key_id)
             .key_pair_spec(DataKeyPairSpec::Rsa2048)
             .encryption_context("purpose", "signing")
-            .encryption_context("kid", kid);
+            .encryption_context("kid", kid)
+            .customize()
+            .config_override(aws_sdk_kms::config::Builder::new().timeout_config(patient()));
         let pair = call.send().await.map_err(AwsError::of(CALL))?;
         match (pair.public_key, pair.private_key_ciphertext_blob) {
             (Some(public), Some(private)) => {
@@ -192,6 +197,12 @@ impl WrappingKey {
             .map(aws_sdk_kms::primitives::Blob::into_inner)
             .ok_or_else(|| AwsError::of("kms:Decrypt")(std::io::Error::other("the answer lacks the plaintext")))
     }
+}
+
+/// Finding two primes takes KMS seconds at times. Within the 30 s of `rotate-keys`.
+fn patient() -> TimeoutConfig {
+    let (one_try, call) = (Duration::from_secs(10), Duration::from_secs(20));
+    TimeoutConfig::builder().operation_attempt_timeout(one_try).operation_timeout(call).build()
 }
 
 fn from_item(item: &Item) -> Result<StoredKey, ItemError> {

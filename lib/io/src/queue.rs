@@ -41,19 +41,18 @@ impl Queue {
         Self { client, url }
     }
 
-    /// Sends all of `messages`, in as few calls as SQS's limits allow.
+    /// Sends all of `messages`, in as few calls as SQS's limits allow, and takes them one by one as it goes: no more
+    /// than one call's are held at once.
     ///
     /// Needs `sqs:SendMessage`. One call per 10 messages or 1 MiB.
     ///
     /// # Errors
     /// Not all are in the queue, though some may be: send all again, and have readers recognise repetitions.
-    pub async fn send_all(&self, messages: Vec<Message>) -> Result<(), AwsError> {
-        let mut entries = Vec::with_capacity(messages.len());
-        for (index, message) in messages.into_iter().enumerate() {
-            entries.push((size(&message), entry(index, message)?));
-        }
-        for batch in batches(entries, MAX_BATCH_MESSAGES, MAX_BATCH_BYTES) {
-            self.send_batch(batch).await?;
+    pub async fn send_all(&self, messages: impl IntoIterator<Item = Message>) -> Result<(), AwsError> {
+        let sized = messages.into_iter().map(|message| (size(&message), message));
+        for batch in batches(sized, MAX_BATCH_MESSAGES, MAX_BATCH_BYTES) {
+            let entries = batch.into_iter().enumerate().map(|(index, message)| entry(index, message));
+            self.send_batch(entries.collect::<Result<_, _>>()?).await?;
         }
         Ok(())
     }
@@ -114,22 +113,23 @@ pub fn size(message: &Message) -> usize {
 
 /// Splits sized items, in their order, into batches of at most `max_items` and `max_bytes`. An item over `max_bytes`
 /// stands alone.
-fn batches<T>(items: Vec<(usize, T)>, max_items: usize, max_bytes: usize) -> Vec<Vec<T>> {
-    let mut batches: Vec<Vec<T>> = Vec::new();
-    let mut bytes = 0;
-    for (size, item) in items {
-        match batches.last_mut() {
-            Some(batch) if batch.len() < max_items && bytes + size <= max_bytes => {
-                bytes += size;
-                batch.push(item);
-            }
-            _ => {
-                bytes = size;
-                batches.push(vec![item]);
-            }
+fn batches<T>(
+    items: impl Iterator<Item = (usize, T)>,
+    max_items: usize,
+    max_bytes: usize,
+) -> impl Iterator<Item = Vec<T>> {
+    let mut items = items.peekable();
+    std::iter::from_fn(move || {
+        let (mut bytes, first) = items.next()?;
+        let mut batch = vec![first];
+        while batch.len() < max_items
+            && let Some((size, item)) = items.next_if(|(size, _)| bytes + size <= max_bytes)
+        {
+            bytes += size;
+            batch.push(item);
         }
-    }
-    batches
+        Some(batch)
+    })
 }
 
 #[cfg(test)]
@@ -138,12 +138,8 @@ mod tests {
 
     #[test]
     fn batches_end_at_ten_entries_and_at_the_byte_limit() {
-        let sizes = |sizes: &[usize]| {
-            let items = sizes.iter().map(|size| (*size, *size)).collect();
-            batches(items, 3, 100)
-        };
         let cases = [
-            (vec![], vec![], "nothing to send, no call"),
+            (vec![], Vec::<Vec<usize>>::new(), "nothing to send, no call"),
             (vec![1, 2, 3, 4], vec![vec![1, 2, 3], vec![4]], "too many"),
             (vec![60, 40, 1], vec![vec![60, 40], vec![1]], "exactly full"),
             (vec![60, 41], vec![vec![60], vec![41]], "one byte too much"),
@@ -151,7 +147,8 @@ mod tests {
             (vec![90, 20, 20], vec![vec![90], vec![20, 20]], "bytes are counted per batch"),
         ];
         for (input, expected, why) in cases {
-            assert_eq!(sizes(&input), expected, "{why}");
+            let items = input.into_iter().map(|size| (size, size));
+            assert_eq!(batches(items, 3, 100).collect::<Vec<_>>(), expected, "{why}");
         }
     }
 

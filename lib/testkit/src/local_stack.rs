@@ -107,14 +107,14 @@ impl LocalStack {
         Answer::read(request.send().await).await
     }
 
-    /// Sends messages to `EventsQueue` as a producer without HTTP does, in one call: ten at most.
+    /// Sends messages to `EventsQueue` as a producer without HTTP does, ten in one call.
     ///
     /// # Panics
     /// SQS does not take all of them.
     pub async fn send_events(&self, bodies: impl IntoIterator<Item = String>) {
         let queue = signpost_io::queue::Queue::new(self.sqs(), setting("EVENTS_QUEUE_URL"));
         let message = |body| signpost_io::queue::Message { body, ..Default::default() };
-        queue.send_all(bodies.into_iter().map(message).collect()).await.expect("SQS takes the events");
+        queue.send_all(bodies.into_iter().map(message)).await.expect("SQS takes the events");
     }
 
     /// Registers an endpoint under a new id.

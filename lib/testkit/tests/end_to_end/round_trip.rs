@@ -47,3 +47,21 @@ async fn events_come_in_through_both_doors_and_arrive_signed() {
         assert!(report.verified.len() >= 2, "{report:?}");
     }
 }
+
+#[tokio::test]
+async fn a_large_event_reaches_more_endpoints_than_one_call_to_the_queue_could_carry() {
+    let stack = LocalStack::from_env().await;
+    let receiver = Receiver::start(|_| 204).await;
+    let tenant = tenant();
+    for _ in 0..11 {
+        stack.register(&tenant, &Endpoint::new(&receiver.url)).await;
+    }
+    let data = json!({"pad": "x".repeat(250 * 1024)}); // Four of these are 1 MiB, all that one call takes.
+    let body = event(&tenant, &event_id(), &data).to_string();
+
+    assert_eq!(stack.post_events("application/json", body).await.status, 202);
+
+    for request in receiver.wait_for(11).await {
+        assert_eq!(request.body.len(), data.to_string().len());
+    }
+}
