@@ -92,10 +92,12 @@ class Stack:
         if fast_keys:
             parameters += ["KeyLeadMinutes=1", "KeySigningMinutes=1", "KeyGraceMinutes=1"]
         say("Building the template (sam build)")
-        self.sam("build", "--parameter-overrides", *parameters)
-        adapt_policies()
+        built = self.home / "build"
+        self.sam("build", "--build-dir", str(built), "--parameter-overrides", *parameters)
+        adapt_policies(built / "template.yaml")
         say("Deploying it (sam deploy)")
-        self.sam("deploy", "--no-confirm-changeset", "--no-progressbar", "--parameter-overrides", *parameters)
+        template = ["--template-file", str(built / "template.yaml")]
+        self.sam("deploy", *template, "--no-confirm-changeset", "--no-progressbar", "--parameter-overrides", *parameters)
         outputs, resources = self.describe()
         self.mend_event_sources()
         self.import_routes(outputs["ApiId"], resources)
@@ -132,7 +134,7 @@ class Stack:
         log = self.home / f"sam-{arguments[0]}.log"
         with open(log, "wb") as out:
             done = subprocess.run(
-                [bin_dir() / "sam", *arguments],
+                [bin_dir() / "sam", *arguments, "--config-file", str(ROOT / "samconfig.toml")],
                 check=False, env=env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             )
         if done.returncode != 0:
@@ -198,14 +200,13 @@ class Stack:
             stop_group(self.process.pid, self.process.wait)
 
 
-def adapt_policies() -> None:
-    """Adapts the built copy of the template to where MiniStack's IAM differs from AWS's:
+def adapt_policies(built: Path) -> None:
+    """Adapts `built`, the built copy of the template, to where MiniStack's IAM differs from AWS's:
 
     - It has no `kms:EncryptionContext:…` keys to compare, so a condition on one would refuse every call. Here it holds
       if there is no such key. KMS itself still opens nothing under another context.
     - It asks for `sqs:SendMessageBatch`, which AWS does not know: there, `sqs:SendMessage` covers batches.
     """
-    built = ROOT / ".aws-sam" / "build" / "template.yaml"
     text = built.read_text()
     text = re.sub(r"StringEquals:(\s+kms:EncryptionContext:)", r"StringEqualsIfExists:\1", text)
     text = re.sub(r"Action: sqs:SendMessage\b", "Action: [sqs:SendMessage, sqs:SendMessageBatch]", text)
@@ -299,7 +300,7 @@ def run(auth: bool, fast_keys: bool, command: list[str]) -> int:
         stack.start(auth)
         settings = stack.deploy(fast_keys)
         env = {**os.environ, **settings, "PATH": f"{bin_dir()}{os.pathsep}{os.environ['PATH']}"}
-        child = subprocess.Popen(command, env=env, cwd=ROOT)
+        child = subprocess.Popen(command, env=env, cwd=ROOT, start_new_session=True)  # To be stopped as a whole.
         status = child.wait()
         if status == 0:
             keep_logs = False
@@ -311,9 +312,9 @@ def run(auth: bool, fast_keys: bool, command: list[str]) -> int:
         keep_logs = False
         raise
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Impatience must not leave anything running.
         if child is not None and child.poll() is None:
-            child.terminate()
-            child.wait()
+            stop_group(child.pid, child.wait)
         stack.stop()
         if not keep_logs:
             shutil.rmtree(stack.home)
@@ -331,7 +332,8 @@ def main() -> int:
     one.add_argument("--fast-keys", action="store_true", help="keys that sign for a minute instead of a day")
     one.add_argument("argv", nargs="+", metavar="COMMAND")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that what was started is stopped.
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))  # So that what was started is stopped.
     try:
         if arguments.command == "up":
             up(arguments.port, arguments.auth)

@@ -74,8 +74,12 @@ pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Erro
     Ok(response)
 }
 
-/// How long a message waits after a fault on our side: time for a throttle to pass, and no receiver's fault.
-const AFTER_OUR_FAULT: Duration = Duration::from_secs(10);
+/// How long a message waits after a fault on our side: ten seconds more for each time it was received, up to a quarter
+/// of an hour, so that an outage of ours meets a receiver with few repetitions.
+fn after_our_fault(record: &SqsMessage) -> Duration {
+    let receives = record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok());
+    Duration::from_secs(10 * receives.unwrap_or(1).clamp(1, 90))
+}
 
 impl App {
     /// Sees one message through and says whether it is done with.
@@ -86,7 +90,7 @@ impl App {
             Err(error) => {
                 let message_id = record.message_id.as_deref();
                 tracing::error!(message.id = message_id, error = %Chain(&error), "delivery.deferred");
-                AFTER_OUR_FAULT
+                after_our_fault(record)
             }
         };
         let handle = record.receipt_handle.as_deref().unwrap_or_default();

@@ -12,6 +12,7 @@ use signpost_core::delivery::{Delivery, RejectionReason};
 use signpost_core::endpoint::{Endpoint, EndpointId};
 use signpost_core::event::{Event, TenantId};
 use signpost_core::fault::Fault;
+use signpost_core::json::minify;
 use signpost_io::aws::AwsError;
 use signpost_io::endpoints::Endpoints;
 use signpost_io::events::{Claim, Events};
@@ -166,21 +167,18 @@ fn delivery(endpoint: &EndpointId, event: &Event) -> Message {
     Message { body, group: Some(endpoint.to_string()), attributes: Vec::new() }
 }
 
-/// The most faults kept beside a rejected message.
-const MAX_FAULTS: usize = 100;
-
 /// The message as it came, with why it was rejected. One that leaves no room for that is cut, and says so.
 fn rejection(record: &Record<'_>, reason: RejectionReason, faults: &[Fault]) -> Message {
     tracing::warn!(message.id = record.id, reason = reason.as_str(), faults = faults.len(), "event.rejected");
     let mut attributes = vec![("reason", reason.as_str().to_owned()), ("messageId", record.id.to_owned())];
     if !faults.is_empty() {
-        let listed = &faults[..faults.len().min(MAX_FAULTS)];
-        attributes.push(("faults", serde_json::to_string(listed).unwrap_or_default())); // Strings always serialize.
+        let listed = serde_json::to_string(faults).unwrap_or_default(); // Strings always serialize.
+        attributes.push(("faults", minify(&listed))); // SQS refuses two characters that the input may have had escaped.
     }
     let mut message = Message { body: record.body.to_owned(), group: None, attributes };
     if size(&message) > MAX_BATCH_BYTES {
         message.attributes.push(("cutFromBytes", record.body.len().to_string()));
-        let room = MAX_BATCH_BYTES - (size(&message) - message.body.len());
+        let room = MAX_BATCH_BYTES.saturating_sub(size(&message) - message.body.len());
         message.body.truncate(message.body.floor_char_boundary(room));
     }
     message
@@ -192,12 +190,20 @@ mod tests {
 
     #[test]
     fn a_rejected_message_always_fits_into_the_queue() {
-        let faults: Vec<_> = (0..5_000).map(|index| Fault::missing(&format!("member{index}"), "something")).collect();
-        let cases = [("tiny".to_owned(), false), ("ü".repeat(MAX_BATCH_BYTES / 2), true)];
+        let names: Vec<_> = (0..5_000).map(|index| format!(r#""~~{}{index}":0"#, "ü".repeat(100))).collect();
+        let cases = [
+            ("tiny".to_owned(), false),
+            ("ü".repeat(MAX_BATCH_BYTES / 2), true),
+            (format!("{{{}}}", names.join(",")), true),
+            (format!(r#"{{"{}":0}}"#, "~".repeat(600_000)), false),
+            (r#"{"\uffff":0}"#.to_owned(), false),
+        ];
         for (body, cut) in cases {
             let record = Record { id: "m-1", body: &body };
+            let faults = Event::parse(&body).unwrap_err();
             let message = rejection(&record, RejectionReason::InvalidEvent, &faults);
             assert!(size(&message) <= MAX_BATCH_BYTES);
+            assert!(message.attributes.iter().all(|(_, value)| !value.contains('\u{ffff}')), "SQS takes no U+FFFF");
             assert!(body.starts_with(&message.body) && !message.body.is_empty());
             let attribute = message.attributes.iter().find(|(name, _)| *name == "cutFromBytes");
             assert_eq!(attribute.map(|(_, value)| value.clone()), cut.then(|| body.len().to_string()));

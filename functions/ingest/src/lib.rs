@@ -78,7 +78,7 @@ fn unsupported(media_type: &str) -> Problem {
     ))
 }
 
-/// The most faults in one answer. Only an input made to have them has more, and the answer must fit through Lambda.
+/// The most faults in one answer, which must fit through Lambda: a batch of nothing but faults has more.
 const MAX_FAULTS: usize = 1_000;
 
 fn problem_of(mut faults: Vec<Fault>) -> Problem {

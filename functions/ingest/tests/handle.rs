@@ -86,15 +86,16 @@ async fn what_is_refused_says_why() {
 
 #[tokio::test]
 async fn an_input_made_to_have_endless_faults_gets_an_answer_that_fits() {
-    let mut request = request(include_str!("../../../events/ingest-single.json"));
+    let mut request = request(include_str!("../../../events/ingest-batch.json"));
     let members: Vec<_> = (0..20_000).map(|index| format!(r#""A{index}":1"#)).collect();
-    request.body = Some(format!("{{{}}}", members.join(",")));
+    let event = format!("{{{}}}", members.join(","));
+    request.body = Some(format!("[{}]", [&*event; 20].join(",")));
 
     let response = handle(request, &app()).await;
 
     let problem = body(&response);
     assert_eq!(problem["errors"].as_array().unwrap().len(), 1_000);
-    assert!(problem["detail"].as_str().unwrap().contains("20006"), "{}", problem["detail"]);
+    assert!(problem["detail"].as_str().unwrap().contains("2020"), "{}", problem["detail"]);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use signpost_core::keys::{KeyMoments, KeySchedule, plan, superseded};
 use signpost_io::aws::AwsError;
 use signpost_io::clock::unix_now;
 use signpost_io::keys::{KeyTable, StoredKey, WrappingKey};
+use signpost_io::logs::Chain;
 use uuid::Uuid;
 
 pub use config::Config;
@@ -77,7 +78,7 @@ impl App {
         for _ in 0..ROUNDS {
             let keys = self.keys.all().await?;
             let moments: Vec<KeyMoments> = keys.iter().map(|key| key.moments).collect();
-            self.leave_to_ttl(&keys, &moments).await?;
+            self.leave_to_ttl(&keys, &moments).await;
             let force = force && kids.is_empty();
             let Some(planned) = plan(&moments, unix_now().as_secs(), &self.schedule, force) else { break };
             let kid = Uuid::new_v4().to_string();
@@ -92,14 +93,15 @@ impl App {
         Ok(Rotation { kids })
     }
 
-    /// Gives every key that has a successor and no date of removal yet one.
-    async fn leave_to_ttl(&self, keys: &[StoredKey], moments: &[KeyMoments]) -> Result<(), AwsError> {
+    /// Gives every key that has a successor and no date of removal yet one. If that fails, the next run does it.
+    async fn leave_to_ttl(&self, keys: &[StoredKey], moments: &[KeyMoments]) {
         for (key, verify_until) in keys.iter().zip(superseded(moments)) {
-            if let (Some(verify_until), None) = (verify_until, key.expires_at) {
-                self.keys.expire(key.generation, verify_until + MARGIN_SECONDS).await?;
+            if let (Some(verify_until), None) = (verify_until, key.expires_at)
+                && let Err(error) = self.keys.expire(key.generation, verify_until + MARGIN_SECONDS).await
+            {
+                tracing::warn!(key.kid = key.public.kid(), error = %Chain(&error), "key.not_left_to_ttl");
             }
         }
-        Ok(())
     }
 }
 

@@ -16,8 +16,12 @@ use crate::json::{Members, minify};
 
 /// The most bytes one event may have once it is minified.
 pub const MAX_EVENT_BYTES: usize = 256 * 1024;
+/// The most bytes one event may have as it is spelled, whitespace included: what one SQS message can carry.
+pub const MAX_SPELLED_BYTES: usize = 1024 * 1024;
 /// The most events one batch may have.
 pub const MAX_BATCH_EVENTS: usize = 100;
+/// The most faults that are told of one event; only one that was made to have them has more.
+pub const MAX_FAULTS: usize = 100;
 
 /// Longest `source` and `subject` in bytes: both are parts of table keys, which DynamoDB caps at 1,024 bytes for sort
 /// keys, and room must be left for what stands beside them.
@@ -142,13 +146,16 @@ impl Event {
     }
 
     fn from_raw(raw: &RawValue) -> Result<Self, Vec<Fault>> {
+        if raw.get().len() > MAX_SPELLED_BYTES {
+            return Err(vec![too_large(raw.get().len())]);
+        }
         let json = minify(raw.get());
         let members: Members<'_> = serde_json::from_str(&json)
             .map_err(|_| vec![Fault { pointer: String::new(), ..Fault::member("", raw, "a JSON object") }])?;
-        let mut envelope = Envelope { members: &members, faults: Vec::new() };
+        let mut envelope = Envelope { members: &members, faults: Vec::new(), untold: 0 };
 
         if json.len() > MAX_EVENT_BYTES {
-            envelope.faults.push(too_large(json.len()));
+            envelope.fault(too_large(json.len()));
         }
         envelope.required("specversion", "`1.0`", |text| (text == "1.0").then_some(()));
         let id = envelope.required("id", EventId::EXPECTED, EventId::parse);
@@ -163,7 +170,7 @@ impl Event {
         envelope.optional("dataschema", "a URI with a scheme", |text| UriRef::parse(text).ok()?.scheme().map(drop));
         let data = envelope.data();
         envelope.check_names_and_extensions();
-        let faults = envelope.faults;
+        let faults = envelope.into_faults();
 
         let (Some(id), Some(source), Some(kind), Some(tenant), Some(data), []) =
             (id, source, kind, tenant, data, faults.as_slice())
@@ -250,9 +257,25 @@ const KNOWN_ATTRIBUTES: [&str; 10] =
 struct Envelope<'m, 'a> {
     members: &'m Members<'a>,
     faults: Vec<Fault>,
+    untold: usize,
 }
 
 impl<'a> Envelope<'_, 'a> {
+    fn fault(&mut self, fault: Fault) {
+        if self.faults.len() < MAX_FAULTS {
+            self.faults.push(fault);
+        } else {
+            self.untold += 1;
+        }
+    }
+
+    fn into_faults(mut self) -> Vec<Fault> {
+        if self.untold > 0 {
+            self.faults.push(Fault::whole(format!("{} more faults", self.untold), "none"));
+        }
+        self.faults
+    }
+
     /// The member called `name`; JSON `null` counts as absent (CloudEvents JSON format 1.0, section 2.3).
     fn member(&self, name: &str) -> Option<&'a RawValue> {
         let Members(members) = self.members;
@@ -261,7 +284,7 @@ impl<'a> Envelope<'_, 'a> {
 
     fn required<T>(&mut self, name: &str, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         if self.member(name).is_none() {
-            self.faults.push(Fault::missing(name, expected));
+            self.fault(Fault::missing(name, expected));
             return None;
         }
         self.optional(name, expected, parse)
@@ -271,7 +294,7 @@ impl<'a> Envelope<'_, 'a> {
         let value = self.member(name)?;
         let parsed = serde_json::from_str::<Cow<'_, str>>(value.get()).ok().and_then(|text| parse(&text));
         if parsed.is_none() {
-            self.faults.push(Fault::member(name, value, expected));
+            self.fault(Fault::member(name, value, expected));
         }
         parsed
     }
@@ -281,11 +304,11 @@ impl<'a> Envelope<'_, 'a> {
         match self.member("data") {
             Some(data) if data.get().starts_with('{') => Some(data),
             Some(data) => {
-                self.faults.push(Fault::member("data", data, expected));
+                self.fault(Fault::member("data", data, expected));
                 None
             }
             None => {
-                self.faults.push(Fault::missing("data", expected));
+                self.fault(Fault::missing("data", expected));
                 None
             }
         }
@@ -298,17 +321,17 @@ impl<'a> Envelope<'_, 'a> {
         let mut seen = HashSet::with_capacity(members.len());
         for (name, value) in members {
             if !seen.insert(name) {
-                self.faults.push(Fault::member(name, value, "each attribute once"));
+                self.fault(Fault::member(name, value, "each attribute once"));
             }
             if KNOWN_ATTRIBUTES.contains(&&**name) {
                 continue;
             }
             if name == "data_base64" {
-                self.faults.push(Fault::member(name, value, "the payload as a JSON object in `data`"));
+                self.fault(Fault::member(name, value, "the payload as a JSON object in `data`"));
             } else if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
-                self.faults.push(Fault::member(name, value, "an attribute name of a-z, 0-9"));
+                self.fault(Fault::member(name, value, "an attribute name of a-z, 0-9"));
             } else if value.get().starts_with(['{', '[']) {
-                self.faults.push(Fault::member(name, value, "a string, a number or a boolean"));
+                self.fault(Fault::member(name, value, "a string, a number or a boolean"));
             }
         }
     }
@@ -411,6 +434,13 @@ mod tests {
     }
 
     #[test]
+    fn an_event_made_to_have_endless_faults_has_a_hundred_and_a_count() {
+        let faults = Event::parse(&format!("{{{}\"\":0}}", "\"\":0,".repeat(100_000))).unwrap_err();
+        assert_eq!(faults.len(), MAX_FAULTS + 1);
+        assert!(faults[MAX_FAULTS].found.ends_with(" more faults"), "{:?}", faults[MAX_FAULTS]);
+    }
+
+    #[test]
     fn faults_in_a_batch_name_the_event() {
         let mut bad = envelope();
         bad["tenant"] = json!("ACME");
@@ -436,6 +466,10 @@ mod tests {
         event["data"]["pad"] = json!("x".repeat(room + 1));
         let faults = Event::parse(&event.to_string()).unwrap_err();
         assert!(faults.iter().all(is_too_large) && faults.len() == 1);
+        let spaced = envelope().to_string() + &" ".repeat(MAX_SPELLED_BYTES);
+        assert!(Event::parse(&spaced).is_ok(), "whitespace around it is nobody's");
+        let spread = envelope().to_string().replace('{', &format!("{{{}", " ".repeat(MAX_SPELLED_BYTES)));
+        assert!(is_too_large(&Event::parse(&spread).unwrap_err()[0]), "no message could carry it");
     }
 
     #[test]

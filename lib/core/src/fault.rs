@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 /// One fault of an input: where it is, what stands there, and what should.
 ///
 /// Faults are shown to producers in the `errors` member of a problem document and kept beside rejected messages. They
-/// quote at most [`QUOTED_CHARACTERS`] characters of the input.
+/// quote at most [`QUOTED_CHARACTERS`] characters of a name or a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// JSON Pointer (RFC 6901) into the input; empty for the whole of it.
@@ -48,7 +48,7 @@ impl Fault {
 
 /// The JSON Pointer of a top-level member (RFC 6901, section 3: `~` and `/` are escaped).
 fn pointer_to(name: &str) -> String {
-    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
+    format!("/{}", quote(name).replace('~', "~0").replace('/', "~1"))
 }
 
 /// The start of a piece of the input.
@@ -76,5 +76,10 @@ mod tests {
         let fault = Fault::member("id", &long, "");
         assert_eq!(fault.found.chars().count(), QUOTED_CHARACTERS + 1);
         assert!(fault.found.ends_with('…'));
+    }
+
+    #[test]
+    fn a_long_name_is_quoted_by_its_start_too() {
+        assert!(Fault::missing(&"~".repeat(500_000), "").pointer.len() < 3 * QUOTED_CHARACTERS);
     }
 }

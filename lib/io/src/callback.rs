@@ -2,12 +2,13 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response, Url};
+use reqwest::{Client, ClientBuilder, Response, Url};
 use signpost_core::attempt::{AttemptError, AttemptResult, judge_status};
 use signpost_core::request::Request;
 use signpost_core::target::{TargetError, TargetRules};
@@ -15,14 +16,20 @@ use signpost_core::target::{TargetError, TargetRules};
 use crate::connections::{self, Connection, ObserveConnections};
 
 /// Sends attempts. One per warm environment: it keeps connections and the certificate store.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Callbacks {
-    client: Client,
+    pooled: Client,
+    /// Opens a connection for each request. Made when it is first needed, for it loads the certificate store again.
+    unpooled: OnceLock<Client>,
     rules: TargetRules,
 }
 
 /// How many bytes of an answer are read, so that a connection can be used again; what is beyond is left unread.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
+
+/// How long an idle connection is kept. Receivers close theirs after 5 to 75 s by default, and Lambda may freeze for
+/// longer: the shorter, the fewer dead connections are met.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Callbacks {
     /// Sets up the client; every address it ever connects to has passed `rules`.
@@ -30,15 +37,7 @@ impl Callbacks {
     /// # Errors
     /// The certificate store cannot be loaded: the function must not start.
     pub fn new(rules: TargetRules) -> Result<Self, reqwest::Error> {
-        let client = Client::builder()
-            .redirect(Policy::none())
-            .no_proxy()
-            .retry(reqwest::retry::never())
-            .tcp_nodelay(true)
-            .connector_layer(ObserveConnections)
-            .dns_resolver(VettedResolver(rules))
-            .build()?;
-        Ok(Self { client, rules })
+        Ok(Self { pooled: builder(rules).build()?, unpooled: OnceLock::new(), rules })
     }
 
     /// Makes one attempt and judges the answer. `timeout` covers everything from DNS to the last byte.
@@ -57,25 +56,42 @@ impl Callbacks {
     /// Sends a request, reads the answer to its end, and gives the status.
     ///
     /// Lambda freezes between invocations, and what a pooled connection was connected to may be gone when it thaws. So a
-    /// request that failed before anything was answered, on a connection that was *reused*, is sent once more; each
-    /// such connection leaves the pool as it fails. On a new connection, a failure is the receiver's.
+    /// request whose *reused* connection was closed before anything was answered is sent once more, over a new one. On
+    /// a new connection, the same is the receiver's failure.
     async fn exchange(&self, url: Url, headers: &[(&str, String)], body: Bytes) -> Result<u16, reqwest::Error> {
-        let mut stale_connections = 0;
-        let response = loop {
-            let post = self.client.post(url.clone()).body(body.clone());
-            let post = headers.iter().fold(post, |post, (name, value)| post.header(*name, value));
-            match connections::observe(post.send()).await {
-                (Err(_), Connection::Reused) if stale_connections < MAX_STALE_CONNECTIONS => stale_connections += 1,
-                (sent, _) => break sent?,
+        let post = |client: &Client| {
+            let post = client.post(url.clone()).body(body.clone());
+            headers.iter().fold(post, |post, (name, value)| post.header(*name, value))
+        };
+        let response = match connections::observe(post(&self.pooled).send()).await {
+            (Err(error), Connection::Reused) if connections::was_closed(&error) => {
+                post(self.unpooled()?).send().await?
             }
+            (sent, _) => sent?,
         };
         let status = response.status().as_u16();
         drain(response).await.map(|()| status)
     }
+
+    fn unpooled(&self) -> Result<&Client, reqwest::Error> {
+        if let Some(client) = self.unpooled.get() {
+            return Ok(client);
+        }
+        let client = builder(self.rules).pool_max_idle_per_host(0).build()?;
+        Ok(self.unpooled.get_or_init(|| client))
+    }
 }
 
-/// How many dead connections one request may meet: one for each delivery of a batch, and some.
-const MAX_STALE_CONNECTIONS: u32 = 16;
+fn builder(rules: TargetRules) -> ClientBuilder {
+    Client::builder()
+        .redirect(Policy::none())
+        .no_proxy()
+        .retry(reqwest::retry::never())
+        .tcp_nodelay(true)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .connector_layer(ObserveConnections)
+        .dns_resolver(VettedResolver(rules))
+}
 
 /// Reads an answer's body, up to [`MAX_RESPONSE_BYTES`].
 async fn drain(mut response: Response) -> Result<(), reqwest::Error> {

@@ -1,6 +1,9 @@
 //! Whether a request went over a new connection or over one from the pool, which reqwest does not tell.
 
 use std::cell::Cell;
+use std::error::Error as _;
+use std::io;
+use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
 use std::task::{Context, Poll};
 
 use tower_layer::Layer;
@@ -26,6 +29,22 @@ pub(crate) async fn observe<T>(request: impl Future<Output = T>) -> (T, Connecti
         (outcome, CONNECTION.get().get())
     };
     CONNECTION.scope(Cell::new(Connection::Reused), observed).await
+}
+
+/// Whether a request failed because its connection was closed before anything was answered. A connection that is reused
+/// and dead fails like that; so does one whose other end read the request and hung up, which cannot be told apart.
+pub(crate) fn was_closed(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message) {
+            return true;
+        }
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected);
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// A layer around the client's connector: it is called only when a connection is to be opened.

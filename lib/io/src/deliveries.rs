@@ -59,8 +59,9 @@ impl Deliveries {
 
     /// Adds an attempt and what it makes of the delivery.
     ///
-    /// Needs `dynamodb:UpdateItem`. One write, conditional on this being the next attempt of the record, so that two
-    /// senders cannot count the same one.
+    /// Needs `dynamodb:UpdateItem`. One write. A failure is recorded only as the next attempt of the record, so that two
+    /// senders cannot count the same one; an acknowledgement is recorded unless there is one already, so that it never
+    /// loses to a failure.
     ///
     /// # Errors
     /// The call failed; the attempt may be repeated, which at-least-once delivery allows.
@@ -70,7 +71,12 @@ impl Deliveries {
         attempt: &Attempt,
         progress: Progress,
     ) -> Result<Recorded, AwsError> {
-        let call = self
+        let condition = match (progress.status, attempt.number) {
+            (DeliveryStatus::Delivered, _) => "attribute_not_exists(#status) OR #status <> :status",
+            (DeliveryStatus::Exhausted | DeliveryStatus::Pending, 1) => "attribute_not_exists(attemptCount)",
+            (DeliveryStatus::Exhausted | DeliveryStatus::Pending, _) => "attemptCount = :before",
+        };
+        let mut call = self
             .client
             .update_item()
             .table_name(&self.table)
@@ -79,16 +85,17 @@ impl Deliveries {
                 "SET #status = :status, attemptCount = :count, nextAttemptAt = :next, expiresAt = :expires, \
                  attempts = list_append(if_not_exists(attempts, :none), :attempt)",
             )
-            .condition_expression("attribute_not_exists(attemptCount) AND :before = :zero OR attemptCount = :before")
+            .condition_expression(condition)
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":status", s(progress.status.as_str()))
             .expression_attribute_values(":count", n(progress.attempts))
-            .expression_attribute_values(":before", n(attempt.number - 1))
-            .expression_attribute_values(":zero", n(0))
             .expression_attribute_values(":next", n(progress.next_attempt_unix_ms))
             .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()))
             .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
             .expression_attribute_values(":attempt", AttributeValue::L(vec![AttributeValue::M(item_of(attempt))]));
+        if condition.contains(":before") {
+            call = call.expression_attribute_values(":before", n(attempt.number - 1));
+        }
         match call.send().await {
             Ok(_) => Ok(Recorded::Yes),
             Err(error) => match error.as_service_error() {

@@ -49,14 +49,14 @@ impl Endpoints {
         Ok(endpoints)
     }
 
-    /// Reads one endpoint, if it is there.
+    /// Reads one endpoint, if it is there now (strongly consistent): one that was made a moment ago is not missed.
     ///
-    /// Needs `dynamodb:GetItem`. One eventually consistent read.
+    /// Needs `dynamodb:GetItem`.
     ///
     /// # Errors
     /// The call failed, or the item cannot be read.
     pub async fn get(&self, tenant: &TenantId, id: &EndpointId) -> Result<Option<Endpoint>, AwsError> {
-        let call = self.client.get_item().table_name(&self.table).set_key(Some(key(tenant, id)));
+        let call = self.client.get_item().table_name(&self.table).set_key(Some(key(tenant, id))).consistent_read(true);
         let item = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item;
         Ok(item.as_ref().map(from_item).transpose()?.map(|(_, endpoint)| endpoint))
     }
@@ -108,8 +108,10 @@ fn from_item(item: &Item) -> Result<(EndpointId, Endpoint), AwsError> {
 #[derive(Debug)]
 pub struct CachedEndpoints {
     table: Endpoints,
-    entries: Mutex<HashMap<EndpointId, (Instant, Arc<Endpoint>)>>,
+    entries: Mutex<HashMap<(TenantId, EndpointId), Cached>>,
 }
+
+type Cached = (Instant, Arc<Endpoint>);
 
 /// How long a cached endpoint is taken for current.
 pub const CACHED_FOR: Duration = Duration::from_secs(10);
@@ -129,9 +131,9 @@ impl CachedEndpoints {
     /// # Errors
     /// It was not cached and the call failed.
     pub async fn get(&self, tenant: &TenantId, id: &EndpointId) -> Result<Option<Arc<Endpoint>>, AwsError> {
-        let now = Instant::now();
+        let (now, key) = (Instant::now(), (tenant.clone(), id.clone()));
         let fresh = |at: &Instant| now.duration_since(*at) < CACHED_FOR;
-        if let Some((at, endpoint)) = self.entries.lock().unwrap_or_else(PoisonError::into_inner).get(id)
+        if let Some((at, endpoint)) = self.entries.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
             && fresh(at)
         {
             return Ok(Some(Arc::clone(endpoint)));
@@ -143,7 +145,7 @@ impl CachedEndpoints {
             entries.retain(|_, (at, _)| fresh(at));
         }
         if entries.len() < CAPACITY {
-            entries.insert(id.clone(), (now, Arc::clone(&endpoint)));
+            entries.insert(key, (now, Arc::clone(&endpoint)));
         }
         Ok(Some(endpoint))
     }

@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailur
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, EventKey};
 
-use crate::aws::{AwsError, Item, ItemError, bytes, n, s, text, unreadable};
+use crate::aws::{AwsError, Item, ItemError, bytes, n, number, s, text, unreadable};
 use crate::clock::unix_now;
 
 /// The events in the table.
@@ -27,9 +27,9 @@ pub enum Claim {
     /// It is this message's to fan out, to these endpoints.
     ///
     /// The list is the one of the first time: a message that SQS presents again, after a crash or a failed send, goes
-    /// on where it stopped, and endpoints changed meanwhile neither get it twice nor miss it.
+    /// on where it stopped, and endpoints added meanwhile do not get it.
     FanOut(Vec<EndpointId>),
-    /// Another message brought the same event before, and sees to its fan-out.
+    /// Another message brought the same event shortly before, and sees to its fan-out.
     Duplicate,
     /// Another message brought an event of the same key with another payload.
     Conflict,
@@ -51,6 +51,7 @@ impl Events {
     /// The call failed, or what stands in the way cannot be read.
     pub async fn claim(&self, event: &Event, endpoints: &[EndpointId], message_id: &str) -> Result<Claim, AwsError> {
         let hash = event.payload_hash();
+        let now = unix_now();
         let ids = endpoints.iter().map(|id| s(id.as_str())).collect();
         let result = self
             .client
@@ -62,7 +63,8 @@ impl Events {
             .item("payloadHash", AttributeValue::B(Blob::new(hash)))
             .item("messageId", s(message_id))
             .item("endpoints", AttributeValue::L(ids))
-            .item("expiresAt", n((unix_now() + self.retention).as_secs()))
+            .item("claimedAt", n(now.as_secs()))
+            .item("expiresAt", n((now + self.retention).as_secs()))
             .condition_expression("attribute_not_exists(#event)")
             .expression_attribute_names("#event", "event")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
@@ -72,9 +74,11 @@ impl Events {
         match refused.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(check)) => {
                 let stored = check.item().ok_or_else(|| unreadable("event"));
-                stored
-                    .and_then(|stored| judge(stored, &hash, message_id))
-                    .map_err(AwsError::of::<ItemError>("reading an event"))
+                stored.and_then(|stored| judge(stored, &hash, message_id, now.as_secs())).map_err(AwsError::of::<
+                    ItemError,
+                >(
+                    "reading an event"
+                ))
             }
             _ => Err(AwsError::of("dynamodb:PutItem")(refused)),
         }
@@ -86,11 +90,17 @@ pub(crate) fn partition(key: &EventKey) -> String {
     format!("{}/{}", key.tenant, key.id)
 }
 
-fn judge(stored: &Item, hash: &[u8], message_id: &str) -> Result<Claim, ItemError> {
+/// For how long, in seconds, the message that brought an event is taken to be alive, so that a repetition can be left to
+/// it. It is presented for far longer, but may have ended in a dead-letter queue and come back from there under a new
+/// id. A repetition that comes later than this sends the deliveries again; those on record are recognised by `deliver`.
+const OWNER_ALIVE_SECONDS: u64 = 900;
+
+fn judge(stored: &Item, hash: &[u8], message_id: &str, now: u64) -> Result<Claim, ItemError> {
     if bytes(stored, "payloadHash")? != hash {
         return Ok(Claim::Conflict);
     }
-    if text(stored, "messageId")? != message_id {
+    let is_owner = text(stored, "messageId")? == message_id;
+    if !is_owner && now < number(stored, "claimedAt")? + OWNER_ALIVE_SECONDS {
         return Ok(Claim::Duplicate);
     }
     let ids = stored.get("endpoints").and_then(|list| list.as_l().ok()).ok_or_else(|| unreadable("endpoints"))?;
@@ -109,17 +119,20 @@ mod tests {
         let stored = Item::from([
             ("payloadHash".into(), AttributeValue::B(Blob::new([1; 32]))),
             ("messageId".into(), s("m-1")),
+            ("claimedAt".into(), n(1_000)),
             ("endpoints".into(), AttributeValue::L(vec![s(&id)])),
         ]);
         let again = Claim::FanOut(vec![EndpointId::parse(&id).unwrap()]);
         let cases = [
-            ([1; 32], "m-1", again, "SQS presents the same message again"),
-            ([1; 32], "m-2", Claim::Duplicate, "the producer sent the event again"),
-            ([2; 32], "m-2", Claim::Conflict, "another payload under the same id"),
-            ([2; 32], "m-1", Claim::Conflict, "another payload, whatever the message"),
+            ([1; 32], "m-1", 1_000, again.clone(), "SQS presents the same message again"),
+            ([1; 32], "m-2", 1_000, Claim::Duplicate, "the producer sent the event again"),
+            ([1; 32], "m-2", 1_899, Claim::Duplicate, "and again, while the first message is alive"),
+            ([1; 32], "m-2", 1_900, again, "the first message may be gone, as after a redrive"),
+            ([2; 32], "m-2", 9_000, Claim::Conflict, "another payload under the same id"),
+            ([2; 32], "m-1", 1_000, Claim::Conflict, "another payload, whatever the message"),
         ];
-        for (hash, message_id, expected, why) in cases {
-            assert_eq!(judge(&stored, &hash, message_id).unwrap(), expected, "{why}");
+        for (hash, message_id, now, expected, why) in cases {
+            assert_eq!(judge(&stored, &hash, message_id, now).unwrap(), expected, "{why}");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use crate::aws::AwsError;
 
@@ -31,6 +32,8 @@ const MAX_BATCH_MESSAGES: usize = 10;
 pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
 /// What is reckoned for a message beside its body and its attributes' names and values.
 const MESSAGE_MARGIN_BYTES: usize = 256;
+/// How many calls are under way at once.
+const CALLS_AT_ONCE: usize = 4;
 /// How often the entries that SQS refused are sent, in all, before the call counts as failed.
 const ROUNDS: usize = 3;
 
@@ -41,8 +44,8 @@ impl Queue {
         Self { client, url }
     }
 
-    /// Sends all of `messages`, in as few calls as SQS's limits allow, and takes them one by one as it goes: no more
-    /// than one call's are held at once.
+    /// Sends all of `messages`, in as few calls as SQS's limits allow, and takes them as it goes: no more are held than
+    /// four calls at once have.
     ///
     /// Needs `sqs:SendMessage`. One call per 10 messages or 1 MiB.
     ///
@@ -50,11 +53,11 @@ impl Queue {
     /// Not all are in the queue, though some may be: send all again, and have readers recognise repetitions.
     pub async fn send_all(&self, messages: impl IntoIterator<Item = Message>) -> Result<(), AwsError> {
         let sized = messages.into_iter().map(|message| (size(&message), message));
-        for batch in batches(sized, MAX_BATCH_MESSAGES, MAX_BATCH_BYTES) {
+        let calls = batches(sized, MAX_BATCH_MESSAGES, MAX_BATCH_BYTES).map(|batch| async {
             let entries = batch.into_iter().enumerate().map(|(index, message)| entry(index, message));
-            self.send_batch(entries.collect::<Result<_, _>>()?).await?;
-        }
-        Ok(())
+            self.send_batch(entries.collect::<Result<_, _>>()?).await
+        });
+        stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).try_collect().await
     }
 
     async fn send_batch(&self, mut entries: Vec<SendMessageBatchRequestEntry>) -> Result<(), AwsError> {

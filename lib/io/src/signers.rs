@@ -16,6 +16,9 @@ use crate::logs::Chain;
 /// how soon a *forced* one is taken up.
 pub const REFRESH_AFTER: Duration = Duration::from_secs(15);
 
+/// How long AWS is left alone after it failed, so that the deliveries of one batch do not wait for it one by one.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// The signing keys as one warm environment knows them.
 #[derive(Debug)]
 pub struct Signers {
@@ -26,9 +29,12 @@ pub struct Signers {
 
 #[derive(Default)]
 struct Known {
-    read_at: Option<Instant>,
     keys: Vec<StoredKey>,
+    /// Before this, the keys are not read again.
+    refresh_at: Option<Instant>,
     signer: Option<Arc<Rs256Signer>>,
+    /// Before this, no key is unwrapped again: the last try failed.
+    open_at: Option<Instant>,
 }
 
 impl std::fmt::Debug for Known {
@@ -43,6 +49,9 @@ pub enum NoSignerError {
     /// Reading or unwrapping failed, and no key that could stand in is at hand.
     #[error("no signing key could be loaded; deliveries wait until one can")]
     Aws(#[from] AwsError),
+    /// It failed a moment ago, and is not tried again yet.
+    #[error("signing keys could not be loaded a moment ago; deliveries wait until they can")]
+    JustFailed,
     /// The table has no key that may sign yet.
     #[error("there is no signing key; invoke the rotate-keys function")]
     NoKey,
@@ -68,14 +77,19 @@ impl Signers {
     /// There is no key at hand that could sign.
     pub async fn current(&self) -> Result<Arc<Rs256Signer>, NoSignerError> {
         let mut known = self.known.lock().await;
-        if known.read_at.is_none_or(|at| at.elapsed() >= REFRESH_AFTER) {
+        if is_due(known.refresh_at) {
             match self.table.all().await {
                 Ok(keys) => {
                     known.keys = keys;
-                    known.read_at = Some(Instant::now());
+                    known.refresh_at = Some(Instant::now() + REFRESH_AFTER);
                 }
-                Err(error) if known.keys.is_empty() => return Err(error.into()),
-                Err(error) => tracing::warn!(error = %Chain(&error), "signing keys were not refreshed"),
+                Err(error) => {
+                    known.refresh_at = Some(Instant::now() + RETRY_AFTER);
+                    if known.keys.is_empty() {
+                        return Err(error.into());
+                    }
+                    tracing::warn!(error = %Chain(&error), "signing keys were not refreshed");
+                }
             }
         }
         let now = unix_now().as_secs();
@@ -85,7 +99,9 @@ impl Signers {
         if let Some(signer) = known.signer.as_ref().filter(|signer| signer.kid() == key.public.kid()) {
             return Ok(Arc::clone(signer));
         }
-        match self.open(key).await {
+        let may_open = is_due(known.open_at);
+        let opened = if may_open { self.open(key).await } else { Err(NoSignerError::JustFailed) };
+        match opened {
             Ok(signer) => {
                 tracing::info!(key.kid = signer.kid(), "signing key taken up");
                 let signer = Arc::new(signer);
@@ -93,10 +109,13 @@ impl Signers {
                 Ok(signer)
             }
             Err(error) => {
-                let signer = known.signer.as_ref().filter(|signer| is_verifiable(signer.kid(), &known.keys, now));
-                let Some(signer) = signer else { return Err(error) };
+                let stand_in = known.signer.clone().filter(|signer| is_verifiable(signer.kid(), &known.keys, now));
+                if may_open {
+                    known.open_at = Some(Instant::now() + RETRY_AFTER);
+                }
+                let Some(signer) = stand_in else { return Err(error) };
                 tracing::error!(error = %Chain(&error), key.kid = signer.kid(), "an older signing key stands in");
-                Ok(Arc::clone(signer))
+                Ok(signer)
             }
         }
     }
@@ -106,6 +125,10 @@ impl Signers {
         let pkcs8 = self.wrapping.unwrap_private(kid, &key.wrapped_private).await?;
         Ok(Rs256Signer::from_pkcs8(kid, &pkcs8, key.public.pkcs1())?)
     }
+}
+
+fn is_due(at: Option<Instant>) -> bool {
+    at.is_none_or(|at| Instant::now() >= at)
 }
 
 /// Whether verifiers can still fetch the key called `kid`.

@@ -118,12 +118,30 @@ async fn a_dead_pooled_connection_costs_no_attempt() {
     })
     .await;
     let callbacks = Callbacks::new(LOCAL).unwrap();
-    for number in 1..=3 {
+    for number in 1..=2 {
         let result = callbacks.post(&format!("http://127.0.0.1:{port}/"), request(), TIMEOUT).await;
         assert!(matches!(result, Ok(200)), "request {number}: {result:?}");
         connections.recv().await.unwrap();
     }
     assert!(connections.try_recv().is_err(), "one new connection for each dead one");
+}
+
+/// Whatever is answered, even if it is half an answer, is the receiver's, on a reused connection as well.
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_not_tried_twice() {
+    let (port, mut connections) = server(|mut stream| async move {
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        stream.read_u8().await.unwrap();
+        stream.write_all(b"garbage instead of an answer\r\n\r\n").await.unwrap();
+    })
+    .await;
+    let callbacks = Callbacks::new(LOCAL).unwrap();
+    let url = format!("http://127.0.0.1:{port}/");
+    callbacks.post(&url, request(), TIMEOUT).await.unwrap();
+    let result = callbacks.post(&url, request(), TIMEOUT).await;
+    assert!(matches!(result, Err(AttemptError::Connection(_))), "{result:?}");
+    connections.recv().await.unwrap();
+    assert!(connections.try_recv().is_err(), "one connection for both");
 }
 
 #[tokio::test]
