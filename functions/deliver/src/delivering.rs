@@ -67,8 +67,14 @@ impl App {
         };
         let signer = self.signers.current().await?;
         let (started, started_at) = (Instant::now(), unix_now());
-        let request = Request::build(&delivery.event, number, started_at.as_secs(), &signer)?;
-        let result = self.callbacks.post(&endpoint.url, request, endpoint.timeout_seconds.into()).await;
+        let result = match self.callbacks.target(&endpoint.url) {
+            Ok(target) => {
+                let event = &delivery.event;
+                let request = Request::build(event, &endpoint, target, number, started_at.as_secs(), &signer)?;
+                self.callbacks.send(request, endpoint.timeout_seconds.into()).await
+            }
+            Err(error) => Err(error),
+        };
 
         let attempt = Attempt {
             number,

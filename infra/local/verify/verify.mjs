@@ -10,7 +10,7 @@ import { compactVerify, createRemoteJWKSet, decodeProtectedHeader } from 'jose';
 const keys = createRemoteJWKSet(new URL(`${process.argv[2]}/.well-known/jwks.json`), { cooldownDuration: 0 });
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const { signature, body } = JSON.parse(line);
+  const { signature, payload: body } = JSON.parse(line);
   const raw = Buffer.from(body, 'base64');
   const stripped = Buffer.from(raw.toString().replace(/\s/g, ''));
   const report = { kid: decodeProtectedHeader(signature).kid, verified: [] };

@@ -2,10 +2,10 @@
 
     verify.py API_URL < captured.jsonl
 
-Each line of the input is one request: {"signature": "<JWS-SIGNATURE>", "body": "<base64>"}. Each line of the output
+Each line of the input is one request: {"signature": "<JWS-SIGNATURE>", "payload": "<base64>"}. Each line of the output
 tells what was verified: {"kid": …, "verified": ["PyJWT raw", …]}. Ends with 1 if anything did not verify.
 
-Each body is verified as it came and after all whitespace was stripped, which is what TransactionLink tells its
+The payload is the body, or the query of a GET. Each is verified as it came and after all whitespace was stripped, which is what TransactionLink tells its
 integrators to do; the key comes by `kid` as PEM and as JWK.
 """
 
@@ -23,7 +23,7 @@ def main() -> int:
     failed = False
     for line in sys.stdin:
         captured = json.loads(line)
-        report = verify(captured["signature"], base64.b64decode(captured["body"]), keys)
+        report = verify(captured["signature"], base64.b64decode(captured["payload"]), keys)
         failed = failed or "error" in report
         print(json.dumps(report), flush=True)
     return 1 if failed else 0

@@ -47,7 +47,7 @@ impl Delivery {
         let Some(endpoint) = EndpointId::parse(&message.endpoint) else {
             return Err(vec![Fault::whole("another `endpoint`", "an endpoint id such as ep_0123…")]);
         };
-        Ok(Self { endpoint, event: Event::parse(message.event.get())? })
+        Ok(Self { endpoint, event: Event::reread(message.event)? })
     }
 
     /// Which delivery it is.

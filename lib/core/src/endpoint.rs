@@ -1,5 +1,7 @@
-//! Endpoints: where a tenant's events are sent, and how.
+//! Endpoints: where a tenant's events are sent, which of them, and how.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -7,11 +9,15 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::event::Event;
+use crate::family::{self, Payload, Statuses};
+use crate::fault::{Fault, Faults};
+use crate::projection::project;
 use crate::retry::RetryPolicy;
 
 /// A receiver's URL and its settings, as operators write them and as the table keeps them.
 ///
-/// Unknown fields are refused: a setting that is not honoured must not look as if it were.
+/// Unknown fields are refused: a setting that is not honoured must not look as if it were. What can only be judged in
+/// context is in [`Self::check`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Endpoint {
@@ -23,12 +29,44 @@ pub struct Endpoint {
     /// Which events it wants; empty means all.
     #[serde(default)]
     pub types: Vec<TypeFilter>,
+    /// Which top-level fields it gets, by event type. The mandatory ones of a family always stay; a type that is not
+    /// named here is sent whole.
+    #[serde(default)]
+    pub fields: BTreeMap<String, Vec<String>>,
+    /// How the payload is sent.
+    #[serde(default)]
+    pub method: Method,
     /// How failed attempts are repeated.
     #[serde(default)]
     pub retry: RetryPolicy,
     /// Budget of one attempt in seconds, from DNS to the last byte of the answer.
     #[serde(default)]
     pub timeout_seconds: TimeoutSeconds,
+}
+
+/// How a payload is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// Its top-level fields as query parameters, without a body (S2).
+    Get,
+    /// As JSON.
+    #[default]
+    Post,
+    /// As JSON.
+    Put,
+}
+
+impl Method {
+    /// The method as HTTP spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+        }
+    }
 }
 
 impl Endpoint {
@@ -39,25 +77,92 @@ impl Endpoint {
             url: url.into(),
             description: String::new(),
             types: Vec::new(),
+            fields: BTreeMap::new(),
+            method: Method::default(),
             retry: RetryPolicy::default(),
             timeout_seconds: TimeoutSeconds::default(),
         }
     }
 
+    /// Lists what is wrong with the settings although they could be read: filters that could never match.
+    ///
+    /// # Errors
+    /// Every fault, with pointers into the settings.
+    pub fn check(&self) -> Result<(), Vec<Fault>> {
+        let mut faults = Faults::default();
+        for (index, filter) in self.types.iter().enumerate() {
+            filter.check(&format!("/types/{index}"), &mut faults);
+        }
+        faults.none()
+    }
+
     /// Whether this endpoint is to receive `event`.
     #[must_use]
     pub fn wants(&self, event: &Event) -> bool {
-        self.types.is_empty() || self.types.iter().any(|filter| filter.kind == event.kind)
+        self.types.is_empty() || self.types.iter().any(|filter| filter.matches(event))
+    }
+
+    /// Gives the part of a minified payload that this endpoint gets.
+    #[must_use]
+    pub fn payload_for<'a>(&self, kind: &str, data: &'a str) -> Cow<'a, str> {
+        let Some(chosen) = self.fields.get(kind) else { return Cow::Borrowed(data) };
+        let is_mandatory = |name: &str| {
+            family::of_kind(kind).is_some_and(|family| family.mandatory_fields().any(|field| field == name))
+        };
+        Cow::Owned(project(data, |name| chosen.iter().any(|field| field == name) || is_mandatory(name)))
     }
 }
 
 /// One kind of event that an endpoint wants.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TypeFilter {
     /// The CloudEvents `type`.
     #[serde(rename = "type")]
     pub kind: String,
+    /// Which statuses; empty means all, those of events that have none included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub statuses: Vec<String>,
+    /// Which stages, for sessions; empty means all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<String>,
+}
+
+impl TypeFilter {
+    /// All events of a type.
+    #[must_use]
+    pub fn of(kind: impl Into<String>) -> Self {
+        Self { kind: kind.into(), ..Self::default() }
+    }
+
+    fn matches(&self, event: &Event) -> bool {
+        let is_among = |values: &[String], value: Option<Cow<'_, str>>| {
+            values.is_empty() || value.is_some_and(|value| values.iter().any(|one| *one == value))
+        };
+        self.kind == event.kind
+            && is_among(&self.statuses, event.status())
+            && is_among(&self.stages, Payload::new(event.data()).text("stage"))
+    }
+
+    /// A filter on what a family can never say is a mistake.
+    fn check(&self, pointer: &str, faults: &mut Faults) {
+        let family = family::of_kind(&self.kind);
+        let mut check = |name: &str, values: &[String], possible: &[&str]| {
+            let impossible = values.iter().enumerate().filter(|(_, value)| !possible.contains(&value.as_str()));
+            faults.extend(impossible.map(|(index, value)| Fault {
+                pointer: format!("{pointer}/{name}/{index}"),
+                found: format!("\"{value}\""),
+                expected: match possible {
+                    [] => format!("no {name}, for `{}` has none", self.kind),
+                    _ => format!("one of {}", possible.join(", ")),
+                },
+            }));
+        };
+        if let Some(Statuses::Closed(possible)) = family.map(|family| family.statuses) {
+            check("statuses", &self.statuses, possible);
+        }
+        check("stages", &self.stages, family.map_or(&[], |family| family.stages));
+    }
 }
 
 /// An endpoint's id: `ep_` and 32 hexadecimal digits.
@@ -152,17 +257,79 @@ mod tests {
         }
     }
 
+    fn event(kind: &str, data: &str) -> Event {
+        Event::parse(&format!(
+            r#"{{"specversion":"1.0","id":"1","source":"/","type":"{kind}","tenant":"acme","data":{data}}}"#
+        ))
+        .unwrap()
+    }
+
+    fn with(setting: &str) -> Endpoint {
+        serde_json::from_str(&format!(r#"{{"url":"https://a.example",{setting}}}"#)).unwrap()
+    }
+
     #[test]
-    fn types_decide_who_wants_an_event() {
-        let event =
-            Event::parse(r#"{"specversion":"1.0","id":"1","source":"/","type":"operation","tenant":"acme","data":{}}"#)
-                .unwrap();
-        let cases = [("[]", true), (r#"[{"type":"operation"}]"#, true), (r#"[{"type":"session"}]"#, false)];
-        for (types, wanted) in cases {
-            let endpoint: Endpoint =
-                serde_json::from_str(&format!(r#"{{"url":"https://a.example","types":{types}}}"#)).unwrap();
-            assert_eq!(endpoint.wants(&event), wanted, "{types}");
+    fn types_statuses_and_stages_decide_who_wants_an_event() {
+        let approved = ("operation", r#"{"type":"OPERATION","operationId":"1","status":"APPROVED"}"#);
+        let unsaid = ("operation", r#"{"type":"OPERATION","operationId":"1"}"#);
+        let session = ("session", r#"{"sessionId":"1","stage":"Accounts","status":"Finished"}"#);
+        let failed =
+            ("token-request", r#"{"request-id":"1","request_id":"1","error":14,"message":"m","trace-id":"t"}"#);
+        let transaction = ("transaction", r#"{"id":"1","status":"captured"}"#);
+        let custom = ("invoice", r#"{"status":"paid"}"#);
+        let cases = [
+            ("[]", approved, true, "no filter"),
+            (r#"[{"type":"operation"}]"#, approved, true, "the type"),
+            (r#"[{"type":"session"}]"#, approved, false, "another type"),
+            (r#"[{"type":"operation","statuses":["APPROVED"]}]"#, approved, true, "the status"),
+            (r#"[{"type":"operation","statuses":["FAILED"]}]"#, approved, false, "another status"),
+            (r#"[{"type":"operation","statuses":["APPROVED"]}]"#, unsaid, false, "no status to match"),
+            (r#"[{"type":"operation"}]"#, unsaid, true, "no status asked for"),
+            (r#"[{"type":"session","stages":["Accounts"]}]"#, session, true, "the stage"),
+            (r#"[{"type":"session","stages":["Transactions"]}]"#, session, false, "another stage"),
+            (r#"[{"type":"session","stages":["Accounts"],"statuses":["Failed"]}]"#, session, false, "stage and status"),
+            (r#"[{"type":"token-request","statuses":["error"]}]"#, failed, true, "a status that is derived"),
+            (r#"[{"type":"token-request","statuses":["completed"]}]"#, failed, false, "another that is derived"),
+            (r#"[{"type":"transaction","statuses":["captured"]}]"#, transaction, true, "a status that came later"),
+            (r#"[{"type":"invoice","statuses":["paid"]}]"#, custom, true, "a custom type"),
+            (r#"[{"type":"invoice"},{"type":"session"}]"#, session, true, "one of several"),
+        ];
+        for (types, (kind, data), wanted, why) in cases {
+            let endpoint = with(&format!(r#""types":{types}"#));
+            assert_eq!(endpoint.wants(&event(kind, data)), wanted, "{types}: {why}");
+            assert_eq!(endpoint.check(), Ok(()), "{types}: {why}");
         }
+    }
+
+    #[test]
+    fn a_filter_that_could_never_match_is_refused() {
+        let cases = [
+            (r#"{"type":"operation","statuses":["APPROVED","approved"]}"#, "/types/0/statuses/1"),
+            (r#"{"type":"token-request","statuses":["done"]}"#, "/types/0/statuses/0"),
+            (r#"{"type":"session","stages":["Payment"]}"#, "/types/0/stages/0"),
+            (r#"{"type":"operation","stages":["Accounts"]}"#, "/types/0/stages/0"),
+            (r#"{"type":"invoice","stages":["Accounts"]}"#, "/types/0/stages/0"),
+        ];
+        for (filter, pointer) in cases {
+            let faults = with(&format!(r#""types":[{filter}]"#)).check().unwrap_err();
+            assert_eq!(faults.iter().map(|fault| &*fault.pointer).collect::<Vec<_>>(), [pointer], "{filter}");
+        }
+        assert_eq!(with(r#""types":[{"type":"transaction","statuses":["one that will come"]}]"#).check(), Ok(()));
+    }
+
+    #[test]
+    fn chosen_fields_are_kept_and_mandatory_ones_always() {
+        let data = r#"{"status":"APPROVED","type":"OPERATION","userId":"u","operationId":"1","parameters":{"a":"b"}}"#;
+        let cases = [
+            (r#"{"operation":["status"]}"#, r#"{"status":"APPROVED","type":"OPERATION","operationId":"1"}"#),
+            (r#"{"operation":[]}"#, r#"{"type":"OPERATION","operationId":"1"}"#),
+            (r#"{"operation":["parameters"]}"#, r#"{"type":"OPERATION","operationId":"1","parameters":{"a":"b"}}"#),
+            (r#"{"activation":[]}"#, data),
+        ];
+        for (fields, expected) in cases {
+            assert_eq!(with(&format!(r#""fields":{fields}"#)).payload_for("operation", data), expected, "{fields}");
+        }
+        assert_eq!(with(r#""fields":{"invoice":["b"]}"#).payload_for("invoice", r#"{"a":1,"b":2}"#), r#"{"b":2}"#);
     }
 
     #[test]

@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::fault::Fault;
+use crate::family::{self, Payload};
+use crate::fault::{Fault, Faults};
 use crate::json::{Members, minify};
 
 /// The most bytes one event may have once it is minified.
@@ -20,8 +21,6 @@ pub const MAX_EVENT_BYTES: usize = 256 * 1024;
 pub const MAX_SPELLED_BYTES: usize = 1024 * 1024;
 /// The most events one batch may have.
 pub const MAX_BATCH_EVENTS: usize = 100;
-/// The most faults that are told of one event; only one that was made to have them has more.
-pub const MAX_FAULTS: usize = 100;
 
 /// Longest `source` and `subject` in bytes: both are parts of table keys, which DynamoDB caps at 1,024 bytes for sort
 /// keys, and room must be left for what stands beside them.
@@ -115,10 +114,10 @@ impl Event {
     /// Reads one event in the CloudEvents JSON format and minifies it.
     ///
     /// # Errors
-    /// Every fault of the envelope, not only the first. A text that is not JSON has one fault, with the position.
+    /// Every fault of the envelope and, where the type is a family's, of the payload. A text that is not JSON has one fault, with the position.
     pub fn parse(text: &str) -> Result<Self, Vec<Fault>> {
         match serde_json::from_str(text) {
-            Ok(raw) => Self::from_raw(raw),
+            Ok(raw) => Self::from_raw(raw, Rules::All),
             Err(error) => Err(vec![Fault::whole(error.to_string(), "a CloudEvents 1.0 event in JSON")]),
         }
     }
@@ -137,7 +136,7 @@ impl Event {
         let mut events = Vec::with_capacity(raws.len());
         let mut faults = Vec::new();
         for (index, raw) in raws.into_iter().enumerate() {
-            match Self::from_raw(raw) {
+            match Self::from_raw(raw, Rules::All) {
                 Ok(event) => events.push(event),
                 Err(found) => faults.extend(found.into_iter().map(|fault| fault.within(index))),
             }
@@ -145,17 +144,26 @@ impl Event {
         if faults.is_empty() { Ok(events) } else { Err(faults) }
     }
 
-    fn from_raw(raw: &RawValue) -> Result<Self, Vec<Fault>> {
+    /// Reads an event that was accepted before. Its payload is not judged again: rules that have become stricter since
+    /// must not stop what is on its way.
+    ///
+    /// # Errors
+    /// As [`Self::parse`], for the envelope.
+    pub fn reread(raw: &RawValue) -> Result<Self, Vec<Fault>> {
+        Self::from_raw(raw, Rules::Envelope)
+    }
+
+    fn from_raw(raw: &RawValue, rules: Rules) -> Result<Self, Vec<Fault>> {
         if raw.get().len() > MAX_SPELLED_BYTES {
             return Err(vec![too_large(raw.get().len())]);
         }
         let json = minify(raw.get());
-        let members: Members<'_> = serde_json::from_str(&json)
-            .map_err(|_| vec![Fault { pointer: String::new(), ..Fault::member("", raw, "a JSON object") }])?;
-        let mut envelope = Envelope { members: &members, faults: Vec::new(), untold: 0 };
+        let members: Members<'_> =
+            serde_json::from_str(&json).map_err(|_| vec![Fault::at("", raw, "a JSON object")])?;
+        let mut envelope = Envelope { members: &members, faults: Faults::default() };
 
         if json.len() > MAX_EVENT_BYTES {
-            envelope.fault(too_large(json.len()));
+            envelope.faults.push(too_large(json.len()));
         }
         envelope.required("specversion", "`1.0`", |text| (text == "1.0").then_some(()));
         let id = envelope.required("id", EventId::EXPECTED, EventId::parse);
@@ -170,17 +178,25 @@ impl Event {
         envelope.optional("dataschema", "a URI with a scheme", |text| UriRef::parse(text).ok()?.scheme().map(drop));
         let data = envelope.data();
         envelope.check_names_and_extensions();
-        let faults = envelope.into_faults();
-
-        let (Some(id), Some(source), Some(kind), Some(tenant), Some(data), []) =
-            (id, source, kind, tenant, data, faults.as_slice())
+        if let (Rules::All, Some(family), Some(data)) = (rules, kind.as_deref().and_then(family::of_kind), data) {
+            family.check(&Payload::new(data.get()), &mut envelope.faults);
+        }
+        let checked = envelope.faults.none();
+        let (Some(id), Some(source), Some(kind), Some(tenant), Some(data), Ok(())) =
+            (id, source, kind, tenant, data, &checked)
         else {
-            return Err(faults);
+            return Err(checked.err().unwrap_or_default());
         };
         let start = data.get().as_ptr().addr() - json.as_ptr().addr();
         let data = start..start + data.get().len();
         drop(members);
         Ok(Self { key: EventKey { tenant, source, id }, kind, subject, json, data })
+    }
+
+    /// The status that its payload tells, as its family says.
+    #[must_use]
+    pub fn status(&self) -> Option<Cow<'_, str>> {
+        family::status_of(&self.kind, &Payload::new(self.data()))
     }
 
     /// The whole event, minified: the SQS message body.
@@ -210,6 +226,13 @@ impl Event {
         hash.copy_from_slice(digest(&SHA256, &content).as_ref());
         hash
     }
+}
+
+/// Which rules an event is read by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rules {
+    All,
+    Envelope,
 }
 
 /// Whether a fault says that an event is over [`MAX_EVENT_BYTES`], which HTTP has a status of its own for.
@@ -256,26 +279,10 @@ const KNOWN_ATTRIBUTES: [&str; 10] =
 /// The members of an event while they are checked, and the faults found so far.
 struct Envelope<'m, 'a> {
     members: &'m Members<'a>,
-    faults: Vec<Fault>,
-    untold: usize,
+    faults: Faults,
 }
 
 impl<'a> Envelope<'_, 'a> {
-    fn fault(&mut self, fault: Fault) {
-        if self.faults.len() < MAX_FAULTS {
-            self.faults.push(fault);
-        } else {
-            self.untold += 1;
-        }
-    }
-
-    fn into_faults(mut self) -> Vec<Fault> {
-        if self.untold > 0 {
-            self.faults.push(Fault::whole(format!("{} more faults", self.untold), "none"));
-        }
-        self.faults
-    }
-
     /// The member called `name`; JSON `null` counts as absent (CloudEvents JSON format 1.0, section 2.3).
     fn member(&self, name: &str) -> Option<&'a RawValue> {
         let Members(members) = self.members;
@@ -284,7 +291,7 @@ impl<'a> Envelope<'_, 'a> {
 
     fn required<T>(&mut self, name: &str, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         if self.member(name).is_none() {
-            self.fault(Fault::missing(name, expected));
+            self.faults.push(Fault::missing(name, expected));
             return None;
         }
         self.optional(name, expected, parse)
@@ -294,7 +301,7 @@ impl<'a> Envelope<'_, 'a> {
         let value = self.member(name)?;
         let parsed = serde_json::from_str::<Cow<'_, str>>(value.get()).ok().and_then(|text| parse(&text));
         if parsed.is_none() {
-            self.fault(Fault::member(name, value, expected));
+            self.faults.push(Fault::member(name, value, expected));
         }
         parsed
     }
@@ -304,11 +311,11 @@ impl<'a> Envelope<'_, 'a> {
         match self.member("data") {
             Some(data) if data.get().starts_with('{') => Some(data),
             Some(data) => {
-                self.fault(Fault::member("data", data, expected));
+                self.faults.push(Fault::member("data", data, expected));
                 None
             }
             None => {
-                self.fault(Fault::missing("data", expected));
+                self.faults.push(Fault::missing("data", expected));
                 None
             }
         }
@@ -321,17 +328,17 @@ impl<'a> Envelope<'_, 'a> {
         let mut seen = HashSet::with_capacity(members.len());
         for (name, value) in members {
             if !seen.insert(name) {
-                self.fault(Fault::member(name, value, "each attribute once"));
+                self.faults.push(Fault::member(name, value, "each attribute once"));
             }
             if KNOWN_ATTRIBUTES.contains(&&**name) {
                 continue;
             }
             if name == "data_base64" {
-                self.fault(Fault::member(name, value, "the payload as a JSON object in `data`"));
+                self.faults.push(Fault::member(name, value, "the payload as a JSON object in `data`"));
             } else if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
-                self.fault(Fault::member(name, value, "an attribute name of a-z, 0-9"));
+                self.faults.push(Fault::member(name, value, "an attribute name of a-z, 0-9"));
             } else if value.get().starts_with(['{', '[']) {
-                self.fault(Fault::member(name, value, "a string, a number or a boolean"));
+                self.faults.push(Fault::member(name, value, "a string, a number or a boolean"));
             }
         }
     }
@@ -342,9 +349,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::fault::MAX_FAULTS;
 
     fn envelope() -> Value {
-        json!({"specversion": "1.0", "id": "op-1", "source": "/core", "type": "operation", "tenant": "acme", "data": {}})
+        json!({"specversion": "1.0", "id": "op-1", "source": "/core", "type": "custom", "tenant": "acme", "data": {}})
     }
 
     fn pointers(text: &str) -> Vec<String> {
@@ -354,7 +362,7 @@ mod tests {
     #[test]
     fn an_event_keeps_the_payload_as_it_was_spelled() {
         let event = Event::parse(
-            "{\"specversion\":\"1.0\",\"id\":\"a:1_b-2\",\"source\":\"/core\",\"type\":\"operation\",\"tenant\":\"acme\",
+            "{\"specversion\":\"1.0\",\"id\":\"a:1_b-2\",\"source\":\"/core\",\"type\":\"custom\",\"tenant\":\"acme\",
              \"traceparent\":\"00-0af7\", \"subject\":null,
              \"data\": {\"z\": 10.10, \"a\": [1, 12345678901234567890.5], \"n\": \"John Smith\"} }",
         )
@@ -482,7 +490,7 @@ mod tests {
         let same = hash(&|_| ());
         assert_eq!(hash(&|event| event["time"] = json!("2026-01-31T10:00:00Z")), same, "a retry with a fresh time");
         assert_ne!(hash(&|event| event["data"] = json!({"a": 1})), same);
-        assert_ne!(hash(&|event| event["type"] = json!("activation")), same);
+        assert_ne!(hash(&|event| event["type"] = json!("another")), same);
         assert_ne!(hash(&|event| event["subject"] = json!("s")), same);
     }
 }

@@ -24,13 +24,25 @@ impl Fault {
     /// A fault of the member `name` of a top-level object that holds `value`.
     #[must_use]
     pub fn member(name: &str, value: &RawValue, expected: impl Into<String>) -> Self {
-        Self { pointer: pointer_to(name), found: quote(value.get()), expected: expected.into() }
+        Self::at(&pointer_to(name), value, expected)
+    }
+
+    /// A fault of `value`, which stands at `pointer`.
+    #[must_use]
+    pub fn at(pointer: &str, value: &RawValue, expected: impl Into<String>) -> Self {
+        Self { pointer: pointer.to_owned(), found: quote(value.get()), expected: expected.into() }
+    }
+
+    /// Nothing stands at `pointer`, where something must.
+    #[must_use]
+    pub fn nothing_at(pointer: &str, expected: impl Into<String>) -> Self {
+        Self { pointer: pointer.to_owned(), found: "nothing".into(), expected: expected.into() }
     }
 
     /// A member that is required and absent.
     #[must_use]
     pub fn missing(name: &str, expected: impl Into<String>) -> Self {
-        Self { pointer: pointer_to(name), found: "nothing".into(), expected: expected.into() }
+        Self::nothing_at(&pointer_to(name), expected)
     }
 
     /// A fault of the input as a whole.
@@ -43,6 +55,50 @@ impl Fault {
     #[must_use]
     pub fn within(self, index: usize) -> Self {
         Self { pointer: format!("/{index}{}", self.pointer), ..self }
+    }
+}
+
+/// Faults while they are collected: the first [`MAX_FAULTS`], and how many more there are.
+#[derive(Debug, Default)]
+pub struct Faults {
+    listed: Vec<Fault>,
+    untold: usize,
+}
+
+/// The most faults that are told of one input; only one that was made to have them has more.
+pub const MAX_FAULTS: usize = 100;
+
+impl Faults {
+    /// Adds a fault.
+    pub fn push(&mut self, fault: Fault) {
+        if self.listed.len() < MAX_FAULTS {
+            self.listed.push(fault);
+        } else {
+            self.untold += 1;
+        }
+    }
+
+    /// Those that are told.
+    #[must_use]
+    pub fn listed(&self) -> &[Fault] {
+        &self.listed
+    }
+
+    /// Gives nothing if there is no fault.
+    ///
+    /// # Errors
+    /// The faults, and a last one that counts those that are not told.
+    pub fn none(mut self) -> Result<(), Vec<Fault>> {
+        if self.untold > 0 {
+            self.listed.push(Fault::whole(format!("{} more faults", self.untold), "none"));
+        }
+        if self.listed.is_empty() { Ok(()) } else { Err(self.listed) }
+    }
+}
+
+impl Extend<Fault> for Faults {
+    fn extend<T: IntoIterator<Item = Fault>>(&mut self, faults: T) {
+        faults.into_iter().for_each(|fault| self.push(fault));
     }
 }
 

@@ -1,40 +1,67 @@
 //! Requests: what one attempt puts on the wire.
 
+use crate::endpoint::{Endpoint, Method};
 use crate::event::Event;
 use crate::json::without_whitespace;
 use crate::jws::{Rs256Signer, SignerError};
+use crate::query;
+use crate::target::Target;
 
 /// `Signpost/<version>`.
 pub const USER_AGENT: &str = concat!("Signpost/", env!("CARGO_PKG_VERSION"));
 
-/// One attempt's `POST`, complete but for the URL.
+/// One attempt's request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
+    /// Its method.
+    pub method: Method,
+    /// Where it goes; for `GET`, the payload is in its query.
+    pub target: Target,
     /// Header names in lower case, with their values.
     pub headers: Vec<(&'static str, String)>,
-    /// The exact bytes that are signed and sent.
+    /// The bytes of the body; empty for `GET`.
     pub body: String,
 }
 
 impl Request {
-    /// Builds and signs the request of attempt `number` of `event`.
+    /// Builds and signs the request of attempt `number` of `event` to `target`, in the form that `endpoint` chose.
     ///
     /// `unix_seconds` is when *this attempt* starts, not when the event happened, and the signature is made by the key
-    /// that is current now: retries outlive keys.
+    /// that is current now: retries outlive keys. What is signed is the body, or, for `GET`, the query as it is sent,
+    /// whatever the URL had before included.
     ///
     /// # Errors
     /// The signature could not be made, which is a fault on our side and never charged to the endpoint.
-    pub fn build(event: &Event, number: u32, unix_seconds: u64, signer: &Rs256Signer) -> Result<Self, SignerError> {
-        // Receivers who strip whitespace before they verify then see what was signed.
-        let body = without_whitespace(event.data());
-        let headers = vec![
-            ("content-type", "application/json".to_owned()),
+    pub fn build(
+        event: &Event,
+        endpoint: &Endpoint,
+        target: Target,
+        number: u32,
+        unix_seconds: u64,
+        signer: &Rs256Signer,
+    ) -> Result<Self, SignerError> {
+        let payload = endpoint.payload_for(&event.kind, event.data());
+        let mut headers = vec![
             ("user-agent", USER_AGENT.to_owned()),
             ("webhook-id", event.key.id.to_string()),
             ("webhook-timestamp", unix_seconds.to_string()),
             ("signpost-attempt", number.to_string()),
-            ("jws-signature", signer.sign_detached(body.as_bytes())?),
         ];
-        Ok(Self { headers, body })
+        let (target, body, signature) = match endpoint.method {
+            Method::Get => {
+                let target = target.with_query(&query::encode(&payload));
+                let signature = signer.sign_detached(target.url().query().unwrap_or_default().as_bytes())?;
+                (target, String::new(), signature)
+            }
+            Method::Post | Method::Put => {
+                headers.insert(0, ("content-type", "application/json".to_owned()));
+                // Receivers who strip whitespace before they verify then see what was signed.
+                let body = without_whitespace(&payload);
+                let signature = signer.sign_detached(body.as_bytes())?;
+                (target, body, signature)
+            }
+        };
+        headers.push(("jws-signature", signature));
+        Ok(Self { method: endpoint.method, target, headers, body })
     }
 }

@@ -38,6 +38,30 @@ pub enum TargetError {
     },
 }
 
+/// A URL that may be called, as far as that can be told without resolving its host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target(Url);
+
+impl Target {
+    /// Adds parameters behind those that the URL has.
+    #[must_use]
+    pub fn with_query(self, more: &str) -> Self {
+        let Self(mut url) = self;
+        let query = match url.query() {
+            None | Some("") => more.to_owned(),
+            Some(query) => format!("{query}&{more}"),
+        };
+        url.set_query(Some(&query));
+        Self(url)
+    }
+
+    /// The URL.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
 impl TargetRules {
     /// Reads a URL that may be called, as far as that can be told without resolving its host.
     ///
@@ -46,7 +70,7 @@ impl TargetRules {
     ///
     /// # Errors
     /// What is wrong with it, in words for its owner.
-    pub fn parse_url(self, text: &str) -> Result<Url, TargetError> {
+    pub fn parse(self, text: &str) -> Result<Target, TargetError> {
         let url = Url::parse(text).map_err(|_| TargetError::Malformed)?;
         match url.scheme() {
             "https" => {}
@@ -62,7 +86,7 @@ impl TargetRules {
             Some(Host::Ipv4(address)) => self.vet_address(address.into())?,
             Some(Host::Ipv6(address)) => self.vet_address(address.into())?,
         }
-        Ok(url)
+        Ok(Target(url))
     }
 
     /// Judges one resolved address.
@@ -187,13 +211,25 @@ mod tests {
             ("https://[::ffff:10.0.0.1]/", forbidden("::ffff:10.0.0.1"), "a bracketed literal"),
         ];
         for (text, expected, why) in cases {
-            assert_eq!(TargetRules::default().parse_url(text).map(drop), expected, "{text}: {why}");
+            assert_eq!(TargetRules::default().parse(text).map(drop), expected, "{text}: {why}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_added_behind_those_there_are() {
+        let cases = [
+            ("https://tpp.example", "https://tpp.example/?a=b:c"),
+            ("https://tpp.example/in?", "https://tpp.example/in?a=b:c"),
+            ("https://tpp.example/in?key=x%20y", "https://tpp.example/in?key=x%20y&a=b:c"),
+        ];
+        for (url, expected) in cases {
+            assert_eq!(TargetRules::default().parse(url).unwrap().with_query("a=b:c").url().as_str(), expected);
         }
     }
 
     #[test]
     fn a_local_stack_may_call_itself() {
         let rules = TargetRules { dangerously_allow_http: true, dangerously_allow_private_targets: true };
-        assert!(rules.parse_url("http://127.0.0.1:9000/hook").is_ok());
+        assert!(rules.parse("http://127.0.0.1:9000/hook").is_ok());
     }
 }

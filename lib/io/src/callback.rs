@@ -8,10 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, Response, Url};
+use reqwest::{Client, ClientBuilder, Response};
 use signpost_core::attempt::{AttemptError, AttemptResult, judge_status};
+use signpost_core::endpoint::Method;
 use signpost_core::request::Request;
-use signpost_core::target::{TargetError, TargetRules};
+use signpost_core::target::{Target, TargetError, TargetRules};
 
 use crate::connections::{self, Connection, ObserveConnections};
 
@@ -40,13 +41,20 @@ impl Callbacks {
         Ok(Self { pooled: builder(rules).build()?, unpooled: OnceLock::new(), rules })
     }
 
+    /// Judges an endpoint's URL, as far as that can be told before its host is resolved.
+    ///
+    /// # Errors
+    /// [`AttemptError::ForbiddenTarget`].
+    pub fn target(&self, url: &str) -> Result<Target, AttemptError> {
+        self.rules.parse(url).map_err(AttemptError::ForbiddenTarget)
+    }
+
     /// Makes one attempt and judges the answer. `timeout` covers everything from DNS to the last byte.
     ///
     /// # Errors
     /// Everything that is no acknowledgement, told apart as the tenant needs it.
-    pub async fn post(&self, url: &str, request: Request, timeout: Duration) -> AttemptResult {
-        let url = self.rules.parse_url(url).map_err(AttemptError::ForbiddenTarget)?;
-        match tokio::time::timeout(timeout, self.exchange(url, &request.headers, request.body.into())).await {
+    pub async fn send(&self, request: Request, timeout: Duration) -> AttemptResult {
+        match tokio::time::timeout(timeout, self.exchange(request)).await {
             Err(_) => Err(AttemptError::TimedOut(timeout)),
             Ok(Err(error)) => Err(classify(error)),
             Ok(Ok(status)) => judge_status(status),
@@ -58,14 +66,22 @@ impl Callbacks {
     /// Lambda freezes between invocations, and what a pooled connection was connected to may be gone when it thaws. So a
     /// request whose *reused* connection was closed before anything was answered is sent once more, over a new one. On
     /// a new connection, the same is the receiver's failure.
-    async fn exchange(&self, url: Url, headers: &[(&str, String)], body: Bytes) -> Result<u16, reqwest::Error> {
-        let post = |client: &Client| {
-            let post = client.post(url.clone()).body(body.clone());
-            headers.iter().fold(post, |post, (name, value)| post.header(*name, value))
+    async fn exchange(&self, request: Request) -> Result<u16, reqwest::Error> {
+        let Request { method, target, headers, body } = request;
+        let method = match method {
+            Method::Get => reqwest::Method::GET,
+            Method::Post => reqwest::Method::POST,
+            Method::Put => reqwest::Method::PUT,
         };
-        let response = match connections::observe(post(&self.pooled).send()).await {
+        let body = Bytes::from(body);
+        let build = |client: &Client| {
+            let request = client.request(method.clone(), target.url().clone());
+            let request = if body.is_empty() { request } else { request.body(body.clone()) };
+            headers.iter().fold(request, |request, (name, value)| request.header(*name, value))
+        };
+        let response = match connections::observe(build(&self.pooled).send()).await {
             (Err(error), Connection::Reused) if connections::was_closed(&error) => {
-                post(self.unpooled()?).send().await?
+                build(self.unpooled()?).send().await?
             }
             (sent, _) => sent?,
         };

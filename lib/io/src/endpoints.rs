@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use signpost_core::endpoint::{Endpoint, EndpointId};
 use signpost_core::event::TenantId;
+use signpost_core::fault::Fault;
 
 use crate::aws::{AwsError, Item, s, text, unreadable};
 
@@ -66,8 +67,9 @@ impl Endpoints {
     /// Needs `dynamodb:PutItem`, which none of the functions has: this is for operators' tools.
     ///
     /// # Errors
-    /// The call failed.
-    pub async fn put(&self, tenant: &TenantId, id: &EndpointId, endpoint: &Endpoint) -> Result<(), AwsError> {
+    /// The settings have faults, or the call failed.
+    pub async fn put(&self, tenant: &TenantId, id: &EndpointId, endpoint: &Endpoint) -> Result<(), PutError> {
+        endpoint.check().map_err(PutError::Faults)?;
         let settings = serde_json::to_string(endpoint).map_err(AwsError::of("dynamodb:PutItem"))?;
         let mut item = key(tenant, id);
         item.insert("settings".into(), s(settings));
@@ -87,6 +89,17 @@ impl Endpoints {
         call.send().await.map_err(AwsError::of("dynamodb:DeleteItem"))?;
         Ok(())
     }
+}
+
+/// Why an endpoint was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// The call failed.
+    #[error("endpoint could not be written; try again")]
+    Aws(#[from] AwsError),
+    /// The settings could be read, but make no sense: each fault says what to change.
+    #[error("endpoint has faults: {0:?}")]
+    Faults(Vec<Fault>),
 }
 
 fn key(tenant: &TenantId, id: &EndpointId) -> HashMap<String, AttributeValue> {

@@ -19,10 +19,10 @@ pub fn event_id() -> String {
     format!("event-{}", Uuid::new_v4())
 }
 
-/// Builds an event of type `operation` in the CloudEvents JSON format.
+/// Builds an event in the CloudEvents JSON format, of a type that is no family's: its payload may be any object.
 #[must_use]
 pub fn event(tenant: &TenantId, id: &str, data: &Value) -> Value {
     json!({
-        "specversion": "1.0", "id": id, "source": "/core", "type": "operation", "tenant": tenant.as_str(), "data": data
+        "specversion": "1.0", "id": id, "source": "/core", "type": "example", "tenant": tenant.as_str(), "data": data
     })
 }

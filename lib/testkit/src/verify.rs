@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::Method;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -31,7 +32,11 @@ pub struct Report {
 /// `python` or `node` cannot be run: the tests are started with the venv of the local stack first in `PATH`.
 pub async fn independently(api_url: &str, requests: &[Received]) -> Vec<Report> {
     let lines = requests.iter().map(|request| {
-        json!({"signature": request.header("jws-signature"), "body": STANDARD.encode(&request.body)}).to_string() + "\n"
+        let payload = match request.method {
+            Method::GET => request.uri.query().unwrap_or_default().as_bytes(),
+            _ => &request.body,
+        };
+        json!({"signature": request.header("jws-signature"), "payload": STANDARD.encode(payload)}).to_string() + "\n"
     });
     let input: String = lines.collect();
     let api_url = api_url.to_owned();

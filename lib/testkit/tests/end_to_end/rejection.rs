@@ -62,13 +62,13 @@ async fn an_endpoint_gets_the_types_it_asked_for_and_unwanted_events_are_stored(
     let receiver = Receiver::start(|_| 200).await;
     let tenant = tenant();
     let mut endpoint = Endpoint::new(&receiver.url);
-    endpoint.types = vec![TypeFilter { kind: "activation".into() }];
+    endpoint.types = vec![TypeFilter::of("wanted")];
     stack.register(&tenant, &endpoint).await;
     let (unwanted, wanted) = (event_id(), event_id());
-    let mut activation = event(&tenant, &wanted, &json!({}));
-    activation["type"] = json!("activation");
+    let mut of_that_type = event(&tenant, &wanted, &json!({}));
+    of_that_type["type"] = json!("wanted");
 
-    stack.send_events([event(&tenant, &unwanted, &json!({})).to_string(), activation.to_string()]).await;
+    stack.send_events([event(&tenant, &unwanted, &json!({})).to_string(), of_that_type.to_string()]).await;
 
     assert_eq!(receiver.wait_for(1).await[0].header("webhook-id"), wanted);
     assert_eq!(stack.wait_for_event(&tenant, &wanted).await.len(), 1);

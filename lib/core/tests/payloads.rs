@@ -1,0 +1,135 @@
+//! Golden tests: for every example payload of the five vendors' pages, the event as a producer posts it, and the request
+//! as an integrator gets it, byte for byte but for moments and signatures.
+//!
+//! The files of `golden/` were made from the pages, not by this code: bodies are the pages' JSON without whitespace, and
+//! the URLs of the `GET`s are Token.io's own examples, with the `/` that a URL has before its query.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
+use serde_json::Value;
+use signpost_core::endpoint::{Endpoint, Method};
+use signpost_core::event::Event;
+use signpost_core::jws::Rs256Signer;
+use signpost_core::request::{Request, USER_AGENT};
+use signpost_core::target::TargetRules;
+
+/// Each example: its name, and its status and stage as the family reads them.
+const EXAMPLES: [(&str, &str); 13] = [
+    ("operation", "APPROVED"),
+    ("activation", "BLOCKED"),
+    ("workflow", "COMPLETED"),
+    ("token-request-redirect", "completed"),
+    ("token-request-error", "error"),
+    ("token-request-embedded", "credentials"),
+    ("token-request-decoupled", "credentials"),
+    ("session", "InProgress"),
+    ("session-accounts", "InProgress"),
+    ("session-counters", "InProgress"),
+    ("session-transactions", "InProgress"),
+    ("payment", "Completed"),
+    ("transaction", "approved"),
+];
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The event of an example, out of the request that posts it.
+fn event(name: &str) -> Event {
+    let request: Value = serde_json::from_str(&read(&format!("../../events/ingest-{name}.json"))).unwrap();
+    Event::parse(request["body"].as_str().unwrap()).unwrap_or_else(|faults| panic!("{name}: {faults:?}"))
+}
+
+fn signer() -> Rs256Signer {
+    let key = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let pkcs8: Pkcs8V1Der<'_> = key.as_der().unwrap();
+    Rs256Signer::from_pkcs8("kid", pkcs8.as_ref(), key.public_key().as_ref()).unwrap()
+}
+
+/// A request as it is written down in `golden/`.
+fn written(request: &Request) -> String {
+    let mut text = format!("{} {}\n", request.method.as_str(), request.target.url());
+    for (name, value) in &request.headers {
+        if !matches!(*name, "webhook-timestamp" | "jws-signature") {
+            writeln!(text, "{name}: {}", value.replace(USER_AGENT, "Signpost/VERSION")).unwrap();
+        }
+    }
+    format!("{text}\n{}\n", request.body)
+}
+
+fn request(event: &Event, endpoint: &Endpoint, signer: &Rs256Signer) -> Request {
+    let target = TargetRules::default().parse(&endpoint.url).unwrap();
+    Request::build(event, endpoint, target, 1, 1_769_853_600, signer).unwrap()
+}
+
+#[test]
+fn every_example_arrives_as_the_page_shows_it() {
+    let signer = signer();
+    for (name, status) in EXAMPLES {
+        let event = event(name);
+        assert_eq!(event.status().as_deref(), Some(status), "{name}");
+        let mut endpoint = Endpoint::new("https://integrator.example/hook");
+        let golden = read(&format!("tests/golden/{name}.post.txt"));
+        assert_eq!(written(&request(&event, &endpoint, &signer)), golden, "{name}");
+        endpoint.method = Method::Put;
+        let put = written(&request(&event, &endpoint, &signer));
+        assert_eq!(put, golden.replacen("POST", "PUT", 1), "{name}");
+    }
+}
+
+#[test]
+fn token_requests_arrive_as_the_pages_urls() {
+    let signer = signer();
+    let cases = [
+        ("token-request-redirect", "https://tpp.callback.url"),
+        ("token-request-error", "https://thirdparty.callabck.url"),
+        ("token-request-embedded", "https://tpp.callabck.url/"),
+        ("token-request-decoupled", "https://tpp.callabck.url/"),
+    ];
+    for (name, url) in cases {
+        let mut endpoint = Endpoint::new(url);
+        endpoint.method = Method::Get;
+        let golden = read(&format!("tests/golden/{name}.get.txt"));
+        assert_eq!(written(&request(&event(name), &endpoint, &signer)), golden, "{name}");
+    }
+}
+
+#[test]
+fn chosen_fields_are_all_that_arrives() {
+    let mut endpoint = Endpoint::new("https://integrator.example/hook?tenant=acme");
+    endpoint.fields.insert("operation".into(), vec!["status".into(), "parameters".into()]);
+    let body = r#"{"type":"OPERATION","operationId":"7a0c2c2b-4a3e-4b6e-9a44-0c4f1d3c7e21","status":"APPROVED","parameters":{"key1":"value\u00201","key2":"value\u00202"}}"#;
+    let posted = request(&event("operation"), &endpoint, &signer());
+    assert_eq!((posted.body.as_str(), posted.target.url().query()), (body, Some("tenant=acme")));
+
+    endpoint.method = Method::Get;
+    let got = request(&event("operation"), &endpoint, &signer());
+    let query = "tenant=acme&type=OPERATION&operationId=7a0c2c2b-4a3e-4b6e-9a44-0c4f1d3c7e21&status=APPROVED&parameters=\
+                 %7B%22key1%22:%22value+1%22%2C%22key2%22:%22value+2%22%7D";
+    assert_eq!((got.body.as_str(), got.target.url().query()), ("", Some(query)));
+}
+
+#[test]
+fn a_faulty_payload_is_refused_with_every_fault() {
+    let text = r#"{"specversion":"1.0","id":"1","source":"/","type":"operation","tenant":"ACME",
+        "data":{"type":"ACTIVATION","status":"approved","failureCount":-1,"parameters":{"a":1}}}"#;
+    let faults = Event::parse(text).unwrap_err();
+    let told: Vec<_> = faults.iter().map(|fault| (&*fault.pointer, &*fault.found)).collect();
+    let expected = [
+        ("/tenant", r#""ACME""#),
+        ("/data/type", r#""ACTIVATION""#),
+        ("/data/operationId", "nothing"),
+        ("/data/status", r#""approved""#),
+        ("/data/parameters", r#"{"a":1}"#),
+        ("/data/failureCount", "-1"),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(faults[3].expected, "one of PENDING, CANCELED, EXPIRED, APPROVED, REJECTED, FAILED");
+}
