@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking, and the message says what was missing")]
 
 pub mod build;
+pub mod examples;
 pub mod local_stack;
 pub mod receiver;
 pub mod signed_http;
