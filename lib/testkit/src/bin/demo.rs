@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use signpost_core::endpoint::Endpoint;
 use signpost_core::event::TenantId;
 use signpost_testkit::build::event;
+use signpost_testkit::examples::EXAMPLES;
 use signpost_testkit::local_stack::LocalStack;
 use signpost_testkit::receiver::{Received, Receiver};
 use signpost_testkit::verify::independently;
@@ -43,6 +44,13 @@ async fn main() -> ExitCode {
     title("Signed callbacks come out");
     for request in healthy.wait_for(3).await {
         show_request(&request);
+    }
+
+    title("One of each callback that five vendors document");
+    let arrived = healthy.so_far().len();
+    stack.send_events(EXAMPLES.map(|example| example.event(acme.as_str()))).await;
+    for request in &healthy.wait_for(arrived + EXAMPLES.len()).await[arrived..] {
+        println!("  {:26} {:.90}…", request.header("webhook-id"), String::from_utf8_lossy(&request.body));
     }
 
     title("A receiver that fails gets it again, five seconds later");
