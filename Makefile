@@ -8,10 +8,8 @@ CACHE ?= $(CURDIR)/.local
 TOOLS := $(CACHE)/tools
 CARGO_DENY := $(CACHE)/cargo-deny-0.20.2/bin/cargo-deny
 
-# One target triple for everything: `cargo lambda build` names it too, so that tests and functions share each artifact.
-export CARGO_BUILD_TARGET ?= $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
-
 ALL := --workspace --features signpost-testkit/end-to-end
+WITH_PARAMETERS = $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
 STACK := $(TOOLS)/bin/python infra/local/stack.py
 
 .PHONY: help
@@ -49,9 +47,9 @@ check: tools $(CARGO_DENY) ## Format, lints, docs, template lint, licences: what
 	$(TOOLS)/bin/shellcheck infra/local/*.sh .ci/run
 
 .PHONY: deploy
-deploy: tools ## Builds for Lambda and deploys to the AWS account of your credentials, asking before it changes anything.
-	PATH="$(TOOLS)/bin:$$PATH" CARGO_BUILD_TARGET= SAM_CLI_TELEMETRY=0 sam build
-	PATH="$(TOOLS)/bin:$$PATH" SAM_CLI_TELEMETRY=0 sam deploy
+deploy: tools ## Builds for Lambda and deploys to your AWS account, asking first; PARAMETERS="Name=value …" is optional.
+	PATH="$(TOOLS)/bin:$$PATH" SAM_CLI_TELEMETRY=0 sam build $(WITH_PARAMETERS)
+	PATH="$(TOOLS)/bin:$$PATH" SAM_CLI_TELEMETRY=0 sam deploy $(WITH_PARAMETERS)
 
 .PHONY: tools
 tools:
@@ -59,7 +57,7 @@ tools:
 
 .PHONY: build
 build: tools
-	@echo "· Building the functions (the first time compiles the AWS SDKs: some minutes)"
+	@echo "· Building the functions (the first time, with the AWS SDKs, takes some minutes)"
 	@cargo build --workspace --bins
 
 $(CARGO_DENY):

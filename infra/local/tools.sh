@@ -10,6 +10,11 @@ need() { # command, how to install it
   command -v "$1" >/dev/null || { echo "$1 is missing: $2" >&2; exit 1; }
 }
 need cargo "install Rust with rustup, https://rustup.rs"
+wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$here/../../Cargo.toml")
+found=$(cargo --version | cut -d' ' -f2)
+[ "$(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1)" = "$wanted" ] ||
+  { echo "cargo is $found: update to Rust $wanted or later, such as with 'rustup update stable'" >&2; exit 1; }
+need ps "install it, such as with 'apt-get install procps'"
 need cc "install a C compiler, such as with 'apt-get install gcc' or 'xcode-select --install'"
 need python3 "install Python 3.10 or later, such as with 'apt-get install python3 python3-venv'"
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||

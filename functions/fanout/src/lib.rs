@@ -108,7 +108,7 @@ enum Fate<'a> {
 }
 
 /// The endpoints of the tenants of one batch. A tenant whose endpoints could not be read is not in it.
-type EndpointsByTenant<'a> = HashMap<&'a TenantId, Vec<(EndpointId, Endpoint)>>;
+type EndpointsByTenant<'a> = HashMap<&'a TenantId, Vec<(EndpointId, Option<Endpoint>)>>;
 
 impl App {
     /// Reads each tenant's endpoints once per batch, so that a new endpoint gets the very next event.
@@ -135,8 +135,10 @@ impl App {
             Err(faults) => return Ok(Fate::Reject(rejection(record, RejectionReason::InvalidEvent, faults))),
         };
         let of_tenant = endpoints.get(&event.key.tenant).ok_or(FanOutError::EndpointsUnknown)?;
+        // Nobody knows what an unreadable endpoint wants, so it misses nothing.
+        let wants = |endpoint: &Option<Endpoint>| endpoint.as_ref().is_none_or(|endpoint| endpoint.wants(event));
         let wanted: Vec<_> =
-            of_tenant.iter().filter(|(_, endpoint)| endpoint.wants(event)).map(|(id, _)| id.clone()).collect();
+            of_tenant.iter().filter(|(_, endpoint)| wants(endpoint)).map(|(id, _)| id.clone()).collect();
         let (event_id, tenant_id) = (event.key.id.as_str(), event.key.tenant.as_str());
         match self.events.claim(event, &wanted, record.id).await? {
             Claim::FanOut(ids) => {

@@ -7,7 +7,7 @@
 import { createInterface } from 'node:readline';
 import { compactVerify, createRemoteJWKSet, decodeProtectedHeader } from 'jose';
 
-const keys = createRemoteJWKSet(new URL(`${process.argv[2]}/.well-known/jwks.json`), { cooldownDuration: 0 });
+const keys = createRemoteJWKSet(new URL(`${process.argv[2]}/.well-known/jwks.json`), { cooldownDuration: 2_000 });
 
 for await (const line of createInterface({ input: process.stdin })) {
   const { signature, payload: body } = JSON.parse(line);

@@ -30,7 +30,7 @@ const TRY_TIMEOUT: Duration = Duration::from_millis(1_500);
 ///
 /// The same call may succeed later, unless the cause says that the role lacks a permission.
 #[derive(Debug, thiserror::Error)]
-#[error("`{operation}` failed; it is tried again with the message, see the cause")]
+#[error("`{operation}` failed, and is tried again with its message")]
 pub struct AwsError {
     operation: &'static str,
     #[source]

@@ -10,7 +10,8 @@ use signpost_core::endpoint::{Endpoint, EndpointId};
 use signpost_core::event::TenantId;
 use signpost_core::fault::Fault;
 
-use crate::aws::{AwsError, Item, s, text, unreadable};
+use crate::aws::{AwsError, Item, ItemError, s, text};
+use crate::logs::Chain;
 
 /// The table of endpoints.
 #[derive(Clone, Debug)]
@@ -28,11 +29,14 @@ impl Endpoints {
 
     /// Reads all endpoints of a tenant, as they are now (strongly consistent).
     ///
+    /// One whose settings cannot be read comes without them, so that it neither holds up its neighbours nor misses
+    /// anything: `deliver` keeps what is queued for it until it is repaired.
+    ///
     /// Needs `dynamodb:Query`. One call per 1 MiB of endpoints.
     ///
     /// # Errors
-    /// The call failed, or an item cannot be read: nobody is left out of a fan-out silently.
-    pub async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<(EndpointId, Endpoint)>, AwsError> {
+    /// The call failed.
+    pub async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<(EndpointId, Option<Endpoint>)>, AwsError> {
         let mut pages = self
             .client
             .query()
@@ -45,7 +49,16 @@ impl Endpoints {
             .send();
         let mut endpoints = Vec::new();
         while let Some(item) = pages.try_next().await.map_err(AwsError::of("dynamodb:Query"))? {
-            endpoints.push(from_item(&item)?);
+            let Some(id) = text(&item, "endpoint").ok().and_then(EndpointId::parse) else {
+                tracing::error!(tenant.id = %tenant, "endpoint.bad_id: nothing can be sent to it; remove the item");
+                continue;
+            };
+            let settings = settings_of(&item);
+            if let Err(error) = &settings {
+                let error = Chain(error);
+                tracing::error!(tenant.id = %tenant, endpoint.id = %id, %error, "endpoint.unreadable");
+            }
+            endpoints.push((id, settings.ok()));
         }
         Ok(endpoints)
     }
@@ -59,7 +72,7 @@ impl Endpoints {
     pub async fn get(&self, tenant: &TenantId, id: &EndpointId) -> Result<Option<Endpoint>, AwsError> {
         let call = self.client.get_item().table_name(&self.table).set_key(Some(key(tenant, id))).consistent_read(true);
         let item = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item;
-        Ok(item.as_ref().map(from_item).transpose()?.map(|(_, endpoint)| endpoint))
+        item.as_ref().map(settings_of).transpose()
     }
 
     /// Writes an endpoint, whether it was there or not.
@@ -106,14 +119,12 @@ fn key(tenant: &TenantId, id: &EndpointId) -> HashMap<String, AttributeValue> {
     HashMap::from([("tenant".into(), s(tenant.as_str())), ("endpoint".into(), s(id.as_str()))])
 }
 
-fn from_item(item: &Item) -> Result<(EndpointId, Endpoint), AwsError> {
-    let read = || {
-        let id = EndpointId::parse(text(item, "endpoint")?).ok_or_else(|| unreadable("endpoint"))?;
-        let endpoint = serde_json::from_str(text(item, "settings")?).map_err(|_| unreadable("settings"))?;
-        Ok((id, endpoint))
-    };
-    read().map_err(AwsError::of::<crate::aws::ItemError>("reading an endpoint"))
+fn settings_of(item: &Item) -> Result<Endpoint, AwsError> {
+    let settings = text(item, "settings").map_err(AwsError::of::<ItemError>(READING))?;
+    serde_json::from_str(settings).map_err(AwsError::of(READING))
 }
+
+const READING: &str = "reading an endpoint's settings";
 
 /// Endpoints as they were at most [`CACHED_FOR`] ago, for `deliver`, which meets the same few again and again.
 ///

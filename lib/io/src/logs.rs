@@ -30,7 +30,7 @@ mod tests {
         let error = AwsError::of("sqs:SendMessage")(std::io::Error::other("socket closed"));
         assert_eq!(
             Chain(&error).to_string(),
-            "`sqs:SendMessage` failed; it is tried again with the message, see the cause: socket closed",
+            "`sqs:SendMessage` failed, and is tried again with its message: socket closed",
         );
     }
 }

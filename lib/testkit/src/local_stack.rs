@@ -80,9 +80,17 @@ impl LocalStack {
     /// # Panics
     /// No answer came.
     pub async fn post_events(&self, media_type: &str, body: String) -> Answer {
+        self.post_events_as(&root(), media_type, body).await
+    }
+
+    /// Posts events in somebody's name.
+    ///
+    /// # Panics
+    /// No answer came.
+    pub async fn post_events_as(&self, credentials: &Credentials, media_type: &str, body: String) -> Answer {
         let request = self.http.post(format!("{}/v1/events", self.api_url)).header("content-type", media_type);
         let request = request.body(body).build().expect("a request");
-        let signature = Signature { credentials: &root(), service: "execute-api" };
+        let signature = Signature { credentials, service: "execute-api" };
         Answer::read(send(&self.http, request, &signature).await).await
     }
 
@@ -125,6 +133,27 @@ impl LocalStack {
         let id = EndpointId::new(Uuid::new_v4());
         self.endpoints().put(tenant, &id, endpoint).await.expect("the table takes the endpoint");
         id
+    }
+
+    /// Registers an endpoint whose settings nobody can read.
+    ///
+    /// # Panics
+    /// The table does not take it.
+    pub async fn register_unreadable(&self, tenant: &TenantId) -> EndpointId {
+        let id = EndpointId::new(Uuid::new_v4());
+        let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
+        let put = self.dynamodb().put_item().table_name(setting("ENDPOINTS_TABLE"));
+        let put = put.item("tenant", text(tenant.as_str())).item("endpoint", text(id.as_str()));
+        put.item("settings", text("{")).send().await.expect("the table takes the item");
+        id
+    }
+
+    /// Writes an endpoint under an id that it has.
+    ///
+    /// # Panics
+    /// The table does not take it.
+    pub async fn update(&self, tenant: &TenantId, id: &EndpointId, endpoint: &Endpoint) {
+        self.endpoints().put(tenant, id, endpoint).await.expect("the table takes the endpoint");
     }
 
     /// Removes an endpoint.

@@ -1,6 +1,7 @@
 //! Least privilege, as the local stack enforces it: what each role may not do. That every grant in the template is
 //! enough is shown by all the other tests, which run under the same enforcement.
 
+use aws_credential_types::Credentials;
 use serde_json::json;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, setting};
@@ -9,7 +10,9 @@ use signpost_testkit::local_stack::{LocalStack, setting};
 async fn events_are_not_taken_from_strangers() {
     let stack = LocalStack::from_env().await;
     let body = event(&tenant(), &event_id(), &json!({})).to_string();
-    assert_eq!(stack.post_events_unsigned(body).await.status, 403);
+    assert_eq!(stack.post_events_unsigned(body.clone()).await.status, 403);
+    let unknown = Credentials::new("AKIAIOSFODNN7EXAMPLE", "a guess", None, None, "a key that does not exist");
+    assert_eq!(stack.post_events_as(&unknown, "application/json", body).await.status, 403);
 }
 
 #[tokio::test]

@@ -93,3 +93,19 @@ async fn a_delivery_whose_endpoint_is_gone_is_kept_with_the_reason() {
     let message = stack.wait_for_message("DEAD_LETTER_QUEUE_URL", |body| body.contains(&id)).await;
     assert_eq!(attribute(&message, "reason"), "endpoint-gone");
 }
+
+#[tokio::test]
+async fn an_unreadable_endpoint_holds_nobody_up_and_gets_what_it_missed_once_it_is_repaired() {
+    let stack = LocalStack::from_env().await;
+    let (neighbour, repaired) = (Receiver::start(|_| 200).await, Receiver::start(|_| 200).await);
+    let (tenant, id) = (tenant(), event_id());
+    stack.register(&tenant, &Endpoint::new(&neighbour.url)).await;
+    let unreadable = stack.register_unreadable(&tenant).await;
+
+    stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
+    assert_eq!(neighbour.wait_for(1).await[0].header("webhook-id"), id);
+    stack.update(&tenant, &unreadable, &Endpoint::new(&repaired.url)).await;
+
+    assert_eq!(repaired.wait_for(1).await[0].header("webhook-id"), id);
+    assert_eq!(repaired.so_far()[0].header("signpost-attempt"), "1", "our trouble with it was not charged");
+}
