@@ -159,6 +159,20 @@ mod tests {
     }
 
     proptest! {
+        /// Compared as text: a parser would not see the difference between `10.10` and `10.1`.
+        #[test]
+        fn key_order_and_number_spelling_survive(
+            members in prop::collection::vec(("[a-z]{1,6}", "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?"), 0..12),
+            space in "[ \\t\\n\\r]{0,3}",
+        ) {
+            let spelled: Vec<_> =
+                members.iter().map(|(name, number)| format!("{space}\"{name}\"{space}:{space}{number}{space}")).collect();
+            let bare = without_whitespace(&format!("{{{}}}", spelled.join(",")));
+            let Members(read) = serde_json::from_str(&bare).unwrap();
+            let read: Vec<_> = read.iter().map(|(name, value)| (name.to_string(), value.get().to_owned())).collect();
+            prop_assert_eq!(read, members);
+        }
+
         #[test]
         fn any_value_survives_and_no_whitespace_is_left(value in any_json(), pretty in any::<bool>()) {
             let spelled = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
