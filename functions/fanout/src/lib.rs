@@ -136,7 +136,8 @@ impl App {
         };
         let of_tenant = endpoints.get(&event.key.tenant).ok_or(FanOutError::EndpointsUnknown)?;
         // Nobody knows what an unreadable endpoint wants, so it misses nothing.
-        let wants = |endpoint: &Option<Endpoint>| endpoint.as_ref().is_none_or(|endpoint| endpoint.wants(event));
+        let traits = event.traits();
+        let wants = |endpoint: &Option<Endpoint>| endpoint.as_ref().is_none_or(|endpoint| endpoint.wants(&traits));
         let wanted: Vec<_> =
             of_tenant.iter().filter(|(_, endpoint)| wants(endpoint)).map(|(id, _)| id.clone()).collect();
         let (event_id, tenant_id) = (event.key.id.as_str(), event.key.tenant.as_str());

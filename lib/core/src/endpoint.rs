@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::event::Event;
-use crate::family::{self, Payload, Statuses};
+use crate::event::Traits;
+use crate::family::{self, Statuses};
 use crate::fault::{Fault, Faults};
 use crate::projection::project;
 use crate::retry::RetryPolicy;
@@ -96,9 +96,9 @@ impl Endpoint {
         faults.none()
     }
 
-    /// Whether this endpoint is to receive `event`.
+    /// Whether this endpoint is to receive an event with these traits.
     #[must_use]
-    pub fn wants(&self, event: &Event) -> bool {
+    pub fn wants(&self, event: &Traits<'_>) -> bool {
         self.types.is_empty() || self.types.iter().any(|filter| filter.matches(event))
     }
 
@@ -135,13 +135,11 @@ impl TypeFilter {
         Self { kind: kind.into(), ..Self::default() }
     }
 
-    fn matches(&self, event: &Event) -> bool {
-        let is_among = |values: &[String], value: Option<Cow<'_, str>>| {
-            values.is_empty() || value.is_some_and(|value| values.iter().any(|one| *one == value))
+    fn matches(&self, event: &Traits<'_>) -> bool {
+        let is_among = |values: &[String], value: &Option<Cow<'_, str>>| {
+            values.is_empty() || value.as_ref().is_some_and(|value| values.iter().any(|one| one == value))
         };
-        self.kind == event.kind
-            && is_among(&self.statuses, event.status())
-            && is_among(&self.stages, Payload::new(event.data()).text("stage"))
+        self.kind == event.kind && is_among(&self.statuses, &event.status) && is_among(&self.stages, &event.stage)
     }
 
     /// A filter on what a family can never say is a mistake.
@@ -234,6 +232,7 @@ impl TryFrom<u8> for TimeoutSeconds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Event;
 
     #[test]
     fn a_url_is_enough() {
@@ -296,7 +295,7 @@ mod tests {
         ];
         for (types, (kind, data), wanted, why) in cases {
             let endpoint = with(&format!(r#""types":{types}"#));
-            assert_eq!(endpoint.wants(&event(kind, data)), wanted, "{types}: {why}");
+            assert_eq!(endpoint.wants(&event(kind, data).traits()), wanted, "{types}: {why}");
             assert_eq!(endpoint.check(), Ok(()), "{types}: {why}");
         }
     }

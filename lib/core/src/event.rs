@@ -1,16 +1,13 @@
 //! Events: what producers submit, as CloudEvents 1.0 in the JSON format.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use fluent_uri::UriRef;
 use serde_json::value::RawValue;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
+use crate::envelope::Envelope;
 use crate::family::{self, Payload};
 use crate::fault::{Fault, Faults};
 use crate::json::{Members, minify};
@@ -21,12 +18,6 @@ pub const MAX_EVENT_BYTES: usize = 256 * 1024;
 pub const MAX_SPELLED_BYTES: usize = 1024 * 1024;
 /// The most events one batch may have.
 pub const MAX_BATCH_EVENTS: usize = 100;
-
-/// Longest `source` and `subject` in bytes: both are parts of table keys, which DynamoDB caps at 1,024 bytes for sort
-/// keys, and room must be left for what stands beside them.
-const MAX_KEY_PART_BYTES: usize = 512;
-/// Longest `type` in bytes.
-const MAX_TYPE_BYTES: usize = 128;
 
 /// A valid event: a CloudEvents 1.0 envelope around a JSON object.
 ///
@@ -41,6 +32,17 @@ pub struct Event {
     pub subject: Option<String>,
     json: String,
     data: Range<usize>,
+}
+
+/// What endpoints choose events by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traits<'a> {
+    /// The CloudEvents `type`.
+    pub kind: &'a str,
+    /// The status that the payload tells, as its family says.
+    pub status: Option<Cow<'a, str>>,
+    /// The stage, which sessions have.
+    pub stage: Option<Cow<'a, str>>,
 }
 
 /// What makes an event the same event: its tenant, its source and its id.
@@ -160,43 +162,39 @@ impl Event {
         let json = minify(raw.get());
         let members: Members<'_> =
             serde_json::from_str(&json).map_err(|_| vec![Fault::at("", raw, "a JSON object")])?;
-        let mut envelope = Envelope { members: &members, faults: Faults::default() };
-
+        let mut faults = Faults::default();
         if json.len() > MAX_EVENT_BYTES {
-            envelope.faults.push(too_large(json.len()));
+            faults.push(too_large(json.len()));
         }
-        envelope.required("specversion", "`1.0`", |text| (text == "1.0").then_some(()));
-        let id = envelope.required("id", EventId::EXPECTED, EventId::parse);
-        let source = envelope.required("source", SOURCE_EXPECTED, parse_source);
-        let kind = envelope.required("type", TYPE_EXPECTED, |text| parse_text(text, MAX_TYPE_BYTES));
-        let tenant = envelope.required("tenant", TenantId::EXPECTED, TenantId::parse);
-        let subject = envelope.optional("subject", SUBJECT_EXPECTED, |text| parse_text(text, MAX_KEY_PART_BYTES));
-        envelope.optional("time", "an RFC 3339 moment such as 2026-01-31T10:00:00Z", |text| {
-            OffsetDateTime::parse(text, &Rfc3339).ok()
-        });
-        envelope.optional("datacontenttype", "a JSON media type, or nothing", parse_json_media_type);
-        envelope.optional("dataschema", "a URI with a scheme", |text| UriRef::parse(text).ok()?.scheme().map(drop));
-        let data = envelope.data();
-        envelope.check_names_and_extensions();
-        if let (Rules::All, Some(family), Some(data)) = (rules, kind.as_deref().and_then(family::of_kind), data) {
-            family.check(&Payload::new(data.get()), &mut envelope.faults);
+        let envelope = Envelope::read(&members, &mut faults);
+        let family = envelope.kind.as_deref().and_then(family::of_kind);
+        if let (Rules::All, Some(family), Some(data)) = (rules, family, envelope.data) {
+            family.check(&Payload::new(data.get()), &mut faults);
         }
-        let checked = envelope.faults.none();
-        let (Some(id), Some(source), Some(kind), Some(tenant), Some(data), Ok(())) =
-            (id, source, kind, tenant, data, &checked)
+        let checked = faults.none();
+        let Envelope {
+            id: Some(id),
+            source: Some(source),
+            kind: Some(kind),
+            tenant: Some(tenant),
+            subject,
+            data: Some(data),
+        } = envelope
         else {
             return Err(checked.err().unwrap_or_default());
         };
+        checked?;
         let start = data.get().as_ptr().addr() - json.as_ptr().addr();
         let data = start..start + data.get().len();
         drop(members);
         Ok(Self { key: EventKey { tenant, source, id }, kind, subject, json, data })
     }
 
-    /// The status that its payload tells, as its family says.
+    /// What endpoints choose by. Reads the payload, so ask once per event.
     #[must_use]
-    pub fn status(&self) -> Option<Cow<'_, str>> {
-        family::status_of(&self.kind, &Payload::new(self.data()))
+    pub fn traits(&self) -> Traits<'_> {
+        let payload = Payload::new(self.data());
+        Traits { kind: &self.kind, status: family::status_of(&self.kind, &payload), stage: payload.text("stage") }
     }
 
     /// The whole event, minified: the SQS message body.
@@ -247,101 +245,6 @@ fn too_large(size_bytes: usize) -> Fault {
 
 fn size_expected() -> String {
     format!("at most {MAX_EVENT_BYTES} bytes without whitespace")
-}
-
-const SOURCE_EXPECTED: &str = "a URI reference of 1 to 512 bytes, such as `/core` or `https://core.example`";
-const TYPE_EXPECTED: &str = "1 to 128 bytes without control characters";
-const SUBJECT_EXPECTED: &str = "1 to 512 bytes without control characters";
-
-/// CloudEvents 1.0, "source": a non-empty URI-reference (RFC 3986, section 4.1).
-fn parse_source(text: &str) -> Option<String> {
-    let fits = (1..=MAX_KEY_PART_BYTES).contains(&text.len()) && UriRef::parse(text).is_ok();
-    fits.then(|| text.to_owned())
-}
-
-/// CloudEvents 1.0, "Type System": a String has no control characters; `type` and `subject` are not empty.
-fn parse_text(text: &str, max_bytes: usize) -> Option<String> {
-    let fits = (1..=max_bytes).contains(&text.len()) && !text.contains(char::is_control);
-    fits.then(|| text.to_owned())
-}
-
-/// CloudEvents JSON format 1.0, section 3.1: `data` is a JSON value only under a media type of JSON.
-fn parse_json_media_type(text: &str) -> Option<()> {
-    let (essence, _parameters) = text.split_once(';').unwrap_or((text, ""));
-    let (kind, subtype) = essence.trim().split_once('/')?;
-    let subtype = subtype.to_ascii_lowercase();
-    (!kind.is_empty() && (subtype == "json" || subtype.ends_with("+json"))).then_some(())
-}
-
-const KNOWN_ATTRIBUTES: [&str; 10] =
-    ["specversion", "id", "source", "type", "tenant", "subject", "time", "datacontenttype", "dataschema", "data"];
-
-/// The members of an event while they are checked, and the faults found so far.
-struct Envelope<'m, 'a> {
-    members: &'m Members<'a>,
-    faults: Faults,
-}
-
-impl<'a> Envelope<'_, 'a> {
-    /// The member called `name`; JSON `null` counts as absent (CloudEvents JSON format 1.0, section 2.3).
-    fn member(&self, name: &str) -> Option<&'a RawValue> {
-        let Members(members) = self.members;
-        members.iter().find(|(known, value)| known == name && value.get() != "null").map(|(_, value)| *value)
-    }
-
-    fn required<T>(&mut self, name: &str, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-        if self.member(name).is_none() {
-            self.faults.push(Fault::missing(name, expected));
-            return None;
-        }
-        self.optional(name, expected, parse)
-    }
-
-    fn optional<T>(&mut self, name: &str, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-        let value = self.member(name)?;
-        let parsed = serde_json::from_str::<Cow<'_, str>>(value.get()).ok().and_then(|text| parse(&text));
-        if parsed.is_none() {
-            self.faults.push(Fault::member(name, value, expected));
-        }
-        parsed
-    }
-
-    fn data(&mut self) -> Option<&'a RawValue> {
-        let expected = "a JSON object";
-        match self.member("data") {
-            Some(data) if data.get().starts_with('{') => Some(data),
-            Some(data) => {
-                self.faults.push(Fault::member("data", data, expected));
-                None
-            }
-            None => {
-                self.faults.push(Fault::missing("data", expected));
-                None
-            }
-        }
-    }
-
-    /// CloudEvents 1.0, "Naming conventions" and "Type System", for every attribute that is not ours; and no attribute
-    /// twice, for readers disagree on which of the two counts.
-    fn check_names_and_extensions(&mut self) {
-        let Members(members) = self.members;
-        let mut seen = HashSet::with_capacity(members.len());
-        for (name, value) in members {
-            if !seen.insert(name) {
-                self.faults.push(Fault::member(name, value, "each attribute once"));
-            }
-            if KNOWN_ATTRIBUTES.contains(&&**name) {
-                continue;
-            }
-            if name == "data_base64" {
-                self.faults.push(Fault::member(name, value, "the payload as a JSON object in `data`"));
-            } else if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
-                self.faults.push(Fault::member(name, value, "an attribute name of a-z, 0-9"));
-            } else if value.get().starts_with(['{', '[']) {
-                self.faults.push(Fault::member(name, value, "a string, a number or a boolean"));
-            }
-        }
-    }
 }
 
 #[cfg(test)]

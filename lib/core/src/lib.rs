@@ -16,6 +16,7 @@
 pub mod attempt;
 pub mod delivery;
 pub mod endpoint;
+mod envelope;
 pub mod event;
 pub mod family;
 pub mod fault;
