@@ -40,6 +40,7 @@ check: tools $(CARGO_DENY) ## Format, lints, docs, template lint, licences: what
 	cargo clippy $(ALL) --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --quiet
 	infra/local/check-core.sh
+	infra/local/check-docs.sh
 	$(CARGO_DENY) --log-level error check bans licenses sources
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(TOOLS)/bin/sam validate --lint
 	$(TOOLS)/bin/cfn-lint template.yaml

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# What the documents point to must be there: the tests that they name, the files that they link to, and the targets of
+# make that they tell people to run.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+documents=(*.md docs/*.md docs/adr/*.md)
+missing=0
+complain() { echo "$1" >&2; missing=1; }
+
+# A test's name is a sentence: five words or more.
+while read -r name; do
+  grep -rqE "fn $name\(" lib functions || complain "no test is called $name"
+done < <(grep -ohE "\`[a-z0-9]+(_[a-z0-9]+){4,}\`" "${documents[@]}" | tr -d "\`" | sort -u)
+
+for document in "${documents[@]}"; do
+  while read -r link; do
+    [ -e "$(dirname "$document")/$link" ] || complain "$document links to $link, which is not there"
+  done < <(grep -oE '\]\([^)#]+' "$document" | cut -c3- | grep -v '^https:')
+done
+
+while read -r target; do
+  grep -qE "^$target:" Makefile || complain "there is no 'make $target'"
+done < <(grep -ohE "\`make [a-z]+" "${documents[@]}" | cut -d' ' -f2 | sort -u)
+exit "$missing"

@@ -1,0 +1,97 @@
+//! Inputs that nobody should send: whatever arrives is either read, and then reads back as the same, or refused with
+//! faults that fit into an answer.
+
+use proptest::prelude::*;
+use signpost_core::delivery::Delivery;
+use signpost_core::endpoint::EndpointId;
+use signpost_core::event::{Event, MAX_EVENT_BYTES};
+use signpost_core::fault::MAX_FAULTS;
+use signpost_core::json::{is_whitespace_anywhere, without_whitespace};
+use signpost_core::projection::project;
+use signpost_core::query;
+
+/// Events to start from: one of a family with much to check, and one of none.
+const SEEDS: [&str; 2] = [
+    r#"{"specversion":"1.0","id":"s-1","source":"/core","type":"session","tenant":"acme","time":"2026-01-31T10:00:00Z",
+      "data":{"sessionId":"s","stage":"Accounts","status":"Finished","isSca":true,"details":{"accounts":[{"accountNumber":"BE 1"}]},
+      "bank":{"id":75,"secondaryIdentifiers":[{"type":"1","value":"x"}]},"earliestAccountDate":"2019-02-26T00:00:00.000Z"}}"#,
+    r#"{"specversion":"1.0","id":"c-1","source":"urn:x","type":"custom","tenant":"acme","ext":1,"data":{"a b":[1.50,{"c":"\u0041\ud83d\ude00"}]}}"#,
+];
+
+/// What an edit puts in place of some of the text: structure, escapes, extremes, characters that matter somewhere.
+fn snippet() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just(String::new()),
+        "[ -~]{1,6}",
+        any::<char>().prop_map(String::from),
+        prop::sample::select(vec![
+            "null",
+            "{}",
+            "[]",
+            "\"\"",
+            "\\",
+            "\"",
+            "\\u0000",
+            "\\ud800",
+            "\u{ffff}",
+            "\u{2028}",
+            "1e999",
+            "-0",
+            "99999999999999999999",
+            ",\"id\":\"twice\"",
+            "\"data\":",
+            "0/0",
+            "2019-02-26T",
+            "\u{0}",
+            "é",
+            "~",
+            "/",
+        ])
+        .prop_map(str::to_owned),
+    ]
+}
+
+fn mutated() -> impl Strategy<Value = String> {
+    let edits = prop::collection::vec((any::<prop::sample::Index>(), 0..12_usize, snippet()), 0..5);
+    (prop::sample::select(SEEDS.to_vec()), edits).prop_map(|(seed, edits)| {
+        let mut characters: Vec<char> = seed.chars().collect();
+        for (at, length, text) in edits {
+            let start = at.index(characters.len() + 1);
+            let end = (start + length).min(characters.len());
+            characters.splice(start..end, text.chars());
+        }
+        characters.into_iter().collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
+    fn whatever_comes_is_read_the_same_again_or_refused(text in mutated()) {
+        match Event::parse(&text) {
+            Ok(event) => {
+                prop_assert_eq!(&Event::parse(event.json()).unwrap(), &event);
+                let endpoint = EndpointId::parse(&format!("ep_{:032x}", 1)).unwrap();
+                let delivery = Delivery { endpoint: endpoint.clone(), event: event.clone() };
+                prop_assert_eq!(Delivery::parse(&Delivery::message(&endpoint, &event)).unwrap(), delivery);
+                let body = without_whitespace(event.data());
+                prop_assert!(!body.contains(is_whitespace_anywhere));
+                let whole = project(event.data(), |_| true);
+                prop_assert_eq!(&*whole, event.data());
+                prop_assert!(!query::encode(event.data()).contains(|one: char| one.is_whitespace() || !one.is_ascii()));
+            }
+            Err(faults) => {
+                prop_assert!((1..=MAX_FAULTS + 1).contains(&faults.len()));
+                prop_assert!(serde_json::to_string(&faults).unwrap().len() < MAX_EVENT_BYTES);
+            }
+        }
+    }
+
+    #[test]
+    fn no_text_at_all_panics(text in any::<String>()) {
+        prop_assert!(Event::parse(&text).is_err());
+        prop_assert!(Event::parse_batch(&text).is_err());
+        prop_assert!(Delivery::parse(&text).is_err());
+    }
+}
