@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use signpost_core::attempt::{Attempt, AttemptError, AttemptResult};
 use signpost_core::delivery::{DeadLetterReason, Delivery, Due, Next, Progress, due, next};
 use signpost_core::jws::SignerError;
-use signpost_core::request::Request;
+use signpost_core::request::{Request, RequestError};
 use signpost_io::aws::AwsError;
 use signpost_io::clock::{millis, unix_ms_now, unix_now};
 use signpost_io::deliveries::Recorded;
@@ -67,12 +67,14 @@ impl App {
         };
         let signer = self.signers.current().await?;
         let (started, started_at) = (Instant::now(), unix_now());
-        let result = match self.callbacks.target(&endpoint.url) {
-            Ok(target) => {
-                let event = &delivery.event;
-                let request = Request::build(event, &endpoint, target, number, started_at.as_secs(), &signer)?;
-                self.callbacks.send(request, endpoint.timeout_seconds.into()).await
-            }
+        let request = self
+            .callbacks
+            .target(&endpoint.url)
+            .map(|target| Request::build(&delivery.event, &endpoint, target, number, started_at.as_secs(), &signer));
+        let result = match request {
+            Ok(Ok(request)) => self.callbacks.send(request, endpoint.timeout_seconds.into()).await,
+            Ok(Err(RequestError::Signer(error))) => return Err(error.into()),
+            Ok(Err(RequestError::UrlTooLong { bytes })) => Err(AttemptError::UrlTooLong { bytes }),
             Err(error) => Err(error),
         };
 

@@ -194,12 +194,17 @@ mod tests {
     #[test]
     fn a_rejected_message_always_fits_into_the_queue() {
         let names: Vec<_> = (0..5_000).map(|index| format!(r#""~~{}{index}":0"#, "ü".repeat(100))).collect();
+        let data = format!(r#"{{"request-id":"{}","request_id":"b"}}"#, "\\\"".repeat(100_000));
+        let token_request = format!(
+            r#"{{"specversion":"1.0","id":"1","source":"/","type":"token-request","tenant":"acme","data":{data}}}"#
+        );
         let cases = [
             ("tiny".to_owned(), false),
             ("ü".repeat(MAX_BATCH_BYTES / 2), true),
             (format!("{{{}}}", names.join(",")), true),
             (format!(r#"{{"{}":0}}"#, "~".repeat(600_000)), false),
             (r#"{"\uffff":0}"#.to_owned(), false),
+            (token_request, false),
         ];
         for (body, cut) in cases {
             let record = Record { id: "m-1", body: &body };

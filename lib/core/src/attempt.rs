@@ -26,6 +26,12 @@ pub enum AttemptError {
         /// The HTTP status.
         status: u16,
     },
+    /// The payload makes the URL of a `GET` longer than any server takes.
+    #[error("URL has {bytes} bytes with the payload in it; let the endpoint choose fewer fields, or POST")]
+    UrlTooLong {
+        /// How long it is.
+        bytes: usize,
+    },
     /// The attempt's time ran out before the answer was complete.
     #[error("endpoint did not answer within {} s; acknowledge first and work later", .0.as_secs())]
     TimedOut(Duration),
@@ -36,8 +42,17 @@ impl AttemptError {
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
-            Self::Connection(_) | Self::ForbiddenTarget(_) | Self::TimedOut(_) => None,
+            Self::Connection(_) | Self::ForbiddenTarget(_) | Self::TimedOut(_) | Self::UrlTooLong { .. } => None,
             Self::Rejected { status } => Some(*status),
+        }
+    }
+
+    /// Whether another attempt may succeed without anybody changing a setting. No `_` arm: a new variant has to decide.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Connection(_) | Self::Rejected { .. } | Self::TimedOut(_) => true,
+            Self::ForbiddenTarget(_) | Self::UrlTooLong { .. } => false,
         }
     }
 }
@@ -106,6 +121,10 @@ mod tests {
             (
                 AttemptError::ForbiddenTarget(TargetError::ForbiddenAddress { address: [10, 0, 0, 7].into() }),
                 "endpoint's target is refused; use a publicly routable https URL",
+            ),
+            (
+                AttemptError::UrlTooLong { bytes: 70_000 },
+                "URL has 70000 bytes with the payload in it; let the endpoint choose fewer fields, or POST",
             ),
             (AttemptError::Rejected { status: 500 }, "endpoint answered 500; answer 2xx to acknowledge"),
             (

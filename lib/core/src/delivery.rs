@@ -144,7 +144,7 @@ pub fn due(progress: Option<Progress>, now_unix_ms: u64) -> Due {
 pub enum Next {
     /// Nothing: it was acknowledged.
     Delivered,
-    /// Nothing: that was the last attempt.
+    /// Nothing: that was the last attempt, or another would fail the same.
     Exhausted,
     /// Another attempt after this wait.
     Retry(Duration),
@@ -167,8 +167,8 @@ impl Next {
 pub fn next(result: &AttemptResult, number: u32, policy: &RetryPolicy) -> Next {
     match (result, policy.wait_after(number)) {
         (Ok(_), _) => Next::Delivered,
-        (Err(_), Some(wait)) => Next::Retry(wait),
-        (Err(_), None) => Next::Exhausted,
+        (Err(error), Some(wait)) if error.is_retryable() => Next::Retry(wait),
+        (Err(_), _) => Next::Exhausted,
     }
 }
 
@@ -179,7 +179,7 @@ pub enum DeadLetterReason {
     BadMessage,
     /// The endpoint was removed while the delivery waited.
     EndpointGone,
-    /// The last retry failed.
+    /// The last retry failed, or there was no use in another.
     Exhausted,
 }
 
@@ -220,7 +220,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::attempt::judge_status;
+    use crate::attempt::{AttemptError, judge_status};
 
     fn event() -> Event {
         Event::parse(
@@ -269,6 +269,8 @@ mod tests {
         for (status, number, expected) in cases {
             assert_eq!(next(&judge_status(status), number, &policy), expected, "{status} at attempt {number}");
         }
+        let hopeless = Err(AttemptError::UrlTooLong { bytes: 70_000 });
+        assert_eq!(next(&hopeless, 1, &policy), Next::Exhausted, "the same again would fail the same");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Endpoints: where a tenant's events are sent, which of them, and how.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -106,10 +106,13 @@ impl Endpoint {
     #[must_use]
     pub fn payload_for<'a>(&self, kind: &str, data: &'a str) -> Cow<'a, str> {
         let Some(chosen) = self.fields.get(kind) else { return Cow::Borrowed(data) };
-        let is_mandatory = |name: &str| {
-            family::of_kind(kind).is_some_and(|family| family.mandatory_fields().any(|field| field == name))
-        };
-        Cow::Owned(project(data, |name| chosen.iter().any(|field| field == name) || is_mandatory(name)))
+        let mut kept: HashSet<&str> = chosen.iter().map(String::as_str).collect();
+        if let Some(family) = family::of_kind(kind) {
+            for name in family.mandatory_fields() {
+                kept.insert(name);
+            }
+        }
+        Cow::Owned(project(data, |name| kept.contains(name)))
     }
 }
 
@@ -147,13 +150,12 @@ impl TypeFilter {
         let family = family::of_kind(&self.kind);
         let mut check = |name: &str, values: &[String], possible: &[&str]| {
             let impossible = values.iter().enumerate().filter(|(_, value)| !possible.contains(&value.as_str()));
-            faults.extend(impossible.map(|(index, value)| Fault {
-                pointer: format!("{pointer}/{name}/{index}"),
-                found: format!("\"{value}\""),
-                expected: match possible {
-                    [] => format!("no {name}, for `{}` has none", self.kind),
+            faults.extend(impossible.map(|(index, value)| {
+                let expected = match possible {
+                    [] => format!("no {name}, for events of this type have none"),
                     _ => format!("one of {}", possible.join(", ")),
-                },
+                };
+                Fault::of_text(format!("{pointer}/{name}/{index}"), value, expected)
             }));
         };
         if let Some(Statuses::Closed(possible)) = family.map(|family| family.statuses) {

@@ -75,9 +75,9 @@ impl<'a> Reader<'_, 'a> {
     }
 
     fn data(&mut self) -> Option<&'a RawValue> {
-        let expected = "a JSON object";
+        let expected = "a JSON object whose names are Unicode text";
         match self.member("data") {
-            Some(data) if data.get().starts_with('{') => Some(data),
+            Some(data) if serde_json::from_str::<Members<'_>>(data.get()).is_ok() => Some(data),
             Some(data) => {
                 self.faults.push(Fault::member("data", data, expected));
                 None

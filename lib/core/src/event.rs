@@ -304,6 +304,7 @@ mod tests {
             ("data", json!("text"), "a string"),
             ("data", json!([1]), "an array"),
             ("data", Value::Null, "null"),
+            ("data", json!({"\u{1}half": 1}), "a name that is no Unicode text"),
             ("data_base64", json!("AAAA"), "binary payloads"),
             ("CamelCase", json!("x"), "attribute names are lower case"),
             ("ext", json!({"a": 1}), "extensions are scalars"),
@@ -311,7 +312,8 @@ mod tests {
         for (name, value, why) in cases {
             let mut event = envelope();
             event[name] = value;
-            assert_eq!(pointers(&event.to_string()), [format!("/{name}")], "{name}: {why}");
+            let text = event.to_string().replace("\\u0001half", "\\ud800"); // serde_json does not write half a pair.
+            assert_eq!(pointers(&text), [format!("/{name}")], "{name}: {why}");
         }
     }
 

@@ -33,6 +33,12 @@ impl Fault {
         Self { pointer: pointer.to_owned(), found: quote(value.get()), expected: expected.into() }
     }
 
+    /// A fault of the text `found`, which stands at `pointer`.
+    #[must_use]
+    pub fn of_text(pointer: String, found: &str, expected: impl Into<String>) -> Self {
+        Self { pointer, found: format!("\"{}\"", quote(found)), expected: expected.into() }
+    }
+
     /// Nothing stands at `pointer`, where something must.
     #[must_use]
     pub fn nothing_at(pointer: &str, expected: impl Into<String>) -> Self {
@@ -78,6 +84,12 @@ impl Faults {
         }
     }
 
+    /// Adds what another collection has.
+    pub fn absorb(&mut self, other: Self) {
+        self.extend(other.listed);
+        self.untold += other.untold;
+    }
+
     /// Those that are told.
     #[must_use]
     pub fn listed(&self) -> &[Fault] {
@@ -103,7 +115,7 @@ impl Extend<Fault> for Faults {
 }
 
 /// The JSON Pointer of a top-level member (RFC 6901, section 3: `~` and `/` are escaped).
-fn pointer_to(name: &str) -> String {
+pub(crate) fn pointer_to(name: &str) -> String {
     format!("/{}", quote(name).replace('~', "~0").replace('/', "~1"))
 }
 

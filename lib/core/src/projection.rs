@@ -3,10 +3,10 @@
 use crate::json::Members;
 
 /// Copies a minified JSON object with only those top-level fields whose names `keeps` picks. What it keeps, names
-/// included, is spelled as it was; nested values are kept whole.
+/// included, is spelled as it was; nested values are kept whole. Of what is no object, nothing is kept.
 #[must_use]
 pub fn project(object: &str, keeps: impl Fn(&str) -> bool) -> String {
-    let Ok(Members(members)) = serde_json::from_str::<Members<'_>>(object) else { return object.to_owned() };
+    let Ok(Members(members)) = serde_json::from_str::<Members<'_>>(object) else { return "{}".to_owned() };
     let mut kept = String::with_capacity(object.len());
     let mut member_start = 1; // After the brace.
     for (name, value) in members {

@@ -16,7 +16,8 @@ const ENCODED: &AsciiSet =
 
 /// Spells a JSON object as a query string: `name=value&…`, in the order of the object.
 ///
-/// A text is its characters; everything else, nested values included, is its JSON as it is spelled.
+/// A text is its characters; everything else, nested values included, is its JSON as it is spelled, and so is a text that
+/// is no Unicode, with half of a surrogate pair.
 #[must_use]
 pub fn encode(object: &str) -> String {
     let Ok(Members(members)) = serde_json::from_str::<Members<'_>>(object) else { return String::new() };

@@ -10,6 +10,23 @@ use crate::target::Target;
 /// `Signpost/<version>`.
 pub const USER_AGENT: &str = concat!("Signpost/", env!("CARGO_PKG_VERSION"));
 
+/// The longest URL of a `GET`, in bytes: a little less than HTTP libraries can express. Most servers take far less.
+pub const MAX_URL_BYTES: usize = 65_000;
+
+/// Why a request cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The signature could not be made.
+    #[error("request could not be signed")]
+    Signer(#[from] SignerError),
+    /// The payload makes the URL longer than [`MAX_URL_BYTES`].
+    #[error("URL would have {bytes} bytes; expected {MAX_URL_BYTES} at the most")]
+    UrlTooLong {
+        /// How long it would be.
+        bytes: usize,
+    },
+}
+
 /// One attempt's request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -31,7 +48,8 @@ impl Request {
     /// whatever the URL had before included.
     ///
     /// # Errors
-    /// The signature could not be made, which is a fault on our side and never charged to the endpoint.
+    /// The signature could not be made, which is a fault on our side and never charged to the endpoint, or the payload
+    /// does not fit into a URL, which is the endpoint's own choice.
     pub fn build(
         event: &Event,
         endpoint: &Endpoint,
@@ -39,7 +57,7 @@ impl Request {
         number: u32,
         unix_seconds: u64,
         signer: &Rs256Signer,
-    ) -> Result<Self, SignerError> {
+    ) -> Result<Self, RequestError> {
         let payload = endpoint.payload_for(&event.kind, event.data());
         let mut headers = vec![
             ("user-agent", USER_AGENT.to_owned()),
@@ -50,6 +68,10 @@ impl Request {
         let (target, body, signature) = match endpoint.method {
             Method::Get => {
                 let target = target.with_query(&query::encode(&payload));
+                let bytes = target.url().as_str().len();
+                if bytes > MAX_URL_BYTES {
+                    return Err(RequestError::UrlTooLong { bytes });
+                }
                 let signature = signer.sign_detached(target.url().query().unwrap_or_default().as_bytes())?;
                 (target, String::new(), signature)
             }

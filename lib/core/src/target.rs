@@ -47,6 +47,9 @@ impl Target {
     #[must_use]
     pub fn with_query(self, more: &str) -> Self {
         let Self(mut url) = self;
+        if more.is_empty() {
+            return Self(url);
+        }
         let query = match url.query() {
             None | Some("") => more.to_owned(),
             Some(query) => format!("{query}&{more}"),

@@ -121,7 +121,9 @@ fn key(tenant: &TenantId, id: &EndpointId) -> HashMap<String, AttributeValue> {
 
 fn settings_of(item: &Item) -> Result<Endpoint, AwsError> {
     let settings = text(item, "settings").map_err(AwsError::of::<ItemError>(READING))?;
-    serde_json::from_str(settings).map_err(AwsError::of(READING))
+    let endpoint: Endpoint = serde_json::from_str(settings).map_err(AwsError::of(READING))?;
+    endpoint.check().map_err(|faults| AwsError::of(READING)(PutError::Faults(faults)))?;
+    Ok(endpoint)
 }
 
 const READING: &str = "reading an endpoint's settings";

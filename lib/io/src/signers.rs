@@ -30,6 +30,8 @@ pub struct Signers {
 #[derive(Default)]
 struct Known {
     keys: Vec<StoredKey>,
+    /// Whether the last reading failed.
+    read_failed: bool,
     /// Before this, the keys are not read again.
     refresh_at: Option<Instant>,
     signer: Option<Arc<Rs256Signer>>,
@@ -81,16 +83,21 @@ impl Signers {
             match self.table.all().await {
                 Ok(keys) => {
                     known.keys = keys;
+                    known.read_failed = false;
                     known.refresh_at = Some(Instant::now() + REFRESH_AFTER);
                 }
                 Err(error) => {
                     known.refresh_at = Some(Instant::now() + RETRY_AFTER);
+                    known.read_failed = true;
                     if known.keys.is_empty() {
                         return Err(error.into());
                     }
                     tracing::warn!(error = %Chain(&error), "signing keys were not refreshed");
                 }
             }
+        }
+        if known.read_failed && known.keys.is_empty() {
+            return Err(NoSignerError::JustFailed);
         }
         let now = unix_now().as_secs();
         let moments: Vec<KeyMoments> = known.keys.iter().map(|key| key.moments).collect();

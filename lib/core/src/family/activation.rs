@@ -18,7 +18,7 @@ pub(super) static ACTIVATION: Family = Family {
         optional("activationName", Shape::Text),
         optional("platform", Shape::Text),
         optional("deviceInfo", Shape::Text),
-        optional("activationFlags", Shape::TextList),
+        optional("activationFlags", Shape::List(&Shape::Text)),
     ],
     subject: "activationId",
     distinct_by: &["activationId", "activationStatus", "blockedReason", "activationFlags"],

@@ -132,11 +132,12 @@ impl<'a> Payload<'a> {
         Self { members: serde_json::from_str(object).unwrap_or_else(|_| Members(Vec::new())) }
     }
 
-    /// Gives the value of a field. One that is `null` counts as absent; of two by one name, the first counts.
+    /// Gives the value of a field. One that is `null` counts as absent; of two by one name the last counts, as it does for
+    /// most of those who will read it.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&'a RawValue> {
         let Members(members) = &self.members;
-        members.iter().find(|(known, _)| known == name).map(|(_, value)| *value).filter(|value| value.get() != "null")
+        members.iter().rfind(|(known, _)| known == name).map(|(_, value)| *value).filter(|value| value.get() != "null")
     }
 
     /// Gives the text of a field; none if it is no text.

@@ -6,11 +6,14 @@ use super::{Family, StatusOf, Statuses, mandatory, no_rules, optional};
 const STAGES: &[&str] = &["Authentication", "Accounts", "Transactions", "TransactionDetails"];
 const STATUSES: &[&str] = &["Initiated", "InProgress", "Finished", "Failed", "AuthorizationFailed"];
 
-/// What a stage has found so far: the list of accounts, or counters such as `2/3`.
-const DETAILS: Shape = Shape::Object(&[
-    optional("accounts", ACCOUNTS),
-    optional("transactions", Shape::Either(&[Shape::List(&Shape::Any), Shape::Counter])),
+/// What a stage has found so far: the list of accounts, or counters such as `2/3`. The page does not say where the
+/// counters stand.
+const DETAILS: Shape = Shape::Either(&[
+    Shape::Object(&[optional("accounts", ACCOUNTS), optional("transactions", TRANSACTIONS)]),
+    Shape::Counter,
 ]);
+
+const TRANSACTIONS: Shape = Shape::Either(&[Shape::List(&Shape::Any), Shape::Counter]);
 
 /// A session has changed its stage or its status, has found accounts, or has the first page of an account's transactions.
 pub(super) static SESSION: Family = Family {
@@ -67,6 +70,7 @@ mod tests {
             r#"{"accounts":[{"accountNumber":"BE2345","accountRelation":[],"manualAccountRelation":"Owner"}]}"#,
             r#"{"accounts":"2/3"}"#,
             r#"{"accounts":"3/3","transactions":"2/3"}"#,
+            r#""2/3""#,
             "{}",
         ] {
             assert_eq!(faults("session", &LEAST.replace("null", details)), [], "{details}");
