@@ -4,6 +4,8 @@
 mod config;
 mod custom_resource;
 
+use std::time::{Duration, Instant};
+
 use aws_config::SdkConfig;
 use lambda_runtime::Error;
 use serde::{Deserialize, Serialize};
@@ -59,7 +61,7 @@ pub struct Rotation {
 /// Meanwhile the last key goes on signing.
 pub async fn handle(payload: Value, app: &App) -> Result<Rotation, Error> {
     if let Ok(request) = CustomResourceEvent::deserialize(&payload) {
-        let result = if request.is_delete() { Ok(Rotation::default()) } else { app.rotate(false).await };
+        let result = if request.is_delete() { Ok(Rotation::default()) } else { app.rotate_patiently().await };
         app.responder.answer(&request, result.as_ref().err()).await?;
         return Ok(result?);
     }
@@ -67,11 +69,31 @@ pub async fn handle(payload: Value, app: &App) -> Result<Rotation, Error> {
     Ok(app.rotate(force).await?)
 }
 
+/// For how long a deploy's rotation is tried again.
+const DEPLOY_PATIENCE: Duration = Duration::from_secs(30);
+/// The wait before each further try.
+const DEPLOY_WAIT: Duration = Duration::from_secs(3);
+
 /// How many keys are made at the most, or lost to a faster rotation, in one invocation. Three are enough: a forced key,
 /// and, where keys sign hardly longer than they are published ahead, two successors.
 const ROUNDS: usize = 5;
 
 impl App {
+    /// Makes keys while the stack is deployed. The role was made a moment ago, and IAM takes some seconds to let everybody
+    /// know what it may do: what is refused at first is tried again.
+    async fn rotate_patiently(&self) -> Result<Rotation, AwsError> {
+        let deadline = Instant::now() + DEPLOY_PATIENCE;
+        loop {
+            match self.rotate(false).await {
+                Err(error) if Instant::now() < deadline => {
+                    tracing::warn!(error = %Chain(&error), "key.not_made_yet");
+                    tokio::time::sleep(DEPLOY_WAIT).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
     /// Makes keys until none is due.
     async fn rotate(&self, force: bool) -> Result<Rotation, AwsError> {
         let mut kids = Vec::new();

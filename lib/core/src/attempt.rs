@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::target::TargetError;
 
 /// Why an attempt did not end in an acknowledgement.
@@ -70,8 +68,7 @@ pub fn judge_status(status: u16) -> AttemptResult {
 }
 
 /// One attempt as it is kept with its delivery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     /// 1 for the first.
     pub number: u32,
@@ -82,10 +79,8 @@ pub struct Attempt {
     /// The signing key its signature was made with.
     pub kid: String,
     /// The HTTP status, where one was received.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// The [`AttemptError`]'s `Display`; absent when the endpoint acknowledged.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 

@@ -199,7 +199,7 @@ impl WrappingKey {
     }
 }
 
-/// Finding two primes takes KMS seconds at times. Within the 30 s of `rotate-keys`.
+/// Finding two primes takes KMS seconds at times. Within the 60 s of `rotate-keys`.
 fn patient() -> TimeoutConfig {
     let (one_try, call) = (Duration::from_secs(10), Duration::from_secs(20));
     TimeoutConfig::builder().operation_attempt_timeout(one_try).operation_timeout(call).build()
