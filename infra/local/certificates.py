@@ -2,8 +2,10 @@
 
 import datetime
 import ipaddress
+import ssl
 from pathlib import Path
 
+import certifi
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -11,7 +13,8 @@ from cryptography.x509.oid import NameOID
 
 
 def make(folder: Path) -> None:
-    """Writes ca.pem, receiver.pem (for 127.0.0.1, not for localhost) and receiver.key, all good for a week."""
+    """Writes receiver.pem (for 127.0.0.1, not for localhost) and receiver.key, good for a week, and trusted.pem: the
+    authority that signed it, and all those that are trusted on this machine anyway."""
     folder.mkdir(parents=True, exist_ok=True)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = name("Signpost local stack")
@@ -28,7 +31,8 @@ def make(folder: Path) -> None:
         .sign(ca_key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
-    (folder / "ca.pem").write_bytes(ca.public_bytes(pem))
+    usual = ssl.get_default_verify_paths().cafile or certifi.where()
+    (folder / "trusted.pem").write_bytes(ca.public_bytes(pem) + Path(usual).read_bytes())
     (folder / "receiver.pem").write_bytes(receiver.public_bytes(pem))
     (folder / "receiver.key").write_bytes(
         key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

@@ -63,7 +63,7 @@ class Stack:
             "IOT_MTLS_ENABLED": "0",
             "MINISTACK_HOST": "127.0.0.1",
             "MINISTACK_REGION": REGION,
-            "SSL_CERT_FILE": str(self.tls / "ca.pem"),  # The functions inherit it: what they trust.
+            "SSL_CERT_FILE": str(self.tls / "trusted.pem"),  # The functions inherit it: what they trust.
         }
         with open(self.home / "aws.log", "wb") as log:
             self.process = subprocess.Popen(
