@@ -8,7 +8,7 @@ use aws_config::SdkConfig;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use http::header::RETRY_AFTER;
 use serde_json::json;
-use signpost_core::event::{Event, is_too_large};
+use signpost_core::event::Event;
 use signpost_core::fault::Fault;
 use signpost_core::problem::Problem;
 use signpost_io::http_api::{body_text, media_type, refuse, respond, with_header};
@@ -83,7 +83,7 @@ const MAX_FAULTS: usize = 1_000;
 
 fn problem_of(mut faults: Vec<Fault>) -> Problem {
     let count = faults.len();
-    let too_large = faults.iter().any(is_too_large);
+    let too_large = faults.iter().any(Fault::is_too_large);
     faults.truncate(MAX_FAULTS);
     let mut problem = if too_large { Problem::content_too_large(faults) } else { Problem::bad_request(faults) };
     if count > MAX_FAULTS {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{self, SHA256};
 use serde_json::value::RawValue;
 
 use crate::envelope::Envelope;
@@ -215,13 +215,13 @@ impl Event {
     #[must_use]
     pub fn payload_hash(&self) -> [u8; 32] {
         let subject = self.subject.as_deref().unwrap_or_default();
-        let mut content = Vec::with_capacity(self.data.len() + self.kind.len() + subject.len() + 16);
+        let mut content = digest::Context::new(&SHA256);
         for part in [&*self.kind, subject, self.data()] {
-            content.extend((part.len() as u64).to_be_bytes());
-            content.extend(part.as_bytes());
+            content.update(&(part.len() as u64).to_be_bytes()); // So that no two splits of a text look alike.
+            content.update(part.as_bytes());
         }
         let mut hash = [0; 32];
-        hash.copy_from_slice(digest(&SHA256, &content).as_ref());
+        hash.copy_from_slice(content.finish().as_ref());
         hash
     }
 }
@@ -233,18 +233,9 @@ enum Rules {
     Envelope,
 }
 
-/// Whether a fault says that an event is over [`MAX_EVENT_BYTES`], which HTTP has a status of its own for.
-#[must_use]
-pub fn is_too_large(fault: &Fault) -> bool {
-    fault.expected == size_expected()
-}
-
 fn too_large(size_bytes: usize) -> Fault {
-    Fault::whole(format!("an event of {size_bytes} bytes"), size_expected())
-}
-
-fn size_expected() -> String {
-    format!("at most {MAX_EVENT_BYTES} bytes without whitespace")
+    let expected = format!("at most {MAX_EVENT_BYTES} bytes without whitespace");
+    Fault::too_large(format!("an event of {size_bytes} bytes"), expected)
 }
 
 #[cfg(test)]
@@ -378,11 +369,11 @@ mod tests {
         assert!(Event::parse(&serde_json::to_string_pretty(&event).unwrap()).is_ok());
         event["data"]["pad"] = json!("x".repeat(room + 1));
         let faults = Event::parse(&event.to_string()).unwrap_err();
-        assert!(faults.iter().all(is_too_large) && faults.len() == 1);
+        assert!(faults[0].is_too_large() && faults.len() == 1);
         let spaced = envelope().to_string() + &" ".repeat(MAX_SPELLED_BYTES);
         assert!(Event::parse(&spaced).is_ok(), "whitespace around it is nobody's");
         let spread = envelope().to_string().replace('{', &format!("{{{}", " ".repeat(MAX_SPELLED_BYTES)));
-        assert!(is_too_large(&Event::parse(&spread).unwrap_err()[0]), "no message could carry it");
+        assert!(Event::parse(&spread).unwrap_err()[0].is_too_large(), "no message could carry it");
     }
 
     #[test]

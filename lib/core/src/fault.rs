@@ -15,6 +15,8 @@ pub struct Fault {
     pub found: String,
     /// What would have been accepted.
     pub expected: String,
+    #[serde(skip)]
+    is_too_large: bool,
 }
 
 /// How much of an offending value a fault quotes, so that an error stays small beside a 256 KiB event.
@@ -30,19 +32,19 @@ impl Fault {
     /// A fault of `value`, which stands at `pointer`.
     #[must_use]
     pub fn at(pointer: &str, value: &RawValue, expected: impl Into<String>) -> Self {
-        Self { pointer: pointer.to_owned(), found: quote(value.get()), expected: expected.into() }
+        Self { pointer: pointer.to_owned(), found: quote(value.get()), expected: expected.into(), is_too_large: false }
     }
 
     /// A fault of the text `found`, which stands at `pointer`.
     #[must_use]
     pub fn of_text(pointer: String, found: &str, expected: impl Into<String>) -> Self {
-        Self { pointer, found: format!("\"{}\"", quote(found)), expected: expected.into() }
+        Self { pointer, found: format!("\"{}\"", quote(found)), expected: expected.into(), is_too_large: false }
     }
 
     /// Nothing stands at `pointer`, where something must.
     #[must_use]
     pub fn nothing_at(pointer: &str, expected: impl Into<String>) -> Self {
-        Self { pointer: pointer.to_owned(), found: "nothing".into(), expected: expected.into() }
+        Self { pointer: pointer.to_owned(), found: "nothing".into(), expected: expected.into(), is_too_large: false }
     }
 
     /// A member that is required and absent.
@@ -54,7 +56,19 @@ impl Fault {
     /// A fault of the input as a whole.
     #[must_use]
     pub fn whole(found: impl Into<String>, expected: impl Into<String>) -> Self {
-        Self { pointer: String::new(), found: found.into(), expected: expected.into() }
+        Self { pointer: String::new(), found: found.into(), expected: expected.into(), is_too_large: false }
+    }
+
+    /// The input as a whole is over a size limit.
+    #[must_use]
+    pub fn too_large(found: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self { is_too_large: true, ..Self::whole(found, expected) }
+    }
+
+    /// Whether this is about a size limit, which HTTP has a status of its own for.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        self.is_too_large
     }
 
     /// The same fault seen from an array whose element `index` is the input.
