@@ -63,10 +63,11 @@ impl App {
 /// # Errors
 /// A record without a message id: it could not be named, so the whole batch is presented again.
 pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Error> {
+    let ids = batch.records.iter().map(|record| record.message_id.as_deref());
+    let ids: Vec<_> = ids.collect::<Option<_>>().ok_or("SQS record without a messageId")?; // Before anything is sent.
     let mut response = SqsBatchResponse::default();
     let verdicts = join_all(batch.records.iter().map(|record| app.settle(record))).await;
-    for (record, verdict) in batch.records.iter().zip(verdicts) {
-        let id = record.message_id.as_deref().ok_or("SQS record without a messageId")?;
+    for (id, verdict) in ids.into_iter().zip(verdicts) {
         if verdict == Verdict::PresentAgain {
             response.add_failure(id);
         }

@@ -71,10 +71,11 @@ impl Deliveries {
         attempt: &Attempt,
         progress: Progress,
     ) -> Result<Recorded, AwsError> {
-        let condition = match (progress.status, attempt.number) {
-            (DeliveryStatus::Delivered, _) => "attribute_not_exists(#status) OR #status <> :status",
-            (DeliveryStatus::Exhausted | DeliveryStatus::Pending, 1) => "attribute_not_exists(attemptCount)",
-            (DeliveryStatus::Exhausted | DeliveryStatus::Pending, _) => "attemptCount = :before",
+        let before = attempt.number - 1;
+        let (condition, before) = match (progress.status, before) {
+            (DeliveryStatus::Delivered, _) => ("attribute_not_exists(#status) OR #status <> :status", None),
+            (DeliveryStatus::Exhausted | DeliveryStatus::Pending, 0) => ("attribute_not_exists(attemptCount)", None),
+            (DeliveryStatus::Exhausted | DeliveryStatus::Pending, _) => ("attemptCount = :before", Some(before)),
         };
         let mut call = self
             .client
@@ -93,8 +94,8 @@ impl Deliveries {
             .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()))
             .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
             .expression_attribute_values(":attempt", AttributeValue::L(vec![AttributeValue::M(item_of(attempt))]));
-        if condition.contains(":before") {
-            call = call.expression_attribute_values(":before", n(attempt.number - 1));
+        if let Some(before) = before {
+            call = call.expression_attribute_values(":before", n(before)); // DynamoDB refuses a value that is not used.
         }
         match call.send().await {
             Ok(_) => Ok(Recorded::Yes),

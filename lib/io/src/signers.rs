@@ -80,23 +80,8 @@ impl Signers {
     pub async fn current(&self) -> Result<Arc<Rs256Signer>, NoSignerError> {
         let mut known = self.known.lock().await;
         if is_due(known.refresh_at) {
-            match self.table.all().await {
-                Ok(keys) => {
-                    known.keys = keys;
-                    known.read_failed = false;
-                    known.refresh_at = Some(Instant::now() + REFRESH_AFTER);
-                }
-                Err(error) => {
-                    known.refresh_at = Some(Instant::now() + RETRY_AFTER);
-                    known.read_failed = true;
-                    if known.keys.is_empty() {
-                        return Err(error.into());
-                    }
-                    tracing::warn!(error = %Chain(&error), "signing keys were not refreshed");
-                }
-            }
-        }
-        if known.read_failed && known.keys.is_empty() {
+            self.refresh(&mut known).await?;
+        } else if known.read_failed && known.keys.is_empty() {
             return Err(NoSignerError::JustFailed);
         }
         let now = unix_now().as_secs();
@@ -125,6 +110,19 @@ impl Signers {
                 Ok(signer)
             }
         }
+    }
+
+    /// Reads the keys anew. If that fails, those that are known go on being used.
+    async fn refresh(&self, known: &mut Known) -> Result<(), NoSignerError> {
+        let read = self.table.all().await;
+        known.read_failed = read.is_err();
+        known.refresh_at = Some(Instant::now() + if known.read_failed { RETRY_AFTER } else { REFRESH_AFTER });
+        match read {
+            Ok(keys) => known.keys = keys,
+            Err(error) if known.keys.is_empty() => return Err(error.into()),
+            Err(error) => tracing::warn!(error = %Chain(&error), "signing keys were not refreshed"),
+        }
+        Ok(())
     }
 
     async fn open(&self, key: &StoredKey) -> Result<Rs256Signer, NoSignerError> {
