@@ -24,6 +24,11 @@ fn file<T: serde::de::DeserializeOwned>(text: &str, tenant: &str, id: &str) -> T
     serde_json::from_str(&text.replace("acme", tenant).replace("op-1-approved", id)).unwrap()
 }
 
+/// A delivery to an endpoint that is not there, and garbage that is told apart by `id`.
+fn deliver_batch(id: &str) -> String {
+    include_str!("../../../../events/deliver-batch.json").replace("no delivery at all", &format!("no {id}"))
+}
+
 fn text(body: Option<&Body>) -> &str {
     match body {
         Some(Body::Text(text)) => text,
@@ -76,8 +81,7 @@ async fn deliver_buries_what_cannot_be_delivered_and_returns_nothing() {
     let stack = LocalStack::from_env().await;
     let app = deliver::App::new(&stack.aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
     let (tenant, id) = (tenant(), event_id());
-    let batch =
-        include_str!("../../../../events/deliver-batch.json").replace("no delivery at all", &format!("no {id}"));
+    let batch = deliver_batch(&id);
 
     let response = deliver::handle(file(&batch, tenant.as_str(), &id), &app).await.unwrap();
 
@@ -96,9 +100,7 @@ async fn deliver_sends_once_and_recognises_the_repetition() {
     let receiver = Receiver::start(|_| 200).await;
     let (tenant, id) = (tenant(), event_id());
     let endpoint = stack.register(&tenant, &Endpoint::new(&receiver.url)).await;
-    let batch = include_str!("../../../../events/deliver-batch.json")
-        .replace("ep_00000000000000000000000000000001", endpoint.as_str())
-        .replace("no delivery at all", &format!("no {id}"));
+    let batch = deliver_batch(&id).replace("ep_00000000000000000000000000000001", endpoint.as_str());
 
     for _ in 0..2 {
         let response = deliver::handle(file(&batch, tenant.as_str(), &id), &app).await.unwrap();
@@ -116,9 +118,7 @@ async fn deliver_has_a_failed_delivery_presented_again() {
     let receiver = Receiver::start(|_| 500).await;
     let (tenant, id) = (tenant(), event_id());
     let endpoint = stack.register(&tenant, &Endpoint::new(&receiver.url)).await;
-    let batch = include_str!("../../../../events/deliver-batch.json")
-        .replace("ep_00000000000000000000000000000001", endpoint.as_str())
-        .replace("no delivery at all", &format!("no {id}"));
+    let batch = deliver_batch(&id).replace("ep_00000000000000000000000000000001", endpoint.as_str());
 
     for presented in ["first", "too early"] {
         let response = deliver::handle(file(&batch, tenant.as_str(), &id), &app).await.unwrap();
