@@ -12,6 +12,7 @@
 //! - **delivery**: one event to one endpoint ([`delivery`]).
 //! - **attempt**: one HTTP request of a delivery ([`attempt`]).
 //! - **signing key**: a key pair with a `kid` ([`keys`]); its public half is a [`public_key`].
+//! - **key store**: a file with a private key and its certificates, or with authorities, for TLS ([`key_store`]).
 
 pub mod attempt;
 pub mod delivery;
@@ -22,6 +23,7 @@ pub mod family;
 pub mod fault;
 pub mod json;
 pub mod jws;
+pub mod key_store;
 pub mod keys;
 pub mod problem;
 pub mod projection;
