@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use signpost_core::target::TargetRules;
-use signpost_io::config::{ConfigError, environment, required, retention, switch};
+use signpost_io::config::{ConfigError, environment, required, retention, target_rules};
 
 /// Settings of the `deliver` function, read once at cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,9 +18,10 @@ pub struct Config {
     pub keys_table: String,
     /// `RETENTION_DAYS`: how long attempts are kept, in days; 1 to 365, required.
     pub retention: Duration,
-    /// `DANGEROUSLY_ALLOW_HTTP` and `DANGEROUSLY_ALLOW_PRIVATE_TARGETS`: `true` or `false`; off by default.
+    /// `DANGEROUSLY_ALLOW_HTTP`, `DANGEROUSLY_ALLOW_PRIVATE_TARGETS` and `MORE_TARGET_PORTS`: see
+    /// [`signpost_io::config::target_rules`].
     pub target_rules: TargetRules,
-    /// `WRAPPING_KEY`: id, ARN or alias of the KMS key that wraps private keys; required.
+    /// `WRAPPING_KEY`: id, ARN or alias of the KMS key that wraps private keys and endpoints' secrets; required.
     pub wrapping_key: String,
 }
 
@@ -38,10 +39,6 @@ impl Config {
     /// # Errors
     /// As [`Self::from_env`].
     pub fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let target_rules = TargetRules {
-            dangerously_allow_http: switch(&get, "DANGEROUSLY_ALLOW_HTTP")?,
-            dangerously_allow_private_targets: switch(&get, "DANGEROUSLY_ALLOW_PRIVATE_TARGETS")?,
-        };
         Ok(Self {
             dead_letter_queue_url: required(&get, "DEAD_LETTER_QUEUE_URL")?,
             deliveries_queue_url: required(&get, "DELIVERIES_QUEUE_URL")?,
@@ -49,7 +46,7 @@ impl Config {
             events_table: required(&get, "EVENTS_TABLE")?,
             keys_table: required(&get, "KEYS_TABLE")?,
             retention: retention(&get)?,
-            target_rules,
+            target_rules: target_rules(&get)?,
             wrapping_key: required(&get, "WRAPPING_KEY")?,
         })
     }

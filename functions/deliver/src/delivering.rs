@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use signpost_core::attempt::{Attempt, AttemptError, AttemptResult};
 use signpost_core::delivery::{DeadLetterReason, Delivery, Due, Next, Progress, due, next};
-use signpost_core::jws::SignerError;
-use signpost_core::request::{Request, RequestError};
+use signpost_core::request::{Keyring, Request, RequestError};
 use signpost_io::aws::AwsError;
+use signpost_io::callback::Exchange;
 use signpost_io::clock::{millis, unix_ms_now, unix_now};
 use signpost_io::deliveries::Recorded;
 use signpost_io::logs::Chain;
 use signpost_io::queue::Message;
+use signpost_io::recipients::{Recipient, RecipientError};
 use signpost_io::signers::NoSignerError;
 
 use crate::App;
@@ -31,9 +32,14 @@ pub(crate) enum DeferredError {
     Aws(#[from] AwsError),
     #[error("delivery could not be signed")]
     NoSigner(#[from] NoSignerError),
+    #[error("endpoint of the delivery is not ready to be called")]
+    Recipient(#[from] RecipientError),
     #[error("delivery could not be signed")]
-    Signer(#[from] SignerError),
+    Unsigned(#[source] RequestError),
 }
+
+/// How long a delivery waits in the queue before it is looked at again whether its endpoint has been enabled.
+const UNTIL_ENABLED: Duration = Duration::from_mins(15);
 
 impl App {
     /// Does what a message of `DeliveriesQueue` asks for. Gives the wait until it is to be presented again, or nothing
@@ -61,32 +67,27 @@ impl App {
 
     async fn attempt(&self, delivery: &Delivery, body: &str, number: u32) -> Result<Option<Duration>, DeferredError> {
         let tenant = &delivery.event.key.tenant;
-        let Some(endpoint) = self.endpoints.get(tenant, &delivery.endpoint).await? else {
+        let Some(recipient) = self.recipients.get(tenant, &delivery.endpoint).await? else {
             self.bury(body, DeadLetterReason::EndpointGone).await?;
             return Ok(None);
         };
-        let signer = self.signers.current().await?;
+        if !recipient.is_enabled() {
+            return Ok(Some(UNTIL_ENABLED));
+        }
         let (started, started_at) = (Instant::now(), unix_now());
-        let request = self
-            .callbacks
-            .target(&endpoint.url)
-            .map(|target| Request::build(&delivery.event, &endpoint, target, number, started_at.as_secs(), &signer));
-        let result = match request {
-            Ok(Ok(request)) => self.callbacks.send(request, endpoint.timeout_seconds.into()).await,
-            Ok(Err(RequestError::Signer(error))) => return Err(error.into()),
-            Ok(Err(RequestError::UrlTooLong { bytes })) => Err(AttemptError::UrlTooLong { bytes }),
-            Err(error) => Err(error),
-        };
+        let keyring = self.keyring(&recipient, started_at).await?;
+        let Exchange { result, response } = self.send(delivery, &recipient, number, started_at, &keyring).await?;
 
         let attempt = Attempt {
             number,
             at_unix_ms: millis(started_at),
             duration_ms: millis(started.elapsed()),
-            kid: signer.kid().to_owned(),
+            kids: keyring.signers.iter().map(|signer| signer.kid().to_owned()).collect(),
             status: result.as_ref().map_or_else(AttemptError::status, |status| Some(*status)),
             error: result.as_ref().err().map(ToString::to_string),
+            response: response.filter(|_| result.is_err()), // Of an acknowledgement, the status says it all.
         };
-        let next = next(&result, number, &endpoint.retry);
+        let next = next(&result, number, &recipient.endpoint().retry);
         log(delivery, &attempt, next, &result);
         let wait = if let Next::Retry(wait) = next { wait } else { Duration::ZERO };
         let next_attempt_unix_ms = unix_ms_now() + millis(wait);
@@ -102,6 +103,36 @@ impl App {
                 self.bury(body, DeadLetterReason::Exhausted).await?;
                 Ok(None)
             }
+        }
+    }
+
+    /// What the endpoint's requests are signed with now.
+    async fn keyring(&self, recipient: &Recipient, now: Duration) -> Result<Keyring, NoSignerError> {
+        let mut signers = Vec::new();
+        for algorithm in recipient.endpoint().algorithms() {
+            signers.push(self.signers.current(algorithm).await?);
+        }
+        Ok(Keyring { signers, secrets: recipient.signing_secrets(now.as_secs()) })
+    }
+
+    async fn send(
+        &self,
+        delivery: &Delivery,
+        recipient: &Recipient,
+        number: u32,
+        started_at: Duration,
+        keyring: &Keyring,
+    ) -> Result<Exchange, DeferredError> {
+        let endpoint = recipient.endpoint();
+        let failed = |error| Ok(Exchange { result: Err(error), response: None });
+        let target = match self.callbacks.target(&endpoint.url) {
+            Ok(target) => target,
+            Err(error) => return failed(error),
+        };
+        match Request::build(&delivery.event, endpoint, target, number, started_at.as_secs(), keyring) {
+            Ok(request) => Ok(self.callbacks.send(request, &recipient.caller, endpoint.timeout_seconds.into()).await),
+            Err(RequestError::UrlTooLong { bytes }) => failed(AttemptError::UrlTooLong { bytes }),
+            Err(error @ (RequestError::NoSigner(_) | RequestError::Signer(_))) => Err(DeferredError::Unsigned(error)),
         }
     }
 
@@ -126,7 +157,7 @@ fn log(delivery: &Delivery, attempt: &Attempt, next: Next, result: &AttemptResul
                 attempt.number = attempt.number,
                 attempt.status = attempt.status,
                 attempt.duration_ms = attempt.duration_ms,
-                key.kid = %attempt.kid,
+                key.kids = attempt.kids.join(" "),
                 delivery.status = next.status().as_str(),
                 $($extra)*
                 "delivery.attempted"

@@ -10,12 +10,15 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::future::join_all;
 use lambda_runtime::Error;
 use signpost_io::callback::Callbacks;
+use signpost_io::clients::Guard;
 use signpost_io::deliveries::Deliveries;
-use signpost_io::endpoints::{CachedEndpoints, Endpoints};
+use signpost_io::endpoints::Endpoints;
 use signpost_io::keys::{KeyTable, WrappingKey};
 use signpost_io::logs::Chain;
 use signpost_io::queue::Queue;
+use signpost_io::recipients::Recipients;
 use signpost_io::signers::Signers;
+use signpost_io::vault::Vault;
 
 pub use config::Config;
 use delivering::Verdict;
@@ -26,8 +29,8 @@ pub struct App {
     callbacks: Callbacks,
     dead_letters: Queue,
     deliveries: Deliveries,
-    endpoints: CachedEndpoints,
     queue: Queue,
+    recipients: Recipients,
     signers: Signers,
 }
 
@@ -37,19 +40,19 @@ impl App {
     /// # Errors
     /// The certificate store cannot be loaded: nothing could be delivered.
     pub fn new(aws: &SdkConfig, config: Config) -> Result<Self, reqwest::Error> {
-        let rules = config.target_rules;
-        if rules.dangerously_allow_http || rules.dangerously_allow_private_targets {
-            tracing::warn!(?rules, "DANGEROUS target rules: for local and test stacks only");
-        }
         let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(aws), aws_sdk_sqs::Client::new(aws));
-        let wrapping = WrappingKey::new(aws_sdk_kms::Client::new(aws), config.wrapping_key);
+        let kms = aws_sdk_kms::Client::new(aws);
+        let vault = Vault::new(kms.clone(), config.wrapping_key.clone());
         Ok(Self {
-            callbacks: Callbacks::new(rules)?,
+            callbacks: Callbacks::new(Guard::new(config.target_rules))?,
             dead_letters: Queue::new(sqs.clone(), config.dead_letter_queue_url),
             deliveries: Deliveries::new(dynamodb.clone(), config.events_table, config.retention),
-            endpoints: CachedEndpoints::new(Endpoints::new(dynamodb.clone(), config.endpoints_table)),
             queue: Queue::new(sqs, config.deliveries_queue_url),
-            signers: Signers::new(KeyTable::new(dynamodb, config.keys_table), wrapping),
+            recipients: Recipients::new(Endpoints::new(dynamodb.clone(), config.endpoints_table), vault),
+            signers: Signers::new(
+                KeyTable::new(dynamodb, config.keys_table),
+                WrappingKey::new(kms, config.wrapping_key),
+            ),
         })
     }
 }

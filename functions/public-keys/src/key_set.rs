@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
+use signpost_core::algorithm::Algorithm;
 use signpost_io::aws::AwsError;
 use signpost_io::keys::{KeyTable, StoredKey};
 use signpost_io::logs::Chain;
@@ -27,6 +29,11 @@ impl KeySets {
         Self { table, known: Mutex::default() }
     }
 
+    async fn read(&self) -> Result<Vec<StoredKey>, AwsError> {
+        let read = try_join_all(Algorithm::ALL.map(|algorithm| self.table.all(algorithm))).await?;
+        Ok(read.concat())
+    }
+
     /// Gives all keys, freshly read if they are too old for a question about `kid`. If they cannot be read, those that
     /// are known serve on: what moments a key has does not change.
     pub(crate) async fn get(&self, kid: Option<&str>) -> Result<Arc<[StoredKey]>, AwsError> {
@@ -38,7 +45,7 @@ impl KeySets {
                 return Ok(Arc::clone(keys));
             }
         }
-        match (self.table.all().await, &*known) {
+        match (self.read().await, &*known) {
             (Ok(keys), _) => {
                 let keys: Arc<[StoredKey]> = keys.into();
                 *known = Some((Instant::now(), Arc::clone(&keys)));

@@ -7,9 +7,11 @@ mod custom_resource;
 use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
+use futures_util::future::join_all;
 use lambda_runtime::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use signpost_core::algorithm::Algorithm;
 use signpost_core::keys::{KeyMoments, KeySchedule, plan, superseded};
 use signpost_io::aws::AwsError;
 use signpost_io::clock::unix_now;
@@ -47,11 +49,12 @@ impl App {
 /// What the function answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Rotation {
-    /// The ids of the keys it made, none if none was due. A forced key comes first.
+    /// The ids of the keys it made, none if none was due.
     pub kids: Vec<String>,
 }
 
-/// Makes signing keys if they are due, and one that signs at once if the payload is `{"force":true}`.
+/// Makes signing keys if they are due, and ones that sign at once, one for each algorithm, if the payload is
+/// `{"force":true}`.
 ///
 /// Running it again, or twice at once, makes no more keys than are due. A custom resource's request is answered to CloudFormation
 /// as well, failures included, so that a deploy never waits in vain.
@@ -74,7 +77,7 @@ const DEPLOY_PATIENCE: Duration = Duration::from_secs(30);
 /// The wait before each further try.
 const DEPLOY_WAIT: Duration = Duration::from_secs(3);
 
-/// How many keys are made at the most, or lost to a faster rotation, in one invocation. Three are enough: a forced key,
+/// How many keys of an algorithm are made at the most, or lost to a faster rotation, in one invocation. Three are enough: a forced key,
 /// and, where keys sign hardly longer than they are published ahead, two successors.
 const ROUNDS: usize = 5;
 
@@ -94,32 +97,38 @@ impl App {
         }
     }
 
-    /// Makes keys until none is due.
+    /// Makes keys of every algorithm until none is due. One algorithm's trouble does not keep the others from theirs.
     async fn rotate(&self, force: bool) -> Result<Rotation, AwsError> {
+        let made = join_all(Algorithm::ALL.map(|algorithm| self.rotate_one(algorithm, force))).await;
+        let made: Vec<_> = made.into_iter().collect::<Result<_, _>>()?;
+        Ok(Rotation { kids: made.concat() })
+    }
+
+    async fn rotate_one(&self, algorithm: Algorithm, force: bool) -> Result<Vec<String>, AwsError> {
         let mut kids = Vec::new();
         for _ in 0..ROUNDS {
-            let keys = self.keys.all().await?;
+            let keys = self.keys.all(algorithm).await?;
             let moments: Vec<KeyMoments> = keys.iter().map(|key| key.moments).collect();
             self.leave_to_ttl(&keys, &moments).await;
             let force = force && kids.is_empty();
             let Some(planned) = plan(&moments, unix_now().as_secs(), &self.schedule, force) else { break };
             let kid = Uuid::new_v4().to_string();
-            let pair = self.wrapping.generate_pair(&kid).await?;
+            let pair = self.wrapping.generate_pair(algorithm, &kid).await?;
             let generation = keys.iter().map(|key| key.generation + 1).max().unwrap_or_default();
             // Whoever writes a generation first has made it; the other plans anew.
-            if self.keys.add(&kid, generation, &pair, planned).await? {
-                tracing::info!(key.kid = kid, key.sign_from = planned.sign_from, force, "key.made");
+            if self.keys.add(algorithm, &kid, generation, &pair, planned).await? {
+                tracing::info!(key.kid = kid, key.algorithm = %algorithm, key.sign_from = planned.sign_from, force, "key.made");
                 kids.push(kid);
             }
         }
-        Ok(Rotation { kids })
+        Ok(kids)
     }
 
     /// Gives every key that has a successor and no date of removal yet one. If that fails, the next run does it.
     async fn leave_to_ttl(&self, keys: &[StoredKey], moments: &[KeyMoments]) {
         for (key, verify_until) in keys.iter().zip(superseded(moments)) {
             if let (Some(verify_until), None) = (verify_until, key.expires_at)
-                && let Err(error) = self.keys.expire(key.generation, verify_until + MARGIN_SECONDS).await
+                && let Err(error) = self.keys.expire(key, verify_until + MARGIN_SECONDS).await
             {
                 tracing::warn!(key.kid = key.public.kid(), error = %Chain(&error), "key.not_left_to_ttl");
             }

@@ -10,6 +10,9 @@ use crate::target::TargetError;
 /// Causes stay in `source()`, which only operators see in the logs.
 #[derive(Debug, thiserror::Error)]
 pub enum AttemptError {
+    /// The client's certificate cannot be used any more: rules have changed since it was written.
+    #[error("client certificate cannot be used; write its key store anew")]
+    BadCertificate(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// No connection, or it broke before the answer was complete.
     #[error(
         "connection to the endpoint failed; check that it is up, reachable and speaks TLS with a valid certificate"
@@ -24,6 +27,20 @@ pub enum AttemptError {
         /// The HTTP status.
         status: u16,
     },
+    /// The token endpoint answered with something else than 200.
+    #[error("token URL answered {status}; check the client's id, its secret and its scope")]
+    TokenRefused {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// No connection to the token endpoint, or it broke before the answer was complete.
+    #[error(
+        "connection to the token URL failed; check that it is up, reachable and speaks TLS with a valid certificate"
+    )]
+    TokenUnreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The token endpoint answered without a token that could be used.
+    #[error("token URL gave no bearer token in JSON; it must answer as RFC 6749, section 5.1, says")]
+    TokenUnusable,
     /// The payload makes the URL of a `GET` longer than any server takes.
     #[error("URL has {bytes} bytes with the payload in it; let the endpoint choose fewer fields, or POST")]
     UrlTooLong {
@@ -36,11 +53,18 @@ pub enum AttemptError {
 }
 
 impl AttemptError {
-    /// The HTTP status, where one was received.
+    /// The endpoint's HTTP status, where one was received.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
-            Self::Connection(_) | Self::ForbiddenTarget(_) | Self::TimedOut(_) | Self::UrlTooLong { .. } => None,
+            Self::BadCertificate(_)
+            | Self::Connection(_)
+            | Self::ForbiddenTarget(_)
+            | Self::TimedOut(_)
+            | Self::TokenRefused { .. }
+            | Self::TokenUnreachable(_)
+            | Self::TokenUnusable
+            | Self::UrlTooLong { .. } => None,
             Self::Rejected { status } => Some(*status),
         }
     }
@@ -49,8 +73,13 @@ impl AttemptError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Connection(_) | Self::Rejected { .. } | Self::TimedOut(_) => true,
-            Self::ForbiddenTarget(_) | Self::UrlTooLong { .. } => false,
+            Self::Connection(_)
+            | Self::Rejected { .. }
+            | Self::TimedOut(_)
+            | Self::TokenRefused { .. }
+            | Self::TokenUnreachable(_)
+            | Self::TokenUnusable => true,
+            Self::BadCertificate(_) | Self::ForbiddenTarget(_) | Self::UrlTooLong { .. } => false,
         }
     }
 }
@@ -76,12 +105,14 @@ pub struct Attempt {
     pub at_unix_ms: u64,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
-    /// The signing key its signature was made with.
-    pub kid: String,
+    /// The signing keys that its signatures were made with.
+    pub kids: Vec<String>,
     /// The HTTP status, where one was received.
     pub status: Option<u16>,
     /// The [`AttemptError`]'s `Display`; absent when the endpoint acknowledged.
     pub error: Option<String>,
+    /// The beginning of what was answered; absent when the endpoint acknowledged, or answered nothing.
+    pub response: Option<String>,
 }
 
 #[cfg(test)]
@@ -116,6 +147,22 @@ mod tests {
             (
                 AttemptError::ForbiddenTarget(TargetError::ForbiddenAddress { address: [10, 0, 0, 7].into() }),
                 "endpoint's target is refused; use a publicly routable https URL",
+            ),
+            (
+                AttemptError::BadCertificate(secret_cause()),
+                "client certificate cannot be used; write its key store anew",
+            ),
+            (
+                AttemptError::TokenRefused { status: 401 },
+                "token URL answered 401; check the client's id, its secret and its scope",
+            ),
+            (
+                AttemptError::TokenUnreachable(secret_cause()),
+                "connection to the token URL failed; check that it is up, reachable and speaks TLS with a valid certificate",
+            ),
+            (
+                AttemptError::TokenUnusable,
+                "token URL gave no bearer token in JSON; it must answer as RFC 6749, section 5.1, says",
             ),
             (
                 AttemptError::UrlTooLong { bytes: 70_000 },

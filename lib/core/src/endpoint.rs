@@ -8,16 +8,19 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::algorithm::Algorithm;
+use crate::auth::Auth;
 use crate::event::Traits;
 use crate::family::{self, Statuses};
-use crate::fault::{Fault, Faults};
+use crate::fault::{Fault, Faults, pointer_to};
+use crate::headers;
 use crate::projection::project;
 use crate::retry::RetryPolicy;
 
-/// A receiver's URL and its settings, as operators write them and as the table keeps them.
+/// A receiver's URL and its settings, as the table keeps them and as operators are shown them: without secrets.
 ///
-/// Unknown fields are refused: a setting that is not honoured must not look as if it were. What can only be judged in
-/// context is in [`Self::check`].
+/// Unknown fields are refused: a setting that is not honoured must not look as if it were. What operators write is read
+/// by [`crate::settings`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Endpoint {
@@ -36,12 +39,47 @@ pub struct Endpoint {
     /// How the payload is sent.
     #[serde(default)]
     pub method: Method,
+    /// How Signpost authenticates to the receiver.
+    #[serde(default)]
+    pub auth: Auth,
+    /// In which formats requests are signed: one of each at the most, and one at least.
+    #[serde(default = "jws_only")]
+    pub signatures: Vec<SignatureFormat>,
+    /// The algorithm of [`SignatureFormat::Jws`] and [`SignatureFormat::HttpMessageSignatures`].
+    #[serde(default)]
+    pub jws_algorithm: Algorithm,
     /// How failed attempts are repeated.
     #[serde(default)]
     pub retry: RetryPolicy,
     /// Budget of one attempt in seconds, from DNS to the last byte of the answer.
     #[serde(default)]
     pub timeout_seconds: TimeoutSeconds,
+    /// The most requests at once: there is no limit.
+    #[serde(default)]
+    pub max_concurrency: (),
+    /// Headers of its own, which every request carries.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+}
+
+/// The type of events that try an endpoint out. They go to the endpoint that their `subject` names, whatever types it
+/// chose, and to no other.
+pub const TEST_TYPE: &str = "signpost.test";
+
+/// A format that requests are signed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignatureFormat {
+    /// `Signature` and `Signature-Input` ([`crate::http_signature`]).
+    HttpMessageSignatures,
+    /// `JWS-SIGNATURE` ([`crate::jws`]).
+    Jws,
+    /// `webhook-signature` ([`crate::standard_webhooks`]).
+    StandardWebhooks,
+}
+
+fn jws_only() -> Vec<SignatureFormat> {
+    vec![SignatureFormat::Jws]
 }
 
 /// How a payload is sent.
@@ -79,12 +117,18 @@ impl Endpoint {
             types: Vec::new(),
             fields: BTreeMap::new(),
             method: Method::default(),
+            auth: Auth::default(),
+            signatures: jws_only(),
+            jws_algorithm: Algorithm::default(),
             retry: RetryPolicy::default(),
             timeout_seconds: TimeoutSeconds::default(),
+            max_concurrency: (),
+            headers: BTreeMap::new(),
         }
     }
 
-    /// Lists what is wrong with the settings although they could be read: filters that could never match.
+    /// Lists what is wrong with the settings although they could be read: filters that could never match, headers that
+    /// would break a request or belong to Signpost, no signature at all.
     ///
     /// # Errors
     /// Every fault, with pointers into the settings.
@@ -93,10 +137,64 @@ impl Endpoint {
         for (index, filter) in self.types.iter().enumerate() {
             filter.check(&format!("/types/{index}"), &mut faults);
         }
+        self.check_headers(&mut faults);
+        if self.signatures.is_empty() {
+            faults.push(Fault::whole("no format", "one signature format at least").under("/signatures"));
+        }
+        for (index, format) in self.signatures.iter().enumerate() {
+            if self.signatures[..index].contains(format) {
+                faults.push(Fault::whole("a format again", "each once").under(format!("/signatures/{index}")));
+            }
+        }
         faults.none()
     }
 
-    /// Whether this endpoint is to receive an event with these traits.
+    fn check_headers(&self, faults: &mut Faults) {
+        let bytes: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if self.headers.len() > headers::MAX_COUNT || bytes > headers::MAX_BYTES {
+            let found = format!("{} headers of {bytes} bytes", self.headers.len());
+            let expected = format!("{} headers of {} bytes at the most", headers::MAX_COUNT, headers::MAX_BYTES);
+            faults.push(Fault::whole(found, expected).under("/headers"));
+        }
+        let mut seen = HashSet::new();
+        for (name, value) in &self.headers {
+            let (pointer, lower) = (format!("/headers{}", pointer_to(name)), name.to_ascii_lowercase());
+            if !headers::is_name(name) {
+                faults.push(Fault::of_text(pointer, name, "a header's name, such as X-Team"));
+            } else if headers::is_ours(&lower) {
+                faults.push(Fault::of_text(
+                    pointer,
+                    name,
+                    "a header that Signpost does not set itself; secrets go to `auth`",
+                ));
+            } else if !headers::is_value(value) {
+                faults.push(Fault::of_text(pointer, value, "visible ASCII characters, and spaces inside"));
+            } else if !seen.insert(lower) {
+                faults.push(Fault::of_text(pointer, name, "each header once, in whatever case"));
+            }
+        }
+    }
+
+    /// The algorithms whose signing keys its requests are signed with.
+    #[must_use]
+    pub fn algorithms(&self) -> Vec<Algorithm> {
+        let of = |format: &SignatureFormat| match format {
+            SignatureFormat::HttpMessageSignatures | SignatureFormat::Jws => self.jws_algorithm,
+            SignatureFormat::StandardWebhooks => Algorithm::EdDSA,
+        };
+        let mut algorithms: Vec<_> = self.signatures.iter().map(of).collect();
+        algorithms.sort_unstable_by_key(|algorithm| algorithm.as_str());
+        algorithms.dedup();
+        algorithms
+    }
+
+    /// Whether its requests are signed in this format.
+    #[must_use]
+    pub fn signs(&self, format: SignatureFormat) -> bool {
+        self.signatures.contains(&format)
+    }
+
+    /// Whether this endpoint chose events with these traits.
     #[must_use]
     pub fn wants(&self, event: &Traits<'_>) -> bool {
         self.types.is_empty() || self.types.iter().any(|filter| filter.matches(event))
@@ -246,7 +344,8 @@ mod tests {
     #[test]
     fn settings_that_would_not_be_honoured_are_refused() {
         let cases = [
-            (r#"{"url":"https://a.example","auth":{"kind":"basic"}}"#, "unknown field"),
+            (r#"{"url":"https://a.example","maxPerSecond":5}"#, "unknown field"),
+            (r#"{"url":"https://a.example","maxConcurrency":5}"#, "no limit is kept"),
             (r#"{"url":"https://a.example","timeoutSeconds":0}"#, "no time at all"),
             (r#"{"url":"https://a.example","timeoutSeconds":31}"#, "longer than the function allows"),
             (r#"{"url":"https://a.example","retry":{"backoff":"exponential"}}"#, "unknown backoff"),
@@ -331,6 +430,48 @@ mod tests {
             assert_eq!(with(&format!(r#""fields":{fields}"#)).payload_for("operation", data), expected, "{fields}");
         }
         assert_eq!(with(r#""fields":{"invoice":["b"]}"#).payload_for("invoice", r#"{"a":1,"b":2}"#), r#"{"b":2}"#);
+    }
+
+    #[test]
+    fn headers_that_would_break_or_forge_a_request_are_refused() {
+        let cases = [
+            (r#"{"X-Team":"a b","x-env":""}"#, vec![], "fine"),
+            (r#"{"X Team":"a"}"#, vec!["/headers/X Team"], "no name"),
+            (r#"{"X-Team":"a\r\nhost: evil"}"#, vec!["/headers/X-Team"], "a header smuggled in"),
+            (r#"{"Webhook-Id":"forged","Host":"evil"}"#, vec!["/headers/Host", "/headers/Webhook-Id"], "ours"),
+            (r#"{"Authorization":"Bearer x"}"#, vec!["/headers/Authorization"], "a secret in the clear"),
+            (r#"{"X-Team":"a","x-team":"b"}"#, vec!["/headers/x-team"], "twice"),
+        ];
+        for (headers, expected, why) in cases {
+            let faults = with(&format!(r#""headers":{headers}"#)).check().err().unwrap_or_default();
+            let pointers: Vec<_> = faults.iter().map(|fault| &*fault.pointer).collect();
+            assert_eq!(pointers, expected, "{why}");
+        }
+        let many: BTreeMap<_, _> = (0..21).map(|number| (format!("x-{number}"), "a")).collect();
+        let faults = with(&format!(r#""headers":{}"#, serde_json::to_string(&many).unwrap())).check().unwrap_err();
+        assert_eq!(faults[0].pointer, "/headers");
+    }
+
+    #[test]
+    fn an_endpoint_has_one_signature_of_each_kind_and_one_at_least() {
+        assert_eq!(with(r#""signatures":["jws","standard-webhooks","http-message-signatures"]"#).check(), Ok(()));
+        assert!(with(r#""signatures":[]"#).check().is_err());
+        assert_eq!(with(r#""signatures":["jws","jws"]"#).check().unwrap_err()[0].pointer, "/signatures/1");
+    }
+
+    #[test]
+    fn formats_and_algorithm_decide_which_keys_sign() {
+        use Algorithm::{ES256, EdDSA, RS256};
+        let cases = [
+            (r#""signatures":["jws"]"#, vec![RS256]),
+            (r#""signatures":["standard-webhooks"]"#, vec![EdDSA]),
+            (r#""signatures":["jws","http-message-signatures"],"jwsAlgorithm":"ES256""#, vec![ES256]),
+            (r#""signatures":["jws","standard-webhooks"]"#, vec![EdDSA, RS256]),
+            (r#""signatures":["jws","standard-webhooks"],"jwsAlgorithm":"EdDSA""#, vec![EdDSA]),
+        ];
+        for (settings, expected) in cases {
+            assert_eq!(with(settings).algorithms(), expected, "{settings}");
+        }
     }
 
     #[test]

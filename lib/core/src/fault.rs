@@ -59,6 +59,18 @@ impl Fault {
         Self { pointer: String::new(), found: found.into(), expected: expected.into(), is_too_large: false }
     }
 
+    /// A fault of what stands at `pointer`, which is a secret, or stands where secrets do: it is not quoted.
+    #[must_use]
+    pub fn hidden(pointer: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self::whole("a value that is not shown", expected).under(pointer)
+    }
+
+    /// The same fault, at `pointer`.
+    #[must_use]
+    pub fn under(self, pointer: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), ..self }
+    }
+
     /// The input as a whole is over a size limit.
     #[must_use]
     pub fn too_large(found: impl Into<String>, expected: impl Into<String>) -> Self {

@@ -14,21 +14,32 @@
 //! - **signing key**: a key pair with a `kid` ([`keys`]); its public half is a [`public_key`].
 //! - **key store**: a file with a private key and its certificates, or with authorities, for TLS ([`key_store`]).
 
+pub mod algorithm;
 pub mod attempt;
+pub mod auth;
 pub mod delivery;
 pub mod endpoint;
 mod envelope;
 pub mod event;
+pub mod excerpt;
 pub mod family;
 pub mod fault;
+pub mod headers;
+pub mod http_signature;
 pub mod json;
 pub mod jws;
 pub mod key_store;
 pub mod keys;
+pub mod live_secrets;
+mod object;
 pub mod problem;
 pub mod projection;
 pub mod public_key;
 pub mod query;
 pub mod request;
 pub mod retry;
+pub mod secret;
+pub mod settings;
+pub mod signer;
+pub mod standard_webhooks;
 pub mod target;

@@ -39,6 +39,18 @@ impl Problem {
         Self { status: 404, title: "Not Found", detail: detail.into(), errors: Vec::new() }
     }
 
+    /// 409: it cannot be done as things are.
+    #[must_use]
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self { status: 409, title: "Conflict", detail: detail.into(), errors: Vec::new() }
+    }
+
+    /// 412: the version that the request is about is not the one there is (RFC 9110, section 15.5.13).
+    #[must_use]
+    pub fn precondition_failed(detail: impl Into<String>) -> Self {
+        Self { status: 412, title: "Precondition Failed", detail: detail.into(), errors: Vec::new() }
+    }
+
     /// 413: something is over its size limit (RFC 9110, section 15.5.14).
     #[must_use]
     pub fn content_too_large(errors: Vec<Fault>) -> Self {

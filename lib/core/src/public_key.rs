@@ -6,36 +6,50 @@ use pkcs1::RsaPublicKeyRef;
 use serde::Serialize;
 use spki::der::pem::LineEnding;
 use spki::der::{Decode as _, EncodePem as _};
-use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
+use spki::{AlgorithmIdentifierRef, ObjectIdentifier, SubjectPublicKeyInfoRef};
 
-/// The public half of an RSA signing key.
+use crate::algorithm::Algorithm;
+
+/// The public half of a signing key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicKey {
     kid: String,
+    algorithm: Algorithm,
     pem: String,
-    pkcs1: Vec<u8>,
-    modulus: Vec<u8>,
-    exponent: Vec<u8>,
+    bytes: Vec<u8>,
+    parameters: Parameters,
 }
 
-/// The bytes are no RSA public key in DER `SubjectPublicKeyInfo` (RFC 5280, section 4.1; RFC 8017, appendix A.1).
+/// The bytes are no public key that signatures are verified with, in DER `SubjectPublicKeyInfo` (RFC 5280, section 4.1).
 #[derive(Debug, thiserror::Error)]
-#[error("public key of signing key `{kid}` cannot be read; expected RSA SubjectPublicKeyInfo in DER")]
+#[error("public key of signing key `{kid}` cannot be read; expected RSA, P-256 or Ed25519 SubjectPublicKeyInfo in DER")]
 pub struct PublicKeyError {
     kid: String,
     #[source]
     source: spki::Error,
 }
 
-/// A JSON Web Key (RFC 7517) of an RSA public key (RFC 7518, section 6.3.1).
+/// A JSON Web Key (RFC 7517).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Jwk<'a> {
-    kty: &'static str,
-    alg: &'static str,
+    alg: Algorithm,
     r#use: &'static str,
     kid: &'a str,
-    n: String,
-    e: String,
+    #[serde(flatten)]
+    parameters: &'a Parameters,
+}
+
+/// What makes the key, base64url: of RSA (RFC 7518, section 6.3.1), of an elliptic curve (section 6.2.1), and of
+/// Ed25519 (RFC 8037, section 2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kty")]
+enum Parameters {
+    #[serde(rename = "EC")]
+    Ec { crv: &'static str, x: String, y: String },
+    #[serde(rename = "OKP")]
+    Okp { crv: &'static str, x: String },
+    #[serde(rename = "RSA")]
+    Rsa { n: String, e: String },
 }
 
 /// A JSON Web Key Set (RFC 7517, section 5).
@@ -47,24 +61,29 @@ pub struct JwkSet<'a> {
 
 /// `rsaEncryption`, RFC 8017, appendix A.1.
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+/// `id-ecPublicKey`, RFC 5480, section 2.1.1.
+const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+/// `secp256r1`, the curve that everybody else calls P-256: RFC 5480, section 2.1.1.1.
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+/// `id-Ed25519`, RFC 8410, section 3.
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
 impl PublicKey {
     /// Takes a DER `SubjectPublicKeyInfo`, as KMS returns it.
     ///
     /// # Errors
-    /// Anything but an RSA key: nobody could verify with it.
+    /// Anything but a key of one of our algorithms: nobody could verify with it.
     pub fn from_spki(kid: &str, der: &[u8]) -> Result<Self, PublicKeyError> {
         let parse = || -> Result<Self, spki::Error> {
             let spki = SubjectPublicKeyInfoRef::from_der(der)?;
-            spki.algorithm.assert_algorithm_oid(RSA_ENCRYPTION)?;
-            let pkcs1 = spki.subject_public_key.as_bytes().ok_or(spki::Error::KeyMalformed)?;
-            let key = RsaPublicKeyRef::from_der(pkcs1)?;
+            let subject_public_key = spki.subject_public_key.as_bytes().ok_or(spki::Error::KeyMalformed)?;
+            let (algorithm, parameters) = parameters(&spki.algorithm, subject_public_key)?;
             Ok(Self {
                 kid: kid.to_owned(),
+                algorithm,
                 pem: spki.to_pem(LineEnding::LF)?,
-                pkcs1: pkcs1.to_vec(),
-                modulus: key.modulus.as_bytes().to_vec(),
-                exponent: key.public_exponent.as_bytes().to_vec(),
+                bytes: subject_public_key.to_vec(),
+                parameters,
             })
         };
         parse().map_err(|source| PublicKeyError { kid: kid.to_owned(), source })
@@ -76,29 +95,50 @@ impl PublicKey {
         &self.kid
     }
 
+    /// What it verifies.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
     /// The key in PEM, `-----BEGIN PUBLIC KEY-----` (RFC 7468, section 13), ending in a newline.
     #[must_use]
     pub fn pem(&self) -> &str {
         &self.pem
     }
 
-    /// The key in DER `RSAPublicKey` (RFC 8017, appendix A.1.1).
+    /// The key itself, as cryptographic libraries take it: DER `RSAPublicKey` (RFC 8017, appendix A.1.1), an
+    /// uncompressed point (SEC 1, section 2.3.3), or the 32 bytes of Ed25519.
     #[must_use]
-    pub fn pkcs1(&self) -> &[u8] {
-        &self.pkcs1
+    pub fn subject_public_key(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// The key as a JWK.
     #[must_use]
     pub fn jwk(&self) -> Jwk<'_> {
-        Jwk {
-            kty: "RSA",
-            alg: "RS256",
-            r#use: "sig",
-            kid: &self.kid,
-            n: BASE64URL.encode(&self.modulus),
-            e: BASE64URL.encode(&self.exponent),
+        Jwk { alg: self.algorithm, r#use: "sig", kid: &self.kid, parameters: &self.parameters }
+    }
+}
+
+fn parameters(kind: &AlgorithmIdentifierRef<'_>, key: &[u8]) -> Result<(Algorithm, Parameters), spki::Error> {
+    match kind.oid {
+        RSA_ENCRYPTION => {
+            let key = RsaPublicKeyRef::from_der(key)?;
+            let [n, e] = [key.modulus, key.public_exponent].map(|number| BASE64URL.encode(number.as_bytes()));
+            Ok((Algorithm::RS256, Parameters::Rsa { n, e }))
         }
+        EC_PUBLIC_KEY => {
+            kind.assert_parameters_oid(P256)?;
+            let [4, point @ ..] = key else { return Err(spki::Error::KeyMalformed) }; // 4: uncompressed.
+            let (x, y) = point.split_at_checked(32).filter(|(_, y)| y.len() == 32).ok_or(spki::Error::KeyMalformed)?;
+            let (x, y) = (BASE64URL.encode(x), BASE64URL.encode(y));
+            Ok((Algorithm::ES256, Parameters::Ec { crv: "P-256", x, y }))
+        }
+        ED25519 if key.len() == 32 => {
+            Ok((Algorithm::EdDSA, Parameters::Okp { crv: "Ed25519", x: BASE64URL.encode(key) }))
+        }
+        oid => Err(spki::Error::OidUnknown { oid }),
     }
 }
 
@@ -106,36 +146,63 @@ impl PublicKey {
 mod tests {
     use super::*;
 
-    /// Made with `openssl genrsa 2048 | openssl rsa -pubout`.
-    const PEM: &str = include_str!("../tests/data/rsa-2048.public.pem");
-    /// Of the same key, `openssl rsa -pubin -modulus`.
-    const MODULUS: &str = include_str!("../tests/data/rsa-2048.modulus.txt");
+    /// Made with `openssl genpkey` and `openssl pkey -pubout`.
+    const RSA: &str = include_str!("../tests/data/rsa-2048.public.pem");
+    const P256: &str = include_str!("../tests/data/p256.public.pem");
+    const ED25519: &str = include_str!("../tests/data/ed25519.public.pem");
 
-    fn der() -> Vec<u8> {
-        let lines: String = PEM.lines().filter(|line| !line.starts_with("-----")).collect();
-        base64::engine::general_purpose::STANDARD.decode(lines).unwrap()
+    fn key(pem: &str) -> PublicKey {
+        let lines: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        PublicKey::from_spki("k1", &base64::engine::general_purpose::STANDARD.decode(lines).unwrap()).unwrap()
+    }
+
+    /// The hexadecimal digits that openssl prints, with or without colons.
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits: String = hex.chars().filter(char::is_ascii_hexdigit).collect();
+        (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+    }
+
+    /// The bytes after `pub:` in what `openssl pkey -pubin -text` prints.
+    fn printed(text: &str) -> Vec<u8> {
+        let lines = text.lines().skip_while(|line| *line != "pub:").skip(1).take_while(|line| line.starts_with(' '));
+        bytes(&lines.collect::<String>())
     }
 
     #[test]
     fn pem_is_what_openssl_writes() {
-        assert_eq!(PublicKey::from_spki("k", &der()).unwrap().pem(), PEM);
+        for pem in [RSA, P256, ED25519] {
+            assert_eq!(key(pem).pem(), pem);
+        }
     }
 
     #[test]
-    fn jwk_has_modulus_and_exponent_of_openssl() {
-        let key = PublicKey::from_spki("k1", &der()).unwrap();
-        let jwk = serde_json::to_value(key.jwk()).unwrap();
-        let hex = MODULUS.trim().trim_start_matches("Modulus=");
-        let modulus: Vec<_> =
-            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
-        assert_eq!(BASE64URL.decode(jwk["n"].as_str().unwrap()).unwrap(), modulus);
+    fn jwk_has_the_numbers_that_openssl_prints() {
+        let modulus = include_str!("../tests/data/rsa-2048.modulus.txt").trim().trim_start_matches("Modulus=");
+        let point = printed(include_str!("../tests/data/p256.public.txt"));
+        let ed25519 = printed(include_str!("../tests/data/ed25519.public.txt"));
+        let encode = |bytes: &[u8]| BASE64URL.encode(bytes);
         // RFC 7518, section 6.3.1.1: no leading zero octet; 65537 is AQAB.
-        assert_eq!((&jwk["e"], &jwk["kty"], &jwk["kid"]), (&"AQAB".into(), &"RSA".into(), &"k1".into()));
+        let cases = [
+            (RSA, serde_json::json!({"kty": "RSA", "alg": "RS256", "n": encode(&bytes(modulus)), "e": "AQAB"})),
+            (
+                P256,
+                serde_json::json!(
+                    {"kty": "EC", "alg": "ES256", "crv": "P-256", "x": encode(&point[1..33]), "y": encode(&point[33..])}
+                ),
+            ),
+            (ED25519, serde_json::json!({"kty": "OKP", "alg": "EdDSA", "crv": "Ed25519", "x": encode(&ed25519)})),
+        ];
+        for (pem, mut expected) in cases {
+            expected["use"] = "sig".into();
+            expected["kid"] = "k1".into();
+            assert_eq!(serde_json::to_value(key(pem).jwk()).unwrap(), expected);
+        }
     }
 
     #[test]
     fn other_bytes_are_refused() {
         let text = PublicKey::from_spki("k", b"garbage").unwrap_err().to_string();
-        assert_eq!(text, "public key of signing key `k` cannot be read; expected RSA SubjectPublicKeyInfo in DER");
+        let expected = "expected RSA, P-256 or Ed25519 SubjectPublicKeyInfo in DER";
+        assert_eq!(text, format!("public key of signing key `k` cannot be read; {expected}"));
     }
 }

@@ -1,5 +1,6 @@
 //! Retry policies: how often a failed delivery is tried again, and after which wait.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -27,18 +28,35 @@ pub enum Backoff {
 }
 
 impl RetryPolicy {
+    /// How many retries there may be.
+    pub const RETRIES: RangeInclusive<u32> = 0..=100;
+    /// How many seconds they may be apart.
+    pub const INTERVAL_SECONDS: RangeInclusive<u32> = 1..=900;
+
     /// A policy of equal waits.
     ///
     /// # Errors
     /// A count or an interval out of bounds, with the bounds.
     pub fn fixed(max_retries: u32, interval_seconds: u32) -> Result<Self, String> {
-        if max_retries > 100 {
+        if !Self::RETRIES.contains(&max_retries) {
             return Err(format!("`maxRetries` is `{max_retries}`; expected 0 to 100"));
         }
-        if !(1..=900).contains(&interval_seconds) {
+        if !Self::INTERVAL_SECONDS.contains(&interval_seconds) {
             return Err(format!("`intervalSeconds` is `{interval_seconds}`; expected 1 to 900"));
         }
         Ok(Self { max_retries, interval_seconds, backoff: Backoff::Fixed })
+    }
+
+    /// How many more attempts follow a failed one.
+    #[must_use]
+    pub fn max_retries(&self) -> u32 {
+        self.max_retries
+    }
+
+    /// How many seconds lie between them.
+    #[must_use]
+    pub fn interval_seconds(&self) -> u32 {
+        self.interval_seconds
     }
 
     /// The wait after failed attempt `number` (the first is 1), or nothing when that was the last.

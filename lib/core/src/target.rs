@@ -2,16 +2,20 @@
 //!
 //! The URL is judged before anything is resolved, the addresses after resolution and before a connection is made.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
 /// What may be called. [`TargetRules::default`] is for the internet; the exceptions are for local and test stacks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TargetRules {
-    /// Allows `http:` besides `https:`. Payloads and signatures then cross the network in the clear.
+    /// Ports that may be called besides 443. A port that is not HTTPS's leads to services that nobody meant to be
+    /// called.
+    pub more_ports: BTreeSet<u16>,
+    /// Allows `http:`, on port 80, besides `https:`. Payloads and signatures then cross the network in the clear.
     pub dangerously_allow_http: bool,
-    /// Allows every address, loopback and the cloud's metadata service included.
+    /// Allows every address and every port, loopback and the cloud's metadata service included.
     pub dangerously_allow_private_targets: bool,
 }
 
@@ -23,6 +27,12 @@ pub enum TargetError {
     ForbiddenAddress {
         /// What the host resolved to, or is.
         address: IpAddr,
+    },
+    /// The port is neither HTTPS's nor one that this stack allows.
+    #[error("URL port is `{port}`; expected 443, or one that the stack's parameter MoreTargetPorts lists")]
+    ForbiddenPort {
+        /// The port found.
+        port: u16,
     },
     /// User name or password in the URL.
     #[error("URL holds a user name or a password; remove it")]
@@ -66,15 +76,20 @@ impl Target {
 }
 
 impl TargetRules {
+    /// The rules for the internet, which are the default.
+    pub const INTERNET: Self =
+        Self { more_ports: BTreeSet::new(), dangerously_allow_http: false, dangerously_allow_private_targets: false };
+
     /// Reads a URL that may be called, as far as that can be told without resolving its host.
     ///
     /// Spellings such as `https://0x7f.1/` or `https://[::ffff:10.0.0.1]/` are read the way an HTTP client reads them
-    /// (WHATWG URL) and then judged as addresses.
+    /// (WHATWG URL) and then judged as addresses. A fragment is dropped, as it is on the wire (RFC 9110, section 7.1).
     ///
     /// # Errors
     /// What is wrong with it, in words for its owner.
-    pub fn parse(self, text: &str) -> Result<Target, TargetError> {
-        let url = Url::parse(text).map_err(|_| TargetError::Malformed)?;
+    pub fn parse(&self, text: &str) -> Result<Target, TargetError> {
+        let mut url = Url::parse(text).map_err(|_| TargetError::Malformed)?;
+        url.set_fragment(None);
         match url.scheme() {
             "https" => {}
             "http" if self.dangerously_allow_http => {}
@@ -82,6 +97,10 @@ impl TargetRules {
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(TargetError::HasUserinfo);
+        }
+        let port = url.port_or_known_default().ok_or(TargetError::Malformed)?;
+        if !self.allows_port(port) {
+            return Err(TargetError::ForbiddenPort { port });
         }
         match url.host() {
             None => return Err(TargetError::Malformed),
@@ -96,12 +115,19 @@ impl TargetRules {
     ///
     /// # Errors
     /// [`TargetError::ForbiddenAddress`] if it is not a public unicast address.
-    pub fn vet_address(self, address: IpAddr) -> Result<(), TargetError> {
+    pub fn vet_address(&self, address: IpAddr) -> Result<(), TargetError> {
         if self.dangerously_allow_private_targets || is_public(address) {
             Ok(())
         } else {
             Err(TargetError::ForbiddenAddress { address })
         }
+    }
+
+    fn allows_port(&self, port: u16) -> bool {
+        port == 443
+            || self.more_ports.contains(&port)
+            || (port == 80 && self.dangerously_allow_http)
+            || self.dangerously_allow_private_targets
     }
 }
 
@@ -141,17 +167,22 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         is_public_v4(Ipv4Addr::new(a, b, c, d))
     };
     match segments {
-        // NAT64 under its well-known prefix, RFC 6052; 6to4, RFC 3056.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => carried(high, low),
+        // IPv4-mapped, RFC 4291, section 2.5.5.2; NAT64 under its well-known prefix, RFC 6052; 6to4, RFC 3056.
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
+            carried(high, low)
+        }
         // IETF protocol assignments RFC 2928 (Teredo among them), documentation RFC 3849 and RFC 9637.
         [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
-        // IPv4-mapped ::ffff:0:0/96 lies outside 2000::/3 as well: no host on the internet is reached by it.
+        // Outside lie, among others: loopback and IPv4-compatible RFC 4291, NAT64 for local use RFC 8215, discard RFC 6666,
+        // unique local RFC 4193, link-local, multicast, and segment routing's RFC 9602.
         [first, ..] => first & 0xe000 == 0x2000,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -174,16 +205,30 @@ mod tests {
             ("198.19.0.1", false, "benchmarks"),
             ("203.0.113.9", false, "documentation"),
             ("224.0.0.1", false, "multicast"),
+            ("240.0.0.1", false, "reserved"),
             ("255.255.255.255", false, "broadcast"),
             ("2606:4700::1111", true, "public"),
-            ("64:ff9b::808:808", true, "NAT64 of a public address"),
+            ("2a00:1450:4001:80b::200e", true, "public"),
+            ("64:ff9b::808:808", true, "NAT64 of a public address, as a resolver of an IPv6 network makes it"),
             ("64:ff9b::a00:1", false, "NAT64 of 10.0.0.1"),
             ("2002:808:808::1", true, "6to4 of a public address"),
             ("2002:7f00:1::", false, "6to4 of loopback"),
             ("::", false, "unspecified"),
             ("::1", false, "loopback"),
-            ("::ffff:10.0.0.1", false, "IPv4-mapped"),
-            ("::ffff:8.8.8.8", false, "IPv4-mapped, never a host's address on the wire"),
+            ("::ffff:10.0.0.1", false, "IPv4-mapped 10.0.0.1"),
+            ("::ffff:169.254.169.254", false, "IPv4-mapped metadata service"),
+            ("::ffff:8.8.8.8", true, "IPv4-mapped: connecting to it is connecting to 8.8.8.8"),
+            ("::8.8.8.8", false, "IPv4-compatible, deprecated"),
+            ("::ffff:0:8.8.8.8", false, "IPv4-translated RFC 2765, not global"),
+            ("64:ff9b:1::8.8.8.8", false, "NAT64 for local use"),
+            ("64:ff9b::a9fe:a9fe", false, "NAT64 of the metadata service"),
+            ("64:ff9b:0:0:0:1:808:808", false, "beside the well-known prefix, which has 96 bits"),
+            ("100::1", false, "discard only"),
+            ("fec0::1", false, "site-local, deprecated"),
+            ("5f00::1", false, "segment routing"),
+            ("3fff::1", false, "documentation"),
+            ("2001:20::1", false, "ORCHID, no addresses at all"),
+            ("4000::1", false, "not assigned"),
             ("2001::1", false, "Teredo"),
             ("2001:db8::1", false, "documentation"),
             ("fd00:ec2::254", false, "unique local: metadata service"),
@@ -202,7 +247,10 @@ mod tests {
         let forbidden = |address: &str| Err(ForbiddenAddress { address: address.parse().unwrap() });
         let cases = [
             ("https://hooks.example/path?q=1", Ok(()), "the ordinary case"),
-            ("https://hooks.example:8443/", Ok(()), "another port"),
+            ("https://hooks.example:443/", Ok(()), "the port that it would be anyway"),
+            ("https://hooks.example:8443/", Ok(()), "a port of the list"),
+            ("https://hooks.example:6379/", Err(TargetError::ForbiddenPort { port: 6_379 }), "somebody's Redis"),
+            ("https://hooks.example:80/", Err(TargetError::ForbiddenPort { port: 80 }), "plain HTTP's port"),
             ("hooks.example", Err(Malformed), "no scheme"),
             ("http://hooks.example", Err(TargetError::UnsupportedScheme { scheme: "http".into() }), "in the clear"),
             ("file:///etc/passwd", Err(TargetError::UnsupportedScheme { scheme: "file".into() }), "not HTTP"),
@@ -211,10 +259,26 @@ mod tests {
             ("https://127.0.0.1/", forbidden("127.0.0.1"), "loopback"),
             ("https://2130706433/", forbidden("127.0.0.1"), "loopback as one number"),
             ("https://0x7f.1/", forbidden("127.0.0.1"), "loopback in hexadecimal"),
+            ("https://0177.0.0.1/", forbidden("127.0.0.1"), "loopback in octal"),
+            ("https://127.1/", forbidden("127.0.0.1"), "loopback, shortened"),
+            ("https://127。0。0。1/", forbidden("127.0.0.1"), "ideographic full stops"),
+            ("https://①②⑦.0.0.1/", forbidden("127.0.0.1"), "circled digits"),
+            ("https://%31%32%37.0.0.1/", forbidden("127.0.0.1"), "percent-encoded"),
+            ("https://169.254.169.254/latest/meta-data", forbidden("169.254.169.254"), "metadata service"),
+            ("https://169.254.100.1/2018-06-01/runtime", forbidden("169.254.100.1"), "the Lambda Runtime API"),
+            ("https://[::1]/", forbidden("::1"), "IPv6 loopback"),
+            ("https://[0:0:0:0:0:0:0:1]/", forbidden("::1"), "the same, in full"),
+            ("https://[0000::0001]/", forbidden("::1"), "the same, with zeros"),
             ("https://[::ffff:10.0.0.1]/", forbidden("::ffff:10.0.0.1"), "a bracketed literal"),
+            ("https://[::FFFF:0A00:0001]/", forbidden("::ffff:10.0.0.1"), "the same in hexadecimal"),
+            ("https://[64:ff9b::169.254.169.254]/", forbidden("64:ff9b::a9fe:a9fe"), "NAT64 of the metadata service"),
+            ("https://[fe80::1%25eth0]/", Err(Malformed), "a zone"),
+            ("https://[fd00:ec2::254]/", forbidden("fd00:ec2::254"), "the metadata service over IPv6"),
+            ("https:///path", Ok(()), "as browsers read it: the host `path`, which does not resolve"),
         ];
+        let rules = TargetRules { more_ports: BTreeSet::from([8_443]), ..TargetRules::default() };
         for (text, expected, why) in cases {
-            assert_eq!(TargetRules::default().parse(text).map(drop), expected, "{text}: {why}");
+            assert_eq!(rules.parse(text).map(drop), expected, "{text}: {why}");
         }
     }
 
@@ -231,8 +295,70 @@ mod tests {
     }
 
     #[test]
+    fn a_fragment_stays_at_home() {
+        let target = TargetRules::default().parse("https://tpp.example/in?a=b#part").unwrap();
+        assert_eq!(target.url().as_str(), "https://tpp.example/in?a=b");
+    }
+
+    #[test]
     fn a_local_stack_may_call_itself() {
-        let rules = TargetRules { dangerously_allow_http: true, dangerously_allow_private_targets: true };
+        let rules = TargetRules {
+            dangerously_allow_http: true,
+            dangerously_allow_private_targets: true,
+            ..TargetRules::default()
+        };
         assert!(rules.parse("http://127.0.0.1:9000/hook").is_ok());
+    }
+
+    proptest! {
+        /// Whatever carries an IPv4 address is judged as that address is, however it is dressed.
+        #[test]
+        fn carriers_are_judged_by_what_they_carry(bits in any::<u32>(), rest in any::<[u16; 5]>()) {
+            let rules = TargetRules::default();
+            let inner = Ipv4Addr::from_bits(bits);
+            let [high, low] = [(bits >> 16) as u16, (bits & 0xffff) as u16];
+            let [a, b, c, d, e] = rest;
+            let verdict = rules.vet_address(inner.into()).is_ok();
+            let carriers = [
+                inner.to_ipv6_mapped(),
+                Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low),
+                Ipv6Addr::new(0x2002, high, low, a, b, c, d, e),
+            ];
+            for carrier in carriers {
+                prop_assert_eq!(rules.vet_address(carrier.into()).is_ok(), verdict, "{} in {}", inner, carrier);
+            }
+        }
+
+        /// The standard library's own judgement is coarser than the registries; what it calls local must be out.
+        #[test]
+        fn what_is_local_to_the_standard_library_is_never_called(bits in any::<u32>(), segments in any::<[u16; 8]>()) {
+            let rules = TargetRules::default();
+            let v4 = Ipv4Addr::from_bits(bits);
+            let is_local = v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_broadcast()
+                || v4.is_documentation() || v4.is_multicast() || v4.is_unspecified();
+            prop_assert!(!is_local || rules.vet_address(v4.into()).is_err(), "{}", v4);
+            let v6 = Ipv6Addr::from(segments);
+            let is_local = v6.is_loopback() || v6.is_multicast() || v6.is_unicast_link_local() || v6.is_unique_local()
+                || v6.is_unspecified();
+            prop_assert!(!is_local || rules.vet_address(v6.into()).is_err(), "{}", v6);
+        }
+
+        /// A literal in a URL gets the verdict of its address, in whatever spelling.
+        #[test]
+        fn a_literal_is_judged_as_its_address(bits in any::<u32>(), segments in any::<[u16; 8]>(), style in 0..4) {
+            let rules = TargetRules::default();
+            let [a, b, c, d] = bits.to_be_bytes();
+            let spelled = match style {
+                0 => format!("{a}.{b}.{c}.{d}"),
+                1 => format!("{bits}"),
+                2 => format!("{bits:#x}"),
+                _ => format!("{a:#o}.{b:#x}.{}", u16::from_be_bytes([c, d])).replace("0o", "0"),
+            };
+            let verdict = rules.vet_address(Ipv4Addr::from_bits(bits).into());
+            prop_assert_eq!(rules.parse(&format!("https://{spelled}/")).map(drop), verdict, "{}", spelled);
+            let v6 = Ipv6Addr::from(segments);
+            let verdict = rules.vet_address(v6.into());
+            prop_assert_eq!(rules.parse(&format!("https://[{v6}]/")).map(drop), verdict, "{}", v6);
+        }
     }
 }

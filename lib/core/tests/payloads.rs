@@ -11,14 +11,14 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use signpost_core::endpoint::{Endpoint, Method};
 use signpost_core::event::Event;
-use signpost_core::jws::Rs256Signer;
-use signpost_core::request::{Request, RequestError, USER_AGENT};
+use signpost_core::public_key::PublicKey;
+use signpost_core::request::{Keyring, Request, RequestError, USER_AGENT};
+use signpost_core::signer::Signer;
 use signpost_core::target::TargetRules;
 
 /// Each example: its name, and its status as the family reads it.
@@ -49,46 +49,50 @@ fn event(name: &str) -> Event {
     Event::parse(request["body"].as_str().unwrap()).unwrap_or_else(|faults| panic!("{name}: {faults:?}"))
 }
 
-fn signer() -> Rs256Signer {
-    let key = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
-    let pkcs8: Pkcs8V1Der<'_> = key.as_der().unwrap();
-    Rs256Signer::from_pkcs8("kid", pkcs8.as_ref(), key.public_key().as_ref()).unwrap()
+fn keyring() -> Keyring {
+    let der = |pem: &str| {
+        let lines: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        STANDARD.decode(lines).unwrap()
+    };
+    let public = PublicKey::from_spki("kid", &der(include_str!("data/rsa-2048.public.pem"))).unwrap();
+    let signer = Signer::from_pkcs8(&public, &der(include_str!("data/rsa-2048.pem"))).unwrap();
+    Keyring { signers: vec![signer.into()], secrets: Vec::new() }
 }
 
 /// A request as it is written down in `golden/`.
 fn written(request: &Request) -> String {
     let mut text = format!("{} {}\n", request.method.as_str(), request.target.url());
     for (name, value) in &request.headers {
-        if !matches!(*name, "webhook-timestamp" | "jws-signature") {
+        if !matches!(&**name, "webhook-timestamp" | "jws-signature") {
             writeln!(text, "{name}: {}", value.replace(USER_AGENT, "Signpost/VERSION")).unwrap();
         }
     }
     format!("{text}\n{}\n", request.body)
 }
 
-fn request(event: &Event, endpoint: &Endpoint, signer: &Rs256Signer) -> Request {
+fn request(event: &Event, endpoint: &Endpoint, keyring: &Keyring) -> Request {
     let target = TargetRules::default().parse(&endpoint.url).unwrap();
-    Request::build(event, endpoint, target, 1, 1_769_853_600, signer).unwrap()
+    Request::build(event, endpoint, target, 1, 1_769_853_600, keyring).unwrap()
 }
 
 #[test]
 fn every_example_arrives_as_the_page_shows_it() {
-    let signer = signer();
+    let keyring = keyring();
     for (name, status) in EXAMPLES {
         let event = event(name);
         assert_eq!(event.traits().status.as_deref(), Some(status), "{name}");
         let mut endpoint = Endpoint::new("https://integrator.example/hook");
         let golden = read(&format!("tests/golden/{name}.post.txt"));
-        assert_eq!(written(&request(&event, &endpoint, &signer)), golden, "{name}");
+        assert_eq!(written(&request(&event, &endpoint, &keyring)), golden, "{name}");
         endpoint.method = Method::Put;
-        let put = written(&request(&event, &endpoint, &signer));
+        let put = written(&request(&event, &endpoint, &keyring));
         assert_eq!(put, golden.replacen("POST", "PUT", 1), "{name}");
     }
 }
 
 #[test]
 fn token_requests_arrive_as_the_pages_urls() {
-    let signer = signer();
+    let keyring = keyring();
     let cases = [
         ("token-request-redirect", "https://tpp.callback.url"),
         ("token-request-error", "https://thirdparty.callabck.url"),
@@ -99,7 +103,7 @@ fn token_requests_arrive_as_the_pages_urls() {
         let mut endpoint = Endpoint::new(url);
         endpoint.method = Method::Get;
         let golden = read(&format!("tests/golden/{name}.get.txt"));
-        assert_eq!(written(&request(&event(name), &endpoint, &signer)), golden, "{name}");
+        assert_eq!(written(&request(&event(name), &endpoint, &keyring)), golden, "{name}");
     }
 }
 
@@ -108,11 +112,11 @@ fn chosen_fields_are_all_that_arrives() {
     let mut endpoint = Endpoint::new("https://integrator.example/hook?tenant=acme");
     endpoint.fields.insert("operation".into(), vec!["status".into(), "parameters".into()]);
     let body = r#"{"type":"OPERATION","operationId":"7a0c2c2b-4a3e-4b6e-9a44-0c4f1d3c7e21","status":"APPROVED","parameters":{"key1":"value\u00201","key2":"value\u00202"}}"#;
-    let posted = request(&event("operation"), &endpoint, &signer());
+    let posted = request(&event("operation"), &endpoint, &keyring());
     assert_eq!((posted.body.as_str(), posted.target.url().query()), (body, Some("tenant=acme")));
 
     endpoint.method = Method::Get;
-    let got = request(&event("operation"), &endpoint, &signer());
+    let got = request(&event("operation"), &endpoint, &keyring());
     let query = "tenant=acme&type=OPERATION&operationId=7a0c2c2b-4a3e-4b6e-9a44-0c4f1d3c7e21&status=APPROVED&parameters=\
                  %7B%22key1%22:%22value+1%22%2C%22key2%22:%22value+2%22%7D";
     assert_eq!((got.body.as_str(), got.target.url().query()), ("", Some(query)));
@@ -127,7 +131,7 @@ fn a_payload_that_does_not_fit_into_a_url_is_told_apart() {
     let mut endpoint = Endpoint::new("https://integrator.example/hook");
     endpoint.method = Method::Get;
     let target = TargetRules::default().parse(&endpoint.url).unwrap();
-    let refused = Request::build(&Event::parse(&text).unwrap(), &endpoint, target, 1, 0, &signer());
+    let refused = Request::build(&Event::parse(&text).unwrap(), &endpoint, target, 1, 0, &keyring());
     assert!(matches!(refused, Err(RequestError::UrlTooLong { bytes: 66_000.. })), "{refused:?}");
 }
 

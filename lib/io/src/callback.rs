@@ -1,44 +1,99 @@
-//! The one HTTP client for callbacks: no redirects, no proxies, no private networks, and one deadline for it all.
+//! Callbacks: the requests of attempts, in whatever way their receiver wants to be shown who calls, under one deadline.
 
-use std::error::Error;
-use std::net::SocketAddr;
-use std::sync::OnceLock;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_lc_rs::digest::{self, SHA256};
 use bytes::Bytes;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, Response};
+use reqwest::{Certificate, Identity};
 use signpost_core::attempt::{AttemptError, AttemptResult, judge_status};
+use signpost_core::auth::{AuthHeader, ClientCredentials, bearer};
 use signpost_core::endpoint::Method;
+use signpost_core::excerpt::{KEPT_BYTES, excerpt};
 use signpost_core::request::Request;
-use signpost_core::target::{Target, TargetError, TargetRules};
+use signpost_core::secret::Secret;
+use signpost_core::target::Target;
 
-use crate::connections::{self, Connection, ObserveConnections};
+use crate::clients::{Clients, Guard, Tls, read_body, refusal};
+use crate::tokens::Tokens;
 
-/// Sends attempts. One per warm environment: it keeps connections and the certificate store.
-#[derive(Debug)]
-pub struct Callbacks {
-    pooled: Client,
-    /// Opens a connection for each request. Made when it is first needed, for it loads the certificate store again.
-    unpooled: OnceLock<Client>,
-    rules: TargetRules,
+/// Who calls, as the receiver is shown it.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// Nobody says.
+    Anonymous,
+    /// Whoever has this certificate; made by [`Caller::certificate`].
+    Certificate(ClientCertificate),
+    /// Whoever knows what this header says.
+    Header(AuthHeader),
+    /// Whoever has an access token.
+    OAuth2 {
+        /// How it is asked for.
+        client: ClientCredentials,
+        /// The client's secret.
+        secret: Secret,
+    },
 }
 
-/// How many bytes of an answer are read, so that a connection can be used again; what is beyond is left unread.
-const MAX_RESPONSE_BYTES: usize = 64 * 1024;
+/// A private key with its certificate, and whom its owner believes.
+#[derive(Clone)]
+pub struct ClientCertificate {
+    identity: Secret,
+    trusted: Option<String>,
+    fingerprint: [u8; 32],
+}
 
-/// How long an idle connection is kept. Receivers close theirs after 5 to 75 s by default, and Lambda may freeze for
-/// longer: the shorter, the fewer dead connections are met.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+impl fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientCertificate(…)")
+    }
+}
+
+impl Caller {
+    /// Takes a private key with its certificate's chain, and the authorities that the receiver's certificate must come
+    /// from (the public ones if there are none), all in PEM.
+    #[must_use]
+    pub fn certificate(identity: Secret, trusted: Option<String>) -> Self {
+        let mut content = digest::Context::new(&SHA256);
+        for part in [identity.reveal(), trusted.as_deref().unwrap_or_default()] {
+            content.update(&(part.len() as u64).to_be_bytes());
+            content.update(part.as_bytes());
+        }
+        let mut fingerprint = [0; 32];
+        fingerprint.copy_from_slice(content.finish().as_ref());
+        Self::Certificate(ClientCertificate { identity, trusted, fingerprint })
+    }
+}
+
+/// What came of sending a request.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The acknowledgement, or why there is none.
+    pub result: AttemptResult,
+    /// The beginning of what was answered, if anything was, without what authenticated the request.
+    pub response: Option<String>,
+}
+
+/// Sends attempts. One per warm environment: it keeps connections and the certificate store.
+pub struct Callbacks {
+    guard: Guard,
+    plain: Clients,
+    with_certificate: Mutex<Vec<([u8; 32], Arc<Clients>)>>,
+    tokens: Tokens,
+}
+
+/// How many clients with certificates of their own are kept: each has a certificate store and connections.
+const MAX_CERTIFICATE_CLIENTS: usize = 16;
 
 impl Callbacks {
-    /// Sets up the client; every address it ever connects to has passed `rules`.
+    /// Sets up the client; every address it ever connects to has passed `guard`.
     ///
     /// # Errors
     /// The certificate store cannot be loaded: the function must not start.
-    pub fn new(rules: TargetRules) -> Result<Self, reqwest::Error> {
-        Ok(Self { pooled: builder(rules).build()?, unpooled: OnceLock::new(), rules })
+    pub fn new(guard: Guard) -> Result<Self, reqwest::Error> {
+        let plain = Clients::new(guard.clone(), Tls::default())?;
+        Ok(Self { guard, plain, with_certificate: Mutex::default(), tokens: Tokens::default() })
     }
 
     /// Judges an endpoint's URL, as far as that can be told before its host is resolved.
@@ -46,103 +101,106 @@ impl Callbacks {
     /// # Errors
     /// [`AttemptError::ForbiddenTarget`].
     pub fn target(&self, url: &str) -> Result<Target, AttemptError> {
-        self.rules.parse(url).map_err(AttemptError::ForbiddenTarget)
+        self.guard.rules().parse(url).map_err(AttemptError::ForbiddenTarget)
     }
 
-    /// Makes one attempt and judges the answer. `timeout` covers everything from DNS to the last byte.
-    ///
-    /// # Errors
-    /// Everything that is no acknowledgement, told apart as the tenant needs it.
-    pub async fn send(&self, request: Request, timeout: Duration) -> AttemptResult {
-        match tokio::time::timeout(timeout, self.exchange(request)).await {
-            Err(_) => Err(AttemptError::TimedOut(timeout)),
-            Ok(Err(error)) => Err(classify(error)),
-            Ok(Ok(status)) => judge_status(status),
+    /// Makes one attempt and judges the answer. `timeout` covers everything from DNS to the last byte, an access token
+    /// that is fetched first included.
+    pub async fn send(&self, request: Request, caller: &Caller, timeout: Duration) -> Exchange {
+        match tokio::time::timeout(timeout, self.attempt(request, caller)).await {
+            Err(_) => Exchange { result: Err(AttemptError::TimedOut(timeout)), response: None },
+            Ok(Err(error)) => Exchange { result: Err(error), response: None },
+            Ok(Ok(exchange)) => exchange,
         }
     }
 
-    /// Sends a request, reads the answer to its end, and gives the status.
-    ///
-    /// Lambda freezes between invocations, and what a pooled connection was connected to may be gone when it thaws. So a
-    /// request whose *reused* connection was closed before anything was answered is sent once more, over a new one. On
-    /// a new connection, the same is the receiver's failure.
-    async fn exchange(&self, request: Request) -> Result<u16, reqwest::Error> {
-        let Request { method, target, headers, body } = request;
-        let method = match method {
-            Method::Get => reqwest::Method::GET,
-            Method::Post => reqwest::Method::POST,
-            Method::Put => reqwest::Method::PUT,
-        };
-        let body = Bytes::from(body);
-        let build = |client: &Client| {
-            let request = client.request(method.clone(), target.url().clone());
-            let request = if body.is_empty() { request } else { request.body(body.clone()) };
-            headers.iter().fold(request, |request, (name, value)| request.header(*name, value))
-        };
-        let response = match connections::observe(build(&self.pooled).send()).await {
-            (Err(error), Connection::Reused) if connections::was_closed(&error) => {
-                build(self.unpooled()?).send().await?
+    async fn attempt(&self, request: Request, caller: &Caller) -> Result<Exchange, AttemptError> {
+        let header = match caller {
+            Caller::Anonymous | Caller::Certificate(_) => None,
+            Caller::Header(header) => Some(header.clone()),
+            Caller::OAuth2 { client, secret } => {
+                let target = self.target(&client.token_url)?;
+                let token = self.tokens.get(&self.plain, target, client, secret).await?;
+                Some(bearer(&token).map_err(|_| AttemptError::TokenUnusable)?)
             }
-            (sent, _) => sent?,
         };
-        let status = response.status().as_u16();
-        drain(response).await.map(|()| status)
-    }
-
-    fn unpooled(&self) -> Result<&Client, reqwest::Error> {
-        if let Some(client) = self.unpooled.get() {
-            return Ok(client);
+        let exchange = match caller {
+            Caller::Certificate(certificate) => {
+                let clients = self.with_certificate(certificate)?;
+                exchange(&clients, request, header.as_ref()).await
+            }
+            Caller::Anonymous | Caller::Header(_) | Caller::OAuth2 { .. } => {
+                exchange(&self.plain, request, header.as_ref()).await
+            }
         }
-        let client = builder(self.rules).pool_max_idle_per_host(0).build()?;
-        Ok(self.unpooled.get_or_init(|| client))
+        .map_err(classify)?;
+        if let (Caller::OAuth2 { client, secret }, Err(AttemptError::Rejected { status: 401 })) =
+            (caller, &exchange.result)
+        {
+            self.tokens.forget(client, secret).await; // Revoked before its time: the next attempt gets another.
+        }
+        Ok(exchange)
+    }
+
+    /// Gives the client that shows this certificate, made when it is first needed; the one that was not needed for
+    /// longest makes room.
+    fn with_certificate(&self, certificate: &ClientCertificate) -> Result<Arc<Clients>, AttemptError> {
+        let mut known = self.with_certificate.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = known.iter().position(|(fingerprint, _)| *fingerprint == certificate.fingerprint) {
+            let found = known.remove(index);
+            let clients = Arc::clone(&found.1);
+            known.push(found);
+            return Ok(clients);
+        }
+        let make = || -> Result<Clients, reqwest::Error> {
+            let identity = Identity::from_pem(certificate.identity.reveal().as_bytes())?;
+            let trusted = certificate.trusted.as_ref().map(|pem| Certificate::from_pem_bundle(pem.as_bytes()));
+            Clients::new(self.guard.clone(), Tls { identity: Some(identity), trusted: trusted.transpose()? })
+        };
+        let clients = Arc::new(make().map_err(|error| AttemptError::BadCertificate(Box::new(error)))?);
+        if known.len() >= MAX_CERTIFICATE_CLIENTS {
+            known.remove(0);
+        }
+        known.push((certificate.fingerprint, Arc::clone(&clients)));
+        Ok(clients)
     }
 }
 
-fn builder(rules: TargetRules) -> ClientBuilder {
-    Client::builder()
-        .redirect(Policy::none())
-        .no_proxy()
-        .retry(reqwest::retry::never())
-        .tcp_nodelay(true)
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .connector_layer(ObserveConnections)
-        .dns_resolver(VettedResolver(rules))
+impl fmt::Debug for Callbacks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Callbacks").field("guard", &self.guard).finish_non_exhaustive()
+    }
 }
 
-/// Reads an answer's body, up to [`MAX_RESPONSE_BYTES`].
-async fn drain(mut response: Response) -> Result<(), reqwest::Error> {
-    let mut read = 0;
-    while read < MAX_RESPONSE_BYTES {
-        let Some(chunk) = response.chunk().await? else { break };
-        read += chunk.len();
-    }
-    Ok(())
+/// Sends a request, reads the answer to its end, and judges the status.
+async fn exchange(clients: &Clients, request: Request, auth: Option<&AuthHeader>) -> Result<Exchange, reqwest::Error> {
+    let Request { method, target, headers, body } = request;
+    let method = match method {
+        Method::Get => reqwest::Method::GET,
+        Method::Post => reqwest::Method::POST,
+        Method::Put => reqwest::Method::PUT,
+    };
+    let body = Bytes::from(body);
+    let build = |client: &reqwest::Client| {
+        let request = client.request(method.clone(), target.url().clone());
+        let request = if body.is_empty() { request } else { request.body(body.clone()) };
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(&**name, value));
+        match auth {
+            Some(AuthHeader { name, value }) => request.header(name, value.reveal()),
+            None => request,
+        }
+    };
+    let response = clients.send(build).await?;
+    let result = judge_status(response.status().as_u16());
+    let secrets = auth.map(AuthHeader::secrets).unwrap_or_default();
+    let most = KEPT_BYTES + secrets.iter().map(|secret| secret.reveal().len()).max().unwrap_or_default();
+    let kept = read_body(response, most).await?;
+    Ok(Exchange { result, response: (!kept.is_empty()).then(|| excerpt(&kept, &secrets)) })
 }
 
 fn classify(error: reqwest::Error) -> AttemptError {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
-    while let Some(current) = cause {
-        if let Some(refusal) = current.downcast_ref::<TargetError>() {
-            return AttemptError::ForbiddenTarget(refusal.clone());
-        }
-        cause = current.source();
-    }
-    AttemptError::Connection(Box::new(error.without_url())) // A URL may hold the tenant's token in its query.
-}
-
-/// Resolves names as the system does and refuses a host if *any* of its addresses is none we call: the connection is
-/// made to the very addresses that were vetted, so a second answer (DNS rebinding) never counts.
-struct VettedResolver(TargetRules);
-
-impl Resolve for VettedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let rules = self.0;
-        Box::pin(async move {
-            let addresses: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            for address in &addresses {
-                rules.vet_address(address.ip())?;
-            }
-            Ok(Box::new(addresses.into_iter()) as Addrs)
-        })
+    match refusal(&error) {
+        Some(refusal) => AttemptError::ForbiddenTarget(refusal),
+        None => AttemptError::Connection(Box::new(error.without_url())), // A URL may hold a token in its query.
     }
 }

@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use signpost_core::target::TargetRules;
+
 /// A setting that is missing or bad.
 ///
 /// `Debug` is `Display`, for that is what a `main` prints that ends with an error.
@@ -81,6 +83,27 @@ pub fn retention(get: impl Fn(&str) -> Option<String>) -> Result<Duration, Confi
     number(get, "RETENTION_DAYS", "days", 1..=365).map(|days: u64| Duration::from_hours(24 * days))
 }
 
+/// Reads the rules for targets: `DANGEROUSLY_ALLOW_HTTP` and `DANGEROUSLY_ALLOW_PRIVATE_TARGETS`, `true` or `false`, off
+/// by default, and `MORE_TARGET_PORTS`, ports besides 443, separated by commas, none by default.
+///
+/// # Errors
+/// One of them is anything else.
+pub fn target_rules(get: impl Fn(&str) -> Option<String>) -> Result<TargetRules, ConfigError> {
+    const PORTS: &str = "MORE_TARGET_PORTS";
+    let ports = get(PORTS).unwrap_or_default();
+    let listed = ports.split(',').map(str::trim).filter(|port| !port.is_empty());
+    let more_ports = listed.map(str::parse).collect::<Result<_, _>>().map_err(|_| ConfigError::Invalid {
+        name: PORTS,
+        found: ports.clone(),
+        expected: "ports separated by commas, such as `8443,9443`".into(),
+    })?;
+    Ok(TargetRules {
+        more_ports,
+        dangerously_allow_http: switch(&get, "DANGEROUSLY_ALLOW_HTTP")?,
+        dangerously_allow_private_targets: switch(&get, "DANGEROUSLY_ALLOW_PRIVATE_TARGETS")?,
+    })
+}
+
 /// Reads a switch, `true` or `false`; off when it is not set.
 ///
 /// # Errors
@@ -111,6 +134,10 @@ mod tests {
             (number(only("90s"), "X", "minutes", 1..=60).unwrap_err(), "`X` is `90s`; expected minutes, 1 to 60"),
             (number(only("61"), "X", "minutes", 1..=60).unwrap_err(), "`X` is `61`; expected minutes, 1 to 60"),
             (switch(only("yes"), "X").unwrap_err(), "`X` is `yes`; expected `true` or `false`"),
+            (
+                target_rules(|name| (name == "MORE_TARGET_PORTS").then(|| "8443;9443".into())).unwrap_err(),
+                "`MORE_TARGET_PORTS` is `8443;9443`; expected ports separated by commas, such as `8443,9443`",
+            ),
         ];
         for (error, text) in cases {
             assert_eq!(error.to_string(), text);
@@ -122,5 +149,8 @@ mod tests {
         assert_eq!(required(only("a"), "X"), Ok("a".into()));
         assert_eq!(number(only("60"), "X", "minutes", 1..=60), Ok(60));
         assert_eq!((switch(only("true"), "X"), switch(only("true"), "Y")), (Ok(true), Ok(false)));
+        assert_eq!(target_rules(|_| None), Ok(TargetRules::INTERNET));
+        let ports = target_rules(|name| (name == "MORE_TARGET_PORTS").then(|| "8443, 9443".into())).unwrap();
+        assert_eq!(ports.more_ports, [8_443, 9_443].into());
     }
 }

@@ -139,22 +139,27 @@ fn item_of(attempt: &Attempt) -> Item {
         ("number".into(), n(attempt.number)),
         ("at".into(), n(attempt.at_unix_ms)),
         ("durationMs".into(), n(attempt.duration_ms)),
-        ("kid".into(), s(&attempt.kid)),
+        ("kids".into(), AttributeValue::L(attempt.kids.iter().map(s).collect())),
     ]);
     item.extend(attempt.status.map(|status| ("status".into(), n(status))));
     item.extend(attempt.error.as_ref().map(|error| ("error".into(), s(error))));
+    item.extend(attempt.response.as_ref().map(|response| ("response".into(), s(response))));
     item
 }
 
 fn attempt_of(item: &Item) -> Result<Attempt, ItemError> {
+    let optional = |name| item.contains_key(name).then(|| text(item, name).map(str::to_owned)).transpose();
+    let kids = item.get("kids").and_then(|kids| kids.as_l().ok());
+    let kids = kids.map(|kids| kids.iter().filter_map(|kid| kid.as_s().ok()).cloned().collect());
     let status = item.contains_key("status").then(|| number(item, "status")).transpose()?;
     Ok(Attempt {
         number: u32::try_from(number(item, "number")?).map_err(|_| unreadable("number"))?,
         at_unix_ms: number(item, "at")?,
         duration_ms: number(item, "durationMs")?,
-        kid: text(item, "kid")?.to_owned(),
+        kids: kids.ok_or_else(|| unreadable("kids"))?,
         status: status.map(u16::try_from).transpose().map_err(|_| unreadable("status"))?,
-        error: item.contains_key("error").then(|| text(item, "error").map(str::to_owned)).transpose()?,
+        error: optional("error")?,
+        response: optional("response")?,
     })
 }
 
@@ -168,12 +173,13 @@ mod tests {
             number: 3,
             at_unix_ms: 1_769_853_600_123,
             duration_ms: 10_000,
-            kid: "070725bf-7dac-4712-b61a-420ba3701263".into(),
+            kids: vec!["070725bf-7dac-4712-b61a-420ba3701263".into()],
             status: Some(500),
             error: Some("endpoint answered 500; answer 2xx to acknowledge".into()),
+            response: Some("no such payment".into()),
         };
         let timed_out = Attempt { status: None, ..failed.clone() };
-        let acknowledged = Attempt { error: None, status: Some(204), ..failed.clone() };
+        let acknowledged = Attempt { error: None, response: None, status: Some(204), ..failed.clone() };
         for attempt in [failed, timed_out, acknowledged] {
             assert_eq!(attempt_of(&item_of(&attempt)).unwrap(), attempt);
         }

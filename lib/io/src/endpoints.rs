@@ -1,16 +1,18 @@
 //! `EndpointsTable`: the endpoints of each tenant. Partition key `tenant`, sort key `endpoint`.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use signpost_core::endpoint::{Endpoint, EndpointId};
 use signpost_core::event::TenantId;
 use signpost_core::fault::Fault;
+use signpost_core::live_secrets::LiveSecret;
 
-use crate::aws::{AwsError, Item, ItemError, s, text};
+use crate::aws::{AwsError, Item, ItemError, bytes, n, number, s, text, unreadable};
 use crate::logs::Chain;
 
 /// The table of endpoints.
@@ -20,6 +22,45 @@ pub struct Endpoints {
     table: String,
 }
 
+/// An endpoint as the table has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEndpoint {
+    /// What is no secret.
+    pub settings: Endpoint,
+    /// Whether anything is sent to it.
+    pub is_enabled: bool,
+    /// Counts up by one with each change.
+    pub version: u64,
+    /// When it was made, in seconds since the Unix epoch.
+    pub created_at: u64,
+    /// When it was changed last, in seconds since the Unix epoch.
+    pub updated_at: u64,
+    /// The secret of its authentication, sealed.
+    pub auth_secret: Option<Vec<u8>>,
+    /// The authorities that the receiver's certificate must come from, in PEM; the public ones if there are none.
+    pub trusted: Option<String>,
+    /// Its signing secrets, sealed, oldest first.
+    pub signing_secrets: Vec<LiveSecret<Vec<u8>>>,
+}
+
+/// Some of a tenant's endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The endpoints, by id.
+    pub endpoints: Vec<(EndpointId, StoredEndpoint)>,
+    /// Where the next page goes on; none after the last.
+    pub next: Option<EndpointId>,
+}
+
+/// Whether a conditional write was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It was.
+    Yes,
+    /// The endpoint is not (any more) what the condition said.
+    Overtaken,
+}
+
 impl Endpoints {
     /// Adapts `client` to the table called `table`.
     #[must_use]
@@ -27,7 +68,7 @@ impl Endpoints {
         Self { client, table }
     }
 
-    /// Reads all endpoints of a tenant, as they are now (strongly consistent).
+    /// Reads the settings of all endpoints of a tenant, as they are now (strongly consistent).
     ///
     /// One whose settings cannot be read comes without them, so that it neither holds up its neighbours nor misses
     /// anything: `deliver` keeps what is queued for it until it is repaired.
@@ -44,23 +85,41 @@ impl Endpoints {
             .consistent_read(true)
             .key_condition_expression("tenant = :tenant")
             .expression_attribute_values(":tenant", s(tenant.as_str()))
+            .projection_expression("endpoint, settings")
             .into_paginator()
             .items()
             .send();
         let mut endpoints = Vec::new();
         while let Some(item) = pages.try_next().await.map_err(AwsError::of("dynamodb:Query"))? {
-            let Some(id) = text(&item, "endpoint").ok().and_then(EndpointId::parse) else {
-                tracing::error!(tenant.id = %tenant, "endpoint.bad_id: nothing can be sent to it; remove the item");
-                continue;
-            };
-            let settings = settings_of(&item);
-            if let Err(error) = &settings {
-                let error = Chain(error);
-                tracing::error!(tenant.id = %tenant, endpoint.id = %id, %error, "endpoint.unreadable");
-            }
-            endpoints.push((id, settings.ok()));
+            endpoints.extend(identified(tenant, &item, settings_of));
         }
         Ok(endpoints)
+    }
+
+    /// Reads up to `limit` endpoints of a tenant, those behind `after`, by id. One that cannot be read is left out.
+    ///
+    /// Needs `dynamodb:Query`. One call.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn page(&self, tenant: &TenantId, after: Option<&EndpointId>, limit: i32) -> Result<Page, AwsError> {
+        let call = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .key_condition_expression("tenant = :tenant")
+            .expression_attribute_values(":tenant", s(tenant.as_str()))
+            .set_exclusive_start_key(after.map(|id| key(tenant, id)))
+            .limit(limit);
+        let page = call.send().await.map_err(AwsError::of("dynamodb:Query"))?;
+        let last = page.last_evaluated_key.as_ref().and_then(|key| text(key, "endpoint").ok());
+        let items = page.items.unwrap_or_default();
+        let read = items.iter().filter_map(|item| identified(tenant, item, stored_of));
+        Ok(Page {
+            endpoints: read.filter_map(|(id, stored)| Some((id, stored?))).collect(),
+            next: last.and_then(EndpointId::parse),
+        })
     }
 
     /// Reads one endpoint, if it is there now (strongly consistent): one that was made a moment ago is not missed.
@@ -69,110 +128,195 @@ impl Endpoints {
     ///
     /// # Errors
     /// The call failed, or the item cannot be read.
-    pub async fn get(&self, tenant: &TenantId, id: &EndpointId) -> Result<Option<Endpoint>, AwsError> {
+    pub async fn get(&self, tenant: &TenantId, id: &EndpointId) -> Result<Option<StoredEndpoint>, AwsError> {
         let call = self.client.get_item().table_name(&self.table).set_key(Some(key(tenant, id))).consistent_read(true);
         let item = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item;
-        item.as_ref().map(settings_of).transpose()
+        item.as_ref().map(stored_of).transpose()
     }
 
-    /// Writes an endpoint, whether it was there or not.
+    /// Writes an endpoint: a new one, or what becomes of the one whose version is `before`.
     ///
-    /// Needs `dynamodb:PutItem`, which none of the functions has: this is for operators' tools.
-    ///
-    /// # Errors
-    /// The settings have faults, or the call failed.
-    pub async fn put(&self, tenant: &TenantId, id: &EndpointId, endpoint: &Endpoint) -> Result<(), PutError> {
-        endpoint.check().map_err(PutError::Faults)?;
-        let settings = serde_json::to_string(endpoint).map_err(AwsError::of("dynamodb:PutItem"))?;
-        let mut item = key(tenant, id);
-        item.insert("settings".into(), s(settings));
-        let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        call.send().await.map_err(AwsError::of("dynamodb:PutItem"))?;
-        Ok(())
-    }
-
-    /// Removes an endpoint, if it is there.
-    ///
-    /// Needs `dynamodb:DeleteItem`, which none of the functions has.
+    /// Needs `dynamodb:PutItem`.
     ///
     /// # Errors
     /// The call failed.
-    pub async fn delete(&self, tenant: &TenantId, id: &EndpointId) -> Result<(), AwsError> {
+    pub async fn put(
+        &self,
+        tenant: &TenantId,
+        id: &EndpointId,
+        stored: &StoredEndpoint,
+        before: Option<u64>,
+    ) -> Result<Written, AwsError> {
+        let mut item = item_of(stored)?;
+        item.extend(key(tenant, id));
+        let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        let call = match before {
+            None => call.condition_expression("attribute_not_exists(endpoint)"),
+            Some(before) => {
+                call.condition_expression("version = :before").expression_attribute_values(":before", n(before))
+            }
+        };
+        match call.send().await {
+            Ok(_) => Ok(Written::Yes),
+            Err(error) => match error.as_service_error() {
+                Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(Written::Overtaken),
+                _ => Err(AwsError::of("dynamodb:PutItem")(error)),
+            },
+        }
+    }
+
+    /// Removes an endpoint, whatever it is, or only if its version is `before`.
+    ///
+    /// Needs `dynamodb:DeleteItem`.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn delete(&self, tenant: &TenantId, id: &EndpointId, before: Option<u64>) -> Result<Written, AwsError> {
         let call = self.client.delete_item().table_name(&self.table).set_key(Some(key(tenant, id)));
-        call.send().await.map_err(AwsError::of("dynamodb:DeleteItem"))?;
-        Ok(())
+        let call = match before {
+            None => call.condition_expression("attribute_exists(endpoint)"),
+            Some(before) => {
+                call.condition_expression("version = :before").expression_attribute_values(":before", n(before))
+            }
+        };
+        match call.send().await {
+            Ok(_) => Ok(Written::Yes),
+            Err(error) => match error.as_service_error() {
+                Some(DeleteItemError::ConditionalCheckFailedException(_)) => Ok(Written::Overtaken),
+                _ => Err(AwsError::of("dynamodb:DeleteItem")(error)),
+            },
+        }
     }
 }
 
-/// Why an endpoint was not written.
-#[derive(Debug, thiserror::Error)]
-pub enum PutError {
-    /// The call failed.
-    #[error("endpoint could not be written; try again")]
-    Aws(#[from] AwsError),
-    /// The settings could be read, but make no sense: each fault says what to change.
-    #[error("endpoint has faults: {0:?}")]
-    Faults(Vec<Fault>),
+/// The endpoint's id, and what `read` makes of the item, if anything.
+fn identified<T>(
+    tenant: &TenantId,
+    item: &Item,
+    read: fn(&Item) -> Result<T, AwsError>,
+) -> Option<(EndpointId, Option<T>)> {
+    let Some(id) = text(item, "endpoint").ok().and_then(EndpointId::parse) else {
+        tracing::error!(tenant.id = %tenant, "endpoint.bad_id: nothing can be sent to it; remove the item");
+        return None;
+    };
+    let read = read(item);
+    if let Err(error) = &read {
+        let error = Chain(error);
+        tracing::error!(tenant.id = %tenant, endpoint.id = %id, %error, "endpoint.unreadable");
+    }
+    Some((id, read.ok()))
 }
 
 fn key(tenant: &TenantId, id: &EndpointId) -> HashMap<String, AttributeValue> {
     HashMap::from([("tenant".into(), s(tenant.as_str())), ("endpoint".into(), s(id.as_str()))])
 }
 
+const READING: &str = "reading an endpoint";
+
+/// Settings that could be read, but make no sense.
+#[derive(Debug, thiserror::Error)]
+#[error("settings have faults: {0:?}")]
+struct FaultySettings(Vec<Fault>);
+
 fn settings_of(item: &Item) -> Result<Endpoint, AwsError> {
     let settings = text(item, "settings").map_err(AwsError::of::<ItemError>(READING))?;
     let endpoint: Endpoint = serde_json::from_str(settings).map_err(AwsError::of(READING))?;
-    endpoint.check().map_err(|faults| AwsError::of(READING)(PutError::Faults(faults)))?;
+    endpoint.check().map_err(|faults| AwsError::of(READING)(FaultySettings(faults)))?;
     Ok(endpoint)
 }
 
-const READING: &str = "reading an endpoint's settings";
-
-/// Endpoints as they were at most [`CACHED_FOR`] ago, for `deliver`, which meets the same few again and again.
-///
-/// A changed or removed endpoint therefore gets requests under its old settings for that long.
-#[derive(Debug)]
-pub struct CachedEndpoints {
-    table: Endpoints,
-    entries: Mutex<HashMap<(TenantId, EndpointId), Cached>>,
+fn stored_of(item: &Item) -> Result<StoredEndpoint, AwsError> {
+    let settings = settings_of(item)?;
+    let read = || -> Result<StoredEndpoint, ItemError> {
+        let is_enabled = item.get("enabled").and_then(|value| value.as_bool().ok());
+        let secrets = item.get("signingSecrets").and_then(|value| value.as_l().ok());
+        let secrets = secrets.ok_or_else(|| unreadable("signingSecrets"))?.iter().map(|secret| {
+            let secret = secret.as_m().map_err(|_| unreadable("signingSecrets"))?;
+            Ok(LiveSecret {
+                secret: bytes(secret, "sealed")?.to_vec(),
+                created_at: number(secret, "createdAt")?,
+                expires_at: secret.contains_key("expiresAt").then(|| number(secret, "expiresAt")).transpose()?,
+            })
+        });
+        Ok(StoredEndpoint {
+            settings,
+            is_enabled: *is_enabled.ok_or_else(|| unreadable("enabled"))?,
+            version: number(item, "version")?,
+            created_at: number(item, "createdAt")?,
+            updated_at: number(item, "updatedAt")?,
+            auth_secret: item
+                .contains_key("authSecret")
+                .then(|| bytes(item, "authSecret").map(<[u8]>::to_vec))
+                .transpose()?,
+            trusted: item.contains_key("trusted").then(|| text(item, "trusted").map(str::to_owned)).transpose()?,
+            signing_secrets: secrets.collect::<Result<_, ItemError>>()?,
+        })
+    };
+    read().map_err(AwsError::of::<ItemError>(READING))
 }
 
-type Cached = (Instant, Arc<Endpoint>);
+fn item_of(stored: &StoredEndpoint) -> Result<Item, AwsError> {
+    let settings = serde_json::to_string(&stored.settings).map_err(AwsError::of("dynamodb:PutItem"))?;
+    let b = |bytes: &[u8]| AttributeValue::B(Blob::new(bytes));
+    let secret = |secret: &LiveSecret<Vec<u8>>| {
+        let mut item = Item::from([("sealed".into(), b(&secret.secret)), ("createdAt".into(), n(secret.created_at))]);
+        item.extend(secret.expires_at.map(|at| ("expiresAt".into(), n(at))));
+        AttributeValue::M(item)
+    };
+    let mut item = Item::from([
+        ("settings".into(), s(settings)),
+        ("enabled".into(), AttributeValue::Bool(stored.is_enabled)),
+        ("version".into(), n(stored.version)),
+        ("createdAt".into(), n(stored.created_at)),
+        ("updatedAt".into(), n(stored.updated_at)),
+        ("signingSecrets".into(), AttributeValue::L(stored.signing_secrets.iter().map(secret).collect())),
+    ]);
+    item.extend(stored.auth_secret.as_ref().map(|sealed| ("authSecret".into(), b(sealed))));
+    item.extend(stored.trusted.as_ref().map(|pem| ("trusted".into(), s(pem))));
+    Ok(item)
+}
 
-/// How long a cached endpoint is taken for current.
-pub const CACHED_FOR: Duration = Duration::from_secs(10);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// How many endpoints are cached at once: a few hundred bytes each.
-const CAPACITY: usize = 10_000;
-
-impl CachedEndpoints {
-    /// Caches what `table` answers.
-    #[must_use]
-    pub fn new(table: Endpoints) -> Self {
-        Self { table, entries: Mutex::default() }
+    #[test]
+    fn endpoints_read_back() {
+        let full = StoredEndpoint {
+            settings: Endpoint::new("https://a.example"),
+            is_enabled: false,
+            version: 7,
+            created_at: 1,
+            updated_at: 2,
+            auth_secret: Some(vec![1, 2]),
+            trusted: Some("PEM".into()),
+            signing_secrets: vec![
+                LiveSecret { secret: vec![3], created_at: 1, expires_at: Some(9) },
+                LiveSecret::new(vec![4], 2),
+            ],
+        };
+        let bare = StoredEndpoint { auth_secret: None, trusted: None, signing_secrets: Vec::new(), ..full.clone() };
+        for stored in [full, bare] {
+            assert_eq!(stored_of(&item_of(&stored).unwrap()).unwrap(), stored);
+        }
     }
 
-    /// Gives one endpoint, if it is there. An absent one is not remembered, so that a new one is found at once.
-    ///
-    /// # Errors
-    /// It was not cached and the call failed.
-    pub async fn get(&self, tenant: &TenantId, id: &EndpointId) -> Result<Option<Arc<Endpoint>>, AwsError> {
-        let (now, key) = (Instant::now(), (tenant.clone(), id.clone()));
-        let fresh = |at: &Instant| now.duration_since(*at) < CACHED_FOR;
-        if let Some((at, endpoint)) = self.entries.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
-            && fresh(at)
-        {
-            return Ok(Some(Arc::clone(endpoint)));
+    #[test]
+    fn settings_that_make_no_sense_are_unreadable() {
+        let mut item = item_of(&StoredEndpoint {
+            settings: Endpoint::new("https://a.example"),
+            is_enabled: true,
+            version: 1,
+            created_at: 1,
+            updated_at: 1,
+            auth_secret: None,
+            trusted: None,
+            signing_secrets: Vec::new(),
+        })
+        .unwrap();
+        for settings in ["{", "{}", r#"{"url":"https://a.example","signatures":[]}"#] {
+            item.insert("settings".into(), s(settings));
+            assert!(stored_of(&item).is_err(), "{settings}");
         }
-        let Some(endpoint) = self.table.get(tenant, id).await? else { return Ok(None) };
-        let endpoint = Arc::new(endpoint);
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.len() >= CAPACITY {
-            entries.retain(|_, (at, _)| fresh(at));
-        }
-        if entries.len() < CAPACITY {
-            entries.insert(key, (now, Arc::clone(&endpoint)));
-        }
-        Ok(Some(endpoint))
     }
 }

@@ -34,6 +34,24 @@ pub fn media_type(headers: &HeaderMap) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
+/// Whether the header `name` lists the entity tag `tag`, or any, by weak comparison, as `If-None-Match` asks for
+/// (RFC 9110, sections 8.8.3.2 and 13.1.2).
+#[must_use]
+pub fn lists_weakly(headers: &HeaderMap, name: HeaderName, tag: &str) -> bool {
+    listed(headers, name).any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
+}
+
+/// The same by strong comparison, as `If-Match` asks for (section 13.1.1).
+#[must_use]
+pub fn lists_strongly(headers: &HeaderMap, name: HeaderName, tag: &str) -> bool {
+    listed(headers, name).any(|one| one == "*" || one == tag)
+}
+
+fn listed(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
 /// Shapes an answer with a body.
 #[must_use]
 pub fn respond(status: u16, media_type: &'static str, body: impl Into<String>) -> ApiGatewayV2httpResponse {
@@ -65,4 +83,29 @@ pub fn with_header(mut response: ApiGatewayV2httpResponse, name: HeaderName, val
         response.headers.insert(name, value);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::IF_MATCH;
+
+    use super::*;
+
+    #[test]
+    fn entity_tags_are_compared_as_each_header_asks() {
+        let cases = [
+            ("\"a\"", true, true, "the tag"),
+            ("W/\"a\"", true, false, "weakened on the way"),
+            ("\"b\", \"a\"", true, true, "in a list"),
+            ("*", true, true, "any"),
+            ("\"b\"", false, false, "another"),
+            ("a", false, false, "unquoted"),
+        ];
+        for (value, weakly, strongly, why) in cases {
+            let headers = HeaderMap::from_iter([(IF_MATCH, value.parse().unwrap())]);
+            assert_eq!(lists_weakly(&headers, IF_MATCH, "\"a\""), weakly, "{why}");
+            assert_eq!(lists_strongly(&headers, IF_MATCH, "\"a\""), strongly, "{why}");
+        }
+        assert!(!lists_weakly(&HeaderMap::new(), IF_MATCH, "\"a\""));
+    }
 }

@@ -10,13 +10,11 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_kms::types::DataKeyPairSpec;
+use signpost_core::algorithm::Algorithm;
 use signpost_core::keys::KeyMoments;
 use signpost_core::public_key::PublicKey;
 
 use crate::aws::{AwsError, Item, ItemError, bytes, n, number, s, text, unreadable};
-
-/// The algorithm of all signing keys there are so far: the table's partition.
-const RS256: &str = "RS256";
 
 /// One signing key as the table has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,24 +61,24 @@ impl KeyTable {
         Self { client, table }
     }
 
-    /// Reads all signing keys, oldest generation first, as they are now (strongly consistent).
+    /// Reads all signing keys of an algorithm, oldest generation first, as they are now (strongly consistent).
     ///
     /// Needs `dynamodb:Query`. One call; there are rarely more than four keys.
     ///
     /// # Errors
     /// The call failed, or an item cannot be read.
-    pub async fn all(&self) -> Result<Vec<StoredKey>, AwsError> {
+    pub async fn all(&self, algorithm: Algorithm) -> Result<Vec<StoredKey>, AwsError> {
         let call = self
             .client
             .query()
             .table_name(&self.table)
             .consistent_read(true)
             .key_condition_expression("algorithm = :algorithm")
-            .expression_attribute_values(":algorithm", s(RS256));
+            .expression_attribute_values(":algorithm", s(algorithm.as_str()));
         let items = call.send().await.map_err(AwsError::of("dynamodb:Query"))?.items.unwrap_or_default();
         items
             .iter()
-            .map(from_item)
+            .map(|item| from_item(item, algorithm))
             .collect::<Result<_, _>>()
             .map_err(AwsError::of::<ItemError>("reading a signing key"))
     }
@@ -93,6 +91,7 @@ impl KeyTable {
     /// The call failed.
     pub async fn add(
         &self,
+        algorithm: Algorithm,
         kid: &str,
         generation: u64,
         pair: &WrappedPair,
@@ -102,7 +101,7 @@ impl KeyTable {
             .client
             .put_item()
             .table_name(&self.table)
-            .item("algorithm", s(RS256))
+            .item("algorithm", s(algorithm.as_str()))
             .item("generation", n(generation))
             .item("kid", s(kid))
             .item("publicKey", AttributeValue::B(Blob::new(&*pair.public_spki)))
@@ -128,13 +127,13 @@ impl KeyTable {
     ///
     /// # Errors
     /// The call failed; do it again at the next rotation.
-    pub async fn expire(&self, generation: u64, expires_at: u64) -> Result<(), AwsError> {
+    pub async fn expire(&self, key: &StoredKey, expires_at: u64) -> Result<(), AwsError> {
         let call = self
             .client
             .update_item()
             .table_name(&self.table)
-            .key("algorithm", s(RS256))
-            .key("generation", n(generation))
+            .key("algorithm", s(key.public.algorithm().as_str()))
+            .key("generation", n(key.generation))
             .update_expression("SET expiresAt = :at")
             .condition_expression("attribute_exists(algorithm)")
             .expression_attribute_values(":at", n(expires_at));
@@ -150,20 +149,25 @@ impl WrappingKey {
         Self { client, key_id }
     }
 
-    /// Has KMS make an RSA-2048 key pair for `kid` and wrap the private key, which never leaves KMS unwrapped.
+    /// Has KMS make a key pair for `kid` and wrap the private key, which never leaves KMS unwrapped.
     ///
-    /// Needs `kms:GenerateDataKeyPairWithoutPlaintext` under encryption context `{purpose: signing, kid}`. $0.0012 a
-    /// call in us-east-1.
+    /// Needs `kms:GenerateDataKeyPairWithoutPlaintext` under encryption context `{purpose: signing, kid}`. In us-east-1,
+    /// $0.0012 a call for RSA and $0.00001 for the others.
     ///
     /// # Errors
     /// The call failed.
-    pub async fn generate_pair(&self, kid: &str) -> Result<WrappedPair, AwsError> {
+    pub async fn generate_pair(&self, algorithm: Algorithm, kid: &str) -> Result<WrappedPair, AwsError> {
         const CALL: &str = "kms:GenerateDataKeyPairWithoutPlaintext";
+        let spec = match algorithm {
+            Algorithm::EdDSA => DataKeyPairSpec::EccNistEdwards25519,
+            Algorithm::ES256 => DataKeyPairSpec::EccNistP256,
+            Algorithm::RS256 => DataKeyPairSpec::Rsa2048,
+        };
         let call = self
             .client
             .generate_data_key_pair_without_plaintext()
             .key_id(&self.key_id)
-            .key_pair_spec(DataKeyPairSpec::Rsa2048)
+            .key_pair_spec(spec)
             .encryption_context("purpose", "signing")
             .encryption_context("kid", kid)
             .customize()
@@ -205,8 +209,9 @@ fn patient() -> TimeoutConfig {
     TimeoutConfig::builder().operation_attempt_timeout(one_try).operation_timeout(call).build()
 }
 
-fn from_item(item: &Item) -> Result<StoredKey, ItemError> {
+fn from_item(item: &Item, algorithm: Algorithm) -> Result<StoredKey, ItemError> {
     let kid = text(item, "kid")?;
+    let public = PublicKey::from_spki(kid, bytes(item, "publicKey")?).ok();
     let moments = KeyMoments {
         published_at: number(item, "publishedAt")?,
         sign_from: number(item, "signFrom")?,
@@ -216,7 +221,7 @@ fn from_item(item: &Item) -> Result<StoredKey, ItemError> {
     Ok(StoredKey {
         generation: number(item, "generation")?,
         moments,
-        public: PublicKey::from_spki(kid, bytes(item, "publicKey")?).map_err(|_| unreadable("publicKey"))?,
+        public: public.filter(|key| key.algorithm() == algorithm).ok_or_else(|| unreadable("publicKey"))?,
         wrapped_private: bytes(item, "wrappedPrivateKey")?.to_vec(),
         expires_at: item.contains_key("expiresAt").then(|| number(item, "expiresAt")).transpose()?,
     })

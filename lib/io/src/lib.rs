@@ -2,6 +2,7 @@
 
 pub mod aws;
 pub mod callback;
+pub mod clients;
 pub mod clock;
 pub mod config;
 mod connections;
@@ -12,4 +13,7 @@ pub mod http_api;
 pub mod keys;
 pub mod logs;
 pub mod queue;
+pub mod recipients;
 pub mod signers;
+mod tokens;
+pub mod vault;

@@ -1,11 +1,13 @@
-//! The key that signs now, unwrapped once per warm environment.
+//! The keys that sign now, each unwrapped once per warm environment.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use signpost_core::jws::{Rs256Signer, SignerError};
+use signpost_core::algorithm::Algorithm;
 use signpost_core::keys::{KeyMoments, Standing, current, standing};
+use signpost_core::signer::{Signer, SignerError};
 use tokio::sync::Mutex;
+use zeroize::Zeroizing;
 
 use crate::aws::AwsError;
 use crate::clock::unix_now;
@@ -24,7 +26,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub struct Signers {
     table: KeyTable,
     wrapping: WrappingKey,
-    known: Mutex<Known>,
+    known: [Mutex<Known>; Algorithm::ALL.len()],
 }
 
 #[derive(Default)]
@@ -34,7 +36,7 @@ struct Known {
     read_failed: bool,
     /// Before this, the keys are not read again.
     refresh_at: Option<Instant>,
-    signer: Option<Arc<Rs256Signer>>,
+    signer: Option<Arc<Signer>>,
     /// Before this, no key is unwrapped again: the last try failed.
     open_at: Option<Instant>,
 }
@@ -66,21 +68,28 @@ impl Signers {
     /// Starts without keys; the first use reads and unwraps.
     #[must_use]
     pub fn new(table: KeyTable, wrapping: WrappingKey) -> Self {
-        Self { table, wrapping, known: Mutex::default() }
+        Self { table, wrapping, known: Default::default() }
     }
 
-    /// Gives the signer of the key that is current now.
+    /// Gives the signer of the algorithm's key that is current now.
     ///
-    /// Needs `dynamodb:Query` every [`REFRESH_AFTER`] and `kms:Decrypt` once per key; otherwise it costs nothing.
+    /// Needs `dynamodb:Query` every [`REFRESH_AFTER`] and `kms:Decrypt` once per key; otherwise it costs nothing, and
+    /// neither does an algorithm that nobody asks for.
     /// Callers at the same time share one reading. When AWS fails, what is known goes on being used: an older key
     /// signs as long as it can be verified.
     ///
     /// # Errors
     /// There is no key at hand that could sign.
-    pub async fn current(&self) -> Result<Arc<Rs256Signer>, NoSignerError> {
-        let mut known = self.known.lock().await;
+    pub async fn current(&self, algorithm: Algorithm) -> Result<Arc<Signer>, NoSignerError> {
+        let [eddsa, es256, rs256] = &self.known;
+        let known = match algorithm {
+            Algorithm::EdDSA => eddsa,
+            Algorithm::ES256 => es256,
+            Algorithm::RS256 => rs256,
+        };
+        let mut known = known.lock().await;
         if is_due(known.refresh_at) {
-            self.refresh(&mut known).await?;
+            self.refresh(algorithm, &mut known).await?;
         } else if known.read_failed && known.keys.is_empty() {
             return Err(NoSignerError::JustFailed);
         }
@@ -113,8 +122,8 @@ impl Signers {
     }
 
     /// Reads the keys anew. If that fails, those that are known go on being used.
-    async fn refresh(&self, known: &mut Known) -> Result<(), NoSignerError> {
-        let read = self.table.all().await;
+    async fn refresh(&self, algorithm: Algorithm, known: &mut Known) -> Result<(), NoSignerError> {
+        let read = self.table.all(algorithm).await;
         known.read_failed = read.is_err();
         known.refresh_at = Some(Instant::now() + if known.read_failed { RETRY_AFTER } else { REFRESH_AFTER });
         match read {
@@ -125,10 +134,9 @@ impl Signers {
         Ok(())
     }
 
-    async fn open(&self, key: &StoredKey) -> Result<Rs256Signer, NoSignerError> {
-        let kid = key.public.kid();
-        let pkcs8 = self.wrapping.unwrap_private(kid, &key.wrapped_private).await?;
-        Ok(Rs256Signer::from_pkcs8(kid, &pkcs8, key.public.pkcs1())?)
+    async fn open(&self, key: &StoredKey) -> Result<Signer, NoSignerError> {
+        let pkcs8 = Zeroizing::new(self.wrapping.unwrap_private(key.public.kid(), &key.wrapped_private).await?);
+        Ok(Signer::from_pkcs8(&key.public, &pkcs8)?)
     }
 }
 

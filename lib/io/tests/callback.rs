@@ -2,24 +2,27 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use signpost_core::attempt::{AttemptError, AttemptResult};
 use signpost_core::endpoint::Method;
 use signpost_core::request::Request;
 use signpost_core::target::TargetRules;
-use signpost_io::callback::Callbacks;
+use signpost_io::callback::{Callbacks, Caller};
+use signpost_io::clients::Guard;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-const LOCAL: TargetRules = TargetRules { dangerously_allow_http: true, dangerously_allow_private_targets: true };
+const LOCAL: TargetRules =
+    TargetRules { more_ports: BTreeSet::new(), dangerously_allow_http: true, dangerously_allow_private_targets: true };
 const TIMEOUT: Duration = Duration::from_millis(500);
 
 async fn post(callbacks: &Callbacks, url: &str, timeout: Duration) -> AttemptResult {
-    let headers = vec![("webhook-id", "1".into())];
+    let headers = vec![("webhook-id".into(), "1".into())];
     let request = Request { method: Method::Post, target: callbacks.target(url)?, headers, body: "{}".into() };
-    callbacks.send(request, timeout).await
+    callbacks.send(request, &Caller::Anonymous, timeout).await.result
 }
 
 /// A server that treats each connection as `treat` says, after it has read the request's head. Gives its port and a
@@ -55,7 +58,7 @@ async fn a_redirect_is_a_refusal_and_not_followed() {
         answer(stream, "HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
     })
     .await;
-    let callbacks = Callbacks::new(LOCAL).unwrap();
+    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
     let result = post(&callbacks, &format!("http://127.0.0.1:{port}/"), TIMEOUT).await;
     assert!(matches!(result, Err(AttemptError::Rejected { status: 302 })), "{result:?}");
     connections.recv().await.unwrap();
@@ -75,7 +78,7 @@ async fn one_deadline_covers_everything_up_to_the_last_byte() {
         }
     };
     for (what, (port, _connections)) in [("silence", server(silent).await), ("a drip", server(dripping).await)] {
-        let callbacks = Callbacks::new(LOCAL).unwrap();
+        let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
         let started = Instant::now();
         let result = post(&callbacks, &format!("http://127.0.0.1:{port}/"), TIMEOUT).await;
         assert!(matches!(result, Err(AttemptError::TimedOut(TIMEOUT))), "{what}: {result:?}");
@@ -91,7 +94,7 @@ async fn an_endless_answer_is_read_to_its_limit_and_its_status_counts() {
         while stream.write_all(chunk.as_bytes()).await.is_ok() {}
     })
     .await;
-    let callbacks = Callbacks::new(LOCAL).unwrap();
+    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
     let result = post(&callbacks, &format!("http://127.0.0.1:{port}/"), Duration::from_secs(10)).await;
     assert!(matches!(result, Ok(200)), "{result:?}");
 }
@@ -105,7 +108,7 @@ async fn broken_answers_are_connection_faults() {
     ];
     for (text, why) in cases {
         let (port, _connections) = server(move |stream| answer(stream, text)).await;
-        let callbacks = Callbacks::new(LOCAL).unwrap();
+        let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
         let result = post(&callbacks, &format!("http://127.0.0.1:{port}/"), TIMEOUT).await;
         assert!(matches!(result, Err(AttemptError::Connection(_))), "{why}: {result:?}");
     }
@@ -120,7 +123,7 @@ async fn a_dead_pooled_connection_costs_no_attempt() {
         stream.read_u8().await.unwrap(); // The second request on this connection gets no answer.
     })
     .await;
-    let callbacks = Callbacks::new(LOCAL).unwrap();
+    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
     for number in 1..=2 {
         let result = post(&callbacks, &format!("http://127.0.0.1:{port}/"), TIMEOUT).await;
         assert!(matches!(result, Ok(200)), "request {number}: {result:?}");
@@ -138,7 +141,7 @@ async fn an_answer_that_breaks_off_is_not_tried_twice() {
         stream.write_all(b"garbage instead of an answer\r\n\r\n").await.unwrap();
     })
     .await;
-    let callbacks = Callbacks::new(LOCAL).unwrap();
+    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
     let url = format!("http://127.0.0.1:{port}/");
     post(&callbacks, &url, TIMEOUT).await.unwrap();
     let result = post(&callbacks, &url, TIMEOUT).await;
@@ -150,7 +153,7 @@ async fn an_answer_that_breaks_off_is_not_tried_twice() {
 #[tokio::test]
 async fn a_new_connection_that_breaks_is_not_tried_twice() {
     let (port, mut connections) = server(|stream| async move { drop(stream) }).await;
-    let callbacks = Callbacks::new(LOCAL).unwrap();
+    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
     let result = post(&callbacks, &format!("http://127.0.0.1:{port}/"), TIMEOUT).await;
     assert!(matches!(result, Err(AttemptError::Connection(_))), "{result:?}");
     connections.recv().await.unwrap();
@@ -160,13 +163,13 @@ async fn a_new_connection_that_breaks_is_not_tried_twice() {
 #[tokio::test]
 async fn private_addresses_are_refused_before_a_connection_is_made() {
     let (port, mut connections) = server(|stream| answer(stream, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")).await;
-    let rules = TargetRules { dangerously_allow_http: true, dangerously_allow_private_targets: false };
-    let callbacks = Callbacks::new(rules).unwrap();
+    let rules = TargetRules { dangerously_allow_http: true, more_ports: [port].into(), ..TargetRules::default() };
+    let callbacks = Callbacks::new(Guard::new(rules)).unwrap();
     for host in ["localhost", "127.0.0.1", "[::1]", "0x7f.1"] {
         let result = post(&callbacks, &format!("http://{host}:{port}/"), TIMEOUT).await;
         assert!(matches!(result, Err(AttemptError::ForbiddenTarget(_))), "{host}: {result:?}");
     }
-    let callbacks = Callbacks::new(TargetRules::default()).unwrap();
+    let callbacks = Callbacks::new(Guard::new(TargetRules::default())).unwrap();
     let result = post(&callbacks, &format!("http://127.0.0.1:{port}/"), TIMEOUT).await;
     assert!(matches!(result, Err(AttemptError::ForbiddenTarget(_))), "http is off by default: {result:?}");
     assert!(connections.try_recv().is_err(), "nobody connected");

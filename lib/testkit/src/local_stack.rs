@@ -8,12 +8,13 @@ use aws_sdk_sqs::types::Message;
 use http::HeaderMap;
 use reqwest::Client;
 use serde_json::{Value, json};
+use signpost_core::algorithm::Algorithm;
 use signpost_core::attempt::Attempt;
 use signpost_core::delivery::DeliveryKey;
 use signpost_core::endpoint::{Endpoint, EndpointId};
 use signpost_core::event::{EventId, EventKey, TenantId};
 use signpost_io::deliveries::Deliveries;
-use signpost_io::endpoints::Endpoints;
+use signpost_io::endpoints::{Endpoints, StoredEndpoint};
 use signpost_io::keys::{KeyTable, StoredKey};
 use uuid::Uuid;
 
@@ -27,6 +28,27 @@ pub struct LocalStack {
     /// The settings of the AWS SDK, in the name of the account's root.
     pub aws: SdkConfig,
     http: Client,
+}
+
+/// A new endpoint.
+#[derive(Clone, Debug)]
+pub struct Registered {
+    /// Its id.
+    pub id: EndpointId,
+    /// The secret that the API shows once.
+    pub signing_secret: String,
+}
+
+/// The path of a tenant's endpoints.
+#[must_use]
+pub fn endpoints_path(tenant: &TenantId) -> String {
+    format!("/v1/tenants/{tenant}/endpoints")
+}
+
+/// The path of an endpoint.
+#[must_use]
+pub fn endpoint_path(tenant: &TenantId, id: &EndpointId) -> String {
+    format!("/v1/tenants/{tenant}/endpoints/{id}")
 }
 
 /// An answer of the HTTP API, read to its end.
@@ -125,14 +147,56 @@ impl LocalStack {
         queue.send_all(bodies.into_iter().map(message)).await.expect("SQS takes the events");
     }
 
-    /// Registers an endpoint under a new id.
+    /// Asks the management API as an operator does, signed.
     ///
     /// # Panics
-    /// The table does not take it.
+    /// No answer came.
+    pub async fn manage(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        self.manage_as(&root(), method, path, &[], body).await
+    }
+
+    /// The same in somebody's name, with headers.
+    ///
+    /// # Panics
+    /// No answer came.
+    pub async fn manage_as(
+        &self,
+        credentials: &Credentials,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Answer {
+        let method = method.parse().expect("a method");
+        let mut request = self.http.request(method, format!("{}{path}", self.api_url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let request = request.build().expect("a request");
+        Answer::read(send(&self.http, request, &Signature { credentials, service: "execute-api" }).await).await
+    }
+
+    /// Registers an endpoint, and gives its id.
+    ///
+    /// # Panics
+    /// The API does not take it.
     pub async fn register(&self, tenant: &TenantId, endpoint: &Endpoint) -> EndpointId {
-        let id = EndpointId::new(Uuid::new_v4());
-        self.endpoints().put(tenant, &id, endpoint).await.expect("the table takes the endpoint");
-        id
+        self.register_with(tenant, &json!(endpoint)).await.id
+    }
+
+    /// Registers an endpoint by settings as operators write them.
+    ///
+    /// # Panics
+    /// The API does not take it.
+    pub async fn register_with(&self, tenant: &TenantId, settings: &Value) -> Registered {
+        let answer = self.manage("POST", &endpoints_path(tenant), Some(settings)).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let text = |name: &str| answer.json()[name].as_str().unwrap_or_default().to_owned();
+        let id = EndpointId::parse(&text("id")).expect("an endpoint's id");
+        Registered { id, signing_secret: text("signingSecret") }
     }
 
     /// Registers an endpoint whose settings nobody can read.
@@ -148,20 +212,32 @@ impl LocalStack {
         id
     }
 
-    /// Writes an endpoint under an id that it has.
+    /// Writes an endpoint under an id that it has, past the API: what cannot be read cannot be patched either.
     ///
     /// # Panics
     /// The table does not take it.
-    pub async fn update(&self, tenant: &TenantId, id: &EndpointId, endpoint: &Endpoint) {
-        self.endpoints().put(tenant, id, endpoint).await.expect("the table takes the endpoint");
+    pub async fn repair(&self, tenant: &TenantId, id: &EndpointId, settings: Endpoint) {
+        let stored = StoredEndpoint {
+            settings,
+            is_enabled: true,
+            version: 1,
+            created_at: 0,
+            updated_at: 0,
+            auth_secret: None,
+            trusted: None,
+            signing_secrets: Vec::new(),
+        };
+        self.endpoints().delete(tenant, id, None).await.expect("the table lets go of what was there");
+        self.endpoints().put(tenant, id, &stored, None).await.expect("the table takes the endpoint");
     }
 
     /// Removes an endpoint.
     ///
     /// # Panics
-    /// The table does not let it go.
+    /// The API does not let it go.
     pub async fn remove(&self, tenant: &TenantId, id: &EndpointId) {
-        self.endpoints().delete(tenant, id).await.expect("the table removes the endpoint");
+        let answer = self.manage("DELETE", &endpoint_path(tenant, id), None).await;
+        assert_eq!(answer.status, 204, "{answer:?}");
     }
 
     /// Reads the attempts on record for an event of source `/core` at an endpoint.
@@ -209,26 +285,26 @@ impl LocalStack {
         ids.iter().filter_map(|id| id.as_s().ok()).cloned().collect()
     }
 
-    /// Reads the signing keys from the table.
+    /// Reads the signing keys of an algorithm from the table.
     ///
     /// # Panics
     /// The table cannot be read.
-    pub async fn keys(&self) -> Vec<StoredKey> {
+    pub async fn keys(&self, algorithm: Algorithm) -> Vec<StoredKey> {
         let table = KeyTable::new(self.dynamodb(), setting("KEYS_TABLE"));
-        table.all().await.expect("the table can be read")
+        table.all(algorithm).await.expect("the table can be read")
     }
 
-    /// Has `rotate-keys` make a key that signs at once, and gives its `kid`.
+    /// Has `rotate-keys` make keys that sign at once, one for each algorithm, and gives their `kid`s.
     ///
     /// # Panics
     /// The function cannot be invoked or fails.
-    pub async fn rotate_now(&self) -> String {
+    pub async fn rotate_now(&self) -> Vec<String> {
         let function = setting("ROTATE_KEYS_FUNCTION");
         let url = format!("{}/2015-03-31/functions/{function}/invocations", setting("AWS_ENDPOINT_URL"));
         let request = self.http.post(url).body(json!({"force": true}).to_string()).build().expect("a request");
         let signature = Signature { credentials: &root(), service: "lambda" };
         let answer = Answer::read(send(&self.http, request, &signature).await).await;
-        answer.json()["kids"][0].as_str().unwrap_or_else(|| panic!("no key was made: {answer:?}")).to_owned()
+        serde_json::from_value(answer.json()["kids"].clone()).unwrap_or_else(|_| panic!("no key was made: {answer:?}"))
     }
 
     /// Waits for a message that `is_it` in the queue whose URL is the setting `queue`, takes it out and gives it.
@@ -278,7 +354,9 @@ impl LocalStack {
         aws_sdk_dynamodb::Client::new(&self.aws)
     }
 
-    fn endpoints(&self) -> Endpoints {
+    /// The table of endpoints, past the API.
+    #[must_use]
+    pub fn endpoints(&self) -> Endpoints {
         Endpoints::new(self.dynamodb(), setting("ENDPOINTS_TABLE"))
     }
 

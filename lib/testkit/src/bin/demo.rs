@@ -63,9 +63,9 @@ async fn main() -> ExitCode {
 
     title("The signing key is rotated while events go on");
     let old = kid(&tries[1]);
-    let new = stack.rotate_now().await;
+    let made = stack.rotate_now().await;
+    let (signed_anew, new) = send_until_signed_by(&stack, &acme, &healthy, &made).await;
     println!("  until now {old}\n  from now  {new}");
-    let signed_anew = send_until_signed_by(&stack, &acme, &healthy, &new).await;
     println!("  {signed_anew} is the first event signed with the new key");
 
     title("Everybody can verify, with keys fetched over HTTP");
@@ -131,16 +131,22 @@ fn kid(request: &Received) -> String {
     jose_header(request)["kid"].as_str().expect("a kid").to_owned()
 }
 
-/// Sends an event a second until one arrives that is signed with the key `kid`, and gives that event's id.
-async fn send_until_signed_by(stack: &LocalStack, tenant: &TenantId, receiver: &Receiver, kid: &str) -> String {
+/// Sends an event a second until one arrives that is signed with one of the keys `kids`, and gives that event's id and
+/// the key's.
+async fn send_until_signed_by(
+    stack: &LocalStack,
+    tenant: &TenantId,
+    receiver: &Receiver,
+    kids: &[String],
+) -> (String, String) {
     let mut pace = tokio::time::interval(Duration::from_secs(1));
     for index in 1.. {
         pace.tick().await;
         let arrived = receiver.so_far().len();
         stack.send_events([event(tenant, &format!("heartbeat-{index}"), &json!({"beat": index})).to_string()]).await;
         let requests = receiver.wait_for(arrived + 1).await;
-        if let Some(request) = requests[arrived..].iter().find(|request| self::kid(request) == kid) {
-            return request.header("webhook-id").to_owned();
+        if let Some(request) = requests[arrived..].iter().find(|request| kids.contains(&kid(request))) {
+            return (request.header("webhook-id").to_owned(), kid(request));
         }
     }
     unreachable!("the loop has no end")

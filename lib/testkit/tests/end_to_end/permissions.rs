@@ -3,6 +3,7 @@
 
 use aws_credential_types::Credentials;
 use serde_json::json;
+use signpost_core::algorithm::Algorithm;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, setting};
 
@@ -53,7 +54,7 @@ async fn no_function_may_do_what_it_does_not_need() {
         let purge = sqs.purge_queue().queue_url(setting("EVENTS_QUEUE_URL")).send().await;
         assert_refused(purge.map(drop), &format!("{role}: sqs:PurgeQueue"));
         if role != "DELIVER_ROLE" {
-            let key = stack.keys().await.remove(0);
+            let key = stack.keys(Algorithm::RS256).await.remove(0);
             let call = kms.decrypt().key_id(setting("WRAPPING_KEY")).encryption_context("purpose", "signing");
             let call = call.encryption_context("kid", key.public.kid());
             let opened = call.ciphertext_blob(aws_sdk_kms::primitives::Blob::new(key.wrapped_private)).send().await;

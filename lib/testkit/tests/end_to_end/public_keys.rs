@@ -1,10 +1,11 @@
 //! The public keys as verifiers fetch them.
 
+use signpost_core::algorithm::Algorithm;
 use signpost_testkit::local_stack::{Answer, LocalStack, setting};
 
 /// The newest key, so that it stays while the test runs.
 async fn newest(stack: &LocalStack) -> signpost_io::keys::StoredKey {
-    stack.keys().await.into_iter().max_by_key(|key| key.moments.sign_from).unwrap()
+    stack.keys(Algorithm::RS256).await.into_iter().max_by_key(|key| key.moments.sign_from).unwrap()
 }
 
 fn max_age(answer: &Answer) -> u64 {

@@ -104,7 +104,7 @@ async fn an_unreadable_endpoint_holds_nobody_up_and_gets_what_it_missed_once_it_
 
     stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
     assert_eq!(neighbour.wait_for(1).await[0].header("webhook-id"), id);
-    stack.update(&tenant, &unreadable, &Endpoint::new(&repaired.url)).await;
+    stack.repair(&tenant, &unreadable, Endpoint::new(&repaired.url)).await;
 
     assert_eq!(repaired.wait_for(1).await[0].header("webhook-id"), id);
     assert_eq!(repaired.so_far()[0].header("signpost-attempt"), "1", "our trouble with it was not charged");

@@ -51,7 +51,7 @@ async fn nothing_fails_verification_while_keys_take_turns_and_an_old_key_goes_af
     }
 
     assert!(kids.len() >= 3, "{kids:?}");
-    assert!(kids.contains(&forced.unwrap()), "the forced key signed too");
+    assert!(forced.unwrap().iter().any(|kid| kids.contains(kid)), "the forced key signed too");
     let published = stack.get("/.well-known/jwks.json", &[]).await.json();
     let published: BTreeSet<_> =
         published["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect();

@@ -1,0 +1,88 @@
+//! Requests: whose endpoint they are about, what they say, and on which condition.
+
+use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use http::header::{IF_MATCH, IF_NONE_MATCH};
+use signpost_core::endpoint::EndpointId;
+use signpost_core::event::TenantId;
+use signpost_core::fault::Fault;
+use signpost_core::problem::Problem;
+use signpost_io::http_api::{body_text, lists_strongly, lists_weakly, media_type};
+
+/// A request about a tenant's endpoints.
+pub(crate) struct Asked<'a> {
+    pub(crate) tenant: TenantId,
+    request: &'a ApiGatewayV2httpRequest,
+}
+
+/// The most bytes of a body: settings with two key stores in base64.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+
+impl<'a> Asked<'a> {
+    pub(crate) fn of(request: &'a ApiGatewayV2httpRequest) -> Result<Self, Problem> {
+        let tenant = request.path_parameters.get("tenant").and_then(|tenant| TenantId::parse(tenant));
+        let tenant = tenant.ok_or_else(|| {
+            Problem::not_found(format!("there is no such tenant: a tenant's id is {}", TenantId::EXPECTED))
+        })?;
+        Ok(Self { tenant, request })
+    }
+
+    /// The endpoint that the path names.
+    pub(crate) fn endpoint(&self) -> Result<EndpointId, Problem> {
+        let id = self.request.path_parameters.get("endpoint").and_then(|id| EndpointId::parse(id));
+        id.ok_or_else(no_such_endpoint)
+    }
+
+    /// The body, if it is in one of these media types.
+    pub(crate) fn body(&self, media_types: &[&str]) -> Result<String, Problem> {
+        let found = media_type(&self.request.headers);
+        if !media_types.contains(&&*found) {
+            let expected = media_types.join(" or ");
+            return Err(Problem::unsupported_media_type(format!("content-type is `{found}`; expected {expected}")));
+        }
+        let text = body_text(self.request)
+            .map_err(|error| Problem::bad_request(vec![Fault::whole(error.to_string(), "JSON in UTF-8")]))?;
+        if text.len() > MAX_BODY_BYTES {
+            let expected = format!("{MAX_BODY_BYTES} bytes at the most");
+            let fault = Fault::too_large(format!("{} bytes", text.len()), expected);
+            return Err(Problem::content_too_large(vec![fault]));
+        }
+        Ok(text)
+    }
+
+    /// The same of a request that need not have a body.
+    pub(crate) fn optional_body(&self, media_types: &[&str]) -> Result<Option<String>, Problem> {
+        let is_empty = self.request.body.as_deref().unwrap_or_default().is_empty();
+        if is_empty { Ok(None) } else { self.body(media_types).map(Some) }
+    }
+
+    /// A parameter of the query.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        self.request.query_string_parameters.first(name)
+    }
+
+    /// Whether the request is conditional on a version (RFC 9110, section 13.1.1).
+    pub(crate) fn has_condition(&self) -> bool {
+        self.request.headers.contains_key(IF_MATCH)
+    }
+
+    /// Refuses a request whose `If-Match` does not list the version that is there.
+    pub(crate) fn check_condition(&self, tag: &str) -> Result<(), Problem> {
+        if !self.has_condition() || lists_strongly(&self.request.headers, IF_MATCH, tag) {
+            return Ok(());
+        }
+        Err(changed_meanwhile())
+    }
+
+    /// Whether the asker has this version (RFC 9110, section 13.1.2).
+    pub(crate) fn has(&self, tag: &str) -> bool {
+        lists_weakly(&self.request.headers, IF_NONE_MATCH, tag)
+    }
+}
+
+pub(crate) fn no_such_endpoint() -> Problem {
+    Problem::not_found("the tenant has no such endpoint; list them to see which there are")
+}
+
+pub(crate) fn changed_meanwhile() -> Problem {
+    Problem::precondition_failed("the endpoint has changed since; read it again, and send the change on what it is now")
+}

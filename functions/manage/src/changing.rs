@@ -1,0 +1,48 @@
+//! Changes: read, changed and written again, on the condition that nobody else has changed it meanwhile.
+
+use signpost_core::endpoint::EndpointId;
+use signpost_io::clock::unix_now;
+use signpost_io::endpoints::{StoredEndpoint, Written};
+
+use crate::asked::{Asked, changed_meanwhile, no_such_endpoint};
+use crate::{App, Refusal};
+
+/// How often a change that lost against another is made anew on what the other left.
+const ROUNDS: usize = 5;
+
+impl App {
+    /// Changes an endpoint by `change`, which gives nothing if there is nothing to change, and gives what it is then.
+    ///
+    /// With `If-Match`, a change that loses against another is refused; without, it is made on what the other left.
+    pub(crate) async fn change(
+        &self,
+        asked: &Asked<'_>,
+        id: &EndpointId,
+        change: impl AsyncFn(StoredEndpoint) -> Result<Option<StoredEndpoint>, Refusal>,
+    ) -> Result<StoredEndpoint, Refusal> {
+        for _ in 0..ROUNDS {
+            let stored = self.stored(asked, id).await?;
+            asked.check_condition(&tag(&stored))?;
+            let before = stored.version;
+            let Some(changed) = change(stored.clone()).await? else { return Ok(stored) };
+            let changed = StoredEndpoint { version: before + 1, updated_at: unix_now().as_secs(), ..changed };
+            match self.endpoints.put(&asked.tenant, id, &changed, Some(before)).await? {
+                Written::Yes => return Ok(changed),
+                Written::Overtaken if asked.has_condition() => break,
+                Written::Overtaken => {}
+            }
+        }
+        Err(changed_meanwhile().into())
+    }
+
+    /// Reads the endpoint that is asked for.
+    pub(crate) async fn stored(&self, asked: &Asked<'_>, id: &EndpointId) -> Result<StoredEndpoint, Refusal> {
+        let stored = self.endpoints.get(&asked.tenant, id).await?;
+        stored.ok_or_else(|| no_such_endpoint().into())
+    }
+}
+
+/// The `ETag` of an endpoint: its version.
+pub(crate) fn tag(stored: &StoredEndpoint) -> String {
+    format!("\"{}\"", stored.version)
+}

@@ -1,0 +1,258 @@
+//! What operators do with endpoints.
+
+use std::time::Duration;
+
+use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
+use aws_lc_rs::rand;
+use http::header::{ETAG, LOCATION};
+use serde_json::{Value, json};
+use signpost_core::auth::Auth;
+use signpost_core::endpoint::{EndpointId, TEST_TYPE};
+use signpost_core::event::{Event, TenantId};
+use signpost_core::fault::Fault;
+use signpost_core::live_secrets::{LiveSecret, rotate};
+use signpost_core::problem::Problem;
+use signpost_core::secret::Secret;
+use signpost_core::settings::{self, Context, Submission};
+use signpost_core::standard_webhooks::SigningSecret;
+use signpost_io::clock::unix_now;
+use signpost_io::endpoints::{StoredEndpoint, Written};
+use signpost_io::http_api::{empty, respond, with_header};
+use signpost_io::queue::Message;
+use signpost_io::vault::{Place, Purpose};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use uuid::Uuid;
+
+use crate::asked::{Asked, changed_meanwhile, no_such_endpoint};
+use crate::changing::tag;
+use crate::{Answer, App, Refusal};
+
+const JSON: &str = "application/json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+
+/// The most endpoints on a page of the list.
+const MAX_PAGE: i32 = 100;
+
+/// How long a host's name may take to resolve while its endpoint is written.
+const PROBE_PATIENCE: Duration = Duration::from_secs(2);
+
+impl App {
+    pub(crate) async fn create(&self, asked: &Asked<'_>) -> Answer {
+        let submission = self.submission(&asked.body(&[JSON])?, None).await?;
+        let id = EndpointId::new(Uuid::new_v4());
+        let now = unix_now().as_secs();
+        let (secret, sealed) = self.new_secret(&asked.tenant, &id).await?;
+        let stored = StoredEndpoint {
+            settings: submission.endpoint,
+            is_enabled: true,
+            version: 1,
+            created_at: now,
+            updated_at: now,
+            auth_secret: self.sealed_auth(&asked.tenant, &id, submission.auth_secret.as_ref()).await?,
+            trusted: submission.trusted,
+            signing_secrets: vec![LiveSecret::new(sealed, now)],
+        };
+        if self.endpoints.put(&asked.tenant, &id, &stored, None).await? == Written::Overtaken {
+            return Err(Problem::unavailable("the new endpoint's id was taken; send the same request again").into());
+        }
+        tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.created");
+        let location = format!("/v1/tenants/{}/endpoints/{id}", asked.tenant);
+        Ok(with_header(with_secret(201, &asked.tenant, &id, &stored, &secret), LOCATION, &location))
+    }
+
+    pub(crate) async fn list(&self, asked: &Asked<'_>) -> Answer {
+        let mut faults = Vec::new();
+        let limit = asked.parameter("limit").map_or(Some(MAX_PAGE), |limit| limit.parse().ok());
+        let limit = limit.filter(|limit| (1..=MAX_PAGE).contains(limit));
+        if limit.is_none() {
+            let found = asked.parameter("limit").unwrap_or_default();
+            faults.push(Fault::of_text("?limit".into(), found, format!("a whole number, 1 to {MAX_PAGE}")));
+        }
+        let after = asked.parameter("cursor").map(EndpointId::parse);
+        if after == Some(None) {
+            let found = asked.parameter("cursor").unwrap_or_default();
+            faults.push(Fault::of_text("?cursor".into(), found, "the `cursor` of the page before"));
+        }
+        let Some(limit) = limit.filter(|_| faults.is_empty()) else { return Err(Problem::bad_request(faults).into()) };
+        let page = self.endpoints.page(&asked.tenant, after.flatten().as_ref(), limit).await?;
+        let endpoints = page.endpoints.iter().map(|(id, stored)| shown(&asked.tenant, id, stored));
+        let mut body = json!({ "endpoints": endpoints.collect::<Vec<_>>() });
+        if let Some(next) = page.next {
+            body["cursor"] = next.as_str().into();
+        }
+        Ok(respond(200, JSON, body.to_string()))
+    }
+
+    pub(crate) async fn read(&self, asked: &Asked<'_>) -> Answer {
+        let id = asked.endpoint()?;
+        let stored = self.stored(asked, &id).await?;
+        if asked.has(&tag(&stored)) {
+            return Ok(with_header(empty(304), ETAG, &tag(&stored)));
+        }
+        Ok(answer(&asked.tenant, &id, &stored))
+    }
+
+    pub(crate) async fn update(&self, asked: &Asked<'_>) -> Answer {
+        let id = asked.endpoint()?;
+        let patch = asked.body(&[MERGE_PATCH, JSON])?;
+        let change = async |stored: StoredEndpoint| -> Result<Option<StoredEndpoint>, Refusal> {
+            let trusted = stored.trusted.as_deref();
+            let whole = settings::patched(&stored.settings, trusted, &patch).map_err(Problem::bad_request)?;
+            let submission = self.submission(&whole, Some(&stored)).await?;
+            let auth_secret = match &submission.auth_secret {
+                Some(secret) => self.sealed_auth(&asked.tenant, &id, Some(secret)).await?,
+                None => stored.auth_secret.clone().filter(|_| submission.endpoint.auth != Auth::None),
+            };
+            let (settings, trusted) = (submission.endpoint, submission.trusted);
+            Ok(Some(StoredEndpoint { settings, trusted, auth_secret, ..stored }))
+        };
+        let stored = self.change(asked, &id, change).await?;
+        tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.updated");
+        Ok(answer(&asked.tenant, &id, &stored))
+    }
+
+    pub(crate) async fn delete(&self, asked: &Asked<'_>) -> Answer {
+        let id = asked.endpoint()?;
+        let before = if asked.has_condition() {
+            let stored = self.stored(asked, &id).await?;
+            asked.check_condition(&tag(&stored))?;
+            Some(stored.version)
+        } else {
+            None
+        };
+        match (self.endpoints.delete(&asked.tenant, &id, before).await?, before) {
+            (Written::Yes, _) => {
+                tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.deleted");
+                Ok(empty(204))
+            }
+            (Written::Overtaken, None) => Err(no_such_endpoint().into()),
+            (Written::Overtaken, Some(_)) => Err(changed_meanwhile().into()),
+        }
+    }
+
+    pub(crate) async fn switch(&self, asked: &Asked<'_>, is_enabled: bool) -> Answer {
+        let id = asked.endpoint()?;
+        let change = async |stored: StoredEndpoint| -> Result<Option<StoredEndpoint>, Refusal> {
+            Ok((stored.is_enabled != is_enabled).then_some(StoredEndpoint { is_enabled, ..stored }))
+        };
+        let stored = self.change(asked, &id, change).await?;
+        tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, endpoint.enabled = is_enabled, "endpoint.switched");
+        Ok(answer(&asked.tenant, &id, &stored))
+    }
+
+    /// Sends an event that reaches this endpoint only, through the same door and on the same way as any other.
+    pub(crate) async fn test(&self, asked: &Asked<'_>) -> Answer {
+        let id = asked.endpoint()?;
+        if !self.stored(asked, &id).await?.is_enabled {
+            return Err(Problem::conflict("the endpoint is disabled; enable it first").into());
+        }
+        let event_id = format!("test-{}", Uuid::new_v4());
+        let event = json!({
+            "specversion": "1.0", "id": event_id, "source": "/signpost", "type": TEST_TYPE,
+            "tenant": asked.tenant.as_str(), "subject": id.as_str(),
+            "data": {"endpoint": id.as_str(), "message": "Signpost tries this endpoint out."},
+        });
+        let event = Event::parse(&event.to_string()).map_err(Problem::bad_request)?;
+        let group = Some(asked.tenant.to_string());
+        self.events.send_all([Message { body: event.json().to_owned(), group, attributes: Vec::new() }]).await?;
+        tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, event.id = event_id, "endpoint.tested");
+        Ok(respond(202, JSON, json!({ "event": event_id }).to_string()))
+    }
+
+    pub(crate) async fn rotate_secret(&self, asked: &Asked<'_>) -> Answer {
+        let id = asked.endpoint()?;
+        let body = asked.optional_body(&[JSON])?;
+        let overlap = settings::overlap(body.as_deref()).map_err(Problem::bad_request)?;
+        self.stored(asked, &id).await?; // Before KMS is asked for an endpoint that is not there.
+        let (secret, sealed) = self.new_secret(&asked.tenant, &id).await?;
+        let change = async |stored: StoredEndpoint| -> Result<Option<StoredEndpoint>, Refusal> {
+            let now = unix_now().as_secs();
+            let signing_secrets = rotate(stored.signing_secrets, sealed.clone(), now, overlap)
+                .map_err(|error| Problem::conflict(error.to_string()))?;
+            Ok(Some(StoredEndpoint { signing_secrets, ..stored }))
+        };
+        let stored = self.change(asked, &id, change).await?;
+        tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.secret_rotated");
+        Ok(with_secret(200, &asked.tenant, &id, &stored, &secret))
+    }
+
+    /// Reads settings, and asks where the hosts in them lead to.
+    async fn submission(&self, text: &str, stored: Option<&StoredEndpoint>) -> Result<Submission, Problem> {
+        let stored = stored.map(|stored| &stored.settings);
+        let context = Context { targets: self.guard.rules(), now: unix_now().as_secs(), stored };
+        let submission = settings::read(text, context).map_err(Problem::bad_request)?;
+        let mut urls = vec![("/url", &submission.endpoint.url)];
+        if let Auth::OAuth2(client) = &submission.endpoint.auth {
+            urls.push(("/auth/tokenUrl", &client.token_url));
+        }
+        let mut faults = Vec::new();
+        for (pointer, url) in urls {
+            let Ok(target) = self.guard.rules().parse(url) else { continue }; // It was read, so it can be parsed.
+            if self.guard.probe(&target, PROBE_PATIENCE).await.is_err() {
+                let expected = "a host that resolves to public addresses only";
+                faults.push(Fault::of_text(pointer.into(), url, expected));
+            }
+        }
+        if faults.is_empty() { Ok(submission) } else { Err(Problem::bad_request(faults)) }
+    }
+
+    async fn new_secret(&self, tenant: &TenantId, id: &EndpointId) -> Result<(SigningSecret, Vec<u8>), Refusal> {
+        let mut random = [0; 32];
+        rand::fill(&mut random).map_err(|_| Problem::unavailable("no random numbers; send the same request again"))?;
+        let secret = SigningSecret::new(random);
+        let place = Place { tenant, endpoint: id, purpose: Purpose::Signing };
+        let sealed = self.vault.seal(place, &secret.written()).await?;
+        Ok((secret, sealed))
+    }
+
+    async fn sealed_auth(
+        &self,
+        tenant: &TenantId,
+        id: &EndpointId,
+        secret: Option<&Secret>,
+    ) -> Result<Option<Vec<u8>>, Refusal> {
+        let Some(secret) = secret else { return Ok(None) };
+        let place = Place { tenant, endpoint: id, purpose: Purpose::Auth };
+        Ok(Some(self.vault.seal(place, secret).await?))
+    }
+}
+
+/// An endpoint as operators see it.
+fn shown(tenant: &TenantId, id: &EndpointId, stored: &StoredEndpoint) -> Value {
+    let mut shown = settings::shown(&stored.settings, stored.trusted.as_deref());
+    let now = unix_now().as_secs();
+    let live = stored.signing_secrets.iter().filter(|secret| secret.is_live(now));
+    let secrets =
+        live.map(|secret| json!({"createdAt": moment(secret.created_at), "expiresAt": secret.expires_at.map(moment)}));
+    shown["id"] = id.as_str().into();
+    shown["tenant"] = tenant.as_str().into();
+    shown["enabled"] = stored.is_enabled.into();
+    shown["createdAt"] = moment(stored.created_at).into();
+    shown["updatedAt"] = moment(stored.updated_at).into();
+    shown["signingSecrets"] = secrets.collect::<Vec<_>>().into();
+    shown
+}
+
+fn answer(tenant: &TenantId, id: &EndpointId, stored: &StoredEndpoint) -> ApiGatewayV2httpResponse {
+    with_header(respond(200, JSON, shown(tenant, id, stored).to_string()), ETAG, &tag(stored))
+}
+
+/// The one answer that shows the newest signing secret.
+fn with_secret(
+    status: u16,
+    tenant: &TenantId,
+    id: &EndpointId,
+    stored: &StoredEndpoint,
+    secret: &SigningSecret,
+) -> ApiGatewayV2httpResponse {
+    let mut body = shown(tenant, id, stored);
+    body["signingSecret"] = secret.written().reveal().into();
+    with_header(respond(status, JSON, body.to_string()), ETAG, &tag(stored))
+}
+
+/// A moment in RFC 3339, from seconds since the Unix epoch.
+fn moment(unix_seconds: u64) -> String {
+    let at = i64::try_from(unix_seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
+}

@@ -1,0 +1,102 @@
+//! The operators' side of the HTTP API: a tenant's endpoints are made, seen, changed, tried out and removed.
+
+mod asked;
+mod changing;
+mod config;
+mod endpoints;
+
+use aws_config::SdkConfig;
+use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use http::header::{CACHE_CONTROL, RETRY_AFTER};
+use signpost_core::problem::Problem;
+use signpost_io::aws::AwsError;
+use signpost_io::clients::Guard;
+use signpost_io::endpoints::Endpoints;
+use signpost_io::http_api::{refuse, with_header};
+use signpost_io::logs::Chain;
+use signpost_io::queue::Queue;
+use signpost_io::vault::Vault;
+
+use asked::Asked;
+pub use config::Config;
+
+/// What the function needs at hand.
+#[derive(Debug)]
+pub struct App {
+    endpoints: Endpoints,
+    events: Queue,
+    guard: Guard,
+    vault: Vault,
+}
+
+impl App {
+    /// Makes the clients. Needs no network yet.
+    #[must_use]
+    pub fn new(aws: &SdkConfig, config: Config) -> Self {
+        Self {
+            endpoints: Endpoints::new(aws_sdk_dynamodb::Client::new(aws), config.endpoints_table),
+            events: Queue::new(aws_sdk_sqs::Client::new(aws), config.events_queue_url),
+            guard: Guard::new(config.target_rules),
+            vault: Vault::new(aws_sdk_kms::Client::new(aws), config.wrapping_key),
+        }
+    }
+}
+
+/// Answers one request, by its route. Who may ask is decided before, by API Gateway and IAM.
+pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2httpResponse {
+    let route = request.route_key.as_deref().unwrap_or_default();
+    let answer = match Asked::of(&request) {
+        Ok(asked) => match route {
+            "POST /v1/tenants/{tenant}/endpoints" => app.create(&asked).await,
+            "GET /v1/tenants/{tenant}/endpoints" => app.list(&asked).await,
+            "GET /v1/tenants/{tenant}/endpoints/{endpoint}" => app.read(&asked).await,
+            "PATCH /v1/tenants/{tenant}/endpoints/{endpoint}" => app.update(&asked).await,
+            "DELETE /v1/tenants/{tenant}/endpoints/{endpoint}" => app.delete(&asked).await,
+            "POST /v1/tenants/{tenant}/endpoints/{endpoint}/enable" => app.switch(&asked, true).await,
+            "POST /v1/tenants/{tenant}/endpoints/{endpoint}/disable" => app.switch(&asked, false).await,
+            "POST /v1/tenants/{tenant}/endpoints/{endpoint}/test" => app.test(&asked).await,
+            "POST /v1/tenants/{tenant}/endpoints/{endpoint}/rotate-secret" => app.rotate_secret(&asked).await,
+            _ => Err(Refusal::from(Problem::not_found("there is no such route"))),
+        },
+        Err(problem) => Err(problem.into()),
+    };
+    match answer {
+        Ok(response) => {
+            tracing::info!(http.route = route, http.status = response.status_code, "endpoints.answered");
+            with_header(response, CACHE_CONTROL, "no-store")
+        }
+        Err(Refusal::Problem(problem)) => {
+            let faults = problem.errors.len();
+            tracing::info!(http.route = route, http.status = problem.status, faults, "endpoints.refused");
+            refuse(&problem)
+        }
+        Err(Refusal::Aws(error)) => {
+            tracing::error!(http.route = route, error = %Chain(&error), "endpoints.failed");
+            let problem = Problem::unavailable("the endpoints could not be reached; send the same request again");
+            with_header(refuse(&problem), RETRY_AFTER, "1")
+        }
+    }
+}
+
+/// Why a request was not done.
+#[derive(Debug)]
+enum Refusal {
+    /// A fault on our side.
+    Aws(AwsError),
+    /// The request's own.
+    Problem(Problem),
+}
+
+impl From<AwsError> for Refusal {
+    fn from(error: AwsError) -> Self {
+        Self::Aws(error)
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+type Answer = Result<ApiGatewayV2httpResponse, Refusal>;

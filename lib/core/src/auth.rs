@@ -1,0 +1,237 @@
+//! Receiver authentication: how an endpoint is shown who calls.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+
+use crate::headers::{is_name, is_ours, is_value};
+use crate::key_store::CertificateFacts;
+use crate::secret::Secret;
+
+/// How Signpost authenticates to a receiver. What is secret about it is kept apart, sealed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Auth {
+    /// A header of the receiver's choice. Its secret is `header:value`, or `value` alone for `Authorization` (S4).
+    ApiKey,
+    /// HTTP Basic (RFC 7617). Its secret is `user:pass` (S0, S4).
+    Basic,
+    /// A client certificate (S0). Its secret is the private key with the certificate's chain, in PEM.
+    Mtls {
+        /// Which certificate.
+        certificate: CertificateFacts,
+    },
+    /// None: signatures are all there is.
+    #[default]
+    None,
+    /// An access token by OAuth 2.0 client credentials (RFC 6749, section 4.4). Its secret is the client's.
+    #[serde(rename = "oauth2")]
+    OAuth2(ClientCredentials),
+}
+
+/// How an access token is asked for (RFC 6749, section 4.4.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientCredentials {
+    /// The token endpoint. A target like any other.
+    pub token_url: String,
+    /// Who asks.
+    pub client_id: String,
+    /// What for: scope tokens, separated by spaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// How the client shows its secret.
+    #[serde(default)]
+    pub client_authentication: ClientAuthentication,
+}
+
+/// How an OAuth client shows its secret, in the words of RFC 7591, section 2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuthentication {
+    /// HTTP Basic (RFC 6749, section 2.3.1).
+    #[default]
+    ClientSecretBasic,
+    /// In the body of the request.
+    ClientSecretPost,
+}
+
+/// A header that authenticates a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthHeader {
+    /// Its name, in lower case.
+    pub name: String,
+    /// Its value.
+    pub value: Secret,
+}
+
+impl AuthHeader {
+    /// What must not come back in an answer and be kept: the value, and what is behind its scheme.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<Secret> {
+        let scheme_and_rest = self.value.reveal().split_once(' ').map(|(_, rest)| Secret::new(rest.to_owned()));
+        [Some(self.value.clone()), scheme_and_rest].into_iter().flatten().collect()
+    }
+}
+
+impl Auth {
+    /// Whether `other` is of the same kind, so that one's secret may serve the other.
+    #[must_use]
+    pub fn is_kind_of(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
+/// The header of HTTP Basic (RFC 7617, section 2), from `user:pass` in UTF-8.
+///
+/// # Errors
+/// What was expected: there is no colon, no user, or a control character.
+pub fn basic(secret: &Secret) -> Result<AuthHeader, &'static str> {
+    let text = secret.reveal();
+    match text.split_once(':') {
+        Some((user, _)) if !user.is_empty() && !text.contains(char::is_control) => Ok(basic_of(text)),
+        _ => Err("`user:pass`, without control characters"),
+    }
+}
+
+fn basic_of(user_pass: &str) -> AuthHeader {
+    AuthHeader { name: "authorization".into(), value: Secret::new(format!("Basic {}", BASE64.encode(user_pass))) }
+}
+
+/// The header of an API key, from `header:value`, or `value` alone for `Authorization`.
+///
+/// What stands before the first colon is a header's name if it may be one; `Bearer a:b` is a value, for a name has no
+/// space.
+///
+/// # Errors
+/// What was expected: the value is empty or no header's value, or the header is one of those that Signpost sets.
+pub fn api_key(secret: &Secret) -> Result<AuthHeader, &'static str> {
+    let (name, value) = match secret.reveal().split_once(':') {
+        Some((name, value)) if is_name(name) => (name.to_ascii_lowercase(), value.trim_matches([' ', '\t'])),
+        _ => ("authorization".into(), secret.reveal()),
+    };
+    if name != "authorization" && is_ours(&name) {
+        return Err("a header that Signpost does not set itself");
+    }
+    if value.is_empty() || !is_value(value) {
+        return Err("`header:value`, or `value` for Authorization, in visible ASCII characters");
+    }
+    Ok(AuthHeader { name, value: Secret::new(value.to_owned()) })
+}
+
+/// The header of an access token (RFC 6750, section 2.1).
+///
+/// # Errors
+/// What was expected: the token is no token.
+pub fn bearer(token: &Secret) -> Result<AuthHeader, &'static str> {
+    let text = token.reveal();
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("an access token in visible ASCII characters");
+    }
+    Ok(AuthHeader { name: "authorization".into(), value: Secret::new(format!("Bearer {text}")) })
+}
+
+impl ClientCredentials {
+    /// The form that asks for a token, and the header that shows the secret, where the body does not.
+    #[must_use]
+    pub fn token_request(&self, secret: &Secret) -> (Secret, Option<AuthHeader>) {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "client_credentials");
+        if let Some(scope) = &self.scope {
+            form.append_pair("scope", scope);
+        }
+        match self.client_authentication {
+            ClientAuthentication::ClientSecretBasic => {
+                // RFC 6749, section 2.3.1: both parts are form-encoded before they are joined.
+                let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+                let header = basic_of(&format!("{}:{}", encode(&self.client_id), encode(secret.reveal())));
+                (Secret::new(form.finish()), Some(header))
+            }
+            ClientAuthentication::ClientSecretPost => {
+                form.append_pair("client_id", &self.client_id).append_pair("client_secret", secret.reveal());
+                (Secret::new(form.finish()), None)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(made: Result<AuthHeader, &'static str>) -> Option<(String, String)> {
+        made.ok().map(|header| (header.name, header.value.reveal().to_owned()))
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "what it is compared with")]
+    fn pair(name: &str, value: &str) -> Option<(String, String)> {
+        Some((name.into(), value.into()))
+    }
+
+    #[test]
+    fn basic_is_that_of_rfc_7617() {
+        let cases = [
+            ("Aladdin:open sesame", pair("authorization", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="), "section 2"),
+            ("test:123\u{a3}", pair("authorization", "Basic dGVzdDoxMjPCow=="), "section 2.1, UTF-8"),
+            ("user:", pair("authorization", "Basic dXNlcjo="), "an empty password"),
+            ("user:a:b", pair("authorization", "Basic dXNlcjphOmI="), "the password may have colons"),
+            ("user", None, "no password"),
+            (":pass", None, "no user"),
+            ("user:a\r\nx: y", None, "control characters"),
+        ];
+        for (secret, expected, why) in cases {
+            assert_eq!(header(basic(&Secret::new(secret.into()))), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn an_api_key_is_a_header_and_its_value_or_the_value_of_authorization() {
+        let cases = [
+            ("X-Api-Key:abc", pair("x-api-key", "abc"), "header and value"),
+            ("X-Api-Key: abc:d", pair("x-api-key", "abc:d"), "a space after the colon, and a colon in the value"),
+            ("abc", pair("authorization", "abc"), "a value alone"),
+            ("Bearer a:b", pair("authorization", "Bearer a:b"), "no header's name before the colon"),
+            ("Authorization:abc", pair("authorization", "abc"), "said in full"),
+            ("x-api-key:", None, "no value"),
+            ("", None, "nothing"),
+            ("x-api-key:a\r\nhost: evil", None, "a header smuggled in"),
+            ("x-api-key:ä", None, "not ASCII"),
+            ("webhook-id:forged", None, "one of ours"),
+            ("Content-Length:0", None, "one that frames the request"),
+        ];
+        for (secret, expected, why) in cases {
+            assert_eq!(header(api_key(&Secret::new(secret.into()))), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_token_request_is_that_of_rfc_6749() {
+        let mut client = ClientCredentials {
+            token_url: "https://login.example/token".into(),
+            client_id: "s6BhdRkqt3".into(),
+            scope: None,
+            client_authentication: ClientAuthentication::ClientSecretBasic,
+        };
+        let (form, header) = client.token_request(&Secret::new("7Fjfp0ZBr1KtDRbnfVdmIw".into()));
+        assert_eq!(form.reveal(), "grant_type=client_credentials");
+        // Section 2.3.1's example is section 4.4.2's client with another secret.
+        assert_eq!(header.unwrap().value.reveal(), "Basic czZCaGRSa3F0Mzo3RmpmcDBaQnIxS3REUmJuZlZkbUl3");
+
+        client.client_authentication = ClientAuthentication::ClientSecretPost;
+        client.scope = Some("hooks:write x".into());
+        let (form, header) = client.token_request(&Secret::new("a b&c".into()));
+        let expected = "grant_type=client_credentials&scope=hooks%3Awrite+x&client_id=s6BhdRkqt3&client_secret=a+b%26c";
+        assert_eq!((form.reveal(), header), (expected, None));
+    }
+
+    #[test]
+    fn a_token_that_would_break_the_header_is_refused() {
+        assert_eq!(
+            header(bearer(&Secret::new("2YotnFZFEjr1zCsicMWpAA".into()))),
+            pair("authorization", "Bearer 2YotnFZFEjr1zCsicMWpAA")
+        );
+        for bad in ["", "a b", "a\r\nx: y"] {
+            assert!(bearer(&Secret::new(bad.into())).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The headers that endpoints may have of their own.
+
+/// The most bytes that an endpoint's own headers may have, names and values together.
+pub const MAX_BYTES: usize = 4_096;
+/// The most headers that an endpoint may have of its own.
+pub const MAX_COUNT: usize = 20;
+
+/// Whether `text` may be a header's name: a token (RFC 9110, section 5.6.2).
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_token)
+}
+
+/// Whether `text` may be a header's value: visible ASCII, and spaces and tabs inside (RFC 9110, section 5.5, less what
+/// it calls obsolete). Above all, no line break, which would begin another header.
+#[must_use]
+pub fn is_value(text: &str) -> bool {
+    let is_field = |byte: u8| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t');
+    text.bytes().all(is_field) && text.trim_matches([' ', '\t']) == text
+}
+
+/// Whether the header `name`, in lower case, is one that endpoints may not set: Signpost does, or it frames the request,
+/// or it is a secret's place (`auth` seals those).
+#[must_use]
+pub fn is_ours(name: &str) -> bool {
+    let prefixes = ["webhook-", "signpost-", "proxy-"];
+    let names = [
+        "accept-encoding",
+        "authorization",
+        "connection",
+        "content-digest",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "jws-signature",
+        "keep-alive",
+        "signature",
+        "signature-input",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+    ];
+    names.contains(&name) || prefixes.iter().any(|prefix| name.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_could_break_a_request_is_a_name_or_a_value() {
+        for (name, fits) in [
+            ("x-team", true),
+            ("X_y.z~1", true),
+            ("", false),
+            ("a b", false),
+            ("a:b", false),
+            ("ä", false),
+            ("a\n", false),
+        ] {
+            assert_eq!(is_name(name), fits, "{name:?}");
+        }
+        for (value, fits) in [
+            ("", true),
+            ("a b\tc", true),
+            ("a\r\nb", false),
+            ("a\0", false),
+            ("ä", false),
+            (" a", false),
+            ("a ", false),
+        ] {
+            assert_eq!(is_value(value), fits, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn what_signpost_sets_and_what_frames_a_request_is_ours() {
+        for ours in
+            ["webhook-id", "webhook-signature", "signpost-attempt", "host", "transfer-encoding", "authorization"]
+        {
+            assert!(is_ours(ours), "{ours}");
+        }
+        assert!(!is_ours("x-team"));
+    }
+}

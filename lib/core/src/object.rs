@@ -1,0 +1,146 @@
+//! JSON objects that are read member by member, so that every fault is found and none hides another.
+
+use std::borrow::Cow;
+use std::ops::RangeInclusive;
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::fault::{Fault, Faults, pointer_to};
+use crate::json::Members;
+
+/// An object while it is read. What nobody has asked for at the end is a fault: a setting that is not honoured must not
+/// look as if it were.
+pub(crate) struct Object<'a> {
+    pointer: String,
+    members: Vec<(Cow<'a, str>, &'a RawValue)>,
+    asked: Vec<&'static str>,
+}
+
+/// A member's value and where it stands.
+#[derive(Clone)]
+pub(crate) struct Found<'a> {
+    pub(crate) pointer: String,
+    pub(crate) value: &'a RawValue,
+}
+
+impl<'a> Object<'a> {
+    /// Opens what must be an object.
+    pub(crate) fn open(found: &Found<'a>, faults: &mut Faults) -> Option<Self> {
+        let Ok(Members(members)) = serde_json::from_str::<Members<'a>>(found.value.get()) else {
+            faults.push(Fault::hidden(&*found.pointer, "a JSON object"));
+            return None;
+        };
+        Some(Self { pointer: found.pointer.clone(), members, asked: Vec::new() })
+    }
+
+    /// Gives the member `name`; none if it is absent or `null`.
+    pub(crate) fn member(&mut self, name: &'static str) -> Option<Found<'a>> {
+        self.asked.push(name);
+        let (_, value) = self.members.iter().find(|(known, _)| known == name)?;
+        (value.get() != "null").then(|| Found { pointer: self.pointer_to(name), value })
+    }
+
+    /// Where the member `name` stands, or would.
+    pub(crate) fn pointer_to(&self, name: &str) -> String {
+        format!("{}{}", self.pointer, pointer_to(name))
+    }
+
+    /// Ends the reading: what is there and was not asked for, or is there twice, is a fault. Values are not quoted, for a
+    /// secret may stand where it does not belong.
+    pub(crate) fn close(self, faults: &mut Faults) {
+        for (index, (name, _)) in self.members.iter().enumerate() {
+            let pointer = self.pointer_to(name);
+            if !self.asked.contains(&&**name) {
+                let expected = format!("no such member; there are {}", self.asked.join(", "));
+                faults.push(Fault::hidden(pointer, expected));
+            } else if self.members[..index].iter().any(|(before, _)| before == name) {
+                faults.push(Fault::hidden(pointer, "each member once"));
+            }
+        }
+    }
+
+    /// All members, for objects whose names are the operator's own; a name that comes again is a fault.
+    pub(crate) fn into_members(self, faults: &mut Faults) -> Vec<(String, Found<'a>)> {
+        let mut read: Vec<(String, Found<'a>)> = Vec::new();
+        for (name, value) in &self.members {
+            let pointer = self.pointer_to(name);
+            if read.iter().any(|(before, _)| before == name) {
+                faults.push(Fault::hidden(pointer, "each member once"));
+            } else {
+                read.push((name.to_string(), Found { pointer, value }));
+            }
+        }
+        read
+    }
+}
+
+impl Found<'_> {
+    /// Reads it as a `T`; anything else is a fault.
+    pub(crate) fn read<T: DeserializeOwned>(&self, expected: &str, faults: &mut Faults) -> Option<T> {
+        let read = serde_json::from_str(self.value.get()).ok();
+        if read.is_none() {
+            faults.push(Fault::at(&self.pointer, self.value, expected));
+        }
+        read
+    }
+
+    /// Reads it as a text of 1 to `most` characters.
+    pub(crate) fn text(&self, most: usize, faults: &mut Faults) -> Option<String> {
+        let expected = format!("a text of 1 to {most} characters");
+        let text: String = self.read(&expected, faults)?;
+        if text.is_empty() || text.chars().count() > most {
+            faults.push(Fault::at(&self.pointer, self.value, expected));
+            return None;
+        }
+        Some(text)
+    }
+
+    /// Reads it as a text of at most `most` characters.
+    pub(crate) fn text_or_empty(&self, most: usize, faults: &mut Faults) -> Option<String> {
+        let expected = format!("a text of {most} characters at the most");
+        let text: String = self.read(&expected, faults)?;
+        if text.chars().count() > most {
+            faults.push(Fault::at(&self.pointer, self.value, expected));
+            return None;
+        }
+        Some(text)
+    }
+
+    /// Reads it as a whole number in `range`.
+    pub(crate) fn within(&self, range: RangeInclusive<u32>, faults: &mut Faults) -> Option<u32> {
+        let expected = format!("a whole number, {} to {}", range.start(), range.end());
+        let number = self.read(&expected, faults)?;
+        if !range.contains(&number) {
+            faults.push(Fault::at(&self.pointer, self.value, expected));
+            return None;
+        }
+        Some(number)
+    }
+
+    /// Reads it as a text of 1 to `most` characters that is not to be quoted.
+    pub(crate) fn secret(&self, most: usize, faults: &mut Faults) -> Option<String> {
+        let text: Option<String> = serde_json::from_str(self.value.get()).ok();
+        let text = text.filter(|text| !text.is_empty() && text.chars().count() <= most);
+        if text.is_none() {
+            faults.push(Fault::hidden(&*self.pointer, format!("a text of 1 to {most} characters")));
+        }
+        text
+    }
+}
+
+impl<'a> Found<'a> {
+    /// Reads it as a list of at most `most` items.
+    pub(crate) fn items(&self, most: usize, faults: &mut Faults) -> Vec<Found<'a>> {
+        let items: Vec<&'a RawValue> = serde_json::from_str(self.value.get()).unwrap_or_else(|_| {
+            faults.push(Fault::at(&self.pointer, self.value, "a list"));
+            Vec::new()
+        });
+        if items.len() > most {
+            let expected = format!("{most} items at the most");
+            faults.push(Fault::whole(format!("{} items", items.len()), expected).under(&*self.pointer));
+        }
+        let found = |(index, value)| Found { pointer: format!("{}/{index}", self.pointer), value };
+        items.into_iter().take(most).enumerate().map(found).collect()
+    }
+}

@@ -1,0 +1,188 @@
+//! Guarded HTTP clients: no redirects, no proxies, no private networks. Everything that is fetched from a URL of
+//! somebody else's goes through one of them.
+
+use std::error::Error;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Response};
+use signpost_core::target::{Target, TargetError, TargetRules};
+
+use crate::connections::{self, Connection, ObserveConnections};
+
+/// The rules that clients are guarded by, and how they resolve names.
+#[derive(Clone)]
+pub struct Guard {
+    rules: Arc<TargetRules>,
+    lookup: Arc<Lookup>,
+}
+
+/// Resolves a host's name to its addresses.
+pub type Lookup = dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync;
+
+impl Guard {
+    /// Guards by `rules`; names are resolved as the system does.
+    #[must_use]
+    pub fn new(rules: TargetRules) -> Self {
+        Self::with_lookup(rules, Arc::new(|host| Box::pin(system_lookup(host))))
+    }
+
+    /// The same, with names resolved by `lookup`.
+    #[must_use]
+    pub fn with_lookup(rules: TargetRules, lookup: Arc<Lookup>) -> Self {
+        Self { rules: Arc::new(rules), lookup }
+    }
+
+    /// The rules.
+    #[must_use]
+    pub fn rules(&self) -> &TargetRules {
+        &self.rules
+    }
+
+    /// Judges the addresses that a host has now: whether the endpoint may be called is found out before it is written.
+    /// A host that does not resolve (yet) is none to refuse. One look-up, for as long as `patience`.
+    ///
+    /// # Errors
+    /// One of its addresses is none that we call.
+    pub async fn probe(&self, target: &Target, patience: Duration) -> Result<(), TargetError> {
+        let Some(host) = target.url().domain() else { return Ok(()) }; // A literal has been judged.
+        match tokio::time::timeout(patience, (self.lookup)(host.to_owned())).await {
+            Ok(Ok(addresses)) => addresses.into_iter().try_for_each(|address| self.rules.vet_address(address)),
+            Ok(Err(_)) | Err(_) => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guard").field("rules", &self.rules).finish_non_exhaustive()
+    }
+}
+
+async fn system_lookup(host: String) -> io::Result<Vec<IpAddr>> {
+    Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect())
+}
+
+/// What a client shows of itself, and whom it believes.
+#[derive(Clone, Default)]
+pub(crate) struct Tls {
+    /// Its own certificate, with the key.
+    pub(crate) identity: Option<Identity>,
+    /// The authorities that servers' certificates must come from; those of the system if there are none.
+    pub(crate) trusted: Option<Vec<Certificate>>,
+}
+
+/// A client, and one that opens a connection for each request.
+pub(crate) struct Clients {
+    guard: Guard,
+    tls: Tls,
+    pooled: Client,
+    /// Made when it is first needed, for it loads the certificate store again.
+    unpooled: OnceLock<Client>,
+}
+
+/// How long an idle connection is kept. Receivers close theirs after 5 to 75 s by default, and Lambda may freeze for
+/// longer: the shorter, the fewer dead connections are met.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Clients {
+    pub(crate) fn new(guard: Guard, tls: Tls) -> Result<Self, reqwest::Error> {
+        Ok(Self { pooled: builder(&guard, &tls).build()?, unpooled: OnceLock::new(), guard, tls })
+    }
+
+    /// Sends what `build` makes of a client.
+    ///
+    /// Lambda freezes between invocations, and what a pooled connection was connected to may be gone when it thaws. So a
+    /// request whose *reused* connection was closed before anything was answered is sent once more, over a new one. On
+    /// a new connection, the same is the receiver's failure.
+    pub(crate) async fn send(
+        &self,
+        build: impl Fn(&Client) -> reqwest::RequestBuilder,
+    ) -> Result<Response, reqwest::Error> {
+        match connections::observe(build(&self.pooled).send()).await {
+            (Err(error), Connection::Reused) if connections::was_closed(&error) => build(self.unpooled()?).send().await,
+            (sent, _) => sent,
+        }
+    }
+
+    fn unpooled(&self) -> Result<&Client, reqwest::Error> {
+        if let Some(client) = self.unpooled.get() {
+            return Ok(client);
+        }
+        let client = builder(&self.guard, &self.tls).pool_max_idle_per_host(0).build()?;
+        Ok(self.unpooled.get_or_init(|| client))
+    }
+}
+
+fn builder(guard: &Guard, tls: &Tls) -> ClientBuilder {
+    let builder = Client::builder()
+        .redirect(Policy::none())
+        .no_proxy()
+        .retry(reqwest::retry::never())
+        .tcp_nodelay(true)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .connector_layer(ObserveConnections)
+        .dns_resolver(VettedResolver(guard.clone()));
+    let builder = match &tls.identity {
+        Some(identity) => builder.identity(identity.clone()),
+        None => builder,
+    };
+    match &tls.trusted {
+        Some(trusted) => builder.tls_certs_only(trusted.iter().cloned()),
+        None => builder,
+    }
+}
+
+/// How many bytes of an answer are read, so that a connection can be used again; what is beyond is left unread.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
+
+/// Reads an answer's body, up to [`MAX_RESPONSE_BYTES`], and gives its first `most` bytes.
+pub(crate) async fn read_body(mut response: Response, most: usize) -> Result<Vec<u8>, reqwest::Error> {
+    let (mut read, mut kept) = (0, Vec::new());
+    while read < MAX_RESPONSE_BYTES {
+        let Some(chunk) = response.chunk().await? else { break };
+        read += chunk.len();
+        keep(&mut kept, &chunk, most);
+    }
+    Ok(kept)
+}
+
+fn keep(kept: &mut Vec<u8>, chunk: &Bytes, most: usize) {
+    let room = most.saturating_sub(kept.len()).min(chunk.len());
+    kept.extend_from_slice(&chunk[..room]);
+}
+
+/// The refusal of a target among the causes of a failure.
+pub(crate) fn refusal(error: &reqwest::Error) -> Option<TargetError> {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(current) = cause {
+        if let Some(refusal) = current.downcast_ref::<TargetError>() {
+            return Some(refusal.clone());
+        }
+        cause = current.source();
+    }
+    None
+}
+
+/// Refuses a host if *any* of its addresses is none we call: the connection is made to the very addresses that were
+/// vetted, so a second answer (DNS rebinding) never counts.
+struct VettedResolver(Guard);
+
+impl Resolve for VettedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let Guard { rules, lookup } = self.0.clone();
+        Box::pin(async move {
+            let addresses = lookup(name.as_str().to_owned()).await?;
+            for address in &addresses {
+                rules.vet_address(*address)?;
+            }
+            Ok(Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs)
+        })
+    }
+}

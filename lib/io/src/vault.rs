@@ -1,0 +1,191 @@
+//! Endpoints' secrets, sealed: AES-256-GCM under a data key of KMS's.
+//!
+//! Whoever seals needs no right to open. What was sealed for one endpoint, or for one purpose, opens for no other: KMS
+//! binds the data key to tenant and endpoint, and the seal itself is bound to them and to what the secret is for.
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::DataKeySpec;
+use signpost_core::endpoint::EndpointId;
+use signpost_core::event::TenantId;
+use signpost_core::secret::Secret;
+use zeroize::Zeroizing;
+
+use crate::aws::AwsError;
+
+/// Seals and opens.
+#[derive(Clone, Debug)]
+pub struct Vault {
+    client: aws_sdk_kms::Client,
+    key_id: String,
+}
+
+/// What a secret is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To authenticate to the receiver.
+    Auth,
+    /// To sign requests, shared with the receiver.
+    Signing,
+}
+
+/// Whose secret it is, and what it is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The endpoint's tenant.
+    pub tenant: &'a TenantId,
+    /// The endpoint.
+    pub endpoint: &'a EndpointId,
+    /// What for.
+    pub purpose: Purpose,
+}
+
+/// A secret that was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// KMS could not be asked, or refused: the data key is another endpoint's, or the role lacks a permission.
+    #[error("data key of a secret could not be unwrapped")]
+    Aws(#[from] AwsError),
+    /// The seal is broken: it was made for another place, or changed.
+    #[error("secret does not open in its place; write it anew")]
+    Broken,
+}
+
+/// The first byte of what is sealed, so that another form can be told apart.
+const VERSION: u8 = 1;
+
+impl Vault {
+    /// Adapts `client` to the KMS key `key_id` (id, ARN or alias).
+    #[must_use]
+    pub fn new(client: aws_sdk_kms::Client, key_id: String) -> Self {
+        Self { client, key_id }
+    }
+
+    /// Seals a secret for its place.
+    ///
+    /// Needs `kms:GenerateDataKey` under encryption context `{purpose: endpoint-secrets, tenant, endpoint}`. $0.000003 a
+    /// call.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn seal(&self, place: Place<'_>, secret: &Secret) -> Result<Vec<u8>, AwsError> {
+        const CALL: &str = "kms:GenerateDataKey";
+        let call = self
+            .client
+            .generate_data_key()
+            .key_id(&self.key_id)
+            .key_spec(DataKeySpec::Aes256)
+            .encryption_context("purpose", CONTEXT_PURPOSE)
+            .encryption_context("tenant", place.tenant.as_str())
+            .encryption_context("endpoint", place.endpoint.as_str());
+        let made = call.send().await.map_err(AwsError::of(CALL))?;
+        let incomplete = || AwsError::of(CALL)(std::io::Error::other("the answer lacks a key"));
+        let plain = Zeroizing::new(made.plaintext.ok_or_else(incomplete)?.into_inner());
+        let wrapped = made.ciphertext_blob.ok_or_else(incomplete)?.into_inner();
+        seal_under(&plain, &wrapped, place, secret)
+            .ok_or_else(|| AwsError::of(CALL)(std::io::Error::other("the answer's key does not fit")))
+    }
+
+    /// Opens what was sealed for `place`.
+    ///
+    /// Needs `kms:Decrypt` under encryption context `{purpose: endpoint-secrets, tenant, endpoint}`. One call, so keep
+    /// what it gives as long as the sealed bytes stay the same.
+    ///
+    /// # Errors
+    /// KMS failed, or the seal is not of this place.
+    pub async fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<Secret, OpenError> {
+        let (wrapped, rest) = split(sealed).ok_or(OpenError::Broken)?;
+        let call = self
+            .client
+            .decrypt()
+            .key_id(&self.key_id)
+            .ciphertext_blob(Blob::new(wrapped))
+            .encryption_context("purpose", CONTEXT_PURPOSE)
+            .encryption_context("tenant", place.tenant.as_str())
+            .encryption_context("endpoint", place.endpoint.as_str());
+        let plain = call.send().await.map_err(AwsError::of("kms:Decrypt"))?.plaintext.ok_or(OpenError::Broken)?;
+        let plain = Zeroizing::new(plain.into_inner());
+        open_under(&plain, rest, place).ok_or(OpenError::Broken)
+    }
+}
+
+const CONTEXT_PURPOSE: &str = "endpoint-secrets";
+
+/// `version ‖ length of the wrapped key (2 bytes) ‖ wrapped key ‖ nonce ‖ ciphertext and tag`.
+fn seal_under(plain: &[u8], wrapped: &[u8], place: Place<'_>, secret: &Secret) -> Option<Vec<u8>> {
+    let key = RandomizedNonceKey::new(&AES_256_GCM, plain).ok()?;
+    let mut content = Zeroizing::new(secret.reveal().as_bytes().to_vec());
+    let nonce = key.seal_in_place_append_tag(Aad::from(bound_to(place)), &mut *content).ok()?;
+    let length = u16::try_from(wrapped.len()).ok()?;
+    Some([&[VERSION], &length.to_be_bytes()[..], wrapped, nonce.as_ref(), &content].concat())
+}
+
+fn open_under(plain: &[u8], rest: &[u8], place: Place<'_>) -> Option<Secret> {
+    let key = RandomizedNonceKey::new(&AES_256_GCM, plain).ok()?;
+    let (nonce, content) = rest.split_at_checked(NONCE_LEN)?;
+    let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+    let mut content = Zeroizing::new(content.to_vec());
+    let opened = key.open_in_place(nonce, Aad::from(bound_to(place)), &mut content).ok()?;
+    std::str::from_utf8(opened).ok().map(|text| Secret::new(text.to_owned()))
+}
+
+/// The wrapped data key, and what was sealed under it.
+fn split(sealed: &[u8]) -> Option<(&[u8], &[u8])> {
+    let [VERSION, high, low, rest @ ..] = sealed else { return None };
+    rest.split_at_checked(usize::from(u16::from_be_bytes([*high, *low])))
+}
+
+/// Ids have no slash, so no two places are spelled alike.
+fn bound_to(place: Place<'_>) -> Vec<u8> {
+    let purpose = match place.purpose {
+        Purpose::Auth => "auth",
+        Purpose::Signing => "signing",
+    };
+    format!("{}/{}/{purpose}", place.tenant, place.endpoint).into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: [u8; 32] = [7; 32];
+
+    #[test]
+    fn a_secret_opens_in_its_place_and_in_no_other() {
+        let (acme, globex) = (TenantId::parse("acme").unwrap(), TenantId::parse("globex").unwrap());
+        let [one, other] = [1, 2].map(|number| EndpointId::new(uuid::Uuid::from_u128(number)));
+        let place = Place { tenant: &acme, endpoint: &one, purpose: Purpose::Auth };
+        let sealed = seal_under(&KEY, b"wrapped", place, &Secret::new("user:pass".into())).unwrap();
+        let (wrapped, rest) = split(&sealed).unwrap();
+        assert_eq!(wrapped, b"wrapped");
+        assert_eq!(open_under(&KEY, rest, place).unwrap().reveal(), "user:pass");
+
+        let elsewhere = [
+            Place { tenant: &globex, ..place },
+            Place { endpoint: &other, ..place },
+            Place { purpose: Purpose::Signing, ..place },
+        ];
+        for place in elsewhere {
+            assert_eq!(open_under(&KEY, rest, place), None, "{place:?}");
+        }
+        assert_eq!(open_under(&[8; 32], rest, place), None, "another key");
+    }
+
+    #[test]
+    fn a_changed_or_shortened_seal_does_not_open() {
+        let tenant = TenantId::parse("acme").unwrap();
+        let endpoint = EndpointId::new(uuid::Uuid::nil());
+        let place = Place { tenant: &tenant, endpoint: &endpoint, purpose: Purpose::Auth };
+        let sealed = seal_under(&KEY, b"w", place, &Secret::new("s".into())).unwrap();
+        for length in 0..sealed.len() {
+            let opened = split(&sealed[..length]).and_then(|(_, rest)| open_under(&KEY, rest, place));
+            assert_eq!(opened, None, "{length} bytes");
+        }
+        let (_, rest) = split(&sealed).unwrap();
+        for index in 0..rest.len() {
+            let mut changed = rest.to_vec();
+            changed[index] ^= 1;
+            assert_eq!(open_under(&KEY, &changed, place), None, "byte {index}");
+        }
+    }
+}
