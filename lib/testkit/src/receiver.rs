@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::HOST;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
@@ -29,6 +30,8 @@ pub struct Received {
     pub method: Method,
     /// Its path and query.
     pub uri: Uri,
+    /// Its whole URL, as RFC 9110, section 7.1 has receivers put it together: the authority is what `host` says.
+    pub url: String,
     /// Its headers.
     pub headers: HeaderMap,
     /// Its body, as it came.
@@ -137,7 +140,8 @@ async fn serve(
 ) {
     while let Ok((stream, _)) = listener.accept().await {
         let (tls, received, answer) = (tls.clone(), Arc::clone(&received), Arc::clone(&answer));
-        let service = service_fn(move |request| respond(request, Arc::clone(&received), Arc::clone(&answer)));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let service = service_fn(move |request| respond(scheme, request, Arc::clone(&received), Arc::clone(&answer)));
         tokio::spawn(async move {
             // A handshake or a connection that fails is the sender's business.
             let http = http1::Builder::new();
@@ -154,13 +158,16 @@ async fn serve(
 }
 
 async fn respond(
+    scheme: &str,
     request: Request<Incoming>,
     received: Arc<watch::Sender<Vec<Received>>>,
     answer: Arc<Answer>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let one = Received { at: Instant::now(), method: parts.method, uri: parts.uri, headers: parts.headers, body };
+    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let url = format!("{scheme}://{host}{}", parts.uri);
+    let one = Received { at: Instant::now(), method: parts.method, uri: parts.uri, url, headers: parts.headers, body };
     let mut index = 0;
     received.send_modify(|all| {
         index = all.len();
