@@ -16,6 +16,7 @@ found=$(cargo --version | cut -d' ' -f2)
   { echo "cargo is $found: update to Rust $wanted or later, such as with 'rustup update stable'" >&2; exit 1; }
 need ps "install it, such as with 'apt-get install procps'"
 need cc "install a C compiler, such as with 'apt-get install gcc' or 'xcode-select --install'"
+need openssl "install OpenSSL 3, such as with 'apt-get install openssl' or 'brew install openssl'"
 need python3 "install Python 3.10 or later, such as with 'apt-get install python3 python3-venv'"
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
   { echo "python3 is $(python3 -V | cut -d' ' -f2): install Python 3.10 or later" >&2; exit 1; }

@@ -1,27 +1,49 @@
-// Verifies captured callbacks the way an integrator would, with npm's jose and the key set.
+// Verifies captured callbacks the way an integrator would, with npm's jose and the key set, and npm's standardwebhooks.
 //
 //     node verify.mjs API_URL < captured.jsonl
 //
-// Input, output and exit status are those of verify.py.
+// Input, output and exit status are those of verify.py, to which this program leaves what it has no library for: `v1a` and
+// HTTP message signatures.
 
 import { createInterface } from 'node:readline';
 import { compactVerify, createRemoteJWKSet, decodeProtectedHeader } from 'jose';
+import { Webhook } from 'standardwebhooks';
 
 const keys = createRemoteJWKSet(new URL(`${process.argv[2]}/.well-known/jwks.json`), { cooldownDuration: 2_000 });
+const algorithms = ['RS256', 'ES256', 'EdDSA'];
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const { signature, payload: body } = JSON.parse(line);
-  const raw = Buffer.from(body, 'base64');
-  const stripped = Buffer.from(raw.toString().replace(/\s/g, ''));
-  const report = { kid: decodeProtectedHeader(signature).kid, verified: [] };
+  const request = JSON.parse(line);
+  const report = { kid: '', verified: [] };
   try {
-    for (const [how, payload] of [['raw', raw], ['stripped', stripped]]) {
-      await compactVerify(signature.replace('..', `.${payload.toString('base64url')}.`), keys, { algorithms: ['RS256'] });
-      report.verified.push(`jose ${how}`);
-    }
+    await verify(request, report);
   } catch (error) {
     report.error = String(error);
     process.exitCode = 1;
   }
   console.log(JSON.stringify(report));
+}
+
+async function verify({ method, url, headers, body, secret }, report) {
+  const raw = method === 'GET' ? Buffer.from(url.split('?').slice(1).join('?')) : Buffer.from(body, 'base64');
+  const jws = headers['jws-signature'];
+  const webhook = headers['webhook-signature'];
+  const input = headers['signature-input'];
+  if (!jws && !webhook && !input) throw new Error('the request has no signature');
+  report.kid = jws ? decodeProtectedHeader(jws).kid : (input?.match(/;keyid="([^"]*)"/)?.[1] ?? '');
+
+  if (jws) {
+    const { alg } = decodeProtectedHeader(jws);
+    const stripped = Buffer.from(raw.toString().replace(/\s/g, ''));
+    for (const [how, payload] of [['raw', raw], ['stripped', stripped]]) {
+      // The set only gives a key whose own `alg` is that of the header.
+      await compactVerify(jws.replace('..', `.${payload.toString('base64url')}.`), keys, { algorithms });
+      report.verified.push(`jose ${alg} ${how}`);
+    }
+  }
+  if (webhook?.split(' ').some((entry) => entry.startsWith('v1,'))) {
+    if (!secret) throw new Error("`v1` cannot be verified without the endpoint's secret");
+    new Webhook(secret).verify(raw, headers, { jsonParse: false });
+    report.verified.push('npm standardwebhooks v1');
+  }
 }

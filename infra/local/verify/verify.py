@@ -1,53 +1,181 @@
-"""Verifies captured callbacks the way an integrator would, with two libraries that share no code with Signpost.
+"""Verifies captured callbacks the way an integrator would, with libraries and a tool that share no code with Signpost.
 
     verify.py API_URL < captured.jsonl
 
-Each line of the input is one request: {"signature": "<JWS-SIGNATURE>", "payload": "<base64>"}. Each line of the output
-tells what was verified: {"kid": …, "verified": ["PyJWT raw", …]}. Ends with 1 if anything did not verify.
+Each line of the input is one request:
+{"method": …, "url": …, "headers": {"lower-case-name": …}, "body": "<base64>", "secret": "whsec_…" or null}.
+Each line of the output tells what was verified: {"kid": …, "verified": ["PyJWT RS256 raw", …]}. Where something did not
+verify, "error" says why, nothing after it was tried, and the program ends with 1.
 
-The payload is the body, or the query of a GET. Each is verified as it came and after all whitespace was stripped, which is what TransactionLink tells its
-integrators to do; the key comes by `kid` as PEM and as JWK.
+Every signature that a request carries has to verify, and it has to carry one:
+
+- JWS-SIGNATURE with PyJWT and the key as PEM, with jwcrypto and the key as JWK, each over the payload as it came and
+  after all whitespace was stripped, which is what TransactionLink tells its integrators to do; and with openssl.
+- webhook-signature: `v1` with standardwebhooks and svix, `v1a` with cryptography and the Ed25519 keys of the set.
+- Signature and Signature-Input with http-message-signatures, Content-Digest included.
 """
 
 import base64
 import json
+import subprocess
 import sys
+import tempfile
+import time
 import urllib.request
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
 
+import http_sf
 import jwt
+import standardwebhooks
+import svix
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from http_message_signatures import HTTPMessageVerifier, HTTPSignatureKeyResolver
+from http_message_signatures.algorithms import ECDSA_P256_SHA256, ED25519, RSA_V1_5_SHA256
 from jwcrypto import jwk, jws
+
+# The `alg` of a key, and how RFC 9421 calls what is signed with it.
+ALGORITHMS = {"RS256": RSA_V1_5_SHA256, "ES256": ECDSA_P256_SHA256, "EdDSA": ED25519}
+# What Standard Webhooks' libraries allow between the sender's clock and ours.
+TOLERANCE = timedelta(minutes=5)
 
 
 def main() -> int:
     keys = Keys(sys.argv[1])
     failed = False
     for line in sys.stdin:
-        captured = json.loads(line)
-        report = verify(captured["signature"], base64.b64decode(captured["payload"]), keys)
+        report = verify(Request(json.loads(line)), keys)
         failed = failed or "error" in report
         print(json.dumps(report), flush=True)
     return 1 if failed else 0
 
 
-def verify(signature: str, body: bytes, keys: "Keys") -> dict:
-    header, _, tail = signature.partition("..")
-    kid = json.loads(base64url_decode(header))["kid"]
-    verified = []
+def verify(request: "Request", keys: "Keys") -> dict:
+    report = {"kid": "", "verified": []}
+    formats = {
+        "jws-signature": verify_jws,
+        "signature-input": verify_http_message_signature,
+        "webhook-signature": verify_standard_webhooks,
+    }
     try:
-        for how, payload in (("raw", body), ("stripped", b"".join(body.split()))):
-            compact = f"{header}.{base64url(payload)}.{tail}"
-            assert jwt.PyJWS().decode(compact, keys.pem(kid), algorithms=["RS256"]) == payload
-            verified.append(f"PyJWT {how}")
-            token = jws.JWS()
-            token.deserialize(compact)
-            token.verify(jwk.JWK(**keys.jwk(kid)), alg="RS256")
-            verified.append(f"jwcrypto {how}")
+        present = [header for header in formats if header in request.headers]
+        insist(present, "the request has no signature")
+        report["kid"] = request.kid()
+        for header in present:
+            for how in formats[header](request, keys):
+                report["verified"].append(how)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer to the question asked
-        return {"kid": kid, "verified": verified, "error": repr(error)}
-    return {"kid": kid, "verified": verified}
+        report["error"] = repr(error)
+    return report
 
 
-class Keys:
+def verify_jws(request: "Request", keys: "Keys") -> Iterator[str]:
+    header, _, signature = request.headers["jws-signature"].partition("..")
+    kid, alg = request.jose_header()["kid"], request.jose_header()["alg"]
+    insist(alg in ALGORITHMS and alg == keys.jwk(kid)["alg"], f"`alg` is {alg}, which is not that of the key")
+    for how, payload in (("raw", request.payload), ("stripped", b"".join(request.payload.split()))):
+        compact = f"{header}.{base64url(payload)}.{signature}"
+        insist(jwt.PyJWS().decode(compact, keys.pem(kid), algorithms=[alg]) == payload, "PyJWT decoded something else")
+        yield f"PyJWT {alg} {how}"
+        token = jws.JWS()
+        token.allowed_algs = [alg]
+        token.deserialize(compact)
+        token.verify(jwk.JWK(**keys.jwk(kid)), alg=alg)
+        yield f"jwcrypto {alg} {how}"
+    signed = f"{header}.{base64url(request.payload)}".encode()
+    verify_with_openssl(alg, keys.pem(kid), signed, base64url_decode(signature))
+    yield f"openssl {alg}"
+
+
+def verify_with_openssl(alg: str, pem: bytes, signed: bytes, signature: bytes) -> None:
+    if alg == "ES256":  # JOSE has r and s of 32 bytes each (RFC 7518, section 3.4), openssl wants them in DER.
+        insist(len(signature) == 64, "a signature of ES256 has 64 bytes")
+        signature = encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in (("pem", pem), ("signed", signed), ("signature", signature)):
+            Path(folder, name).write_bytes(content)
+        if alg == "EdDSA":
+            how = "pkeyutl -verify -rawin -pubin -inkey pem -sigfile signature -in signed"
+        else:
+            how = "dgst -sha256 -verify pem -signature signature signed"
+        subprocess.run(["openssl", *how.split()], cwd=folder, check=True, capture_output=True)
+
+
+def verify_http_message_signature(request: "Request", keys: "Keys") -> Iterator[str]:
+    parameters = request.signature_parameters()
+    algorithm = ALGORITHMS[keys.jwk(parameters["keyid"])["alg"]]
+    insist(parameters["alg"] == algorithm.algorithm_id, f"`alg` is {parameters['alg']}, which is not that of the key")
+    HTTPMessageVerifier(signature_algorithm=algorithm, key_resolver=keys).verify(
+        request,
+        max_age=TOLERANCE,
+        expect_tag="signpost",
+        require_components=("@method", "@target-uri", "content-digest", "webhook-id"),
+        body=request.body,
+    )
+    yield f"http-message-signatures {algorithm.algorithm_id}"
+
+
+def verify_standard_webhooks(request: "Request", keys: "Keys") -> Iterator[str]:
+    entries = [entry.split(",") for entry in request.headers["webhook-signature"].split(" ")]
+    versions = {version for version, _ in entries}
+    insist(versions <= {"v1", "v1a"}, f"`webhook-signature` has entries of {versions}")
+    if "v1" in versions:
+        insist(request.secret, "`v1` cannot be verified without the endpoint's secret")
+        standardwebhooks.Webhook(request.secret).verify(request.payload, request.headers, json_parse=False)
+        yield "standardwebhooks v1"
+        svix.Webhook(request.secret).verify(request.payload, request.headers)
+        yield "svix v1"
+    if "v1a" in versions:
+        identifier, timestamp = request.headers["webhook-id"], request.headers["webhook-timestamp"]
+        insist(abs(time.time() - int(timestamp)) <= TOLERANCE.total_seconds(), "`webhook-timestamp` is too far off")
+        signed = f"{identifier}.{timestamp}.".encode() + request.payload
+        for signature in [signature for version, signature in entries if version == "v1a"]:
+            insist(verifies_with_one_of(keys.ed25519(), signature, signed), "no key of the set fits `v1a`")
+        yield "cryptography v1a"
+
+
+def verifies_with_one_of(keys: list[Ed25519PublicKey], signature: str, signed: bytes) -> bool:
+    for key in keys:
+        try:
+            key.verify(base64.b64decode(signature, validate=True), signed)
+            return True
+        except InvalidSignature:
+            continue
+    return False
+
+
+class Request(SimpleNamespace):
+    """One captured request; `method`, `url` and `headers` are what http-message-signatures asks of it."""
+
+    def __init__(self, captured: dict):
+        super().__init__(**captured)
+        self.body = base64.b64decode(captured["body"])
+        # What JWS and Standard Webhooks sign.
+        self.payload = self.url.partition("?")[2].encode() if self.method == "GET" else self.body
+
+    def kid(self) -> str:
+        if "jws-signature" in self.headers:
+            return self.jose_header()["kid"]
+        if "signature-input" in self.headers:
+            return self.signature_parameters()["keyid"]
+        return ""
+
+    def jose_header(self) -> dict:
+        return json.loads(base64url_decode(self.headers["jws-signature"].partition("..")[0]))
+
+    def signature_parameters(self) -> dict:
+        """The parameters of Signpost's signature (RFC 9421, section 2.3), before it is verified."""
+        signatures = http_sf.parse(self.headers["signature-input"].encode(), tltype="dictionary").values()
+        ours = [parameters for _, parameters in signatures if parameters.get("tag") == "signpost"]
+        insist(len(ours) == 1, f"{len(ours)} signatures have the tag")
+        return ours[0]
+
+
+class Keys(HTTPSignatureKeyResolver):
     """The public keys, fetched by `kid` and kept, as integrators are told to."""
 
     def __init__(self, api_url: str):
@@ -55,17 +183,29 @@ class Keys:
         self.known: dict[tuple[str, str], bytes] = {}
 
     def pem(self, kid: str) -> bytes:
-        return self.fetch(kid, "*/*")
+        return self.fetch(f"/keys/{kid}", "*/*")
+
+    resolve_public_key = pem
 
     def jwk(self, kid: str) -> dict:
-        return json.loads(self.fetch(kid, "application/jwk+json"))
+        return json.loads(self.fetch(f"/keys/{kid}", "application/jwk+json"))
 
-    def fetch(self, kid: str, accept: str) -> bytes:
-        if (kid, accept) not in self.known:
-            request = urllib.request.Request(f"{self.api_url}/keys/{kid}", headers={"Accept": accept})
+    def ed25519(self) -> list[Ed25519PublicKey]:
+        keys = json.loads(self.fetch("/.well-known/jwks.json", "*/*"))["keys"]
+        points = [key["x"] for key in keys if (key["kty"], key.get("crv")) == ("OKP", "Ed25519")]
+        return [Ed25519PublicKey.from_public_bytes(base64url_decode(point)) for point in points]
+
+    def fetch(self, path: str, accept: str) -> bytes:
+        if (path, accept) not in self.known:
+            request = urllib.request.Request(self.api_url + path, headers={"Accept": accept})
             with urllib.request.urlopen(request) as response:
-                self.known[kid, accept] = response.read()
-        return self.known[kid, accept]
+                self.known[path, accept] = response.read()
+        return self.known[path, accept]
+
+
+def insist(condition: object, otherwise: str) -> None:
+    if not condition:
+        raise ValueError(otherwise)
 
 
 def base64url(content: bytes) -> str:

@@ -1,4 +1,4 @@
-//! Signatures verified by programs that share no code with Signpost: PyJWT and jwcrypto in Python, jose in JavaScript.
+//! Signatures verified by programs that share no code with Signpost: libraries of Python and JavaScript, and openssl.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -6,39 +6,48 @@ use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::Method;
+use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::receiver::Received;
 
 /// What one verifier says of one request.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Report {
-    /// The key that the signature names.
+    /// The key that the JWS names, or else the HTTP message signature; empty where there is neither.
     pub kid: String,
-    /// Library and form of the body, for each verification that succeeded: `jose raw`, `jose stripped`.
+    /// Library, algorithm or version, and form of the payload, for each verification that succeeded: `jose RS256 raw`,
+    /// `svix v1`, `http-message-signatures ed25519`.
     pub verified: Vec<String>,
     /// Why the first one failed, if one did.
     pub error: Option<String>,
 }
 
-/// Has every request verified by every library, over the body as it came and after all whitespace was stripped. Gives
-/// one report per library's program and request: first all of Python's, then all of JavaScript's.
+/// Has every signature of every request verified by every library that knows its format, where the endpoints sign with
+/// keys only: JWS, over the payload as it came and after all whitespace was stripped, HTTP message signatures, and the
+/// `v1a` of Standard Webhooks. A request without a signature is an error, and so is one with a `v1`.
 ///
-/// The programs fetch the keys from the stack at `api_url`, by `kid` as PEM and JWK, and as a set.
+/// Gives one report per program and request: first all of Python's, then all of JavaScript's, which knows JWS and `v1`
+/// and passes over the rest. The programs fetch the keys from the stack at `api_url`, by `kid` as PEM and JWK, and as a
+/// set. What has a timestamp that its signature covers is refused when that is more than five minutes ago.
 ///
 /// # Panics
 /// `python` or `node` cannot be run: the tests are started with the venv of the local stack first in `PATH`.
 pub async fn independently(api_url: &str, requests: &[Received]) -> Vec<Report> {
-    let lines = requests.iter().map(|request| {
-        let payload = match request.method {
-            Method::GET => request.uri.query().unwrap_or_default().as_bytes(),
-            _ => &request.body,
-        };
-        json!({"signature": request.header("jws-signature"), "payload": STANDARD.encode(payload)}).to_string() + "\n"
-    });
-    let input: String = lines.collect();
+    verify(api_url, requests, None).await
+}
+
+/// Does what [`independently`] does for endpoints with a signing secret, `whsec_…`, so that `v1` is verified too.
+///
+/// # Panics
+/// As [`independently`].
+pub async fn independently_with(api_url: &str, requests: &[Received], secret: &str) -> Vec<Report> {
+    verify(api_url, requests, Some(secret)).await
+}
+
+async fn verify(api_url: &str, requests: &[Received], secret: Option<&str>) -> Vec<Report> {
+    let input: String = requests.iter().map(|request| captured(request, secret).to_string() + "\n").collect();
     let api_url = api_url.to_owned();
     let run = move || {
         let python = verifier("python", "verify.py", &api_url, &input);
@@ -46,6 +55,23 @@ pub async fn independently(api_url: &str, requests: &[Received]) -> Vec<Report> 
         [python, node].concat()
     };
     tokio::task::spawn_blocking(run).await.expect("the verifiers run")
+}
+
+/// A request as a line of the programs' input.
+fn captured(request: &Received, secret: Option<&str>) -> Value {
+    let header = |name: &HeaderName| {
+        let lines: Vec<_> = request.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+        // Several lines of one field mean the same as one (RFC 9110, section 5.3).
+        (name.to_string(), String::from_utf8_lossy(&lines.join(&b", "[..])).into())
+    };
+    let headers: Map<String, Value> = request.headers.keys().map(header).collect();
+    json!({
+        "method": request.method.as_str(),
+        "url": request.url,
+        "headers": headers,
+        "body": STANDARD.encode(&request.body),
+        "secret": secret,
+    })
 }
 
 fn verifier(interpreter: &str, program: &str, api_url: &str, input: &str) -> Vec<Report> {

@@ -78,7 +78,7 @@ async fn main() -> ExitCode {
         }
     }
     for ((kid, how), count) in &tally {
-        println!("  {kid}  {how:18} {count} verified");
+        println!("  {kid}  {how:23} {count} verified");
     }
     let failed: Vec<_> = reports.iter().filter_map(|report| report.error.as_ref()).collect();
     if !failed.is_empty() || reports.is_empty() {
