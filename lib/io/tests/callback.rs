@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use signpost_core::attempt::{AttemptError, AttemptResult};
@@ -10,7 +12,7 @@ use signpost_core::endpoint::Method;
 use signpost_core::request::Request;
 use signpost_core::target::TargetRules;
 use signpost_io::callback::{Callbacks, Caller};
-use signpost_io::clients::Guard;
+use signpost_io::clients::{Guard, Lookup};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -55,7 +57,7 @@ async fn answer(mut stream: TcpStream, text: &'static str) {
 #[tokio::test]
 async fn a_redirect_is_a_refusal_and_not_followed() {
     let (port, mut connections) = server(|stream| {
-        answer(stream, "HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        answer(stream, "HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/latest/meta-data/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
     })
     .await;
     let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
@@ -173,4 +175,68 @@ async fn private_addresses_are_refused_before_a_connection_is_made() {
     let result = post(&callbacks, &format!("http://127.0.0.1:{port}/"), TIMEOUT).await;
     assert!(matches!(result, Err(AttemptError::ForbiddenTarget(_))), "http is off by default: {result:?}");
     assert!(connections.try_recv().is_err(), "nobody connected");
+}
+
+/// Answers look-ups with one after the other of `answers`, the last one for ever, and counts how often it was asked.
+fn resolver(answers: &'static [&'static [&'static str]]) -> (Arc<Lookup>, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let lookup = move |_: String| {
+        let index = count.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1);
+        let addresses = answers[index].iter().map(|address| address.parse().unwrap()).collect();
+        Box::pin(std::future::ready(Ok(addresses))) as _
+    };
+    (Arc::new(lookup), asked)
+}
+
+#[tokio::test]
+async fn a_host_that_was_public_when_it_was_written_is_refused_once_it_leads_inside() {
+    let (port, mut connections) = server(|stream| answer(stream, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")).await;
+    let (lookup, asked) = resolver(&[&["93.184.215.14"], &["127.0.0.1"]]);
+    let rules = TargetRules { dangerously_allow_http: true, more_ports: [port].into(), ..TargetRules::default() };
+    let guard = Guard::with_lookup(rules, lookup);
+    let url = format!("http://rebound.example:{port}/");
+    assert_eq!(guard.probe(&guard.rules().parse(&url).unwrap(), TIMEOUT).await, Ok(()));
+
+    let result = post(&Callbacks::new(guard).unwrap(), &url, TIMEOUT).await;
+
+    assert!(matches!(result, Err(AttemptError::ForbiddenTarget(_))), "{result:?}");
+    assert!(!result.unwrap_err().is_retryable());
+    assert_eq!(asked.load(Ordering::Relaxed), 2, "what was found out before is not relied on");
+    assert!(connections.try_recv().is_err(), "nobody connected");
+}
+
+#[tokio::test]
+async fn one_private_address_among_public_ones_is_enough_to_refuse() {
+    for addresses in
+        [&["93.184.215.14", "10.0.0.1"], &["10.0.0.1", "93.184.215.14"], &["2606:4700::1111", "::ffff:127.0.0.1"]]
+    {
+        let answers: &'static [&'static [&'static str]] = Box::leak(Box::new([&addresses[..]]));
+        let guard = Guard::with_lookup(TargetRules::default(), resolver(answers).0);
+        let target = guard.rules().parse("https://mixed.example/").unwrap();
+        assert!(guard.probe(&target, TIMEOUT).await.is_err(), "{addresses:?}");
+        let result = post(&Callbacks::new(guard).unwrap(), "https://mixed.example/", TIMEOUT).await;
+        assert!(matches!(result, Err(AttemptError::ForbiddenTarget(_))), "{addresses:?}: {result:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_connection_is_made_to_the_address_that_was_judged() {
+    let (port, mut connections) = server(|stream| answer(stream, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")).await;
+    let (lookup, asked) = resolver(&[&["127.0.0.1"], &["127.0.0.2"]]); // Nobody listens at the second.
+    let callbacks = Callbacks::new(Guard::with_lookup(LOCAL, lookup)).unwrap();
+    let result = post(&callbacks, &format!("http://pinned.example:{port}/"), TIMEOUT).await;
+    assert!(matches!(result, Ok(200)), "{result:?}");
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "resolved once, and not again to connect");
+    connections.recv().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_resolve_is_none_to_refuse_but_none_to_reach_either() {
+    let lookup: Arc<Lookup> = Arc::new(|_| Box::pin(std::future::ready(Err(std::io::Error::other("no such host")))));
+    let guard = Guard::with_lookup(TargetRules::default(), lookup);
+    let target = guard.rules().parse("https://later.example/").unwrap();
+    assert_eq!(guard.probe(&target, TIMEOUT).await, Ok(()));
+    let result = post(&Callbacks::new(guard).unwrap(), "https://later.example/", TIMEOUT).await;
+    assert!(matches!(result, Err(AttemptError::Connection(_))), "{result:?}");
 }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking, and the message says what was missing")]
 
+pub mod authority;
 pub mod build;
 pub mod examples;
 pub mod local_stack;

@@ -269,15 +269,16 @@ impl LocalStack {
         .await
     }
 
-    /// Waits until an event of source `/core` is in the table, and gives the ids of the endpoints it goes to.
+    /// Waits until an event of `source` is in the table, and gives the ids of the endpoints it goes to.
     ///
     /// # Panics
     /// It is not within two minutes.
-    pub async fn wait_for_event(&self, tenant: &TenantId, event_id: &str) -> Vec<String> {
+    pub async fn wait_for_event(&self, tenant: &TenantId, event_id: &str, source: &str) -> Vec<String> {
         let key = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
         let item = until(event_id, async || {
             let call = self.dynamodb().get_item().table_name(setting("EVENTS_TABLE")).consistent_read(true);
-            let call = call.key("event", key(format!("{tenant}/{event_id}"))).key("record", key("event#/core".into()));
+            let call =
+                call.key("event", key(format!("{tenant}/{event_id}"))).key("record", key(format!("event#{source}")));
             call.send().await.expect("the table can be read").item
         })
         .await;

@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 /// One request as it arrived.
@@ -36,6 +37,8 @@ pub struct Received {
     pub headers: HeaderMap,
     /// Its body, as it came.
     pub body: Bytes,
+    /// The certificate that the client showed, in DER, if it showed one.
+    pub client_certificate: Option<Vec<u8>>,
 }
 
 impl Received {
@@ -79,6 +82,14 @@ impl Receiver {
     /// # Panics
     /// Loopback has no free port.
     pub async fn start(answer: impl Fn(usize) -> u16 + Send + Sync + 'static) -> Self {
+        Self::start_answering(move |index, _| (answer(index), String::new())).await
+    }
+
+    /// Starts a server that answers the n-th request (from 0) with the status and the body that `answer` gives.
+    ///
+    /// # Panics
+    /// Loopback has no free port.
+    pub async fn start_answering(answer: impl Fn(usize, &Received) -> (u16, String) + Send + Sync + 'static) -> Self {
         Self::listen("http", None, Arc::new(answer)).await
     }
 
@@ -87,13 +98,26 @@ impl Receiver {
     /// # Panics
     /// Loopback has no free port.
     pub async fn start_tls(certificate: CertifiedKey) -> Self {
+        let config = tls().with_no_client_auth();
+        Self::listen_tls(config.with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate)))).await
+    }
+
+    /// Starts a server that speaks TLS under `certificate` with those only who show a certificate of `authority` (DER),
+    /// and accepts everything.
+    ///
+    /// # Panics
+    /// Loopback has no free port, or the authority is none.
+    pub async fn start_mtls(certificate: CertifiedKey, authority: Vec<u8>) -> Self {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(authority.into()).expect("an authority's certificate");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions that the provider speaks")
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate)));
-        Self::listen("https", Some(TlsAcceptor::from(Arc::new(config))), Arc::new(|_| 204)).await
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        let config = tls().with_client_cert_verifier(clients.expect("a verifier"));
+        Self::listen_tls(config.with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate)))).await
+    }
+
+    async fn listen_tls(config: rustls::ServerConfig) -> Self {
+        Self::listen("https", Some(TlsAcceptor::from(Arc::new(config))), Arc::new(|_, _| (204, String::new()))).await
     }
 
     async fn listen(scheme: &str, tls: Option<TlsAcceptor>, answer: Arc<Answer>) -> Self {
@@ -130,7 +154,13 @@ impl Drop for Receiver {
     }
 }
 
-type Answer = dyn Fn(usize) -> u16 + Send + Sync;
+fn tls() -> rustls::ConfigBuilder<rustls::ServerConfig, rustls::WantsVerifier> {
+    rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions that the provider speaks")
+}
+
+type Answer = dyn Fn(usize, &Received) -> (u16, String) + Send + Sync;
 
 async fn serve(
     listener: TcpListener,
@@ -140,25 +170,37 @@ async fn serve(
 ) {
     while let Ok((stream, _)) = listener.accept().await {
         let (tls, received, answer) = (tls.clone(), Arc::clone(&received), Arc::clone(&answer));
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let service = service_fn(move |request| respond(scheme, request, Arc::clone(&received), Arc::clone(&answer)));
+        let serve = move |over: Over| {
+            service_fn(move |request| respond(over.clone(), request, Arc::clone(&received), Arc::clone(&answer)))
+        };
         tokio::spawn(async move {
             // A handshake or a connection that fails is the sender's business.
             let http = http1::Builder::new();
             match tls {
-                None => drop(http.serve_connection(TokioIo::new(stream), service).await),
+                None => {
+                    let over = Over { scheme: "http", client_certificate: None };
+                    drop(http.serve_connection(TokioIo::new(stream), serve(over)).await);
+                }
                 Some(tls) => {
-                    if let Ok(stream) = tls.accept(stream).await {
-                        drop(http.serve_connection(TokioIo::new(stream), service).await);
-                    }
+                    let Ok(stream) = tls.accept(stream).await else { return };
+                    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+                    let over = Over { scheme: "https", client_certificate: shown.map(|leaf| leaf.to_vec()) };
+                    drop(http.serve_connection(TokioIo::new(stream), serve(over)).await);
                 }
             }
         });
     }
 }
 
+/// What a request came over.
+#[derive(Clone)]
+struct Over {
+    scheme: &'static str,
+    client_certificate: Option<Vec<u8>>,
+}
+
 async fn respond(
-    scheme: &str,
+    Over { scheme, client_certificate }: Over,
     request: Request<Incoming>,
     received: Arc<watch::Sender<Vec<Received>>>,
     answer: Arc<Answer>,
@@ -167,13 +209,15 @@ async fn respond(
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let url = format!("{scheme}://{host}{}", parts.uri);
-    let one = Received { at: Instant::now(), method: parts.method, uri: parts.uri, url, headers: parts.headers, body };
-    let mut index = 0;
+    let (at, method, uri, headers) = (Instant::now(), parts.method, parts.uri, parts.headers);
+    let one = Received { at, method, uri, url, headers, body, client_certificate };
+    let mut answered = (0, String::new());
     received.send_modify(|all| {
-        index = all.len();
+        answered = answer(all.len(), &one);
         all.push(one);
     });
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = http::StatusCode::from_u16(answer(index)).unwrap_or_default();
+    let (status, text) = answered;
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
     Ok(response)
 }

@@ -74,7 +74,7 @@ async fn fanout_drops_the_repetition_rejects_garbage_and_sends_the_rest() {
     let rejected = stack.wait_for_message("REJECTED_QUEUE_URL", |body| body == garbage).await;
     assert_eq!(attribute(&rejected, "reason"), "invalid-event");
     assert_eq!(attribute(&rejected, "messageId"), "11111111-0000-4000-8000-000000000002");
-    assert_eq!(stack.wait_for_event(&tenant, &id).await.len(), 1);
+    assert_eq!(stack.wait_for_event(&tenant, &id, "/core").await.len(), 1);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod endpoints;
 mod handlers;
 mod payloads;
 mod permissions;
@@ -11,4 +12,5 @@ mod rejection;
 mod retries;
 mod rotation;
 mod round_trip;
+mod signatures;
 mod tls;

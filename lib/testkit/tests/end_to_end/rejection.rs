@@ -71,8 +71,8 @@ async fn an_endpoint_gets_the_types_it_asked_for_and_unwanted_events_are_stored(
     stack.send_events([event(&tenant, &unwanted, &json!({})).to_string(), of_that_type.to_string()]).await;
 
     assert_eq!(receiver.wait_for(1).await[0].header("webhook-id"), wanted);
-    assert_eq!(stack.wait_for_event(&tenant, &wanted).await.len(), 1);
-    assert_eq!(stack.wait_for_event(&tenant, &unwanted).await, [""; 0], "to be seen, and to be replayed");
+    assert_eq!(stack.wait_for_event(&tenant, &wanted, "/core").await.len(), 1);
+    assert_eq!(stack.wait_for_event(&tenant, &unwanted, "/core").await, [""; 0], "to be seen, and to be replayed");
     assert_eq!(receiver.so_far().len(), 1);
 }
 

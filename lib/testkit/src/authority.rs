@@ -1,0 +1,67 @@
+//! A certificate authority for tests: it issues what servers and clients on loopback show each other.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
+};
+use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::sign::CertifiedKey;
+
+/// An authority that exists for one test.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    /// Makes an authority.
+    ///
+    /// # Panics
+    /// Never: what it asks for can be made.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "each is another one")]
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "Signpost tests");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        Self(CertifiedIssuer::self_signed(params, key).expect("a certificate"))
+    }
+
+    /// The authority's certificate in PEM.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// The authority's certificate in DER.
+    #[must_use]
+    pub fn der(&self) -> Vec<u8> {
+        self.0.der().to_vec()
+    }
+
+    /// Issues what a server on 127.0.0.1 shows.
+    ///
+    /// # Panics
+    /// Never: what it asks for can be made.
+    #[must_use]
+    pub fn server(&self) -> CertifiedKey {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("PKCS#8");
+        CertifiedKey::from_der(vec![certificate.der().clone()], key, &default_provider()).expect("a matching key")
+    }
+
+    /// Issues what a client shows: its private key and its certificate, in PEM.
+    ///
+    /// # Panics
+    /// Never: what it asks for can be made.
+    #[must_use]
+    pub fn client(&self, common_name: &str) -> String {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        key.serialize_pem() + &certificate.pem()
+    }
+}

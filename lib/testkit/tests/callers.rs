@@ -1,0 +1,259 @@
+//! How receivers are shown who calls, over real sockets and real TLS: headers, access tokens, client certificates.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use signpost_core::attempt::AttemptError;
+use signpost_core::auth::{ClientAuthentication, ClientCredentials, api_key, basic};
+use signpost_core::endpoint::Method;
+use signpost_core::request::Request;
+use signpost_core::secret::Secret;
+use signpost_core::target::TargetRules;
+use signpost_io::callback::{Callbacks, Caller, Exchange};
+use signpost_io::clients::Guard;
+use signpost_testkit::authority::Authority;
+use signpost_testkit::receiver::{Received, Receiver};
+
+const LOCAL: TargetRules =
+    TargetRules { more_ports: BTreeSet::new(), dangerously_allow_http: true, dangerously_allow_private_targets: true };
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text.to_owned())
+}
+
+async fn post(callbacks: &Callbacks, url: &str, caller: &Caller) -> Exchange {
+    let headers = vec![("webhook-id".into(), "1".into())];
+    let target = callbacks.target(url).unwrap();
+    let request = Request { method: Method::Post, target, headers, body: "{}".into() };
+    callbacks.send(request, caller, TIMEOUT).await
+}
+
+#[tokio::test]
+async fn a_header_shows_who_calls() {
+    let receiver = Receiver::start(|_| 204).await;
+    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let cases = [
+        (basic(&secret("user:pass")).unwrap(), "authorization", "Basic dXNlcjpwYXNz"),
+        (api_key(&secret("X-Key:abc")).unwrap(), "x-key", "abc"),
+        (api_key(&secret("abc")).unwrap(), "authorization", "abc"),
+    ];
+    for (index, (header, name, value)) in cases.into_iter().enumerate() {
+        post(&callbacks, &receiver.url, &Caller::Header(header)).await.result.unwrap();
+        assert_eq!(receiver.so_far()[index].header(name), value);
+    }
+    post(&callbacks, &receiver.url, &Caller::Anonymous).await.result.unwrap();
+    assert_eq!(receiver.so_far()[3].header("authorization"), "");
+}
+
+#[tokio::test]
+async fn the_beginning_of_an_answer_is_kept_without_what_authenticated_the_request() {
+    let echo = |_: usize, request: &Received| (500, format!("{:?} {}", request.headers, "x".repeat(2_000)));
+    let receiver = Receiver::start_answering(echo).await;
+    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let caller = Caller::Header(basic(&secret("user:correct horse")).unwrap());
+    let Exchange { result, response } = post(&callbacks, &receiver.url, &caller).await;
+    assert!(matches!(result, Err(AttemptError::Rejected { status: 500 })), "{result:?}");
+    let kept = response.unwrap();
+    assert_eq!(kept.len(), 1_024);
+    assert!(kept.contains("webhook-id") && kept.contains("[redacted]"), "{kept}");
+    assert!(!kept.contains(&BASE64.encode("user:correct horse")), "{kept}");
+}
+
+/// A token endpoint that gives numbered tokens, and a receiver that takes those that `is_good`.
+async fn token_server(expires_in: u64) -> Receiver {
+    let token = move |index: usize, _: &Received| {
+        let answer = format!(r#"{{"access_token":"token-{index}","token_type":"Bearer","expires_in":{expires_in}}}"#);
+        (200, answer)
+    };
+    Receiver::start_answering(token).await
+}
+
+fn client(tokens: &Receiver) -> Caller {
+    let client = ClientCredentials {
+        token_url: tokens.url.clone(),
+        client_id: "signpost".into(),
+        scope: Some("hooks".into()),
+        client_authentication: ClientAuthentication::ClientSecretBasic,
+    };
+    Caller::OAuth2 { client, secret: secret("s3cret") }
+}
+
+#[tokio::test]
+async fn an_access_token_is_fetched_once_and_used_until_it_nears_its_end() {
+    let (tokens, receiver) = (token_server(3_600).await, Receiver::start(|_| 204).await);
+    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let caller = client(&tokens);
+    let posts = (0..5).map(|_| post(&callbacks, &receiver.url, &caller));
+    for exchange in futures_util::future::join_all(posts).await {
+        exchange.result.unwrap();
+    }
+    let asked = tokens.so_far();
+    assert_eq!(asked.len(), 1, "five callers at once share one token");
+    assert_eq!(
+        (&asked[0].method, asked[0].header("content-type")),
+        (&http::Method::POST, "application/x-www-form-urlencoded")
+    );
+    assert_eq!(asked[0].header("authorization"), format!("Basic {}", BASE64.encode("signpost:s3cret")));
+    assert_eq!(asked[0].body, "grant_type=client_credentials&scope=hooks");
+    assert!(receiver.so_far().iter().all(|request| request.header("authorization") == "Bearer token-0"));
+
+    let (tokens, receiver) = (token_server(0).await, Receiver::start(|_| 204).await);
+    for _ in 0..2 {
+        post(&callbacks, &receiver.url, &client(&tokens)).await.result.unwrap();
+    }
+    assert_eq!(receiver.so_far()[1].header("authorization"), "Bearer token-1", "what is at its end is fetched anew");
+}
+
+#[tokio::test]
+async fn a_token_that_the_receiver_refuses_is_replaced_at_the_next_attempt() {
+    let tokens = token_server(3_600).await;
+    let receiver = Receiver::start(|index| if index == 0 { 401 } else { 204 }).await;
+    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let caller = client(&tokens);
+    assert!(post(&callbacks, &receiver.url, &caller).await.result.is_err());
+    post(&callbacks, &receiver.url, &caller).await.result.unwrap();
+    assert_eq!(receiver.so_far()[1].header("authorization"), "Bearer token-1");
+}
+
+#[tokio::test]
+async fn a_token_endpoint_that_fails_is_told_apart_from_the_endpoint() {
+    let receiver = Receiver::start(|_| 204).await;
+    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let cases: [(u16, &str, &str); 6] = [
+        (
+            401,
+            r#"{"error":"invalid_client"}"#,
+            "token URL answered 401; check the client's id, its secret and its scope",
+        ),
+        (302, "", "token URL answered 302; check the client's id, its secret and its scope"),
+        (200, "<html>", "token URL gave no bearer token in JSON; it must answer as RFC 6749, section 5.1, says"),
+        (
+            200,
+            r#"{"access_token":"t","token_type":"mac"}"#,
+            "token URL gave no bearer token in JSON; it must answer as RFC 6749, section 5.1, says",
+        ),
+        (
+            200,
+            r#"{"access_token":"t\r\nx: y","token_type":"bearer"}"#,
+            "token URL gave no bearer token in JSON; it must answer as RFC 6749, section 5.1, says",
+        ),
+        (
+            200,
+            r#"{"access_token":"","token_type":"bearer"}"#,
+            "token URL gave no bearer token in JSON; it must answer as RFC 6749, section 5.1, says",
+        ),
+    ];
+    for (status, body, text) in cases {
+        let tokens = Receiver::start_answering(move |_, _| (status, body.to_owned())).await;
+        let error = post(&callbacks, &receiver.url, &client(&tokens)).await.result.unwrap_err();
+        assert_eq!(error.to_string(), text, "{status} {body}");
+        assert!(error.is_retryable());
+    }
+    assert!(receiver.so_far().is_empty(), "nothing is sent without a token");
+}
+
+#[tokio::test]
+async fn a_token_url_is_a_target_like_any_other() {
+    let (tokens, receiver) = (token_server(3_600).await, Receiver::start(|_| 204).await);
+    let port = |receiver: &Receiver| receiver.url.split([':', '/']).nth(4).unwrap().parse().unwrap();
+    let rules = TargetRules { more_ports: [port(&tokens), port(&receiver)].into(), ..TargetRules::default() };
+    let callbacks = Callbacks::new(Guard::new(TargetRules { dangerously_allow_http: true, ..rules })).unwrap();
+    let Caller::OAuth2 { client, secret } = client(&tokens) else { unreachable!() };
+    for token_url in [client.token_url.clone(), client.token_url.replace("127.0.0.1", "localhost")] {
+        let caller =
+            Caller::OAuth2 { client: ClientCredentials { token_url, ..client.clone() }, secret: secret.clone() };
+        let target = callbacks.target("https://example.com/").unwrap();
+        let request = Request { method: Method::Post, target, headers: Vec::new(), body: "{}".into() };
+        let result = callbacks.send(request, &caller, TIMEOUT).await.result;
+        assert!(matches!(result, Err(AttemptError::ForbiddenTarget(_))), "{result:?}");
+    }
+    assert!(tokens.so_far().is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_demands_a_certificate_gets_the_one_it_trusts() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let receiver = Receiver::start_mtls(authority.server(), authority.der()).await;
+    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let ours = Caller::certificate(secret(&authority.client("acme")), Some(authority.pem()));
+    for _ in 0..2 {
+        post(&callbacks, &receiver.url, &ours).await.result.unwrap();
+    }
+    let seen: BTreeSet<_> = receiver.so_far().into_iter().map(|request| request.client_certificate).collect();
+    assert_eq!(seen.len(), 1, "the same certificate each time");
+    assert!(seen.iter().all(Option::is_some));
+
+    let cases = [
+        ("no certificate", Caller::Anonymous),
+        ("one of another authority", Caller::certificate(secret(&stranger.client("acme")), Some(authority.pem()))),
+        (
+            "the right one, but the server's is not trusted",
+            Caller::certificate(secret(&authority.client("acme")), None),
+        ),
+        (
+            "a trust store of another authority",
+            Caller::certificate(secret(&authority.client("acme")), Some(stranger.pem())),
+        ),
+    ];
+    for (what, caller) in cases {
+        let result = post(&callbacks, &receiver.url, &caller).await.result;
+        assert!(matches!(result, Err(AttemptError::Connection(_))), "{what}: {result:?}");
+    }
+    assert_eq!(receiver.so_far().len(), 2, "none of these got through");
+}
+
+#[tokio::test]
+async fn stores_of_keytool_open_the_way_to_a_server() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../core/tests/data/key_stores/");
+    let read = |name: &str| std::fs::read(format!("{folder}{name}")).unwrap();
+    let server = Authority::new();
+    let now = signpost_io::clock::unix_now().as_secs();
+    let roots = String::from_utf8(read("authorities.pem")).unwrap();
+    let root: String = roots.lines().skip(1).take_while(|line| !line.starts_with("-----END")).collect();
+    let receiver = Receiver::start_mtls(server.server(), BASE64.decode(root).unwrap()).await;
+    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let stores = [
+        ("keytool.jks", "jks"),
+        ("keytool-rsa.jks", "jks"),
+        ("keytool.p12", "pkcs12"),
+        ("openssl-legacy.p12", "pkcs12"),
+        ("encrypted.pem", "pem"),
+    ];
+    for (count, (name, format)) in (1..).zip(stores) {
+        let content = read(name);
+        let content = if format == "pem" { String::from_utf8(content).unwrap() } else { BASE64.encode(content) };
+        let settings = serde_json::json!({
+            "url": receiver.url,
+            "auth": {
+                "kind": "mtls",
+                "keyStore": {"format": format, "content": content, "password": "changeit"},
+                "trustStore": {"format": "pem", "content": server.pem()},
+            },
+        });
+        let context = signpost_core::settings::Context { targets: &LOCAL, now, stored: None };
+        let read = signpost_core::settings::read(&settings.to_string(), context).unwrap();
+        let caller = Caller::certificate(read.auth_secret.unwrap(), read.trusted);
+        post(&callbacks, &receiver.url, &caller).await.result.unwrap();
+        assert_eq!(receiver.so_far().len(), count, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn more_clients_with_certificates_than_are_kept_all_get_through() {
+    let authority = Authority::new();
+    let receiver = Receiver::start_mtls(authority.server(), authority.der()).await;
+    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let callers: Vec<_> = (0..20)
+        .map(|number| Caller::certificate(secret(&authority.client(&number.to_string())), Some(authority.pem())))
+        .collect();
+    for caller in callers.iter().chain(&callers) {
+        post(&callbacks, &receiver.url, caller).await.result.unwrap();
+    }
+    let shown: BTreeSet<_> = receiver.so_far().into_iter().filter_map(|request| request.client_certificate).collect();
+    assert_eq!((receiver.so_far().len(), shown.len()), (40, 20), "each under its own certificate");
+}
