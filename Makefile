@@ -35,7 +35,7 @@ down: tools ## Stops what `make up` started.
 	@$(STACK) down
 
 .PHONY: check
-check: tools $(CARGO_DENY) ## Format, lints, docs, template lint, licences: what CI runs before the tests.
+check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licences: what CI runs before the tests.
 	cargo fmt --check
 	cargo clippy $(ALL) --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --quiet
@@ -44,6 +44,8 @@ check: tools $(CARGO_DENY) ## Format, lints, docs, template lint, licences: what
 	$(CARGO_DENY) --log-level error check bans licenses sources
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(TOOLS)/bin/sam validate --lint
 	$(TOOLS)/bin/cfn-lint template.yaml
+	$(TOOLS)/bin/openapi-spec-validator infra/openapi.yaml
+	$(TOOLS)/bin/python infra/local/check-routes.py
 	$(TOOLS)/bin/ruff check infra
 	$(TOOLS)/bin/shellcheck infra/local/*.sh .ci/run
 

@@ -1,0 +1,78 @@
+"""Compares the routes that template.yaml declares with those that the contract, infra/openapi.yaml, describes: method,
+path, and whether the caller has to be allowed by IAM. Prints each difference; ends with 1 if there is one.
+"""
+
+import sys
+from pathlib import Path
+
+import yaml
+
+INFRA = Path(__file__).resolve().parents[1]
+METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")  # A path has other members as well.
+
+
+def main() -> int:
+    deployed = deployed_routes(read(INFRA.parent / "template.yaml"))
+    described = described_routes(read(INFRA / "openapi.yaml"))
+    differences = [f"{route}: in template.yaml, not in the contract" for route in sorted(deployed.keys() - described)]
+    differences += [f"{route}: in the contract, not in template.yaml" for route in sorted(described.keys() - deployed)]
+    differences += [
+        f"{route}: {told(deployed[route])} in template.yaml, {told(described[route])} in the contract"
+        for route in sorted(deployed.keys() & described)
+        if deployed[route] != described[route]
+    ]
+    for difference in differences:
+        print(difference, file=sys.stderr)
+    return 1 if differences else 0
+
+
+def deployed_routes(template: dict) -> dict[str, bool]:
+    """The routes of all functions, and whether IAM guards each."""
+    resources = template["Resources"]
+    routes = {}
+    for function in resources.values():
+        if function["Type"] != "AWS::Serverless::Function":
+            continue
+        for event in function["Properties"].get("Events", {}).values():
+            if event["Type"] == "HttpApi":
+                route = event["Properties"]
+                default = resources[route["ApiId"]]["Properties"]["Auth"]["DefaultAuthorizer"]
+                authorizer = route.get("Auth", {}).get("Authorizer", default)
+                routes[f"{route['Method'].upper()} {route['Path']}"] = authorizer == "AWS_IAM"
+    return routes
+
+
+def described_routes(contract: dict) -> dict[str, bool]:
+    """The routes of all operations, and whether each asks for a signature."""
+    return {
+        f"{method.upper()} {path}": bool(operation.get("security", contract["security"]))
+        for path, item in contract["paths"].items()
+        for method, operation in item.items()
+        if method in METHODS
+    }
+
+
+def told(guarded: bool) -> str:
+    return "guarded by IAM" if guarded else "public"
+
+
+def read(path: Path) -> dict:
+    return yaml.load(path.read_text(), Loader=Loader)
+
+
+class Loader(yaml.SafeLoader):
+    """YAML with the short forms of CloudFormation's functions, of which only the arguments are kept."""
+
+
+def argument(loader: Loader, _: str, node: yaml.Node) -> object:
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return loader.construct_scalar(node)
+
+
+Loader.add_multi_constructor("!", argument)
+
+if __name__ == "__main__":
+    sys.exit(main())
