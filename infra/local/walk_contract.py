@@ -1,0 +1,303 @@
+"""Walks the contract, infra/openapi.yaml, against a local stack: sends every operation what the contract allows and
+what it forbids, each alone and in the order of its links, and compares the answers with it.
+
+    walk_contract.py API_URL [SEED]
+
+Needs the settings of the local stack in its environment. Ends with 1 if an answer breaks the contract; schemathesis then
+prints the request, as curl would send it, and the seed. The same seed makes the same walk.
+
+What it leaves behind does no harm: its tenants are its own, its endpoints lead to a receiver in this process, and are
+removed at the end.
+"""
+
+import functools
+import http.server
+import itertools
+import json
+import os
+import random
+import re
+import ssl
+import sys
+import threading
+import uuid
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import requests
+import requests.auth
+import schemathesis
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from schemathesis.cli import schemathesis as command_line
+from schemathesis.generation.meta import TestPhase
+
+HERE = Path(__file__).resolve().parent
+TENANT = f"contract-{uuid.uuid4().hex}"
+ARRIVES_WITHIN_SECONDS = 5
+# Types whose statuses and fields are checked by a payload family.
+FAMILIES = {"operation", "activation", "workflow", "token-request", "session", "payment", "transaction"}
+
+
+def main() -> int:
+    api_url, seed = sys.argv[1], (sys.argv[2:] or ["1"])[0]
+    signer = Signer()
+    schemathesis.auth.set_from_requests(signer).apply_to(schemathesis.openapi.require_security_scheme("SigV4"))
+    with Receiver() as receiver:
+        endpoints = Endpoints(f"{api_url}/v1/tenants/{TENANT}/endpoints", signer, receiver)
+        Walk(receiver, endpoints, seed).hook_in()
+        try:
+            # Apart, for schemathesis follows links from those operations only that it thinks the best to start from.
+            broken = [walk(api_url, seed, "Endpoints"), walk(api_url, seed, "Events", "Keys")]
+        finally:
+            endpoints.remove()
+    return 1 if any(broken) else 0
+
+
+def walk(api_url: str, seed: str, *tags: str) -> bool:
+    """Walks the operations of these tags, and tells whether an answer broke the contract."""
+    arguments = ["--config-file", HERE / "contract.toml", "run", HERE.parent / "openapi.yaml"]
+    arguments += ["--url", api_url, "--seed", seed]
+    for tag in tags:
+        arguments += ["--include-tag", tag]
+    try:
+        command_line.main([str(one) for one in arguments])
+    except SystemExit as ending:
+        return bool(ending.code)
+    return False
+
+
+class Signer(requests.auth.AuthBase):
+    """Signs requests for API Gateway."""
+
+    def __init__(self):
+        environment = os.environ.get
+        key, secret = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
+        credentials = Credentials(key, secret, environment("AWS_SESSION_TOKEN"))
+        self.signature = SigV4Auth(credentials, "execute-api", environment("AWS_REGION", "us-east-1"))
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        signed = AWSRequest(method=request.method, url=request.url, data=request.body)
+        self.signature.add_auth(signed)
+        request.headers.update(signed.headers.items())
+        return request
+
+
+class Receiver:
+    """Where the endpoints lead: takes every callback, and gives a token to whoever asks for one."""
+
+    def __init__(self):
+        self.arrived: set[str] = set()
+        self.arrival = threading.Condition()
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Callback, self))
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(os.environ["RECEIVER_CERTIFICATE"], os.environ["RECEIVER_KEY"])
+        self.server.socket = tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        self.host = f"127.0.0.1:{self.server.server_port}"
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+
+    def wait_for(self, event: str) -> None:
+        with self.arrival:
+            self.arrival.wait_for(lambda: event in self.arrived, ARRIVES_WITHIN_SECONDS)
+
+
+class Callback(http.server.BaseHTTPRequestHandler):
+    """One request to the receiver."""
+
+    def __init__(self, receiver: Receiver, *arguments):
+        self.receiver = receiver
+        super().__init__(*arguments)
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        body = json.dumps({"access_token": "token", "token_type": "Bearer", "expires_in": 3600}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        with self.receiver.arrival:
+            self.receiver.arrived.add(self.headers.get("webhook-id", ""))
+            self.receiver.arrival.notify_all()
+
+    do_GET = do_POST = do_PUT = answer
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+class Endpoints:
+    """The endpoints of the walk's tenant."""
+
+    def __init__(self, url: str, signer: Signer, receiver: Receiver):
+        self.url = url
+        self.signer = signer
+        self.receiver = receiver
+        self.made: set[str] = set()
+        self.gone: set[str] = set()
+        self.alive: str | None = None
+
+    def one(self) -> str:
+        """The id of an endpoint that is there."""
+        if self.alive is None:
+            settings = {"url": f"https://{self.receiver.host}/"}
+            self.alive = requests.post(self.url, auth=self.signer, json=settings, timeout=30).json()["id"]
+            self.made.add(self.alive)
+        return self.alive
+
+    def remove(self) -> None:
+        for endpoint in self.made - self.gone:
+            requests.delete(f"{self.url}/{endpoint}", auth=self.signer, timeout=30)
+
+
+class Walk:
+    """What is done to every request before it is sent, and after some answers.
+
+    - All requests are made harmless to whoever else uses the stack. What makes one faulty stays.
+    - Three of four endpoints that are made up become one that is there, and three of four versions are left out.
+    - Requests that the contract allows are made so that the server takes them where that depends on what no schema can
+      say. Each such rule is a method, and says what it is about.
+    """
+
+    def __init__(self, receiver: Receiver, endpoints: Endpoints, seed: str):
+        self.receiver = receiver
+        self.endpoints = endpoints
+        self.cursors: set[str] = set()
+        self.numbers = itertools.count()
+        self.dice = random.Random(seed)
+        self.certificate = Path(os.environ["RECEIVER_CERTIFICATE"]).read_text()
+        self.key = Path(os.environ["RECEIVER_KEY"]).read_text()
+
+    def hook_in(self) -> None:
+        schemathesis.hook("filter_case")(lambda context, case: is_worth_sending(case))
+        schemathesis.hook("before_call")(lambda context, case, kwargs: self.before_call(case))
+        schemathesis.hook("after_call")(lambda context, case, response: self.after_call(case, response))
+
+    def before_call(self, case: schemathesis.Case) -> None:
+        operation = case.operation.definition.raw["operationId"]
+        self.meet_endpoints(case)
+        if operation == "postEvents":
+            for event in events_of(case.body):
+                self.give_own_tenant(event)
+        if is_settings := operation in ("createEndpoint", "updateEndpoint") and isinstance(case.body, dict):
+            self.lead_here(case.body, "url")
+            self.lead_here(case.body.get("auth"), "tokenUrl")
+        if case.meta is not None and case.meta.generation.mode.is_negative:  # As it is now; it may be mended.
+            return
+        if operation == "postEvents":
+            for event in events_of(case.body):
+                self.fit_sizes(event)
+        if is_settings:
+            self.fit_filters(case.body)
+            self.fit_headers(case.body)
+            self.fit_auth(case.body, operation)
+        if operation == "listEndpoints" and case.query.get("cursor") not in self.cursors:
+            case.query = {name: value for name, value in case.query.items() if name != "cursor"}
+        if operation == "getKey" and self.dice.random() < 0.5:
+            case.headers["Accept"] = "application/jwk+json"
+
+    def after_call(self, case: schemathesis.Case, response: schemathesis.Response) -> None:
+        match case.operation.definition.raw["operationId"], response.status_code:
+            case "createEndpoint", 201:
+                self.endpoints.made.add(response.json()["id"])
+            case "updateEndpoint", 200 if case.body.get("headers"):
+                self.endpoints.alive = None  # Patches add up, until it had more headers than it may have.
+            case "deleteEndpoint", 204:
+                self.endpoints.gone.add(case.path_parameters["endpoint"])
+                self.endpoints.alive = None
+            case "testEndpoint", 202:
+                # Or else the endpoint may be gone before, and the dead-letter queue fills up.
+                self.receiver.wait_for(response.json()["event"])
+            case "listEndpoints", 200:
+                self.cursors.add(response.json().get("cursor"))
+
+    def meet_endpoints(self, case: schemathesis.Case) -> None:
+        if not is_tenant(case.path_parameters.get("tenant")):
+            return
+        case.path_parameters = {**case.path_parameters, "tenant": TENANT}
+        endpoint = case.path_parameters.get("endpoint")
+        in_sequence = case.meta is not None and case.meta.phase.name is TestPhase.STATEFUL
+        met = self.endpoints.made if in_sequence else self.endpoints.made - self.endpoints.gone
+        if is_endpoint(endpoint) and endpoint not in met and self.dice.random() < 0.75:
+            case.path_parameters["endpoint"] = self.endpoints.one()
+        if not in_sequence and self.dice.random() < 0.75:
+            case.headers.pop("If-Match", None)
+
+    def give_own_tenant(self, event: dict) -> None:
+        """One for each event: no two can be in conflict, which would fill up the rejected queue, and none of them has
+        an endpoint."""
+        if is_tenant(event.get("tenant")):
+            event["tenant"] = f"{TENANT}-{next(self.numbers)}"
+
+    def fit_sizes(self, event: dict) -> None:
+        """Limits are in bytes of UTF-8, which a schema cannot count."""
+        for name, limit in (("type", 128), ("source", 512), ("subject", 512)):
+            if isinstance(text := event.get(name), str):
+                event[name] = text.encode()[:limit].decode(errors="ignore")
+
+    def lead_here(self, settings: object, name: str) -> None:
+        """To the receiver, with the path that was generated."""
+        if isinstance(settings, dict) and isinstance(text := settings.get(name), str):
+            try:
+                url = urlsplit(text)
+            except ValueError:
+                return  # It is to be refused.
+            if url.scheme == "https" and url.netloc:
+                settings[name] = urlunsplit(url._replace(netloc=self.receiver.host))
+
+    def fit_filters(self, settings: dict) -> None:
+        """The statuses and stages of a payload family are its own, and other types have no stages."""
+        for one in settings.get("types") or []:
+            if not is_example(one):
+                one.pop("stages", None)
+                if one["type"] in FAMILIES:
+                    one.pop("statuses", None)
+
+    def fit_headers(self, settings: dict) -> None:
+        """Some names are refused."""
+        if headers := settings.get("headers"):
+            settings["headers"] = {f"x-{name}": text for name, text in headers.items()}
+
+    def fit_auth(self, settings: dict, operation: str) -> None:
+        """Key stores that are none are refused, and so are changes of what the stored `auth` does not have."""
+        auth = settings.get("auth")
+        if operation == "updateEndpoint" and auth:
+            del settings["auth"]
+        elif auth and auth["kind"] == "mtls":
+            auth["keyStore"] = {"format": "pem", "content": self.certificate + self.key}
+            if auth.get("trustStore"):
+                auth["trustStore"] = {"format": "pem", "content": self.certificate}
+
+
+def events_of(body: object) -> list[dict]:
+    return [event for event in (body if isinstance(body, list) else [body]) if isinstance(event, dict)]
+
+
+def is_worth_sending(case: schemathesis.Case) -> bool:
+    """Every value of every member once is enough: not again as plain JSON where the contract has it under another media
+    type as well."""
+    again = case.media_type == "application/json" and len(case.operation.body) > 1
+    return not (again and case.meta is not None and case.meta.phase.name is TestPhase.COVERAGE)
+
+
+def is_tenant(text: object) -> bool:
+    return isinstance(text, str) and re.fullmatch("[a-z0-9-]{1,64}", text) is not None
+
+
+def is_endpoint(text: object) -> bool:
+    return isinstance(text, str) and re.fullmatch("ep_[0-9a-f]{32}", text) is not None
+
+
+def is_example(one: dict) -> bool:
+    return one in ({"type": "operation", "statuses": ["APPROVED"]}, {"type": "session", "stages": ["Accounts"]})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
