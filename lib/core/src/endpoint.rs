@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -300,6 +301,11 @@ impl fmt::Display for EndpointId {
 #[serde(try_from = "u8", into = "u8")]
 pub struct TimeoutSeconds(u8);
 
+impl TimeoutSeconds {
+    /// How many there may be.
+    pub const RANGE: RangeInclusive<u32> = 1..=30;
+}
+
 impl Default for TimeoutSeconds {
     fn default() -> Self {
         Self(10)
@@ -322,9 +328,10 @@ impl TryFrom<u8> for TimeoutSeconds {
     type Error = String;
 
     fn try_from(seconds: u8) -> Result<Self, String> {
-        match seconds {
-            1..=30 => Ok(Self(seconds)),
-            _ => Err(format!("`timeoutSeconds` is `{seconds}`; expected 1 to 30")),
+        if Self::RANGE.contains(&seconds.into()) {
+            Ok(Self(seconds))
+        } else {
+            Err(format!("`timeoutSeconds` is `{seconds}`; expected 1 to 30"))
         }
     }
 }

@@ -34,11 +34,16 @@ impl<'a> Object<'a> {
         Some(Self { pointer: found.pointer.clone(), members, asked: Vec::new() })
     }
 
-    /// Gives the member `name`; none if it is absent or `null`.
+    /// Gives the member `name`; none if it is absent.
     pub(crate) fn member(&mut self, name: &'static str) -> Option<Found<'a>> {
         self.asked.push(name);
         let (_, value) = self.members.iter().find(|(known, _)| known == name)?;
-        (value.get() != "null").then(|| Found { pointer: self.pointer_to(name), value })
+        Some(Found { pointer: self.pointer_to(name), value })
+    }
+
+    /// Gives the member `name`; none if it is absent or `null`.
+    pub(crate) fn nullable_member(&mut self, name: &'static str) -> Option<Found<'a>> {
+        self.member(name).filter(|found| found.value.get() != "null")
     }
 
     /// Where the member `name` stands, or would.
@@ -110,12 +115,12 @@ impl Found<'_> {
     /// Reads it as a whole number in `range`.
     pub(crate) fn within(&self, range: RangeInclusive<u32>, faults: &mut Faults) -> Option<u32> {
         let expected = format!("a whole number, {} to {}", range.start(), range.end());
-        let number = self.read(&expected, faults)?;
-        if !range.contains(&number) {
+        let number =
+            serde_json::from_str(self.value.get()).ok().and_then(whole).filter(|number| range.contains(number));
+        if number.is_none() {
             faults.push(Fault::at(&self.pointer, self.value, expected));
-            return None;
         }
-        Some(number)
+        number
     }
 
     /// Reads it as a text of 1 to `most` characters that is not to be quoted.
@@ -127,6 +132,13 @@ impl Found<'_> {
         }
         text
     }
+}
+
+/// A whole number, however it is spelled: to JSON Schema, `5.0` is one.
+fn whole(number: f64) -> Option<u32> {
+    let is_whole = number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "just compared")]
+    is_whole.then_some(number as u32)
 }
 
 impl<'a> Found<'a> {

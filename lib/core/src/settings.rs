@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::auth::{Auth, AuthHeader, ClientCredentials, api_key, basic};
-use crate::endpoint::{Endpoint, SignatureFormat, TypeFilter};
+use crate::endpoint::{Endpoint, SignatureFormat, TimeoutSeconds, TypeFilter};
 use crate::fault::{Fault, Faults};
 use crate::key_store::{Store, StoreFormat};
 use crate::object::{Found, Object};
@@ -160,9 +160,10 @@ fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Op
         endpoint.retry = read_retry(&found, faults).unwrap_or_default();
     }
     if let Some(found) = object.member("timeoutSeconds") {
-        endpoint.timeout_seconds = found.read("a whole number of seconds, 1 to 30", faults).unwrap_or_default();
+        let seconds = found.within(TimeoutSeconds::RANGE, faults).and_then(|seconds| u8::try_from(seconds).ok());
+        endpoint.timeout_seconds = seconds.and_then(|seconds| seconds.try_into().ok()).unwrap_or_default();
     }
-    if let Some(found) = object.member("maxConcurrency") {
+    if let Some(found) = object.nullable_member("maxConcurrency") {
         faults.push(Fault::at(&found.pointer, found.value, "null: there is no limit to set"));
     }
     if let Some(found) = object.member("headers") {
@@ -367,7 +368,7 @@ fn read_oauth2(object: &mut Object<'_>, same_host: bool, context: Context<'_>, f
 }
 
 fn read_mtls(object: &mut Object<'_>, context: Context<'_>, faults: &mut Faults) -> ReadAuth {
-    let trusted = object.member("trustStore").and_then(|found| {
+    let trusted = object.nullable_member("trustStore").and_then(|found| {
         let pem = with_store(&found, faults, |store| store.trusted(context.now).map(|trusted| trusted.pem))?;
         check_size(&found, &pem, faults);
         Some(pem)
@@ -556,7 +557,7 @@ mod tests {
             (r#"{"kind":"apiKey","secret":"v"}"#, vec![], Some("v")),
             (r#"{"kind":"oauth2","tokenUrl":"https://t.example","clientId":"c","secret":"s"}"#, vec![], Some("s")),
             (r#"{"kind":"none"}"#, vec![], None),
-            ("null", vec![], None),
+            ("null", vec!["/auth"], None),
             (r#"{"kind":"none","secret":"s"}"#, vec!["/auth/secret"], None),
             (r#"{"kind":"digest"}"#, vec!["/auth/kind"], None),
             ("{}", vec!["/auth/kind"], None),
@@ -616,7 +617,10 @@ mod tests {
         let cases = [
             (None, Some(86_400)),
             (Some("{}"), Some(86_400)),
-            (Some(r#"{"overlapSeconds":null}"#), Some(86_400)),
+            (Some(r#"{"overlapSeconds":null}"#), None),
+            (Some(r#"{"overlapSeconds":60.0}"#), Some(60)),
+            (Some(r#"{"overlapSeconds":60.5}"#), None),
+            (Some(r#"{"overlapSeconds":1e400}"#), None),
             (Some(r#"{"overlapSeconds":0}"#), Some(0)),
             (Some(r#"{"overlapSeconds":604800}"#), Some(604_800)),
             (Some(r#"{"overlapSeconds":604801}"#), None),
