@@ -113,6 +113,7 @@ class Stack:
             "WRAPPING_KEY": resources["WrappingKey"],
             "ROTATE_KEYS_FUNCTION": outputs["RotateKeysFunctionName"],
             **{f"{name[:-4].upper()}_ROLE": resources[name] for name in resources if name.endswith("Role")},
+            **{f"{name.upper()}_GROUP": resources[name] for name in resources if name.endswith("Logs")},
             "RECEIVER_CERTIFICATE": str(self.tls / "receiver.pem"),
             "RECEIVER_KEY": str(self.tls / "receiver.key"),
             **self.aws_env(),

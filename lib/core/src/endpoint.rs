@@ -151,16 +151,18 @@ impl Endpoint {
     }
 
     fn check_headers(&self, faults: &mut Faults) {
-        let bytes: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-        if self.headers.len() > headers::MAX_COUNT || bytes > headers::MAX_BYTES {
-            let found = format!("{} headers of {bytes} bytes", self.headers.len());
-            let expected = format!("{} headers of {} bytes at the most", headers::MAX_COUNT, headers::MAX_BYTES);
-            faults.push(Fault::whole(found, expected).under("/headers"));
+        if self.headers.len() > headers::MAX_COUNT {
+            let expected = format!("{} headers at the most", headers::MAX_COUNT);
+            faults.push(Fault::whole(format!("{} headers", self.headers.len()), expected).under("/headers"));
         }
         let mut seen = HashSet::new();
         for (name, value) in &self.headers {
             let (pointer, lower) = (format!("/headers{}", pointer_to(name)), name.to_ascii_lowercase());
-            if !headers::is_name(name) {
+            if name.len() > headers::MAX_NAME_BYTES || value.len() > headers::MAX_VALUE_BYTES {
+                let (name_bytes, value_bytes) = (headers::MAX_NAME_BYTES, headers::MAX_VALUE_BYTES);
+                let expected = format!("a name of {name_bytes} bytes and a value of {value_bytes} at the most");
+                faults.push(Fault::of_text(pointer, name, expected));
+            } else if !headers::is_name(name) {
                 faults.push(Fault::of_text(pointer, name, "a header's name, such as X-Team"));
             } else if headers::is_ours(&lower) {
                 faults.push(Fault::of_text(
@@ -448,6 +450,7 @@ mod tests {
             (r#"{"Webhook-Id":"forged","Host":"evil"}"#, vec!["/headers/Host", "/headers/Webhook-Id"], "ours"),
             (r#"{"Authorization":"Bearer x"}"#, vec!["/headers/Authorization"], "a secret in the clear"),
             (r#"{"X-Team":"a","x-team":"b"}"#, vec!["/headers/x-team"], "twice"),
+            (&format!(r#"{{"x-team":"{}"}}"#, "a".repeat(1_025)), vec!["/headers/x-team"], "too long"),
         ];
         for (headers, expected, why) in cases {
             let faults = with(&format!(r#""headers":{headers}"#)).check().err().unwrap_or_default();

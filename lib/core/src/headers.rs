@@ -1,9 +1,11 @@
 //! The headers that endpoints may have of their own.
 
-/// The most bytes that an endpoint's own headers may have, names and values together.
-pub const MAX_BYTES: usize = 4_096;
 /// The most headers that an endpoint may have of its own.
 pub const MAX_COUNT: usize = 20;
+/// The most bytes of such a header's name.
+pub const MAX_NAME_BYTES: usize = 128;
+/// The most bytes of such a header's value.
+pub const MAX_VALUE_BYTES: usize = 1_024;
 
 /// Whether `text` may be a header's name: a token (RFC 9110, section 5.6.2).
 #[must_use]

@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking, and the message says what was missing")]
 
 pub mod authority;
+pub mod aws_proxy;
 pub mod build;
 pub mod examples;
 pub mod local_stack;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_sqs::types::Message;
 use http::HeaderMap;
 use reqwest::Client;
@@ -316,7 +317,8 @@ impl LocalStack {
         let (sqs, url) = (self.sqs(), setting(queue));
         until(&format!("such a message in {queue}"), async || {
             let call = sqs.receive_message().queue_url(&url).max_number_of_messages(10).wait_time_seconds(1);
-            let call = call.visibility_timeout(0).message_attribute_names("All"); // Others look as well.
+            // Hidden so long that the next ten come to the fore, and so briefly that others who look find theirs.
+            let call = call.visibility_timeout(1).message_attribute_names("All");
             let messages = call.send().await.expect("the queue can be read").messages.unwrap_or_default();
             let message = messages.into_iter().find(|message| message.body().is_some_and(&is_it))?;
             let handle = message.receipt_handle().unwrap_or_default();
@@ -332,23 +334,81 @@ impl LocalStack {
     /// # Panics
     /// The role cannot be taken on.
     pub async fn assume_role(&self, role: &str) -> SdkConfig {
-        let body = format!(
-            "Action=AssumeRole&Version=2011-06-15&RoleSessionName=test&RoleArn=arn%3Aaws%3Aiam%3A%3A000000000000%3Arole%2F{role}"
-        );
+        let provider = SharedCredentialsProvider::new(self.credentials_of(role).await);
+        self.aws.to_builder().credentials_provider(provider).build()
+    }
+
+    /// Makes a role with a policy, as an account's administrator does, and takes it on.
+    ///
+    /// # Panics
+    /// The role cannot be made or taken on.
+    pub async fn operator(&self, role: &str, policy: &str) -> Credentials {
+        let trust = json!({"Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"},
+        }]});
+        let version = ("Version", "2010-05-08");
+        let make =
+            [("Action", "CreateRole"), version, ("RoleName", role), ("AssumeRolePolicyDocument", &trust.to_string())];
+        let grant = [
+            ("Action", "PutRolePolicy"),
+            version,
+            ("RoleName", role),
+            ("PolicyName", role),
+            ("PolicyDocument", policy),
+        ];
+        for form in [&make[..], &grant] {
+            let answer = self.query("iam", form).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+        self.credentials_of(role).await
+    }
+
+    /// Asks a service that speaks the query protocol.
+    async fn query(&self, service: &'static str, form: &[(&str, &str)]) -> Answer {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let request = self.http.post(setting("AWS_ENDPOINT_URL")).body(body);
         let request = request.header("content-type", "application/x-www-form-urlencoded").build().expect("a request");
-        let signature = Signature { credentials: &root(), service: "sts" };
-        let answer = Answer::read(send(&self.http, request, &signature).await).await;
+        Answer::read(send(&self.http, request, &Signature { credentials: &root(), service }).await).await
+    }
+
+    async fn credentials_of(&self, role: &str) -> Credentials {
+        let arn = format!("arn:aws:iam::000000000000:role/{role}");
+        let form =
+            [("Action", "AssumeRole"), ("Version", "2011-06-15"), ("RoleSessionName", "test"), ("RoleArn", &arn)];
+        let answer = self.query("sts", &form).await;
         let element = |name: &str| {
             let after = answer.text.split_once(&format!("<{name}>")).map(|(_, after)| after);
             let value = after.and_then(|after| after.split_once("</")).map(|(value, _)| value.to_owned());
             value.unwrap_or_else(|| panic!("no {name} in {}", answer.text))
         };
         let token = Some(element("SessionToken"));
-        let credentials =
-            Credentials::new(element("AccessKeyId"), element("SecretAccessKey"), token, None, "assumed role");
-        let provider = aws_credential_types::provider::SharedCredentialsProvider::new(credentials);
-        self.aws.to_builder().credentials_provider(provider).build()
+        Credentials::new(element("AccessKeyId"), element("SecretAccessKey"), token, None, "assumed role")
+    }
+
+    /// Waits until the functions whose log groups these are (by logical id) have logged `until`, and gives all they said.
+    ///
+    /// # Panics
+    /// They have not within two minutes.
+    pub async fn logs_of(&self, groups: &[&str], until_logged: &str) -> String {
+        until(&format!("logs of {until_logged}"), async || {
+            let mut text = String::new();
+            for group in groups {
+                let name = setting(&format!("{}_GROUP", group.to_uppercase()));
+                let answer = self.json("logs", "Logs_20140328.FilterLogEvents", &json!({"logGroupName": name})).await;
+                let events = answer.json()["events"].as_array().cloned().unwrap_or_default();
+                text.extend(events.iter().filter_map(|event| event["message"].as_str()));
+            }
+            text.contains(until_logged).then_some(text)
+        })
+        .await
+    }
+
+    /// Asks a service that speaks one of the JSON protocols.
+    async fn json(&self, service: &'static str, target: &str, body: &Value) -> Answer {
+        let request = self.http.post(setting("AWS_ENDPOINT_URL")).body(body.to_string());
+        let request = request.header("content-type", "application/x-amz-json-1.1").header("x-amz-target", target);
+        let request = request.build().expect("a request");
+        Answer::read(send(&self.http, request, &Signature { credentials: &root(), service }).await).await
     }
 
     fn dynamodb(&self) -> aws_sdk_dynamodb::Client {

@@ -11,7 +11,7 @@ use signpost_testkit::receiver::Receiver;
 
 /// The settings of a function: those of the stack, and those that the template gives as constants.
 #[expect(clippy::unnecessary_wraps, reason = "the shape of a look-up")]
-fn lookup(name: &str) -> Option<String> {
+pub(crate) fn lookup(name: &str) -> Option<String> {
     Some(match name {
         "DANGEROUSLY_ALLOW_HTTP" | "DANGEROUSLY_ALLOW_PRIVATE_TARGETS" => "true".into(),
         "MORE_TARGET_PORTS" => String::new(),

@@ -13,5 +13,6 @@ mod rejection;
 mod retries;
 mod rotation;
 mod round_trip;
+mod secrets;
 mod signatures;
 mod tls;

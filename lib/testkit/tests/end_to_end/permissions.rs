@@ -4,8 +4,10 @@
 use aws_credential_types::Credentials;
 use serde_json::json;
 use signpost_core::algorithm::Algorithm;
+use signpost_core::endpoint::EndpointId;
+use signpost_core::event::TenantId;
 use signpost_testkit::build::{event, event_id, tenant};
-use signpost_testkit::local_stack::{LocalStack, setting};
+use signpost_testkit::local_stack::{LocalStack, endpoint_path, endpoints_path, setting};
 
 #[tokio::test]
 async fn events_are_not_taken_from_strangers() {
@@ -19,7 +21,8 @@ async fn events_are_not_taken_from_strangers() {
 #[tokio::test]
 async fn no_function_may_do_what_it_does_not_need() {
     let stack = LocalStack::from_env().await;
-    for role in ["INGEST_ROLE", "FANOUT_ROLE", "DELIVER_ROLE", "ROTATEKEYS_ROLE", "PUBLICKEYS_ROLE"] {
+    let roles = ["INGEST_ROLE", "FANOUT_ROLE", "DELIVER_ROLE", "MANAGE_ROLE", "ROTATEKEYS_ROLE", "PUBLICKEYS_ROLE"];
+    for role in roles {
         let aws = stack.assume_role(&setting(role)).await;
         let dynamodb = aws_sdk_dynamodb::Client::new(&aws);
         let sqs = aws_sdk_sqs::Client::new(&aws);
@@ -32,7 +35,7 @@ async fn no_function_may_do_what_it_does_not_need() {
                     sqs.send_message().queue_url(setting("EVENTS_QUEUE_URL")).message_body("from a test of roles");
                 call.send().await.is_ok()
             }
-            "FANOUT_ROLE" => {
+            "FANOUT_ROLE" | "MANAGE_ROLE" => {
                 let call = dynamodb.query().table_name(setting("ENDPOINTS_TABLE"));
                 let call = call.key_condition_expression("tenant = :t");
                 let nobody = aws_sdk_dynamodb::types::AttributeValue::S("nobody".into());
@@ -66,4 +69,60 @@ async fn no_function_may_do_what_it_does_not_need() {
 fn assert_refused<E: aws_sdk_dynamodb::error::ProvideErrorMetadata>(outcome: Result<(), E>, what: &str) {
     let code = outcome.err().and_then(|error| error.code().map(str::to_owned)).unwrap_or_default();
     assert!(code.starts_with("AccessDenied"), "{what} was not refused but answered `{code}`");
+}
+
+/// The example policy of `docs/`, for one tenant, given to a role as an account's administrator would.
+#[tokio::test]
+async fn an_operator_of_one_tenant_cannot_touch_the_endpoints_of_another() {
+    let stack = LocalStack::from_env().await;
+    let (own, other) = (tenant(), tenant());
+    let [own_id, other_id] = [&own, &other]
+        .map(async |tenant| stack.register_with(tenant, &json!({"url": "https://hooks.example/in"})).await.id);
+    let (own_id, other_id) = (own_id.await, other_id.await);
+    let policy = include_str!("../../../../docs/operator-policy.json")
+        .replace("REGION", "us-east-1")
+        .replace("ACCOUNT", "000000000000")
+        .replace("API_ID", stack.api_url.rsplit('/').next().unwrap())
+        .replace("TENANT", own.as_str());
+    let operator = stack.operator(&format!("operator-of-{own}"), &policy).await;
+    let ask = async |method: &str, path: String, body: Option<serde_json::Value>| {
+        stack.manage_as(&operator, method, &path, &[], body.as_ref()).await.status
+    };
+
+    let calls = |tenant: &TenantId, id: &EndpointId| {
+        let (all, one) = (endpoints_path(tenant), endpoint_path(tenant, id));
+        let settings = Some(json!({"url": "https://hooks.example/other"}));
+        [
+            ("GET", all.clone(), None, 200),
+            ("POST", all, settings.clone(), 201),
+            ("GET", one.clone(), None, 200),
+            ("PATCH", one.clone(), settings, 200),
+            ("POST", format!("{one}/disable"), None, 200),
+            ("POST", format!("{one}/enable"), None, 200),
+            ("POST", format!("{one}/test"), None, 202),
+            ("POST", format!("{one}/rotate-secret"), None, 200),
+            ("DELETE", one, None, 204),
+        ]
+    };
+    let seen = stack.manage("GET", &endpoint_path(&other, &other_id), None).await;
+    for (method, path, body, _) in calls(&other, &other_id) {
+        assert_eq!(ask(method, path.clone(), body).await, 403, "{method} {path}");
+    }
+    // Spellings that a gateway may take for the one, and a function for the other.
+    for path in [
+        format!("/v1/tenants/{own}%2F..%2F{other}/endpoints"),
+        format!("/v1/tenants/{own}/../{other}/endpoints"),
+        format!("/v1/tenants/{own}%2Fendpoints/{other}"),
+        format!("/v1/tenants/{own}/endpoints/..%2F..%2F{other}%2Fendpoints%2F{other_id}"),
+        format!("/v1/tenants/{own}/endpoints/{other_id}"),
+    ] {
+        let status = ask("GET", path.clone(), None).await;
+        assert!(matches!(status, 400 | 403 | 404), "{path} answered {status}");
+    }
+    assert_eq!(stack.manage("GET", &endpoint_path(&other, &other_id), None).await.text, seen.text, "untouched");
+    for (method, path, body, status) in calls(&own, &own_id) {
+        assert_eq!(ask(method, path.clone(), body).await, status, "{method} {path}: what the policy grants");
+    }
+    let event = event(&own, &event_id(), &json!({})).to_string();
+    assert_eq!(stack.post_events_as(&operator, "application/json", event).await.status, 403, "no producer");
 }

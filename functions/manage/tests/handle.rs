@@ -1,0 +1,154 @@
+//! Requests that are refused before anything is written, from the files that `sam local invoke` takes.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use aws_lambda_events::encodings::Body;
+use manage::{App, Config, handle};
+use serde_json::{Value, json};
+use signpost_core::target::TargetRules;
+
+/// Without region and credentials: whatever reaches for AWS gets a 503. Targets are those of the internet.
+fn app() -> App {
+    let aws = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
+    let config = Config {
+        endpoints_table: "endpoints".into(),
+        events_queue_url: "https://queue.invalid/events".into(),
+        target_rules: TargetRules::default(),
+        wrapping_key: "key".into(),
+    };
+    App::new(&aws, config)
+}
+
+fn request(file: &str) -> ApiGatewayV2httpRequest {
+    serde_json::from_str(file).unwrap()
+}
+
+const CREATE: &str = include_str!("../../../events/manage-create.json");
+
+/// A request that creates an endpoint with these settings.
+fn create(settings: &Value) -> ApiGatewayV2httpRequest {
+    let mut request = request(CREATE);
+    request.body = Some(settings.to_string());
+    request
+}
+
+fn body(response: &ApiGatewayV2httpResponse) -> Value {
+    let Some(Body::Text(text)) = &response.body else { panic!("no text in {response:?}") };
+    serde_json::from_str(text).unwrap()
+}
+
+/// Where the faults are, and what was expected there.
+fn faults(response: &ApiGatewayV2httpResponse) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let problem = body(response);
+    let faults = problem["errors"].as_array().cloned().unwrap_or_default();
+    faults.iter().map(|fault| (text(&fault["pointer"]), text(&fault["expected"]))).collect()
+}
+
+#[tokio::test]
+async fn every_fault_is_listed_and_no_secret_quoted() {
+    let response = handle(request(include_str!("../../../events/manage-create-faults.json")), &app()).await;
+    assert_eq!((response.status_code, &response.headers["cache-control"]), (400, &"no-store".parse().unwrap()));
+    let pointers: Vec<_> = faults(&response).into_iter().map(|(pointer, _)| pointer).collect();
+    assert_eq!(pointers, ["/url", "/method", "/auth/secret", "/colour"]);
+    assert!(!body(&response).to_string().contains("no colon"));
+}
+
+#[tokio::test]
+async fn a_target_that_would_be_refused_is_a_400_when_it_is_written() {
+    let app = app();
+    let cases = [
+        ("http://hooks.example/", "URL scheme is `http`; expected `https`"),
+        ("https://10.1.2.3/", "address `10.1.2.3` is not public; use a publicly routable host"),
+        ("https://[fd00:ec2::254]/", "address `fd00:ec2::254` is not public; use a publicly routable host"),
+        (
+            "https://hooks.example:6379/",
+            "URL port is `6379`; expected 443, or one that the stack's parameter MoreTargetPorts lists",
+        ),
+        ("https://user@hooks.example/", "URL holds a user name or a password; remove it"),
+    ];
+    for (url, reason) in cases {
+        let response = handle(create(&json!({"url": url})), &app).await;
+        let expected = format!("a URL that may be called: {reason}");
+        assert_eq!((response.status_code, faults(&response)), (400, vec![("/url".into(), expected)]), "{url}");
+        let auth = json!({"kind": "oauth2", "tokenUrl": url, "clientId": "c", "secret": "s"});
+        let response = handle(create(&json!({"url": "https://hooks.example", "auth": auth})), &app).await;
+        assert_eq!(faults(&response)[0].0, "/auth/tokenUrl", "{url}");
+    }
+}
+
+/// `localhost` resolves on every machine, and to nothing public.
+#[tokio::test]
+async fn a_name_that_leads_inside_is_a_400_and_tells_no_address() {
+    let response = handle(create(&json!({"url": "https://localhost/"})), &app()).await;
+    let expected = "a host that resolves to public addresses only";
+    assert_eq!((response.status_code, faults(&response)), (400, vec![("/url".into(), expected.into())]));
+    assert!(!body(&response).to_string().contains("127.0.0.1"));
+}
+
+#[tokio::test]
+async fn each_trouble_with_a_key_store_has_a_text_of_its_own() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../lib/core/tests/data/key_stores/");
+    let cases = [
+        ("keytool.jks", "jks", "changeit", ""),
+        ("keytool.jks", "jks", "wrong", "password does not open the store; give the one it was written with"),
+        ("keytool.p12", "pkcs12", "wrong", "password does not open the store; give the one it was written with"),
+        ("expired.jks", "jks", "changeit", "certificate of `CN=expired` expired at 2002-01-01T00:00:00Z; renew it"),
+        ("expired.p12", "pkcs12", "changeit", "certificate of `CN=expired` expired at 2002-01-01T00:00:00Z; renew it"),
+        (
+            "mismatch.jks",
+            "jks",
+            "changeit",
+            "private key belongs to none of the certificates; give the key and the certificate that was issued for it",
+        ),
+        (
+            "mismatch.p12",
+            "pkcs12",
+            "changeit",
+            "private key belongs to none of the certificates; give the key and the certificate that was issued for it",
+        ),
+    ];
+    for (file, format, password, expected) in cases {
+        let content = std::fs::read(format!("{folder}{file}")).unwrap();
+        let content = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, content);
+        let store = json!({"format": format, "content": content, "password": password});
+        let settings = json!({"url": "https://hooks.example", "auth": {"kind": "mtls", "keyStore": store}});
+        let response = handle(create(&settings), &app()).await;
+        if expected.is_empty() {
+            assert_eq!(response.status_code, 503, "nothing wrong with it, but nowhere to write it");
+        } else {
+            assert_eq!(faults(&response), [("/auth/keyStore".into(), expected.into())], "{file}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_request_for_an_endpoint_is_told_so() {
+    let app = app();
+    let valid = request(CREATE);
+    let with = |change: &dyn Fn(&mut ApiGatewayV2httpRequest)| {
+        let mut request = valid.clone();
+        change(&mut request);
+        request
+    };
+    let cases = [
+        (with(&|_| ()), 503, "valid, and nowhere to write it"),
+        (with(&|request| request.body = None), 400, "no body"),
+        (with(&|request| request.body = Some("x".repeat(256 * 1024 + 1))), 413, "too large"),
+        (with(&|request| drop(request.headers.remove("content-type"))), 415, "no media type"),
+        (with(&|request| drop(request.headers.insert("content-type", "text/plain".parse().unwrap()))), 415, "another"),
+        (with(&|request| drop(request.path_parameters.insert("tenant".into(), "ACME".into()))), 404, "no tenant's id"),
+        (with(&|request| drop(request.path_parameters.insert("tenant".into(), "a/../b".into()))), 404, "a path"),
+        (with(&|request| request.route_key = Some("GET /v1/tenants/{tenant}".into())), 404, "no such route"),
+        (request(include_str!("../../../events/manage-list.json")), 503, "valid, and nowhere to read it"),
+        (request(include_str!("../../../events/manage-patch.json")), 503, "valid, and nowhere to read it"),
+    ];
+    for (request, status, why) in cases {
+        let response = handle(request, &app).await;
+        assert_eq!(response.status_code, status, "{why}");
+        assert_eq!(response.headers["content-type"], "application/problem+json", "{why}");
+        assert_eq!(response.headers.contains_key("retry-after"), status == 503, "{why}");
+    }
+}

@@ -1,0 +1,122 @@
+//! Endpoints' secrets: sealed in the table, opened once, for their own endpoint only, and seen nowhere.
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use serde_json::json;
+use signpost_core::endpoint::EndpointId;
+use signpost_core::event::TenantId;
+use signpost_testkit::aws_proxy::AwsProxy;
+use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::local_stack::{LocalStack, endpoint_path};
+use signpost_testkit::receiver::Receiver;
+
+use crate::handlers::lookup;
+
+/// Delivers a new event to an endpoint by the function in this process.
+async fn deliver(app: &deliver::App, tenant: &TenantId, endpoint: &EndpointId) -> SqsBatchResponse {
+    let body = json!({"endpoint": endpoint.as_str(), "event": event(tenant, &event_id(), &json!({}))});
+    let batch =
+        json!({"Records": [{"messageId": "m-1", "receiptHandle": "r-1", "body": body.to_string(), "attributes": {}}]});
+    let batch: SqsEvent = serde_json::from_value(batch).unwrap();
+    deliver::handle(batch, app).await.unwrap()
+}
+
+fn app(aws: &aws_config::SdkConfig) -> deliver::App {
+    deliver::App::new(aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_secret_opens_for_its_own_endpoint_only() {
+    let stack = LocalStack::from_env().await;
+    let (receiver, acme, globex) = (Receiver::start(|_| 204).await, tenant(), tenant());
+    let settings = |secret: &str| json!({"url": receiver.url, "auth": {"kind": "basic", "secret": secret}});
+    let victim = stack.register_with(&acme, &settings("acme:hunter2")).await.id;
+    let thieves = [
+        (&acme, stack.register_with(&acme, &settings("other:endpoint")).await.id),
+        (&globex, stack.register_with(&globex, &settings("other:tenant")).await.id),
+    ];
+    let table = stack.endpoints();
+    let stolen = table.get(&acme, &victim).await.unwrap().unwrap();
+
+    for (tenant, thief) in &thieves {
+        let mut stored = table.get(tenant, thief).await.unwrap().unwrap();
+        let own = stored.auth_secret.replace(stolen.auth_secret.clone().unwrap());
+        table.put(tenant, thief, &stored, Some(1)).await.unwrap();
+        let response = deliver(&app(&stack.aws), tenant, thief).await;
+        assert_eq!(response.batch_item_failures.len(), 1, "kept until it is repaired");
+        assert!(receiver.so_far().is_empty(), "nothing is sent with another's secret");
+        stored.auth_secret = own;
+        table.put(tenant, thief, &stored, Some(1)).await.unwrap();
+    }
+    // What is sealed to sign with does not serve to authenticate with, even at the same endpoint.
+    let mut stored = stolen.clone();
+    stored.auth_secret = Some(stolen.signing_secrets[0].secret.clone());
+    table.put(&acme, &victim, &stored, Some(1)).await.unwrap();
+    assert_eq!(deliver(&app(&stack.aws), &acme, &victim).await.batch_item_failures.len(), 1);
+    assert!(receiver.so_far().is_empty());
+
+    table.put(&acme, &victim, &stolen, Some(1)).await.unwrap();
+    assert_eq!(deliver(&app(&stack.aws), &acme, &victim).await.batch_item_failures.len(), 0);
+    assert_eq!(receiver.so_far()[0].header("authorization"), "Basic YWNtZTpodW50ZXIy");
+}
+
+#[tokio::test]
+async fn a_warm_environment_delivers_without_a_call_to_kms() {
+    let stack = LocalStack::from_env().await;
+    let (receiver, tenant, proxy) = (Receiver::start(|_| 204).await, tenant(), AwsProxy::start().await);
+    let settings = json!({
+        "url": receiver.url, "auth": {"kind": "apiKey", "secret": "x-key:abc"},
+        "signatures": ["jws", "standard-webhooks"], "jwsAlgorithm": "ES256",
+    });
+    let id = stack.register_with(&tenant, &settings).await.id;
+    let app = app(&proxy.aws().await);
+
+    deliver(&app, &tenant, &id).await;
+    assert_eq!(proxy.count("Decrypt"), 4, "two signing keys, the API key and the signing secret");
+    for _ in 0..5 {
+        deliver(&app, &tenant, &id).await;
+    }
+
+    assert_eq!(receiver.so_far().len(), 6);
+    assert_eq!(proxy.count("Decrypt"), 4, "and no more");
+    assert!(proxy.count("UpdateItem") == 6 && proxy.count("GenerateDataKey") == 0);
+}
+
+#[tokio::test]
+async fn a_secret_is_seen_in_no_answer_no_item_no_record_and_no_log() {
+    let stack = LocalStack::from_env().await;
+    let tenant = tenant();
+    let (user, token) = (format!("user-{tenant}"), format!("token-{tenant}"));
+    let echo = |_: usize, request: &signpost_testkit::receiver::Received| {
+        (500, format!("debug page of a framework: {:?}", request.headers))
+    };
+    let receiver = Receiver::start_answering(echo).await;
+    let retry = json!({"maxRetries": 0});
+    let basic =
+        json!({"url": receiver.url, "retry": retry, "auth": {"kind": "basic", "secret": format!("{user}:{token}")}});
+    let key =
+        json!({"url": receiver.url, "retry": retry, "auth": {"kind": "apiKey", "secret": format!("x-key:{token}")}});
+    let registered = [stack.register_with(&tenant, &basic).await, stack.register_with(&tenant, &key).await];
+    let faulty = json!({"url": "ftp://a", "auth": {"kind": "apiKey", "secret": format!("host:{token}")}});
+    let refused = stack.manage("POST", &format!("/v1/tenants/{tenant}/endpoints"), Some(&faulty)).await;
+    assert_eq!(refused.status, 400);
+    let id = event_id();
+    stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
+
+    let mut seen = refused.text;
+    for endpoint in &registered {
+        let attempts = stack.wait_for_attempts(&tenant, &id, &endpoint.id, 1).await;
+        assert!(attempts[0].response.as_ref().unwrap().contains("[redacted]"), "{attempts:?}");
+        seen += &format!("{attempts:?}");
+        seen += &stack.manage("GET", &endpoint_path(&tenant, &endpoint.id), None).await.text;
+        seen += &format!("{:?}", stack.endpoints().get(&tenant, &endpoint.id).await.unwrap());
+    }
+    seen += &stack.logs_of(&["DeliverLogs", "ManageLogs", "FanoutLogs"], id.as_str()).await;
+
+    assert!(seen.contains("delivery.attempted"), "the logs were read");
+    let basic = "Basic ".to_owned()
+        + &base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("{user}:{token}"));
+    let secrets = [&user, &token, &basic, &registered[0].signing_secret, &registered[1].signing_secret];
+    for secret in secrets {
+        assert!(!seen.contains(secret.as_str()), "{secret} in {seen}");
+    }
+}
