@@ -235,8 +235,8 @@ async fn stores_of_keytool_open_the_way_to_a_server() {
                 "trustStore": {"format": "pem", "content": server.pem()},
             },
         });
-        let context = signpost_core::settings::Context { targets: &LOCAL, now, stored: None };
-        let read = signpost_core::settings::read(&settings.to_string(), context).unwrap();
+        let against = signpost_core::settings::Context { targets: &LOCAL, now, stored: None };
+        let read = signpost_core::settings::read(&settings.to_string(), against).unwrap();
         let caller = Caller::certificate(read.auth_secret.unwrap(), read.trusted);
         post(&callbacks, &receiver.url, &caller).await.result.unwrap();
         assert_eq!(receiver.so_far().len(), count, "{name}");

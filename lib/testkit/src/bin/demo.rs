@@ -11,13 +11,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use serde_json::{Value, json};
-use signpost_core::endpoint::Endpoint;
 use signpost_core::event::TenantId;
 use signpost_testkit::build::event;
 use signpost_testkit::examples::EXAMPLES;
-use signpost_testkit::local_stack::LocalStack;
+use signpost_testkit::local_stack::{LocalStack, Registered, endpoint_path, endpoints_path};
 use signpost_testkit::receiver::{Received, Receiver};
-use signpost_testkit::verify::independently;
+use signpost_testkit::verify::{independently, independently_with};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -26,11 +25,18 @@ async fn main() -> ExitCode {
     let healthy = Receiver::start(|_| 204).await;
     let flaky = Receiver::start(|index| if index == 0 { 503 } else { 204 }).await;
 
-    title("Two tenants, one endpoint each");
-    for (tenant, receiver, what) in [(&acme, &healthy, "accepts"), (&globex, &flaky, "fails at first")] {
-        let id = stack.register(tenant, &Endpoint::new(&receiver.url)).await;
-        println!("  {:6} {id} → {} ({what})", tenant.as_str(), receiver.url);
-    }
+    title(
+        "Operators make endpoints: one that accepts, and one that fails at first and wants an API key and three signatures",
+    );
+    make_endpoint(&stack, &acme, &json!({"url": healthy.url})).await;
+    let every_format = json!({
+        "url": flaky.url, "auth": {"kind": "apiKey", "secret": "X-Api-Key:open sesame"},
+        "signatures": ["jws", "standard-webhooks", "http-message-signatures"], "jwsAlgorithm": "EdDSA",
+    });
+    let globex_endpoint = make_endpoint(&stack, &globex, &every_format).await;
+    let faulty =
+        json!({"url": "ftp://hooks.example", "method": "DELETE", "auth": {"kind": "basic", "secret": "no colon"}});
+    show_refusal(&stack, &acme, &faulty).await;
 
     title("Events go in: over HTTP, one and in a batch, and straight into the queue");
     let one = payment("payment-1", "approved");
@@ -61,16 +67,24 @@ async fn main() -> ExitCode {
         println!("  {id} attempt {attempt}, {after:.1} s after the first → {status}");
     }
 
-    title("The signing key is rotated while events go on");
-    let old = kid(&tries[1]);
+    show_authentication(&tries[1]);
+
+    title("An operator tries an endpoint out");
+    let path = format!("{}/test", endpoint_path(&globex, &globex_endpoint.id));
+    println!("  POST {path} → {}", stack.manage("POST", &path, None).await.status);
+    println!("  {} arrived", flaky.wait_for(3).await[2].header("webhook-id"));
+
+    title("The signing keys are rotated while events go on");
+    let old = kid(&healthy.so_far()[0]);
     let made = stack.rotate_now().await;
     let (signed_anew, new) = send_until_signed_by(&stack, &acme, &healthy, &made).await;
     println!("  until now {old}\n  from now  {new}");
     println!("  {signed_anew} is the first event signed with the new key");
 
     title("Everybody can verify, with keys fetched over HTTP");
-    let requests = [healthy.so_far(), flaky.so_far()].concat();
-    let reports = independently(&stack.api_url, &requests).await;
+    let plain = independently(&stack.api_url, &healthy.so_far()).await;
+    let every_format = independently_with(&stack.api_url, &flaky.so_far(), &globex_endpoint.signing_secret).await;
+    let reports = [plain, every_format].concat();
     let mut tally = BTreeMap::<_, usize>::new();
     for report in &reports {
         for how in &report.verified {
@@ -78,14 +92,14 @@ async fn main() -> ExitCode {
         }
     }
     for ((kid, how), count) in &tally {
-        println!("  {kid}  {how:23} {count} verified");
+        println!("  {kid}  {how:31} {count} verified");
     }
     let failed: Vec<_> = reports.iter().filter_map(|report| report.error.as_ref()).collect();
     if !failed.is_empty() || reports.is_empty() {
         println!("\n  NOT VERIFIED: {failed:?}");
         return ExitCode::FAILURE;
     }
-    println!("\nEvery one of {} callbacks verified, under both keys.", requests.len());
+    println!("\nEvery one of {} callbacks verified.", healthy.so_far().len() + flaky.so_far().len());
     ExitCode::SUCCESS
 }
 
@@ -104,6 +118,29 @@ fn payment(id: &str, status: &str) -> String {
 
 fn title(text: &str) {
     println!("\n{text}");
+}
+
+/// Makes an endpoint as an operator does, and shows how.
+async fn make_endpoint(stack: &LocalStack, tenant: &TenantId, settings: &Value) -> Registered {
+    let registered = stack.register_with(tenant, settings).await;
+    println!("  POST {}\n    {settings}", endpoints_path(tenant));
+    println!("    → 201 {}, and once only: {:.14}…", registered.id, registered.signing_secret);
+    registered
+}
+
+async fn show_refusal(stack: &LocalStack, tenant: &TenantId, settings: &Value) {
+    let answer = stack.manage("POST", &endpoints_path(tenant), Some(settings)).await;
+    println!("  POST {}\n    {settings}\n    → {}", endpoints_path(tenant), answer.status);
+    for fault in answer.json()["errors"].as_array().into_iter().flatten() {
+        println!("      {} is {}; expected {}", fault["pointer"], fault["found"], fault["expected"]);
+    }
+}
+
+/// What shows a receiver who calls, besides `JWS-SIGNATURE`.
+fn show_authentication(request: &Received) {
+    for name in ["x-api-key", "webhook-signature", "content-digest", "signature-input", "signature"] {
+        println!("    {name}: {:.100}…", request.header(name));
+    }
 }
 
 async fn show_answer(stack: &LocalStack, media_type: &str, body: String) {

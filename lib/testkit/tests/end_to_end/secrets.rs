@@ -1,5 +1,7 @@
 //! Endpoints' secrets: sealed in the table, opened once, for their own endpoint only, and seen nowhere.
 
+use std::fmt::Write as _;
+
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use serde_json::json;
 use signpost_core::endpoint::EndpointId;
@@ -106,9 +108,9 @@ async fn a_secret_is_seen_in_no_answer_no_item_no_record_and_no_log() {
     for endpoint in &registered {
         let attempts = stack.wait_for_attempts(&tenant, &id, &endpoint.id, 1).await;
         assert!(attempts[0].response.as_ref().unwrap().contains("[redacted]"), "{attempts:?}");
-        seen += &format!("{attempts:?}");
+        write!(seen, "{attempts:?}").unwrap();
         seen += &stack.manage("GET", &endpoint_path(&tenant, &endpoint.id), None).await.text;
-        seen += &format!("{:?}", stack.endpoints().get(&tenant, &endpoint.id).await.unwrap());
+        write!(seen, "{:?}", stack.endpoints().get(&tenant, &endpoint.id).await.unwrap()).unwrap();
     }
     seen += &stack.logs_of(&["DeliverLogs", "ManageLogs", "FanoutLogs"], id.as_str()).await;
 
