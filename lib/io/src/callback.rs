@@ -184,7 +184,10 @@ async fn exchange(clients: &Clients, request: Request, auth: Option<&AuthHeader>
     let build = |client: &reqwest::Client| {
         let request = client.request(method.clone(), target.url().clone());
         let request = if body.is_empty() { request } else { request.body(body.clone()) };
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(&**name, value));
+        // What authenticates stands alone: an endpoint's own header by that name would be a second value.
+        let is_other = |name: &str| auth.is_none_or(|auth| !auth.name.eq_ignore_ascii_case(name));
+        let others = headers.iter().filter(|(name, _)| is_other(name));
+        let request = others.fold(request, |request, (name, value)| request.header(&**name, value));
         match auth {
             Some(AuthHeader { name, value }) => request.header(name, value.reveal()),
             None => request,

@@ -51,6 +51,20 @@ async fn a_header_shows_who_calls() {
 }
 
 #[tokio::test]
+async fn what_authenticates_stands_alone_beside_headers_of_the_endpoints_own() {
+    let receiver = Receiver::start(|_| 204).await;
+    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let target = callbacks.target(&receiver.url).unwrap();
+    let headers = vec![("X-Key".into(), "own".into()), ("X-Team".into(), "a".into())];
+    let request = Request { method: Method::Post, target, headers, body: "{}".into() };
+    let caller = Caller::Header(api_key(&secret("x-key:abc")).unwrap());
+    callbacks.send(request, &caller, TIMEOUT).await.result.unwrap();
+    let received = &receiver.so_far()[0].headers;
+    assert_eq!(received.get_all("x-key").iter().collect::<Vec<_>>(), ["abc"]);
+    assert_eq!(received["x-team"], "a");
+}
+
+#[tokio::test]
 async fn the_beginning_of_an_answer_is_kept_without_what_authenticated_the_request() {
     let echo = |_: usize, request: &Received| (500, format!("{:?} {}", request.headers, "x".repeat(2_000)));
     let receiver = Receiver::start_answering(echo).await;

@@ -1,10 +1,11 @@
-//! Receivers that speak TLS.
+//! Receivers that speak TLS, and receivers that want to know who calls.
 
 use serde_json::json;
 use signpost_core::endpoint::Endpoint;
 use signpost_core::retry::RetryPolicy;
+use signpost_testkit::authority::Authority;
 use signpost_testkit::build::{event, event_id, tenant};
-use signpost_testkit::local_stack::{LocalStack, setting};
+use signpost_testkit::local_stack::{LocalStack, endpoint_path, setting};
 use signpost_testkit::receiver::{Receiver, certified_key};
 
 #[tokio::test]
@@ -27,4 +28,56 @@ async fn a_receiver_is_called_over_tls_under_the_names_of_its_certificate_only()
         "connection to the endpoint failed; check that it is up, reachable and speaks TLS with a valid certificate";
     assert_eq!((refused.status, refused.error.as_deref()), (None, Some(text)));
     assert_eq!(receiver.so_far().len(), 1, "nothing was sent over the connection that failed");
+}
+
+#[tokio::test]
+async fn a_receiver_that_demands_a_certificate_is_shown_that_of_the_endpoint() {
+    let stack = LocalStack::from_env().await;
+    let (authority, tenant, id) = (Authority::new(), tenant(), event_id());
+    let receiver = Receiver::start_mtls(authority.server(), authority.der()).await;
+    let store = |content: String| json!({"format": "pem", "content": content});
+    let auth = json!({
+        "kind": "mtls", "keyStore": store(authority.client("acme")), "trustStore": store(authority.pem()),
+    });
+    let retry = json!({"maxRetries": 0});
+    let made = stack.register_with(&tenant, &json!({"url": receiver.url, "auth": auth, "retry": retry})).await;
+    let stranger = stack.register_with(&tenant, &json!({"url": receiver.url, "retry": retry})).await;
+
+    let shown = stack.manage("GET", &endpoint_path(&tenant, &made.id), None).await;
+    assert_eq!(shown.json()["auth"]["certificate"]["subject"], "CN=acme");
+    assert_eq!(shown.json()["auth"]["trustStore"]["format"], "pem");
+    assert!(!shown.text.contains("PRIVATE KEY") && shown.json()["auth"]["keyStore"].is_null(), "{}", shown.text);
+    stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
+
+    assert_eq!(stack.wait_for_attempts(&tenant, &id, &made.id, 1).await[0].status, Some(204));
+    assert_eq!(stack.wait_for_attempts(&tenant, &id, &stranger.id, 1).await[0].status, None);
+    assert_eq!(receiver.so_far().len(), 1);
+    assert!(receiver.so_far()[0].client_certificate.is_some());
+
+    let patch = json!({"auth": {"keyStore": store(authority.client("acme renewed"))}});
+    let renewed = stack.manage("PATCH", &endpoint_path(&tenant, &made.id), Some(&patch)).await.json();
+    assert_eq!(renewed["auth"]["certificate"]["subject"], "CN=acme renewed");
+    assert_eq!(renewed["auth"]["trustStore"], shown.json()["auth"]["trustStore"], "what the patch does not name stays");
+}
+
+#[tokio::test]
+async fn an_endpoint_behind_oauth_gets_a_token_that_was_fetched_for_it() {
+    let stack = LocalStack::from_env().await;
+    let (tenant, id) = (tenant(), event_id());
+    let tokens = Receiver::start_answering(|_, _| {
+        (200, json!({"access_token": "t-1", "token_type": "bearer", "expires_in": 3_600}).to_string())
+    })
+    .await;
+    let receiver = Receiver::start(|_| 204).await;
+    let auth = json!({
+        "kind": "oauth2", "tokenUrl": tokens.url, "clientId": "signpost", "secret": "s3cret",
+        "clientAuthentication": "client_secret_post",
+    });
+    stack.register_with(&tenant, &json!({"url": receiver.url, "auth": auth})).await;
+
+    stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
+
+    assert_eq!(receiver.wait_for(1).await[0].header("authorization"), "Bearer t-1");
+    let form = "grant_type=client_credentials&client_id=signpost&client_secret=s3cret";
+    assert_eq!(tokens.so_far()[0].body, form);
 }
