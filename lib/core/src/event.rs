@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use aws_lc_rs::digest::{self, SHA256};
 use serde_json::value::RawValue;
 
 use crate::envelope::Envelope;
 use crate::family::{self, Payload};
 use crate::fault::{Fault, Faults};
+use crate::fingerprint::fingerprint;
 use crate::json::{Members, minify};
 
 /// The most bytes one event may have once it is minified.
@@ -214,15 +214,7 @@ impl Event {
     /// The same event submitted again with a fresh `time` is still the same; other bytes in the payload are a conflict.
     #[must_use]
     pub fn payload_hash(&self) -> [u8; 32] {
-        let subject = self.subject.as_deref().unwrap_or_default();
-        let mut content = digest::Context::new(&SHA256);
-        for part in [&*self.kind, subject, self.data()] {
-            content.update(&(part.len() as u64).to_be_bytes()); // So that no two splits of a text look alike.
-            content.update(part.as_bytes());
-        }
-        let mut hash = [0; 32];
-        hash.copy_from_slice(content.finish().as_ref());
-        hash
+        fingerprint([&*self.kind, self.subject.as_deref().unwrap_or_default(), self.data()])
     }
 }
 

@@ -24,6 +24,7 @@ pub mod event;
 pub mod excerpt;
 pub mod family;
 pub mod fault;
+pub mod fingerprint;
 pub mod headers;
 pub mod http_signature;
 pub mod json;

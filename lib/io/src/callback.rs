@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::digest::{self, SHA256};
 use bytes::Bytes;
 use reqwest::{Certificate, Identity};
 use signpost_core::attempt::{AttemptError, AttemptResult, judge_status};
 use signpost_core::auth::{AuthHeader, ClientCredentials, bearer};
 use signpost_core::endpoint::Method;
 use signpost_core::excerpt::{KEPT_BYTES, excerpt};
+use signpost_core::fingerprint::fingerprint;
 use signpost_core::request::Request;
 use signpost_core::secret::Secret;
 use signpost_core::target::Target;
@@ -55,13 +55,7 @@ impl Caller {
     /// from (the public ones if there are none), all in PEM.
     #[must_use]
     pub fn certificate(identity: Secret, trusted: Option<String>) -> Self {
-        let mut content = digest::Context::new(&SHA256);
-        for part in [identity.reveal(), trusted.as_deref().unwrap_or_default()] {
-            content.update(&(part.len() as u64).to_be_bytes());
-            content.update(part.as_bytes());
-        }
-        let mut fingerprint = [0; 32];
-        fingerprint.copy_from_slice(content.finish().as_ref());
+        let fingerprint = fingerprint([identity.reveal(), trusted.as_deref().unwrap_or_default()]);
         Self::Certificate(ClientCertificate { identity, trusted, fingerprint })
     }
 }

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::digest::{self, SHA256};
 use serde::Deserialize;
 use signpost_core::attempt::AttemptError;
 use signpost_core::auth::{ClientAuthentication, ClientCredentials};
+use signpost_core::fingerprint::fingerprint;
 use signpost_core::secret::Secret;
 use signpost_core::target::Target;
 use tokio::sync::Mutex;
@@ -92,14 +92,7 @@ fn key(client: &ClientCredentials, secret: &Secret) -> Key {
         ClientAuthentication::ClientSecretPost => "post",
     };
     let scope = client.scope.as_deref().unwrap_or_default();
-    let mut content = digest::Context::new(&SHA256);
-    for part in [&*client.token_url, &*client.client_id, scope, authentication, secret.reveal()] {
-        content.update(&(part.len() as u64).to_be_bytes());
-        content.update(part.as_bytes());
-    }
-    let mut key = [0; 32];
-    key.copy_from_slice(content.finish().as_ref());
-    key
+    fingerprint([&*client.token_url, &*client.client_id, scope, authentication, secret.reveal()])
 }
 
 async fn fetch(

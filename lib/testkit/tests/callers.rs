@@ -59,9 +59,9 @@ async fn what_authenticates_stands_alone_beside_headers_of_the_endpoints_own() {
     let request = Request { method: Method::Post, target, headers, body: "{}".into() };
     let caller = Caller::Header(api_key(&secret("x-key:abc")).unwrap());
     callbacks.send(request, &caller, TIMEOUT).await.result.unwrap();
-    let received = &receiver.so_far()[0].headers;
-    assert_eq!(received.get_all("x-key").iter().collect::<Vec<_>>(), ["abc"]);
-    assert_eq!(received["x-team"], "a");
+    let sent = &receiver.so_far()[0].headers;
+    assert_eq!(sent.get_all("x-key").iter().collect::<Vec<_>>(), ["abc"]);
+    assert_eq!(sent["x-team"], "a");
 }
 
 #[tokio::test]
