@@ -198,6 +198,7 @@ class Walk:
             self.fit_filters(case.body)
             self.fit_headers(case.body)
             self.fit_auth(case.body, operation)
+            self.fit_retry(case.body, operation)
         if operation == "listEndpoints" and case.query.get("cursor") not in self.cursors:
             case.query = {name: value for name, value in case.query.items() if name != "cursor"}
         if operation == "getKey" and self.dice.random() < 0.5:
@@ -274,6 +275,21 @@ class Walk:
             auth["keyStore"] = {"format": "pem", "content": self.certificate + self.key}
             if auth.get("trustStore"):
                 auth["trustStore"] = {"format": "pem", "content": self.certificate}
+
+
+    def fit_retry(self, settings: dict, operation: str) -> None:
+        """No schema can add up waits, or compare two, or know what a patch is made to."""
+        retry = settings.get("retry")
+        if not retry:
+            return
+        if isinstance(schedule := retry.get("schedule"), list):
+            settings["retry"] = {"schedule": schedule[:14]}
+        elif operation == "updateEndpoint":
+            settings["retry"] = {"maxRetries": min(retry.get("maxRetries") or 5, 14)}
+        else:
+            retry["maxRetries"] = min(retry.get("maxRetries", 5), 14)
+            if "maxIntervalSeconds" in retry:
+                retry["intervalSeconds"] = min(retry.get("intervalSeconds", 5), retry["maxIntervalSeconds"])
 
 
 def events_of(body: object) -> list[dict]:

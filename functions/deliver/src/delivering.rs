@@ -1,9 +1,13 @@
 //! One delivery, from the message to its record.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
 use signpost_core::attempt::{Attempt, AttemptError, AttemptResult};
 use signpost_core::delivery::{DeadLetterReason, Delivery, Due, Next, Progress, due, next};
+use signpost_core::endpoint::EndpointId;
+use signpost_core::event::TenantId;
 use signpost_core::request::{Keyring, Request, RequestError};
 use signpost_io::aws::AwsError;
 use signpost_io::callback::Exchange;
@@ -13,6 +17,7 @@ use signpost_io::logs::Chain;
 use signpost_io::queue::Message;
 use signpost_io::recipients::{Recipient, RecipientError};
 use signpost_io::signers::NoSignerError;
+use tokio::time::timeout;
 
 use crate::App;
 
@@ -34,12 +39,28 @@ pub(crate) enum DeferredError {
     NoSigner(#[from] NoSignerError),
     #[error("endpoint of the delivery is not ready to be called")]
     Recipient(#[from] RecipientError),
+    #[error("preparing the delivery took more than {} s", PREPARATION.as_secs())]
+    TooSlow,
     #[error("delivery could not be signed")]
     Unsigned(#[source] RequestError),
 }
 
-/// How long a delivery waits in the queue before it is looked at again whether its endpoint has been enabled.
-const UNTIL_ENABLED: Duration = Duration::from_mins(15);
+/// How long a delivery waits in the queue before it is looked at again whether its endpoint has been enabled: so long that
+/// the queue's retention of 14 days ends before its 1,000 receives do.
+const UNTIL_ENABLED: Duration = Duration::from_secs(14 * 86_400 / 999);
+
+/// How long everything may take that is needed before an attempt: the endpoint, its secrets, the signing keys.
+const PREPARATION: Duration = Duration::from_secs(12);
+
+/// What there is to make an attempt with.
+enum Prepared {
+    /// The endpoint is disabled.
+    Disabled,
+    /// The endpoint is not there any more.
+    Gone,
+    /// All of it.
+    Ready(Arc<Recipient>, Keyring),
+}
 
 impl App {
     /// Does what a message of `DeliveriesQueue` asks for. Gives the wait until it is to be presented again, or nothing
@@ -67,15 +88,16 @@ impl App {
 
     async fn attempt(&self, delivery: &Delivery, body: &str, number: u32) -> Result<Option<Duration>, DeferredError> {
         let tenant = &delivery.event.key.tenant;
-        let Some(recipient) = self.recipients.get(tenant, &delivery.endpoint).await? else {
-            self.bury(body, DeadLetterReason::EndpointGone).await?;
-            return Ok(None);
+        let prepared = timeout(PREPARATION, self.prepare(tenant, &delivery.endpoint)).await;
+        let (recipient, keyring) = match prepared.map_err(|_| DeferredError::TooSlow)?? {
+            Prepared::Ready(recipient, keyring) => (recipient, keyring),
+            Prepared::Disabled => return Ok(Some(UNTIL_ENABLED)),
+            Prepared::Gone => {
+                self.bury(body, DeadLetterReason::EndpointGone).await?;
+                return Ok(None);
+            }
         };
-        if !recipient.is_enabled() {
-            return Ok(Some(UNTIL_ENABLED));
-        }
         let (started, started_at) = (Instant::now(), unix_now());
-        let keyring = self.keyring(&recipient, started_at).await?;
         let Exchange { result, response } = self.send(delivery, &recipient, number, started_at, &keyring).await?;
 
         let attempt = Attempt {
@@ -87,7 +109,7 @@ impl App {
             error: result.as_ref().err().map(ToString::to_string),
             response: response.filter(|_| result.is_err()), // Of an acknowledgement, the status says it all.
         };
-        let next = next(&result, number, &recipient.endpoint().retry);
+        let next = next(&result, number, &recipient.endpoint().retry, fastrand::f64());
         log(delivery, &attempt, next, &result);
         let wait = if let Next::Retry(wait) = next { wait } else { Duration::ZERO };
         let next_attempt_unix_ms = unix_ms_now() + millis(wait);
@@ -106,13 +128,16 @@ impl App {
         }
     }
 
-    /// What the endpoint's requests are signed with now.
-    async fn keyring(&self, recipient: &Recipient, now: Duration) -> Result<Keyring, NoSignerError> {
-        let mut signers = Vec::new();
-        for algorithm in recipient.endpoint().algorithms() {
-            signers.push(self.signers.current(algorithm).await?);
+    /// Gets together what an attempt needs: the endpoint, and what its requests are signed with now.
+    async fn prepare(&self, tenant: &TenantId, endpoint: &EndpointId) -> Result<Prepared, DeferredError> {
+        let Some(recipient) = self.recipients.get(tenant, endpoint).await? else { return Ok(Prepared::Gone) };
+        if !recipient.is_enabled() {
+            return Ok(Prepared::Disabled);
         }
-        Ok(Keyring { signers, secrets: recipient.signing_secrets(now.as_secs()) })
+        let algorithms = recipient.endpoint().algorithms();
+        let signers = try_join_all(algorithms.into_iter().map(|algorithm| self.signers.current(algorithm))).await?;
+        let secrets = recipient.signing_secrets(unix_now().as_secs());
+        Ok(Prepared::Ready(recipient, Keyring { signers, secrets }))
     }
 
     async fn send(

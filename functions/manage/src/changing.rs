@@ -11,25 +11,28 @@ use crate::{App, Refusal};
 const ROUNDS: usize = 5;
 
 impl App {
-    /// Changes an endpoint by `change`, which gives nothing if there is nothing to change, and gives what it is then.
+    /// Changes an endpoint by `change`, and gives what it is then.
     ///
-    /// With `If-Match`, a change that loses against another is refused; without, it is made on what the other left.
+    /// With `If-Match`, a change that loses against another is refused; without, it is made on what the other left. A
+    /// write that was made although its answer got lost is recognised, and not made again.
     pub(crate) async fn change(
         &self,
         asked: &Asked<'_>,
         id: &EndpointId,
-        change: impl AsyncFn(StoredEndpoint) -> Result<Option<StoredEndpoint>, Refusal>,
+        change: impl AsyncFn(StoredEndpoint) -> Result<StoredEndpoint, Refusal>,
     ) -> Result<StoredEndpoint, Refusal> {
         for _ in 0..ROUNDS {
             let stored = self.stored(asked, id).await?;
             asked.check_condition(&tag(&stored))?;
             let before = stored.version;
-            let Some(changed) = change(stored.clone()).await? else { return Ok(stored) };
+            let changed = change(stored.clone()).await?;
+            if changed == stored {
+                return Ok(stored);
+            }
             let changed = StoredEndpoint { version: before + 1, updated_at: unix_now().as_secs(), ..changed };
-            match self.endpoints.put(&asked.tenant, id, &changed, Some(before)).await? {
-                Written::Yes => return Ok(changed),
-                Written::Overtaken if asked.has_condition() => break,
-                Written::Overtaken => {}
+            let written = self.endpoints.put(&asked.tenant, id, &changed, Some(before)).await?;
+            if written == Written::Yes || self.endpoints.get(&asked.tenant, id).await?.as_ref() == Some(&changed) {
+                return Ok(changed);
             }
         }
         Err(changed_meanwhile().into())

@@ -12,8 +12,7 @@ use signpost_core::event::{Event, TenantId};
 use signpost_core::fault::Fault;
 use signpost_core::live_secrets::{LiveSecret, rotate};
 use signpost_core::problem::Problem;
-use signpost_core::secret::Secret;
-use signpost_core::settings::{self, Context, Submission};
+use signpost_core::settings::{self, Context, Stored, Submission};
 use signpost_core::standard_webhooks::SigningSecret;
 use signpost_io::clock::unix_now;
 use signpost_io::endpoints::{StoredEndpoint, Written};
@@ -31,6 +30,9 @@ use crate::{Answer, App, Refusal};
 const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
+/// The most endpoints of a tenant: each event reads them all.
+const MAX_ENDPOINTS: usize = 1_000;
+
 /// The most endpoints on a page of the list.
 const MAX_PAGE: i32 = 100;
 
@@ -40,22 +42,25 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 impl App {
     pub(crate) async fn create(&self, asked: &Asked<'_>) -> Answer {
         let submission = self.submission(&asked.body(&[JSON])?, None).await?;
+        if self.endpoints.count(&asked.tenant).await? >= MAX_ENDPOINTS {
+            let text = format!("the tenant has {MAX_ENDPOINTS} endpoints; remove one that is not needed");
+            return Err(Problem::conflict(text).into());
+        }
         let id = EndpointId::new(Uuid::new_v4());
         let now = unix_now().as_secs();
         let (secret, sealed) = self.new_secret(&asked.tenant, &id).await?;
         let stored = StoredEndpoint {
+            auth_secret: self.sealed_auth(&asked.tenant, &id, &submission).await?,
             settings: submission.endpoint,
             is_enabled: true,
             version: 1,
             created_at: now,
             updated_at: now,
-            auth_secret: self.sealed_auth(&asked.tenant, &id, submission.auth_secret.as_ref()).await?,
             trusted: submission.trusted,
             signing_secrets: vec![LiveSecret::new(sealed, now)],
         };
-        if self.endpoints.put(&asked.tenant, &id, &stored, None).await? == Written::Overtaken {
-            return Err(Problem::unavailable("the new endpoint's id was taken; send the same request again").into());
-        }
+        // An id that is taken is ours, of a try whose answer got lost: nobody else draws the same 122 random bits.
+        self.endpoints.put(&asked.tenant, &id, &stored, None).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.created");
         let location = format!("/v1/tenants/{}/endpoints/{id}", asked.tenant);
         Ok(with_header(with_secret(201, &asked.tenant, &id, &stored, &secret), LOCATION, &location))
@@ -96,16 +101,14 @@ impl App {
     pub(crate) async fn update(&self, asked: &Asked<'_>) -> Answer {
         let id = asked.endpoint()?;
         let patch = asked.body(&[MERGE_PATCH, JSON])?;
-        let change = async |stored: StoredEndpoint| -> Result<Option<StoredEndpoint>, Refusal> {
+        let change = async |stored: StoredEndpoint| -> Result<StoredEndpoint, Refusal> {
             let trusted = stored.trusted.as_deref();
             let whole = settings::patched(&stored.settings, trusted, &patch).map_err(Problem::bad_request)?;
             let submission = self.submission(&whole, Some(&stored)).await?;
-            let auth_secret = match &submission.auth_secret {
-                Some(secret) => self.sealed_auth(&asked.tenant, &id, Some(secret)).await?,
-                None => stored.auth_secret.clone().filter(|_| submission.endpoint.auth != Auth::None),
-            };
+            let sealed = self.sealed_auth(&asked.tenant, &id, &submission).await?;
+            let kept = stored.auth_secret.clone().filter(|_| submission.endpoint.auth != Auth::None);
             let (settings, trusted) = (submission.endpoint, submission.trusted);
-            Ok(Some(StoredEndpoint { settings, trusted, auth_secret, ..stored }))
+            Ok(StoredEndpoint { settings, trusted, auth_secret: sealed.or(kept), ..stored })
         };
         let stored = self.change(asked, &id, change).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.updated");
@@ -133,9 +136,7 @@ impl App {
 
     pub(crate) async fn switch(&self, asked: &Asked<'_>, is_enabled: bool) -> Answer {
         let id = asked.endpoint()?;
-        let change = async |stored: StoredEndpoint| -> Result<Option<StoredEndpoint>, Refusal> {
-            Ok((stored.is_enabled != is_enabled).then_some(StoredEndpoint { is_enabled, ..stored }))
-        };
+        let change = async |stored| -> Result<_, Refusal> { Ok(StoredEndpoint { is_enabled, ..stored }) };
         let stored = self.change(asked, &id, change).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, endpoint.enabled = is_enabled, "endpoint.switched");
         Ok(answer(&asked.tenant, &id, &stored))
@@ -166,11 +167,11 @@ impl App {
         let overlap = settings::overlap(body.as_deref()).map_err(Problem::bad_request)?;
         self.stored(asked, &id).await?; // Before KMS is asked for an endpoint that is not there.
         let (secret, sealed) = self.new_secret(&asked.tenant, &id).await?;
-        let change = async |stored: StoredEndpoint| -> Result<Option<StoredEndpoint>, Refusal> {
+        let change = async |stored: StoredEndpoint| -> Result<StoredEndpoint, Refusal> {
             let now = unix_now().as_secs();
             let signing_secrets = rotate(stored.signing_secrets, sealed.clone(), now, overlap)
                 .map_err(|error| Problem::conflict(error.to_string()))?;
-            Ok(Some(StoredEndpoint { signing_secrets, ..stored }))
+            Ok(StoredEndpoint { signing_secrets, ..stored })
         };
         let stored = self.change(asked, &id, change).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.secret_rotated");
@@ -179,7 +180,7 @@ impl App {
 
     /// Reads settings, and asks where the hosts in them lead to.
     async fn submission(&self, text: &str, stored: Option<&StoredEndpoint>) -> Result<Submission, Problem> {
-        let stored = stored.map(|stored| &stored.settings);
+        let stored = stored.map(|stored| Stored { endpoint: &stored.settings, trusted: stored.trusted.as_deref() });
         let context = Context { targets: self.guard.rules(), now: unix_now().as_secs(), stored };
         let submission = settings::read(text, context).map_err(Problem::bad_request)?;
         let mut urls = vec![("/url", &submission.endpoint.url)];
@@ -210,10 +211,11 @@ impl App {
         &self,
         tenant: &TenantId,
         id: &EndpointId,
-        secret: Option<&Secret>,
+        submission: &Submission,
     ) -> Result<Option<Vec<u8>>, Refusal> {
-        let Some(secret) = secret else { return Ok(None) };
-        let place = Place { tenant, endpoint: id, purpose: Purpose::Auth };
+        let Some(secret) = &submission.auth_secret else { return Ok(None) };
+        let binding = submission.endpoint.auth.binding(&submission.endpoint.url);
+        let place = Place { tenant, endpoint: id, purpose: Purpose::Auth(&binding) };
         Ok(Some(self.vault.seal(place, secret).await?))
     }
 }
@@ -221,10 +223,11 @@ impl App {
 /// An endpoint as operators see it.
 fn shown(tenant: &TenantId, id: &EndpointId, stored: &StoredEndpoint) -> Value {
     let mut shown = settings::shown(&stored.settings, stored.trusted.as_deref());
-    let now = unix_now().as_secs();
-    let live = stored.signing_secrets.iter().filter(|secret| secret.is_live(now));
-    let secrets =
-        live.map(|secret| json!({"createdAt": moment(secret.created_at), "expiresAt": secret.expires_at.map(moment)}));
+    // Those that have expired too, until they are removed: what is shown must change with the version only.
+    let secrets = stored
+        .signing_secrets
+        .iter()
+        .map(|secret| json!({"createdAt": moment(secret.created_at), "expiresAt": secret.expires_at.map(moment)}));
     shown["id"] = id.as_str().into();
     shown["tenant"] = tenant.as_str().into();
     shown["enabled"] = stored.is_enabled.into();

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 const REMEMBERED_FOR: Duration = Duration::from_secs(15);
 
 /// How old they may be when a `kid` is asked for that is not among them: a forced key signs at once, so its first
-/// verifier must find it, and whoever makes up `kid`s costs one read a second at most.
+/// verifier must find it, and whoever makes up `kid`s costs three reads (one for each algorithm) a second at most.
 const REMEMBERED_FOR_STRANGERS: Duration = Duration::from_secs(1);
 
 /// The keys as one warm environment knows them.

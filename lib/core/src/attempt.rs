@@ -1,6 +1,6 @@
 //! Attempts: one HTTP request of a delivery each, and what came of it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::target::TargetError;
 
@@ -26,6 +26,8 @@ pub enum AttemptError {
     Rejected {
         /// The HTTP status.
         status: u16,
+        /// How long it asks to be left alone, where its status may ask.
+        retry_after: Option<Duration>,
     },
     /// The token endpoint answered with something else than 200.
     #[error("token URL answered {status}; check the client's id, its secret and its scope")]
@@ -33,6 +35,9 @@ pub enum AttemptError {
         /// The HTTP status.
         status: u16,
     },
+    /// The attempt's time ran out before there was an access token.
+    #[error("token URL gave no token within {} s, which is the time of the whole attempt", .0.as_secs())]
+    TokenTimedOut(Duration),
     /// No connection to the token endpoint, or it broke before the answer was complete.
     #[error(
         "connection to the token URL failed; check that it is up, reachable and speaks TLS with a valid certificate"
@@ -53,6 +58,23 @@ pub enum AttemptError {
 }
 
 impl AttemptError {
+    /// How long the endpoint asks to be left alone.
+    #[must_use]
+    pub fn asks_to_wait(&self) -> Option<Duration> {
+        match self {
+            Self::Rejected { retry_after, .. } => *retry_after,
+            Self::BadCertificate(_)
+            | Self::Connection(_)
+            | Self::ForbiddenTarget(_)
+            | Self::TimedOut(_)
+            | Self::TokenRefused { .. }
+            | Self::TokenTimedOut(_)
+            | Self::TokenUnreachable(_)
+            | Self::TokenUnusable
+            | Self::UrlTooLong { .. } => None,
+        }
+    }
+
     /// The endpoint's HTTP status, where one was received.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
@@ -62,10 +84,11 @@ impl AttemptError {
             | Self::ForbiddenTarget(_)
             | Self::TimedOut(_)
             | Self::TokenRefused { .. }
+            | Self::TokenTimedOut(_)
             | Self::TokenUnreachable(_)
             | Self::TokenUnusable
             | Self::UrlTooLong { .. } => None,
-            Self::Rejected { status } => Some(*status),
+            Self::Rejected { status, .. } => Some(*status),
         }
     }
 
@@ -77,6 +100,7 @@ impl AttemptError {
             | Self::Rejected { .. }
             | Self::TimedOut(_)
             | Self::TokenRefused { .. }
+            | Self::TokenTimedOut(_)
             | Self::TokenUnreachable(_)
             | Self::TokenUnusable => true,
             Self::BadCertificate(_) | Self::ForbiddenTarget(_) | Self::UrlTooLong { .. } => false,
@@ -88,12 +112,28 @@ impl AttemptError {
 pub type AttemptResult = Result<u16, AttemptError>;
 
 /// Judges a received status: any 2xx acknowledges, everything else does not. Redirects are never followed (SSRF), so a
-/// 3xx is a refusal like any other.
+/// 3xx is a refusal like any other. `retry_after` is what the answer's `Retry-After` says; it counts with 429 and 503
+/// (RFC 6585, section 4; RFC 9110, section 15.6.4).
 ///
 /// # Errors
 /// [`AttemptError::Rejected`] for everything outside 200 to 299.
-pub fn judge_status(status: u16) -> AttemptResult {
-    if (200..300).contains(&status) { Ok(status) } else { Err(AttemptError::Rejected { status }) }
+pub fn judge_status(status: u16, retry_after: Option<Duration>) -> AttemptResult {
+    if (200..300).contains(&status) {
+        return Ok(status);
+    }
+    Err(AttemptError::Rejected { status, retry_after: retry_after.filter(|_| matches!(status, 429 | 503)) })
+}
+
+/// Reads `Retry-After`: seconds, or a moment (RFC 9110, section 10.2.3). What is past asks for nothing; what cannot be
+/// read does not count.
+#[must_use]
+pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let moment = httpdate::parse_http_date(value).ok()?;
+    Some(moment.duration_since(now).unwrap_or_default())
 }
 
 /// One attempt as it is kept with its delivery.
@@ -132,7 +172,29 @@ mod tests {
             (500, false, "server error"),
         ];
         for (status, acknowledged, why) in cases {
-            assert_eq!(judge_status(status).is_ok(), acknowledged, "{status}: {why}");
+            assert_eq!(judge_status(status, None).is_ok(), acknowledged, "{status}: {why}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_moment() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777); // Sun, 06 Nov 1994 08:49:37 GMT
+        let cases = [
+            ("120", Some(120), "seconds"),
+            ("0", Some(0), "at once"),
+            ("99999999999999999999999", Some(u64::MAX), "absurd"),
+            ("Sun, 06 Nov 1994 08:51:37 GMT", Some(120), "RFC 9110's format"),
+            ("Sunday, 06-Nov-94 08:51:37 GMT", Some(120), "RFC 850's"),
+            ("Sun Nov  6 08:51:37 1994", Some(120), "asctime's"),
+            ("Fri, 31 Dec 1999 23:59:59 GMT", Some(162_573_022), "RFC 9110's example"),
+            ("Sun, 06 Nov 1994 08:49:36 GMT", Some(0), "past"),
+            ("-1", None, "negative"),
+            ("1.5", None, "not whole"),
+            ("soon", None, "no moment"),
+            ("", None, "nothing"),
+        ];
+        for (value, seconds, why) in cases {
+            assert_eq!(retry_after(value, now), seconds.map(Duration::from_secs), "{value:?}: {why}");
         }
     }
 
@@ -161,6 +223,10 @@ mod tests {
                 "connection to the token URL failed; check that it is up, reachable and speaks TLS with a valid certificate",
             ),
             (
+                AttemptError::TokenTimedOut(Duration::from_secs(10)),
+                "token URL gave no token within 10 s, which is the time of the whole attempt",
+            ),
+            (
                 AttemptError::TokenUnusable,
                 "token URL gave no bearer token in JSON; it must answer as RFC 6749, section 5.1, says",
             ),
@@ -168,7 +234,10 @@ mod tests {
                 AttemptError::UrlTooLong { bytes: 70_000 },
                 "URL has 70000 bytes with the payload in it; let the endpoint choose fewer fields, or POST",
             ),
-            (AttemptError::Rejected { status: 500 }, "endpoint answered 500; answer 2xx to acknowledge"),
+            (
+                AttemptError::Rejected { status: 500, retry_after: None },
+                "endpoint answered 500; answer 2xx to acknowledge",
+            ),
             (
                 AttemptError::TimedOut(Duration::from_secs(10)),
                 "endpoint did not answer within 10 s; acknowledge first and work later",

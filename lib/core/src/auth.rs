@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use crate::headers::{is_name, is_ours, is_value};
 use crate::key_store::CertificateFacts;
@@ -66,20 +67,49 @@ pub struct AuthHeader {
 }
 
 impl AuthHeader {
-    /// What must not come back in an answer and be kept: the value, and what is behind its scheme.
+    /// What must not come back in an answer and be kept: the value, what is behind its scheme, and of HTTP Basic the
+    /// password, which some frameworks print by itself. Longest first.
     #[must_use]
     pub fn secrets(&self) -> Vec<Secret> {
-        let scheme_and_rest = self.value.reveal().split_once(' ').map(|(_, rest)| Secret::new(rest.to_owned()));
-        [Some(self.value.clone()), scheme_and_rest].into_iter().flatten().collect()
+        let mut secrets = vec![self.value.clone()];
+        if let Some((scheme, rest)) = self.value.reveal().split_once(' ') {
+            secrets.push(Secret::new(rest.to_owned()));
+            let decoded =
+                BASE64.decode(rest).ok().filter(|_| scheme == "Basic").and_then(|bytes| String::from_utf8(bytes).ok());
+            if let Some((user, password)) = decoded.as_deref().and_then(|decoded| decoded.split_once(':')) {
+                secrets.push(Secret::new(format!("{user}:{password}")));
+                secrets.push(Secret::new(password.to_owned()));
+            }
+        }
+        secrets
     }
 }
 
 impl Auth {
+    /// What a secret of it is bound to when it is sealed, beside its endpoint: its kind, and the servers that it, or what
+    /// it is exchanged for, is sent to. `url` is the endpoint's. Whoever rewrites these in the table does not get the
+    /// secret sent elsewhere, or in another way.
+    #[must_use]
+    pub fn binding(&self, url: &str) -> String {
+        match self {
+            Self::ApiKey => format!("apiKey {}", origin(url)),
+            Self::Basic => format!("basic {}", origin(url)),
+            Self::Mtls { .. } => "mtls".into(), // A private key is never sent.
+            Self::None => "none".into(),
+            Self::OAuth2(client) => format!("oauth2 {} {}", origin(url), origin(&client.token_url)),
+        }
+    }
+
     /// Whether `other` is of the same kind, so that one's secret may serve the other.
     #[must_use]
     pub fn is_kind_of(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
+}
+
+/// Scheme, host and port of a URL.
+fn origin(url: &str) -> String {
+    Url::parse(url).map(|url| url.origin().ascii_serialization()).unwrap_or_default()
 }
 
 /// The header of HTTP Basic (RFC 7617, section 2), from `user:pass` in UTF-8.
@@ -202,6 +232,15 @@ mod tests {
         for (secret, expected, why) in cases {
             assert_eq!(header(api_key(&Secret::new(secret.into()))), expected, "{why}");
         }
+    }
+
+    #[test]
+    fn what_must_not_come_back_is_known_in_every_spelling_that_is_usual() {
+        let told = |header: AuthHeader| header.secrets().iter().map(|one| one.reveal().to_owned()).collect::<Vec<_>>();
+        let basic = told(basic(&Secret::new("user:hunter2".into())).unwrap());
+        assert_eq!(basic, ["Basic dXNlcjpodW50ZXIy", "dXNlcjpodW50ZXIy", "user:hunter2", "hunter2"]);
+        assert_eq!(told(bearer(&Secret::new("t".into())).unwrap()), ["Bearer t", "t"]);
+        assert_eq!(told(api_key(&Secret::new("x-key:abc".into())).unwrap()), ["abc"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::attempt::AttemptResult;
 use crate::endpoint::EndpointId;
 use crate::event::{Event, EventKey};
 use crate::fault::Fault;
-use crate::retry::RetryPolicy;
+use crate::retry::{MAX_WAIT, RetryPolicy};
 
 /// One event on its way to one endpoint: what a message of `DeliveriesQueue` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,12 +161,16 @@ impl Next {
     }
 }
 
-/// Decides what follows attempt `number`.
+/// Decides what follows attempt `number`. `random` is any number from 0 up to 1 ([`RetryPolicy::wait_after`]).
+///
+/// A receiver that asks for a longer wait gets it, up to [`MAX_WAIT`]; it never gets more attempts.
 #[must_use]
-pub fn next(result: &AttemptResult, number: u32, policy: &RetryPolicy) -> Next {
-    match (result, policy.wait_after(number)) {
+pub fn next(result: &AttemptResult, number: u32, policy: &RetryPolicy, random: f64) -> Next {
+    match (result, policy.wait_after(number, random)) {
         (Ok(_), _) => Next::Delivered,
-        (Err(error), Some(wait)) if error.is_retryable() => Next::Retry(wait),
+        (Err(error), Some(wait)) if error.is_retryable() => {
+            Next::Retry(wait.max(error.asks_to_wait().unwrap_or_default().min(MAX_WAIT)))
+        }
         (Err(_), _) => Next::Exhausted,
     }
 }
@@ -266,10 +270,30 @@ mod tests {
         let retry = Next::Retry(Duration::from_secs(5));
         let cases = [(500, 1, retry), (302, 2, retry), (500, 3, Next::Exhausted), (200, 3, Next::Delivered)];
         for (status, number, expected) in cases {
-            assert_eq!(next(&judge_status(status), number, &policy), expected, "{status} at attempt {number}");
+            let result = judge_status(status, None);
+            assert_eq!(next(&result, number, &policy, 0.0), expected, "{status} at attempt {number}");
         }
         let hopeless = Err(AttemptError::UrlTooLong { bytes: 70_000 });
-        assert_eq!(next(&hopeless, 1, &policy), Next::Exhausted, "the same again would fail the same");
+        assert_eq!(next(&hopeless, 1, &policy, 0.0), Next::Exhausted, "the same again would fail the same");
+    }
+
+    #[test]
+    fn a_receiver_that_asks_for_a_longer_wait_gets_it_within_reason() {
+        let policy = RetryPolicy::fixed(2, 60).unwrap();
+        let retry = |seconds| Next::Retry(Duration::from_secs(seconds));
+        let cases = [
+            (429, Some(120), 1, retry(120), "longer"),
+            (503, Some(120), 1, retry(120), "longer"),
+            (503, Some(5), 1, retry(60), "shorter than the policy's own"),
+            (503, None, 1, retry(60), "not asked for"),
+            (500, Some(120), 1, retry(60), "no status that may ask"),
+            (429, Some(u64::MAX), 1, retry(43_200), "for ever: twelve hours at the most"),
+            (429, Some(120), 3, Next::Exhausted, "no more attempts than the policy's"),
+        ];
+        for (status, asked, number, expected, why) in cases {
+            let result = judge_status(status, asked.map(Duration::from_secs));
+            assert_eq!(next(&result, number, &policy, 0.0), expected, "{why}");
+        }
     }
 
     #[test]

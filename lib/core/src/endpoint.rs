@@ -357,8 +357,8 @@ mod tests {
             (r#"{"url":"https://a.example","maxConcurrency":5}"#, "no limit is kept"),
             (r#"{"url":"https://a.example","timeoutSeconds":0}"#, "no time at all"),
             (r#"{"url":"https://a.example","timeoutSeconds":31}"#, "longer than the function allows"),
-            (r#"{"url":"https://a.example","retry":{"backoff":"exponential"}}"#, "unknown backoff"),
-            (r#"{"url":"https://a.example","retry":{"intervalSeconds":901}}"#, "over 15 minutes in the queue"),
+            (r#"{"url":"https://a.example","retry":{"backoff":"wild"}}"#, "unknown backoff"),
+            (r#"{"url":"https://a.example","retry":{"intervalSeconds":43201}}"#, "over twelve hours"),
             (r#"{"url":"https://a.example","retry":{"maxRetries":101}}"#, "without end"),
         ];
         for (settings, why) in cases {

@@ -1,9 +1,11 @@
 //! JSON objects that are read member by member, so that every fault is found and none hides another.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::fault::{Fault, Faults, pointer_to};
@@ -54,26 +56,30 @@ impl<'a> Object<'a> {
     /// Ends the reading: what is there and was not asked for, or is there twice, is a fault. Values are not quoted, for a
     /// secret may stand where it does not belong.
     pub(crate) fn close(self, faults: &mut Faults) {
-        for (index, (name, _)) in self.members.iter().enumerate() {
-            let pointer = self.pointer_to(name);
+        let mut seen = HashSet::new();
+        for (name, _) in &self.members {
             if !self.asked.contains(&&**name) {
                 let expected = format!("no such member; there are {}", self.asked.join(", "));
-                faults.push(Fault::hidden(pointer, expected));
-            } else if self.members[..index].iter().any(|(before, _)| before == name) {
-                faults.push(Fault::hidden(pointer, "each member once"));
+                faults.push(Fault::hidden(self.pointer_to(name), expected));
+            } else if !seen.insert(name) {
+                faults.push(Fault::hidden(self.pointer_to(name), "each member once"));
             }
         }
     }
 
-    /// All members, for objects whose names are the operator's own; a name that comes again is a fault.
-    pub(crate) fn into_members(self, faults: &mut Faults) -> Vec<(String, Found<'a>)> {
-        let mut read: Vec<(String, Found<'a>)> = Vec::new();
-        for (name, value) in &self.members {
+    /// Up to `most` members, for objects whose names are the operator's own; more, or a name that comes again, is a fault.
+    pub(crate) fn into_members(self, most: usize, faults: &mut Faults) -> Vec<(String, Found<'a>)> {
+        if self.members.len() > most {
+            let found = format!("{} members", self.members.len());
+            faults.push(Fault::whole(found, format!("{most} members at the most")).under(&*self.pointer));
+        }
+        let (mut seen, mut read) = (HashSet::new(), Vec::new());
+        for (name, value) in self.members.iter().take(most) {
             let pointer = self.pointer_to(name);
-            if read.iter().any(|(before, _)| before == name) {
-                faults.push(Fault::hidden(pointer, "each member once"));
-            } else {
+            if seen.insert(name) {
                 read.push((name.to_string(), Found { pointer, value }));
+            } else {
+                faults.push(Fault::hidden(pointer, "each member once"));
             }
         }
         read
@@ -125,12 +131,27 @@ impl Found<'_> {
 
     /// Reads it as a text of 1 to `most` characters that is not to be quoted.
     pub(crate) fn secret(&self, most: usize, faults: &mut Faults) -> Option<String> {
+        self.hidden_text(1..=most, faults)
+    }
+
+    /// The same, and it may be empty.
+    pub(crate) fn secret_or_empty(&self, most: usize, faults: &mut Faults) -> Option<String> {
+        self.hidden_text(0..=most, faults)
+    }
+
+    fn hidden_text(&self, characters: RangeInclusive<usize>, faults: &mut Faults) -> Option<String> {
         let text: Option<String> = serde_json::from_str(self.value.get()).ok();
-        let text = text.filter(|text| !text.is_empty() && text.chars().count() <= most);
+        let text = text.filter(|text| characters.contains(&text.chars().count()));
         if text.is_none() {
-            faults.push(Fault::hidden(&*self.pointer, format!("a text of 1 to {most} characters")));
+            let expected = format!("a text of {} to {} characters", characters.start(), characters.end());
+            faults.push(Fault::hidden(&*self.pointer, expected));
         }
         text
+    }
+
+    /// Whether it is this value.
+    pub(crate) fn is(&self, value: &Value) -> bool {
+        serde_json::from_str::<Value>(self.value.get()).is_ok_and(|own| own == *value)
     }
 }
 

@@ -9,14 +9,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use url::Url;
 
 use crate::auth::{Auth, AuthHeader, ClientCredentials, api_key, basic};
 use crate::endpoint::{Endpoint, SignatureFormat, TimeoutSeconds, TypeFilter};
 use crate::fault::{Fault, Faults};
 use crate::key_store::{Store, StoreFormat};
 use crate::object::{Found, Object};
-use crate::retry::RetryPolicy;
+use crate::retry::{RetryPolicy, Written};
 use crate::secret::Secret;
 use crate::target::{Target, TargetRules};
 
@@ -28,7 +27,16 @@ pub struct Context<'a> {
     /// The moment, in seconds since the Unix epoch: certificates must be valid then.
     pub now: u64,
     /// The endpoint as it was, if it was: its secret stays if no other is given.
-    pub stored: Option<&'a Endpoint>,
+    pub stored: Option<Stored<'a>>,
+}
+
+/// An endpoint that a patch is made to.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    /// Its settings.
+    pub endpoint: &'a Endpoint,
+    /// The authorities that it trusts, in PEM.
+    pub trusted: Option<&'a str>,
 }
 
 /// Settings that were read without a fault.
@@ -53,6 +61,8 @@ const MAX_NAME_CHARACTERS: usize = 256;
 const MAX_SECRET_CHARACTERS: usize = 4_096;
 /// The most items of a list.
 const MAX_ITEMS: usize = 100;
+/// The most bytes of all settings that are no secret: each event reads those of all endpoints of its tenant.
+const MAX_SETTINGS_BYTES: usize = 32 * 1024;
 /// The most bytes of a client's key and certificates, and of trusted authorities, once they are PEM.
 const MAX_PEM_BYTES: usize = 64 * 1024;
 
@@ -67,6 +77,10 @@ pub fn read(text: &str, context: Context<'_>) -> Result<Submission, Vec<Fault>> 
     let read = read_value(value, context, &mut faults);
     let Some(submission) = read else { return Err(faults.none().err().unwrap_or_default()) };
     faults.extend(submission.endpoint.check().err().unwrap_or_default());
+    let bytes = json!(submission.endpoint).to_string().len();
+    if bytes > MAX_SETTINGS_BYTES {
+        faults.push(Fault::whole(format!("{bytes} bytes"), format!("{MAX_SETTINGS_BYTES} bytes at the most, in all")));
+    }
     faults.none().map(|()| submission)
 }
 
@@ -82,7 +96,8 @@ pub fn shown(endpoint: &Endpoint, trusted: Option<&str>) -> Value {
 
 /// Applies a JSON Merge Patch (RFC 7396) to the settings and gives the whole of what comes out, to be [`read`].
 ///
-/// Another `auth.kind` replaces all of `auth`: what belongs to the former kind means nothing under the new one.
+/// Another `auth.kind` replaces all of `auth`, and a retry policy of another kind all of `retry`: what belongs to the
+/// former kind means nothing under the new one.
 ///
 /// # Errors
 /// The patch is no JSON object.
@@ -97,6 +112,15 @@ pub fn patched(endpoint: &Endpoint, trusted: Option<&str>, patch: &str) -> Resul
         auth.remove("certificate"); // It is shown, and not set.
         if patch["auth"].get("kind").is_some_and(|kind| Some(kind) != auth.get("kind")) {
             auth.clear();
+        }
+    }
+    if let Some(retry) = settings["retry"].as_object_mut() {
+        let new = &patch["retry"];
+        let gets_schedule = new["schedule"].is_array();
+        let loses_schedule = retry.contains_key("schedule") && new.as_object().is_some_and(|new| !new.is_empty());
+        let changes_backoff = new.get("backoff").is_some_and(|backoff| Some(backoff) != retry.get("backoff"));
+        if gets_schedule || loses_schedule || changes_backoff {
+            retry.clear();
         }
     }
     json_patch::merge(&mut settings, &patch);
@@ -219,12 +243,14 @@ fn read_filter(found: &Found<'_>, faults: &mut Faults) -> Option<TypeFilter> {
 
 fn read_fields(found: &Found<'_>, faults: &mut Faults) -> BTreeMap<String, Vec<String>> {
     let Some(object) = Object::open(found, faults) else { return BTreeMap::new() };
-    let members = object.into_members(faults);
-    if members.len() > MAX_ITEMS {
-        let expected = format!("{MAX_ITEMS} types at the most");
-        faults.push(Fault::whole(format!("{} types", members.len()), expected).under(&*found.pointer));
+    let members = object.into_members(MAX_ITEMS, faults);
+    for (kind, names) in &members {
+        if kind.is_empty() || kind.chars().count() > MAX_NAME_CHARACTERS {
+            let expected = format!("an event type of 1 to {MAX_NAME_CHARACTERS} characters");
+            faults.push(Fault::of_text(names.pointer.clone(), kind, expected));
+        }
     }
-    members.into_iter().take(MAX_ITEMS).map(|(kind, names)| (kind, read_names(&names, faults))).collect()
+    members.into_iter().map(|(kind, names)| (kind, read_names(&names, faults))).collect()
 }
 
 fn read_names(found: &Found<'_>, faults: &mut Faults) -> Vec<String> {
@@ -234,24 +260,44 @@ fn read_names(found: &Found<'_>, faults: &mut Faults) -> Vec<String> {
 
 fn read_headers(found: &Found<'_>, faults: &mut Faults) -> BTreeMap<String, String> {
     let Some(object) = Object::open(found, faults) else { return BTreeMap::new() };
-    let members = object.into_members(faults).into_iter();
+    let members = object.into_members(MAX_ITEMS, faults).into_iter();
     members.filter_map(|(name, value)| Some((name, value.text_or_empty(MAX_SECRET_CHARACTERS, faults)?))).collect()
 }
 
 fn read_retry(found: &Found<'_>, faults: &mut Faults) -> Option<RetryPolicy> {
     let mut object = Object::open(found, faults)?;
-    let default = RetryPolicy::default();
-    let mut number = |name, range: RangeInclusive<u32>, default: u32| match object.member(name) {
-        None => Some(default),
-        Some(found) => found.within(range, faults),
-    };
-    let max_retries = number("maxRetries", RetryPolicy::RETRIES, default.max_retries());
-    let interval_seconds = number("intervalSeconds", RetryPolicy::INTERVAL_SECONDS, default.interval_seconds());
-    if let Some(found) = object.member("backoff") {
-        found.read::<crate::retry::Backoff>("`fixed`", faults);
-    }
+    let mut number = |name, range: RangeInclusive<u32>| object.member(name).map(|found| found.within(range, faults));
+    let max_retries = number("maxRetries", RetryPolicy::RETRIES);
+    let interval_seconds = number("intervalSeconds", RetryPolicy::INTERVAL_SECONDS);
+    let max_interval_seconds = number("maxIntervalSeconds", RetryPolicy::INTERVAL_SECONDS);
+    let backoff = object.member("backoff").map(|found| found.read("one of fixed, exponential", faults));
+    let schedule = object.member("schedule").map(|found| {
+        let waits = found.items(*RetryPolicy::RETRIES.end() as usize, faults);
+        let read: Vec<_> = waits.iter().map(|wait| wait.within(RetryPolicy::INTERVAL_SECONDS, faults)).collect();
+        read.into_iter().collect::<Option<Vec<_>>>() // Every fault first.
+    });
     object.close(faults);
-    RetryPolicy::fixed(max_retries?, interval_seconds?).ok()
+    let written = Written {
+        max_retries: flatten(max_retries)?,
+        interval_seconds: flatten(interval_seconds)?,
+        max_interval_seconds: flatten(max_interval_seconds)?,
+        backoff: flatten(backoff)?,
+        schedule: flatten(schedule)?,
+    };
+    let policy = RetryPolicy::try_from(written);
+    if let Err(error) = &policy {
+        faults.push(Fault::at(&found.pointer, found.value, format!("a policy of one kind that ends: {error}")));
+    }
+    policy.ok()
+}
+
+/// What is absent is fine; what is there and could not be read is a fault already.
+#[expect(clippy::option_option, reason = "absent, unreadable, or a value")]
+fn flatten<T>(read: Option<Option<T>>) -> Option<Option<T>> {
+    match read {
+        None => Some(None),
+        Some(read) => read.map(Some),
+    }
 }
 
 /// What `auth` came to.
@@ -281,42 +327,37 @@ fn read_auth(found: &Found<'_>, url: Option<&str>, context: Context<'_>, faults:
         return ReadAuth::default();
     };
     let Some(kind) = kind.read::<Kind>(KINDS, faults) else { return ReadAuth::default() };
-    let same_host = context.stored.is_none_or(|stored| url.is_none_or(|url| is_same_origin(&stored.url, url)));
     let read = match kind {
         Kind::None => ReadAuth::default(),
-        Kind::ApiKey => read_header(&mut object, Auth::ApiKey, api_key, same_host, context, faults),
-        Kind::Basic => read_header(&mut object, Auth::Basic, basic, same_host, context, faults),
+        Kind::ApiKey => read_header(&mut object, Auth::ApiKey, api_key, url, context, faults),
+        Kind::Basic => read_header(&mut object, Auth::Basic, basic, url, context, faults),
         Kind::Mtls => read_mtls(&mut object, context, faults),
-        Kind::Oauth2 => read_oauth2(&mut object, same_host, context, faults),
+        Kind::Oauth2 => read_oauth2(&mut object, url, context, faults),
     };
     object.close(faults);
     read
 }
 
-/// Whether what is sent to one URL is sent to the same server as what is sent to the other.
-fn is_same_origin(one: &str, other: &str) -> bool {
-    Url::parse(one).is_ok_and(|one| Url::parse(other).is_ok_and(|other| one.origin() == other.origin()))
-}
-
-/// Reads the text that is secret about `auth`. If there is none, the one that is stored stays, provided that it is of the
-/// same kind and goes where it went: whoever may point an endpoint elsewhere must not learn its secret by that.
+/// Reads the text that is secret about `auth`. If there is none, the one that is stored stays, provided that what it is
+/// bound to stays ([`Auth::binding`]): whoever may point an endpoint elsewhere must not learn its secret by that.
 fn read_secret(
     object: &mut Object<'_>,
     auth: &Auth,
-    same_host: bool,
+    url: Option<&str>,
     context: Context<'_>,
     faults: &mut Faults,
 ) -> Option<Secret> {
     if let Some(found) = object.member("secret") {
         return found.secret(MAX_SECRET_CHARACTERS, faults).map(Secret::new);
     }
-    let is_stored = context.stored.is_some_and(|stored| stored.auth.is_kind_of(auth));
-    if !is_stored {
-        faults.push(Fault::nothing_at(&object.pointer_to("secret"), "the secret"));
-    } else if !same_host {
-        let expected = "the secret again, for it would be sent to another server than before";
-        faults.push(Fault::nothing_at(&object.pointer_to("secret"), expected));
-    }
+    let stored = context.stored.map(|stored| stored.endpoint).filter(|stored| stored.auth.is_kind_of(auth));
+    let expected = match stored {
+        None => "the secret",
+        // A URL with faults has been told of already.
+        Some(stored) if url.is_none_or(|url| stored.auth.binding(&stored.url) == auth.binding(url)) => return None,
+        Some(_) => "the secret again, for it would be sent to another server than before",
+    };
+    faults.push(Fault::nothing_at(&object.pointer_to("secret"), expected));
     None
 }
 
@@ -324,11 +365,11 @@ fn read_header(
     object: &mut Object<'_>,
     auth: Auth,
     header_of: fn(&Secret) -> Result<AuthHeader, &'static str>,
-    same_host: bool,
+    url: Option<&str>,
     context: Context<'_>,
     faults: &mut Faults,
 ) -> ReadAuth {
-    let secret = read_secret(object, &auth, same_host, context, faults);
+    let secret = read_secret(object, &auth, url, context, faults);
     let header = secret.as_ref().map(header_of);
     if let Some(Err(expected)) = &header {
         faults.push(Fault::hidden(object.pointer_to("secret"), *expected));
@@ -336,7 +377,7 @@ fn read_header(
     ReadAuth { auth, secret, trusted: None, header: header.and_then(Result::ok) }
 }
 
-fn read_oauth2(object: &mut Object<'_>, same_host: bool, context: Context<'_>, faults: &mut Faults) -> ReadAuth {
+fn read_oauth2(object: &mut Object<'_>, url: Option<&str>, context: Context<'_>, faults: &mut Faults) -> ReadAuth {
     const VISIBLE: &str = "visible ASCII characters and spaces (RFC 6749, appendix A)";
     let token_url = read_target(object, "tokenUrl", context.targets, faults).unwrap_or_default();
     let client_id = object.member("clientId");
@@ -355,12 +396,8 @@ fn read_oauth2(object: &mut Object<'_>, same_host: bool, context: Context<'_>, f
             faults.push(Fault::of_text(object.pointer_to(name), value, VISIBLE));
         }
     }
-    let goes_where_it_went = match context.stored.map(|stored| &stored.auth) {
-        Some(Auth::OAuth2(stored)) => same_host && is_same_origin(&stored.token_url, &token_url),
-        _ => same_host,
-    };
     let auth = Auth::OAuth2(ClientCredentials { token_url, client_id, scope, client_authentication });
-    let secret = read_secret(object, &auth, goes_where_it_went, context, faults);
+    let secret = read_secret(object, &auth, url, context, faults);
     if secret.as_ref().is_some_and(|secret| !is_visible(secret.reveal())) {
         faults.push(Fault::hidden(object.pointer_to("secret"), VISIBLE));
     }
@@ -368,12 +405,18 @@ fn read_oauth2(object: &mut Object<'_>, same_host: bool, context: Context<'_>, f
 }
 
 fn read_mtls(object: &mut Object<'_>, context: Context<'_>, faults: &mut Faults) -> ReadAuth {
+    let stored = context.stored.and_then(|stored| stored.trusted);
     let trusted = object.nullable_member("trustStore").and_then(|found| {
-        let pem = with_store(&found, faults, |store| store.trusted(context.now).map(|trusted| trusted.pem))?;
+        // What stays as it is is not judged again: authorities that have expired since must not stop other changes.
+        let kept = stored.filter(|pem| found.is(&json!({"format": "pem", "content": pem})));
+        let pem = match kept {
+            Some(pem) => pem.to_owned(),
+            None => with_store(&found, faults, |store| store.trusted(context.now).map(|trusted| trusted.pem))?,
+        };
         check_size(&found, &pem, faults);
         Some(pem)
     });
-    let (secret, certificate) = match (object.member("keyStore"), context.stored.map(|stored| &stored.auth)) {
+    let (secret, certificate) = match (object.member("keyStore"), context.stored.map(|stored| &stored.endpoint.auth)) {
         (Some(found), _) => {
             let Some(identity) = with_store(&found, faults, |store| store.identity(context.now)) else {
                 return ReadAuth::default();
@@ -407,7 +450,7 @@ fn with_store<T>(
         }
     }
     let password = object.member("password");
-    let password = password.map(|found| found.secret(MAX_SECRET_CHARACTERS, faults).map(Secret::new));
+    let password = password.map(|found| found.secret_or_empty(MAX_SECRET_CHARACTERS, faults).map(Secret::new));
     let format: Option<StoreFormat> = format.and_then(|found| found.read(FORMATS, faults));
     let text = content.as_ref().and_then(|found| found.secret(usize::MAX, faults)).map(Secret::new);
     let at = object.pointer_to("content");
@@ -601,6 +644,13 @@ mod tests {
             (r#"{"auth":{"clientId":"d"}}"#, "/auth/scope", json!("s")),
             (r#"{"auth":{"kind":"basic","secret":"u:p"}}"#, "/auth", json!({"kind": "basic", "secret": "u:p"})),
             (r#"{"auth":null}"#, "/auth", Value::Null),
+            (
+                r#"{"retry":{"maxRetries":3}}"#,
+                "/retry",
+                json!({"maxRetries": 3, "intervalSeconds": 5, "backoff": "fixed"}),
+            ),
+            (r#"{"retry":{"schedule":[7]}}"#, "/retry", json!({"schedule": [7]})),
+            (r#"{"retry":{"backoff":"exponential"}}"#, "/retry", json!({"backoff": "exponential"})),
             ("{}", "/url", json!("https://a.example")),
         ];
         for (patch, pointer, expected) in cases {
@@ -609,6 +659,47 @@ mod tests {
         }
         for bad in ["[]", "null", "{", "\"url\""] {
             assert!(patched(&endpoint(oauth2), None, bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn settings_that_would_outgrow_the_table_are_refused() {
+        let names: Vec<_> = (0..100).map(|number| format!("{number}{}", "x".repeat(200))).collect();
+        let wide = json!({"url": "https://a.example", "fields": {"a": names, "b": names}});
+        assert_eq!(pointers(&wide.to_string()), [""], "all together");
+        let long = json!({"url": "https://a.example", "fields": {"x".repeat(257): []}});
+        assert!(pointers(&long.to_string())[0].starts_with("/fields/xxx"), "an event type");
+        let many: BTreeMap<_, _> = (0..50_000).map(|number| (number.to_string(), "")).collect();
+        assert_eq!(pointers(&json!({"url": "https://a.example", "headers": many}).to_string())[0], "/headers");
+    }
+
+    #[test]
+    fn an_authority_that_has_expired_since_does_not_stop_other_changes() {
+        let expired = include_str!("../tests/data/key_stores/authorities-expired.pem");
+        let mut endpoint = Endpoint::new("https://a.example");
+        let (subject, not_after) = ("CN=a".into(), "2100-01-01T00:00:00Z".into());
+        endpoint.auth = Auth::Mtls { certificate: crate::key_store::CertificateFacts { subject, not_after } };
+        let stored = Stored { endpoint: &endpoint, trusted: Some(expired) };
+        let context = Context { now: 1_800_000_000, stored: Some(stored), ..CONTEXT };
+        let patched = |patch: &str| read(&patched(&endpoint, Some(expired), patch).unwrap(), context);
+        assert_eq!(patched(r#"{"description":"d"}"#).unwrap().trusted.as_deref(), Some(expired));
+        let again = json!({"auth": {"trustStore": {"content": format!("{expired}\n")}}});
+        assert_eq!(patched(&again.to_string()).unwrap_err()[0].pointer, "/auth/trustStore", "given anew, it is judged");
+    }
+
+    #[test]
+    fn retry_policies_of_each_kind_are_read() {
+        let cases = [
+            (r#"{"maxRetries":8,"backoff":"exponential","maxIntervalSeconds":3600}"#, vec![]),
+            (r#"{"schedule":[5,300,43200]}"#, vec![]),
+            (r#"{"schedule":[5,0,"x"]}"#, vec!["/retry/schedule/1", "/retry/schedule/2"]),
+            (r#"{"schedule":[5],"maxRetries":3}"#, vec!["/retry"]),
+            (r#"{"maxRetries":15,"intervalSeconds":43200}"#, vec!["/retry"]),
+        ];
+        for (retry, expected) in cases {
+            let faults = read(&format!(r#"{{"url":"https://a.example","retry":{retry}}}"#), CONTEXT).err();
+            let pointers: Vec<_> = faults.iter().flatten().map(|fault| &*fault.pointer).collect();
+            assert_eq!(pointers, expected, "{retry}");
         }
     }
 
@@ -653,7 +744,8 @@ mod tests {
         ];
         let targets = TargetRules { more_ports: [8_443].into(), ..TargetRules::default() };
         for (stored, patch, expected, why) in cases {
-            let context = Context { targets: &targets, now: 0, stored: Some(stored) };
+            let before = Stored { endpoint: stored, trusted: None };
+            let context = Context { targets: &targets, now: 0, stored: Some(before) };
             let faults = read(&patched(stored, None, patch).unwrap(), context).err().unwrap_or_default();
             assert_eq!(faults.iter().map(|fault| &*fault.pointer).collect::<Vec<_>>(), expected, "{patch}: {why}");
         }

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use http::header::RETRY_AFTER;
 use reqwest::{Certificate, Identity};
-use signpost_core::attempt::{AttemptError, AttemptResult, judge_status};
+use signpost_core::attempt::{AttemptError, AttemptResult, judge_status, retry_after};
 use signpost_core::auth::{AuthHeader, ClientCredentials, bearer};
 use signpost_core::endpoint::Method;
 use signpost_core::excerpt::{KEPT_BYTES, excerpt};
@@ -14,6 +15,7 @@ use signpost_core::fingerprint::fingerprint;
 use signpost_core::request::Request;
 use signpost_core::secret::Secret;
 use signpost_core::target::Target;
+use tokio::time::{Instant, timeout_at};
 
 use crate::clients::{Clients, Guard, Tls, read_body, refusal};
 use crate::tokens::Tokens;
@@ -101,39 +103,57 @@ impl Callbacks {
     /// Makes one attempt and judges the answer. `timeout` covers everything from DNS to the last byte, an access token
     /// that is fetched first included.
     pub async fn send(&self, request: Request, caller: &Caller, timeout: Duration) -> Exchange {
-        match tokio::time::timeout(timeout, self.attempt(request, caller)).await {
-            Err(_) => Exchange { result: Err(AttemptError::TimedOut(timeout)), response: None },
-            Ok(Err(error)) => Exchange { result: Err(error), response: None },
+        let deadline = Instant::now() + timeout;
+        let failed = |error| Exchange { result: Err(error), response: None };
+        let header = match timeout_at(deadline, self.header(caller)).await {
+            Err(_) => return failed(AttemptError::TokenTimedOut(timeout)),
+            Ok(Err(error)) => return failed(error),
+            Ok(Ok(header)) => header,
+        };
+        let exchange = match timeout_at(deadline, self.exchange(request, caller, header.as_ref())).await {
+            Err(_) => return failed(AttemptError::TimedOut(timeout)),
+            Ok(Err(error)) => return failed(error),
             Ok(Ok(exchange)) => exchange,
+        };
+        if let (Caller::OAuth2 { client, secret }, Err(AttemptError::Rejected { status: 401, .. }), Some(header)) =
+            (caller, &exchange.result, &header)
+            && let Some((_, token)) = header.value.reveal().split_once(' ')
+        {
+            // Revoked before its time: the next attempt gets another.
+            self.tokens.forget(client, secret, &Secret::new(token.to_owned())).await;
         }
+        exchange
     }
 
-    async fn attempt(&self, request: Request, caller: &Caller) -> Result<Exchange, AttemptError> {
-        let header = match caller {
-            Caller::Anonymous | Caller::Certificate(_) => None,
-            Caller::Header(header) => Some(header.clone()),
+    /// The header that shows who calls, if one does; an access token is fetched if there is none at hand.
+    async fn header(&self, caller: &Caller) -> Result<Option<AuthHeader>, AttemptError> {
+        match caller {
+            Caller::Anonymous | Caller::Certificate(_) => Ok(None),
+            Caller::Header(header) => Ok(Some(header.clone())),
             Caller::OAuth2 { client, secret } => {
                 let target = self.target(&client.token_url)?;
                 let token = self.tokens.get(&self.plain, target, client, secret).await?;
-                Some(bearer(&token).map_err(|_| AttemptError::TokenUnusable)?)
+                bearer(&token).map(Some).map_err(|_| AttemptError::TokenUnusable)
             }
-        };
-        let exchange = match caller {
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: Request,
+        caller: &Caller,
+        header: Option<&AuthHeader>,
+    ) -> Result<Exchange, AttemptError> {
+        let sent = match caller {
             Caller::Certificate(certificate) => {
                 let clients = self.with_certificate(certificate)?;
-                exchange(&clients, request, header.as_ref()).await
+                exchange(&clients, request, header).await
             }
             Caller::Anonymous | Caller::Header(_) | Caller::OAuth2 { .. } => {
-                exchange(&self.plain, request, header.as_ref()).await
+                exchange(&self.plain, request, header).await
             }
-        }
-        .map_err(classify)?;
-        if let (Caller::OAuth2 { client, secret }, Err(AttemptError::Rejected { status: 401 })) =
-            (caller, &exchange.result)
-        {
-            self.tokens.forget(client, secret).await; // Revoked before its time: the next attempt gets another.
-        }
-        Ok(exchange)
+        };
+        sent.map_err(classify)
     }
 
     /// Gives the client that shows this certificate, made when it is first needed; the one that was not needed for
@@ -146,12 +166,13 @@ impl Callbacks {
             known.push(found);
             return Ok(clients);
         }
-        let make = || -> Result<Clients, reqwest::Error> {
+        let read = || -> Result<Tls, reqwest::Error> {
             let identity = Identity::from_pem(certificate.identity.reveal().as_bytes())?;
             let trusted = certificate.trusted.as_ref().map(|pem| Certificate::from_pem_bundle(pem.as_bytes()));
-            Clients::new(self.guard.clone(), Tls { identity: Some(identity), trusted: trusted.transpose()? })
+            Ok(Tls { identity: Some(identity), trusted: trusted.transpose()? })
         };
-        let clients = Arc::new(make().map_err(|error| AttemptError::BadCertificate(Box::new(error)))?);
+        let tls = read().map_err(|error| AttemptError::BadCertificate(Box::new(error)))?;
+        let clients = Arc::new(Clients::new(self.guard.clone(), tls).map_err(classify)?);
         if known.len() >= MAX_CERTIFICATE_CLIENTS {
             known.remove(0);
         }
@@ -188,7 +209,9 @@ async fn exchange(clients: &Clients, request: Request, auth: Option<&AuthHeader>
         }
     };
     let response = clients.send(build).await?;
-    let result = judge_status(response.status().as_u16());
+    let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let asked = asked.and_then(|value| retry_after(value, SystemTime::now()));
+    let result = judge_status(response.status().as_u16(), asked);
     let secrets = auth.map(AuthHeader::secrets).unwrap_or_default();
     let most = KEPT_BYTES + secrets.iter().map(|secret| secret.reveal().len()).max().unwrap_or_default();
     let kept = read_body(response, most).await?;

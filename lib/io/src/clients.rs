@@ -27,9 +27,12 @@ pub struct Guard {
 pub type Lookup = dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync;
 
 impl Guard {
-    /// Guards by `rules`; names are resolved as the system does.
+    /// Guards by `rules`; names are resolved as the system does. Dangerous rules are loud in the logs.
     #[must_use]
     pub fn new(rules: TargetRules) -> Self {
+        if rules.dangerously_allow_http || rules.dangerously_allow_private_targets {
+            tracing::warn!(?rules, "DANGEROUS target rules: for local and test stacks only");
+        }
         Self::with_lookup(rules, Arc::new(|host| Box::pin(system_lookup(host))))
     }
 

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, Select};
 use signpost_core::endpoint::{Endpoint, EndpointId};
 use signpost_core::event::TenantId;
 use signpost_core::fault::Fault;
@@ -120,6 +120,29 @@ impl Endpoints {
             endpoints: read.filter_map(|(id, stored)| Some((id, stored?))).collect(),
             next: last.and_then(EndpointId::parse),
         })
+    }
+
+    /// Counts the endpoints of a tenant.
+    ///
+    /// Needs `dynamodb:Query`. One call per 1 MiB of endpoints.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn count(&self, tenant: &TenantId) -> Result<usize, AwsError> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("tenant = :tenant")
+            .expression_attribute_values(":tenant", s(tenant.as_str()))
+            .select(Select::Count)
+            .into_paginator()
+            .send();
+        let mut count = 0;
+        while let Some(page) = pages.try_next().await.map_err(AwsError::of("dynamodb:Query"))? {
+            count += usize::try_from(page.count).unwrap_or_default();
+        }
+        Ok(count)
     }
 
     /// Reads one endpoint, if it is there now (strongly consistent): one that was made a moment ago is not missed.

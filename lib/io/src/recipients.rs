@@ -1,19 +1,23 @@
 //! Endpoints as `deliver` meets them: remembered for some seconds, their secrets opened once.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
 use signpost_core::auth::{Auth, api_key, basic};
 use signpost_core::endpoint::{Endpoint, EndpointId, SignatureFormat};
 use signpost_core::event::TenantId;
 use signpost_core::live_secrets::LiveSecret;
+use signpost_core::secret::Secret;
 use signpost_core::standard_webhooks::SigningSecret;
+use tokio::sync::Mutex;
 
 use crate::aws::AwsError;
 use crate::callback::Caller;
 use crate::clock::unix_now;
 use crate::endpoints::{Endpoints, StoredEndpoint};
+use crate::logs::Chain;
 use crate::vault::{OpenError, Place, Purpose, Vault};
 
 /// An endpoint, ready to be called.
@@ -23,7 +27,11 @@ pub struct Recipient {
     /// How it is shown who calls.
     pub caller: Caller,
     secrets: Vec<LiveSecret<SigningSecret>>,
+    opened: Opened,
 }
+
+/// Secrets by what they were sealed as, and for what.
+type Opened = HashMap<(Vec<u8>, String), Secret>;
 
 impl Recipient {
     /// Its settings.
@@ -61,25 +69,26 @@ pub enum RecipientError {
 
 /// Endpoints as they were at most [`REMEMBERED_FOR`] ago, for `deliver`, which meets the same few again and again.
 ///
-/// A changed or removed endpoint therefore gets requests under its old settings for that long. Secrets are opened once,
-/// as long as what is sealed stays the same: a warm environment makes no call to KMS.
+/// A changed or removed endpoint therefore gets requests under its old settings for that long. A secret is opened once,
+/// as long as what is sealed stays the same: a warm environment makes no call to KMS, whatever else changes.
 #[derive(Debug)]
 pub struct Recipients {
     table: Endpoints,
     vault: Vault,
-    known: Mutex<HashMap<Key, Known>>,
+    known: Mutex<HashMap<Key, Arc<Slot>>>,
 }
 
 type Key = (TenantId, EndpointId);
 
-/// When it was read, and what it is.
-type Known = (Instant, Arc<Recipient>);
+/// One endpoint: when it was read, and what it was. Whoever reads it anew holds the lock, so that the deliveries of one
+/// batch share one reading.
+type Slot = Mutex<Option<(Instant, Arc<Recipient>)>>;
 
 /// How long a remembered endpoint is taken for current.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(10);
 
-/// How many endpoints are remembered at once: mostly a kilobyte each, some tens with certificates of their own.
-const CAPACITY: usize = 1_000;
+/// How many endpoints are remembered at once: mostly a kilobyte each, 100 with certificates of their own.
+const CAPACITY: usize = 500;
 
 impl Recipients {
     /// Remembers what `table` answers and `vault` opens.
@@ -90,35 +99,41 @@ impl Recipients {
 
     /// Gives one endpoint, if it is there. An absent one is not remembered, so that a new one is found at once.
     ///
-    /// Needs `dynamodb:GetItem` every [`REMEMBERED_FOR`], and `kms:Decrypt` once per secret in use.
+    /// Needs `dynamodb:GetItem` every [`REMEMBERED_FOR`], and `kms:Decrypt` once per secret in use, all at once.
     ///
     /// # Errors
     /// It was not remembered and could not be read, or a secret of it did not open.
     pub async fn get(&self, tenant: &TenantId, id: &EndpointId) -> Result<Option<Arc<Recipient>>, RecipientError> {
-        let (now, key) = (Instant::now(), (tenant.clone(), id.clone()));
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        if let Some((read_at, recipient)) = &known
+        let slot = self.slot((tenant.clone(), id.clone())).await;
+        let mut slot = slot.lock().await;
+        let now = Instant::now();
+        if let Some((read_at, recipient)) = &*slot
             && now.duration_since(*read_at) < REMEMBERED_FOR
         {
             return Ok(Some(Arc::clone(recipient)));
         }
-        let Some(stored) = self.table.get(tenant, id).await? else { return Ok(None) };
-        let recipient = match known {
-            Some((_, recipient)) if recipient.stored == stored => recipient,
-            _ => Arc::new(self.open(tenant, id, stored).await?),
+        let Some(stored) = self.table.get(tenant, id).await? else {
+            *slot = None;
+            return Ok(None);
         };
-        self.remember(key, now, &recipient);
+        let before = slot.take().map(|(_, recipient)| recipient);
+        let recipient = match before {
+            Some(recipient) if recipient.stored == stored => recipient,
+            before => {
+                let opened = before.map(|recipient| recipient.opened.clone()).unwrap_or_default();
+                Arc::new(self.open(tenant, id, stored, &opened).await?)
+            }
+        };
+        *slot = Some((now, Arc::clone(&recipient)));
         Ok(Some(recipient))
     }
 
-    fn remember(&self, key: Key, now: Instant, recipient: &Arc<Recipient>) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+    async fn slot(&self, key: Key) -> Arc<Slot> {
+        let mut known = self.known.lock().await;
         if known.len() >= CAPACITY && !known.contains_key(&key) {
-            // Whoever was not met lately makes room; if all were, one of them does, to be opened anew.
-            let oldest = known.iter().min_by_key(|(_, (read_at, _))| *read_at).map(|(key, _)| key.clone());
-            known.retain(|key, _| Some(key) != oldest.as_ref());
+            known.clear(); // Whoever is at work has the slot in hand; the others are read and opened anew.
         }
-        known.insert(key, (now, Arc::clone(recipient)));
+        Arc::clone(known.entry(key).or_default())
     }
 
     async fn open(
@@ -126,31 +141,72 @@ impl Recipients {
         tenant: &TenantId,
         endpoint: &EndpointId,
         stored: StoredEndpoint,
+        known: &Opened,
     ) -> Result<Recipient, RecipientError> {
-        let place = |purpose| Place { tenant, endpoint, purpose };
-        let secret = match (&stored.settings.auth, &stored.auth_secret) {
-            (Auth::None, _) => None,
-            (_, None) => return Err(RecipientError::BadSecret("there")),
-            (_, Some(sealed)) => Some(self.vault.open(place(Purpose::Auth), sealed).await?),
-        };
+        let binding = stored.settings.auth.binding(&stored.settings.url);
+        let auth = Place { tenant, endpoint, purpose: Purpose::Auth(&binding) };
+        let signing = Place { tenant, endpoint, purpose: Purpose::Signing };
+        let (now, signs) = (unix_now().as_secs(), stored.settings.signs(SignatureFormat::StandardWebhooks));
+        let live = stored.signing_secrets.iter().filter(|secret| signs && secret.is_live(now));
+        let live: Vec<_> = live.collect();
+        let authenticates = stored.settings.auth != Auth::None;
+        let sealed_auth = stored.auth_secret.as_ref().filter(|_| authenticates).map(|sealed| (auth, sealed, true));
+        // Of a secret that another has followed, the receiver does without: it is not worth holding everything up.
+        let sealed_signing = live.iter().map(|secret| (signing, &secret.secret, secret.expires_at.is_none()));
+        let all = sealed_auth.into_iter().chain(sealed_signing);
+        let opened =
+            try_join_all(all.map(|(place, sealed, needed)| self.open_one(place, sealed, needed, known))).await?;
+        let opened: Opened = opened.into_iter().flatten().collect();
+        let of = |sealed: &Vec<u8>, place: Place<'_>| opened.get(&(sealed.clone(), key_of(place)));
+
+        let secret = stored.auth_secret.as_ref().filter(|_| authenticates).and_then(|sealed| of(sealed, auth)).cloned();
         let caller = match (&stored.settings.auth, secret) {
-            (_, None) | (Auth::None, _) => Caller::Anonymous,
+            (Auth::None, _) => Caller::Anonymous,
+            (_, None) => return Err(RecipientError::BadSecret("there")),
             (Auth::ApiKey, Some(secret)) => Caller::Header(api_key(&secret).map_err(RecipientError::BadSecret)?),
             (Auth::Basic, Some(secret)) => Caller::Header(basic(&secret).map_err(RecipientError::BadSecret)?),
             (Auth::Mtls { .. }, Some(identity)) => Caller::certificate(identity, stored.trusted.clone()),
             (Auth::OAuth2(client), Some(secret)) => Caller::OAuth2 { client: client.clone(), secret },
         };
         let mut secrets = Vec::new();
-        if stored.settings.signs(SignatureFormat::StandardWebhooks) {
-            let now = unix_now().as_secs();
-            let live = stored.signing_secrets.iter().filter(|secret| secret.is_live(now));
-            for LiveSecret { secret, created_at, expires_at } in live {
-                let opened = self.vault.open(place(Purpose::Signing), secret).await?;
-                let secret =
-                    SigningSecret::parse(opened.reveal()).ok_or(RecipientError::BadSecret("`whsec_` and base64"))?;
-                secrets.push(LiveSecret { secret, created_at: *created_at, expires_at: *expires_at });
-            }
+        for LiveSecret { secret, created_at, expires_at } in live {
+            let Some(opened) = of(secret, signing) else { continue };
+            let secret =
+                SigningSecret::parse(opened.reveal()).ok_or(RecipientError::BadSecret("`whsec_` and base64"))?;
+            secrets.push(LiveSecret { secret, created_at: *created_at, expires_at: *expires_at });
         }
-        Ok(Recipient { stored, caller, secrets })
+        Ok(Recipient { stored, caller, secrets, opened })
+    }
+
+    /// Opens a secret that is not open yet. One that is not `needed` and whose seal is broken is left out.
+    async fn open_one(
+        &self,
+        place: Place<'_>,
+        sealed: &[u8],
+        needed: bool,
+        known: &Opened,
+    ) -> Result<Option<((Vec<u8>, String), Secret)>, OpenError> {
+        let key = (sealed.to_vec(), key_of(place));
+        let secret = match known.get(&key) {
+            Some(secret) => secret.clone(),
+            None => match self.vault.open(place, sealed).await {
+                Ok(secret) => secret,
+                Err(error) if !needed => {
+                    let (tenant, endpoint, error) = (place.tenant, place.endpoint, Chain(&error));
+                    tracing::warn!(tenant.id = %tenant, endpoint.id = %endpoint, %error, "endpoint.old_secret_left_out");
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        Ok(Some((key, secret)))
+    }
+}
+
+/// What a secret is for, as a key.
+fn key_of(place: Place<'_>) -> String {
+    match place.purpose {
+        Purpose::Auth(binding) => format!("auth {binding}"),
+        Purpose::Signing => "signing".into(),
     }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use serde_json::Value;
 use signpost_core::attempt::AttemptError;
 use signpost_core::auth::{ClientAuthentication, ClientCredentials};
 use signpost_core::fingerprint::fingerprint;
 use signpost_core::secret::Secret;
-use signpost_core::target::Target;
+use signpost_core::target::{Target, TargetError};
 use tokio::sync::Mutex;
 
 use crate::clients::{Clients, read_body, refusal};
@@ -17,15 +18,43 @@ use crate::clients::{Clients, read_body, refusal};
 /// The tokens of one warm environment.
 #[derive(Default)]
 pub(crate) struct Tokens {
-    known: Mutex<HashMap<Key, Arc<Mutex<Option<Token>>>>>,
+    known: Mutex<HashMap<Key, Arc<Mutex<Slot>>>>,
 }
 
-/// A digest over whom the token is for; secrets are no keys of maps.
+/// A fingerprint of whom the token is for; secrets are no keys of maps.
 type Key = [u8; 32];
+
+/// What is known of one client.
+#[derive(Default)]
+struct Slot {
+    token: Option<Token>,
+    /// Why the last fetching gave none, until when that is taken for an answer.
+    failure: Option<(Failure, Instant)>,
+}
 
 struct Token {
     text: Secret,
     good_until: Instant,
+}
+
+/// Why there is no token, in a form that several callers can share.
+#[derive(Clone, Debug)]
+enum Failure {
+    Forbidden(TargetError),
+    Refused { status: u16 },
+    Unreachable(Arc<reqwest::Error>),
+    Unusable,
+}
+
+impl From<Failure> for AttemptError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Forbidden(error) => Self::ForbiddenTarget(error),
+            Failure::Refused { status } => Self::TokenRefused { status },
+            Failure::Unreachable(error) => Self::TokenUnreachable(Box::new(error)),
+            Failure::Unusable => Self::TokenUnusable,
+        }
+    }
 }
 
 /// A successful answer (RFC 6749, section 5.1).
@@ -33,7 +62,9 @@ struct Token {
 struct Answer {
     access_token: String,
     token_type: String,
-    expires_in: Option<u64>,
+    /// Seconds. Some servers spell them as a text.
+    #[serde(default)]
+    expires_in: Value,
 }
 
 /// How many clients' tokens are kept.
@@ -44,12 +75,14 @@ const UNSAID: Duration = Duration::from_mins(5);
 const LONGEST: Duration = Duration::from_hours(24);
 /// How long before its end a token is used no more; a fifth of its time where that is less.
 const MARGIN: Duration = Duration::from_mins(1);
+/// How long a failure is shared, so that the deliveries of one batch do not wait for it one by one.
+const FAILURE_SHARED_FOR: Duration = Duration::from_secs(1);
 /// The longest answer of a token endpoint.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 impl Tokens {
     /// Gives a token that is good for some time yet, and fetches one if there is none. Callers at the same time share one
-    /// fetching.
+    /// fetching, and its failure.
     ///
     /// # Errors
     /// The token endpoint is none that we call, cannot be reached, or gives no token: failures of the attempt like those
@@ -63,21 +96,36 @@ impl Tokens {
     ) -> Result<Secret, AttemptError> {
         let slot = self.slot(key(client, secret)).await;
         let mut slot = slot.lock().await;
-        if let Some(token) = slot.as_ref().filter(|token| Instant::now() < token.good_until) {
+        if let Some(token) = slot.token.as_ref().filter(|token| Instant::now() < token.good_until) {
             return Ok(token.text.clone());
         }
-        let token = fetch(clients, target, client, secret).await?;
-        let text = token.text.clone();
-        *slot = Some(token);
-        Ok(text)
+        if let Some((failure, _)) = slot.failure.as_ref().filter(|(_, until)| Instant::now() < *until) {
+            return Err(failure.clone().into());
+        }
+        match fetch(clients, target, client, secret).await {
+            Ok(token) => {
+                let text = token.text.clone();
+                *slot = Slot { token: Some(token), failure: None };
+                Ok(text)
+            }
+            Err(failure) => {
+                *slot = Slot { token: None, failure: Some((failure.clone(), Instant::now() + FAILURE_SHARED_FOR)) };
+                Err(failure.into())
+            }
+        }
     }
 
-    /// Has the next caller fetch another token.
-    pub(crate) async fn forget(&self, client: &ClientCredentials, secret: &Secret) {
-        *self.slot(key(client, secret)).await.lock().await = None;
+    /// Has the next caller fetch another token than `used`. If somebody is fetching one at the moment, that is another.
+    pub(crate) async fn forget(&self, client: &ClientCredentials, secret: &Secret, used: &Secret) {
+        let slot = self.slot(key(client, secret)).await;
+        if let Ok(mut slot) = slot.try_lock()
+            && slot.token.as_ref().is_some_and(|token| token.text == *used)
+        {
+            slot.token = None;
+        }
     }
 
-    async fn slot(&self, key: Key) -> Arc<Mutex<Option<Token>>> {
+    async fn slot(&self, key: Key) -> Arc<Mutex<Slot>> {
         let mut known = self.known.lock().await;
         if known.len() >= CAPACITY && !known.contains_key(&key) {
             known.clear(); // Whoever is still at it has its slot in hand.
@@ -100,12 +148,12 @@ async fn fetch(
     target: Target,
     client: &ClientCredentials,
     secret: &Secret,
-) -> Result<Token, AttemptError> {
+) -> Result<Token, Failure> {
     let (form, header) = client.token_request(secret);
     let asked_at = Instant::now();
     let unreachable = |error: reqwest::Error| match refusal(&error) {
-        Some(refusal) => AttemptError::ForbiddenTarget(refusal),
-        None => AttemptError::TokenUnreachable(Box::new(error.without_url())),
+        Some(refusal) => Failure::Forbidden(refusal),
+        None => Failure::Unreachable(Arc::new(error.without_url())),
     };
     let response = clients
         .send(|http| {
@@ -125,36 +173,46 @@ async fn fetch(
     let status = response.status().as_u16();
     let body = zeroize::Zeroizing::new(read_body(response, MAX_ANSWER_BYTES).await.map_err(unreachable)?);
     if status != 200 {
-        return Err(AttemptError::TokenRefused { status });
+        return Err(Failure::Refused { status });
     }
-    let answer: Answer = serde_json::from_slice(&body).map_err(|_| AttemptError::TokenUnusable)?;
+    let answer: Answer = serde_json::from_slice(&body).map_err(|_| Failure::Unusable)?;
     if !answer.token_type.eq_ignore_ascii_case("bearer") {
-        return Err(AttemptError::TokenUnusable);
+        return Err(Failure::Unusable);
     }
-    Ok(Token { text: Secret::new(answer.access_token), good_until: asked_at + good_for(answer.expires_in) })
+    Ok(Token { text: Secret::new(answer.access_token), good_until: asked_at + good_for(&answer.expires_in) })
 }
 
-/// How long a token is used that says to expire in `seconds`.
-fn good_for(seconds: Option<u64>) -> Duration {
-    let lifetime = seconds.map_or(UNSAID, Duration::from_secs).min(LONGEST);
+/// How long a token is used that says to expire in so many seconds: a number, or a text that says one. Whatever else it
+/// says does not count.
+fn good_for(expires_in: &Value) -> Duration {
+    let seconds = expires_in.as_f64().or_else(|| expires_in.as_str()?.parse().ok());
+    let lifetime = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds.min(LONGEST.as_secs_f64())).ok());
+    let lifetime = lifetime.unwrap_or(UNSAID);
     lifetime.saturating_sub(MARGIN.min(lifetime / 5))
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn a_token_is_given_up_shortly_before_it_expires() {
         let cases = [
-            (Some(3_600), 3_540, "a minute before"),
-            (Some(60), 48, "a fifth before"),
-            (Some(0), 0, "at once"),
-            (None, 240, "what is not said is short"),
-            (Some(u64::MAX), 86_340, "a day at the most"),
+            (json!(3_600), 3_540, "a minute before"),
+            (json!("3600"), 3_540, "as a text"),
+            (json!(3_600.0), 3_540, "as a fraction"),
+            (json!(60), 48, "a fifth before"),
+            (json!(0), 0, "at once"),
+            (Value::Null, 240, "what is not said is short"),
+            (json!(-1), 240, "what makes no sense is not said"),
+            (json!("soon"), 240, "what makes no sense is not said"),
+            (json!(u64::MAX), 86_340, "a day at the most"),
+            (json!(1e300), 86_340, "a day at the most"),
         ];
         for (expires_in, seconds, why) in cases {
-            assert_eq!(good_for(expires_in), Duration::from_secs(seconds), "{why}");
+            assert_eq!(good_for(&expires_in), Duration::from_secs(seconds), "{why}");
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Endpoints' secrets, sealed: AES-256-GCM under a data key of KMS's.
 //!
 //! Whoever seals needs no right to open. What was sealed for one endpoint, or for one purpose, opens for no other: KMS
-//! binds the data key to tenant and endpoint, and the seal itself is bound to them and to what the secret is for.
+//! binds the data key to tenant and endpoint, and the seal itself is bound to them, to what the secret is for, and to the
+//! server that it is sent to.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_sdk_kms::primitives::Blob;
@@ -22,9 +23,11 @@ pub struct Vault {
 
 /// What a secret is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// To authenticate to the receiver.
-    Auth,
+pub enum Purpose<'a> {
+    /// To authenticate to the receiver, in this way and at this server only ([`Auth::binding`]).
+    ///
+    /// [`Auth::binding`]: signpost_core::auth::Auth::binding
+    Auth(&'a str),
     /// To sign requests, shared with the receiver.
     Signing,
 }
@@ -37,7 +40,7 @@ pub struct Place<'a> {
     /// The endpoint.
     pub endpoint: &'a EndpointId,
     /// What for.
-    pub purpose: Purpose,
+    pub purpose: Purpose<'a>,
 }
 
 /// A secret that was not opened.
@@ -137,11 +140,11 @@ fn split(sealed: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Ids have no slash, so no two places are spelled alike.
 fn bound_to(place: Place<'_>) -> Vec<u8> {
-    let purpose = match place.purpose {
-        Purpose::Auth => "auth",
-        Purpose::Signing => "signing",
-    };
-    format!("{}/{}/{purpose}", place.tenant, place.endpoint).into_bytes()
+    let Place { tenant, endpoint, purpose } = place;
+    match purpose {
+        Purpose::Auth(binding) => format!("{tenant}/{endpoint}/auth/{binding}").into_bytes(),
+        Purpose::Signing => format!("{tenant}/{endpoint}/signing").into_bytes(),
+    }
 }
 
 #[cfg(test)]
@@ -154,7 +157,7 @@ mod tests {
     fn a_secret_opens_in_its_place_and_in_no_other() {
         let (acme, globex) = (TenantId::parse("acme").unwrap(), TenantId::parse("globex").unwrap());
         let [one, other] = [1, 2].map(|number| EndpointId::new(uuid::Uuid::from_u128(number)));
-        let place = Place { tenant: &acme, endpoint: &one, purpose: Purpose::Auth };
+        let place = Place { tenant: &acme, endpoint: &one, purpose: Purpose::Auth("basic https://a.example") };
         let sealed = seal_under(&KEY, b"wrapped", place, &Secret::new("user:pass".into())).unwrap();
         let (wrapped, rest) = split(&sealed).unwrap();
         assert_eq!(wrapped, b"wrapped");
@@ -164,6 +167,8 @@ mod tests {
             Place { tenant: &globex, ..place },
             Place { endpoint: &other, ..place },
             Place { purpose: Purpose::Signing, ..place },
+            Place { purpose: Purpose::Auth("apiKey https://a.example"), ..place },
+            Place { purpose: Purpose::Auth("basic https://evil.example"), ..place },
         ];
         for place in elsewhere {
             assert_eq!(open_under(&KEY, rest, place), None, "{place:?}");
@@ -175,7 +180,7 @@ mod tests {
     fn a_changed_or_shortened_seal_does_not_open() {
         let tenant = TenantId::parse("acme").unwrap();
         let endpoint = EndpointId::new(uuid::Uuid::nil());
-        let place = Place { tenant: &tenant, endpoint: &endpoint, purpose: Purpose::Auth };
+        let place = Place { tenant: &tenant, endpoint: &endpoint, purpose: Purpose::Auth("mtls") };
         let sealed = seal_under(&KEY, b"w", place, &Secret::new("s".into())).unwrap();
         for length in 0..sealed.len() {
             let opened = split(&sealed[..length]).and_then(|(_, rest)| open_under(&KEY, rest, place));

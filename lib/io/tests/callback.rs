@@ -62,7 +62,7 @@ async fn a_redirect_is_a_refusal_and_not_followed() {
     .await;
     let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
     let result = post(&callbacks, &format!("http://127.0.0.1:{port}/"), TIMEOUT).await;
-    assert!(matches!(result, Err(AttemptError::Rejected { status: 302 })), "{result:?}");
+    assert!(matches!(result, Err(AttemptError::Rejected { status: 302, .. })), "{result:?}");
     connections.recv().await.unwrap();
     assert!(connections.try_recv().is_err(), "one connection only");
 }

@@ -1,8 +1,8 @@
-//! A proxy in front of the local stack's AWS that counts what is called.
+//! A proxy in front of the local stack's AWS that counts what is called, and loses answers.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_config::{BehaviorVersion, SdkConfig};
 use http::{HeaderMap, Request, Response};
@@ -20,11 +20,16 @@ use crate::local_stack::setting;
 #[derive(Debug)]
 pub struct AwsProxy {
     url: String,
-    calls: Arc<Calls>,
+    calls: Arc<Mutex<Calls>>,
     server: JoinHandle<()>,
 }
 
-type Calls = Mutex<BTreeMap<String, usize>>;
+#[derive(Debug, Default)]
+struct Calls {
+    counts: BTreeMap<String, usize>,
+    /// The operation whose next answer gets lost.
+    to_lose: Option<String>,
+}
 
 impl AwsProxy {
     /// Starts a proxy.
@@ -34,7 +39,7 @@ impl AwsProxy {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on loopback");
         let url = format!("http://{}", listener.local_addr().expect("a bound socket has an address"));
-        let calls = Arc::<Calls>::default();
+        let calls = Arc::<Mutex<Calls>>::default();
         let server = tokio::spawn(serve(listener, Arc::clone(&calls)));
         Self { url, calls, server }
     }
@@ -47,7 +52,12 @@ impl AwsProxy {
     /// How often `operation` was called, such as `Decrypt`.
     #[must_use]
     pub fn count(&self, operation: &str) -> usize {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).get(operation).copied().unwrap_or_default()
+        lock(&self.calls).counts.get(operation).copied().unwrap_or_default()
+    }
+
+    /// Has the next call of `operation` done, and its answer lost: what is answered instead is a 500.
+    pub fn lose_answer_of(&self, operation: &str) {
+        lock(&self.calls).to_lose = Some(operation.to_owned());
     }
 }
 
@@ -57,7 +67,11 @@ impl Drop for AwsProxy {
     }
 }
 
-async fn serve(listener: TcpListener, calls: Arc<Calls>) {
+fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
+    calls.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn serve(listener: TcpListener, calls: Arc<Mutex<Calls>>) {
     let (client, aws) = (reqwest::Client::new(), setting("AWS_ENDPOINT_URL"));
     while let Ok((stream, _)) = listener.accept().await {
         let (client, aws, calls) = (client.clone(), aws.clone(), Arc::clone(&calls));
@@ -70,15 +84,23 @@ async fn pass_on(
     request: Request<Incoming>,
     client: reqwest::Client,
     aws: String,
-    calls: Arc<Calls>,
+    calls: Arc<Mutex<Calls>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    *calls.lock().unwrap_or_else(PoisonError::into_inner).entry(operation(&parts.headers)).or_default() += 1;
+    let operation = operation(&parts.headers);
+    let is_lost = {
+        let mut calls = lock(&calls);
+        *calls.counts.entry(operation.clone()).or_default() += 1;
+        calls.to_lose.take_if(|to_lose| *to_lose == operation).is_some()
+    };
     let sent = client.request(parts.method, format!("{aws}{}", parts.uri)).headers(parts.headers).body(body).send();
     let answer = sent.await.expect("an answer from the local stack");
     let (status, headers) = (answer.status(), answer.headers().clone());
     let mut response = Response::new(Full::new(answer.bytes().await.expect("a whole answer")));
+    if is_lost {
+        return Ok(Response::builder().status(500).body(Full::default()).expect("a status"));
+    }
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     Ok(response)

@@ -71,7 +71,7 @@ async fn the_beginning_of_an_answer_is_kept_without_what_authenticated_the_reque
     let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
     let caller = Caller::Header(basic(&secret("user:correct horse")).unwrap());
     let Exchange { result, response } = post(&callbacks, &receiver.url, &caller).await;
-    assert!(matches!(result, Err(AttemptError::Rejected { status: 500 })), "{result:?}");
+    assert!(matches!(result, Err(AttemptError::Rejected { status: 500, .. })), "{result:?}");
     let kept = response.unwrap();
     assert_eq!(kept.len(), 1_024);
     assert!(kept.contains("webhook-id") && kept.contains("[redacted]"), "{kept}");
@@ -169,6 +169,35 @@ async fn a_token_endpoint_that_fails_is_told_apart_from_the_endpoint() {
         assert!(error.is_retryable());
     }
     assert!(receiver.so_far().is_empty(), "nothing is sent without a token");
+}
+
+#[tokio::test]
+async fn a_failure_of_the_token_endpoint_is_shared_by_those_who_wait_for_it() {
+    let tokens = Receiver::start_answering(|_, _| (503, String::new())).await;
+    let receiver = Receiver::start(|_| 204).await;
+    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let caller = client(&tokens);
+    let posts = (0..10).map(|_| post(&callbacks, &receiver.url, &caller));
+    for exchange in futures_util::future::join_all(posts).await {
+        assert!(matches!(exchange.result, Err(AttemptError::TokenRefused { status: 503 })), "{exchange:?}");
+    }
+    assert_eq!(tokens.so_far().len(), 1);
+}
+
+#[tokio::test]
+async fn a_token_endpoint_that_hangs_is_not_taken_for_the_endpoint() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(); // Connections wait in its backlog.
+    let receiver = Receiver::start(|_| 204).await;
+    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let Caller::OAuth2 { client, secret } = client(&receiver) else { unreachable!() };
+    let token_url = format!("http://{}/", silent.local_addr().unwrap());
+    let caller = Caller::OAuth2 { client: ClientCredentials { token_url, ..client }, secret };
+    let target = callbacks.target(&receiver.url).unwrap();
+    let request = Request { method: Method::Post, target, headers: Vec::new(), body: "{}".into() };
+    let timeout = Duration::from_millis(300);
+    let result = callbacks.send(request, &caller, timeout).await.result;
+    assert!(matches!(result, Err(AttemptError::TokenTimedOut(_))), "{result:?}");
+    assert!(receiver.so_far().is_empty());
 }
 
 #[tokio::test]

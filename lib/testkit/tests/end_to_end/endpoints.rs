@@ -1,12 +1,17 @@
 //! Endpoints as operators manage them.
 
+use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use aws_lambda_events::encodings::Body;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::TenantId;
+use signpost_testkit::aws_proxy::AwsProxy;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::{Answer, LocalStack, endpoint_path, endpoints_path, root};
 use signpost_testkit::receiver::Receiver;
+
+use crate::handlers::lookup;
 
 const URL: &str = "https://hooks.example/in";
 
@@ -172,4 +177,50 @@ async fn an_endpoint_that_changes_gets_the_next_events_the_new_way() {
     }
     let request = &after.so_far()[0];
     assert_eq!((request.method.as_str(), request.header("x-key")), ("PUT", "abc"));
+}
+
+/// What a function meets when AWS does what it was asked, and its answer does not arrive: the SDK asks again.
+#[tokio::test]
+async fn a_write_whose_answer_got_lost_is_done_once_and_told_so() {
+    let (stack, tenant, proxy) = (LocalStack::from_env().await, tenant(), AwsProxy::start().await);
+    let app = manage::App::new(&proxy.aws().await, manage::Config::from_lookup(lookup).unwrap());
+    let ask = async |route: &str, endpoint: &str, if_match: &str, body: Option<Value>| {
+        let mut request: ApiGatewayV2httpRequest =
+            serde_json::from_str(include_str!("../../../../events/manage-create.json")).unwrap();
+        request.route_key = Some(route.to_owned());
+        request.path_parameters.insert("tenant".into(), tenant.to_string());
+        request.path_parameters.insert("endpoint".into(), endpoint.to_owned());
+        request.headers.insert("if-match", if_match.parse().unwrap());
+        request.body = body.map(|body| body.to_string());
+        let response = manage::handle(request, &app).await;
+        let Some(Body::Text(text)) = response.body else { panic!("no text") };
+        (response.status_code, serde_json::from_str::<Value>(&text).unwrap())
+    };
+
+    proxy.lose_answer_of("PutItem");
+    let (status, made) = ask("POST /v1/tenants/{tenant}/endpoints", "", "*", Some(json!({"url": URL}))).await;
+    assert_eq!(status, 201, "{made}");
+    let listed = stack.manage("GET", &endpoints_path(&tenant), None).await.json();
+    assert_eq!(listed["endpoints"].as_array().unwrap().len(), 1);
+
+    let (rotate, id) = ("POST /v1/tenants/{tenant}/endpoints/{endpoint}/rotate-secret", made["id"].as_str().unwrap());
+    for if_match in ["\"1\"", "*"] {
+        proxy.lose_answer_of("PutItem");
+        let (status, rotated) = ask(rotate, id, if_match, None).await;
+        assert_eq!(status, 200, "{rotated}");
+        let expected = if if_match == "*" { 3 } else { 2 };
+        assert_eq!(rotated["signingSecrets"].as_array().unwrap().len(), expected, "one more, and shown");
+        assert!(rotated["signingSecret"].is_string());
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_changes_nothing_writes_nothing() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let settings = json!({"url": URL, "description": "d", "auth": {"kind": "apiKey", "secret": "abc"}});
+    let id = stack.register_with(&tenant, &settings).await.id;
+    for patch in [json!({}), json!({"description": "d", "timeoutSeconds": 10})] {
+        let answer = stack.manage("PATCH", &endpoint_path(&tenant, &id), Some(&patch)).await;
+        assert_eq!((answer.status, answer.header("etag")), (200, "\"1\""), "{patch}");
+    }
 }

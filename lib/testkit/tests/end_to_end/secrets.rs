@@ -49,6 +49,19 @@ async fn a_secret_opens_for_its_own_endpoint_only() {
         stored.auth_secret = own;
         table.put(tenant, thief, &stored, Some(1)).await.unwrap();
     }
+    // Nor does it open for another server, or in another way, however the settings were rewritten in the table.
+    let rewritten = [
+        json!({"url": receiver.url.replace("127.0.0.1", "localhost"), "auth": {"kind": "basic"}}),
+        json!({"url": receiver.url, "auth": {"kind": "apiKey"}}),
+        json!({"url": receiver.url, "auth": {"kind": "oauth2", "tokenUrl": receiver.url, "clientId": "thief"}}),
+    ];
+    for settings in rewritten {
+        let settings = serde_json::from_value(settings).unwrap();
+        let stored = signpost_io::endpoints::StoredEndpoint { settings, ..stolen.clone() };
+        table.put(&acme, &victim, &stored, Some(1)).await.unwrap();
+        assert_eq!(deliver(&app(&stack.aws), &acme, &victim).await.batch_item_failures.len(), 1);
+        assert!(receiver.so_far().is_empty(), "{:?}", stored.settings);
+    }
     // What is sealed to sign with does not serve to authenticate with, even at the same endpoint.
     let mut stored = stolen.clone();
     stored.auth_secret = Some(stolen.signing_secrets[0].secret.clone());
