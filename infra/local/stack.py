@@ -110,6 +110,7 @@ class Stack:
             "ENDPOINTS_TABLE": outputs["EndpointsTableName"],
             "EVENTS_TABLE": outputs["EventsTableName"],
             "KEYS_TABLE": outputs["KeysTableName"],
+            "PARKING_TABLE": outputs["ParkingTableName"],
             "WRAPPING_KEY": resources["WrappingKey"],
             "ROTATE_KEYS_FUNCTION": outputs["RotateKeysFunctionName"],
             **{f"{name[:-4].upper()}_ROLE": resources[name] for name in resources if name.endswith("Role")},

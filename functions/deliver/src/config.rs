@@ -16,6 +16,8 @@ pub struct Config {
     pub events_table: String,
     /// `KEYS_TABLE`: DynamoDB table of signing keys; required.
     pub keys_table: String,
+    /// `PARKING_TABLE`: DynamoDB table of parked deliveries; required.
+    pub parking_table: String,
     /// `RETENTION_DAYS`: how long attempts are kept, in days; 1 to 365, required.
     pub retention: Duration,
     /// `DANGEROUSLY_ALLOW_HTTP`, `DANGEROUSLY_ALLOW_PRIVATE_TARGETS` and `MORE_TARGET_PORTS`: see
@@ -45,6 +47,7 @@ impl Config {
             endpoints_table: required(&get, "ENDPOINTS_TABLE")?,
             events_table: required(&get, "EVENTS_TABLE")?,
             keys_table: required(&get, "KEYS_TABLE")?,
+            parking_table: required(&get, "PARKING_TABLE")?,
             retention: retention(&get)?,
             target_rules: target_rules(&get)?,
             wrapping_key: required(&get, "WRAPPING_KEY")?,

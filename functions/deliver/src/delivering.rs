@@ -8,6 +8,7 @@ use signpost_core::attempt::{Attempt, AttemptError, AttemptResult};
 use signpost_core::delivery::{DeadLetterReason, Delivery, Due, Next, Progress, due, next};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::TenantId;
+use signpost_core::parking::LONGEST_IN_QUEUE;
 use signpost_core::request::{Keyring, Request, RequestError};
 use signpost_io::aws::AwsError;
 use signpost_io::callback::Exchange;
@@ -45,10 +46,6 @@ pub(crate) enum DeferredError {
     Unsigned(#[source] RequestError),
 }
 
-/// How long a delivery waits in the queue before it is looked at again whether its endpoint has been enabled: so long that
-/// the queue's retention of 14 days ends before its 1,000 receives do.
-const UNTIL_ENABLED: Duration = Duration::from_secs(14 * 86_400 / 999);
-
 /// How long everything may take that is needed before an attempt: the endpoint, its secrets, the signing keys.
 const PREPARATION: Duration = Duration::from_secs(12);
 
@@ -77,7 +74,7 @@ impl App {
         let progress = self.deliveries.progress(delivery.key()).await?;
         match due(progress, unix_ms_now()) {
             Due::Attempt { number } => self.attempt(&delivery, body, number).await,
-            Due::Wait(wait) => Ok(Some(wait)),
+            Due::Wait(wait) => self.wait(&delivery, wait).await,
             Due::Delivered => Ok(None),
             Due::Exhausted => {
                 self.bury(body, DeadLetterReason::Exhausted).await?;
@@ -91,7 +88,11 @@ impl App {
         let prepared = timeout(PREPARATION, self.prepare(tenant, &delivery.endpoint)).await;
         let (recipient, keyring) = match prepared.map_err(|_| DeferredError::TooSlow)?? {
             Prepared::Ready(recipient, keyring) => (recipient, keyring),
-            Prepared::Disabled => return Ok(Some(UNTIL_ENABLED)),
+            Prepared::Disabled => {
+                self.parking.for_endpoint(delivery.key(), unix_ms_now()).await?;
+                tracing::info!(endpoint.id = %delivery.endpoint, event.id = %delivery.event.key.id, "delivery.parked");
+                return Ok(None);
+            }
             Prepared::Gone => {
                 self.bury(body, DeadLetterReason::EndpointGone).await?;
                 return Ok(None);
@@ -120,12 +121,21 @@ impl App {
         }
         match next {
             Next::Delivered => Ok(None),
-            Next::Retry(wait) => Ok(Some(wait)),
+            Next::Retry(wait) => self.wait(delivery, wait).await,
             Next::Exhausted => {
                 self.bury(body, DeadLetterReason::Exhausted).await?;
                 Ok(None)
             }
         }
+    }
+
+    /// Has a delivery wait: in the queue if it is not for long, parked otherwise.
+    async fn wait(&self, delivery: &Delivery, wait: Duration) -> Result<Option<Duration>, DeferredError> {
+        if wait <= LONGEST_IN_QUEUE {
+            return Ok(Some(wait));
+        }
+        self.parking.until(delivery.key(), unix_ms_now() + millis(wait)).await?;
+        Ok(None)
     }
 
     /// Gets together what an attempt needs: the endpoint, and what its requests are signed with now.

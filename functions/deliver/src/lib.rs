@@ -15,6 +15,7 @@ use signpost_io::deliveries::Deliveries;
 use signpost_io::endpoints::Endpoints;
 use signpost_io::keys::{KeyTable, WrappingKey};
 use signpost_io::logs::Chain;
+use signpost_io::parking::Parking;
 use signpost_io::queue::Queue;
 use signpost_io::recipients::Recipients;
 use signpost_io::signers::Signers;
@@ -29,6 +30,7 @@ pub struct App {
     callbacks: Callbacks,
     dead_letters: Queue,
     deliveries: Deliveries,
+    parking: Parking,
     queue: Queue,
     recipients: Recipients,
     signers: Signers,
@@ -47,6 +49,7 @@ impl App {
             callbacks: Callbacks::new(Guard::new(config.target_rules))?,
             dead_letters: Queue::new(sqs.clone(), config.dead_letter_queue_url),
             deliveries: Deliveries::new(dynamodb.clone(), config.events_table, config.retention),
+            parking: Parking::new(dynamodb.clone(), config.parking_table, config.retention),
             queue: Queue::new(sqs, config.deliveries_queue_url),
             recipients: Recipients::new(Endpoints::new(dynamodb.clone(), config.endpoints_table), vault),
             signers: Signers::new(

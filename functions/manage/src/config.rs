@@ -11,6 +11,8 @@ pub struct Config {
     /// `DANGEROUSLY_ALLOW_HTTP`, `DANGEROUSLY_ALLOW_PRIVATE_TARGETS` and `MORE_TARGET_PORTS`: see
     /// [`signpost_io::config::target_rules`]. Those of `deliver`, or what is accepted here would fail there.
     pub target_rules: TargetRules,
+    /// `PARKING_TABLE`: DynamoDB table of parked deliveries; required.
+    pub parking_table: String,
     /// `WRAPPING_KEY`: id, ARN or alias of the KMS key that endpoints' secrets are sealed under; required.
     pub wrapping_key: String,
 }
@@ -32,6 +34,7 @@ impl Config {
         Ok(Self {
             endpoints_table: required(&get, "ENDPOINTS_TABLE")?,
             events_queue_url: required(&get, "EVENTS_QUEUE_URL")?,
+            parking_table: required(&get, "PARKING_TABLE")?,
             target_rules: target_rules(&get)?,
             wrapping_key: required(&get, "WRAPPING_KEY")?,
         })

@@ -124,6 +124,9 @@ impl App {
         } else {
             None
         };
+        // What is parked for it goes out, and so to the dead-letter queue, with that reason. Asked before, for whoever sends
+        // a request again that was half done would find nothing to delete.
+        self.parking.ask_to_drain(&id).await?;
         match (self.endpoints.delete(&asked.tenant, &id, before).await?, before) {
             (Written::Yes, _) => {
                 tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.deleted");
@@ -138,6 +141,12 @@ impl App {
         let id = asked.endpoint()?;
         let change = async |stored| -> Result<_, Refusal> { Ok(StoredEndpoint { is_enabled, ..stored }) };
         let stored = self.change(asked, &id, change).await?;
+        // If this fails, the 503 has the request sent again.
+        if is_enabled {
+            self.parking.ask_to_drain(&id).await?;
+        } else {
+            self.parking.end_drain(&id).await?;
+        }
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, endpoint.enabled = is_enabled, "endpoint.switched");
         Ok(answer(&asked.tenant, &id, &stored))
     }

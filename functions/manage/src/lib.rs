@@ -5,6 +5,8 @@ mod changing;
 mod config;
 mod endpoints;
 
+use std::time::Duration;
+
 use aws_config::SdkConfig;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
@@ -14,6 +16,7 @@ use signpost_io::clients::Guard;
 use signpost_io::endpoints::Endpoints;
 use signpost_io::http_api::{refuse, with_header};
 use signpost_io::logs::Chain;
+use signpost_io::parking::Parking;
 use signpost_io::queue::Queue;
 use signpost_io::vault::Vault;
 
@@ -26,6 +29,7 @@ pub struct App {
     endpoints: Endpoints,
     events: Queue,
     guard: Guard,
+    parking: Parking,
     vault: Vault,
 }
 
@@ -33,10 +37,12 @@ impl App {
     /// Makes the clients. Needs no network yet.
     #[must_use]
     pub fn new(aws: &SdkConfig, config: Config) -> Self {
+        let dynamodb = aws_sdk_dynamodb::Client::new(aws);
         Self {
-            endpoints: Endpoints::new(aws_sdk_dynamodb::Client::new(aws), config.endpoints_table),
+            endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
             events: Queue::new(aws_sdk_sqs::Client::new(aws), config.events_queue_url),
             guard: Guard::new(config.target_rules),
+            parking: Parking::new(dynamodb, config.parking_table, Duration::ZERO), // It parks nothing itself.
             vault: Vault::new(aws_sdk_kms::Client::new(aws), config.wrapping_key),
         }
     }

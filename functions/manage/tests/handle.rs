@@ -15,6 +15,7 @@ fn app() -> App {
     let config = Config {
         endpoints_table: "endpoints".into(),
         events_queue_url: "https://queue.invalid/events".into(),
+        parking_table: "parking".into(),
         target_rules: TargetRules::default(),
         wrapping_key: "key".into(),
     };

@@ -182,6 +182,8 @@ pub enum DeadLetterReason {
     BadMessage,
     /// The endpoint was removed while the delivery waited.
     EndpointGone,
+    /// The event's retention ended while the delivery was parked.
+    EventGone,
     /// The last retry failed, or there was no use in another.
     Exhausted,
 }
@@ -193,6 +195,7 @@ impl DeadLetterReason {
         match self {
             Self::BadMessage => "bad-message",
             Self::EndpointGone => "endpoint-gone",
+            Self::EventGone => "event-gone",
             Self::Exhausted => "exhausted",
         }
     }

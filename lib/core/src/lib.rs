@@ -33,6 +33,7 @@ pub mod key_store;
 pub mod keys;
 pub mod live_secrets;
 mod object;
+pub mod parking;
 pub mod problem;
 pub mod projection;
 pub mod public_key;

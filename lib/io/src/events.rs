@@ -58,7 +58,7 @@ impl Events {
             .put_item()
             .table_name(&self.table)
             .item("event", s(partition(&event.key)))
-            .item("record", s(format!("event#{}", event.key.source)))
+            .item("record", s(record(&event.key)))
             .item("json", s(event.json()))
             .item("payloadHash", AttributeValue::B(Blob::new(hash)))
             .item("messageId", s(message_id))
@@ -83,6 +83,36 @@ impl Events {
             _ => Err(AwsError::of("dynamodb:PutItem")(refused)),
         }
     }
+}
+
+impl Events {
+    /// Reads an event, if its retention has not ended.
+    ///
+    /// Needs `dynamodb:GetItem`.
+    ///
+    /// # Errors
+    /// The call failed, or the item cannot be read.
+    pub async fn get(&self, key: &EventKey) -> Result<Option<Event>, AwsError> {
+        const READING: &str = "reading an event";
+        let call = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("event", s(partition(key)))
+            .key("record", s(record(key)))
+            .projection_expression("json")
+            .consistent_read(true);
+        let item = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item;
+        let Some(item) = item else { return Ok(None) };
+        let json = text(&item, "json").map_err(AwsError::of::<ItemError>(READING))?;
+        let raw = serde_json::from_str(json).map_err(AwsError::of(READING))?;
+        Event::reread(raw).map(Some).map_err(|_| AwsError::of::<ItemError>(READING)(unreadable("json")))
+    }
+}
+
+/// The sort key of an event.
+fn record(key: &EventKey) -> String {
+    format!("event#{}", key.source)
 }
 
 /// The partition key of an event and its deliveries.

@@ -12,6 +12,7 @@ pub mod events;
 pub mod http_api;
 pub mod keys;
 pub mod logs;
+pub mod parking;
 pub mod queue;
 pub mod recipients;
 pub mod signers;

@@ -13,10 +13,13 @@ use signpost_core::algorithm::Algorithm;
 use signpost_core::attempt::Attempt;
 use signpost_core::delivery::DeliveryKey;
 use signpost_core::endpoint::{Endpoint, EndpointId};
-use signpost_core::event::{EventId, EventKey, TenantId};
+use signpost_core::event::{Event, EventId, EventKey, TenantId};
+use signpost_core::parking::Lane;
 use signpost_io::deliveries::Deliveries;
 use signpost_io::endpoints::{Endpoints, StoredEndpoint};
+use signpost_io::events::Events;
 use signpost_io::keys::{KeyTable, StoredKey};
+use signpost_io::parking::Parking;
 use uuid::Uuid;
 
 use crate::signed_http::{Signature, send};
@@ -314,19 +317,75 @@ impl LocalStack {
     /// # Panics
     /// It does not come within two minutes.
     pub async fn wait_for_message(&self, queue: &str, is_it: impl Fn(&str) -> bool) -> Message {
-        let (sqs, url) = (self.sqs(), setting(queue));
-        until(&format!("such a message in {queue}"), async || {
-            let call = sqs.receive_message().queue_url(&url).max_number_of_messages(10).wait_time_seconds(1);
+        self.wait_for_message_at(&setting(queue), is_it).await
+    }
+
+    /// The same in the queue at `url`.
+    ///
+    /// # Panics
+    /// It does not come within two minutes.
+    pub async fn wait_for_message_at(&self, url: &str, is_it: impl Fn(&str) -> bool) -> Message {
+        let sqs = self.sqs();
+        until(&format!("such a message in {url}"), async || {
+            let call = sqs.receive_message().queue_url(url).max_number_of_messages(10).wait_time_seconds(1);
             // Hidden so long that the next ten come to the fore, and so briefly that others who look find theirs.
             let call = call.visibility_timeout(1).message_attribute_names("All");
             let messages = call.send().await.expect("the queue can be read").messages.unwrap_or_default();
             let message = messages.into_iter().find(|message| message.body().is_some_and(&is_it))?;
             let handle = message.receipt_handle().unwrap_or_default();
             // Somebody else who looked meanwhile has made the handle stale; then the message stays, and does no harm.
-            let _ = sqs.delete_message().queue_url(&url).receipt_handle(handle).send().await;
+            let _ = sqs.delete_message().queue_url(url).receipt_handle(handle).send().await;
             Some(message)
         })
         .await
+    }
+
+    /// Writes an event as `fanout` does, for no endpoint.
+    ///
+    /// # Panics
+    /// The table does not take it.
+    pub async fn store(&self, event: &Event) {
+        let events = Events::new(self.dynamodb(), setting("EVENTS_TABLE"), Duration::from_hours(1));
+        events.claim(event, &[], "stored by a test").await.expect("the table takes the event");
+    }
+
+    /// Waits until as many deliveries are parked for an endpoint.
+    ///
+    /// # Panics
+    /// They are not within two minutes.
+    pub async fn wait_for_parked(&self, endpoint: &EndpointId, count: usize) {
+        let parking = Parking::new(self.dynamodb(), setting("PARKING_TABLE"), Duration::ZERO);
+        let lane = Lane::Endpoint(endpoint.clone());
+        until(&format!("{count} parked for {endpoint}"), async || {
+            let parked = parking.first_of(&lane, 100).await.expect("the table can be read");
+            (parked.len() >= count).then_some(())
+        })
+        .await;
+    }
+
+    /// Makes a table like `ParkingTable`, and gives its name.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    pub async fn parking_table(&self, name: &str) -> String {
+        let attribute = |name: &str| json!({"AttributeName": name, "AttributeType": "S"});
+        let body = json!({
+            "TableName": name, "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [attribute("lane"), attribute("place")],
+            "KeySchema": [{"AttributeName": "lane", "KeyType": "HASH"}, {"AttributeName": "place", "KeyType": "RANGE"}],
+        });
+        let answer = self.json("dynamodb", "DynamoDB_20120810.CreateTable", &body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        name.to_owned()
+    }
+
+    /// Makes a queue, and gives its URL.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    pub async fn queue(&self, name: &str) -> String {
+        let made = self.sqs().create_queue().queue_name(name).send().await.expect("a queue");
+        made.queue_url.expect("its URL")
     }
 
     /// Takes on a function's role, as Lambda does for it.

@@ -6,7 +6,7 @@ use serde_json::json;
 use signpost_core::algorithm::Algorithm;
 use signpost_core::endpoint::Endpoint;
 use signpost_testkit::build::{event_id, tenant};
-use signpost_testkit::local_stack::{LocalStack, attribute, endpoint_path, setting};
+use signpost_testkit::local_stack::{LocalStack, attribute, setting};
 use signpost_testkit::receiver::Receiver;
 
 /// The settings of a function: those of the stack, and those that the template gives as constants.
@@ -166,28 +166,4 @@ async fn public_keys_answers_what_the_files_ask() {
     assert!(text(ask(jwk, newest.public.kid()).await.body.as_ref()).contains(r#""kty":"RSA""#));
     assert!(text(ask(set, "").await.body.as_ref()).contains(newest.public.kid()));
     assert_eq!(ask(pem, placeholder).await.status_code, 404);
-}
-
-#[tokio::test]
-async fn what_is_meant_for_a_disabled_endpoint_waits_and_is_not_charged() {
-    let stack = LocalStack::from_env().await;
-    let app = || deliver::App::new(&stack.aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
-    let receiver = Receiver::start(|_| 200).await;
-    let (tenant, id) = (tenant(), event_id());
-    let endpoint = stack.register(&tenant, &Endpoint::new(&receiver.url)).await;
-    let batch = deliver_batch(&id).replace("ep_00000000000000000000000000000001", endpoint.as_str());
-    let switch = async |what: &str| {
-        let path = format!("{}/{what}", endpoint_path(&tenant, &endpoint));
-        assert_eq!(stack.manage("POST", &path, None).await.status, 200);
-    };
-
-    switch("disable").await;
-    let response = deliver::handle(file(&batch, tenant.as_str(), &id), &app()).await.unwrap();
-    assert_eq!(response.batch_item_failures.len(), 1, "to be presented again");
-    assert!(receiver.so_far().is_empty() && stack.attempts(&tenant, &id, &endpoint).await.is_empty());
-
-    switch("enable").await;
-    let response = deliver::handle(file(&batch, tenant.as_str(), &id), &app()).await.unwrap();
-    assert!(response.batch_item_failures.is_empty());
-    assert_eq!(receiver.so_far()[0].header("signpost-attempt"), "1");
 }

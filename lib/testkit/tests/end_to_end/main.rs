@@ -6,6 +6,7 @@
 mod contract;
 mod endpoints;
 mod handlers;
+mod parking;
 mod payloads;
 mod permissions;
 mod public_keys;

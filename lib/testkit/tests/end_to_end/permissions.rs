@@ -21,7 +21,15 @@ async fn events_are_not_taken_from_strangers() {
 #[tokio::test]
 async fn no_function_may_do_what_it_does_not_need() {
     let stack = LocalStack::from_env().await;
-    let roles = ["INGEST_ROLE", "FANOUT_ROLE", "DELIVER_ROLE", "MANAGE_ROLE", "ROTATEKEYS_ROLE", "PUBLICKEYS_ROLE"];
+    let roles = [
+        "INGEST_ROLE",
+        "FANOUT_ROLE",
+        "DELIVER_ROLE",
+        "MANAGE_ROLE",
+        "ROTATEKEYS_ROLE",
+        "PUBLICKEYS_ROLE",
+        "SWEEP_ROLE",
+    ];
     for role in roles {
         let aws = stack.assume_role(&setting(role)).await;
         let dynamodb = aws_sdk_dynamodb::Client::new(&aws);
@@ -41,6 +49,11 @@ async fn no_function_may_do_what_it_does_not_need() {
                 let nobody = aws_sdk_dynamodb::types::AttributeValue::S("nobody".into());
                 call.expression_attribute_values(":t", nobody).send().await.is_ok()
             }
+            "SWEEP_ROLE" => {
+                let call = dynamodb.query().table_name(setting("PARKING_TABLE")).key_condition_expression("lane = :l");
+                let drain = aws_sdk_dynamodb::types::AttributeValue::S("drain".into());
+                call.expression_attribute_values(":l", drain).send().await.is_ok()
+            }
             _ => {
                 let call = dynamodb.query().table_name(setting("KEYS_TABLE"));
                 let call = call.key_condition_expression("algorithm = :a");
@@ -50,7 +63,7 @@ async fn no_function_may_do_what_it_does_not_need() {
         };
         assert!(granted, "{role} may do its work");
 
-        for table in ["ENDPOINTS_TABLE", "EVENTS_TABLE", "KEYS_TABLE"] {
+        for table in ["ENDPOINTS_TABLE", "EVENTS_TABLE", "KEYS_TABLE", "PARKING_TABLE"] {
             let scan = dynamodb.scan().table_name(setting(table)).send().await;
             assert_refused(scan.map(drop), &format!("{role}: dynamodb:Scan on {table}"));
         }

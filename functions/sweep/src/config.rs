@@ -1,0 +1,42 @@
+use std::time::Duration;
+
+use signpost_io::config::{ConfigError, environment, required, retention};
+
+/// Settings of the `sweep` function, read once at cold start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `DEAD_LETTER_QUEUE_URL`: where deliveries go whose event is gone; required.
+    pub dead_letter_queue_url: String,
+    /// `DELIVERIES_QUEUE_URL`: where deliveries go whose time has come; required.
+    pub deliveries_queue_url: String,
+    /// `EVENTS_TABLE`: DynamoDB table of events and deliveries; required.
+    pub events_table: String,
+    /// `PARKING_TABLE`: DynamoDB table of parked deliveries; required.
+    pub parking_table: String,
+    /// `RETENTION_DAYS`: how long events are kept, in days; 1 to 365, required.
+    pub retention: Duration,
+}
+
+impl Config {
+    /// Reads the process environment.
+    ///
+    /// # Errors
+    /// A setting is missing or bad; the message names it and the fix.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_lookup(environment)
+    }
+
+    /// The same rules over any source, so that tests never touch the process environment.
+    ///
+    /// # Errors
+    /// As [`Self::from_env`].
+    pub fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            dead_letter_queue_url: required(&get, "DEAD_LETTER_QUEUE_URL")?,
+            deliveries_queue_url: required(&get, "DELIVERIES_QUEUE_URL")?,
+            events_table: required(&get, "EVENTS_TABLE")?,
+            parking_table: required(&get, "PARKING_TABLE")?,
+            retention: retention(&get)?,
+        })
+    }
+}

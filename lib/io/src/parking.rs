@@ -1,0 +1,240 @@
+//! `ParkingTable`: deliveries that wait outside of the queue. Partition key `lane`, sort key `place`
+//! ([`signpost_core::parking`]). Items disappear with their event's retention (`expiresAt`, the table's TTL).
+//!
+//! Two lanes hold no deliveries: `drain` has the endpoints whose lanes are to be emptied, `sweep` what the sweeping knows
+//! of itself.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::AttributeValue;
+use signpost_core::delivery::DeliveryKey;
+use signpost_core::endpoint::EndpointId;
+use signpost_core::event::{EventId, EventKey, TenantId};
+use signpost_core::parking::{Lane, place};
+
+use crate::aws::{AwsError, Item, ItemError, n, number, s, text, unreadable};
+use crate::clock::unix_now;
+
+/// The table of parked deliveries.
+#[derive(Clone, Debug)]
+pub struct Parking {
+    client: Client,
+    table: String,
+    retention: Duration,
+}
+
+/// A parked delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parked {
+    /// The event.
+    pub event: EventKey,
+    /// Where it goes.
+    pub endpoint: EndpointId,
+    lane: String,
+    place: String,
+}
+
+/// An endpoint whose parked deliveries are to go out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// When it was asked for, in seconds since the Unix epoch.
+    pub asked_at: u64,
+}
+
+impl Parking {
+    /// Adapts `client` to the table called `table`; items are kept for `retention`.
+    #[must_use]
+    pub fn new(client: Client, table: String, retention: Duration) -> Self {
+        Self { client, table, retention }
+    }
+
+    /// Parks a delivery until a moment, in milliseconds since the Unix epoch. Doing so again changes nothing.
+    ///
+    /// Needs `dynamodb:PutItem`. One write.
+    ///
+    /// # Errors
+    /// The call failed: the delivery must stay in the queue.
+    pub async fn until(&self, delivery: DeliveryKey<'_>, unix_ms: u64) -> Result<(), AwsError> {
+        self.put(Lane::due_at(unix_ms, delivery), unix_ms, delivery).await
+    }
+
+    /// Parks a delivery until its endpoint's lane is drained, behind those that came before `unix_ms`.
+    ///
+    /// Needs `dynamodb:PutItem`. One write.
+    ///
+    /// # Errors
+    /// The call failed: the delivery must stay in the queue.
+    pub async fn for_endpoint(&self, delivery: DeliveryKey<'_>, unix_ms: u64) -> Result<(), AwsError> {
+        self.put(Lane::Endpoint(delivery.endpoint.clone()), unix_ms, delivery).await
+    }
+
+    async fn put(&self, lane: Lane, unix_ms: u64, delivery: DeliveryKey<'_>) -> Result<(), AwsError> {
+        let call = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(key(lane.key(), place(unix_ms, delivery))))
+            .item("tenant", s(delivery.event.tenant.as_str()))
+            .item("event", s(delivery.event.id.as_str()))
+            .item("source", s(&*delivery.event.source))
+            .item("endpoint", s(delivery.endpoint.as_str()))
+            .item("expiresAt", n((unix_now() + self.retention).as_secs()));
+        call.send().await.map_err(AwsError::of("dynamodb:PutItem"))?;
+        Ok(())
+    }
+
+    /// Reads up to `limit` deliveries of a lane, the oldest first.
+    ///
+    /// Needs `dynamodb:Query`. One call.
+    ///
+    /// # Errors
+    /// The call failed, or an item cannot be read.
+    pub async fn first_of(&self, lane: &Lane, limit: i32) -> Result<Vec<Parked>, AwsError> {
+        let items = self.query(&lane.key(), limit).await?;
+        items.iter().map(parked_of).collect::<Result<_, _>>().map_err(AwsError::of::<ItemError>(READING))
+    }
+
+    async fn query(&self, lane: &str, limit: i32) -> Result<Vec<Item>, AwsError> {
+        let call = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .key_condition_expression("lane = :lane")
+            .expression_attribute_values(":lane", s(lane))
+            .limit(limit);
+        Ok(call.send().await.map_err(AwsError::of("dynamodb:Query"))?.items.unwrap_or_default())
+    }
+
+    /// Takes a delivery out, once it is back in the queue.
+    ///
+    /// Needs `dynamodb:DeleteItem`.
+    ///
+    /// # Errors
+    /// The call failed: it will be put into the queue again, where the repetition is recognised.
+    pub async fn remove(&self, parked: &Parked) -> Result<(), AwsError> {
+        self.delete(key(parked.lane.clone(), parked.place.clone())).await
+    }
+
+    async fn delete(&self, key: HashMap<String, AttributeValue>) -> Result<(), AwsError> {
+        let call = self.client.delete_item().table_name(&self.table).set_key(Some(key));
+        call.send().await.map_err(AwsError::of("dynamodb:DeleteItem"))?;
+        Ok(())
+    }
+
+    /// Asks for an endpoint's lane to be drained from now on.
+    ///
+    /// Needs `dynamodb:PutItem`.
+    ///
+    /// # Errors
+    /// The call failed: what is parked stays there. Ask again.
+    pub async fn ask_to_drain(&self, endpoint: &EndpointId) -> Result<(), AwsError> {
+        let call = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(key(DRAIN.into(), endpoint.to_string())))
+            .item("askedAt", n(unix_now().as_secs()));
+        call.send().await.map_err(AwsError::of("dynamodb:PutItem"))?;
+        Ok(())
+    }
+
+    /// Reads which endpoints' lanes are to be drained, up to `limit`.
+    ///
+    /// Needs `dynamodb:Query`.
+    ///
+    /// # Errors
+    /// The call failed, or an item cannot be read.
+    pub async fn drains(&self, limit: i32) -> Result<Vec<Drain>, AwsError> {
+        let items = self.query(DRAIN, limit).await?;
+        items.iter().map(drain_of).collect::<Result<_, _>>().map_err(AwsError::of::<ItemError>(READING))
+    }
+
+    /// Ends the draining of a lane that is empty.
+    ///
+    /// Needs `dynamodb:DeleteItem`.
+    ///
+    /// # Errors
+    /// The call failed: the lane is looked at again.
+    pub async fn end_drain(&self, endpoint: &EndpointId) -> Result<(), AwsError> {
+        self.delete(key(DRAIN.into(), endpoint.to_string())).await
+    }
+
+    /// Becomes the one that sweeps until a moment, and gives the last minute that was swept to its end; nothing if somebody
+    /// else is at it. Moments and minutes are those of the Unix epoch.
+    ///
+    /// Needs `dynamodb:UpdateItem`.
+    ///
+    /// # Errors
+    /// The call failed, or the item cannot be read.
+    pub async fn begin_sweep(&self, now: u64, until: u64, first_minute: u64) -> Result<Option<u64>, AwsError> {
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(SWEEP.into(), SWEEP.into())))
+            .update_expression("SET busyUntil = :until, sweptMinute = if_not_exists(sweptMinute, :first)")
+            .condition_expression("attribute_not_exists(busyUntil) OR busyUntil <= :now")
+            .expression_attribute_values(":until", n(until))
+            .expression_attribute_values(":now", n(now))
+            .expression_attribute_values(":first", n(first_minute))
+            .return_values(aws_sdk_dynamodb::types::ReturnValue::AllNew);
+        match call.send().await {
+            Ok(updated) => {
+                let minute = number(&updated.attributes.unwrap_or_default(), "sweptMinute");
+                minute.map(Some).map_err(AwsError::of::<ItemError>(READING))
+            }
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(None),
+                _ => Err(AwsError::of("dynamodb:UpdateItem")(error)),
+            },
+        }
+    }
+
+    /// Tells how far the sweeping has come, and lets the next one begin.
+    ///
+    /// Needs `dynamodb:UpdateItem`.
+    ///
+    /// # Errors
+    /// The call failed: the next one waits for the moment that this one announced, and begins where it began.
+    pub async fn end_sweep(&self, swept_minute: u64) -> Result<(), AwsError> {
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(SWEEP.into(), SWEEP.into())))
+            .update_expression("SET sweptMinute = :minute REMOVE busyUntil")
+            .expression_attribute_values(":minute", n(swept_minute));
+        call.send().await.map_err(AwsError::of("dynamodb:UpdateItem"))?;
+        Ok(())
+    }
+}
+
+const READING: &str = "reading the parking";
+const DRAIN: &str = "drain";
+const SWEEP: &str = "sweep";
+
+fn key(lane: String, place: String) -> HashMap<String, AttributeValue> {
+    HashMap::from([("lane".into(), s(lane)), ("place".into(), s(place))])
+}
+
+fn parked_of(item: &Item) -> Result<Parked, ItemError> {
+    let id = EventId::parse(text(item, "event")?).ok_or_else(|| unreadable("event"))?;
+    let tenant = TenantId::parse(text(item, "tenant")?).ok_or_else(|| unreadable("tenant"))?;
+    Ok(Parked {
+        event: EventKey { tenant, source: text(item, "source")?.to_owned(), id },
+        endpoint: EndpointId::parse(text(item, "endpoint")?).ok_or_else(|| unreadable("endpoint"))?,
+        lane: text(item, "lane")?.to_owned(),
+        place: text(item, "place")?.to_owned(),
+    })
+}
+
+fn drain_of(item: &Item) -> Result<Drain, ItemError> {
+    let endpoint = EndpointId::parse(text(item, "place")?).ok_or_else(|| unreadable("place"))?;
+    Ok(Drain { endpoint, asked_at: number(item, "askedAt")? })
+}

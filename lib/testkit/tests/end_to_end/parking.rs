@@ -1,0 +1,162 @@
+//! Deliveries that wait outside of the queue.
+
+use std::time::Duration;
+
+use aws_lambda_events::sqs::SqsEvent;
+use serde_json::json;
+use signpost_core::delivery::Delivery;
+use signpost_core::endpoint::EndpointId;
+use signpost_core::event::{Event, TenantId};
+use signpost_io::clock::unix_ms_now;
+use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::local_stack::{LocalStack, attribute, endpoint_path};
+use signpost_testkit::receiver::Receiver;
+use tokio::time::Instant;
+
+use crate::handlers::lookup;
+
+/// A table and a queue that no other test, and no deployed function, looks into.
+struct Own {
+    table: String,
+    queue: String,
+}
+
+impl Own {
+    async fn of(stack: &LocalStack) -> Self {
+        let name = format!("parking-{}", uuid::Uuid::new_v4());
+        Self { table: stack.parking_table(&name).await, queue: stack.queue(&name).await }
+    }
+
+    fn lookup(&self, name: &str) -> Option<String> {
+        match name {
+            "PARKING_TABLE" => Some(self.table.clone()),
+            "DELIVERIES_QUEUE_URL" | "DEAD_LETTER_QUEUE_URL" => Some(self.queue.clone()),
+            name => lookup(name),
+        }
+    }
+
+    fn deliver(&self, stack: &LocalStack) -> deliver::App {
+        deliver::App::new(&stack.aws, deliver::Config::from_lookup(|name| self.lookup(name)).unwrap()).unwrap()
+    }
+
+    fn sweep(&self, stack: &LocalStack) -> sweep::App {
+        sweep::App::new(&stack.aws, sweep::Config::from_lookup(|name| self.lookup(name)).unwrap())
+    }
+}
+
+/// Delivers by the function in this process, and tells whether the message is done with.
+async fn is_done(app: &deliver::App, endpoint: &EndpointId, event: &serde_json::Value) -> bool {
+    let body = json!({"endpoint": endpoint.as_str(), "event": event}).to_string();
+    let batch = json!({"Records": [{"messageId": "m-1", "receiptHandle": "r-1", "body": body, "attributes": {}}]});
+    let batch: SqsEvent = serde_json::from_value(batch).unwrap();
+    deliver::handle(batch, app).await.unwrap().batch_item_failures.is_empty()
+}
+
+/// An event as `fanout` leaves it: in the table.
+async fn stored(stack: &LocalStack, tenant: &TenantId) -> serde_json::Value {
+    let event = event(tenant, &event_id(), &json!({"n": 10.5}));
+    stack.store(&Event::parse(&event.to_string()).unwrap()).await;
+    event
+}
+
+const MINUTES: u64 = 60_000;
+
+#[tokio::test]
+async fn a_long_wait_is_spent_in_the_table_and_ends_when_it_is_due() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 500).await);
+    let settings = json!({"url": receiver.url, "retry": {"schedule": [1_000]}});
+    let endpoint = stack.register_with(&tenant, &settings).await.id;
+    let event = stored(&stack, &tenant).await;
+    let (deliver, sweep) = (own.deliver(&stack), own.sweep(&stack));
+
+    assert!(is_done(&deliver, &endpoint, &event).await, "the queue does not hold it");
+    assert!(is_done(&deliver, &endpoint, &event).await, "nor a repetition, which is parked in the same place");
+    let now = unix_ms_now();
+    let swept = sweep::sweep_at(&sweep, now + 15 * MINUTES).await.unwrap();
+    assert_eq!((swept.due, swept.busy), (0, false), "not yet");
+    let swept = sweep::sweep_at(&sweep, now + 19 * MINUTES).await.unwrap();
+    assert!((1..=2).contains(&swept.due), "{swept:?}");
+
+    let message = Delivery::message(&endpoint, &Event::parse(&event.to_string()).unwrap());
+    stack.wait_for_message_at(&own.queue, |body| body == message).await;
+    let swept = sweep::sweep_at(&sweep, now + 21 * MINUTES).await.unwrap();
+    assert_eq!(swept.due, 0, "taken out");
+    assert_eq!(receiver.so_far().len(), 1);
+}
+
+#[tokio::test]
+async fn one_sweeping_keeps_the_others_away() {
+    let stack = LocalStack::from_env().await;
+    let own = Own::of(&stack).await;
+    let parking = signpost_io::parking::Parking::new(
+        aws_sdk_dynamodb::Client::new(&stack.aws),
+        own.table.clone(),
+        Duration::ZERO,
+    );
+    assert_eq!(parking.begin_sweep(1_000, 1_055, 7).await.unwrap(), Some(7));
+    assert_eq!(parking.begin_sweep(1_054, 1_109, 9).await.unwrap(), None, "busy");
+    assert_eq!(parking.begin_sweep(1_055, 1_110, 9).await.unwrap(), Some(7), "the first one died: from where it began");
+    parking.end_sweep(8).await.unwrap();
+    assert_eq!(parking.begin_sweep(1_056, 1_111, 9).await.unwrap(), Some(8), "at once, when one has ended");
+}
+
+#[tokio::test]
+async fn a_parked_delivery_whose_event_is_gone_is_kept_with_the_reason() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 500).await);
+    let settings = json!({"url": receiver.url, "retry": {"schedule": [1_000]}});
+    let endpoint = stack.register_with(&tenant, &settings).await.id;
+    let event = event(&tenant, &event_id(), &json!({})); // Not in the table.
+
+    assert!(is_done(&own.deliver(&stack), &endpoint, &event).await);
+    let swept = sweep::sweep_at(&own.sweep(&stack), unix_ms_now() + 19 * MINUTES).await.unwrap();
+
+    assert_eq!(swept.due, 1);
+    let message = stack.wait_for_message_at(&own.queue, |body| body.contains(endpoint.as_str())).await;
+    assert_eq!(attribute(&message, "reason"), "event-gone");
+    assert!(message.body().unwrap().contains(event["id"].as_str().unwrap()));
+}
+
+/// With the deployed functions, and the schedule that sweeps every minute.
+#[tokio::test]
+async fn what_is_meant_for_a_disabled_endpoint_is_parked_and_goes_out_once_it_is_enabled() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let receiver = Receiver::start(|_| 204).await;
+    let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
+    let switch = async |what: &str| {
+        let path = format!("{}/{what}", endpoint_path(&tenant, &endpoint));
+        assert_eq!(stack.manage("POST", &path, None).await.status, 200);
+    };
+    switch("disable").await;
+    let ids = [(); 5].map(|()| event_id());
+    stack.send_events(ids.iter().map(|id| event(&tenant, id, &json!({})).to_string())).await;
+    stack.wait_for_parked(&endpoint, 5).await;
+    assert!(receiver.so_far().is_empty());
+
+    switch("enable").await;
+
+    let requests = receiver.wait_for(5).await;
+    let mut arrived: Vec<_> = requests.iter().map(|request| request.header("webhook-id").to_owned()).collect();
+    arrived.sort_unstable();
+    let mut sent = ids.to_vec();
+    sent.sort_unstable();
+    assert_eq!(arrived, sent, "each once");
+    assert!(requests.iter().all(|request| request.header("signpost-attempt") == "1"), "nothing was charged");
+}
+
+#[tokio::test]
+async fn what_is_parked_for_an_endpoint_that_is_removed_is_kept_with_the_reason() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let endpoint = stack.register_with(&tenant, &json!({"url": "http://127.0.0.1:9/"})).await.id;
+    stack.manage("POST", &format!("{}/disable", endpoint_path(&tenant, &endpoint)), None).await;
+    let id = event_id();
+    stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
+    stack.wait_for_parked(&endpoint, 1).await;
+
+    stack.remove(&tenant, &endpoint).await;
+
+    let started = Instant::now();
+    let message = stack.wait_for_message("DEAD_LETTER_QUEUE_URL", |body| body.contains(&id)).await;
+    assert_eq!(attribute(&message, "reason"), "endpoint-gone", "after {:?}", started.elapsed());
+}
