@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join_all;
 use signpost_core::attempt::{Attempt, AttemptError, AttemptResult};
 use signpost_core::delivery::{DeadLetterReason, Delivery, Due, Next, Progress, due, next};
-use signpost_core::endpoint::EndpointId;
+use signpost_core::endpoint::{DisabledBecause, EndpointId};
 use signpost_core::event::TenantId;
 use signpost_core::parking::LONGEST_IN_QUEUE;
 use signpost_core::request::{Keyring, Request, RequestError};
@@ -89,8 +89,7 @@ impl App {
         let (recipient, keyring) = match prepared.map_err(|_| DeferredError::TooSlow)?? {
             Prepared::Ready(recipient, keyring) => (recipient, keyring),
             Prepared::Disabled => {
-                self.parking.for_endpoint(delivery.key(), unix_ms_now()).await?;
-                tracing::info!(endpoint.id = %delivery.endpoint, event.id = %delivery.event.key.id, "delivery.parked");
+                self.park(delivery).await?;
                 return Ok(None);
             }
             Prepared::Gone => {
@@ -121,12 +120,23 @@ impl App {
         }
         match next {
             Next::Delivered => Ok(None),
+            Next::Disable => {
+                self.recipients.disable(tenant, &delivery.endpoint, DisabledBecause::Gone).await?;
+                self.park(delivery).await.map(|()| None)
+            }
             Next::Retry(wait) => self.wait(delivery, wait).await,
             Next::Exhausted => {
                 self.bury(body, DeadLetterReason::Exhausted).await?;
                 Ok(None)
             }
         }
+    }
+
+    /// Has a delivery wait until its endpoint is enabled.
+    async fn park(&self, delivery: &Delivery) -> Result<(), DeferredError> {
+        self.parking.for_endpoint(delivery.key(), unix_ms_now()).await?;
+        tracing::info!(endpoint.id = %delivery.endpoint, event.id = %delivery.event.key.id, "delivery.parked");
+        Ok(())
     }
 
     /// Has a delivery wait: in the queue if it is not for long, parked otherwise.

@@ -7,7 +7,7 @@ use aws_lc_rs::rand;
 use http::header::{ETAG, LOCATION};
 use serde_json::{Value, json};
 use signpost_core::auth::Auth;
-use signpost_core::endpoint::{EndpointId, TEST_TYPE};
+use signpost_core::endpoint::{DisabledBecause, EndpointId, TEST_TYPE};
 use signpost_core::event::{Event, TenantId};
 use signpost_core::fault::Fault;
 use signpost_core::live_secrets::{LiveSecret, rotate};
@@ -52,7 +52,7 @@ impl App {
         let stored = StoredEndpoint {
             auth_secret: self.sealed_auth(&asked.tenant, &id, &submission).await?,
             settings: submission.endpoint,
-            is_enabled: true,
+            disabled: None,
             version: 1,
             created_at: now,
             updated_at: now,
@@ -139,7 +139,10 @@ impl App {
 
     pub(crate) async fn switch(&self, asked: &Asked<'_>, is_enabled: bool) -> Answer {
         let id = asked.endpoint()?;
-        let change = async |stored| -> Result<_, Refusal> { Ok(StoredEndpoint { is_enabled, ..stored }) };
+        let change = async |stored: StoredEndpoint| -> Result<_, Refusal> {
+            let because = stored.disabled.unwrap_or(DisabledBecause::Operator);
+            Ok(StoredEndpoint { disabled: (!is_enabled).then_some(because), ..stored })
+        };
         let stored = self.change(asked, &id, change).await?;
         // If this fails, the 503 has the request sent again.
         if is_enabled {
@@ -154,7 +157,7 @@ impl App {
     /// Sends an event that reaches this endpoint only, through the same door and on the same way as any other.
     pub(crate) async fn test(&self, asked: &Asked<'_>) -> Answer {
         let id = asked.endpoint()?;
-        if !self.stored(asked, &id).await?.is_enabled {
+        if self.stored(asked, &id).await?.disabled.is_some() {
             return Err(Problem::conflict("the endpoint is disabled; enable it first").into());
         }
         let event_id = format!("test-{}", Uuid::new_v4());
@@ -239,7 +242,8 @@ fn shown(tenant: &TenantId, id: &EndpointId, stored: &StoredEndpoint) -> Value {
         .map(|secret| json!({"createdAt": moment(secret.created_at), "expiresAt": secret.expires_at.map(moment)}));
     shown["id"] = id.as_str().into();
     shown["tenant"] = tenant.as_str().into();
-    shown["enabled"] = stored.is_enabled.into();
+    shown["enabled"] = stored.disabled.is_none().into();
+    shown["disabledBecause"] = stored.disabled.map(DisabledBecause::as_str).into();
     shown["createdAt"] = moment(stored.created_at).into();
     shown["updatedAt"] = moment(stored.updated_at).into();
     shown["signingSecrets"] = secrets.collect::<Vec<_>>().into();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::attempt::AttemptResult;
+use crate::attempt::{AttemptError, AttemptResult};
 use crate::endpoint::EndpointId;
 use crate::event::{Event, EventKey};
 use crate::fault::Fault;
@@ -143,6 +143,8 @@ pub fn due(progress: Option<Progress>, now_unix_ms: u64) -> Due {
 pub enum Next {
     /// Nothing: it was acknowledged.
     Delivered,
+    /// Nothing until the endpoint, which wants nothing more, is enabled again.
+    Disable,
     /// Nothing: that was the last attempt, or another would fail the same.
     Exhausted,
     /// Another attempt after this wait.
@@ -156,7 +158,7 @@ impl Next {
         match self {
             Self::Delivered => DeliveryStatus::Delivered,
             Self::Exhausted => DeliveryStatus::Exhausted,
-            Self::Retry(_) => DeliveryStatus::Pending,
+            Self::Disable | Self::Retry(_) => DeliveryStatus::Pending,
         }
     }
 }
@@ -168,6 +170,7 @@ impl Next {
 pub fn next(result: &AttemptResult, number: u32, policy: &RetryPolicy, random: f64) -> Next {
     match (result, policy.wait_after(number, random)) {
         (Ok(_), _) => Next::Delivered,
+        (Err(AttemptError::Rejected { status: 410, .. }), _) => Next::Disable,
         (Err(error), Some(wait)) if error.is_retryable() => {
             Next::Retry(wait.max(error.asks_to_wait().unwrap_or_default().min(MAX_WAIT)))
         }
@@ -226,7 +229,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::attempt::{AttemptError, judge_status};
+    use crate::attempt::judge_status;
 
     fn event() -> Event {
         Event::parse(
@@ -271,7 +274,15 @@ mod tests {
     fn the_last_failure_exhausts() {
         let policy = RetryPolicy::fixed(2, 5).unwrap();
         let retry = Next::Retry(Duration::from_secs(5));
-        let cases = [(500, 1, retry), (302, 2, retry), (500, 3, Next::Exhausted), (200, 3, Next::Delivered)];
+        let cases = [
+            (500, 1, retry),
+            (302, 2, retry),
+            (404, 2, retry),
+            (500, 3, Next::Exhausted),
+            (200, 3, Next::Delivered),
+            (410, 1, Next::Disable),
+            (410, 3, Next::Disable),
+        ];
         for (status, number, expected) in cases {
             let result = judge_status(status, None);
             assert_eq!(next(&result, number, &policy, 0.0), expected, "{status} at attempt {number}");

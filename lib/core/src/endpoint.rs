@@ -63,6 +63,32 @@ pub struct Endpoint {
     pub headers: BTreeMap<String, String>,
 }
 
+/// Why nothing is sent to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DisabledBecause {
+    /// It answered 410: the receiver has opted out.
+    Gone,
+    /// An operator has switched it off.
+    Operator,
+}
+
+impl DisabledBecause {
+    /// The word in tables, logs and answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Operator => "operator",
+        }
+    }
+
+    /// Reads what [`Self::as_str`] wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Gone, Self::Operator].into_iter().find(|because| because.as_str() == text)
+    }
+}
+
 /// The type of events that try an endpoint out. They go to the endpoint that their `subject` names, whatever types it
 /// chose, and to no other.
 pub const TEST_TYPE: &str = "signpost.test";

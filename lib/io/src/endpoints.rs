@@ -5,14 +5,16 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, Select};
-use signpost_core::endpoint::{Endpoint, EndpointId};
+use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId};
 use signpost_core::event::TenantId;
 use signpost_core::fault::Fault;
 use signpost_core::live_secrets::LiveSecret;
 
 use crate::aws::{AwsError, Item, ItemError, bytes, n, number, s, text, unreadable};
+use crate::clock::unix_now;
 use crate::logs::Chain;
 
 /// The table of endpoints.
@@ -27,8 +29,8 @@ pub struct Endpoints {
 pub struct StoredEndpoint {
     /// What is no secret.
     pub settings: Endpoint,
-    /// Whether anything is sent to it.
-    pub is_enabled: bool,
+    /// Why nothing is sent to it; none if it is enabled.
+    pub disabled: Option<DisabledBecause>,
     /// Counts up by one with each change.
     pub version: u64,
     /// When it was made, in seconds since the Unix epoch.
@@ -188,6 +190,37 @@ impl Endpoints {
         }
     }
 
+    /// Disables an endpoint, if it is there and enabled; tells whether that was so.
+    ///
+    /// Needs `dynamodb:UpdateItem`.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn disable(
+        &self,
+        tenant: &TenantId,
+        id: &EndpointId,
+        because: DisabledBecause,
+    ) -> Result<Written, AwsError> {
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(tenant, id)))
+            .update_expression("SET disabled = :because, updatedAt = :now ADD version :one")
+            .condition_expression("attribute_exists(endpoint) AND attribute_not_exists(disabled)")
+            .expression_attribute_values(":because", s(because.as_str()))
+            .expression_attribute_values(":now", n(unix_now().as_secs()))
+            .expression_attribute_values(":one", n(1));
+        match call.send().await {
+            Ok(_) => Ok(Written::Yes),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(Written::Overtaken),
+                _ => Err(AwsError::of("dynamodb:UpdateItem")(error)),
+            },
+        }
+    }
+
     /// Removes an endpoint, whatever it is, or only if its version is `before`.
     ///
     /// Needs `dynamodb:DeleteItem`.
@@ -251,7 +284,9 @@ fn settings_of(item: &Item) -> Result<Endpoint, AwsError> {
 fn stored_of(item: &Item) -> Result<StoredEndpoint, AwsError> {
     let settings = settings_of(item)?;
     let read = || -> Result<StoredEndpoint, ItemError> {
-        let is_enabled = item.get("enabled").and_then(|value| value.as_bool().ok());
+        let disabled = item.contains_key("disabled").then(|| text(item, "disabled"));
+        let because = |text: &str| DisabledBecause::parse(text).ok_or_else(|| unreadable("disabled"));
+        let disabled = disabled.map(|text| text.and_then(because));
         let secrets = item.get("signingSecrets").and_then(|value| value.as_l().ok());
         let secrets = secrets.ok_or_else(|| unreadable("signingSecrets"))?.iter().map(|secret| {
             let secret = secret.as_m().map_err(|_| unreadable("signingSecrets"))?;
@@ -263,7 +298,7 @@ fn stored_of(item: &Item) -> Result<StoredEndpoint, AwsError> {
         });
         Ok(StoredEndpoint {
             settings,
-            is_enabled: *is_enabled.ok_or_else(|| unreadable("enabled"))?,
+            disabled: disabled.transpose()?,
             version: number(item, "version")?,
             created_at: number(item, "createdAt")?,
             updated_at: number(item, "updatedAt")?,
@@ -288,13 +323,13 @@ fn item_of(stored: &StoredEndpoint) -> Result<Item, AwsError> {
     };
     let mut item = Item::from([
         ("settings".into(), s(settings)),
-        ("enabled".into(), AttributeValue::Bool(stored.is_enabled)),
         ("version".into(), n(stored.version)),
         ("createdAt".into(), n(stored.created_at)),
         ("updatedAt".into(), n(stored.updated_at)),
         ("signingSecrets".into(), AttributeValue::L(stored.signing_secrets.iter().map(secret).collect())),
     ]);
     item.extend(stored.auth_secret.as_ref().map(|sealed| ("authSecret".into(), b(sealed))));
+    item.extend(stored.disabled.map(|because| ("disabled".into(), s(because.as_str()))));
     item.extend(stored.trusted.as_ref().map(|pem| ("trusted".into(), s(pem))));
     Ok(item)
 }
@@ -307,7 +342,7 @@ mod tests {
     fn endpoints_read_back() {
         let full = StoredEndpoint {
             settings: Endpoint::new("https://a.example"),
-            is_enabled: false,
+            disabled: Some(DisabledBecause::Gone),
             version: 7,
             created_at: 1,
             updated_at: 2,
@@ -318,7 +353,13 @@ mod tests {
                 LiveSecret::new(vec![4], 2),
             ],
         };
-        let bare = StoredEndpoint { auth_secret: None, trusted: None, signing_secrets: Vec::new(), ..full.clone() };
+        let bare = StoredEndpoint {
+            disabled: None,
+            auth_secret: None,
+            trusted: None,
+            signing_secrets: Vec::new(),
+            ..full.clone()
+        };
         for stored in [full, bare] {
             assert_eq!(stored_of(&item_of(&stored).unwrap()).unwrap(), stored);
         }
@@ -328,7 +369,7 @@ mod tests {
     fn settings_that_make_no_sense_are_unreadable() {
         let mut item = item_of(&StoredEndpoint {
             settings: Endpoint::new("https://a.example"),
-            is_enabled: true,
+            disabled: None,
             version: 1,
             created_at: 1,
             updated_at: 1,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use signpost_core::auth::{Auth, api_key, basic};
-use signpost_core::endpoint::{Endpoint, EndpointId, SignatureFormat};
+use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId, SignatureFormat};
 use signpost_core::event::TenantId;
 use signpost_core::live_secrets::LiveSecret;
 use signpost_core::secret::Secret;
@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use crate::aws::AwsError;
 use crate::callback::Caller;
 use crate::clock::unix_now;
-use crate::endpoints::{Endpoints, StoredEndpoint};
+use crate::endpoints::{Endpoints, StoredEndpoint, Written};
 use crate::logs::Chain;
 use crate::vault::{OpenError, Place, Purpose, Vault};
 
@@ -43,7 +43,7 @@ impl Recipient {
     /// Whether anything is sent to it.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
-        self.stored.is_enabled
+        self.stored.disabled.is_none()
     }
 
     /// The secrets that sign at `now`, in seconds since the Unix epoch.
@@ -126,6 +126,23 @@ impl Recipients {
         };
         *slot = Some((now, Arc::clone(&recipient)));
         Ok(Some(recipient))
+    }
+
+    /// Disables an endpoint, for everybody and here at once.
+    ///
+    /// Needs `dynamodb:UpdateItem`.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn disable(&self, tenant: &TenantId, id: &EndpointId, because: DisabledBecause) -> Result<(), AwsError> {
+        if self.table.disable(tenant, id, because).await? == Written::Yes {
+            let because = because.as_str();
+            tracing::warn!(tenant.id = %tenant, endpoint.id = %id, because, "endpoint.disabled");
+        }
+        if let Some((read_at, _)) = &mut *self.slot((tenant.clone(), id.clone())).await.lock().await {
+            *read_at = read_at.checked_sub(REMEMBERED_FOR).unwrap_or(*read_at); // To be read anew, secrets kept.
+        }
+        Ok(())
     }
 
     async fn slot(&self, key: Key) -> Arc<Slot> {

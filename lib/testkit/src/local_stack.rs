@@ -223,7 +223,7 @@ impl LocalStack {
     pub async fn repair(&self, tenant: &TenantId, id: &EndpointId, settings: Endpoint) {
         let stored = StoredEndpoint {
             settings,
-            is_enabled: true,
+            disabled: None,
             version: 1,
             created_at: 0,
             updated_at: 0,
@@ -269,6 +269,24 @@ impl LocalStack {
         until(&format!("{count} attempts of {event_id}"), async || {
             let attempts = self.attempts(tenant, event_id, endpoint).await;
             (attempts.len() >= count).then_some(attempts)
+        })
+        .await
+    }
+
+    /// Waits until the last attempt on record was answered with `status`, and gives all of them.
+    ///
+    /// # Panics
+    /// It was not within two minutes.
+    pub async fn wait_for_status(
+        &self,
+        tenant: &TenantId,
+        event_id: &str,
+        endpoint: &EndpointId,
+        status: u16,
+    ) -> Vec<Attempt> {
+        until(&format!("{status} for {event_id}"), async || {
+            let attempts = self.attempts(tenant, event_id, endpoint).await;
+            attempts.last().is_some_and(|last| last.status == Some(status)).then_some(attempts)
         })
         .await
     }

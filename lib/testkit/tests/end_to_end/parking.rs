@@ -1,5 +1,7 @@
 //! Deliveries that wait outside of the queue.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsEvent;
@@ -159,4 +161,33 @@ async fn what_is_parked_for_an_endpoint_that_is_removed_is_kept_with_the_reason(
     let started = Instant::now();
     let message = stack.wait_for_message("DEAD_LETTER_QUEUE_URL", |body| body.contains(&id)).await;
     assert_eq!(attribute(&message, "reason"), "endpoint-gone", "after {:?}", started.elapsed());
+}
+
+/// With the deployed functions: 410 is how a receiver opts out.
+#[tokio::test]
+async fn a_receiver_that_is_gone_disables_its_endpoint_and_nothing_is_lost() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let gone = Arc::new(AtomicBool::new(true));
+    let is_gone = Arc::clone(&gone);
+    let receiver = Receiver::start(move |_| if is_gone.load(Ordering::Relaxed) { 410 } else { 204 }).await;
+    let settings = json!({"url": receiver.url, "retry": {"maxRetries": 0}});
+    let endpoint = stack.register_with(&tenant, &settings).await.id;
+    let ids = [(); 3].map(|()| event_id());
+    stack.send_events(ids.iter().map(|id| event(&tenant, id, &json!({})).to_string())).await;
+    stack.wait_for_parked(&endpoint, 3).await;
+
+    let seen = stack.manage("GET", &endpoint_path(&tenant, &endpoint), None).await.json();
+    assert_eq!((&seen["enabled"], &seen["disabledBecause"]), (&json!(false), &json!("gone")));
+    gone.store(false, Ordering::Relaxed);
+    let before = receiver.so_far().len();
+    let path = format!("{}/enable", endpoint_path(&tenant, &endpoint));
+    let enabled = stack.manage("POST", &path, None).await.json();
+    assert_eq!((&enabled["enabled"], &enabled["disabledBecause"]), (&json!(true), &json!(null)));
+
+    receiver.wait_for(before + 3).await;
+    for id in &ids {
+        let attempts = stack.wait_for_status(&tenant, id, &endpoint, 204).await;
+        assert_eq!(attempts.last().and_then(|last| last.status), Some(204), "{attempts:?}");
+        assert!(attempts.iter().rev().skip(1).all(|attempt| attempt.status == Some(410)), "{attempts:?}");
+    }
 }
