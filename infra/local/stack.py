@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -200,6 +201,12 @@ class Stack:
     def stop(self) -> None:
         if self.process is not None:
             stop_group(self.process.pid, self.process.wait)
+        remove_code(self.port)
+
+
+def remove_code(port: int) -> None:
+    """Removes the functions' unpacked code, some 200 MB, which MiniStack leaves behind."""
+    shutil.rmtree(Path(tempfile.gettempdir()) / f"ministack-provided-code-{port}", ignore_errors=True)
 
 
 def adapt_policies(built: Path) -> None:
@@ -248,7 +255,8 @@ def up(port: int | None, auth: bool) -> None:
     stack = Stack(LOCAL, port or free_port())
     try:
         stack.start(auth)
-        state.write_text(json.dumps({"pid": stack.process.pid, "started": started(stack.process.pid)}))
+        running = {"pid": stack.process.pid, "started": started(stack.process.pid), "port": stack.port}
+        state.write_text(json.dumps(running))
         settings = stack.deploy(fast_keys=False)
     except BaseException:
         stack.stop()
@@ -264,7 +272,8 @@ def down() -> None:
         state.unlink(missing_ok=True)
         say("The local stack is not running.")
         return
-    pid = json.loads(state.read_text())["pid"]
+    saved = json.loads(state.read_text())
+    pid = saved["pid"]
 
     def wait(timeout: float) -> None:
         deadline = time.monotonic() + timeout
@@ -274,6 +283,7 @@ def down() -> None:
             time.sleep(0.1)
 
     stop_group(pid, wait)
+    remove_code(saved["port"])
     state.unlink(missing_ok=True)
     (LOCAL / "stack.env").unlink(missing_ok=True)
     say("Stopped.")

@@ -84,5 +84,8 @@ pub(crate) fn no_such_endpoint() -> Problem {
 }
 
 pub(crate) fn changed_meanwhile() -> Problem {
-    Problem::precondition_failed("the endpoint has changed since; read it again, and send the change on what it is now")
+    Problem::precondition_failed(
+        "the endpoint has changed since, or `If-Match` is not its `ETag` with the quotes; read it again, and send the \
+         change on what it is now",
+    )
 }

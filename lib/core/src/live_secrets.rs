@@ -18,7 +18,7 @@ pub const MAX_LIVE: usize = 10;
 
 /// There are [`MAX_LIVE`] secrets already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{MAX_LIVE} signing secrets are live; wait until one expires")]
+#[error("{MAX_LIVE} signing secrets are live, and each was promised its time; wait until one expires")]
 pub struct TooManyError;
 
 impl<T> LiveSecret<T> {

@@ -30,7 +30,11 @@ impl<'a> Object<'a> {
     /// Opens what must be an object.
     pub(crate) fn open(found: &Found<'a>, faults: &mut Faults) -> Option<Self> {
         let Ok(Members(members)) = serde_json::from_str::<Members<'a>>(found.value.get()) else {
-            faults.push(Fault::hidden(&*found.pointer, "a JSON object"));
+            let is_secret = found.pointer.starts_with("/auth") || found.pointer.is_empty();
+            faults.push(match is_secret {
+                true => Fault::hidden(&*found.pointer, "a JSON object"),
+                false => Fault::at(&found.pointer, found.value, "a JSON object"),
+            });
             return None;
         };
         Some(Self { pointer: found.pointer.clone(), members, asked: Vec::new() })
@@ -46,6 +50,14 @@ impl<'a> Object<'a> {
     /// Gives the member `name`; none if it is absent or `null`.
     pub(crate) fn nullable_member(&mut self, name: &'static str) -> Option<Found<'a>> {
         self.member(name).filter(|found| found.value.get() != "null")
+    }
+
+    /// Takes the member `name` out, if it is there, as one that is `expected` to be left out.
+    pub(crate) fn refuse(&mut self, name: &str, expected: &str, faults: &mut Faults) {
+        if self.members.iter().any(|(known, _)| known == name) {
+            faults.push(Fault::hidden(self.pointer_to(name), expected));
+            self.members.retain(|(known, _)| known != name);
+        }
     }
 
     /// Where the member `name` stands, or would.

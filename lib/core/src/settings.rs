@@ -198,6 +198,10 @@ fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Op
     {
         faults.push(Fault::hidden("/auth/secret", "a header that is not among `headers` as well"));
     }
+    for name in ["id", "tenant", "disabledBecause", "createdAt", "updatedAt", "signingSecrets", "signingSecret"] {
+        object.refuse(name, "nothing: it is shown, and not set", faults);
+    }
+    object.refuse("enabled", "nothing: POST …/enable or …/disable", faults);
     object.close(faults);
     endpoint.auth = auth.auth;
     Some(Submission { endpoint, auth_secret: auth.secret, trusted: auth.trusted })
@@ -223,7 +227,7 @@ fn read_target(
         faults.push(Fault::of_text(found.pointer, &url, expected));
         return None;
     }
-    Some(url)
+    targets.parse(&url).ok().map(|target| target.url().to_string()) // As it will be called, and signed.
 }
 
 const PERCENT_ENCODED: &str = "a URL with characters such as `|` and `[` percent-encoded (RFC 3986)";
@@ -352,7 +356,12 @@ fn read_secret(
     }
     let stored = context.stored.map(|stored| stored.endpoint).filter(|stored| stored.auth.is_kind_of(auth));
     let expected = match stored {
-        None => "the secret",
+        None => match auth {
+            Auth::Basic => "the secret: `user:pass`",
+            Auth::ApiKey => "the secret: `header:value`, or `value` for Authorization",
+            Auth::OAuth2(_) => "the client's secret",
+            Auth::Mtls { .. } | Auth::None => "no secret",
+        },
         // A URL with faults has been told of already.
         Some(stored) if url.is_none_or(|url| stored.auth.binding(&stored.url) == auth.binding(url)) => return None,
         Some(_) => "the secret again, for it would be sent to another server than before",
@@ -564,6 +573,24 @@ mod tests {
             let settings = format!(r#"{{"url":"https://a.example/{url}"}}"#);
             assert_eq!(read(&settings, CONTEXT).is_ok(), fits, "{url}");
         }
+    }
+
+    #[test]
+    fn what_is_shown_and_not_set_is_told_so() {
+        let shown = r#"{"url":"https://a.example","id":"ep_1","enabled":false,"types":["operation"],"colour":1}"#;
+        let told: Vec<_> =
+            read(shown, CONTEXT).unwrap_err().into_iter().map(|fault| (fault.pointer, fault.expected)).collect();
+        assert_eq!(told[0], ("/types/0".into(), "a JSON object".into()));
+        assert_eq!(told[1], ("/id".into(), "nothing: it is shown, and not set".into()));
+        assert_eq!(told[2], ("/enabled".into(), "nothing: POST …/enable or …/disable".into()));
+        assert!(told[3].1.starts_with("no such member; there are url, description"), "{}", told[3].1);
+        assert!(!told[3].1.contains("createdAt"));
+    }
+
+    #[test]
+    fn a_url_is_kept_as_it_will_be_called() {
+        let spelled = r#"{"url":"HTTPS://A.example:443/in/../hook?q=ä#part"}"#;
+        assert_eq!(read(spelled, CONTEXT).unwrap().endpoint.url, "https://a.example/hook?q=%C3%A4");
     }
 
     #[test]
