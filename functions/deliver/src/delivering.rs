@@ -73,7 +73,7 @@ impl App {
         };
         let progress = self.deliveries.progress(delivery.key()).await?;
         match due(progress, unix_ms_now()) {
-            Due::Attempt { number } => self.attempt(&delivery, body, number).await,
+            Due::Attempt { number, before_replay } => self.attempt(&delivery, body, number, before_replay).await,
             Due::Wait(wait) => self.wait(&delivery, wait).await,
             Due::Delivered => Ok(None),
             Due::Exhausted => {
@@ -83,7 +83,13 @@ impl App {
         }
     }
 
-    async fn attempt(&self, delivery: &Delivery, body: &str, number: u32) -> Result<Option<Duration>, DeferredError> {
+    async fn attempt(
+        &self,
+        delivery: &Delivery,
+        body: &str,
+        number: u32,
+        before_replay: u32,
+    ) -> Result<Option<Duration>, DeferredError> {
         let tenant = &delivery.event.key.tenant;
         let prepared = timeout(PREPARATION, self.prepare(tenant, &delivery.endpoint)).await;
         let (recipient, keyring) = match prepared.map_err(|_| DeferredError::TooSlow)?? {
@@ -109,11 +115,11 @@ impl App {
             error: result.as_ref().err().map(ToString::to_string),
             response: response.filter(|_| result.is_err()), // Of an acknowledgement, the status says it all.
         };
-        let next = next(&result, number, &recipient.endpoint().retry, fastrand::f64());
+        let next = next(&result, number - before_replay, &recipient.endpoint().retry, fastrand::f64());
         log(delivery, &attempt, next, &result);
         let wait = if let Next::Retry(wait) = next { wait } else { Duration::ZERO };
         let next_attempt_unix_ms = unix_ms_now() + millis(wait);
-        let progress = Progress { status: next.status(), attempts: number, next_attempt_unix_ms };
+        let progress = Progress { status: next.status(), attempts: number, before_replay, next_attempt_unix_ms };
         // Recorded before it is buried: a crash in between finds the record and buries it then.
         if self.deliveries.record(delivery.key(), &attempt, progress).await? == Recorded::Overtaken {
             return Ok(Some(Duration::ZERO)); // Another sender was faster; its record says what comes next.

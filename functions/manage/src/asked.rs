@@ -3,7 +3,7 @@
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use http::header::{IF_MATCH, IF_NONE_MATCH};
 use signpost_core::endpoint::EndpointId;
-use signpost_core::event::TenantId;
+use signpost_core::event::{EventId, TenantId};
 use signpost_core::fault::Fault;
 use signpost_core::problem::Problem;
 use signpost_io::http_api::{body_text, lists_strongly, lists_weakly, media_type};
@@ -30,6 +30,12 @@ impl<'a> Asked<'a> {
     pub(crate) fn endpoint(&self) -> Result<EndpointId, Problem> {
         let id = self.request.path_parameters.get("endpoint").and_then(|id| EndpointId::parse(id));
         id.ok_or_else(no_such_endpoint)
+    }
+
+    /// The event that the path names.
+    pub(crate) fn event(&self) -> Result<EventId, Problem> {
+        let id = self.request.path_parameters.get("event").and_then(|id| EventId::parse(id));
+        id.ok_or_else(|| Problem::not_found(format!("there is no such event: an event's id is {}", EventId::EXPECTED)))
     }
 
     /// The body, if it is in one of these media types.

@@ -27,7 +27,7 @@ use crate::asked::{Asked, changed_meanwhile, no_such_endpoint};
 use crate::changing::tag;
 use crate::{Answer, App, Refusal};
 
-const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// The most endpoints of a tenant: each event reads them all.
@@ -268,7 +268,12 @@ fn with_secret(
 }
 
 /// A moment in RFC 3339, from seconds since the Unix epoch.
-fn moment(unix_seconds: u64) -> String {
-    let at = i64::try_from(unix_seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+pub(crate) fn moment(unix_seconds: u64) -> String {
+    moment_ms(unix_seconds.saturating_mul(1_000))
+}
+
+/// A moment in RFC 3339, from milliseconds since the Unix epoch.
+pub(crate) fn moment_ms(unix_ms: u64) -> String {
+    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000).ok();
     at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
 }

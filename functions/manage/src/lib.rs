@@ -1,9 +1,11 @@
-//! The operators' side of the HTTP API: a tenant's endpoints are made, seen, changed, tried out and removed.
+//! The operators' side of the HTTP API: a tenant's endpoints are made, seen, changed, tried out and removed; what became of
+//! its events is seen, and they are delivered again.
 
 mod asked;
 mod changing;
 mod config;
 mod endpoints;
+mod events;
 
 use std::time::Duration;
 
@@ -13,7 +15,9 @@ use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use signpost_core::problem::Problem;
 use signpost_io::aws::AwsError;
 use signpost_io::clients::Guard;
+use signpost_io::deliveries::Deliveries;
 use signpost_io::endpoints::Endpoints;
+use signpost_io::history::Histories;
 use signpost_io::http_api::{refuse, with_header};
 use signpost_io::logs::Chain;
 use signpost_io::parking::Parking;
@@ -26,10 +30,13 @@ pub use config::Config;
 /// What the function needs at hand.
 #[derive(Debug)]
 pub struct App {
+    deliveries: Deliveries,
     endpoints: Endpoints,
     events: Queue,
     guard: Guard,
+    histories: Histories,
     parking: Parking,
+    queue: Queue,
     vault: Vault,
 }
 
@@ -37,11 +44,14 @@ impl App {
     /// Makes the clients. Needs no network yet.
     #[must_use]
     pub fn new(aws: &SdkConfig, config: Config) -> Self {
-        let dynamodb = aws_sdk_dynamodb::Client::new(aws);
+        let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(aws), aws_sdk_sqs::Client::new(aws));
         Self {
+            deliveries: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
-            events: Queue::new(aws_sdk_sqs::Client::new(aws), config.events_queue_url),
+            events: Queue::new(sqs.clone(), config.events_queue_url),
             guard: Guard::new(config.target_rules),
+            histories: Histories::new(dynamodb.clone(), config.events_table),
+            queue: Queue::new(sqs, config.deliveries_queue_url),
             parking: Parking::new(dynamodb, config.parking_table, Duration::ZERO), // It parks nothing itself.
             vault: Vault::new(aws_sdk_kms::Client::new(aws), config.wrapping_key),
         }
@@ -62,23 +72,25 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
             "POST /v1/tenants/{tenant}/endpoints/{endpoint}/disable" => app.switch(&asked, false).await,
             "POST /v1/tenants/{tenant}/endpoints/{endpoint}/test" => app.test(&asked).await,
             "POST /v1/tenants/{tenant}/endpoints/{endpoint}/rotate-secret" => app.rotate_secret(&asked).await,
+            "GET /v1/tenants/{tenant}/events/{event}" => app.read_event(&asked).await,
+            "POST /v1/tenants/{tenant}/events/{event}/replay" => app.replay(&asked).await,
             _ => Err(Refusal::from(Problem::not_found("there is no such route"))),
         },
         Err(problem) => Err(problem.into()),
     };
     match answer {
         Ok(response) => {
-            tracing::info!(http.route = route, http.status = response.status_code, "endpoints.answered");
+            tracing::info!(http.route = route, http.status = response.status_code, "manage.answered");
             with_header(response, CACHE_CONTROL, "no-store")
         }
         Err(Refusal::Problem(problem)) => {
             let faults = problem.errors.len();
-            tracing::info!(http.route = route, http.status = problem.status, faults, "endpoints.refused");
+            tracing::info!(http.route = route, http.status = problem.status, faults, "manage.refused");
             refuse(&problem)
         }
         Err(Refusal::Aws(error)) => {
-            tracing::error!(http.route = route, error = %Chain(&error), "endpoints.failed");
-            let problem = Problem::unavailable("the endpoints could not be reached; send the same request again");
+            tracing::error!(http.route = route, error = %Chain(&error), "manage.failed");
+            let problem = Problem::unavailable("the tables could not be reached; send the same request again");
             with_header(refuse(&problem), RETRY_AFTER, "1")
         }
     }

@@ -13,9 +13,12 @@ use signpost_core::target::TargetRules;
 fn app() -> App {
     let aws = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
     let config = Config {
+        deliveries_queue_url: "https://queue.invalid/deliveries".into(),
         endpoints_table: "endpoints".into(),
         events_queue_url: "https://queue.invalid/events".into(),
+        events_table: "events".into(),
         parking_table: "parking".into(),
+        retention: std::time::Duration::ZERO,
         target_rules: TargetRules::default(),
         wrapping_key: "key".into(),
     };

@@ -102,6 +102,8 @@ pub struct Progress {
     pub status: DeliveryStatus,
     /// How many attempts are on record.
     pub attempts: u32,
+    /// How many of them were made before the last replay: the retry policy counts from there.
+    pub before_replay: u32,
     /// The earliest moment of the next attempt, in milliseconds since the Unix epoch; meaningless once it is not pending.
     pub next_attempt_unix_ms: u64,
 }
@@ -113,6 +115,8 @@ pub enum Due {
     Attempt {
         /// Its number; the first is 1.
         number: u32,
+        /// How many attempts were made before the last replay.
+        before_replay: u32,
     },
     /// Acknowledged before; the message is a repetition.
     Delivered,
@@ -126,13 +130,13 @@ pub enum Due {
 /// and deferrals burn.
 #[must_use]
 pub fn due(progress: Option<Progress>, now_unix_ms: u64) -> Due {
-    let Some(progress) = progress else { return Due::Attempt { number: 1 } };
+    let Some(progress) = progress else { return Due::Attempt { number: 1, before_replay: 0 } };
     match progress.status {
         DeliveryStatus::Delivered => Due::Delivered,
         DeliveryStatus::Exhausted => Due::Exhausted,
         DeliveryStatus::Pending => match progress.next_attempt_unix_ms.saturating_sub(now_unix_ms) {
             // SQS counts visibility in whole seconds, so a message may come back up to a second early.
-            0..=999 => Due::Attempt { number: progress.attempts + 1 },
+            0..=999 => Due::Attempt { number: progress.attempts + 1, before_replay: progress.before_replay },
             early_ms => Due::Wait(Duration::from_millis(early_ms)),
         },
     }
@@ -163,7 +167,7 @@ impl Next {
     }
 }
 
-/// Decides what follows attempt `number`. `random` is any number from 0 up to 1 ([`RetryPolicy::wait_after`]).
+/// Decides what follows attempt `number`, counted from the last replay. `random` is any number from 0 up to 1 ([`RetryPolicy::wait_after`]).
 ///
 /// A receiver that asks for a longer wait gets it, up to [`MAX_WAIT`]; it never gets more attempts.
 #[must_use]
@@ -255,12 +259,14 @@ mod tests {
 
     #[test]
     fn the_record_decides_what_is_due() {
-        let at = |status, next_attempt_unix_ms| Some(Progress { status, attempts: 2, next_attempt_unix_ms });
+        let at = |status, next_attempt_unix_ms| {
+            Some(Progress { status, attempts: 2, before_replay: 0, next_attempt_unix_ms })
+        };
         let cases = [
-            (None, Due::Attempt { number: 1 }, "nothing on record"),
-            (at(DeliveryStatus::Pending, 10_000), Due::Attempt { number: 3 }, "exactly due"),
-            (at(DeliveryStatus::Pending, 10_999), Due::Attempt { number: 3 }, "within SQS's second"),
-            (at(DeliveryStatus::Pending, 9_000), Due::Attempt { number: 3 }, "overdue"),
+            (None, Due::Attempt { number: 1, before_replay: 0 }, "nothing on record"),
+            (at(DeliveryStatus::Pending, 10_000), Due::Attempt { number: 3, before_replay: 0 }, "exactly due"),
+            (at(DeliveryStatus::Pending, 10_999), Due::Attempt { number: 3, before_replay: 0 }, "within SQS's second"),
+            (at(DeliveryStatus::Pending, 9_000), Due::Attempt { number: 3, before_replay: 0 }, "overdue"),
             (at(DeliveryStatus::Pending, 14_000), Due::Wait(Duration::from_secs(4)), "an extra receive"),
             (at(DeliveryStatus::Delivered, 0), Due::Delivered, "a repetition"),
             (at(DeliveryStatus::Exhausted, 0), Due::Exhausted, "crashed between record and dead letter"),

@@ -31,9 +31,10 @@ impl<'a> Object<'a> {
     pub(crate) fn open(found: &Found<'a>, faults: &mut Faults) -> Option<Self> {
         let Ok(Members(members)) = serde_json::from_str::<Members<'a>>(found.value.get()) else {
             let is_secret = found.pointer.starts_with("/auth") || found.pointer.is_empty();
-            faults.push(match is_secret {
-                true => Fault::hidden(&*found.pointer, "a JSON object"),
-                false => Fault::at(&found.pointer, found.value, "a JSON object"),
+            faults.push(if is_secret {
+                Fault::hidden(&*found.pointer, "a JSON object")
+            } else {
+                Fault::at(&found.pointer, found.value, "a JSON object")
             });
             return None;
         };

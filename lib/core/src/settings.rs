@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::auth::{Auth, AuthHeader, ClientCredentials, api_key, basic};
-use crate::endpoint::{Endpoint, SignatureFormat, TimeoutSeconds, TypeFilter};
+use crate::endpoint::{Endpoint, EndpointId, SignatureFormat, TimeoutSeconds, TypeFilter};
 use crate::fault::{Fault, Faults};
 use crate::key_store::{Store, StoreFormat};
 use crate::object::{Found, Object};
@@ -149,6 +149,30 @@ pub fn overlap(text: Option<&str>) -> Result<Duration, Vec<Fault>> {
     faults.none()?;
     Ok(overlap.unwrap_or(DEFAULT_OVERLAP))
 }
+
+/// Reads which endpoint a replay is for: `{"endpoint":"ep_…"}`; all that want the event if the body is absent or empty.
+///
+/// # Errors
+/// Every fault.
+pub fn replay(text: Option<&str>) -> Result<Option<EndpointId>, Vec<Fault>> {
+    let Some(text) = text else { return Ok(None) };
+    let value: &RawValue = serde_json::from_str(text)
+        .map_err(|error| vec![Fault::whole(error.to_string(), "{\"endpoint\":\"ep_…\"}, or no body")])?;
+    let (mut faults, mut endpoint) = (Faults::default(), None);
+    if let Some(mut object) = Object::open(&Found { pointer: String::new(), value }, &mut faults) {
+        if let Some(found) = object.member("endpoint") {
+            let text: Option<String> = found.read(ENDPOINT_ID, &mut faults);
+            endpoint = text.as_deref().and_then(EndpointId::parse);
+            if text.is_some() && endpoint.is_none() {
+                faults.push(Fault::at(&found.pointer, found.value, ENDPOINT_ID));
+            }
+        }
+        object.close(&mut faults);
+    }
+    faults.none().map(|()| endpoint)
+}
+
+const ENDPOINT_ID: &str = "an endpoint's id, `ep_` and 32 hexadecimal digits";
 
 fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Option<Submission> {
     let mut object = Object::open(&Found { pointer: String::new(), value }, faults)?;
@@ -727,6 +751,17 @@ mod tests {
             let faults = read(&format!(r#"{{"url":"https://a.example","retry":{retry}}}"#), CONTEXT).err();
             let pointers: Vec<_> = faults.iter().flatten().map(|fault| &*fault.pointer).collect();
             assert_eq!(pointers, expected, "{retry}");
+        }
+    }
+
+    #[test]
+    fn a_replay_is_for_all_or_for_one() {
+        let id = "ep_00000000000000000000000000000007";
+        let named = format!(r#"{{"endpoint":"{id}"}}"#);
+        assert_eq!((replay(None), replay(Some("{}"))), (Ok(None), Ok(None)));
+        assert_eq!(replay(Some(&named)), Ok(EndpointId::parse(id)));
+        for bad in ["", "7", r#"{"endpoint":"x"}"#, r#"{"endpoint":7}"#, r#"{"endpoints":[]}"#] {
+            assert!(replay(Some(bad)).is_err(), "{bad}");
         }
     }
 

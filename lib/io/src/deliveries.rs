@@ -11,7 +11,7 @@ use signpost_core::attempt::Attempt;
 use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress};
 
 use crate::aws::{AwsError, Item, ItemError, n, number, s, text, unreadable};
-use crate::clock::unix_now;
+use crate::clock::{unix_ms_now, unix_now};
 use crate::events::partition;
 
 /// The deliveries in the table.
@@ -51,7 +51,7 @@ impl Deliveries {
             .table_name(&self.table)
             .set_key(Some(key(delivery)))
             .consistent_read(true)
-            .projection_expression("#status, attemptCount, nextAttemptAt")
+            .projection_expression("#status, attemptCount, beforeReplay, nextAttemptAt")
             .expression_attribute_names("#status", "status");
         let item = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item;
         item.as_ref().map(progress_of).transpose().map_err(AwsError::of::<ItemError>("reading a delivery"))
@@ -106,6 +106,36 @@ impl Deliveries {
         }
     }
 
+    /// Has a delivery that is on record begin anew: it is due at once, whatever came of it before, and its retry policy
+    /// counts from here. One that has no attempts yet is left as it is.
+    ///
+    /// Needs `dynamodb:UpdateItem`. One write. The delivery's message has to be sent as well, afterwards.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn begin_anew(&self, delivery: DeliveryKey<'_>) -> Result<(), AwsError> {
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(delivery)))
+            .update_expression(
+                "SET #status = :pending, beforeReplay = attemptCount, nextAttemptAt = :now, expiresAt = :expires",
+            )
+            .condition_expression("attribute_exists(attemptCount)")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":pending", s(DeliveryStatus::Pending.as_str()))
+            .expression_attribute_values(":now", n(unix_ms_now()))
+            .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()));
+        match call.send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(()),
+                _ => Err(AwsError::of("dynamodb:UpdateItem")(error)),
+            },
+        }
+    }
+
     /// Reads all attempts of a delivery, for operators' tools.
     ///
     /// Needs `dynamodb:GetItem`.
@@ -115,9 +145,7 @@ impl Deliveries {
     pub async fn attempts(&self, delivery: DeliveryKey<'_>) -> Result<Vec<Attempt>, AwsError> {
         let call = self.client.get_item().table_name(&self.table).set_key(Some(key(delivery))).consistent_read(true);
         let item = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item.unwrap_or_default();
-        let attempts = item.get("attempts").and_then(|list| list.as_l().ok()).map(Vec::as_slice).unwrap_or_default();
-        let read = |attempt: &AttributeValue| attempt.as_m().map_err(|_| unreadable("attempts")).and_then(attempt_of);
-        attempts.iter().map(read).collect::<Result<_, _>>().map_err(AwsError::of::<ItemError>("reading a delivery"))
+        attempts_of(&item).map_err(AwsError::of::<ItemError>("reading a delivery"))
     }
 }
 
@@ -126,10 +154,20 @@ fn key(delivery: DeliveryKey<'_>) -> HashMap<String, AttributeValue> {
     HashMap::from([("event".into(), s(partition(delivery.event))), ("record".into(), s(record))])
 }
 
-fn progress_of(item: &Item) -> Result<Progress, ItemError> {
+pub(crate) fn attempts_of(item: &Item) -> Result<Vec<Attempt>, ItemError> {
+    let attempts = item.get("attempts").and_then(|list| list.as_l().ok()).map(Vec::as_slice).unwrap_or_default();
+    let read = |attempt: &AttributeValue| attempt.as_m().map_err(|_| unreadable("attempts")).and_then(attempt_of);
+    attempts.iter().map(read).collect()
+}
+
+pub(crate) fn progress_of(item: &Item) -> Result<Progress, ItemError> {
+    let before_replay = item.contains_key("beforeReplay").then(|| number(item, "beforeReplay"));
+    let count = |number: u64| u32::try_from(number).map_err(|_| unreadable("beforeReplay"));
+    let before_replay = before_replay.map(|number| number.and_then(count));
     Ok(Progress {
         status: DeliveryStatus::parse(text(item, "status")?).ok_or_else(|| unreadable("status"))?,
         attempts: u32::try_from(number(item, "attemptCount")?).map_err(|_| unreadable("attemptCount"))?,
+        before_replay: before_replay.transpose()?.unwrap_or_default(),
         next_attempt_unix_ms: number(item, "nextAttemptAt")?,
     })
 }

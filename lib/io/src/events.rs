@@ -104,10 +104,19 @@ impl Events {
             .consistent_read(true);
         let item = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item;
         let Some(item) = item else { return Ok(None) };
-        let json = text(&item, "json").map_err(AwsError::of::<ItemError>(READING))?;
-        let raw = serde_json::from_str(json).map_err(AwsError::of(READING))?;
-        Event::reread(raw).map(Some).map_err(|_| AwsError::of::<ItemError>(READING)(unreadable("json")))
+        event_of(&item).map(Some).map_err(AwsError::of::<ItemError>(READING))
     }
+}
+
+pub(crate) fn event_of(item: &Item) -> Result<Event, ItemError> {
+    let raw = serde_json::from_str(text(item, "json")?).map_err(|_| unreadable("json"))?;
+    Event::reread(raw).map_err(|_| unreadable("json"))
+}
+
+pub(crate) fn endpoints_of(item: &Item) -> Result<Vec<EndpointId>, ItemError> {
+    let ids = item.get("endpoints").and_then(|list| list.as_l().ok()).ok_or_else(|| unreadable("endpoints"))?;
+    let parse = |id: &AttributeValue| id.as_s().ok().and_then(|id| EndpointId::parse(id));
+    ids.iter().map(parse).collect::<Option<_>>().ok_or_else(|| unreadable("endpoints"))
 }
 
 /// The sort key of an event.
@@ -133,10 +142,7 @@ fn judge(stored: &Item, hash: &[u8], message_id: &str, now: u64) -> Result<Claim
     if !is_owner && now < number(stored, "claimedAt")? + OWNER_ALIVE_SECONDS {
         return Ok(Claim::Duplicate);
     }
-    let ids = stored.get("endpoints").and_then(|list| list.as_l().ok()).ok_or_else(|| unreadable("endpoints"))?;
-    let parse = |id: &AttributeValue| id.as_s().ok().and_then(|id| EndpointId::parse(id));
-    let ids: Option<Vec<_>> = ids.iter().map(parse).collect();
-    ids.map(Claim::FanOut).ok_or_else(|| unreadable("endpoints"))
+    endpoints_of(stored).map(Claim::FanOut)
 }
 
 #[cfg(test)]

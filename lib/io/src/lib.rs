@@ -9,6 +9,7 @@ mod connections;
 pub mod deliveries;
 pub mod endpoints;
 pub mod events;
+pub mod history;
 pub mod http_api;
 pub mod keys;
 pub mod logs;

@@ -11,6 +11,7 @@ mod payloads;
 mod permissions;
 mod public_keys;
 mod rejection;
+mod replay;
 mod retries;
 mod rotation;
 mod round_trip;

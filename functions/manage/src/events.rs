@@ -1,0 +1,148 @@
+//! What operators do with events: see what became of them, and have them delivered again.
+
+use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use signpost_core::attempt::Attempt;
+use signpost_core::delivery::{Delivery, DeliveryKey, DeliveryStatus};
+use signpost_core::endpoint::{Endpoint, EndpointId};
+use signpost_core::problem::Problem;
+use signpost_core::settings;
+use signpost_io::history::{DeliveryHistory, History};
+use signpost_io::http_api::respond;
+use signpost_io::queue::Message;
+
+use crate::asked::Asked;
+use crate::endpoints::{JSON, moment, moment_ms};
+use crate::{Answer, App, Refusal};
+
+impl App {
+    pub(crate) async fn read_event(&self, asked: &Asked<'_>) -> Answer {
+        let history = self.history(asked).await?;
+        shown(&history)
+    }
+
+    /// Has an event delivered again: to the endpoint that the body names, or to all that want it now.
+    pub(crate) async fn replay(&self, asked: &Asked<'_>) -> Answer {
+        let chosen = settings::replay(asked.optional_body(&[JSON])?.as_deref()).map_err(Problem::bad_request)?;
+        let History { event, .. } = self.history(asked).await?;
+        let traits = event.traits();
+        let is_meant = |id: &EndpointId, endpoint: Option<&Endpoint>| match &chosen {
+            Some(chosen) => id == chosen,
+            None => endpoint.is_none_or(|endpoint| endpoint.wants(&traits)),
+        };
+        let of_tenant = self.endpoints.of_tenant(&asked.tenant).await?;
+        let meant = of_tenant.into_iter().filter(|(id, endpoint)| is_meant(id, endpoint.as_ref()));
+        let meant: Vec<_> = meant.map(|(id, _)| id).collect();
+        if let (Some(chosen), []) = (&chosen, &*meant) {
+            return Err(Problem::conflict(format!("the tenant has no endpoint `{chosen}`")).into());
+        }
+        // The records first: a message that comes before its record begins anew would be taken for a repetition.
+        for endpoint in &meant {
+            self.deliveries.begin_anew(DeliveryKey { event: &event.key, endpoint }).await?;
+        }
+        let messages = meant.iter().map(|endpoint| Message {
+            body: Delivery::message(endpoint, &event),
+            group: Some(endpoint.to_string()),
+            attributes: Vec::new(),
+        });
+        self.queue.send_all(messages).await?;
+        let key = &event.key;
+        tracing::info!(tenant.id = %key.tenant, event.id = %key.id, endpoints = meant.len(), "event.replayed");
+        let ids: Vec<_> = meant.iter().map(EndpointId::as_str).collect();
+        Ok(respond(202, JSON, json!({ "endpoints": ids }).to_string()))
+    }
+
+    /// What became of the event that is asked for. Where several producers used its id, `source` has to say whose.
+    async fn history(&self, asked: &Asked<'_>) -> Result<History, Refusal> {
+        let id = asked.event()?;
+        let mut found = self.histories.of(&asked.tenant, &id).await?;
+        if let Some(source) = asked.parameter("source") {
+            found.retain(|history| history.event.key.source == source);
+        }
+        let last = found.pop();
+        match (last, &*found) {
+            (None, _) => Err(Problem::not_found("the tenant has no such event, or not any more").into()),
+            (Some(history), []) => Ok(history),
+            (Some(last), others) => {
+                let sources = others.iter().chain([&last]).map(|history| &*history.event.key.source);
+                let sources = sources.collect::<Vec<_>>().join("`, `");
+                Err(Problem::conflict(format!("several events have this id; add `?source=` with one of `{sources}`"))
+                    .into())
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownEvent<'a> {
+    event: &'a RawValue,
+    fanned_out_at: String,
+    deliveries: Vec<ShownDelivery<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownDelivery<'a> {
+    endpoint: &'a str,
+    status: &'static str,
+    next_attempt_at: Option<String>,
+    attempts: Vec<ShownAttempt<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownAttempt<'a> {
+    number: u32,
+    at: String,
+    duration_ms: u64,
+    status: Option<u16>,
+    error: Option<&'a str>,
+    response: Option<&'a str>,
+    kids: &'a [String],
+}
+
+/// The event as the producer spelled it, less whitespace, and what became of it.
+fn shown(history: &History) -> Result<ApiGatewayV2httpResponse, Refusal> {
+    let unseen = history.endpoints.iter().filter(|id| history.deliveries.iter().all(|one| one.endpoint != **id));
+    let unseen = unseen.map(|id| ShownDelivery {
+        endpoint: id.as_str(),
+        status: DeliveryStatus::Pending.as_str(),
+        next_attempt_at: None,
+        attempts: Vec::new(),
+    });
+    let shown = ShownEvent {
+        event: serde_json::from_str(history.event.json()).map_err(unreadable)?,
+        fanned_out_at: moment(history.fanned_out_at),
+        deliveries: history.deliveries.iter().map(shown_delivery).chain(unseen).collect(),
+    };
+    Ok(respond(200, JSON, serde_json::to_string(&shown).map_err(unreadable)?))
+}
+
+fn unreadable(_: serde_json::Error) -> Refusal {
+    Problem::unavailable("the event cannot be shown; look into the table").into() // What was parsed before, parses.
+}
+
+fn shown_delivery(delivery: &DeliveryHistory) -> ShownDelivery<'_> {
+    let is_pending = delivery.progress.status == DeliveryStatus::Pending;
+    ShownDelivery {
+        endpoint: delivery.endpoint.as_str(),
+        status: delivery.progress.status.as_str(),
+        next_attempt_at: is_pending.then(|| moment_ms(delivery.progress.next_attempt_unix_ms)),
+        attempts: delivery.attempts.iter().map(shown_attempt).collect(),
+    }
+}
+
+fn shown_attempt(attempt: &Attempt) -> ShownAttempt<'_> {
+    ShownAttempt {
+        number: attempt.number,
+        at: moment_ms(attempt.at_unix_ms),
+        duration_ms: attempt.duration_ms,
+        status: attempt.status,
+        error: attempt.error.as_deref(),
+        response: attempt.response.as_deref(),
+        kids: &attempt.kids,
+    }
+}
