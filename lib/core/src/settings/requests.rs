@@ -1,0 +1,94 @@
+//! The bodies of requests that are about an endpoint, and are no settings.
+
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use crate::endpoint::EndpointId;
+use crate::fault::{Fault, Faults};
+use crate::object::{Found, Object};
+
+/// How long a signing secret goes on signing after another has followed it, unless the operator says.
+pub const DEFAULT_OVERLAP: Duration = Duration::from_hours(24);
+
+/// Reads how long the overlap of a secret's rotation is: `{"overlapSeconds":…}`, 0 to a week. The body may be absent.
+///
+/// # Errors
+/// Every fault.
+pub fn overlap(text: Option<&str>) -> Result<Duration, Vec<Fault>> {
+    let Some(text) = text else { return Ok(DEFAULT_OVERLAP) };
+    let value: &RawValue = serde_json::from_str(text)
+        .map_err(|error| vec![Fault::whole(error.to_string(), "{\"overlapSeconds\":…}, or no body")])?;
+    let mut faults = Faults::default();
+    let mut overlap = Some(DEFAULT_OVERLAP);
+    if let Some(mut object) = Object::open(&Found { pointer: String::new(), value }, &mut faults) {
+        if let Some(found) = object.member("overlapSeconds") {
+            overlap = found.within(0..=604_800, &mut faults).map(|seconds| Duration::from_secs(seconds.into()));
+        }
+        object.close(&mut faults);
+    }
+    faults.none()?;
+    Ok(overlap.unwrap_or(DEFAULT_OVERLAP))
+}
+
+/// Reads which endpoint a replay is for: `{"endpoint":"ep_…"}`; all that want the event if the body is absent or empty.
+///
+/// # Errors
+/// Every fault.
+pub fn replay(text: Option<&str>) -> Result<Option<EndpointId>, Vec<Fault>> {
+    let Some(text) = text else { return Ok(None) };
+    let value: &RawValue = serde_json::from_str(text)
+        .map_err(|error| vec![Fault::whole(error.to_string(), "{\"endpoint\":\"ep_…\"}, or no body")])?;
+    let (mut faults, mut endpoint) = (Faults::default(), None);
+    if let Some(mut object) = Object::open(&Found { pointer: String::new(), value }, &mut faults) {
+        if let Some(found) = object.member("endpoint") {
+            let text: Option<String> = found.read(ENDPOINT_ID, &mut faults);
+            endpoint = text.as_deref().and_then(EndpointId::parse);
+            if text.is_some() && endpoint.is_none() {
+                faults.push(Fault::at(&found.pointer, found.value, ENDPOINT_ID));
+            }
+        }
+        object.close(&mut faults);
+    }
+    faults.none().map(|()| endpoint)
+}
+
+const ENDPOINT_ID: &str = "an endpoint's id, `ep_` and 32 hexadecimal digits";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_is_for_all_or_for_one() {
+        let id = "ep_00000000000000000000000000000007";
+        let named = format!(r#"{{"endpoint":"{id}"}}"#);
+        assert_eq!((replay(None), replay(Some("{}"))), (Ok(None), Ok(None)));
+        assert_eq!(replay(Some(&named)), Ok(EndpointId::parse(id)));
+        for bad in ["", "7", r#"{"endpoint":"x"}"#, r#"{"endpoint":7}"#, r#"{"endpoints":[]}"#] {
+            assert!(replay(Some(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_overlap_is_a_day_unless_said() {
+        let cases = [
+            (None, Some(86_400)),
+            (Some("{}"), Some(86_400)),
+            (Some(r#"{"overlapSeconds":null}"#), None),
+            (Some(r#"{"overlapSeconds":60.0}"#), Some(60)),
+            (Some(r#"{"overlapSeconds":60.5}"#), None),
+            (Some(r#"{"overlapSeconds":1e400}"#), None),
+            (Some(r#"{"overlapSeconds":0}"#), Some(0)),
+            (Some(r#"{"overlapSeconds":604800}"#), Some(604_800)),
+            (Some(r#"{"overlapSeconds":604801}"#), None),
+            (Some(r#"{"overlapSeconds":-1}"#), None),
+            (Some(r#"{"overlap":5}"#), None),
+            (Some("7"), None),
+            (Some("{"), None),
+        ];
+        for (text, seconds) in cases {
+            assert_eq!(overlap(text).ok(), seconds.map(Duration::from_secs), "{text:?}");
+        }
+    }
+}
