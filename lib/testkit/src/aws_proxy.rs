@@ -1,4 +1,4 @@
-//! A proxy in front of the local stack's AWS that counts what is called, and loses answers.
+//! A proxy in front of the local stack's AWS that counts what is called, fails, and loses answers.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -27,6 +27,8 @@ pub struct AwsProxy {
 #[derive(Debug, Default)]
 struct Calls {
     counts: BTreeMap<String, usize>,
+    /// The operation that fails.
+    failing: Option<String>,
     /// The operation whose next answer gets lost.
     to_lose: Option<String>,
 }
@@ -53,6 +55,16 @@ impl AwsProxy {
     #[must_use]
     pub fn count(&self, operation: &str) -> usize {
         lock(&self.calls).counts.get(operation).copied().unwrap_or_default()
+    }
+
+    /// Has every call of `operation` fail, as when it is throttled, until [`Self::heal`].
+    pub fn fail(&self, operation: &str) {
+        lock(&self.calls).failing = Some(operation.to_owned());
+    }
+
+    /// Lets every call through again.
+    pub fn heal(&self) {
+        lock(&self.calls).failing = None;
     }
 
     /// Has the next call of `operation` done, and its answer lost: what is answered instead is a 500.
@@ -89,11 +101,17 @@ async fn pass_on(
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let operation = operation(&parts.headers);
-    let is_lost = {
+    let (fails, is_lost) = {
         let mut calls = lock(&calls);
         *calls.counts.entry(operation.clone()).or_default() += 1;
-        calls.to_lose.take_if(|to_lose| *to_lose == operation).is_some()
+        let fails = calls.failing.as_ref() == Some(&operation);
+        (fails, calls.to_lose.take_if(|to_lose| *to_lose == operation).is_some())
     };
+    if fails {
+        let body = r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#;
+        let response = Response::builder().status(400).header("content-type", "application/x-amz-json-1.0");
+        return Ok(response.body(Full::from(body)).expect("a response"));
+    }
     let sent = client.request(parts.method, format!("{aws}{}", parts.uri)).headers(parts.headers).body(body).send();
     let answer = sent.await.expect("an answer from the local stack");
     let (status, headers) = (answer.status(), answer.headers().clone());

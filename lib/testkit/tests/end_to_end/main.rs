@@ -5,6 +5,7 @@
 
 mod contract;
 mod endpoints;
+mod faults;
 mod handlers;
 mod parking;
 mod payloads;

@@ -1,0 +1,116 @@
+//! Faults of AWS: throttles and errors, in front of each function. Nothing is lost, and no endpoint is charged.
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use serde_json::{Value, json};
+use signpost_core::endpoint::EndpointId;
+use signpost_testkit::aws_proxy::AwsProxy;
+use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::local_stack::LocalStack;
+use signpost_testkit::receiver::Receiver;
+
+use crate::handlers::lookup;
+
+fn batch(bodies: &[String]) -> SqsEvent {
+    let records = bodies.iter().enumerate().map(|(index, body)| {
+        json!({"messageId": format!("m-{index}"), "receiptHandle": "r", "body": body, "attributes": {}})
+    });
+    serde_json::from_value(json!({"Records": records.collect::<Vec<_>>()})).unwrap()
+}
+
+fn delivery(endpoint: &EndpointId, event: &Value) -> String {
+    json!({"endpoint": endpoint.as_str(), "event": event}).to_string()
+}
+
+fn failed(response: &SqsBatchResponse) -> usize {
+    response.batch_item_failures.len()
+}
+
+#[tokio::test]
+async fn whatever_fails_around_an_attempt_brings_the_message_back_and_charges_nobody() {
+    let (stack, proxy) = (LocalStack::from_env().await, AwsProxy::start().await);
+    let aws = proxy.aws().await;
+    // What fails, whether the request is sent all the same, and why.
+    let cases = [
+        ("GetItem", false, "where the delivery stands, and the endpoint"),
+        ("Query", false, "the signing keys"),
+        ("Decrypt", false, "a signing key or a secret"),
+        ("UpdateItem", true, "the record: the request was sent before"),
+        ("ChangeMessageVisibility", true, "the wait: the message comes back when the queue says"),
+    ];
+    for (operation, is_sent, why) in cases {
+        let answer = if operation == "ChangeMessageVisibility" { 500 } else { 204 };
+        let (receiver, tenant, id) = (Receiver::start(move |_| answer).await, tenant(), event_id());
+        let settings = json!({"url": receiver.url, "auth": {"kind": "apiKey", "secret": "abc"}});
+        let endpoint = stack.register_with(&tenant, &settings).await.id;
+        let app = deliver::App::new(&aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
+        let message = batch(&[delivery(&endpoint, &event(&tenant, &id, &json!({})))]);
+
+        proxy.fail(operation);
+        let response = deliver::handle(message.clone(), &app).await.unwrap();
+        proxy.heal();
+        assert_eq!(failed(&response), 1, "{operation}: {why}");
+        assert_eq!(receiver.so_far().len(), usize::from(is_sent), "{operation}: {why}");
+        if operation == "ChangeMessageVisibility" {
+            continue;
+        }
+        assert!(stack.attempts(&tenant, &id, &endpoint).await.is_empty(), "{operation}: nothing is charged");
+
+        // A fresh environment, for one that was just refused waits a second before it asks for keys again.
+        let app = deliver::App::new(&aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
+        assert_eq!(failed(&deliver::handle(message, &app).await.unwrap()), 0, "{operation}");
+        let numbers: Vec<_> = receiver.so_far().iter().map(|one| one.header("signpost-attempt").to_owned()).collect();
+        assert!(numbers.iter().all(|number| number == "1"), "{operation}: {numbers:?}");
+        assert_eq!(stack.attempts(&tenant, &id, &endpoint).await.len(), 1, "{operation}");
+    }
+}
+
+#[tokio::test]
+async fn a_fan_out_that_fails_halfway_is_finished_by_the_same_message() {
+    let (stack, proxy) = (LocalStack::from_env().await, AwsProxy::start().await);
+    let aws = proxy.aws().await;
+    for operation in ["Query", "PutItem", "SendMessageBatch"] {
+        let (receiver, tenant, id) = (Receiver::start(|_| 204).await, tenant(), event_id());
+        stack.register_with(&tenant, &json!({"url": receiver.url})).await;
+        let app = fanout::App::new(&aws, fanout::Config::from_lookup(lookup).unwrap());
+        let message = batch(&[event(&tenant, &id, &json!({})).to_string(), format!("garbage {id}")]);
+
+        proxy.fail(operation);
+        let response = fanout::handle(message.clone(), &app).await.unwrap();
+        proxy.heal();
+        let garbage = usize::from(operation == "SendMessageBatch"); // It cannot be put aside either.
+        assert_eq!(failed(&response), 1 + garbage, "{operation}");
+        assert!(receiver.so_far().is_empty());
+
+        assert_eq!(failed(&fanout::handle(message, &app).await.unwrap()), 0, "{operation}");
+        assert_eq!(receiver.wait_for(1).await[0].header("webhook-id"), id, "{operation}");
+    }
+}
+
+#[tokio::test]
+async fn events_that_cannot_be_queued_are_refused_and_may_be_sent_again() {
+    let proxy = AwsProxy::start().await;
+    let app = ingest::App::new(&proxy.aws().await, ingest::Config::from_lookup(lookup).unwrap());
+    let request = || serde_json::from_str(include_str!("../../../../events/ingest-single.json")).unwrap();
+    proxy.fail("SendMessageBatch");
+    assert_eq!(ingest::handle(request(), &app).await.status_code, 503);
+    proxy.heal();
+    assert_eq!(ingest::handle(request(), &app).await.status_code, 202);
+}
+
+#[tokio::test]
+async fn what_cannot_be_parked_stays_in_the_queue() {
+    let (stack, proxy) = (LocalStack::from_env().await, AwsProxy::start().await);
+    let (receiver, tenant, id) = (Receiver::start(|_| 500).await, tenant(), event_id());
+    let settings = json!({"url": receiver.url, "retry": {"schedule": [1_000, 1_000]}});
+    let endpoint = stack.register_with(&tenant, &settings).await.id;
+    let app = deliver::App::new(&proxy.aws().await, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
+    let message = batch(&[delivery(&endpoint, &event(&tenant, &id, &json!({})))]);
+
+    proxy.fail("PutItem");
+    for _ in 0..2 {
+        assert_eq!(failed(&deliver::handle(message.clone(), &app).await.unwrap()), 1);
+    }
+    proxy.heal();
+    assert_eq!(failed(&deliver::handle(message, &app).await.unwrap()), 0, "parked at last");
+    assert_eq!(receiver.so_far().len(), 1, "the record kept it from being sent again meanwhile");
+}
