@@ -74,7 +74,7 @@ impl App {
         let progress = self.deliveries.progress(delivery.key()).await?;
         match due(progress, unix_ms_now()) {
             Due::Attempt { number, before_replay } => self.attempt(&delivery, body, number, before_replay).await,
-            Due::Wait(wait) => self.wait(&delivery, wait).await,
+            Due::Wait { until_unix_ms } => self.wait(&delivery, until_unix_ms).await,
             Due::Delivered => Ok(None),
             Due::Exhausted => {
                 self.bury(body, DeadLetterReason::Exhausted).await?;
@@ -115,7 +115,7 @@ impl App {
             error: result.as_ref().err().map(ToString::to_string),
             response: response.filter(|_| result.is_err()), // Of an acknowledgement, the status says it all.
         };
-        let next = next(&result, number - before_replay, &recipient.endpoint().retry, fastrand::f64());
+        let next = next(&result, number.saturating_sub(before_replay), &recipient.endpoint().retry, fastrand::f64());
         log(delivery, &attempt, next, &result);
         let wait = if let Next::Retry(wait) = next { wait } else { Duration::ZERO };
         let next_attempt_unix_ms = unix_ms_now() + millis(wait);
@@ -130,7 +130,7 @@ impl App {
                 self.recipients.disable(tenant, &delivery.endpoint, DisabledBecause::Gone).await?;
                 self.park(delivery).await.map(|()| None)
             }
-            Next::Retry(wait) => self.wait(delivery, wait).await,
+            Next::Retry(_) => self.wait(delivery, next_attempt_unix_ms).await,
             Next::Exhausted => {
                 self.bury(body, DeadLetterReason::Exhausted).await?;
                 Ok(None)
@@ -145,12 +145,14 @@ impl App {
         Ok(())
     }
 
-    /// Has a delivery wait: in the queue if it is not for long, parked otherwise.
-    async fn wait(&self, delivery: &Delivery, wait: Duration) -> Result<Option<Duration>, DeferredError> {
+    /// Has a delivery wait until the moment on record: in the queue if that is soon, parked otherwise. Copies of a message
+    /// that park the same delivery for the same moment become one.
+    async fn wait(&self, delivery: &Delivery, until_unix_ms: u64) -> Result<Option<Duration>, DeferredError> {
+        let wait = Duration::from_millis(until_unix_ms.saturating_sub(unix_ms_now()));
         if wait <= LONGEST_IN_QUEUE {
             return Ok(Some(wait));
         }
-        self.parking.until(delivery.key(), unix_ms_now() + millis(wait)).await?;
+        self.parking.until(delivery.key(), until_unix_ms).await?;
         Ok(None)
     }
 

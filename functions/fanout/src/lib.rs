@@ -9,7 +9,7 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use futures_util::future::join_all;
 use lambda_runtime::Error;
 use signpost_core::delivery::{Delivery, RejectionReason};
-use signpost_core::endpoint::{Endpoint, EndpointId, TEST_TYPE};
+use signpost_core::endpoint::{Endpoint, EndpointId};
 use signpost_core::event::{Event, TenantId};
 use signpost_core::fault::Fault;
 use signpost_core::json::minify;
@@ -136,11 +136,8 @@ impl App {
         };
         let of_tenant = endpoints.get(&event.key.tenant).ok_or(FanOutError::EndpointsUnknown)?;
         let traits = event.traits();
-        let is_wanted = |(id, endpoint): &&(EndpointId, Option<Endpoint>)| match (&*event.kind, endpoint) {
-            (TEST_TYPE, _) => event.subject.as_deref() == Some(id.as_str()),
-            (_, Some(endpoint)) => endpoint.wants(&traits),
-            (_, None) => true, // Nobody knows what an unreadable endpoint wants, so it misses nothing.
-        };
+        let is_wanted =
+            |(id, endpoint): &&(EndpointId, Option<Endpoint>)| Endpoint::is_for(event, &traits, id, endpoint.as_ref());
         let wanted: Vec<_> = of_tenant.iter().filter(is_wanted).map(|(id, _)| id.clone()).collect();
         let (event_id, tenant_id) = (event.key.id.as_str(), event.key.tenant.as_str());
         match self.events.claim(event, &wanted, record.id).await? {

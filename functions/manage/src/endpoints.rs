@@ -121,8 +121,10 @@ impl App {
             let stored = self.stored(asked, &id).await?;
             asked.check_condition(&tag(&stored))?;
             Some(stored.version)
-        } else {
+        } else if self.endpoints.is_there(&asked.tenant, &id).await? {
             None
+        } else {
+            return Err(no_such_endpoint().into());
         };
         // What is parked for it goes out, and so to the dead-letter queue, with that reason. Asked before, for whoever sends
         // a request again that was half done would find nothing to delete.
@@ -143,13 +145,12 @@ impl App {
             let because = stored.disabled.unwrap_or(DisabledBecause::Operator);
             Ok(StoredEndpoint { disabled: (!is_enabled).then_some(because), ..stored })
         };
-        let stored = self.change(asked, &id, change).await?;
-        // If this fails, the 503 has the request sent again.
+        self.stored(asked, &id).await?; // Before anything is asked for an endpoint that is not the tenant's.
         if is_enabled {
+            // Before it is enabled: whoever dies in between leaves a drain that finds it disabled, and moves nothing.
             self.parking.ask_to_drain(&id).await?;
-        } else {
-            self.parking.end_drain(&id).await?;
         }
+        let stored = self.change(asked, &id, change).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, endpoint.enabled = is_enabled, "endpoint.switched");
         Ok(answer(&asked.tenant, &id, &stored))
     }

@@ -1,6 +1,7 @@
 //! What operators do with events: see what became of them, and have them delivered again.
 
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
+use futures_util::future::try_join_all;
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -17,6 +18,10 @@ use crate::asked::Asked;
 use crate::endpoints::{JSON, moment, moment_ms};
 use crate::{Answer, App, Refusal};
 
+/// How many deliveries begin anew together, and are then sent: a replay that is cut short leaves no more records than these
+/// without their messages.
+const REPLAYED_AT_ONCE: usize = 50;
+
 impl App {
     pub(crate) async fn read_event(&self, asked: &Asked<'_>) -> Answer {
         let history = self.history(asked).await?;
@@ -30,7 +35,7 @@ impl App {
         let traits = event.traits();
         let is_meant = |id: &EndpointId, endpoint: Option<&Endpoint>| match &chosen {
             Some(chosen) => id == chosen,
-            None => endpoint.is_none_or(|endpoint| endpoint.wants(&traits)),
+            None => Endpoint::is_for(&event, &traits, id, endpoint),
         };
         let of_tenant = self.endpoints.of_tenant(&asked.tenant).await?;
         let meant = of_tenant.into_iter().filter(|(id, endpoint)| is_meant(id, endpoint.as_ref()));
@@ -38,16 +43,18 @@ impl App {
         if let (Some(chosen), []) = (&chosen, &*meant) {
             return Err(Problem::conflict(format!("the tenant has no endpoint `{chosen}`")).into());
         }
-        // The records first: a message that comes before its record begins anew would be taken for a repetition.
-        for endpoint in &meant {
-            self.deliveries.begin_anew(DeliveryKey { event: &event.key, endpoint }).await?;
+        for some in meant.chunks(REPLAYED_AT_ONCE) {
+            // The records first: a message that comes before its record begins anew would be taken for a repetition.
+            let begun =
+                some.iter().map(|endpoint| self.deliveries.begin_anew(DeliveryKey { event: &event.key, endpoint }));
+            try_join_all(begun).await?;
+            let messages = some.iter().map(|endpoint| Message {
+                body: Delivery::message(endpoint, &event),
+                group: Some(endpoint.to_string()),
+                attributes: Vec::new(),
+            });
+            self.queue.send_all(messages).await?;
         }
-        let messages = meant.iter().map(|endpoint| Message {
-            body: Delivery::message(endpoint, &event),
-            group: Some(endpoint.to_string()),
-            attributes: Vec::new(),
-        });
-        self.queue.send_all(messages).await?;
         let key = &event.key;
         tracing::info!(tenant.id = %key.tenant, event.id = %key.id, endpoints = meant.len(), "event.replayed");
         let ids: Vec<_> = meant.iter().map(EndpointId::as_str).collect();

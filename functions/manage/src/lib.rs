@@ -7,8 +7,6 @@ mod config;
 mod endpoints;
 mod events;
 
-use std::time::Duration;
-
 use aws_config::SdkConfig;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
@@ -52,7 +50,7 @@ impl App {
             guard: Guard::new(config.target_rules),
             histories: Histories::new(dynamodb.clone(), config.events_table),
             queue: Queue::new(sqs, config.deliveries_queue_url),
-            parking: Parking::new(dynamodb, config.parking_table, Duration::ZERO), // It parks nothing itself.
+            parking: Parking::new(dynamodb, config.parking_table),
             vault: Vault::new(aws_sdk_kms::Client::new(aws), config.wrapping_key),
         }
     }

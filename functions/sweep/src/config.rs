@@ -9,6 +9,8 @@ pub struct Config {
     pub dead_letter_queue_url: String,
     /// `DELIVERIES_QUEUE_URL`: where deliveries go whose time has come; required.
     pub deliveries_queue_url: String,
+    /// `ENDPOINTS_TABLE`: DynamoDB table of endpoints; required.
+    pub endpoints_table: String,
     /// `EVENTS_TABLE`: DynamoDB table of events and deliveries; required.
     pub events_table: String,
     /// `PARKING_TABLE`: DynamoDB table of parked deliveries; required.
@@ -34,6 +36,7 @@ impl Config {
         Ok(Self {
             dead_letter_queue_url: required(&get, "DEAD_LETTER_QUEUE_URL")?,
             deliveries_queue_url: required(&get, "DELIVERIES_QUEUE_URL")?,
+            endpoints_table: required(&get, "ENDPOINTS_TABLE")?,
             events_table: required(&get, "EVENTS_TABLE")?,
             parking_table: required(&get, "PARKING_TABLE")?,
             retention: retention(&get)?,

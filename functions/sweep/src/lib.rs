@@ -6,6 +6,7 @@ mod config;
 use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
+use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use lambda_runtime::Error;
 use serde::Serialize;
@@ -14,8 +15,10 @@ use signpost_core::delivery::{DeadLetterReason, Delivery};
 use signpost_core::parking::{Lane, last_due_minute};
 use signpost_io::aws::AwsError;
 use signpost_io::clock::unix_ms_now;
+use signpost_io::endpoints::Endpoints;
 use signpost_io::events::Events;
-use signpost_io::parking::{Parked, Parking};
+use signpost_io::logs::Chain;
+use signpost_io::parking::{Drain, Parked, Parking};
 use signpost_io::queue::{Message, Queue};
 
 pub use config::Config;
@@ -25,6 +28,7 @@ pub use config::Config;
 pub struct App {
     dead_letters: Queue,
     deliveries: Queue,
+    endpoints: Endpoints,
     events: Events,
     parking: Parking,
 }
@@ -37,8 +41,9 @@ impl App {
         Self {
             dead_letters: Queue::new(sqs.clone(), config.dead_letter_queue_url),
             deliveries: Queue::new(sqs, config.deliveries_queue_url),
+            endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
             events: Events::new(dynamodb.clone(), config.events_table, config.retention),
-            parking: Parking::new(dynamodb, config.parking_table, config.retention),
+            parking: Parking::new(dynamodb, config.parking_table),
         }
     }
 }
@@ -54,8 +59,10 @@ pub struct Swept {
     pub busy: bool,
 }
 
-/// How long the work of one run may take; what is left is the next one's. Within the function's 50 s.
-const WORK: Duration = Duration::from_secs(35);
+/// How long what is due may take in one run; what is left is the next one's. With the drains, within the function's 50 s.
+const DUE_WORK: Duration = Duration::from_secs(20);
+/// How long the drains may take in one run, whatever is due.
+const DRAIN_WORK: Duration = Duration::from_secs(15);
 /// How long a run keeps the others away, in seconds: longer than it can last, and over when the next one comes.
 const LEASE_SECONDS: u64 = 55;
 /// How far the very first run of a stack looks back: farther than its schedule can be late.
@@ -94,10 +101,9 @@ pub async fn sweep_at(app: &App, now_unix_ms: u64) -> Result<Swept, Error> {
         tracing::info!("sweep.busy");
         return Ok(Swept { busy: true, ..Swept::default() });
     };
-    let deadline = Instant::now() + WORK;
     let mut swept = Swept::default();
-    let due = app.sweep_due(&mut minute, last, deadline, &mut swept).await;
-    let drained = app.sweep_drains(now, deadline, &mut swept).await;
+    let due = app.sweep_due(&mut minute, last, Instant::now() + DUE_WORK, &mut swept).await;
+    let drained = app.sweep_drains(now, Instant::now() + DRAIN_WORK, &mut swept).await;
     app.parking.end_sweep(minute).await?;
     if swept != Swept::default() || minute < last {
         tracing::info!(
@@ -107,7 +113,10 @@ pub async fn sweep_at(app: &App, now_unix_ms: u64) -> Result<Swept, Error> {
             "sweep.done"
         );
     }
-    due.and(drained)?;
+    if let (Err(error), Err(_)) = (&due, &drained) {
+        tracing::error!(error = %Chain(error), "sweep.due_failed"); // The other one is logged by the runtime.
+    }
+    drained.and(due)?;
     Ok(swept)
 }
 
@@ -121,8 +130,15 @@ impl App {
         swept: &mut Swept,
     ) -> Result<(), AwsError> {
         while *minute < last {
-            for lane in Lane::of_minute(*minute + 1) {
-                if !self.empty(&lane, usize::MAX, deadline, &mut swept.due).await? {
+            let emptied = Lane::of_minute(*minute + 1).map(async |lane| {
+                let mut moved = 0;
+                let is_empty = self.empty(&lane, usize::MAX, deadline, &mut moved).await;
+                (is_empty, moved)
+            });
+            let emptied = join_all(emptied).await;
+            swept.due += emptied.iter().map(|(_, moved)| moved).sum::<usize>();
+            for (is_empty, _) in emptied {
+                if !is_empty? {
                     return Ok(());
                 }
             }
@@ -131,16 +147,47 @@ impl App {
         Ok(())
     }
 
-    /// Moves what waits for endpoints that may be called again.
+    /// Moves what waits for endpoints that may be called again. Begins with another endpoint each minute, so that none
+    /// has to wait for those before it for ever; one's trouble does not keep the others from their turn.
     async fn sweep_drains(&self, now: u64, deadline: Instant, swept: &mut Swept) -> Result<(), AwsError> {
-        for drain in self.parking.drains(MAX_DRAINS).await? {
-            let lane = Lane::Endpoint(drain.endpoint.clone());
-            let is_empty = self.empty(&lane, DRAINED_AT_ONCE, deadline, &mut swept.drained).await?;
-            if is_empty && now >= drain.asked_at + DRAIN_SECONDS {
-                self.parking.end_drain(&drain.endpoint).await?;
+        let mut drains = self.parking.drains(MAX_DRAINS).await?;
+        let first = usize::try_from(now / 60).unwrap_or_default() % drains.len().max(1);
+        drains.rotate_left(first);
+        let mut outcome = Ok(());
+        for drain in drains {
+            if let Err(error) = self.drain(&drain, now, deadline, &mut swept.drained).await {
+                tracing::error!(endpoint.id = %drain.endpoint, error = %Chain(&error), "sweep.drain_failed");
+                outcome = Err(error);
             }
         }
+        outcome
+    }
+
+    async fn drain(&self, drain: &Drain, now: u64, deadline: Instant, moved: &mut usize) -> Result<(), AwsError> {
+        let lane = Lane::Endpoint(drain.endpoint.clone());
+        let is_done = match self.parking.first_of(&lane, 1).await?.first() {
+            None => true,
+            // Disabled again, or not enabled yet: what would go out would only be parked anew, behind the others.
+            Some(parked) if self.is_disabled(parked).await? => true,
+            Some(_) => self.empty(&lane, DRAINED_AT_ONCE, deadline, moved).await?,
+        };
+        if is_done && now >= drain.asked_at + DRAIN_SECONDS {
+            self.parking.end_drain(drain).await?;
+        }
         Ok(())
+    }
+
+    /// Whether the endpoint of a parked delivery is there, and disabled or unreadable: then nothing can be sent to it.
+    async fn is_disabled(&self, parked: &Parked) -> Result<bool, AwsError> {
+        let stored = self.endpoints.get(&parked.event.tenant, &parked.endpoint).await;
+        match stored {
+            Ok(stored) => Ok(stored.is_some_and(|stored| stored.disabled.is_some())),
+            Err(error) if self.endpoints.is_there(&parked.event.tenant, &parked.endpoint).await? => {
+                tracing::warn!(endpoint.id = %parked.endpoint, error = %Chain(&error), "sweep.endpoint_unreadable");
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Moves the deliveries of a lane, `most` of them at the most, and tells whether there is none left.

@@ -122,8 +122,11 @@ pub enum Due {
     Delivered,
     /// Out of retries before; what is left is to see it into `DeadLetterQueue`.
     Exhausted,
-    /// Too early, as after a crash or an extra receive: come back after this long.
-    Wait(Duration),
+    /// Too early, as after a crash or an extra receive: come back at the moment on record.
+    Wait {
+        /// In milliseconds since the Unix epoch.
+        until_unix_ms: u64,
+    },
 }
 
 /// Decides what a received message asks for, from what is on record and never from SQS's receive count, which crashes
@@ -137,7 +140,7 @@ pub fn due(progress: Option<Progress>, now_unix_ms: u64) -> Due {
         DeliveryStatus::Pending => match progress.next_attempt_unix_ms.saturating_sub(now_unix_ms) {
             // SQS counts visibility in whole seconds, so a message may come back up to a second early.
             0..=999 => Due::Attempt { number: progress.attempts + 1, before_replay: progress.before_replay },
-            early_ms => Due::Wait(Duration::from_millis(early_ms)),
+            _ => Due::Wait { until_unix_ms: progress.next_attempt_unix_ms },
         },
     }
 }
@@ -267,7 +270,7 @@ mod tests {
             (at(DeliveryStatus::Pending, 10_000), Due::Attempt { number: 3, before_replay: 0 }, "exactly due"),
             (at(DeliveryStatus::Pending, 10_999), Due::Attempt { number: 3, before_replay: 0 }, "within SQS's second"),
             (at(DeliveryStatus::Pending, 9_000), Due::Attempt { number: 3, before_replay: 0 }, "overdue"),
-            (at(DeliveryStatus::Pending, 14_000), Due::Wait(Duration::from_secs(4)), "an extra receive"),
+            (at(DeliveryStatus::Pending, 14_000), Due::Wait { until_unix_ms: 14_000 }, "an extra receive"),
             (at(DeliveryStatus::Delivered, 0), Due::Delivered, "a repetition"),
             (at(DeliveryStatus::Exhausted, 0), Due::Exhausted, "crashed between record and dead letter"),
         ];

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::algorithm::Algorithm;
 use crate::auth::Auth;
-use crate::event::Traits;
+use crate::event::{Event, Traits};
 use crate::family::{self, Statuses};
 use crate::fault::{Fault, Faults, pointer_to};
 use crate::headers;
@@ -229,6 +229,18 @@ impl Endpoint {
         self.types.is_empty() || self.types.iter().any(|filter| filter.matches(event))
     }
 
+    /// Whether an event is for the endpoint called `id`, whose settings are `endpoint`: one that tries an endpoint out is
+    /// for the endpoint that it names, others are for those who chose them. Nobody knows what an endpoint wants that cannot
+    /// be read, so it misses nothing.
+    #[must_use]
+    pub fn is_for(event: &Event, traits: &Traits<'_>, id: &EndpointId, endpoint: Option<&Self>) -> bool {
+        match endpoint {
+            _ if event.kind == TEST_TYPE => event.subject.as_deref() == Some(id.as_str()),
+            Some(endpoint) => endpoint.wants(traits),
+            None => true,
+        }
+    }
+
     /// Gives the part of a minified payload that this endpoint gets.
     #[must_use]
     pub fn payload_for<'a>(&self, kind: &str, data: &'a str) -> Cow<'a, str> {
@@ -367,7 +379,6 @@ impl TryFrom<u8> for TimeoutSeconds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Event;
 
     #[test]
     fn a_url_is_enough() {
@@ -433,6 +444,29 @@ mod tests {
             let endpoint = with(&format!(r#""types":{types}"#));
             assert_eq!(endpoint.wants(&event(kind, data).traits()), wanted, "{types}: {why}");
             assert_eq!(endpoint.check(), Ok(()), "{types}: {why}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_tries_an_endpoint_out_is_for_that_one_only() {
+        let [tried, other] = [1, 2].map(|number| EndpointId::new(Uuid::from_u128(number)));
+        let text = format!(
+            r#"{{"specversion":"1.0","id":"1","source":"/","type":"{TEST_TYPE}","tenant":"acme","subject":"{tried}","data":{{}}}}"#
+        );
+        let trial = Event::parse(&text).unwrap();
+        let (all, operations) = (with(r#""types":[]"#), with(r#""types":[{"type":"operation"}]"#));
+        let custom = event("custom", "{}");
+        let cases = [
+            (&trial, &tried, Some(&operations), true, "whatever it chose"),
+            (&trial, &tried, None, true, "even if it cannot be read"),
+            (&trial, &other, Some(&all), false, "nobody else"),
+            (&trial, &other, None, false, "nobody else"),
+            (&custom, &other, Some(&all), true, "chosen"),
+            (&custom, &other, Some(&operations), false, "not chosen"),
+            (&custom, &other, None, true, "who knows"),
+        ];
+        for (event, id, endpoint, expected, why) in cases {
+            assert_eq!(Endpoint::is_for(event, &event.traits(), id, endpoint), expected, "{why}");
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 use signpost_core::attempt::Attempt;
 use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress};
@@ -59,9 +60,10 @@ impl Deliveries {
 
     /// Adds an attempt and what it makes of the delivery.
     ///
-    /// Needs `dynamodb:UpdateItem`. One write. A failure is recorded only as the next attempt of the record, so that two
-    /// senders cannot count the same one; an acknowledgement is recorded unless there is one already, so that it never
-    /// loses to a failure.
+    /// Needs `dynamodb:UpdateItem`. One write. A failure is recorded only as the next attempt of the record that it was made
+    /// on, so that two senders cannot count the same one and none judges by retries that a replay has renewed. An
+    /// acknowledgement is recorded unless there is one already, whatever else is, and no failure follows it: a second write
+    /// where another attempt was faster.
     ///
     /// # Errors
     /// The call failed; the attempt may be repeated, which at-least-once delivery allows.
@@ -72,38 +74,57 @@ impl Deliveries {
         progress: Progress,
     ) -> Result<Recorded, AwsError> {
         let before = attempt.number - 1;
-        let (condition, before) = match (progress.status, before) {
-            (DeliveryStatus::Delivered, _) => ("attribute_not_exists(#status) OR #status <> :status", None),
-            (DeliveryStatus::Exhausted | DeliveryStatus::Pending, 0) => ("attribute_not_exists(attemptCount)", None),
-            (DeliveryStatus::Exhausted | DeliveryStatus::Pending, _) => ("attemptCount = :before", Some(before)),
+        let on_record = match (before, progress.before_replay) {
+            (0, _) => "attribute_not_exists(attemptCount)",
+            (_, 0) => "attemptCount = :before AND #status = :pending AND attribute_not_exists(beforeReplay)",
+            (_, _) => "attemptCount = :before AND #status = :pending AND beforeReplay = :replay",
         };
         let mut call = self
+            .update(delivery, attempt, progress)
+            .update_expression(format!("{SET}, attemptCount = :count{}", appended(attempt)))
+            .condition_expression(on_record)
+            .expression_attribute_values(":count", n(progress.attempts));
+        if before > 0 {
+            let pending = s(DeliveryStatus::Pending.as_str());
+            call = call.expression_attribute_values(":before", n(before)); // DynamoDB refuses a value that is not used.
+            call = call.expression_attribute_values(":pending", pending);
+            if progress.before_replay > 0 {
+                call = call.expression_attribute_values(":replay", n(progress.before_replay));
+            }
+        }
+        if sent(call).await? {
+            return Ok(Recorded::Yes);
+        }
+        if progress.status != DeliveryStatus::Delivered {
+            return Ok(Recorded::Overtaken);
+        }
+        let call = self
+            .update(delivery, attempt, progress)
+            .update_expression(format!("{SET}{}", appended(attempt)))
+            .condition_expression("#status <> :status");
+        Ok(if sent(call).await? { Recorded::Yes } else { Recorded::Overtaken })
+    }
+
+    /// What every record of an attempt sets.
+    fn update(&self, delivery: DeliveryKey<'_>, attempt: &Attempt, progress: Progress) -> UpdateItemFluentBuilder {
+        let call = self
             .client
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key(delivery)))
-            .update_expression(
-                "SET #status = :status, attemptCount = :count, nextAttemptAt = :next, expiresAt = :expires, \
-                 attempts = list_append(if_not_exists(attempts, :none), :attempt)",
-            )
-            .condition_expression(condition)
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":status", s(progress.status.as_str()))
-            .expression_attribute_values(":count", n(progress.attempts))
             .expression_attribute_values(":next", n(progress.next_attempt_unix_ms))
-            .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()))
-            .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
-            .expression_attribute_values(":attempt", AttributeValue::L(vec![AttributeValue::M(item_of(attempt))]));
-        if let Some(before) = before {
-            call = call.expression_attribute_values(":before", n(before)); // DynamoDB refuses a value that is not used.
+            .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()));
+        if appended(attempt).is_empty() {
+            return call;
         }
-        match call.send().await {
-            Ok(_) => Ok(Recorded::Yes),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(Recorded::Overtaken),
-                _ => Err(AwsError::of("dynamodb:UpdateItem")(error)),
-            },
-        }
+        let kept = Attempt {
+            response: attempt.response.clone().filter(|_| attempt.number <= KEPT_RESPONSES),
+            ..attempt.clone()
+        };
+        call.expression_attribute_values(":none", AttributeValue::L(Vec::new()))
+            .expression_attribute_values(":attempt", AttributeValue::L(vec![AttributeValue::M(item_of(&kept))]))
     }
 
     /// Has a delivery that is on record begin anew: it is due at once, whatever came of it before, and its retry policy
@@ -127,13 +148,7 @@ impl Deliveries {
             .expression_attribute_values(":pending", s(DeliveryStatus::Pending.as_str()))
             .expression_attribute_values(":now", n(unix_ms_now()))
             .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()));
-        match call.send().await {
-            Ok(_) => Ok(()),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(()),
-                _ => Err(AwsError::of("dynamodb:UpdateItem")(error)),
-            },
-        }
+        sent(call).await.map(drop)
     }
 
     /// Reads all attempts of a delivery, for operators' tools.
@@ -146,6 +161,31 @@ impl Deliveries {
         let call = self.client.get_item().table_name(&self.table).set_key(Some(key(delivery))).consistent_read(true);
         let item = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item.unwrap_or_default();
         attempts_of(&item).map_err(AwsError::of::<ItemError>("reading a delivery"))
+    }
+}
+
+const SET: &str = "SET #status = :status, nextAttemptAt = :next, expiresAt = :expires";
+/// An item has 400 KB at the most: of as many attempts the answers are kept, at about 1.2 KB each,
+const KEPT_RESPONSES: u32 = 200;
+/// and of as many that they were made, at about 160 bytes each. Beyond, the record goes on without them.
+const KEPT_ATTEMPTS: u32 = 1_000;
+
+/// The part of the update that keeps the attempt.
+fn appended(attempt: &Attempt) -> &'static str {
+    if attempt.number > KEPT_ATTEMPTS {
+        return "";
+    }
+    ", attempts = list_append(if_not_exists(attempts, :none), :attempt)"
+}
+
+/// Sends an update, and tells whether its condition held.
+async fn sent(call: UpdateItemFluentBuilder) -> Result<bool, AwsError> {
+    match call.send().await {
+        Ok(_) => Ok(true),
+        Err(error) => match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(false),
+            _ => Err(AwsError::of("dynamodb:UpdateItem")(error)),
+        },
     }
 }
 

@@ -159,6 +159,23 @@ impl Endpoints {
         item.as_ref().map(stored_of).transpose()
     }
 
+    /// Whether an endpoint is there now, readable or not.
+    ///
+    /// Needs `dynamodb:GetItem`.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn is_there(&self, tenant: &TenantId, id: &EndpointId) -> Result<bool, AwsError> {
+        let call = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key(tenant, id)))
+            .projection_expression("endpoint")
+            .consistent_read(true);
+        Ok(call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item.is_some())
+    }
+
     /// Writes an endpoint: a new one, or what becomes of the one whose version is `before`.
     ///
     /// Needs `dynamodb:PutItem`.

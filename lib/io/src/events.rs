@@ -12,6 +12,7 @@ use signpost_core::event::{Event, EventKey};
 
 use crate::aws::{AwsError, Item, ItemError, bytes, n, number, s, text, unreadable};
 use crate::clock::unix_now;
+use crate::logs::Chain;
 
 /// The events in the table.
 #[derive(Clone, Debug)]
@@ -86,14 +87,13 @@ impl Events {
 }
 
 impl Events {
-    /// Reads an event, if its retention has not ended.
+    /// Reads an event, if its retention has not ended and it can be read.
     ///
     /// Needs `dynamodb:GetItem`.
     ///
     /// # Errors
-    /// The call failed, or the item cannot be read.
+    /// The call failed.
     pub async fn get(&self, key: &EventKey) -> Result<Option<Event>, AwsError> {
-        const READING: &str = "reading an event";
         let call = self
             .client
             .get_item()
@@ -104,7 +104,11 @@ impl Events {
             .consistent_read(true);
         let item = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item;
         let Some(item) = item else { return Ok(None) };
-        event_of(&item).map(Some).map_err(AwsError::of::<ItemError>(READING))
+        let event = event_of(&item);
+        if let Err(error) = &event {
+            tracing::error!(event.id = %key.id, tenant.id = %key.tenant, error = %Chain(error), "event.unreadable");
+        }
+        Ok(event.ok())
     }
 }
 

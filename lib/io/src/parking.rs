@@ -1,13 +1,14 @@
 //! `ParkingTable`: deliveries that wait outside of the queue. Partition key `lane`, sort key `place`
-//! ([`signpost_core::parking`]). Items disappear with their event's retention (`expiresAt`, the table's TTL).
+//! ([`signpost_core::parking`]). Nothing disappears by itself: a delivery whose event's retention has ended meanwhile is
+//! for the dead-letter queue to tell of.
 //!
 //! Two lanes hold no deliveries: `drain` has the endpoints whose lanes are to be emptied, `sweep` what the sweeping knows
 //! of itself.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use signpost_core::delivery::DeliveryKey;
@@ -17,13 +18,13 @@ use signpost_core::parking::{Lane, place};
 
 use crate::aws::{AwsError, Item, ItemError, n, number, s, text, unreadable};
 use crate::clock::unix_now;
+use crate::logs::Chain;
 
 /// The table of parked deliveries.
 #[derive(Clone, Debug)]
 pub struct Parking {
     client: Client,
     table: String,
-    retention: Duration,
 }
 
 /// A parked delivery.
@@ -47,10 +48,10 @@ pub struct Drain {
 }
 
 impl Parking {
-    /// Adapts `client` to the table called `table`; items are kept for `retention`.
+    /// Adapts `client` to the table called `table`.
     #[must_use]
-    pub fn new(client: Client, table: String, retention: Duration) -> Self {
-        Self { client, table, retention }
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
     }
 
     /// Parks a delivery until a moment, in milliseconds since the Unix epoch. Doing so again changes nothing.
@@ -82,21 +83,21 @@ impl Parking {
             .item("tenant", s(delivery.event.tenant.as_str()))
             .item("event", s(delivery.event.id.as_str()))
             .item("source", s(&*delivery.event.source))
-            .item("endpoint", s(delivery.endpoint.as_str()))
-            .item("expiresAt", n((unix_now() + self.retention).as_secs()));
+            .item("endpoint", s(delivery.endpoint.as_str()));
         call.send().await.map_err(AwsError::of("dynamodb:PutItem"))?;
         Ok(())
     }
 
-    /// Reads up to `limit` deliveries of a lane, the oldest first.
+    /// Reads up to `limit` deliveries of a lane, the oldest first. An item that cannot be read is left where it is, and
+    /// told of in the logs.
     ///
     /// Needs `dynamodb:Query`. One call.
     ///
     /// # Errors
-    /// The call failed, or an item cannot be read.
+    /// The call failed.
     pub async fn first_of(&self, lane: &Lane, limit: i32) -> Result<Vec<Parked>, AwsError> {
         let items = self.query(&lane.key(), limit).await?;
-        items.iter().map(parked_of).collect::<Result<_, _>>().map_err(AwsError::of::<ItemError>(READING))
+        Ok(items.iter().filter_map(|item| readable(item, parked_of)).collect())
     }
 
     async fn query(&self, lane: &str, limit: i32) -> Result<Vec<Item>, AwsError> {
@@ -118,10 +119,7 @@ impl Parking {
     /// # Errors
     /// The call failed: it will be put into the queue again, where the repetition is recognised.
     pub async fn remove(&self, parked: &Parked) -> Result<(), AwsError> {
-        self.delete(key(parked.lane.clone(), parked.place.clone())).await
-    }
-
-    async fn delete(&self, key: HashMap<String, AttributeValue>) -> Result<(), AwsError> {
+        let key = key(parked.lane.clone(), parked.place.clone());
         let call = self.client.delete_item().table_name(&self.table).set_key(Some(key));
         call.send().await.map_err(AwsError::of("dynamodb:DeleteItem"))?;
         Ok(())
@@ -149,20 +147,33 @@ impl Parking {
     /// Needs `dynamodb:Query`.
     ///
     /// # Errors
-    /// The call failed, or an item cannot be read.
+    /// The call failed.
     pub async fn drains(&self, limit: i32) -> Result<Vec<Drain>, AwsError> {
         let items = self.query(DRAIN, limit).await?;
-        items.iter().map(drain_of).collect::<Result<_, _>>().map_err(AwsError::of::<ItemError>(READING))
+        Ok(items.iter().filter_map(|item| readable(item, drain_of)).collect())
     }
 
-    /// Ends the draining of a lane that is empty.
+    /// Ends a draining, unless it has been asked for anew since.
     ///
     /// Needs `dynamodb:DeleteItem`.
     ///
     /// # Errors
     /// The call failed: the lane is looked at again.
-    pub async fn end_drain(&self, endpoint: &EndpointId) -> Result<(), AwsError> {
-        self.delete(key(DRAIN.into(), endpoint.to_string())).await
+    pub async fn end_drain(&self, drain: &Drain) -> Result<(), AwsError> {
+        let call = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .set_key(Some(key(DRAIN.into(), drain.endpoint.to_string())))
+            .condition_expression("askedAt = :seen")
+            .expression_attribute_values(":seen", n(drain.asked_at));
+        match call.send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                Some(DeleteItemError::ConditionalCheckFailedException(_)) => Ok(()),
+                _ => Err(AwsError::of("dynamodb:DeleteItem")(error)),
+            },
+        }
     }
 
     /// Becomes the one that sweeps until a moment, and gives the last minute that was swept to its end; nothing if somebody
@@ -221,6 +232,15 @@ const SWEEP: &str = "sweep";
 
 fn key(lane: String, place: String) -> HashMap<String, AttributeValue> {
     HashMap::from([("lane".into(), s(lane)), ("place".into(), s(place))])
+}
+
+fn readable<T>(item: &Item, read: fn(&Item) -> Result<T, ItemError>) -> Option<T> {
+    let read = read(item);
+    if let Err(error) = &read {
+        let (lane, place) = (text(item, "lane").unwrap_or_default(), text(item, "place").unwrap_or_default());
+        tracing::error!(error = %Chain(error), lane, place, "parking.unreadable");
+    }
+    read.ok()
 }
 
 fn parked_of(item: &Item) -> Result<Parked, ItemError> {

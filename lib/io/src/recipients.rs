@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use signpost_core::auth::{Auth, api_key, basic};
@@ -82,7 +82,7 @@ type Key = (TenantId, EndpointId);
 
 /// One endpoint: when it was read, and what it was. Whoever reads it anew holds the lock, so that the deliveries of one
 /// batch share one reading.
-type Slot = Mutex<Option<(Instant, Arc<Recipient>)>>;
+type Slot = Mutex<Option<(Duration, Arc<Recipient>)>>;
 
 /// How long a remembered endpoint is taken for current.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(10);
@@ -106,9 +106,11 @@ impl Recipients {
     pub async fn get(&self, tenant: &TenantId, id: &EndpointId) -> Result<Option<Arc<Recipient>>, RecipientError> {
         let slot = self.slot((tenant.clone(), id.clone())).await;
         let mut slot = slot.lock().await;
-        let now = Instant::now();
+        let now = unix_now(); // Not the monotonic clock, which may stand still while Lambda has the process frozen.
+        // That an endpoint is disabled is not remembered: what is parked for one that is enabled again would stay there.
         if let Some((read_at, recipient)) = &*slot
-            && now.duration_since(*read_at) < REMEMBERED_FOR
+            && recipient.is_enabled()
+            && (*read_at..*read_at + REMEMBERED_FOR).contains(&now)
         {
             return Ok(Some(Arc::clone(recipient)));
         }
@@ -140,7 +142,7 @@ impl Recipients {
             tracing::warn!(tenant.id = %tenant, endpoint.id = %id, because, "endpoint.disabled");
         }
         if let Some((read_at, _)) = &mut *self.slot((tenant.clone(), id.clone())).await.lock().await {
-            *read_at = read_at.checked_sub(REMEMBERED_FOR).unwrap_or(*read_at); // To be read anew, secrets kept.
+            *read_at = Duration::ZERO; // To be read anew, secrets kept.
         }
         Ok(())
     }

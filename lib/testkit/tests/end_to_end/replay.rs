@@ -4,8 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
+use signpost_core::attempt::Attempt;
+use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress};
+use signpost_core::endpoint::EndpointId;
+use signpost_core::event::{EventId, EventKey};
+use signpost_io::deliveries::{Deliveries, Recorded};
 use signpost_testkit::build::{event, event_id, tenant};
-use signpost_testkit::local_stack::{LocalStack, endpoint_path};
+use signpost_testkit::local_stack::{LocalStack, endpoint_path, setting};
 use signpost_testkit::receiver::Receiver;
 
 #[tokio::test]
@@ -97,4 +102,88 @@ async fn an_event_that_is_not_there_or_is_meant_by_several_is_told_so() {
     let nobody = json!({"endpoint": "ep_00000000000000000000000000000000"});
     let refused = stack.manage("POST", &format!("{path}/replay?source=%2Fcore"), Some(&nobody)).await;
     assert_eq!(refused.status, 409);
+}
+
+/// Senders that overtake each other, as copies of a message make them.
+#[tokio::test]
+async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was_before() {
+    let stack = LocalStack::from_env().await;
+    let table = Deliveries::new(
+        aws_sdk_dynamodb::Client::new(&stack.aws),
+        setting("EVENTS_TABLE"),
+        std::time::Duration::from_hours(1),
+    );
+    let endpoint = EndpointId::new(uuid::Uuid::new_v4());
+    let attempt = |number, status| Attempt {
+        number,
+        at_unix_ms: 1,
+        duration_ms: 1,
+        kids: Vec::new(),
+        status: Some(status),
+        error: None,
+        response: None,
+    };
+    let progress =
+        |status, attempts, before_replay| Progress { status, attempts, before_replay, next_attempt_unix_ms: 1 };
+    let (pending, delivered) = (DeliveryStatus::Pending, DeliveryStatus::Delivered);
+    let event = || EventKey { tenant: tenant(), source: "/core".into(), id: EventId::parse(&event_id()).unwrap() };
+
+    let event_key = event();
+    let key = DeliveryKey { event: &event_key, endpoint: &endpoint };
+    for number in 1..=3 {
+        let failed = table.record(key, &attempt(number, 500), progress(pending, number, 0)).await.unwrap();
+        assert_eq!(failed, Recorded::Yes, "{number}");
+    }
+    let again = table.record(key, &attempt(3, 500), progress(pending, 3, 0)).await.unwrap();
+    assert_eq!(again, Recorded::Overtaken, "nobody counts the same attempt twice");
+    let slow = table.record(key, &attempt(2, 204), progress(delivered, 2, 0)).await.unwrap();
+    assert_eq!(slow, Recorded::Yes, "an acknowledgement counts, however late");
+    let on_record = table.progress(key).await.unwrap().unwrap();
+    assert_eq!((on_record.status, on_record.attempts), (delivered, 3), "and takes nothing back");
+    let failed = table.record(key, &attempt(4, 500), progress(pending, 4, 0)).await.unwrap();
+    assert_eq!(failed, Recorded::Overtaken, "no failure follows it");
+
+    let event_key = event();
+    let key = DeliveryKey { event: &event_key, endpoint: &endpoint };
+    for number in 1..=2 {
+        table.record(key, &attempt(number, 500), progress(pending, number, 0)).await.unwrap();
+    }
+    table.begin_anew(key).await.unwrap();
+    assert_eq!(table.progress(key).await.unwrap().unwrap().before_replay, 2);
+    let exhausted = progress(DeliveryStatus::Exhausted, 3, 0);
+    let stale = table.record(key, &attempt(3, 500), exhausted).await.unwrap();
+    assert_eq!(stale, Recorded::Overtaken, "it was judged by the retries of before");
+    let anew = table.record(key, &attempt(3, 500), progress(pending, 3, 2)).await.unwrap();
+    assert_eq!(anew, Recorded::Yes);
+}
+
+/// Beyond what an item can hold, the record goes on without the attempts' texts.
+#[tokio::test]
+async fn a_delivery_with_very_many_attempts_is_still_recorded() {
+    let stack = LocalStack::from_env().await;
+    let table = Deliveries::new(
+        aws_sdk_dynamodb::Client::new(&stack.aws),
+        setting("EVENTS_TABLE"),
+        std::time::Duration::from_hours(1),
+    );
+    let (endpoint, id) = (EndpointId::new(uuid::Uuid::new_v4()), EventId::parse(&event_id()).unwrap());
+    let event_key = EventKey { tenant: tenant(), source: "/core".into(), id };
+    let key = DeliveryKey { event: &event_key, endpoint: &endpoint };
+    for number in 1..=420 {
+        let attempt = Attempt {
+            number,
+            at_unix_ms: u64::MAX,
+            duration_ms: 30_000,
+            kids: vec!["070725bf-7dac-4712-b61a-420ba3701263".into(); 2],
+            status: Some(500),
+            error: Some("endpoint answered 500; answer 2xx to acknowledge".into()),
+            response: Some("x".repeat(1_024)),
+        };
+        let progress =
+            Progress { status: DeliveryStatus::Pending, attempts: number, before_replay: 0, next_attempt_unix_ms: 1 };
+        assert_eq!(table.record(key, &attempt, progress).await.unwrap(), Recorded::Yes, "{number}");
+    }
+    let attempts = table.attempts(key).await.unwrap();
+    assert_eq!(attempts.len(), 420);
+    assert!(attempts[199].response.is_some() && attempts[200].response.is_none());
 }
