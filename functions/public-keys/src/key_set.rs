@@ -1,11 +1,12 @@
 //! The keys of the table, remembered for a few seconds by a warm environment.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use signpost_core::algorithm::Algorithm;
 use signpost_io::aws::AwsError;
+use signpost_io::clock::unix_now;
 use signpost_io::keys::{KeyTable, StoredKey};
 use signpost_io::logs::Chain;
 use tokio::sync::Mutex;
@@ -21,7 +22,7 @@ const REMEMBERED_FOR_STRANGERS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct KeySets {
     table: KeyTable,
-    known: Mutex<Option<(Instant, Arc<[StoredKey]>)>>,
+    known: Mutex<Option<(Duration, Arc<[StoredKey]>)>>,
 }
 
 impl KeySets {
@@ -41,14 +42,15 @@ impl KeySets {
         if let Some((read_at, keys)) = &*known {
             let is_stranger = kid.is_some_and(|kid| keys.iter().all(|key| key.public.kid() != kid));
             let limit = if is_stranger { REMEMBERED_FOR_STRANGERS } else { REMEMBERED_FOR };
-            if read_at.elapsed() < limit {
+            // By the wall clock: the monotonic one may stand still while Lambda has the process frozen.
+            if (*read_at..*read_at + limit).contains(&unix_now()) {
                 return Ok(Arc::clone(keys));
             }
         }
         match (self.read().await, &*known) {
             (Ok(keys), _) => {
                 let keys: Arc<[StoredKey]> = keys.into();
-                *known = Some((Instant::now(), Arc::clone(&keys)));
+                *known = Some((unix_now(), Arc::clone(&keys)));
                 Ok(keys)
             }
             (Err(error), Some((_, keys))) => {

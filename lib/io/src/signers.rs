@@ -1,7 +1,7 @@
 //! The keys that sign now, each unwrapped once per warm environment.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use signpost_core::algorithm::Algorithm;
 use signpost_core::keys::{KeyMoments, Standing, current, standing};
@@ -35,10 +35,10 @@ struct Known {
     /// Whether the last reading failed.
     read_failed: bool,
     /// Before this, the keys are not read again.
-    refresh_at: Option<Instant>,
+    refresh_at: Option<Duration>,
     signer: Option<Arc<Signer>>,
     /// Before this, no key is unwrapped again: the last try failed.
-    open_at: Option<Instant>,
+    open_at: Option<Duration>,
 }
 
 impl std::fmt::Debug for Known {
@@ -112,7 +112,7 @@ impl Signers {
             Err(error) => {
                 let stand_in = known.signer.clone().filter(|signer| is_verifiable(signer.kid(), &known.keys, now));
                 if may_open {
-                    known.open_at = Some(Instant::now() + RETRY_AFTER);
+                    known.open_at = Some(unix_now() + RETRY_AFTER);
                 }
                 let Some(signer) = stand_in else { return Err(error) };
                 tracing::error!(error = %Chain(&error), key.kid = signer.kid(), "an older signing key stands in");
@@ -125,7 +125,7 @@ impl Signers {
     async fn refresh(&self, algorithm: Algorithm, known: &mut Known) -> Result<(), NoSignerError> {
         let read = self.table.all(algorithm).await;
         known.read_failed = read.is_err();
-        known.refresh_at = Some(Instant::now() + if known.read_failed { RETRY_AFTER } else { REFRESH_AFTER });
+        known.refresh_at = Some(unix_now() + if known.read_failed { RETRY_AFTER } else { REFRESH_AFTER });
         match read {
             Ok(keys) => known.keys = keys,
             Err(error) if known.keys.is_empty() => return Err(error.into()),
@@ -140,8 +140,9 @@ impl Signers {
     }
 }
 
-fn is_due(at: Option<Instant>) -> bool {
-    at.is_none_or(|at| Instant::now() >= at)
+/// By the wall clock: the monotonic one may stand still while Lambda has the process frozen.
+fn is_due(at: Option<Duration>) -> bool {
+    at.is_none_or(|at| unix_now() >= at)
 }
 
 /// Whether verifiers can still fetch the key called `kid`.

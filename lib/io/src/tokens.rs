@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,6 +14,7 @@ use signpost_core::target::{Target, TargetError};
 use tokio::sync::Mutex;
 
 use crate::clients::{Clients, read_body, refusal};
+use crate::clock::unix_now;
 
 /// The tokens of one warm environment.
 #[derive(Default)]
@@ -29,12 +30,13 @@ type Key = [u8; 32];
 struct Slot {
     token: Option<Token>,
     /// Why the last fetching gave none, until when that is taken for an answer.
-    failure: Option<(Failure, Instant)>,
+    failure: Option<(Failure, Duration)>,
 }
 
 struct Token {
     text: Secret,
-    good_until: Instant,
+    /// By the wall clock: the monotonic one may stand still while Lambda has the process frozen.
+    good_until: Duration,
 }
 
 /// Why there is no token, in a form that several callers can share.
@@ -96,10 +98,10 @@ impl Tokens {
     ) -> Result<Secret, AttemptError> {
         let slot = self.slot(key(client, secret)).await;
         let mut slot = slot.lock().await;
-        if let Some(token) = slot.token.as_ref().filter(|token| Instant::now() < token.good_until) {
+        if let Some(token) = slot.token.as_ref().filter(|token| unix_now() < token.good_until) {
             return Ok(token.text.clone());
         }
-        if let Some((failure, _)) = slot.failure.as_ref().filter(|(_, until)| Instant::now() < *until) {
+        if let Some((failure, _)) = slot.failure.as_ref().filter(|(_, until)| unix_now() < *until) {
             return Err(failure.clone().into());
         }
         match fetch(clients, target, client, secret).await {
@@ -109,7 +111,7 @@ impl Tokens {
                 Ok(text)
             }
             Err(failure) => {
-                *slot = Slot { token: None, failure: Some((failure.clone(), Instant::now() + FAILURE_SHARED_FOR)) };
+                *slot = Slot { token: None, failure: Some((failure.clone(), unix_now() + FAILURE_SHARED_FOR)) };
                 Err(failure.into())
             }
         }
@@ -150,7 +152,7 @@ async fn fetch(
     secret: &Secret,
 ) -> Result<Token, Failure> {
     let (form, header) = client.token_request(secret);
-    let asked_at = Instant::now();
+    let asked_at = unix_now();
     let unreachable = |error: reqwest::Error| match refusal(&error) {
         Some(refusal) => Failure::Forbidden(refusal),
         None => Failure::Unreachable(Arc::new(error.without_url())),
