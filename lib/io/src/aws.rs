@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::AttributeValue;
 
 /// An item of a table, or an item's map.
@@ -42,6 +43,21 @@ impl AwsError {
     /// Names the call that failed, as IAM spells it.
     pub fn of<E: Error + Send + Sync + 'static>(operation: &'static str) -> impl FnOnce(E) -> Self {
         move |source| Self { operation, source: Box::new(source) }
+    }
+}
+
+/// Gives the answer to a conditional write to DynamoDB; nothing if its condition did not hold.
+pub(crate) fn if_condition_held<T, E>(
+    sent: Result<T, SdkError<E>>,
+    operation: &'static str,
+) -> Result<Option<T>, AwsError>
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    match sent {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.code() == Some("ConditionalCheckFailedException") => Ok(None),
+        Err(error) => Err(AwsError::of(operation)(error)),
     }
 }
 

@@ -5,13 +5,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 use signpost_core::attempt::Attempt;
 use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress};
 
-use crate::aws::{AwsError, Item, ItemError, n, number, s, text, unreadable};
+use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
 use crate::clock::{unix_ms_now, unix_now};
 use crate::events::partition;
 
@@ -180,13 +179,7 @@ fn appended(attempt: &Attempt) -> &'static str {
 
 /// Sends an update, and tells whether its condition held.
 async fn sent(call: UpdateItemFluentBuilder) -> Result<bool, AwsError> {
-    match call.send().await {
-        Ok(_) => Ok(true),
-        Err(error) => match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(false),
-            _ => Err(AwsError::of("dynamodb:UpdateItem")(error)),
-        },
-    }
+    Ok(if_condition_held(call.send().await, "dynamodb:UpdateItem")?.is_some())
 }
 
 fn key(delivery: DeliveryKey<'_>) -> HashMap<String, AttributeValue> {

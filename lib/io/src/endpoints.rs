@@ -3,9 +3,6 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, Select};
 use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId};
@@ -13,7 +10,7 @@ use signpost_core::event::TenantId;
 use signpost_core::fault::Fault;
 use signpost_core::live_secrets::LiveSecret;
 
-use crate::aws::{AwsError, Item, ItemError, bytes, n, number, s, text, unreadable};
+use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
 use crate::clock::unix_now;
 use crate::logs::Chain;
 
@@ -61,6 +58,12 @@ pub enum Written {
     Yes,
     /// The endpoint is not (any more) what the condition said.
     Overtaken,
+}
+
+impl Written {
+    fn of(held: bool) -> Self {
+        if held { Self::Yes } else { Self::Overtaken }
+    }
 }
 
 impl Endpoints {
@@ -198,13 +201,7 @@ impl Endpoints {
                 call.condition_expression("version = :before").expression_attribute_values(":before", n(before))
             }
         };
-        match call.send().await {
-            Ok(_) => Ok(Written::Yes),
-            Err(error) => match error.as_service_error() {
-                Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(Written::Overtaken),
-                _ => Err(AwsError::of("dynamodb:PutItem")(error)),
-            },
-        }
+        if_condition_held(call.send().await, "dynamodb:PutItem").map(|answer| Written::of(answer.is_some()))
     }
 
     /// Disables an endpoint, if it is there and enabled; tells whether that was so.
@@ -229,13 +226,7 @@ impl Endpoints {
             .expression_attribute_values(":because", s(because.as_str()))
             .expression_attribute_values(":now", n(unix_now().as_secs()))
             .expression_attribute_values(":one", n(1));
-        match call.send().await {
-            Ok(_) => Ok(Written::Yes),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(Written::Overtaken),
-                _ => Err(AwsError::of("dynamodb:UpdateItem")(error)),
-            },
-        }
+        if_condition_held(call.send().await, "dynamodb:UpdateItem").map(|answer| Written::of(answer.is_some()))
     }
 
     /// Removes an endpoint, whatever it is, or only if its version is `before`.
@@ -252,13 +243,7 @@ impl Endpoints {
                 call.condition_expression("version = :before").expression_attribute_values(":before", n(before))
             }
         };
-        match call.send().await {
-            Ok(_) => Ok(Written::Yes),
-            Err(error) => match error.as_service_error() {
-                Some(DeleteItemError::ConditionalCheckFailedException(_)) => Ok(Written::Overtaken),
-                _ => Err(AwsError::of("dynamodb:DeleteItem")(error)),
-            },
-        }
+        if_condition_held(call.send().await, "dynamodb:DeleteItem").map(|answer| Written::of(answer.is_some()))
     }
 }
 

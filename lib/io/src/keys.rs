@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_kms::types::DataKeyPairSpec;
@@ -14,7 +13,7 @@ use signpost_core::algorithm::Algorithm;
 use signpost_core::keys::KeyMoments;
 use signpost_core::public_key::PublicKey;
 
-use crate::aws::{AwsError, Item, ItemError, bytes, n, number, s, text, unreadable};
+use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
 
 /// One signing key as the table has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,13 +110,7 @@ impl KeyTable {
             .item("signUntil", n(moments.sign_until))
             .item("verifyUntil", n(moments.verify_until))
             .condition_expression("attribute_not_exists(algorithm)");
-        match call.send().await {
-            Ok(_) => Ok(true),
-            Err(error) => match error.as_service_error() {
-                Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(false),
-                _ => Err(AwsError::of("dynamodb:PutItem")(error)),
-            },
-        }
+        Ok(if_condition_held(call.send().await, "dynamodb:PutItem")?.is_some())
     }
 
     /// Leaves a superseded signing key to the table's TTL, to be removed after `expires_at` (seconds since the Unix

@@ -8,15 +8,13 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use signpost_core::delivery::DeliveryKey;
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey, TenantId};
 use signpost_core::parking::{Lane, place};
 
-use crate::aws::{AwsError, Item, ItemError, n, number, s, text, unreadable};
+use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
 use crate::clock::unix_now;
 use crate::logs::Chain;
 
@@ -167,13 +165,7 @@ impl Parking {
             .set_key(Some(key(DRAIN.into(), drain.endpoint.to_string())))
             .condition_expression("askedAt = :seen")
             .expression_attribute_values(":seen", n(drain.asked_at));
-        match call.send().await {
-            Ok(_) => Ok(()),
-            Err(error) => match error.as_service_error() {
-                Some(DeleteItemError::ConditionalCheckFailedException(_)) => Ok(()),
-                _ => Err(AwsError::of("dynamodb:DeleteItem")(error)),
-            },
-        }
+        if_condition_held(call.send().await, "dynamodb:DeleteItem").map(drop)
     }
 
     /// Becomes the one that sweeps until a moment, and gives the last minute that was swept to its end; nothing if somebody
@@ -195,16 +187,9 @@ impl Parking {
             .expression_attribute_values(":now", n(now))
             .expression_attribute_values(":first", n(first_minute))
             .return_values(aws_sdk_dynamodb::types::ReturnValue::AllNew);
-        match call.send().await {
-            Ok(updated) => {
-                let minute = number(&updated.attributes.unwrap_or_default(), "sweptMinute");
-                minute.map(Some).map_err(AwsError::of::<ItemError>(READING))
-            }
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(None),
-                _ => Err(AwsError::of("dynamodb:UpdateItem")(error)),
-            },
-        }
+        let Some(updated) = if_condition_held(call.send().await, "dynamodb:UpdateItem")? else { return Ok(None) };
+        let minute = number(&updated.attributes.unwrap_or_default(), "sweptMinute");
+        minute.map(Some).map_err(AwsError::of::<ItemError>(READING))
     }
 
     /// Tells how far the sweeping has come, and lets the next one begin.

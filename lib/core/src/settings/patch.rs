@@ -15,7 +15,7 @@ pub fn shown(endpoint: &Endpoint, trusted: Option<&str>) -> Value {
     shown
 }
 
-/// Applies a JSON Merge Patch (RFC 7396) to the settings and gives the whole of what comes out, to be [`read`].
+/// Applies a JSON Merge Patch (RFC 7396) to the settings and gives the whole of what comes out, to be [`super::read`].
 ///
 /// Another `auth.kind` replaces all of `auth`, and a retry policy of another kind all of `retry`: what belongs to the
 /// former kind means nothing under the new one.
