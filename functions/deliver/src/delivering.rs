@@ -76,10 +76,7 @@ impl App {
             Due::Attempt { number, before_replay } => self.attempt(&delivery, body, number, before_replay).await,
             Due::Wait { until_unix_ms } => self.wait(&delivery, until_unix_ms).await,
             Due::Delivered => Ok(None),
-            Due::Exhausted => {
-                self.bury(body, DeadLetterReason::Exhausted).await?;
-                Ok(None)
-            }
+            Due::Exhausted { since_unix_ms } => self.give_up(&delivery, body, since_unix_ms).await.map(|()| None),
         }
     }
 
@@ -131,11 +128,14 @@ impl App {
                 self.park(delivery).await.map(|()| None)
             }
             Next::Retry(_) => self.wait(delivery, next_attempt_unix_ms).await,
-            Next::Exhausted => {
-                self.bury(body, DeadLetterReason::Exhausted).await?;
-                Ok(None)
-            }
+            Next::Exhausted => self.give_up(delivery, body, next_attempt_unix_ms).await.map(|()| None),
         }
+    }
+
+    /// Sees a delivery that is on record as exhausted since a moment to its end.
+    async fn give_up(&self, delivery: &Delivery, body: &str, since_unix_ms: u64) -> Result<(), DeferredError> {
+        self.parking.exhausted(delivery.key(), since_unix_ms).await?;
+        Ok(self.bury(body, DeadLetterReason::Exhausted).await?)
     }
 
     /// Has a delivery wait until its endpoint is enabled.

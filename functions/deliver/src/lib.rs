@@ -49,7 +49,7 @@ impl App {
             callbacks: Callbacks::new(Guard::new(config.target_rules))?,
             dead_letters: Queue::new(sqs.clone(), config.dead_letter_queue_url),
             deliveries: Deliveries::new(dynamodb.clone(), config.events_table, config.retention),
-            parking: Parking::new(dynamodb.clone(), config.parking_table),
+            parking: Parking::new(dynamodb.clone(), config.parking_table, config.retention),
             queue: Queue::new(sqs, config.deliveries_queue_url),
             recipients: Recipients::new(Endpoints::new(dynamodb.clone(), config.endpoints_table), vault),
             signers: Signers::new(

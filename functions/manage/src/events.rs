@@ -1,5 +1,7 @@
 //! What operators do with events: see what became of them, and have them delivered again.
 
+use std::time::{Duration, Instant};
+
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use futures_util::future::try_join_all;
 use serde::Serialize;
@@ -8,19 +10,28 @@ use serde_json::value::RawValue;
 use signpost_core::attempt::Attempt;
 use signpost_core::delivery::{Delivery, DeliveryKey, DeliveryStatus};
 use signpost_core::endpoint::{Endpoint, EndpointId};
+use signpost_core::event::TenantId;
+use signpost_core::parking::Lane;
 use signpost_core::problem::Problem;
 use signpost_core::settings;
+use signpost_io::aws::AwsError;
 use signpost_io::history::{DeliveryHistory, History};
 use signpost_io::http_api::respond;
+use signpost_io::parking::Parked;
 use signpost_io::queue::Message;
 
-use crate::asked::Asked;
+use crate::asked::{Asked, no_such_endpoint};
 use crate::endpoints::{JSON, moment, moment_ms};
 use crate::{Answer, App, Refusal};
 
 /// How many deliveries begin anew together, and are then sent: a replay that is cut short leaves no more records than these
 /// without their messages.
 const REPLAYED_AT_ONCE: usize = 50;
+
+/// How long one request goes on recovering; within the function's 20 s.
+const RECOVERY: Duration = Duration::from_secs(10);
+/// How many deliveries are recovered together.
+const PAGE: i32 = 50;
 
 impl App {
     pub(crate) async fn read_event(&self, asked: &Asked<'_>) -> Answer {
@@ -59,6 +70,45 @@ impl App {
         tracing::info!(tenant.id = %key.tenant, event.id = %key.id, endpoints = meant.len(), "event.replayed");
         let ids: Vec<_> = meant.iter().map(EndpointId::as_str).collect();
         Ok(respond(202, JSON, json!({ "endpoints": ids }).to_string()))
+    }
+
+    /// Has delivered again what an endpoint did not get since a moment: what was given up.
+    pub(crate) async fn recover(&self, asked: &Asked<'_>) -> Answer {
+        let endpoint = asked.endpoint()?;
+        let since = settings::since(&asked.body(&[JSON])?).map_err(Problem::bad_request)?;
+        if !self.endpoints.is_there(&asked.tenant, &endpoint).await? {
+            return Err(no_such_endpoint().into());
+        }
+        let (lane, started) = (Lane::Exhausted(endpoint), Instant::now());
+        let (mut recovered, mut is_all) = (0, false);
+        while !is_all && started.elapsed() < RECOVERY {
+            let page = self.parking.first_since(&lane, since, PAGE).await?;
+            is_all = page.is_empty();
+            recovered += self.recover_all(&asked.tenant, &page).await?;
+        }
+        tracing::info!(tenant.id = %asked.tenant, recovered, is_all, "endpoint.recovered");
+        Ok(respond(202, JSON, json!({"recovered": recovered, "more": !is_all}).to_string()))
+    }
+
+    /// Has deliveries begin anew that are still given up, and takes the notes of all of them away. Gives how many.
+    async fn recover_all(&self, tenant: &TenantId, page: &[Parked]) -> Result<usize, AwsError> {
+        let read = page.iter().filter(|parked| parked.event.tenant == *tenant).map(async |parked| {
+            let delivery = DeliveryKey { event: &parked.event, endpoint: &parked.endpoint };
+            let status = self.deliveries.progress(delivery).await?.map(|progress| progress.status);
+            match status {
+                Some(DeliveryStatus::Exhausted) => self.deliveries.begin_anew(delivery).await?,
+                Some(DeliveryStatus::Pending) => {} // As who died here left it: its message may not have been sent.
+                None | Some(DeliveryStatus::Delivered) => return Ok(None), // Replayed meanwhile, or forgotten.
+            }
+            let Some(event) = self.events_table.get(&parked.event).await? else { return Ok(None) };
+            let (body, group) = (Delivery::message(&parked.endpoint, &event), Some(parked.endpoint.to_string()));
+            Ok::<_, AwsError>(Some(Message { body, group, attributes: Vec::new() }))
+        });
+        let messages: Vec<_> = try_join_all(read).await?.into_iter().flatten().collect();
+        let count = messages.len();
+        self.queue.send_all(messages).await?;
+        try_join_all(page.iter().map(|parked| self.parking.remove(parked))).await?;
+        Ok(count)
     }
 
     /// What became of the event that is asked for. Where several producers used its id, `source` has to say whose.

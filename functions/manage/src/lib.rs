@@ -15,6 +15,7 @@ use signpost_io::aws::AwsError;
 use signpost_io::clients::Guard;
 use signpost_io::deliveries::Deliveries;
 use signpost_io::endpoints::Endpoints;
+use signpost_io::events::Events;
 use signpost_io::history::Histories;
 use signpost_io::http_api::{refuse, with_header};
 use signpost_io::logs::Chain;
@@ -31,6 +32,7 @@ pub struct App {
     deliveries: Deliveries,
     endpoints: Endpoints,
     events: Queue,
+    events_table: Events,
     guard: Guard,
     histories: Histories,
     parking: Parking,
@@ -47,10 +49,11 @@ impl App {
             deliveries: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
             events: Queue::new(sqs.clone(), config.events_queue_url),
+            events_table: Events::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             guard: Guard::new(config.target_rules),
             histories: Histories::new(dynamodb.clone(), config.events_table),
             queue: Queue::new(sqs, config.deliveries_queue_url),
-            parking: Parking::new(dynamodb, config.parking_table),
+            parking: Parking::new(dynamodb, config.parking_table, config.retention),
             vault: Vault::new(aws_sdk_kms::Client::new(aws), config.wrapping_key),
         }
     }
@@ -69,6 +72,7 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
             "POST /v1/tenants/{tenant}/endpoints/{endpoint}/enable" => app.switch(&asked, true).await,
             "POST /v1/tenants/{tenant}/endpoints/{endpoint}/disable" => app.switch(&asked, false).await,
             "POST /v1/tenants/{tenant}/endpoints/{endpoint}/test" => app.test(&asked).await,
+            "POST /v1/tenants/{tenant}/endpoints/{endpoint}/recover" => app.recover(&asked).await,
             "POST /v1/tenants/{tenant}/endpoints/{endpoint}/rotate-secret" => app.rotate_secret(&asked).await,
             "GET /v1/tenants/{tenant}/events/{event}" => app.read_event(&asked).await,
             "POST /v1/tenants/{tenant}/events/{event}/replay" => app.replay(&asked).await,

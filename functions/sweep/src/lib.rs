@@ -43,7 +43,7 @@ impl App {
             deliveries: Queue::new(sqs, config.deliveries_queue_url),
             endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
             events: Events::new(dynamodb.clone(), config.events_table, config.retention),
-            parking: Parking::new(dynamodb, config.parking_table),
+            parking: Parking::new(dynamodb, config.parking_table, config.retention),
         }
     }
 }

@@ -121,7 +121,10 @@ pub enum Due {
     /// Acknowledged before; the message is a repetition.
     Delivered,
     /// Out of retries before; what is left is to see it into `DeadLetterQueue`.
-    Exhausted,
+    Exhausted {
+        /// When that was, in milliseconds since the Unix epoch.
+        since_unix_ms: u64,
+    },
     /// Too early, as after a crash or an extra receive: come back at the moment on record.
     Wait {
         /// In milliseconds since the Unix epoch.
@@ -136,7 +139,7 @@ pub fn due(progress: Option<Progress>, now_unix_ms: u64) -> Due {
     let Some(progress) = progress else { return Due::Attempt { number: 1, before_replay: 0 } };
     match progress.status {
         DeliveryStatus::Delivered => Due::Delivered,
-        DeliveryStatus::Exhausted => Due::Exhausted,
+        DeliveryStatus::Exhausted => Due::Exhausted { since_unix_ms: progress.next_attempt_unix_ms },
         DeliveryStatus::Pending => match progress.next_attempt_unix_ms.saturating_sub(now_unix_ms) {
             // SQS counts visibility in whole seconds, so a message may come back up to a second early.
             0..=999 => Due::Attempt { number: progress.attempts + 1, before_replay: progress.before_replay },
@@ -272,7 +275,11 @@ mod tests {
             (at(DeliveryStatus::Pending, 9_000), Due::Attempt { number: 3, before_replay: 0 }, "overdue"),
             (at(DeliveryStatus::Pending, 14_000), Due::Wait { until_unix_ms: 14_000 }, "an extra receive"),
             (at(DeliveryStatus::Delivered, 0), Due::Delivered, "a repetition"),
-            (at(DeliveryStatus::Exhausted, 0), Due::Exhausted, "crashed between record and dead letter"),
+            (
+                at(DeliveryStatus::Exhausted, 7),
+                Due::Exhausted { since_unix_ms: 7 },
+                "crashed between record and dead letter",
+            ),
         ];
         for (progress, expected, why) in cases {
             assert_eq!(due(progress, 10_000), expected, "{why}");

@@ -27,6 +27,8 @@ pub enum Lane {
     },
     /// Those that wait for an endpoint.
     Endpoint(EndpointId),
+    /// Those to an endpoint that are given up: they wait for nothing, and may be recovered.
+    Exhausted(EndpointId),
 }
 
 impl Lane {
@@ -49,8 +51,15 @@ impl Lane {
         match self {
             Self::Due { minute, shard } => format!("due#{minute}#{shard}"),
             Self::Endpoint(id) => format!("endpoint#{id}"),
+            Self::Exhausted(id) => format!("exhausted#{id}"),
         }
     }
+}
+
+/// Where the places of a moment, in milliseconds since the Unix epoch, begin.
+#[must_use]
+pub fn first_place(unix_ms: u64) -> String {
+    format!("{unix_ms:013}")
 }
 
 /// The place of a delivery in its lane: by the moment, in milliseconds since the Unix epoch, so that the oldest is first.
@@ -58,7 +67,7 @@ impl Lane {
 #[must_use]
 pub fn place(unix_ms: u64, delivery: DeliveryKey<'_>) -> String {
     let DeliveryKey { event, endpoint } = delivery;
-    format!("{unix_ms:013}#{}/{}#{endpoint}#{}", event.tenant, event.id, event.source)
+    format!("{}#{}/{}#{endpoint}#{}", first_place(unix_ms), event.tenant, event.id, event.source)
 }
 
 /// The last minute all of whose deliveries are due at a moment.
@@ -88,6 +97,8 @@ mod tests {
         let delivery = DeliveryKey { event: &event, endpoint: &endpoint };
         assert_eq!(place(7, delivery), format!("0000000000007#acme/op-1#{endpoint}#/core"));
         assert!(place(999, delivery) < place(1_000, delivery));
+        assert!(first_place(1_000) < place(1_000, delivery) && first_place(1_000) > place(999, delivery));
+        assert_eq!(Lane::Exhausted(endpoint.clone()).key(), format!("exhausted#{endpoint}"));
         assert_eq!(Lane::Endpoint(endpoint.clone()).key(), format!("endpoint#{endpoint}"));
         assert_eq!(Lane::Due { minute: 29_497_560, shard: 3 }.key(), "due#29497560#3");
     }

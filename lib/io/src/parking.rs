@@ -1,18 +1,19 @@
 //! `ParkingTable`: deliveries that wait outside of the queue. Partition key `lane`, sort key `place`
-//! ([`signpost_core::parking`]). Nothing disappears by itself: a delivery whose event's retention has ended meanwhile is
-//! for the dead-letter queue to tell of.
+//! ([`signpost_core::parking`]). What is parked never disappears by itself: a delivery whose event's retention has ended
+//! meanwhile is for the dead-letter queue to tell of. Notes of what was given up do (`expiresAt`, the table's TTL).
 //!
 //! Two lanes hold no deliveries: `drain` has the endpoints whose lanes are to be emptied, `sweep` what the sweeping knows
 //! of itself.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use signpost_core::delivery::DeliveryKey;
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey, TenantId};
-use signpost_core::parking::{Lane, place};
+use signpost_core::parking::{Lane, first_place, place};
 
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
 use crate::clock::unix_now;
@@ -23,6 +24,7 @@ use crate::logs::Chain;
 pub struct Parking {
     client: Client,
     table: String,
+    retention: Duration,
 }
 
 /// A parked delivery.
@@ -46,10 +48,10 @@ pub struct Drain {
 }
 
 impl Parking {
-    /// Adapts `client` to the table called `table`.
+    /// Adapts `client` to the table called `table`; what was given up is noted for `retention`.
     #[must_use]
-    pub fn new(client: Client, table: String) -> Self {
-        Self { client, table }
+    pub fn new(client: Client, table: String, retention: Duration) -> Self {
+        Self { client, table, retention }
     }
 
     /// Parks a delivery until a moment, in milliseconds since the Unix epoch. Doing so again changes nothing.
@@ -72,16 +74,25 @@ impl Parking {
         self.put(Lane::Endpoint(delivery.endpoint.clone()), unix_ms, delivery).await
     }
 
+    /// Notes a delivery that was given up at a moment, in milliseconds since the Unix epoch, so that it can be recovered. The
+    /// note goes with the retention.
+    ///
+    /// Needs `dynamodb:PutItem`. One write.
+    ///
+    /// # Errors
+    /// The call failed: the delivery must stay in the queue.
+    pub async fn exhausted(&self, delivery: DeliveryKey<'_>, unix_ms: u64) -> Result<(), AwsError> {
+        let mut item = item_of(&Lane::Exhausted(delivery.endpoint.clone()), unix_ms, delivery);
+        item.insert("expiresAt".into(), n((unix_now() + self.retention).as_secs()));
+        self.put_item(item).await
+    }
+
     async fn put(&self, lane: Lane, unix_ms: u64, delivery: DeliveryKey<'_>) -> Result<(), AwsError> {
-        let call = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(key(lane.key(), place(unix_ms, delivery))))
-            .item("tenant", s(delivery.event.tenant.as_str()))
-            .item("event", s(delivery.event.id.as_str()))
-            .item("source", s(&*delivery.event.source))
-            .item("endpoint", s(delivery.endpoint.as_str()));
+        self.put_item(item_of(&lane, unix_ms, delivery)).await
+    }
+
+    async fn put_item(&self, item: Item) -> Result<(), AwsError> {
+        let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
         call.send().await.map_err(AwsError::of("dynamodb:PutItem"))?;
         Ok(())
     }
@@ -94,18 +105,27 @@ impl Parking {
     /// # Errors
     /// The call failed.
     pub async fn first_of(&self, lane: &Lane, limit: i32) -> Result<Vec<Parked>, AwsError> {
-        let items = self.query(&lane.key(), limit).await?;
+        self.first_since(lane, 0, limit).await
+    }
+
+    /// The same of those that are at a moment or behind it, in milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// As [`Self::first_of`].
+    pub async fn first_since(&self, lane: &Lane, unix_ms: u64, limit: i32) -> Result<Vec<Parked>, AwsError> {
+        let items = self.query(&lane.key(), &first_place(unix_ms), limit).await?;
         Ok(items.iter().filter_map(|item| readable(item, parked_of)).collect())
     }
 
-    async fn query(&self, lane: &str, limit: i32) -> Result<Vec<Item>, AwsError> {
+    async fn query(&self, lane: &str, from: &str, limit: i32) -> Result<Vec<Item>, AwsError> {
         let call = self
             .client
             .query()
             .table_name(&self.table)
             .consistent_read(true)
-            .key_condition_expression("lane = :lane")
+            .key_condition_expression("lane = :lane AND place >= :from")
             .expression_attribute_values(":lane", s(lane))
+            .expression_attribute_values(":from", s(from))
             .limit(limit);
         Ok(call.send().await.map_err(AwsError::of("dynamodb:Query"))?.items.unwrap_or_default())
     }
@@ -147,7 +167,7 @@ impl Parking {
     /// # Errors
     /// The call failed.
     pub async fn drains(&self, limit: i32) -> Result<Vec<Drain>, AwsError> {
-        let items = self.query(DRAIN, limit).await?;
+        let items = self.query(DRAIN, "e", limit).await?; // An endpoint's id begins with it.
         Ok(items.iter().filter_map(|item| readable(item, drain_of)).collect())
     }
 
@@ -217,6 +237,15 @@ const SWEEP: &str = "sweep";
 
 fn key(lane: String, place: String) -> HashMap<String, AttributeValue> {
     HashMap::from([("lane".into(), s(lane)), ("place".into(), s(place))])
+}
+
+fn item_of(lane: &Lane, unix_ms: u64, delivery: DeliveryKey<'_>) -> Item {
+    let mut item = key(lane.key(), place(unix_ms, delivery));
+    item.insert("tenant".into(), s(delivery.event.tenant.as_str()));
+    item.insert("event".into(), s(delivery.event.id.as_str()));
+    item.insert("source".into(), s(&*delivery.event.source));
+    item.insert("endpoint".into(), s(delivery.endpoint.as_str()));
+    item
 }
 
 fn readable<T>(item: &Item, read: fn(&Item) -> Result<T, ItemError>) -> Option<T> {

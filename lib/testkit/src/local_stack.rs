@@ -372,7 +372,7 @@ impl LocalStack {
     /// # Panics
     /// They are not within two minutes.
     pub async fn wait_for_parked(&self, endpoint: &EndpointId, count: usize) {
-        let parking = Parking::new(self.dynamodb(), setting("PARKING_TABLE"));
+        let parking = Parking::new(self.dynamodb(), setting("PARKING_TABLE"), Duration::ZERO);
         let lane = Lane::Endpoint(endpoint.clone());
         until(&format!("{count} parked for {endpoint}"), async || {
             let parked = parking.first_of(&lane, 100).await.expect("the table can be read");

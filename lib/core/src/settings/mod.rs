@@ -18,7 +18,7 @@ use crate::target::{Target, TargetRules};
 
 use auth::{ReadAuth, read_auth};
 pub use patch::{patched, shown};
-pub use requests::{DEFAULT_OVERLAP, overlap, replay};
+pub use requests::{DEFAULT_OVERLAP, overlap, replay, since};
 use retry::read_retry;
 
 /// What settings are read against.

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::endpoint::EndpointId;
 use crate::fault::{Fault, Faults};
@@ -53,11 +55,49 @@ pub fn replay(text: Option<&str>) -> Result<Option<EndpointId>, Vec<Fault>> {
     faults.none().map(|()| endpoint)
 }
 
+/// Reads since when an endpoint is to recover, `{"since":"2026-01-31T10:00:00Z"}`, in milliseconds since the Unix epoch.
+///
+/// # Errors
+/// Every fault.
+pub fn since(text: &str) -> Result<u64, Vec<Fault>> {
+    const MOMENT: &str = "a moment in RFC 3339, such as 2026-01-31T10:00:00Z";
+    let value: &RawValue =
+        serde_json::from_str(text).map_err(|error| vec![Fault::whole(error.to_string(), "{\"since\":…}")])?;
+    let (mut faults, mut since) = (Faults::default(), None);
+    if let Some(mut object) = Object::open(&Found { pointer: String::new(), value }, &mut faults) {
+        match object.member("since") {
+            None => faults.push(Fault::missing("since", MOMENT)),
+            Some(found) => {
+                let text: Option<String> = found.read(MOMENT, &mut faults);
+                let moment = text.as_deref().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+                // Before the Unix epoch, there was nothing to recover.
+                since =
+                    moment.map(|moment| u64::try_from(moment.unix_timestamp_nanos() / 1_000_000).unwrap_or_default());
+                if text.is_some() && since.is_none() {
+                    faults.push(Fault::at(&found.pointer, found.value, MOMENT));
+                }
+            }
+        }
+        object.close(&mut faults);
+    }
+    faults.none().map(|()| since.unwrap_or_default())
+}
+
 const ENDPOINT_ID: &str = "an endpoint's id, `ep_` and 32 hexadecimal digits";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_recovery_begins_at_a_moment() {
+        assert_eq!(since(r#"{"since":"1970-01-01T00:00:01.5Z"}"#), Ok(1_500));
+        assert_eq!(since(r#"{"since":"1970-01-01T01:00:00+01:00"}"#), Ok(0));
+        assert_eq!(since(r#"{"since":"1969-12-31T23:59:59Z"}"#), Ok(0));
+        for bad in ["", "{}", r#"{"since":"yesterday"}"#, r#"{"since":7}"#, r#"{"since":null}"#] {
+            assert!(since(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_replay_is_for_all_or_for_one() {

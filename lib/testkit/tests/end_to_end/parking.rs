@@ -90,7 +90,11 @@ async fn a_long_wait_is_spent_in_the_table_and_ends_when_it_is_due() {
 async fn one_sweeping_keeps_the_others_away() {
     let stack = LocalStack::from_env().await;
     let own = Own::of(&stack).await;
-    let parking = signpost_io::parking::Parking::new(aws_sdk_dynamodb::Client::new(&stack.aws), own.table.clone());
+    let parking = signpost_io::parking::Parking::new(
+        aws_sdk_dynamodb::Client::new(&stack.aws),
+        own.table.clone(),
+        std::time::Duration::ZERO,
+    );
     assert_eq!(parking.begin_sweep(1_000, 1_055, 7).await.unwrap(), Some(7));
     assert_eq!(parking.begin_sweep(1_054, 1_109, 9).await.unwrap(), None, "busy");
     assert_eq!(parking.begin_sweep(1_055, 1_110, 9).await.unwrap(), Some(7), "the first one died: from where it began");
@@ -191,7 +195,11 @@ async fn a_receiver_that_is_gone_disables_its_endpoint_and_nothing_is_lost() {
 async fn a_drain_moves_nothing_while_its_endpoint_is_disabled_and_is_not_ended_by_who_saw_an_older_one() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
     let own = Own::of(&stack).await;
-    let parking = signpost_io::parking::Parking::new(aws_sdk_dynamodb::Client::new(&stack.aws), own.table.clone());
+    let parking = signpost_io::parking::Parking::new(
+        aws_sdk_dynamodb::Client::new(&stack.aws),
+        own.table.clone(),
+        std::time::Duration::ZERO,
+    );
     let endpoint = stack.register_with(&tenant, &json!({"url": "https://hooks.example/"})).await.id;
     let switch = async |what: &str| {
         let path = format!("{}/{what}", endpoint_path(&tenant, &endpoint));

@@ -69,6 +69,37 @@ async fn an_exhausted_delivery_is_replayed_under_its_id_and_retried_like_any_oth
 }
 
 #[tokio::test]
+async fn what_an_endpoint_did_not_get_since_a_moment_is_recovered() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let broken = Arc::new(AtomicBool::new(true));
+    let is_broken = Arc::clone(&broken);
+    let receiver = Receiver::start(move |_| if is_broken.load(Ordering::Relaxed) { 500 } else { 204 }).await;
+    let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url, "retry": {"schedule": []}})).await.id;
+    let path = format!("{}/recover", endpoint_path(&tenant, &endpoint));
+    let recover = async |since: &str| stack.manage("POST", &path, Some(&json!({"since": since}))).await;
+    let ids = [(); 3].map(|()| event_id());
+    stack.send_events(ids.iter().map(|id| event(&tenant, id, &json!({})).to_string())).await;
+    for id in &ids {
+        stack.wait_for_message("DEAD_LETTER_QUEUE_URL", |body| body.contains(id)).await;
+    }
+    broken.store(false, Ordering::Relaxed);
+
+    assert_eq!(recover("2100-01-01T00:00:00Z").await.json(), json!({"recovered": 0, "more": false}), "nothing so late");
+    let recovered = recover("2026-01-01T00:00:00Z").await;
+    assert_eq!((recovered.status, recovered.json()), (202, json!({"recovered": 3, "more": false})));
+
+    let requests = receiver.wait_for(6).await;
+    let mut again: Vec<_> = requests[3..].iter().map(|request| request.header("webhook-id").to_owned()).collect();
+    again.sort_unstable();
+    let mut expected = ids.to_vec();
+    expected.sort_unstable();
+    assert_eq!(again, expected);
+    assert_eq!(recover("2026-01-01T00:00:00Z").await.json(), json!({"recovered": 0, "more": false}), "once");
+    let refused = stack.manage("POST", &path, Some(&json!({"since": "yesterday"}))).await;
+    assert_eq!(refused.status, 400);
+}
+
+#[tokio::test]
 async fn an_event_that_nobody_wanted_can_be_seen_and_sent_to_who_wants_it_now() {
     let (stack, tenant, id) = (LocalStack::from_env().await, tenant(), event_id());
     stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
