@@ -22,8 +22,8 @@ pub async fn load() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts.build()).load().await
 }
 
-/// The time of one call. `deliver` makes at most four after each other beside its attempt of 30 s and 12 s of preparation,
-/// within its 60 s.
+/// The time of one call. `deliver` makes at most eight after each other beside its attempt of 30 s and 12 s of preparation,
+/// within its 90 s.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 /// The time of one try of a call; tables, queues and KMS answer within milliseconds.
 const TRY_TIMEOUT: Duration = Duration::from_millis(1_500);
