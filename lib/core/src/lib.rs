@@ -17,6 +17,7 @@
 pub mod algorithm;
 pub mod attempt;
 pub mod auth;
+pub mod breaker;
 pub mod delivery;
 pub mod endpoint;
 mod envelope;
@@ -31,6 +32,7 @@ pub mod json;
 pub mod jws;
 pub mod key_store;
 pub mod keys;
+pub mod limits;
 pub mod live_secrets;
 mod object;
 pub mod parking;

@@ -1,0 +1,78 @@
+//! Limits of an endpoint: how many requests there may be at once, and how many may begin in a second.
+//!
+//! All who send share them. Who sends holds a *slot*, by a lease that outlives any attempt: it becomes free when its holder
+//! gives it back, or when the lease ends because the holder has died. There is no counter that could drift.
+
+use crate::endpoint::Limit;
+
+/// A slot that is held. Moments are milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldSlot {
+    /// Which one, from 0.
+    pub index: u16,
+    /// When its lease ends.
+    pub until_unix_ms: u64,
+}
+
+/// Gives the slots that may be taken now. Where a limit was lowered, slots beyond it are given back and not taken again.
+pub fn free_slots(held: &[HeldSlot], limit: Limit, now_unix_ms: u64) -> impl Iterator<Item = u16> {
+    let is_held = move |index: &u16| held.iter().any(|slot| slot.index == *index && slot.until_unix_ms > now_unix_ms);
+    (0..limit.into()).filter(move |index| !is_held(index))
+}
+
+/// How many requests have begun in a second of the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Second {
+    /// Which one, since the Unix epoch.
+    pub unix_seconds: u64,
+    /// How many have begun.
+    pub begun: u16,
+}
+
+/// Gives the count once another request has begun; nothing if there is no room for it in this second.
+///
+/// A count of a second to come, by a clock that is ahead, leaves no room either, so that a limit holds on every clock.
+#[must_use]
+pub fn begin(counted: Option<Second>, limit: Limit, now_unix_ms: u64) -> Option<Second> {
+    let unix_seconds = now_unix_ms / 1_000;
+    match counted {
+        Some(counted) if counted.unix_seconds > unix_seconds => None,
+        Some(counted) if counted.unix_seconds == unix_seconds => {
+            (counted.begun < limit.into()).then(|| Second { begun: counted.begun + 1, ..counted })
+        }
+        None | Some(_) => Some(Second { unix_seconds, begun: 1 }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(limit: u16) -> Limit {
+        Limit::try_from(limit).unwrap()
+    }
+
+    #[test]
+    fn a_slot_is_free_once_it_is_given_back_or_its_lease_has_ended() {
+        let held = [(0, 10), (1, 11), (3, 99), (7, 99)].map(|(index, until_unix_ms)| HeldSlot { index, until_unix_ms });
+        assert_eq!(free_slots(&held, limit(5), 10).collect::<Vec<_>>(), [0, 2, 4]);
+        assert_eq!(free_slots(&held[1..2], limit(2), 10).collect::<Vec<_>>(), [0]);
+        assert_eq!(free_slots(&held, limit(1), 9).count(), 0);
+        assert_eq!(free_slots(&[], limit(500), 0).count(), 500);
+    }
+
+    #[test]
+    fn a_second_has_room_for_the_limit_and_no_more() {
+        let at = |unix_seconds, begun| Some(Second { unix_seconds, begun });
+        let cases = [
+            (None, at(7, 1), "the first ever"),
+            (at(6, 2), at(7, 1), "the first of this second"),
+            (at(7, 1), at(7, 2), "the last"),
+            (at(7, 2), None, "one too many"),
+            (at(8, 1), None, "somebody's clock is ahead"),
+        ];
+        for (counted, expected, why) in cases {
+            assert_eq!(begin(counted, limit(2), 7_999), expected, "{why}");
+        }
+    }
+}
