@@ -12,6 +12,8 @@ pub struct Config {
     pub deliveries_queue_url: String,
     /// `ENDPOINTS_TABLE`: DynamoDB table of endpoints; required.
     pub endpoints_table: String,
+    /// `EVENTS_QUEUE_URL`: where events go that tell operators of an endpoint that was disabled; required.
+    pub events_queue_url: String,
     /// `EVENTS_TABLE`: DynamoDB table of events and deliveries; required.
     pub events_table: String,
     /// `KEYS_TABLE`: DynamoDB table of signing keys; required.
@@ -45,6 +47,7 @@ impl Config {
             dead_letter_queue_url: required(&get, "DEAD_LETTER_QUEUE_URL")?,
             deliveries_queue_url: required(&get, "DELIVERIES_QUEUE_URL")?,
             endpoints_table: required(&get, "ENDPOINTS_TABLE")?,
+            events_queue_url: required(&get, "EVENTS_QUEUE_URL")?,
             events_table: required(&get, "EVENTS_TABLE")?,
             keys_table: required(&get, "KEYS_TABLE")?,
             parking_table: required(&get, "PARKING_TABLE")?,

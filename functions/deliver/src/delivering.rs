@@ -1,19 +1,18 @@
-//! One delivery, from the message to its record.
+//! One delivery, from its message to what is left to do with it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use aws_lambda_events::sqs::SqsMessage;
 use futures_util::future::try_join_all;
-use signpost_core::attempt::{Attempt, AttemptError, AttemptResult};
-use signpost_core::delivery::{DeadLetterReason, Delivery, Due, Next, Progress, due, next};
-use signpost_core::endpoint::{DisabledBecause, EndpointId};
-use signpost_core::event::TenantId;
+use signpost_core::breaker::Admission;
+use signpost_core::delivery::{DeadLetterReason, Delivery, DeliveryKey, DeliveryStatus, Due, Receipt, due};
 use signpost_core::parking::LONGEST_IN_QUEUE;
-use signpost_core::request::{Keyring, Request, RequestError};
+use signpost_core::request::{Keyring, RequestError};
 use signpost_io::aws::AwsError;
-use signpost_io::callback::Exchange;
-use signpost_io::clock::{millis, unix_ms_now, unix_now};
-use signpost_io::deliveries::Recorded;
+use signpost_io::clock::{unix_ms_now, unix_now};
+use signpost_io::deliveries::{Claim, Lease};
+use signpost_io::limits::Slot;
 use signpost_io::logs::Chain;
 use signpost_io::queue::Message;
 use signpost_io::recipients::{Recipient, RecipientError};
@@ -21,17 +20,18 @@ use signpost_io::signers::NoSignerError;
 use tokio::time::timeout;
 
 use crate::App;
+use crate::permission::Permission;
 
-/// What SQS is to do with a message.
+/// What is left to do with a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Delete it.
+pub(crate) enum Fate {
+    /// It comes again after this wait, which is short enough to be spent in the queue.
+    Again(Duration),
+    /// Nothing: it is delivered, parked, or a dead letter.
     Done,
-    /// Present it again when its visibility timeout ends.
-    PresentAgain,
 }
 
-/// A fault on our side: the endpoint is not charged with an attempt, and the message comes back.
+/// A fault on our side: the endpoint is not charged with an attempt, and the delivery comes back.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DeferredError {
     #[error("delivery could not be looked up or recorded")]
@@ -49,176 +49,200 @@ pub(crate) enum DeferredError {
 /// How long everything may take that is needed before an attempt: the endpoint, its secrets, the signing keys.
 const PREPARATION: Duration = Duration::from_secs(12);
 
-/// What there is to make an attempt with.
-enum Prepared {
-    /// The endpoint is disabled.
-    Disabled,
-    /// The endpoint is not there any more.
-    Gone,
-    /// All of it.
-    Ready(Arc<Recipient>, Keyring),
+/// All that an attempt needs.
+pub(crate) struct Ready {
+    pub(crate) recipient: Arc<Recipient>,
+    pub(crate) keyring: Keyring,
+    /// The attempt's number; the first is 1.
+    pub(crate) number: u32,
+    pub(crate) before_replay: u32,
+}
+
+/// What is to become of a delivery.
+enum Readiness {
+    /// Its endpoint takes no more at the moment.
+    NotNow,
+    /// Nothing is to be sent.
+    Otherwise(Fate),
+    /// An attempt is to be made, with the slot that it takes where the endpoint has a limit.
+    Ready(Ready, Option<Slot>),
+}
+
+/// What is left to do once a delivery is seen to, and its message has its wait.
+pub(crate) enum Then {
+    /// Drain what is parked for its endpoint with the slot that was taken,
+    Drain(Slot, Delivery),
+    /// or with one that has become free meanwhile.
+    DrainIfFree(Delivery),
+    Nothing,
 }
 
 impl App {
-    /// Does what a message of `DeliveriesQueue` asks for. Gives the wait until it is to be presented again, or nothing
-    /// when it is done with.
-    pub(crate) async fn deliver(&self, body: &str) -> Result<Option<Duration>, DeferredError> {
+    /// Sees a message of `DeliveriesQueue` through.
+    pub(crate) async fn deliver(&self, body: &str, receipt: &Receipt) -> Result<(Fate, Then), DeferredError> {
         let delivery = match Delivery::parse(body) {
             Ok(delivery) => delivery,
             Err(faults) => {
                 tracing::error!(faults = faults.len(), "a message that fanout did not write");
-                self.bury(body, DeadLetterReason::BadMessage).await?;
-                return Ok(None);
+                self.bury(body.to_owned(), DeadLetterReason::BadMessage).await?;
+                return Ok((Fate::Done, Then::Nothing));
             }
         };
-        let progress = self.deliveries.progress(delivery.key()).await?;
-        match due(progress, unix_ms_now()) {
-            Due::Attempt { number, before_replay } => self.attempt(&delivery, body, number, before_replay).await,
-            Due::Wait { until_unix_ms } => self.wait(&delivery, until_unix_ms).await,
-            Due::Delivered => Ok(None),
-            Due::Exhausted { since_unix_ms } => self.give_up(&delivery, body, since_unix_ms).await.map(|()| None),
+        let mut lease = None;
+        let readiness = match self.ready(&delivery, receipt, &mut lease).await {
+            Ok(readiness) => readiness,
+            Err(error) => {
+                self.call_off(delivery.key(), receipt, lease).await;
+                return Err(error);
+            }
+        };
+        match readiness {
+            Readiness::NotNow => {
+                self.park_with_drain(&delivery, receipt).await?;
+                if lease.is_some() {
+                    self.call_off(delivery.key(), receipt, lease).await;
+                }
+                Ok((Fate::Done, Then::DrainIfFree(delivery)))
+            }
+            Readiness::Otherwise(fate) => Ok((fate, Then::Nothing)),
+            Readiness::Ready(ready, slot) => {
+                let attempted = self.attempt(&delivery, receipt, ready).await;
+                match (attempted, slot) {
+                    (Ok(fate), Some(slot)) => Ok((fate, Then::Drain(slot, delivery))),
+                    (Ok(fate), None) => Ok((fate, Then::Nothing)),
+                    (Err(error), slot) => {
+                        self.release(slot).await;
+                        Err(error)
+                    }
+                }
+            }
         }
     }
 
-    async fn attempt(
+    /// Gets together what an attempt needs, if one is to be made now.
+    async fn ready(
         &self,
         delivery: &Delivery,
-        body: &str,
-        number: u32,
-        before_replay: u32,
-    ) -> Result<Option<Duration>, DeferredError> {
-        let tenant = &delivery.event.key.tenant;
-        let prepared = timeout(PREPARATION, self.prepare(tenant, &delivery.endpoint)).await;
-        let (recipient, keyring) = match prepared.map_err(|_| DeferredError::TooSlow)?? {
-            Prepared::Ready(recipient, keyring) => (recipient, keyring),
-            Prepared::Disabled => {
-                self.park(delivery).await?;
-                return Ok(None);
-            }
-            Prepared::Gone => {
-                self.bury(body, DeadLetterReason::EndpointGone).await?;
-                return Ok(None);
-            }
+        receipt: &Receipt,
+        lease: &mut Option<Lease>,
+    ) -> Result<Readiness, DeferredError> {
+        let recipient = self.recipients.get(&delivery.event.key.tenant, &delivery.endpoint);
+        let Some(recipient) = timeout(PREPARATION, recipient).await.map_err(|_| DeferredError::TooSlow)?? else {
+            return self.without_endpoint(delivery).await.map(|()| Readiness::Otherwise(Fate::Done));
         };
-        let (started, started_at) = (Instant::now(), unix_now());
-        let Exchange { result, response } = self.send(delivery, &recipient, number, started_at, &keyring).await?;
-
-        let attempt = Attempt {
-            number,
-            at_unix_ms: millis(started_at),
-            duration_ms: millis(started.elapsed()),
-            kids: keyring.signers.iter().map(|signer| signer.kid().to_owned()).collect(),
-            status: result.as_ref().map_or_else(AttemptError::status, |status| Some(*status)),
-            error: result.as_ref().err().map(ToString::to_string),
-            response: response.filter(|_| result.is_err()), // Of an acknowledgement, the status says it all.
-        };
-        let next = next(&result, number.saturating_sub(before_replay), &recipient.endpoint().retry, fastrand::f64());
-        log(delivery, &attempt, next, &result);
-        let wait = if let Next::Retry(wait) = next { wait } else { Duration::ZERO };
-        let next_attempt_unix_ms = unix_ms_now() + millis(wait);
-        let progress = Progress { status: next.status(), attempts: number, before_replay, next_attempt_unix_ms };
-        // Recorded before it is buried: a crash in between finds the record and buries it then.
-        if self.deliveries.record(delivery.key(), &attempt, progress).await? == Recorded::Overtaken {
-            return Ok(Some(Duration::ZERO)); // Another sender was faster; its record says what comes next.
+        if !recipient.is_enabled() {
+            return self.park(delivery, receipt).await.map(|()| Readiness::Otherwise(Fate::Done));
         }
-        match next {
-            Next::Delivered => Ok(None),
-            Next::Disable => {
-                self.recipients.disable(tenant, &delivery.endpoint, DisabledBecause::Gone).await?;
-                self.park(delivery).await.map(|()| None)
+        // Before anything else, so that what is sent to an endpoint that is down costs next to nothing.
+        if self.breakers.get(&delivery.endpoint).await.admits(unix_ms_now()) == Admission::Park {
+            return self.park_with_drain(delivery, receipt).await.map(|()| Readiness::Otherwise(Fate::Done));
+        }
+        let (due, taken) = self.due(delivery.key(), receipt).await?;
+        *lease = taken;
+        let fate = match due {
+            Due::Attempt { number, before_replay } => {
+                let keyring = self.keyring(&recipient).await?;
+                return Ok(match self.permission(&recipient, &delivery.endpoint).await? {
+                    Permission::Granted(slot) => {
+                        Readiness::Ready(Ready { recipient, keyring, number, before_replay }, slot)
+                    }
+                    Permission::NotNow => Readiness::NotNow,
+                });
             }
-            Next::Retry(_) => self.wait(delivery, next_attempt_unix_ms).await,
-            Next::Exhausted => self.give_up(delivery, body, next_attempt_unix_ms).await.map(|()| None),
+            Due::Delivered => Fate::Done,
+            Due::Elsewhere { until_unix_ms } => Fate::Again(until(until_unix_ms)),
+            Due::Exhausted { since_unix_ms } => self.give_up(delivery, since_unix_ms).await.map(|()| Fate::Done)?,
+            Due::Wait { until_unix_ms } => self.wait(delivery, until_unix_ms).await?,
+        };
+        Ok(Readiness::Otherwise(fate))
+    }
+
+    /// Looks up what is due. Where others may be sending the delivery too, an attempt is due to the one who gets the lease.
+    pub(crate) async fn due(&self, key: DeliveryKey<'_>, receipt: &Receipt) -> Result<(Due, Option<Lease>), AwsError> {
+        if receipt.is_only() {
+            return Ok((due(self.deliveries.standing(key).await?, receipt, unix_ms_now()), None));
+        }
+        match self.deliveries.claim(key, receipt).await? {
+            Claim::Taken(lease, standing) => Ok((due(standing, receipt, unix_ms_now()), Some(lease))),
+            Claim::Refused(standing) => Ok(match due(standing, receipt, unix_ms_now()) {
+                // It has become due between the table's answer and this.
+                Due::Attempt { .. } => (Due::Elsewhere { until_unix_ms: unix_ms_now() + 1_000 }, None),
+                due => (due, None),
+            }),
         }
     }
 
-    /// Sees a delivery that is on record as exhausted since a moment to its end.
-    async fn give_up(&self, delivery: &Delivery, body: &str, since_unix_ms: u64) -> Result<(), DeferredError> {
-        self.parking.exhausted(delivery.key(), since_unix_ms).await?;
-        Ok(self.bury(body, DeadLetterReason::Exhausted).await?)
+    /// What the endpoint's requests are signed with now.
+    pub(crate) async fn keyring(&self, recipient: &Recipient) -> Result<Keyring, DeferredError> {
+        let algorithms = recipient.endpoint().algorithms();
+        let signers = try_join_all(algorithms.into_iter().map(|algorithm| self.signers.current(algorithm)));
+        let signers = timeout(PREPARATION, signers).await.map_err(|_| DeferredError::TooSlow)??;
+        Ok(Keyring { signers, secrets: recipient.signing_secrets(unix_now().as_secs()) })
     }
 
-    /// Has a delivery wait until its endpoint is enabled.
-    async fn park(&self, delivery: &Delivery) -> Result<(), DeferredError> {
-        self.parking.for_endpoint(delivery.key(), unix_ms_now()).await?;
-        tracing::info!(endpoint.id = %delivery.endpoint, event.id = %delivery.event.key.id, "delivery.parked");
-        Ok(())
+    /// Says that nothing is sent after all, so that whoever comes next need not wait. If it cannot be said, they wait.
+    pub(crate) async fn call_off(&self, key: DeliveryKey<'_>, receipt: &Receipt, lease: Option<Lease>) {
+        if lease.is_none() && receipt.receives > 1 {
+            return; // Somebody else's, or nobody's.
+        }
+        if let Err(error) = self.deliveries.release(key, lease).await {
+            tracing::warn!(event.id = %key.event.id, error = %Chain(&error), "delivery.not_called_off");
+        }
     }
 
     /// Has a delivery wait until the moment on record: in the queue if that is soon, parked otherwise. Copies of a message
     /// that park the same delivery for the same moment become one.
-    async fn wait(&self, delivery: &Delivery, until_unix_ms: u64) -> Result<Option<Duration>, DeferredError> {
-        let wait = Duration::from_millis(until_unix_ms.saturating_sub(unix_ms_now()));
+    pub(crate) async fn wait(&self, delivery: &Delivery, until_unix_ms: u64) -> Result<Fate, DeferredError> {
+        let wait = until(until_unix_ms);
         if wait <= LONGEST_IN_QUEUE {
-            return Ok(Some(wait));
+            return Ok(Fate::Again(wait));
         }
         self.parking.until(delivery.key(), until_unix_ms).await?;
-        Ok(None)
+        Ok(Fate::Done)
     }
 
-    /// Gets together what an attempt needs: the endpoint, and what its requests are signed with now.
-    async fn prepare(&self, tenant: &TenantId, endpoint: &EndpointId) -> Result<Prepared, DeferredError> {
-        let Some(recipient) = self.recipients.get(tenant, endpoint).await? else { return Ok(Prepared::Gone) };
-        if !recipient.is_enabled() {
-            return Ok(Prepared::Disabled);
-        }
-        let algorithms = recipient.endpoint().algorithms();
-        let signers = try_join_all(algorithms.into_iter().map(|algorithm| self.signers.current(algorithm))).await?;
-        let secrets = recipient.signing_secrets(unix_now().as_secs());
-        Ok(Prepared::Ready(recipient, Keyring { signers, secrets }))
+    /// Sees a delivery that is on record as exhausted since a moment to its end.
+    pub(crate) async fn give_up(&self, delivery: &Delivery, since_unix_ms: u64) -> Result<(), DeferredError> {
+        self.parking.exhausted(delivery.key(), since_unix_ms).await?;
+        let body = Delivery::message(&delivery.endpoint, &delivery.event);
+        Ok(self.bury(body, DeadLetterReason::Exhausted).await?)
     }
 
-    async fn send(
-        &self,
-        delivery: &Delivery,
-        recipient: &Recipient,
-        number: u32,
-        started_at: Duration,
-        keyring: &Keyring,
-    ) -> Result<Exchange, DeferredError> {
-        let endpoint = recipient.endpoint();
-        let failed = |error| Ok(Exchange { result: Err(error), response: None });
-        let target = match self.callbacks.target(&endpoint.url) {
-            Ok(target) => target,
-            Err(error) => return failed(error),
-        };
-        match Request::build(&delivery.event, endpoint, target, number, started_at.as_secs(), keyring) {
-            Ok(request) => Ok(self.callbacks.send(request, &recipient.caller, endpoint.timeout_seconds.into()).await),
-            Err(RequestError::UrlTooLong { bytes }) => failed(AttemptError::UrlTooLong { bytes }),
-            Err(error @ (RequestError::NoSigner(_) | RequestError::Signer(_))) => Err(DeferredError::Unsigned(error)),
+    /// Sees a delivery to its end whose endpoint was removed.
+    async fn without_endpoint(&self, delivery: &Delivery) -> Result<(), DeferredError> {
+        let standing = self.deliveries.standing(delivery.key()).await?;
+        let status = standing.and_then(|one| one.progress).map(|progress| progress.status);
+        if matches!(status, None | Some(DeliveryStatus::Pending)) {
+            let body = Delivery::message(&delivery.endpoint, &delivery.event);
+            self.bury(body, DeadLetterReason::EndpointGone).await?;
+            self.deliveries.end(delivery.key()).await?;
         }
+        Ok(())
+    }
+
+    /// Sees a message to its end that faults on our side have held up for days. Tells whether that could be done.
+    pub(crate) async fn defer_no_more(&self, record: &SqsMessage) -> bool {
+        let body = record.body.clone().unwrap_or_default();
+        let Ok(delivery) = Delivery::parse(&body) else { return false };
+        let buried = self.bury(body, DeadLetterReason::Deferred).await;
+        if buried.is_ok()
+            && let Err(error) = self.deliveries.end(delivery.key()).await
+        {
+            tracing::error!(event.id = %delivery.event.key.id, error = %Chain(&error), "delivery.end_not_recorded");
+        }
+        buried.is_ok()
     }
 
     /// Puts a message into `DeadLetterQueue`. May happen twice when a crash comes between this and the end.
-    async fn bury(&self, body: &str, reason: DeadLetterReason) -> Result<(), AwsError> {
+    pub(crate) async fn bury(&self, body: String, reason: DeadLetterReason) -> Result<(), AwsError> {
         let attributes = vec![("reason", reason.as_str().to_owned())];
-        self.dead_letters.send_all([Message { body: body.to_owned(), group: None, attributes }]).await?;
+        self.dead_letters.send_all([Message { body, attributes, ..Message::default() }]).await?;
         tracing::warn!(reason = reason.as_str(), "delivery.dead_lettered");
         Ok(())
     }
 }
 
-/// The one line per attempt. An endpoint's failure is its owner's business: `warn`, never `error`.
-fn log(delivery: &Delivery, attempt: &Attempt, next: Next, result: &AttemptResult) {
-    macro_rules! attempted {
-        ($level:ident, $($extra:tt)*) => {
-            tracing::$level!(
-                tenant.id = %delivery.event.key.tenant,
-                event.id = %delivery.event.key.id,
-                "event.type" = %delivery.event.kind,
-                endpoint.id = %delivery.endpoint,
-                attempt.number = attempt.number,
-                attempt.status = attempt.status,
-                attempt.duration_ms = attempt.duration_ms,
-                key.kids = attempt.kids.join(" "),
-                delivery.status = next.status().as_str(),
-                $($extra)*
-                "delivery.attempted"
-            )
-        };
-    }
-    match result {
-        Ok(_) => attempted!(info,),
-        Err(error) => attempted!(warn, error = %Chain(error),),
-    }
+/// How long it is until a moment, in milliseconds since the Unix epoch.
+fn until(unix_ms: u64) -> Duration {
+    Duration::from_millis(unix_ms.saturating_sub(unix_ms_now()))
 }

@@ -1,35 +1,52 @@
 //! Reads `DeliveriesQueue`: signs and posts each delivery, records the attempt, and has SQS present again what failed.
 
+mod attempting;
 mod config;
 mod delivering;
+mod draining;
+mod permission;
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::future::join_all;
 use lambda_runtime::Error;
+use signpost_core::delivery::Receipt;
+use signpost_core::endpoint::EndpointId;
+use signpost_io::breakers::Breakers;
 use signpost_io::callback::Callbacks;
 use signpost_io::clients::Guard;
+use signpost_io::clock::unix_ms_now;
 use signpost_io::deliveries::Deliveries;
 use signpost_io::endpoints::Endpoints;
+use signpost_io::events::Events;
 use signpost_io::keys::{KeyTable, WrappingKey};
+use signpost_io::limits::Limits;
 use signpost_io::logs::Chain;
 use signpost_io::parking::Parking;
-use signpost_io::queue::Queue;
+use signpost_io::queue::{Queue, SINCE};
 use signpost_io::recipients::Recipients;
 use signpost_io::signers::Signers;
 use signpost_io::vault::Vault;
+use tokio::sync::Mutex;
 
 pub use config::Config;
-use delivering::Verdict;
+use delivering::{Fate, Then};
 
 /// What the function needs at hand.
 #[derive(Debug)]
 pub struct App {
+    /// The endpoints whose lanes were asked to be drained, and when, in seconds since the Unix epoch.
+    asked_to_drain: Mutex<HashMap<EndpointId, u64>>,
+    breakers: Breakers,
     callbacks: Callbacks,
     dead_letters: Queue,
     deliveries: Deliveries,
+    events: Events,
+    events_queue: Queue,
+    limits: Limits,
     parking: Parking,
     queue: Queue,
     recipients: Recipients,
@@ -46,9 +63,14 @@ impl App {
         let kms = aws_sdk_kms::Client::new(aws);
         let vault = Vault::new(kms.clone(), config.wrapping_key.clone());
         Ok(Self {
+            asked_to_drain: Mutex::default(),
+            breakers: Breakers::new(dynamodb.clone(), config.parking_table.clone()),
             callbacks: Callbacks::new(Guard::new(config.target_rules))?,
             dead_letters: Queue::new(sqs.clone(), config.dead_letter_queue_url),
-            deliveries: Deliveries::new(dynamodb.clone(), config.events_table, config.retention),
+            deliveries: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
+            events: Events::new(dynamodb.clone(), config.events_table, config.retention),
+            events_queue: Queue::new(sqs.clone(), config.events_queue_url),
+            limits: Limits::new(dynamodb.clone(), config.parking_table.clone()),
             parking: Parking::new(dynamodb.clone(), config.parking_table, config.retention),
             queue: Queue::new(sqs, config.deliveries_queue_url),
             recipients: Recipients::new(Endpoints::new(dynamodb.clone(), config.endpoints_table), vault),
@@ -72,7 +94,8 @@ pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Erro
     let ids = batch.records.iter().map(|record| record.message_id.as_deref());
     let ids: Vec<_> = ids.collect::<Option<_>>().ok_or("SQS record without a messageId")?; // Before anything is sent.
     let mut response = SqsBatchResponse::default();
-    let verdicts = join_all(batch.records.iter().map(|record| app.settle(record))).await;
+    let deadline = Instant::now() + DRAIN_FOR;
+    let verdicts = join_all(batch.records.iter().map(|record| app.settle(record, deadline))).await;
     for (id, verdict) in ids.into_iter().zip(verdicts) {
         if verdict == Verdict::PresentAgain {
             response.add_failure(id);
@@ -81,30 +104,66 @@ pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Erro
     Ok(response)
 }
 
+/// For how long after its start an invocation begins to send what is parked; within the function's 90 s.
+const DRAIN_FOR: Duration = Duration::from_secs(15);
+
 /// How long a message waits after a fault on our side: ten seconds more for each time it was received, up to a quarter
 /// of an hour, so that an outage of ours meets a receiver with few repetitions.
-fn after_our_fault(record: &SqsMessage) -> Duration {
-    let receives = record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok());
-    Duration::from_secs(10 * receives.unwrap_or(1).clamp(1, 90))
+fn after_our_fault(receipt: &Receipt) -> Duration {
+    Duration::from_secs(10 * u64::from(receipt.receives.clamp(1, 90)))
+}
+
+/// How often a message is received before faults on our side end it: at the waits of [`after_our_fault`], for more than four
+/// days.
+const MOST_RECEIVES: u32 = 500;
+
+/// Reads what SQS says of a message beside its body.
+fn receipt_of(record: &SqsMessage) -> Receipt {
+    let number = |name: &str| record.attributes.get(name).and_then(|number| number.parse().ok());
+    let since = record.message_attributes.get(SINCE).and_then(|since| since.string_value.as_ref()?.parse().ok());
+    Receipt {
+        receives: number("ApproximateReceiveCount").and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
+        first_received_unix_ms: number("ApproximateFirstReceiveTimestamp").unwrap_or_default(),
+        since_unix_ms: since.or_else(|| number("SentTimestamp")).unwrap_or_else(unix_ms_now),
+        is_again: since.is_some(),
+    }
 }
 
 impl App {
-    /// Sees one message through and says whether it is done with.
-    async fn settle(&self, record: &SqsMessage) -> Verdict {
-        let wait = match self.deliver(record.body.as_deref().unwrap_or_default()).await {
-            Ok(None) => return Verdict::Done,
-            Ok(Some(wait)) => wait,
+    /// Sees one message through, and then what its endpoint was waiting with for it. Says whether the message is done with.
+    async fn settle(&self, record: &SqsMessage, deadline: Instant) -> Verdict {
+        let receipt = receipt_of(record);
+        let (wait, then) = match self.deliver(record.body.as_deref().unwrap_or_default(), &receipt).await {
+            Ok((Fate::Done, then)) => (None, then),
+            Ok((Fate::Again(wait), then)) => (Some(wait), then),
             Err(error) => {
                 let message_id = record.message_id.as_deref();
                 tracing::error!(message.id = message_id, error = %Chain(&error), "delivery.deferred");
-                after_our_fault(record)
+                let is_over = receipt.receives >= MOST_RECEIVES && self.defer_no_more(record).await;
+                ((!is_over).then(|| after_our_fault(&receipt)), Then::Nothing)
             }
         };
-        let handle = record.receipt_handle.as_deref().unwrap_or_default();
-        if let Err(error) = self.queue.present_again(handle, wait).await {
-            // It comes back after the queue's own visibility timeout, later than asked for.
-            tracing::warn!(message.id = record.message_id.as_deref(), error = %Chain(&error), "delivery.wait_not_set");
+        if let Some(wait) = wait {
+            let handle = record.receipt_handle.as_deref().unwrap_or_default();
+            if let Err(error) = self.queue.present_again(handle, wait).await {
+                // It comes back after the queue's own visibility timeout, later than asked for.
+                tracing::warn!(message.id = record.message_id.as_deref(), error = %Chain(&error), "delivery.wait_not_set");
+            }
         }
-        Verdict::PresentAgain
+        match then {
+            Then::Drain(slot, delivery) => self.drain(slot, &delivery, deadline).await,
+            Then::DrainIfFree(delivery) => self.drain_if_free(&delivery, deadline).await,
+            Then::Nothing => {}
+        }
+        if wait.is_some() { Verdict::PresentAgain } else { Verdict::Done }
     }
+}
+
+/// What SQS is to do with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Delete it.
+    Done,
+    /// Present it again when its visibility timeout ends.
+    PresentAgain,
 }

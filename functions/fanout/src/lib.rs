@@ -8,12 +8,13 @@ use aws_config::SdkConfig;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use futures_util::future::join_all;
 use lambda_runtime::Error;
-use signpost_core::delivery::{Delivery, RejectionReason};
+use signpost_core::delivery::RejectionReason;
 use signpost_core::endpoint::{Endpoint, EndpointId};
 use signpost_core::event::{Event, TenantId};
 use signpost_core::fault::Fault;
 use signpost_core::json::minify;
 use signpost_io::aws::AwsError;
+use signpost_io::clock::unix_ms_now;
 use signpost_io::endpoints::Endpoints;
 use signpost_io::events::{Claim, Events};
 use signpost_io::logs::Chain;
@@ -67,7 +68,7 @@ pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Erro
     let (mut deliveries, mut rejections) = (Vec::new(), Vec::new());
     for (record, fate) in records.iter().zip(fates) {
         match fate {
-            Ok(Fate::Deliver(event, endpoints)) => deliveries.push((record.id, event, endpoints)),
+            Ok(Fate::Deliver(event, endpoints, since)) => deliveries.push((record.id, event, endpoints, since)),
             Ok(Fate::Reject(message)) => rejections.push((record.id, message)),
             Ok(Fate::Drop) => {}
             Err(error) => {
@@ -77,7 +78,9 @@ pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Erro
         }
     }
     // Messages are made one by one as they are sent: a large event to many endpoints would not fit into memory.
-    let messages = deliveries.iter().flat_map(|(_, event, endpoints)| endpoints.iter().map(|id| delivery(id, event)));
+    let messages = deliveries.iter().flat_map(|(_, event, endpoints, since)| {
+        endpoints.iter().map(|endpoint| Message::of_delivery(endpoint, event, *since))
+    });
     if let Err(error) = app.deliveries.send_all(messages).await {
         tracing::error!(error = %Chain(&error), events = deliveries.len(), "event.not_fanned_out");
         for (id, ..) in &deliveries {
@@ -102,7 +105,8 @@ struct Record<'a> {
 
 /// What a message of `EventsQueue` leads to.
 enum Fate<'a> {
-    Deliver(&'a Event, Vec<EndpointId>),
+    /// To these endpoints; and since when, in milliseconds since the Unix epoch, if not for the first time.
+    Deliver(&'a Event, Vec<EndpointId>, Option<u64>),
     Drop,
     Reject(Message),
 }
@@ -141,9 +145,23 @@ impl App {
         let wanted: Vec<_> = of_tenant.iter().filter(is_wanted).map(|(id, _)| id.clone()).collect();
         let (event_id, tenant_id) = (event.key.id.as_str(), event.key.tenant.as_str());
         match self.events.claim(event, &wanted, record.id).await? {
-            Claim::FanOut(ids) => {
-                tracing::info!(event.id = event_id, tenant.id = tenant_id, endpoints = ids.len(), "event.fanned_out");
-                Ok(Fate::Deliver(event, ids))
+            Claim::FanOut => {
+                tracing::info!(
+                    event.id = event_id,
+                    tenant.id = tenant_id,
+                    endpoints = wanted.len(),
+                    "event.fanned_out"
+                );
+                Ok(Fate::Deliver(event, wanted, None))
+            }
+            Claim::FanOutAgain(ids) => {
+                tracing::info!(
+                    event.id = event_id,
+                    tenant.id = tenant_id,
+                    endpoints = ids.len(),
+                    "event.fanned_out_again"
+                );
+                Ok(Fate::Deliver(event, ids, Some(unix_ms_now())))
             }
             Claim::Duplicate => {
                 tracing::info!(event.id = event_id, tenant.id = tenant_id, "event.duplicate");
@@ -163,12 +181,6 @@ enum FanOutError {
     EndpointsUnknown,
 }
 
-/// Each endpoint is a group of its own, so that SQS's fair queue keeps one's backlog from delaying the others.
-fn delivery(endpoint: &EndpointId, event: &Event) -> Message {
-    let body = Delivery::message(endpoint, event);
-    Message { body, group: Some(endpoint.to_string()), attributes: Vec::new() }
-}
-
 /// The message as it came, with why it was rejected. One that leaves no room for that is cut, and says so.
 fn rejection(record: &Record<'_>, reason: RejectionReason, faults: &[Fault]) -> Message {
     tracing::warn!(message.id = record.id, reason = reason.as_str(), faults = faults.len(), "event.rejected");
@@ -177,7 +189,7 @@ fn rejection(record: &Record<'_>, reason: RejectionReason, faults: &[Fault]) -> 
         let listed = serde_json::to_string(faults).unwrap_or_default(); // Strings always serialize.
         attributes.push(("faults", minify(&listed))); // SQS refuses two characters that the input may have had escaped.
     }
-    let mut message = Message { body: record.body.to_owned(), group: None, attributes };
+    let mut message = Message { body: record.body.to_owned(), attributes, ..Message::default() };
     if size(&message) > MAX_BATCH_BYTES {
         message.attributes.push(("cutFromBytes", record.body.len().to_string()));
         let room = MAX_BATCH_BYTES.saturating_sub(size(&message) - message.body.len());

@@ -48,7 +48,7 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
     let messages = events.iter().map(|event| Message {
         body: event.json().to_owned(),
         group: Some(event.key.tenant.to_string()),
-        attributes: Vec::new(),
+        ..Message::default()
     });
     if let Err(error) = app.events.send_all(messages).await {
         tracing::error!(error = %Chain(&error), events = accepted.len(), "events.not_queued");

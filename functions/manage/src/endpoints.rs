@@ -149,6 +149,7 @@ impl App {
         if is_enabled {
             // Before it is enabled: whoever dies in between leaves a drain that finds it disabled, and moves nothing.
             self.parking.ask_to_drain(&id).await?;
+            self.breakers.close(&id).await?; // The operator says that it is well.
         }
         let stored = self.change(asked, &id, change).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, endpoint.enabled = is_enabled, "endpoint.switched");
@@ -169,7 +170,7 @@ impl App {
         });
         let event = Event::parse(&event.to_string()).map_err(Problem::bad_request)?;
         let group = Some(asked.tenant.to_string());
-        self.events.send_all([Message { body: event.json().to_owned(), group, attributes: Vec::new() }]).await?;
+        self.events.send_all([Message { body: event.json().to_owned(), group, ..Message::default() }]).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, event.id = event_id, "endpoint.tested");
         Ok(respond(202, JSON, json!({ "event": event_id }).to_string()))
     }

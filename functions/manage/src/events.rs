@@ -8,13 +8,14 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use signpost_core::attempt::Attempt;
-use signpost_core::delivery::{Delivery, DeliveryKey, DeliveryStatus};
+use signpost_core::delivery::{DeliveryKey, DeliveryStatus};
 use signpost_core::endpoint::{Endpoint, EndpointId};
 use signpost_core::event::TenantId;
 use signpost_core::parking::Lane;
 use signpost_core::problem::Problem;
 use signpost_core::settings;
 use signpost_io::aws::AwsError;
+use signpost_io::clock::unix_ms_now;
 use signpost_io::history::{DeliveryHistory, History};
 use signpost_io::http_api::respond;
 use signpost_io::parking::Parked;
@@ -31,7 +32,7 @@ const REPLAYED_AT_ONCE: usize = 50;
 /// How long one request goes on recovering; within the function's 20 s.
 const RECOVERY: Duration = Duration::from_secs(10);
 /// How many deliveries are recovered together.
-const PAGE: i32 = 50;
+const PAGE: usize = 50;
 
 impl App {
     pub(crate) async fn read_event(&self, asked: &Asked<'_>) -> Answer {
@@ -59,11 +60,7 @@ impl App {
             let begun =
                 some.iter().map(|endpoint| self.deliveries.begin_anew(DeliveryKey { event: &event.key, endpoint }));
             try_join_all(begun).await?;
-            let messages = some.iter().map(|endpoint| Message {
-                body: Delivery::message(endpoint, &event),
-                group: Some(endpoint.to_string()),
-                attributes: Vec::new(),
-            });
+            let messages = some.iter().map(|endpoint| Message::of_delivery(endpoint, &event, Some(unix_ms_now())));
             self.queue.send_all(messages).await?;
         }
         let key = &event.key;
@@ -94,15 +91,14 @@ impl App {
     async fn recover_all(&self, tenant: &TenantId, page: &[Parked]) -> Result<usize, AwsError> {
         let read = page.iter().filter(|parked| parked.event.tenant == *tenant).map(async |parked| {
             let delivery = DeliveryKey { event: &parked.event, endpoint: &parked.endpoint };
-            let status = self.deliveries.progress(delivery).await?.map(|progress| progress.status);
-            match status {
+            let standing = self.deliveries.standing(delivery).await?;
+            match standing.and_then(|standing| standing.progress).map(|progress| progress.status) {
                 Some(DeliveryStatus::Exhausted) => self.deliveries.begin_anew(delivery).await?,
                 Some(DeliveryStatus::Pending) => {} // As who died here left it: its message may not have been sent.
                 None | Some(DeliveryStatus::Delivered) => return Ok(None), // Replayed meanwhile, or forgotten.
             }
             let Some(event) = self.events_table.get(&parked.event).await? else { return Ok(None) };
-            let (body, group) = (Delivery::message(&parked.endpoint, &event), Some(parked.endpoint.to_string()));
-            Ok::<_, AwsError>(Some(Message { body, group, attributes: Vec::new() }))
+            Ok::<_, AwsError>(Some(Message::of_delivery(&parked.endpoint, &event, Some(parked.at_unix_ms))))
         });
         let messages: Vec<_> = try_join_all(read).await?.into_iter().flatten().collect();
         let count = messages.len();

@@ -12,6 +12,7 @@ use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use signpost_core::problem::Problem;
 use signpost_io::aws::AwsError;
+use signpost_io::breakers::Breakers;
 use signpost_io::clients::Guard;
 use signpost_io::deliveries::Deliveries;
 use signpost_io::endpoints::Endpoints;
@@ -29,6 +30,7 @@ pub use config::Config;
 /// What the function needs at hand.
 #[derive(Debug)]
 pub struct App {
+    breakers: Breakers,
     deliveries: Deliveries,
     endpoints: Endpoints,
     events: Queue,
@@ -46,6 +48,7 @@ impl App {
     pub fn new(aws: &SdkConfig, config: Config) -> Self {
         let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(aws), aws_sdk_sqs::Client::new(aws));
         Self {
+            breakers: Breakers::new(dynamodb.clone(), config.parking_table.clone()),
             deliveries: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
             events: Queue::new(sqs.clone(), config.events_queue_url),

@@ -10,15 +10,16 @@ use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use lambda_runtime::Error;
 use serde::Serialize;
-use serde_json::json;
-use signpost_core::delivery::{DeadLetterReason, Delivery};
+use signpost_core::breaker::Admission;
 use signpost_core::parking::{Lane, last_due_minute};
 use signpost_io::aws::AwsError;
+use signpost_io::breakers::Breakers;
 use signpost_io::clock::unix_ms_now;
 use signpost_io::endpoints::Endpoints;
 use signpost_io::events::Events;
+use signpost_io::limits::Limits;
 use signpost_io::logs::Chain;
-use signpost_io::parking::{Drain, Parked, Parking};
+use signpost_io::parking::{Drain, Parked, Parking, without_event};
 use signpost_io::queue::{Message, Queue};
 
 pub use config::Config;
@@ -26,10 +27,12 @@ pub use config::Config;
 /// What the function needs at hand.
 #[derive(Debug)]
 pub struct App {
+    breakers: Breakers,
     dead_letters: Queue,
     deliveries: Queue,
     endpoints: Endpoints,
     events: Events,
+    limits: Limits,
     parking: Parking,
 }
 
@@ -39,12 +42,53 @@ impl App {
     pub fn new(aws: &SdkConfig, config: Config) -> Self {
         let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(aws), aws_sdk_sqs::Client::new(aws));
         Self {
+            breakers: Breakers::new(dynamodb.clone(), config.parking_table.clone()),
             dead_letters: Queue::new(sqs.clone(), config.dead_letter_queue_url),
             deliveries: Queue::new(sqs, config.deliveries_queue_url),
             endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
             events: Events::new(dynamodb.clone(), config.events_table, config.retention),
+            limits: Limits::new(dynamodb.clone(), config.parking_table.clone()),
             parking: Parking::new(dynamodb, config.parking_table, config.retention),
         }
+    }
+}
+
+/// What an endpoint takes of what is parked for it.
+enum Room {
+    /// So many in this minute.
+    For(usize),
+    /// Nothing until it is enabled, or can be read again.
+    NotUntilEnabled,
+}
+
+/// How many deliveries are put back into the queue, and when they come out of it.
+struct Spread {
+    most: usize,
+    put_back: usize,
+    /// How many come out in each second.
+    per_second: usize,
+}
+
+impl Spread {
+    /// All of them, at once.
+    fn at_once() -> Self {
+        Self { most: usize::MAX, put_back: 0, per_second: usize::MAX }
+    }
+
+    /// So many, over the minute until the next sweeping.
+    fn over_a_minute(most: usize) -> Self {
+        Self { most, put_back: 0, per_second: most.div_ceil(60).max(1) }
+    }
+
+    fn left(&self) -> usize {
+        self.most - self.put_back
+    }
+
+    /// How long the next one is kept back.
+    fn delay(&mut self) -> Duration {
+        let seconds = self.put_back / self.per_second;
+        self.put_back += 1;
+        Duration::from_secs(seconds.try_into().unwrap_or(u64::MAX))
     }
 }
 
@@ -67,15 +111,13 @@ const DRAIN_WORK: Duration = Duration::from_secs(15);
 const LEASE_SECONDS: u64 = 55;
 /// How far the very first run of a stack looks back: farther than its schedule can be late.
 const FIRST_LOOK_BACK_MINUTES: u64 = 60;
-/// How many deliveries of one endpoint go out in one run: ten a second, for it may just be back.
-const DRAINED_AT_ONCE: usize = 600;
 /// How long, in seconds, a lane that is empty is still looked at: functions that remember the endpoint as it was go on
 /// parking for a while.
 const DRAIN_SECONDS: u64 = 180;
 /// How many endpoints' lanes are drained in one run.
-const MAX_DRAINS: i32 = 1_000;
+const MAX_DRAINS: usize = 1_000;
 /// How many deliveries are moved together.
-const PAGE: i32 = 100;
+const PAGE: usize = 100;
 /// How many calls to DynamoDB are under way at once.
 const CALLS_AT_ONCE: usize = 16;
 
@@ -132,7 +174,7 @@ impl App {
         while *minute < last {
             let emptied = Lane::of_minute(*minute + 1).map(async |lane| {
                 let mut moved = 0;
-                let is_empty = self.empty(&lane, usize::MAX, deadline, &mut moved).await;
+                let is_empty = self.empty(&lane, Spread::at_once(), deadline, &mut moved).await;
                 (is_empty, moved)
             });
             let emptied = join_all(emptied).await;
@@ -167,9 +209,11 @@ impl App {
         let lane = Lane::Endpoint(drain.endpoint.clone());
         let is_done = match self.parking.first_of(&lane, 1).await?.first() {
             None => true,
-            // Disabled again, or not enabled yet: what would go out would only be parked anew, behind the others.
-            Some(parked) if self.is_disabled(parked).await? => true,
-            Some(_) => self.empty(&lane, DRAINED_AT_ONCE, deadline, moved).await?,
+            Some(parked) => match self.room(parked, now * 1_000).await? {
+                // Disabled again, or not enabled yet: what would go out would only be parked anew.
+                Room::NotUntilEnabled => true,
+                Room::For(most) => self.empty(&lane, Spread::over_a_minute(most), deadline, moved).await?,
+            },
         };
         if is_done && now >= drain.asked_at + DRAIN_SECONDS {
             self.parking.end_drain(drain).await?;
@@ -177,45 +221,64 @@ impl App {
         Ok(())
     }
 
-    /// Whether the endpoint of a parked delivery is there, and disabled or unreadable: then nothing can be sent to it.
-    async fn is_disabled(&self, parked: &Parked) -> Result<bool, AwsError> {
-        let stored = self.endpoints.get(&parked.event.tenant, &parked.endpoint).await;
-        match stored {
-            Ok(stored) => Ok(stored.is_some_and(|stored| stored.disabled.is_some())),
-            Err(error) if self.endpoints.is_there(&parked.event.tenant, &parked.endpoint).await? => {
-                tracing::warn!(endpoint.id = %parked.endpoint, error = %Chain(&error), "sweep.endpoint_unreadable");
-                Ok(true)
+    /// How many deliveries the endpoint of a parked one takes in this minute.
+    async fn room(&self, parked: &Parked, now_unix_ms: u64) -> Result<Room, AwsError> {
+        let (tenant, id) = (&parked.event.tenant, &parked.endpoint);
+        let settings = match self.endpoints.get(tenant, id).await {
+            Ok(None) => return Ok(Room::For(usize::MAX)), // Removed: they are for the dead-letter queue.
+            Ok(Some(stored)) if stored.disabled.is_some() => return Ok(Room::NotUntilEnabled),
+            Ok(Some(stored)) => stored.settings,
+            Err(error) if self.endpoints.is_there(tenant, id).await? => {
+                tracing::warn!(endpoint.id = %id, error = %Chain(&error), "sweep.endpoint_unreadable");
+                return Ok(Room::NotUntilEnabled);
             }
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
+        };
+        let breaker = self.breakers.get(id).await;
+        let mut room = match breaker.admits(now_unix_ms) {
+            Admission::Park => 0,
+            Admission::Probe => 1,
+            Admission::Send => breaker.pace(now_unix_ms),
+        };
+        if let Some(limit) = settings.max_per_second {
+            room = room.min(60 * usize::from(u16::from(limit)));
         }
+        // Whoever gets a slot drains on: there is work here for the free ones only.
+        if let Some(limit) = settings.max_concurrency.filter(|_| room > 0) {
+            room = room.min(self.limits.free(id, limit).await?);
+        }
+        Ok(Room::For(room))
     }
 
-    /// Moves the deliveries of a lane, `most` of them at the most, and tells whether there is none left.
-    async fn empty(&self, lane: &Lane, most: usize, deadline: Instant, moved: &mut usize) -> Result<bool, AwsError> {
-        let mut left = most;
-        while left > 0 && Instant::now() < deadline {
-            let page = self.parking.first_of(lane, PAGE).await?;
+    /// Moves the deliveries of a lane as `spread` says, and tells whether there is none left.
+    async fn empty(
+        &self,
+        lane: &Lane,
+        mut spread: Spread,
+        deadline: Instant,
+        moved: &mut usize,
+    ) -> Result<bool, AwsError> {
+        while spread.left() > 0 && Instant::now() < deadline {
+            let page = self.parking.first_of(lane, spread.left().min(PAGE)).await?;
             if page.is_empty() {
                 return Ok(true);
             }
-            self.move_all(&page).await?;
+            self.move_all(&page, &mut spread).await?;
             *moved += page.len();
-            left = left.saturating_sub(page.len());
         }
         Ok(false)
     }
 
-    async fn move_all(&self, page: &[Parked]) -> Result<(), AwsError> {
+    async fn move_all(&self, page: &[Parked], spread: &mut Spread) -> Result<(), AwsError> {
         let read = page.iter().map(async |parked| Ok::<_, AwsError>((parked, self.events.get(&parked.event).await?)));
         let read: Vec<_> = stream::iter(read).buffered(CALLS_AT_ONCE).try_collect().await?;
         let (mut messages, mut gone) = (Vec::new(), Vec::new());
         for (parked, event) in read {
             match event {
-                Some(event) => messages.push(Message {
-                    body: Delivery::message(&parked.endpoint, &event),
-                    group: Some(parked.endpoint.to_string()),
-                    attributes: Vec::new(),
-                }),
+                Some(event) => {
+                    let message = Message::of_delivery(&parked.endpoint, &event, Some(parked.at_unix_ms));
+                    messages.push(Message { delay: spread.delay(), ..message });
+                }
                 None => gone.push(without_event(parked)),
             }
         }
@@ -226,11 +289,18 @@ impl App {
     }
 }
 
-/// A delivery whose event's retention ended before its time came: what is left is to say so.
-fn without_event(parked: &Parked) -> Message {
-    let (event, reason) = (&parked.event, DeadLetterReason::EventGone);
-    tracing::error!(tenant.id = %event.tenant, event.id = %event.id, endpoint.id = %parked.endpoint, "delivery.event_gone");
-    let key = json!({"tenant": event.tenant.as_str(), "id": event.id.as_str(), "source": event.source});
-    let body = json!({"endpoint": parked.endpoint.as_str(), "event": key}).to_string();
-    Message { body, group: None, attributes: vec![("reason", reason.as_str().to_owned())] }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_drained_comes_out_over_the_minute() {
+        let delays = |mut spread: Spread, count| -> Vec<u64> { (0..count).map(|_| spread.delay().as_secs()).collect() };
+        assert_eq!(delays(Spread::over_a_minute(600), 21)[9..], [0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2]);
+        assert_eq!(delays(Spread::over_a_minute(600), 600).last(), Some(&59));
+        assert_eq!(delays(Spread::over_a_minute(3), 3), [0, 1, 2]);
+        assert_eq!(delays(Spread::at_once(), 1_000).last(), Some(&0));
+        let mut probe = Spread::over_a_minute(1);
+        assert_eq!((probe.left(), probe.delay(), probe.left()), (1, Duration::ZERO, 0));
+    }
 }

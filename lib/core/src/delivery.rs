@@ -20,6 +20,9 @@ pub struct Delivery {
     pub event: Event,
 }
 
+/// Longer than an attempt can last, from the receipt of its message to its record: `DeliverFunction` ends before.
+pub const LONGEST_ATTEMPT: Duration = Duration::from_secs(95);
+
 /// The most bytes that a delivery's message has beyond its event.
 pub const MESSAGE_OVERHEAD_BYTES: usize = 128;
 
@@ -108,6 +111,46 @@ pub struct Progress {
     pub next_attempt_unix_ms: u64,
 }
 
+/// What is on record of a delivery.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Where it stands; nothing before its first attempt is on record.
+    pub progress: Option<Progress>,
+    /// Until when, in milliseconds since the Unix epoch, an attempt that was begun may still be under way; 0 if none is.
+    pub leased_until_unix_ms: u64,
+}
+
+/// How a delivery came to who is to send it. Moments are milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// How often its message was received, this time included.
+    pub receives: u32,
+    /// When that was for the first time.
+    pub first_received_unix_ms: u64,
+    /// Since when it waits: its place in line, wherever it has to wait again.
+    pub since_unix_ms: u64,
+    /// Whether there may be another message of the same delivery, as after a replay or a crash.
+    pub is_again: bool,
+}
+
+impl Receipt {
+    /// Whether nobody else can know of the delivery: nothing has to be claimed.
+    #[must_use]
+    pub fn is_only(&self) -> bool {
+        self.receives <= 1 && !self.is_again
+    }
+
+    /// The moment before which somebody who received the same message first may be sending it without a lease. SQS may
+    /// present a message twice.
+    #[must_use]
+    pub fn first_may_send_until(&self) -> u64 {
+        match self.receives {
+            0 | 1 => 0,
+            _ => self.first_received_unix_ms + LONGEST_ATTEMPT.as_secs() * 1_000,
+        }
+    }
+}
+
 /// What to do with a delivery whose message has just been received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
@@ -120,6 +163,11 @@ pub enum Due {
     },
     /// Acknowledged before; the message is a repetition.
     Delivered,
+    /// Somebody else may be sending it: come back when that is over.
+    Elsewhere {
+        /// In milliseconds since the Unix epoch.
+        until_unix_ms: u64,
+    },
     /// Out of retries before; what is left is to see it into `DeadLetterQueue`.
     Exhausted {
         /// When that was, in milliseconds since the Unix epoch.
@@ -132,19 +180,33 @@ pub enum Due {
     },
 }
 
-/// Decides what a received message asks for, from what is on record and never from SQS's receive count, which crashes
-/// and deferrals burn.
+/// SQS counts visibility in whole seconds, so a message may come back up to a second early.
+pub const EARLY_MS: u64 = 999;
+
+/// Decides what a received message asks for, from what is on record. SQS's receive count, which crashes and deferrals
+/// burn, counts for nothing but the doubt whether somebody else is at it.
 #[must_use]
-pub fn due(progress: Option<Progress>, now_unix_ms: u64) -> Due {
-    let Some(progress) = progress else { return Due::Attempt { number: 1, before_replay: 0 } };
-    match progress.status {
-        DeliveryStatus::Delivered => Due::Delivered,
-        DeliveryStatus::Exhausted => Due::Exhausted { since_unix_ms: progress.next_attempt_unix_ms },
-        DeliveryStatus::Pending => match progress.next_attempt_unix_ms.saturating_sub(now_unix_ms) {
-            // SQS counts visibility in whole seconds, so a message may come back up to a second early.
-            0..=999 => Due::Attempt { number: progress.attempts + 1, before_replay: progress.before_replay },
-            _ => Due::Wait { until_unix_ms: progress.next_attempt_unix_ms },
-        },
+pub fn due(standing: Option<Standing>, receipt: &Receipt, now_unix_ms: u64) -> Due {
+    let Some(standing) = standing else {
+        return match receipt.first_may_send_until() {
+            until_unix_ms if now_unix_ms < until_unix_ms => Due::Elsewhere { until_unix_ms },
+            _ => Due::Attempt { number: 1, before_replay: 0 },
+        };
+    };
+    let attempt = match standing.progress {
+        None => Due::Attempt { number: 1, before_replay: 0 },
+        Some(Progress { status: DeliveryStatus::Delivered, .. }) => return Due::Delivered,
+        Some(Progress { status: DeliveryStatus::Exhausted, next_attempt_unix_ms, .. }) => {
+            return Due::Exhausted { since_unix_ms: next_attempt_unix_ms };
+        }
+        Some(Progress { next_attempt_unix_ms, .. }) if next_attempt_unix_ms > now_unix_ms + EARLY_MS => {
+            return Due::Wait { until_unix_ms: next_attempt_unix_ms };
+        }
+        Some(Progress { attempts, before_replay, .. }) => Due::Attempt { number: attempts + 1, before_replay },
+    };
+    match standing.leased_until_unix_ms {
+        until_unix_ms if now_unix_ms < until_unix_ms => Due::Elsewhere { until_unix_ms },
+        _ => attempt,
     }
 }
 
@@ -193,6 +255,8 @@ pub fn next(result: &AttemptResult, number: u32, policy: &RetryPolicy, random: f
 pub enum DeadLetterReason {
     /// The message is none that `fanout` writes.
     BadMessage,
+    /// Faults on our side kept it from being sent for days, such as a secret that does not open.
+    Deferred,
     /// The endpoint was removed while the delivery waited.
     EndpointGone,
     /// The event's retention ended while the delivery was parked.
@@ -207,6 +271,7 @@ impl DeadLetterReason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BadMessage => "bad-message",
+            Self::Deferred => "deferred",
             Self::EndpointGone => "endpoint-gone",
             Self::EventGone => "event-gone",
             Self::Exhausted => "exhausted",
@@ -266,13 +331,17 @@ mod tests {
     #[test]
     fn the_record_decides_what_is_due() {
         let at = |status, next_attempt_unix_ms| {
-            Some(Progress { status, attempts: 2, before_replay: 0, next_attempt_unix_ms })
+            let progress = Some(Progress { status, attempts: 2, before_replay: 0, next_attempt_unix_ms });
+            Some(Standing { progress, leased_until_unix_ms: 0 })
         };
+        let leased = |until| at(DeliveryStatus::Pending, 0).map(|one| Standing { leased_until_unix_ms: until, ..one });
+        let first = Receipt { receives: 1, first_received_unix_ms: 10_000, since_unix_ms: 9_000, is_again: false };
+        let next = Due::Attempt { number: 3, before_replay: 0 };
         let cases = [
             (None, Due::Attempt { number: 1, before_replay: 0 }, "nothing on record"),
-            (at(DeliveryStatus::Pending, 10_000), Due::Attempt { number: 3, before_replay: 0 }, "exactly due"),
-            (at(DeliveryStatus::Pending, 10_999), Due::Attempt { number: 3, before_replay: 0 }, "within SQS's second"),
-            (at(DeliveryStatus::Pending, 9_000), Due::Attempt { number: 3, before_replay: 0 }, "overdue"),
+            (at(DeliveryStatus::Pending, 10_000), next, "exactly due"),
+            (at(DeliveryStatus::Pending, 10_999), next, "within SQS's second"),
+            (at(DeliveryStatus::Pending, 9_000), next, "overdue"),
             (at(DeliveryStatus::Pending, 14_000), Due::Wait { until_unix_ms: 14_000 }, "an extra receive"),
             (at(DeliveryStatus::Delivered, 0), Due::Delivered, "a repetition"),
             (
@@ -280,9 +349,41 @@ mod tests {
                 Due::Exhausted { since_unix_ms: 7 },
                 "crashed between record and dead letter",
             ),
+            (leased(10_001), Due::Elsewhere { until_unix_ms: 10_001 }, "an attempt is under way"),
+            (leased(10_000), next, "whoever made it has died"),
+            (
+                Some(Standing { progress: None, leased_until_unix_ms: 10_001 }),
+                Due::Elsewhere { until_unix_ms: 10_001 },
+                "the first attempt is under way",
+            ),
         ];
-        for (progress, expected, why) in cases {
-            assert_eq!(due(progress, 10_000), expected, "{why}");
+        for (standing, expected, why) in cases {
+            assert_eq!(due(standing, &first, 10_000), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn who_received_a_message_first_gets_the_time_of_an_attempt() {
+        let receipt = |receives, is_again| Receipt { receives, first_received_unix_ms: 0, since_unix_ms: 0, is_again };
+        let (begin, wait) = (Due::Attempt { number: 1, before_replay: 0 }, Due::Elsewhere { until_unix_ms: 95_000 });
+        let nothing_sent = Some(Standing::default());
+        let cases = [
+            (receipt(1, false), None, 0, begin, true, "the only one"),
+            (receipt(1, true), None, 0, begin, false, "another message of the same delivery may be about"),
+            (receipt(2, false), None, 94_999, wait, false, "SQS may have presented it twice"),
+            (receipt(2, false), None, 95_000, begin, false, "whoever received it first has died"),
+            (
+                receipt(2, false),
+                nothing_sent,
+                1_000,
+                begin,
+                false,
+                "whoever received it first said that it was not sent",
+            ),
+        ];
+        for (receipt, standing, now, expected, is_only, why) in cases {
+            assert_eq!(due(standing, &receipt, now), expected, "{why}");
+            assert_eq!(receipt.is_only(), is_only, "{why}");
         }
     }
 

@@ -55,9 +55,12 @@ pub struct Endpoint {
     /// Budget of one attempt in seconds, from DNS to the last byte of the answer.
     #[serde(default)]
     pub timeout_seconds: TimeoutSeconds,
-    /// The most requests at once: there is no limit.
+    /// The most requests at once; no limit if there is none.
     #[serde(default)]
-    pub max_concurrency: (),
+    pub max_concurrency: Option<Limit>,
+    /// The most requests that begin in one second of the clock; no limit if there is none.
+    #[serde(default)]
+    pub max_per_second: Option<Limit>,
     /// Headers of its own, which every request carries.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
@@ -66,6 +69,8 @@ pub struct Endpoint {
 /// Why nothing is sent to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DisabledBecause {
+    /// It has done nothing but fail for five days ([`crate::breaker::HOPELESS_AFTER`]).
+    Failing,
     /// It answered 410: the receiver has opted out.
     Gone,
     /// An operator has switched it off.
@@ -77,6 +82,7 @@ impl DisabledBecause {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Failing => "failing",
             Self::Gone => "gone",
             Self::Operator => "operator",
         }
@@ -85,13 +91,17 @@ impl DisabledBecause {
     /// Reads what [`Self::as_str`] wrote.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Gone, Self::Operator].into_iter().find(|because| because.as_str() == text)
+        [Self::Failing, Self::Gone, Self::Operator].into_iter().find(|because| because.as_str() == text)
     }
 }
 
 /// The type of events that try an endpoint out. They go to the endpoint that their `subject` names, whatever types it
 /// chose, and to no other.
 pub const TEST_TYPE: &str = "signpost.test";
+
+/// The type of events that tell of an endpoint that was disabled by Signpost itself. They go to those only who name it among
+/// their types.
+pub const DISABLED_TYPE: &str = "signpost.endpoint-disabled";
 
 /// A format that requests are signed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,7 +159,8 @@ impl Endpoint {
             jws_algorithm: Algorithm::default(),
             retry: RetryPolicy::default(),
             timeout_seconds: TimeoutSeconds::default(),
-            max_concurrency: (),
+            max_concurrency: None,
+            max_per_second: None,
             headers: BTreeMap::new(),
         }
     }
@@ -236,6 +247,7 @@ impl Endpoint {
     pub fn is_for(event: &Event, traits: &Traits<'_>, id: &EndpointId, endpoint: Option<&Self>) -> bool {
         match endpoint {
             _ if event.kind == TEST_TYPE => event.subject.as_deref() == Some(id.as_str()),
+            _ if event.kind == DISABLED_TYPE => endpoint.is_some_and(|one| !one.types.is_empty() && one.wants(traits)),
             Some(endpoint) => endpoint.wants(traits),
             None => true,
         }
@@ -376,6 +388,30 @@ impl TryFrom<u8> for TimeoutSeconds {
     }
 }
 
+/// How many requests there may be, at once or in a second: 1 to 500, as IDPay's simultaneous sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
+pub struct Limit(u16);
+
+impl Limit {
+    /// How many there may be.
+    pub const RANGE: RangeInclusive<u32> = 1..=500;
+}
+
+impl From<Limit> for u16 {
+    fn from(limit: Limit) -> Self {
+        limit.0
+    }
+}
+
+impl TryFrom<u16> for Limit {
+    type Error = String;
+
+    fn try_from(limit: u16) -> Result<Self, String> {
+        if Self::RANGE.contains(&limit.into()) { Ok(Self(limit)) } else { Err(format!("`{limit}`; expected 1 to 500")) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -390,8 +426,9 @@ mod tests {
     #[test]
     fn settings_that_would_not_be_honoured_are_refused() {
         let cases = [
-            (r#"{"url":"https://a.example","maxPerSecond":5}"#, "unknown field"),
-            (r#"{"url":"https://a.example","maxConcurrency":5}"#, "no limit is kept"),
+            (r#"{"url":"https://a.example","maxPerMinute":5}"#, "unknown field"),
+            (r#"{"url":"https://a.example","maxConcurrency":0}"#, "nothing could be sent"),
+            (r#"{"url":"https://a.example","maxPerSecond":501}"#, "beyond IDPay's"),
             (r#"{"url":"https://a.example","timeoutSeconds":0}"#, "no time at all"),
             (r#"{"url":"https://a.example","timeoutSeconds":31}"#, "longer than the function allows"),
             (r#"{"url":"https://a.example","retry":{"backoff":"wild"}}"#, "unknown backoff"),

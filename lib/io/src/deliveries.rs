@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use signpost_core::attempt::Attempt;
-use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress};
+use signpost_core::delivery::{DeliveryKey, DeliveryStatus, EARLY_MS, LONGEST_ATTEMPT, Progress, Receipt, Standing};
 
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
-use crate::clock::{unix_ms_now, unix_now};
+use crate::clock::{millis, unix_ms_now, unix_now};
 use crate::events::partition;
 
 /// The deliveries in the table.
@@ -20,6 +21,21 @@ pub struct Deliveries {
     client: Client,
     table: String,
     retention: Duration,
+}
+
+/// The right to send a delivery for the time of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    until_unix_ms: u64,
+}
+
+/// Whether a lease was taken, and where the delivery stood before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It was: an attempt is due.
+    Taken(Lease, Option<Standing>),
+    /// It was not.
+    Refused(Option<Standing>),
 }
 
 /// Whether an attempt is on record.
@@ -44,17 +60,88 @@ impl Deliveries {
     ///
     /// # Errors
     /// The call failed, or the item cannot be read.
-    pub async fn progress(&self, delivery: DeliveryKey<'_>) -> Result<Option<Progress>, AwsError> {
+    pub async fn standing(&self, delivery: DeliveryKey<'_>) -> Result<Option<Standing>, AwsError> {
         let call = self
             .client
             .get_item()
             .table_name(&self.table)
             .set_key(Some(key(delivery)))
             .consistent_read(true)
-            .projection_expression("#status, attemptCount, beforeReplay, nextAttemptAt")
+            .projection_expression("#status, attemptCount, beforeReplay, nextAttemptAt, leasedUntil")
             .expression_attribute_names("#status", "status");
         let item = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item;
-        item.as_ref().map(progress_of).transpose().map_err(AwsError::of::<ItemError>("reading a delivery"))
+        item.as_ref().map(standing_of).transpose().map_err(AwsError::of::<ItemError>(READING))
+    }
+
+    /// Takes the lease of a delivery that others may be sending too, if an attempt is due and nobody else is at it.
+    ///
+    /// Needs `dynamodb:UpdateItem`. One write; what stands in the way comes back with the refusal, so there is no read.
+    ///
+    /// # Errors
+    /// The call failed, or the item cannot be read: nothing may be sent.
+    pub async fn claim(&self, delivery: DeliveryKey<'_>, receipt: &Receipt) -> Result<Claim, AwsError> {
+        let (now, expires_at) = (unix_ms_now(), (unix_now() + self.retention).as_secs());
+        let lease = Lease { until_unix_ms: now + millis(LONGEST_ATTEMPT) };
+        let is_due = "(attribute_not_exists(leasedUntil) OR leasedUntil <= :now) \
+                      AND (attribute_not_exists(#status) OR (#status = :pending AND nextAttemptAt <= :due))";
+        let condition = match receipt.first_may_send_until() {
+            until if now < until => format!("attribute_exists(expiresAt) AND {is_due}"), // Something is on record.
+            _ => is_due.to_owned(),
+        };
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(delivery)))
+            .update_expression("SET leasedUntil = :until, expiresAt = if_not_exists(expiresAt, :expires)")
+            .condition_expression(condition)
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":pending", s(DeliveryStatus::Pending.as_str()))
+            .expression_attribute_values(":now", n(now))
+            .expression_attribute_values(":due", n(now + EARLY_MS))
+            .expression_attribute_values(":until", n(lease.until_unix_ms))
+            .expression_attribute_values(":expires", n(expires_at))
+            .return_values(ReturnValue::AllOld)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let standing = |item: Option<&Item>| {
+            item.filter(|item| !item.is_empty())
+                .map(standing_of)
+                .transpose()
+                .map_err(AwsError::of::<ItemError>(READING))
+        };
+        match call.send().await {
+            Ok(answer) => Ok(Claim::Taken(lease, standing(answer.attributes())?)),
+            Err(refused) => match refused.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(check)) => {
+                    Ok(Claim::Refused(standing(check.item())?))
+                }
+                _ => Err(AwsError::of("dynamodb:UpdateItem")(refused)),
+            },
+        }
+    }
+
+    /// Says that nothing is being sent after all: gives a lease back or, where none was taken, leaves word of it.
+    ///
+    /// Needs `dynamodb:UpdateItem`. One write.
+    ///
+    /// # Errors
+    /// The call failed: the delivery is taken for one that is being sent until the time of an attempt is over.
+    pub async fn release(&self, delivery: DeliveryKey<'_>, lease: Option<Lease>) -> Result<(), AwsError> {
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(delivery)))
+            .update_expression("SET leasedUntil = :zero, expiresAt = if_not_exists(expiresAt, :expires)")
+            .expression_attribute_values(":zero", n(0))
+            .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()));
+        let call = match lease {
+            None => call.condition_expression("attribute_not_exists(leasedUntil)"),
+            Some(lease) => call
+                .condition_expression("leasedUntil = :ours")
+                .expression_attribute_values(":ours", n(lease.until_unix_ms)),
+        };
+        sent(call).await.map(drop)
     }
 
     /// Adds an attempt and what it makes of the delivery.
@@ -80,7 +167,7 @@ impl Deliveries {
         };
         let mut call = self
             .update(delivery, attempt, progress)
-            .update_expression(format!("{SET}, attemptCount = :count{}", appended(attempt)))
+            .update_expression(format!("{SET}, attemptCount = :count{} REMOVE leasedUntil", appended(attempt)))
             .condition_expression(on_record)
             .expression_attribute_values(":count", n(progress.attempts));
         if before > 0 {
@@ -99,7 +186,7 @@ impl Deliveries {
         }
         let call = self
             .update(delivery, attempt, progress)
-            .update_expression(format!("{SET}{}", appended(attempt)))
+            .update_expression(format!("{SET}{} REMOVE leasedUntil", appended(attempt)))
             .condition_expression("#status <> :status");
         Ok(if sent(call).await? { Recorded::Yes } else { Recorded::Overtaken })
     }
@@ -150,6 +237,32 @@ impl Deliveries {
         sent(call).await.map(drop)
     }
 
+    /// Puts on record that a delivery is given up although no attempt says so, unless it is delivered.
+    ///
+    /// Needs `dynamodb:UpdateItem`. One write.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn end(&self, delivery: DeliveryKey<'_>) -> Result<(), AwsError> {
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(delivery)))
+            .update_expression(
+                "SET #status = :exhausted, attemptCount = if_not_exists(attemptCount, :zero), nextAttemptAt = :now, \
+                 expiresAt = :expires REMOVE leasedUntil",
+            )
+            .condition_expression("attribute_not_exists(#status) OR #status <> :delivered")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":exhausted", s(DeliveryStatus::Exhausted.as_str()))
+            .expression_attribute_values(":delivered", s(DeliveryStatus::Delivered.as_str()))
+            .expression_attribute_values(":zero", n(0))
+            .expression_attribute_values(":now", n(unix_ms_now()))
+            .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()));
+        sent(call).await.map(drop)
+    }
+
     /// Reads all attempts of a delivery, for operators' tools.
     ///
     /// Needs `dynamodb:GetItem`.
@@ -159,10 +272,11 @@ impl Deliveries {
     pub async fn attempts(&self, delivery: DeliveryKey<'_>) -> Result<Vec<Attempt>, AwsError> {
         let call = self.client.get_item().table_name(&self.table).set_key(Some(key(delivery))).consistent_read(true);
         let item = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item.unwrap_or_default();
-        attempts_of(&item).map_err(AwsError::of::<ItemError>("reading a delivery"))
+        attempts_of(&item).map_err(AwsError::of::<ItemError>(READING))
     }
 }
 
+const READING: &str = "reading a delivery";
 const SET: &str = "SET #status = :status, nextAttemptAt = :next, expiresAt = :expires";
 /// An item has 400 KB at the most: of as many attempts the answers are kept, at about 1.2 KB each,
 const KEPT_RESPONSES: u32 = 200;
@@ -193,7 +307,16 @@ pub(crate) fn attempts_of(item: &Item) -> Result<Vec<Attempt>, ItemError> {
     attempts.iter().map(read).collect()
 }
 
-pub(crate) fn progress_of(item: &Item) -> Result<Progress, ItemError> {
+/// Reads where a delivery stands. One that was only leased so far has no progress.
+pub(crate) fn standing_of(item: &Item) -> Result<Standing, ItemError> {
+    let leased_until = item.contains_key("leasedUntil").then(|| number(item, "leasedUntil"));
+    Ok(Standing {
+        progress: item.contains_key("attemptCount").then(|| progress_of(item)).transpose()?,
+        leased_until_unix_ms: leased_until.transpose()?.unwrap_or_default(),
+    })
+}
+
+fn progress_of(item: &Item) -> Result<Progress, ItemError> {
     let before_replay = item.contains_key("beforeReplay").then(|| number(item, "beforeReplay"));
     let count = |number: u64| u32::try_from(number).map_err(|_| unreadable("beforeReplay"));
     let before_replay = before_replay.map(|number| number.and_then(count));

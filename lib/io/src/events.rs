@@ -25,11 +25,11 @@ pub struct Events {
 /// What became of an attempt to write an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// It is this message's to fan out, to these endpoints.
-    ///
-    /// The list is the one of the first time: a message that SQS presents again, after a crash or a failed send, goes
-    /// on where it stopped, and endpoints added meanwhile do not get it.
-    FanOut(Vec<EndpointId>),
+    /// It is this message's to fan out, to the endpoints that were given.
+    FanOut,
+    /// It is this message's to fan out again, to the endpoints of the first time: SQS presents it again, after a crash or a
+    /// failed send, and some of its deliveries may be on their way. Endpoints added meanwhile do not get it.
+    FanOutAgain(Vec<EndpointId>),
     /// Another message brought the same event shortly before, and sees to its fan-out.
     Duplicate,
     /// Another message brought an event of the same key with another payload.
@@ -71,7 +71,7 @@ impl Events {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        let Err(refused) = result else { return Ok(Claim::FanOut(endpoints.to_vec())) };
+        let Err(refused) = result else { return Ok(Claim::FanOut) };
         match refused.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(check)) => {
                 let stored = check.item().ok_or_else(|| unreadable("event"));
@@ -146,7 +146,7 @@ fn judge(stored: &Item, hash: &[u8], message_id: &str, now: u64) -> Result<Claim
     if !is_owner && now < number(stored, "claimedAt")? + OWNER_ALIVE_SECONDS {
         return Ok(Claim::Duplicate);
     }
-    endpoints_of(stored).map(Claim::FanOut)
+    endpoints_of(stored).map(Claim::FanOutAgain)
 }
 
 #[cfg(test)]
@@ -162,7 +162,7 @@ mod tests {
             ("claimedAt".into(), n(1_000)),
             ("endpoints".into(), AttributeValue::L(vec![s(&id)])),
         ]);
-        let again = Claim::FanOut(vec![EndpointId::parse(&id).unwrap()]);
+        let again = Claim::FanOutAgain(vec![EndpointId::parse(&id).unwrap()]);
         let cases = [
             ([1; 32], "m-1", 1_000, again.clone(), "SQS presents the same message again"),
             ([1; 32], "m-2", 1_000, Claim::Duplicate, "the producer sent the event again"),

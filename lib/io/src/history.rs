@@ -8,7 +8,7 @@ use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, EventId, EventKey, TenantId};
 
 use crate::aws::{AwsError, Item, ItemError, number, s, text, unreadable};
-use crate::deliveries::{attempts_of, progress_of};
+use crate::deliveries::{attempts_of, standing_of};
 use crate::events::{endpoints_of, event_of, partition};
 
 /// The events in the table, and what became of them.
@@ -73,7 +73,8 @@ impl Histories {
             let read = match Record::of(&item).map_err(AwsError::of::<ItemError>(READING))? {
                 Record::Event => history_of(&item).map(|history| histories.push(history)),
                 Record::Delivery { endpoint, source } => {
-                    delivery_of(&item, endpoint).map(|delivery| deliveries.push((source.to_owned(), delivery)))
+                    let delivery = delivery_of(&item, endpoint);
+                    delivery.map(|delivery| deliveries.extend(delivery.map(|delivery| (source.to_owned(), delivery))))
                 }
             };
             read.map_err(AwsError::of::<ItemError>(READING))?;
@@ -120,6 +121,8 @@ fn history_of(item: &Item) -> Result<History, ItemError> {
     })
 }
 
-fn delivery_of(item: &Item, endpoint: EndpointId) -> Result<DeliveryHistory, ItemError> {
-    Ok(DeliveryHistory { endpoint, progress: progress_of(item)?, attempts: attempts_of(item)? })
+/// Reads a delivery; nothing of one that has had no attempt.
+fn delivery_of(item: &Item, endpoint: EndpointId) -> Result<Option<DeliveryHistory>, ItemError> {
+    let Some(progress) = standing_of(item)?.progress else { return Ok(None) };
+    Ok(Some(DeliveryHistory { endpoint, progress, attempts: attempts_of(item)? }))
 }

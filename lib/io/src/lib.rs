@@ -1,6 +1,7 @@
 //! Adapters: how the rules of `signpost-core` reach DynamoDB, SQS, KMS, HTTPS receivers, settings and logs.
 
 pub mod aws;
+pub mod breakers;
 pub mod callback;
 pub mod clients;
 pub mod clock;
@@ -12,6 +13,7 @@ pub mod events;
 pub mod history;
 pub mod http_api;
 pub mod keys;
+pub mod limits;
 pub mod logs;
 pub mod parking;
 pub mod queue;

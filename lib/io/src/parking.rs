@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use signpost_core::delivery::DeliveryKey;
+use serde_json::json;
+use signpost_core::delivery::{DeadLetterReason, DeliveryKey};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey, TenantId};
 use signpost_core::parking::{Lane, first_place, place};
@@ -18,6 +19,7 @@ use signpost_core::parking::{Lane, first_place, place};
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
 use crate::clock::unix_now;
 use crate::logs::Chain;
+use crate::queue::Message;
 
 /// The table of parked deliveries.
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ pub struct Parked {
     pub event: EventKey,
     /// Where it goes.
     pub endpoint: EndpointId,
+    /// The moment of its place, in milliseconds since the Unix epoch: since when it waits, or until when.
+    pub at_unix_ms: u64,
     lane: String,
     place: String,
 }
@@ -104,7 +108,7 @@ impl Parking {
     ///
     /// # Errors
     /// The call failed.
-    pub async fn first_of(&self, lane: &Lane, limit: i32) -> Result<Vec<Parked>, AwsError> {
+    pub async fn first_of(&self, lane: &Lane, limit: usize) -> Result<Vec<Parked>, AwsError> {
         self.first_since(lane, 0, limit).await
     }
 
@@ -112,12 +116,12 @@ impl Parking {
     ///
     /// # Errors
     /// As [`Self::first_of`].
-    pub async fn first_since(&self, lane: &Lane, unix_ms: u64, limit: i32) -> Result<Vec<Parked>, AwsError> {
+    pub async fn first_since(&self, lane: &Lane, unix_ms: u64, limit: usize) -> Result<Vec<Parked>, AwsError> {
         let items = self.query(&lane.key(), &first_place(unix_ms), limit).await?;
         Ok(items.iter().filter_map(|item| readable(item, parked_of)).collect())
     }
 
-    async fn query(&self, lane: &str, from: &str, limit: i32) -> Result<Vec<Item>, AwsError> {
+    async fn query(&self, lane: &str, from: &str, limit: usize) -> Result<Vec<Item>, AwsError> {
         let call = self
             .client
             .query()
@@ -126,7 +130,7 @@ impl Parking {
             .key_condition_expression("lane = :lane AND place >= :from")
             .expression_attribute_values(":lane", s(lane))
             .expression_attribute_values(":from", s(from))
-            .limit(limit);
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX));
         Ok(call.send().await.map_err(AwsError::of("dynamodb:Query"))?.items.unwrap_or_default())
     }
 
@@ -166,7 +170,7 @@ impl Parking {
     ///
     /// # Errors
     /// The call failed.
-    pub async fn drains(&self, limit: i32) -> Result<Vec<Drain>, AwsError> {
+    pub async fn drains(&self, limit: usize) -> Result<Vec<Drain>, AwsError> {
         let items = self.query(DRAIN, "e", limit).await?; // An endpoint's id begins with it.
         Ok(items.iter().filter_map(|item| readable(item, drain_of)).collect())
     }
@@ -231,11 +235,22 @@ impl Parking {
     }
 }
 
+/// The dead letter of a parked delivery whose event's retention ended before its time came: the event's key is all that is
+/// left of it.
+#[must_use]
+pub fn without_event(parked: &Parked) -> Message {
+    let (event, reason) = (&parked.event, DeadLetterReason::EventGone);
+    tracing::error!(tenant.id = %event.tenant, event.id = %event.id, endpoint.id = %parked.endpoint, "delivery.event_gone");
+    let key = json!({"tenant": event.tenant.as_str(), "id": event.id.as_str(), "source": event.source});
+    let body = json!({"endpoint": parked.endpoint.as_str(), "event": key}).to_string();
+    Message { body, attributes: vec![("reason", reason.as_str().to_owned())], ..Message::default() }
+}
+
 const READING: &str = "reading the parking";
 const DRAIN: &str = "drain";
 const SWEEP: &str = "sweep";
 
-fn key(lane: String, place: String) -> HashMap<String, AttributeValue> {
+pub(crate) fn key(lane: String, place: String) -> HashMap<String, AttributeValue> {
     HashMap::from([("lane".into(), s(lane)), ("place".into(), s(place))])
 }
 
@@ -260,7 +275,9 @@ fn readable<T>(item: &Item, read: fn(&Item) -> Result<T, ItemError>) -> Option<T
 fn parked_of(item: &Item) -> Result<Parked, ItemError> {
     let id = EventId::parse(text(item, "event")?).ok_or_else(|| unreadable("event"))?;
     let tenant = TenantId::parse(text(item, "tenant")?).ok_or_else(|| unreadable("tenant"))?;
+    let at_unix_ms = text(item, "place")?.get(..13).and_then(|digits| digits.parse().ok());
     Ok(Parked {
+        at_unix_ms: at_unix_ms.ok_or_else(|| unreadable("place"))?,
         event: EventKey { tenant, source: text(item, "source")?.to_owned(), id },
         endpoint: EndpointId::parse(text(item, "endpoint")?).ok_or_else(|| unreadable("endpoint"))?,
         lane: text(item, "lane")?.to_owned(),

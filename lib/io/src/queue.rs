@@ -5,6 +5,9 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use signpost_core::delivery::Delivery;
+use signpost_core::endpoint::EndpointId;
+use signpost_core::event::Event;
 
 use crate::aws::AwsError;
 
@@ -24,6 +27,28 @@ pub struct Message {
     pub group: Option<String>,
     /// Text attributes, by name.
     pub attributes: Vec<(&'static str, String)>,
+    /// How long it is kept back before it is presented, in whole seconds, up to a quarter of an hour. It is not in flight
+    /// meanwhile.
+    pub delay: Duration,
+}
+
+/// The attribute of a delivery's message that says since when it waits, in milliseconds since the Unix epoch. It is there
+/// if there may be another message of the same delivery.
+pub const SINCE: &str = "since";
+
+impl Message {
+    /// A message that has an event delivered to an endpoint, for the first time or again: `since` when it waits, in
+    /// milliseconds since the Unix epoch. Each endpoint is a group of its own, so that SQS's fair queue keeps one's backlog
+    /// from delaying the others.
+    #[must_use]
+    pub fn of_delivery(endpoint: &EndpointId, event: &Event, since_unix_ms: Option<u64>) -> Self {
+        Self {
+            body: Delivery::message(endpoint, event),
+            group: Some(endpoint.to_string()),
+            attributes: since_unix_ms.map(|since| (SINCE, since.to_string())).into_iter().collect(),
+            delay: Duration::ZERO,
+        }
+    }
 }
 
 /// The most messages in one call.
@@ -92,14 +117,19 @@ impl Queue {
     }
 }
 
+/// SQS keeps a message back for at most a quarter of an hour.
+pub const MAX_DELAY: Duration = Duration::from_mins(15);
 /// SQS hides a message for at most 12 hours.
 const MAX_VISIBILITY_SECONDS: u128 = 43_200;
 
 fn entry(index: usize, message: Message) -> Result<SendMessageBatchRequestEntry, AwsError> {
+    let seconds = message.delay.min(MAX_DELAY).as_secs();
+    let delay = i32::try_from(seconds).ok().filter(|seconds| *seconds > 0);
     let mut entry = SendMessageBatchRequestEntry::builder()
         .id(index.to_string())
         .message_body(message.body)
-        .set_message_group_id(message.group);
+        .set_message_group_id(message.group)
+        .set_delay_seconds(delay);
     for (name, value) in message.attributes {
         let value = MessageAttributeValue::builder().data_type("String").string_value(value).build();
         entry = entry.message_attributes(name, value.map_err(AwsError::of("sqs:SendMessage"))?);

@@ -130,21 +130,27 @@ impl Recipients {
         Ok(Some(recipient))
     }
 
-    /// Disables an endpoint, for everybody and here at once.
+    /// Disables an endpoint, for everybody and here at once. Tells whether it was enabled before.
     ///
     /// Needs `dynamodb:UpdateItem`.
     ///
     /// # Errors
     /// The call failed.
-    pub async fn disable(&self, tenant: &TenantId, id: &EndpointId, because: DisabledBecause) -> Result<(), AwsError> {
-        if self.table.disable(tenant, id, because).await? == Written::Yes {
+    pub async fn disable(
+        &self,
+        tenant: &TenantId,
+        id: &EndpointId,
+        because: DisabledBecause,
+    ) -> Result<bool, AwsError> {
+        let was_enabled = self.table.disable(tenant, id, because).await? == Written::Yes;
+        if was_enabled {
             let because = because.as_str();
             tracing::warn!(tenant.id = %tenant, endpoint.id = %id, because, "endpoint.disabled");
         }
         if let Some((read_at, _)) = &mut *self.slot((tenant.clone(), id.clone())).await.lock().await {
             *read_at = Duration::ZERO; // To be read anew, secrets kept.
         }
-        Ok(())
+        Ok(was_enabled)
     }
 
     async fn slot(&self, key: Key) -> Arc<Slot> {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::endpoint::{Endpoint, SignatureFormat, TimeoutSeconds, TypeFilter};
+use crate::endpoint::{Endpoint, Limit, SignatureFormat, TimeoutSeconds, TypeFilter};
 use crate::fault::{Fault, Faults};
 use crate::object::{Found, Object};
 use crate::secret::Secret;
@@ -121,9 +121,8 @@ fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Op
         let seconds = found.within(TimeoutSeconds::RANGE, faults).and_then(|seconds| u8::try_from(seconds).ok());
         endpoint.timeout_seconds = seconds.and_then(|seconds| seconds.try_into().ok()).unwrap_or_default();
     }
-    if let Some(found) = object.nullable_member("maxConcurrency") {
-        faults.push(Fault::at(&found.pointer, found.value, "null: there is no limit to set"));
-    }
+    endpoint.max_concurrency = read_limit(&mut object, "maxConcurrency", faults);
+    endpoint.max_per_second = read_limit(&mut object, "maxPerSecond", faults);
     if let Some(found) = object.member("headers") {
         endpoint.headers = read_headers(&found, faults);
     }
@@ -139,6 +138,12 @@ fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Op
     object.close(faults);
     endpoint.auth = auth.auth;
     Some(Submission { endpoint, auth_secret: auth.secret, trusted: auth.trusted })
+}
+
+/// Reads a limit; `null` is none.
+fn read_limit(object: &mut Object<'_>, name: &'static str, faults: &mut Faults) -> Option<Limit> {
+    let limit = object.nullable_member(name)?.within(Limit::RANGE, faults)?;
+    u16::try_from(limit).ok()?.try_into().ok()
 }
 
 /// Reads a URL that may be called.
@@ -230,8 +235,8 @@ pub(super) mod tests {
             "types":[{"type":"operation","statuses":["APPROVED"]},{"type":"session","stages":["Accounts"]}],
             "fields":{"operation":["operationId","status"]},"method":"PUT","auth":{"kind":"none"},
             "signatures":["standard-webhooks","jws"],"jwsAlgorithm":"ES256",
-            "retry":{"maxRetries":3,"intervalSeconds":7,"backoff":"fixed"},"timeoutSeconds":9,"maxConcurrency":null,
-            "headers":{"X-Team":"a"}}"#;
+            "retry":{"maxRetries":3,"intervalSeconds":7,"backoff":"fixed"},"timeoutSeconds":9,"maxConcurrency":500,
+            "maxPerSecond":1,"headers":{"X-Team":"a"}}"#;
         let endpoint = read(settings, CONTEXT).unwrap().endpoint;
         assert_eq!((endpoint.method, endpoint.jws_algorithm), (Method::Put, Algorithm::ES256));
         let expected: Value = serde_json::from_str(settings).unwrap();
@@ -244,7 +249,7 @@ pub(super) mod tests {
         let settings = r#"{"url":"http://a.example","description":7,"types":[{"type":"operation","statuses":["DONE",3]},{}],
             "fields":{"operation":"status"},"method":"DELETE","auth":{"kind":"basic","secret":"nocolon","user":"u"},
             "signatures":["jwt"],"jwsAlgorithm":"HS256","retry":{"maxRetries":101,"intervalSeconds":"5","backoff":"wild"},
-            "timeoutSeconds":31,"maxConcurrency":5,"headers":{"Host":"evil"},"url2":1,"description":"twice"}"#;
+            "timeoutSeconds":31,"maxConcurrency":501,"maxPerSecond":"5","headers":{"Host":"evil"},"url2":1,"description":"twice"}"#;
         let expected = [
             "/url",
             "/description",
@@ -261,6 +266,7 @@ pub(super) mod tests {
             "/retry/backoff",
             "/timeoutSeconds",
             "/maxConcurrency",
+            "/maxPerSecond",
             "/url2",
             "/description",
             "/types/0/statuses/0",

@@ -169,7 +169,7 @@ async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was
     assert_eq!(again, Recorded::Overtaken, "nobody counts the same attempt twice");
     let slow = table.record(key, &attempt(2, 204), progress(delivered, 2, 0)).await.unwrap();
     assert_eq!(slow, Recorded::Yes, "an acknowledgement counts, however late");
-    let on_record = table.progress(key).await.unwrap().unwrap();
+    let on_record = table.standing(key).await.unwrap().unwrap().progress.unwrap();
     assert_eq!((on_record.status, on_record.attempts), (delivered, 3), "and takes nothing back");
     let failed = table.record(key, &attempt(4, 500), progress(pending, 4, 0)).await.unwrap();
     assert_eq!(failed, Recorded::Overtaken, "no failure follows it");
@@ -180,7 +180,7 @@ async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was
         table.record(key, &attempt(number, 500), progress(pending, number, 0)).await.unwrap();
     }
     table.begin_anew(key).await.unwrap();
-    assert_eq!(table.progress(key).await.unwrap().unwrap().before_replay, 2);
+    assert_eq!(table.standing(key).await.unwrap().unwrap().progress.unwrap().before_replay, 2);
     let exhausted = progress(DeliveryStatus::Exhausted, 3, 0);
     let stale = table.record(key, &attempt(3, 500), exhausted).await.unwrap();
     assert_eq!(stale, Recorded::Overtaken, "it was judged by the retries of before");

@@ -1,0 +1,129 @@
+//! One attempt: signed, sent, recorded, and told to the endpoint's breaker.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use signpost_core::attempt::{Attempt, AttemptError, AttemptResult};
+use signpost_core::delivery::{Delivery, Next, Progress, Receipt, next};
+use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause};
+use signpost_core::request::{Keyring, Request, RequestError};
+use signpost_io::callback::Exchange;
+use signpost_io::clock::{millis, unix_ms_now, unix_now};
+use signpost_io::deliveries::Recorded;
+use signpost_io::logs::Chain;
+use signpost_io::queue::Message;
+use signpost_io::recipients::Recipient;
+
+use crate::App;
+use crate::delivering::{DeferredError, Fate, Ready};
+
+impl App {
+    /// Makes an attempt, and sees to what follows from it.
+    pub(crate) async fn attempt(
+        &self,
+        delivery: &Delivery,
+        receipt: &Receipt,
+        ready: Ready,
+    ) -> Result<Fate, DeferredError> {
+        let Ready { recipient, keyring, number, before_replay } = ready;
+        let (started, started_at) = (Instant::now(), unix_now());
+        let Exchange { result, response } = self.send(delivery, &recipient, number, started_at, &keyring).await?;
+
+        let attempt = Attempt {
+            number,
+            at_unix_ms: millis(started_at),
+            duration_ms: millis(started.elapsed()),
+            kids: keyring.signers.iter().map(|signer| signer.kid().to_owned()).collect(),
+            status: result.as_ref().map_or_else(AttemptError::status, |status| Some(*status)),
+            error: result.as_ref().err().map(ToString::to_string),
+            response: response.filter(|_| result.is_err()), // Of an acknowledgement, the status says it all.
+        };
+        let next = next(&result, number.saturating_sub(before_replay), &recipient.endpoint().retry, fastrand::f64());
+        log(delivery, &attempt, next, &result);
+        let wait = if let Next::Retry(wait) = next { wait } else { Duration::ZERO };
+        let next_attempt_unix_ms = unix_ms_now() + millis(wait);
+        let progress = Progress { status: next.status(), attempts: number, before_replay, next_attempt_unix_ms };
+        // Recorded before it is buried: a crash in between finds the record and buries it then.
+        let recorded = self.deliveries.record(delivery.key(), &attempt, progress).await;
+        let breaker = self.breakers.observe(&delivery.endpoint, &result).await;
+        if breaker.is_hopeless(unix_ms_now()) {
+            self.disable(delivery, DisabledBecause::Failing).await?;
+        }
+        if recorded? == Recorded::Overtaken {
+            return Ok(Fate::Again(Duration::ZERO)); // Another sender was faster; its record says what comes next.
+        }
+        match next {
+            Next::Delivered => Ok(Fate::Done),
+            Next::Disable => {
+                self.disable(delivery, DisabledBecause::Gone).await?;
+                self.park(delivery, receipt).await.map(|()| Fate::Done)
+            }
+            Next::Retry(_) => self.wait(delivery, next_attempt_unix_ms).await,
+            Next::Exhausted => self.give_up(delivery, next_attempt_unix_ms).await.map(|()| Fate::Done),
+        }
+    }
+
+    async fn send(
+        &self,
+        delivery: &Delivery,
+        recipient: &Recipient,
+        number: u32,
+        started_at: Duration,
+        keyring: &Keyring,
+    ) -> Result<Exchange, DeferredError> {
+        let endpoint = recipient.endpoint();
+        let failed = |error| Ok(Exchange { result: Err(error), response: None });
+        let target = match self.callbacks.target(&endpoint.url) {
+            Ok(target) => target,
+            Err(error) => return failed(error),
+        };
+        match Request::build(&delivery.event, endpoint, target, number, started_at.as_secs(), keyring) {
+            Ok(request) => Ok(self.callbacks.send(request, &recipient.caller, endpoint.timeout_seconds.into()).await),
+            Err(RequestError::UrlTooLong { bytes }) => failed(AttemptError::UrlTooLong { bytes }),
+            Err(error @ (RequestError::NoSigner(_) | RequestError::Signer(_))) => Err(DeferredError::Unsigned(error)),
+        }
+    }
+
+    /// Disables the endpoint of a delivery, and tells the tenant's operators of it by an event.
+    async fn disable(&self, delivery: &Delivery, because: DisabledBecause) -> Result<(), DeferredError> {
+        let (tenant, endpoint) = (&delivery.event.key.tenant, &delivery.endpoint);
+        if !self.recipients.disable(tenant, endpoint, because).await? {
+            return Ok(()); // It was before.
+        }
+        let event = json!({
+            "specversion": "1.0", "id": format!("disabled-{endpoint}-{}", unix_ms_now()), "source": "/signpost",
+            "type": DISABLED_TYPE, "tenant": tenant.as_str(), "subject": endpoint.as_str(),
+            "data": { "endpoint": endpoint.as_str(), "disabledBecause": because.as_str() },
+        });
+        let message = Message { body: event.to_string(), ..Message::default() };
+        if let Err(error) = self.events_queue.send_all([message]).await {
+            tracing::error!(endpoint.id = %endpoint, error = %Chain(&error), "endpoint.disabled_untold");
+        }
+        Ok(())
+    }
+}
+
+/// The one line per attempt. An endpoint's failure is its owner's business: `warn`, never `error`.
+fn log(delivery: &Delivery, attempt: &Attempt, next: Next, result: &AttemptResult) {
+    macro_rules! attempted {
+        ($level:ident, $($extra:tt)*) => {
+            tracing::$level!(
+                tenant.id = %delivery.event.key.tenant,
+                event.id = %delivery.event.key.id,
+                "event.type" = %delivery.event.kind,
+                endpoint.id = %delivery.endpoint,
+                attempt.number = attempt.number,
+                attempt.status = attempt.status,
+                attempt.duration_ms = attempt.duration_ms,
+                key.kids = attempt.kids.join(" "),
+                delivery.status = next.status().as_str(),
+                $($extra)*
+                "delivery.attempted"
+            )
+        };
+    }
+    match result {
+        Ok(_) => attempted!(info,),
+        Err(error) => attempted!(warn, error = %Chain(error),),
+    }
+}

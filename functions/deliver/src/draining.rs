@@ -1,0 +1,219 @@
+//! Parking for an endpoint that takes no more at the moment, and draining what is parked there.
+
+use std::time::{Duration, Instant};
+
+use signpost_core::breaker::Admission;
+use signpost_core::delivery::{DeadLetterReason, Delivery, Due, Receipt};
+use signpost_core::parking::Lane;
+use signpost_io::clock::{unix_ms_now, unix_now};
+use signpost_io::limits::Slot;
+use signpost_io::logs::Chain;
+use signpost_io::parking::{Parked, without_event};
+use signpost_io::queue::Message;
+
+use crate::App;
+use crate::delivering::{DeferredError, Fate, Ready};
+
+/// For how long, in seconds, one's own request to drain an endpoint's lane is taken to stand. The sweeping keeps to it for
+/// three minutes at the least.
+const ASKED_FOR_SECONDS: u64 = 60;
+/// How many endpoints are remembered to be drained.
+const CAPACITY: usize = 2_000;
+/// How many parked deliveries are looked at together: those that others send meanwhile are passed over.
+const PAGE: usize = 25;
+
+/// What came of a parked delivery.
+enum Unparked {
+    /// It is parked no more.
+    Yes,
+    /// Somebody else is sending it.
+    Elsewhere,
+    /// The endpoint takes no more for now.
+    NotNow,
+}
+
+impl App {
+    /// Has a delivery wait until its endpoint is enabled.
+    pub(crate) async fn park(&self, delivery: &Delivery, receipt: &Receipt) -> Result<(), DeferredError> {
+        self.parking.for_endpoint(delivery.key(), receipt.since_unix_ms).await?;
+        tracing::info!(endpoint.id = %delivery.endpoint, event.id = %delivery.event.key.id, "delivery.parked");
+        Ok(())
+    }
+
+    /// Has a delivery wait until its endpoint takes more, which the sweeping looks after if nobody else does.
+    pub(crate) async fn park_with_drain(&self, delivery: &Delivery, receipt: &Receipt) -> Result<(), DeferredError> {
+        let now = unix_now().as_secs();
+        let is_asked = {
+            let mut asked = self.asked_to_drain.lock().await;
+            if asked.len() >= CAPACITY {
+                asked.clear();
+            }
+            let before = asked.insert(delivery.endpoint.clone(), now);
+            let stands = before.is_some_and(|at| (at..at + ASKED_FOR_SECONDS).contains(&now));
+            if let (Some(before), true) = (before, stands) {
+                asked.insert(delivery.endpoint.clone(), before);
+            }
+            stands
+        };
+        // Asked for first: what is parked without it would stay there.
+        if !is_asked && let Err(error) = self.parking.ask_to_drain(&delivery.endpoint).await {
+            self.asked_to_drain.lock().await.remove(&delivery.endpoint);
+            return Err(error.into());
+        }
+        self.park(delivery, receipt).await
+    }
+
+    /// Takes a slot if there is one by now, and drains with it what is parked. Whoever parks for want of a slot does so
+    /// afterwards, for the last holder may have looked just before.
+    pub(crate) async fn drain_if_free(&self, delivery: &Delivery, deadline: Instant) {
+        match self.take_slot(delivery).await {
+            Ok(Some(slot)) => self.drain(slot, delivery, deadline).await,
+            Ok(None) => {}
+            Err(error) => tracing::warn!(endpoint.id = %delivery.endpoint, error = %Chain(&error), "slot.not_taken"),
+        }
+    }
+
+    /// Sends with a slot what is parked for the endpoint of `delivery`, oldest first, until nothing is left or `deadline`
+    /// has passed; then the slot goes to one that is put back into the queue, so that draining never stops.
+    pub(crate) async fn drain(&self, mut slot: Slot, delivery: &Delivery, deadline: Instant) {
+        let lane = Lane::Endpoint(delivery.endpoint.clone());
+        loop {
+            let drained = self.drain_lane(&slot, &lane, delivery, deadline).await;
+            self.release(Some(slot)).await;
+            let outcome = match drained {
+                // Whoever has parked one since saw no free slot.
+                Ok(true) => match self.parking.first_of(&lane, 1).await {
+                    Ok(left) if left.is_empty() => return,
+                    Ok(_) => self.take_slot(delivery).await,
+                    Err(error) => Err(error.into()),
+                },
+                Ok(false) => self.hand_over(&lane, deadline).await.map(|()| None),
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(Some(another)) => slot = another,
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(endpoint.id = %delivery.endpoint, error = %Chain(&error), "endpoint.drain_stopped");
+                    return; // The sweeping goes on.
+                }
+            }
+        }
+    }
+
+    /// Sends what is in a lane, and tells whether nothing is left that nobody else sends.
+    async fn drain_lane(
+        &self,
+        slot: &Slot,
+        lane: &Lane,
+        delivery: &Delivery,
+        deadline: Instant,
+    ) -> Result<bool, DeferredError> {
+        while Instant::now() < deadline {
+            let mut page = self.parking.first_of(lane, PAGE).await?;
+            if page.is_empty() {
+                return Ok(true);
+            }
+            fastrand::shuffle(&mut page); // Several may be at it.
+            let mut is_idle = true;
+            for parked in page {
+                if Instant::now() >= deadline {
+                    return Ok(false);
+                }
+                match self.unpark(slot, &parked, delivery, deadline).await? {
+                    Unparked::Yes => is_idle = false,
+                    Unparked::Elsewhere => {}
+                    Unparked::NotNow => return Ok(false),
+                }
+            }
+            if is_idle {
+                return Ok(false); // The others go on.
+            }
+        }
+        Ok(false)
+    }
+
+    /// Sends one parked delivery to the endpoint of `like`, if that takes it.
+    async fn unpark(
+        &self,
+        slot: &Slot,
+        parked: &Parked,
+        like: &Delivery,
+        deadline: Instant,
+    ) -> Result<Unparked, DeferredError> {
+        let recipient = self.recipients.get(&like.event.key.tenant, &like.endpoint).await?;
+        let Some(recipient) = recipient.filter(|one| one.is_enabled()) else { return Ok(Unparked::NotNow) };
+        if self.breakers.get(&like.endpoint).await.admits(unix_ms_now()) != Admission::Send {
+            return Ok(Unparked::NotNow);
+        }
+        let Some(event) = self.events.get(&parked.event).await? else {
+            let Message { body, .. } = without_event(parked);
+            self.bury(body, DeadLetterReason::EventGone).await?;
+            self.parking.remove(parked).await?;
+            return Ok(Unparked::Yes);
+        };
+        let delivery = Delivery { endpoint: like.endpoint.clone(), event };
+        let receipt =
+            Receipt { receives: 1, first_received_unix_ms: 0, since_unix_ms: parked.at_unix_ms, is_again: true };
+        let keyring = self.keyring(&recipient).await?;
+        if let Some(limit) = recipient.endpoint().max_per_second {
+            while !self.limits.begin(&like.endpoint, limit).await? {
+                if Instant::now() >= deadline {
+                    return Ok(Unparked::NotNow);
+                }
+                tokio::time::sleep(Duration::from_millis(1_000 - unix_ms_now() % 1_000)).await;
+            }
+        }
+        let (due, lease) = self.due(delivery.key(), &receipt).await?;
+        let fate = match due {
+            Due::Attempt { number, before_replay } => match self.limits.renew(slot).await {
+                Ok(true) => {
+                    self.attempt(&delivery, &receipt, Ready { recipient, keyring, number, before_replay }).await?
+                }
+                renewed => {
+                    self.call_off(delivery.key(), &receipt, lease).await;
+                    renewed?;
+                    return Ok(Unparked::NotNow); // The lease has ended: the slot may be somebody else's.
+                }
+            },
+            Due::Delivered => Fate::Done,
+            Due::Elsewhere { .. } => return Ok(Unparked::Elsewhere),
+            Due::Exhausted { since_unix_ms } => self.give_up(&delivery, since_unix_ms).await.map(|()| Fate::Done)?,
+            Due::Wait { until_unix_ms } => self.wait(&delivery, until_unix_ms).await?,
+        };
+        if let Fate::Again(wait) = fate {
+            self.requeue(&delivery, &receipt, wait).await?;
+        }
+        self.parking.remove(parked).await?;
+        Ok(Unparked::Yes)
+    }
+
+    /// Puts the oldest parked delivery back into the queue, for whoever takes it to go on draining.
+    async fn hand_over(&self, lane: &Lane, deadline: Instant) -> Result<(), DeferredError> {
+        if Instant::now() < deadline {
+            return Ok(()); // It is not for want of time that there is more to do.
+        }
+        for parked in self.parking.first_of(lane, 1).await? {
+            let Some(event) = self.events.get(&parked.event).await? else { continue };
+            let message = Message::of_delivery(&parked.endpoint, &event, Some(parked.at_unix_ms));
+            self.queue.send_all([message]).await?;
+            self.parking.remove(&parked).await?;
+        }
+        Ok(())
+    }
+
+    /// Has a delivery that came from its lane come again by the queue.
+    async fn requeue(&self, delivery: &Delivery, receipt: &Receipt, wait: Duration) -> Result<(), DeferredError> {
+        let message = Message::of_delivery(&delivery.endpoint, &delivery.event, Some(receipt.since_unix_ms));
+        // Rounded up, so that it does not come before its time.
+        let delay = Duration::from_secs(wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX));
+        Ok(self.queue.send_all([Message { delay, ..message }]).await?)
+    }
+
+    async fn take_slot(&self, delivery: &Delivery) -> Result<Option<Slot>, DeferredError> {
+        let recipient = self.recipients.get(&delivery.event.key.tenant, &delivery.endpoint).await?;
+        let limit = recipient.filter(|one| one.is_enabled()).and_then(|one| one.endpoint().max_concurrency);
+        let Some(limit) = limit else { return Ok(None) };
+        Ok(self.limits.take(&delivery.endpoint, limit).await?)
+    }
+}

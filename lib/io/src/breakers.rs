@@ -1,0 +1,211 @@
+//! The circuit breakers of endpoints ([`signpost_core::breaker`]), in `ParkingTable`: lane `breaker#<endpoint>`, place
+//! `breaker`. An endpoint that was always well has none.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use signpost_core::attempt::AttemptResult;
+use signpost_core::breaker::{Admission, Breaker, Outcomes};
+use signpost_core::endpoint::EndpointId;
+use tokio::sync::Mutex;
+
+use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text};
+use crate::clock::{unix_ms_now, unix_now};
+use crate::logs::Chain;
+use crate::parking::key;
+
+/// The breakers, each as it was at most [`REMEMBERED_FOR`] ago, and what has not been told of them yet.
+///
+/// Whatever goes wrong with a breaker, deliveries go on: it is read as it was last, and closed if it was never read.
+#[derive(Debug)]
+pub struct Breakers {
+    client: Client,
+    table: String,
+    known: SyncMutex<HashMap<EndpointId, Arc<Known>>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    untold: SyncMutex<Outcomes>,
+    /// Whoever reads or writes it holds the lock, so that what others count meanwhile is told in one go.
+    read: Mutex<Option<Read>>,
+}
+
+#[derive(Clone, Debug)]
+struct Read {
+    at: Duration,
+    breaker: Breaker,
+    /// What the table has it under; none if it has none.
+    version: Option<u64>,
+}
+
+/// How long a breaker is taken for what it was.
+pub const REMEMBERED_FOR: Duration = Duration::from_secs(5);
+/// How many are remembered at once.
+const CAPACITY: usize = 2_000;
+/// How often a change that lost against another is made anew.
+const ROUNDS: usize = 5;
+/// A breaker that nothing happens to is forgotten.
+const KEPT_FOR: Duration = Duration::from_hours(30 * 24);
+
+impl Breakers {
+    /// Adapts `client` to the table called `table`.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table, known: SyncMutex::default() }
+    }
+
+    /// Gives the breaker of an endpoint.
+    ///
+    /// Needs `dynamodb:GetItem` every [`REMEMBERED_FOR`].
+    pub async fn get(&self, endpoint: &EndpointId) -> Breaker {
+        let known = self.known(endpoint);
+        let mut read = known.read.lock().await;
+        match &*read {
+            Some(one) if (one.at..one.at + REMEMBERED_FOR).contains(&unix_now()) => one.breaker.clone(),
+            _ => self.refresh(endpoint, &mut read).await,
+        }
+    }
+
+    /// Becomes the one that sends the probe; tells whether nobody else was faster.
+    ///
+    /// Needs `dynamodb:GetItem` and `dynamodb:PutItem`.
+    pub async fn claim_probe(&self, endpoint: &EndpointId) -> bool {
+        let known = self.known(endpoint);
+        let mut read = known.read.lock().await;
+        let (breaker, now) = (self.refresh(endpoint, &mut read).await, unix_ms_now());
+        breaker.admits(now) == Admission::Probe && self.replace(endpoint, &mut read, breaker.probing(now)).await
+    }
+
+    /// Tells the breaker what came of an attempt, and gives what it is then.
+    ///
+    /// Needs `dynamodb:GetItem` and `dynamodb:PutItem`, where it is news: an endpoint that is well costs neither.
+    pub async fn observe(&self, endpoint: &EndpointId, result: &AttemptResult) -> Breaker {
+        let known = self.known(endpoint);
+        lock(&known.untold).add(result, unix_ms_now());
+        let mut read = known.read.lock().await;
+        for _ in 0..ROUNDS {
+            let breaker = match &*read {
+                Some(one) => one.breaker.clone(),
+                None => self.refresh(endpoint, &mut read).await,
+            };
+            let untold = {
+                let mut untold = lock(&known.untold);
+                if !untold.is_news_to(&breaker) {
+                    return breaker;
+                }
+                std::mem::take(&mut *untold)
+            };
+            let after = breaker.clone().after(&untold, unix_ms_now(), fastrand::f64());
+            if self.replace(endpoint, &mut read, after.clone()).await {
+                log_change(endpoint, &breaker, &after);
+                return after;
+            }
+            lock(&known.untold).put_before(untold, unix_ms_now());
+            self.refresh(endpoint, &mut read).await;
+        }
+        read.as_ref().map(|one| one.breaker.clone()).unwrap_or_default()
+    }
+
+    /// Closes a breaker, for an operator who says that the endpoint is well.
+    ///
+    /// Needs `dynamodb:PutItem`.
+    ///
+    /// # Errors
+    /// The call failed: ask again.
+    pub async fn close(&self, endpoint: &EndpointId) -> Result<(), AwsError> {
+        let item = item_of(endpoint, &Breaker::closed_at(unix_ms_now()), fastrand::u64(..))?;
+        let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        call.send().await.map_err(AwsError::of("dynamodb:PutItem"))?;
+        Ok(())
+    }
+
+    fn known(&self, endpoint: &EndpointId) -> Arc<Known> {
+        let mut known = lock(&self.known);
+        if known.len() >= CAPACITY && !known.contains_key(endpoint) {
+            known.clear(); // What is lost is a few minutes' counting.
+        }
+        Arc::clone(known.entry(endpoint.clone()).or_default())
+    }
+
+    async fn refresh(&self, endpoint: &EndpointId, read: &mut Option<Read>) -> Breaker {
+        match self.read(endpoint).await {
+            Ok((breaker, version)) => *read = Some(Read { at: unix_now(), breaker, version }),
+            Err(error) => {
+                tracing::warn!(endpoint.id = %endpoint, error = %Chain(&error), "breaker.not_read");
+            }
+        }
+        read.as_ref().map(|one| one.breaker.clone()).unwrap_or_default()
+    }
+
+    async fn read(&self, endpoint: &EndpointId) -> Result<(Breaker, Option<u64>), AwsError> {
+        let call = self.client.get_item().table_name(&self.table).set_key(Some(key(lane(endpoint), PLACE.into())));
+        let item = call.consistent_read(true).send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item;
+        let Some(item) = item else { return Ok((Breaker::default(), None)) };
+        let read = || -> Result<_, ItemError> { Ok((text(&item, "state")?, number(&item, "version")?)) };
+        let (state, version) = read().map_err(AwsError::of::<ItemError>(READING))?;
+        Ok((serde_json::from_str(state).map_err(AwsError::of(READING))?, Some(version)))
+    }
+
+    /// Writes what becomes of the breaker that was read, unless somebody else has changed it since.
+    async fn replace(&self, endpoint: &EndpointId, read: &mut Option<Read>, breaker: Breaker) -> bool {
+        let before = read.as_ref().and_then(|one| one.version);
+        let version = fastrand::u64(..);
+        let written = async {
+            let item = item_of(endpoint, &breaker, version)?;
+            let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
+            let call = match before {
+                None => call.condition_expression("attribute_not_exists(lane)"),
+                Some(before) => {
+                    call.condition_expression("version = :before").expression_attribute_values(":before", n(before))
+                }
+            };
+            if_condition_held(call.send().await, "dynamodb:PutItem")
+        };
+        match written.await {
+            Ok(Some(_)) => {
+                *read = Some(Read { at: unix_now(), breaker, version: Some(version) });
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                tracing::warn!(endpoint.id = %endpoint, error = %Chain(&error), "breaker.not_written");
+                false
+            }
+        }
+    }
+}
+
+fn log_change(endpoint: &EndpointId, before: &Breaker, after: &Breaker) {
+    let now = unix_ms_now();
+    match (before.admits(now), after.admits(now)) {
+        (Admission::Send, Admission::Park) => {
+            tracing::warn!(endpoint.id = %endpoint, "breaker.opened");
+        }
+        (Admission::Park | Admission::Probe, Admission::Send) => {
+            tracing::info!(endpoint.id = %endpoint, "breaker.closed");
+        }
+        _ => {}
+    }
+}
+
+const READING: &str = "reading a breaker";
+const PLACE: &str = "breaker";
+
+fn lane(endpoint: &EndpointId) -> String {
+    format!("breaker#{endpoint}")
+}
+
+fn item_of(endpoint: &EndpointId, breaker: &Breaker, version: u64) -> Result<Item, AwsError> {
+    let mut item = key(lane(endpoint), PLACE.into());
+    item.insert("state".into(), s(serde_json::to_string(breaker).map_err(AwsError::of("dynamodb:PutItem"))?));
+    item.insert("version".into(), n(version));
+    item.insert("expiresAt".into(), n((unix_now() + KEPT_FOR).as_secs()));
+    Ok(item)
+}
+
+fn lock<T>(mutex: &SyncMutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

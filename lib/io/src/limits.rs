@@ -1,0 +1,214 @@
+//! The limits of endpoints ([`signpost_core::limits`]), kept by all functions together in `ParkingTable`: lane
+//! `slots#<endpoint>` has an item for each slot, lane `second#<endpoint>` one with a count.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld;
+use signpost_core::delivery::LONGEST_ATTEMPT;
+use signpost_core::endpoint::{EndpointId, Limit};
+use signpost_core::limits::{HeldSlot, Second, begin, free_slots};
+
+use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
+use crate::clock::{millis, unix_ms_now};
+use crate::parking::key;
+
+/// The limits in the table.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    client: Client,
+    table: String,
+}
+
+/// A slot that is held by who has this.
+#[derive(Debug)]
+pub struct Slot {
+    endpoint: EndpointId,
+    index: u16,
+    /// Nobody else has chosen it: what tells the holder from those after it.
+    holder: u64,
+}
+
+/// Whether a request was counted.
+enum Counted {
+    Yes,
+    /// There is another count.
+    Instead(Option<Second>),
+}
+
+/// How many free slots are tried before there seem to be none.
+const TRIES: usize = 4;
+/// How often a request is counted anew that lost against others.
+const ROUNDS: usize = 4;
+/// How long the table keeps what nobody uses, in seconds.
+const KEPT_SECONDS: u64 = 24 * 3_600;
+
+impl Limits {
+    /// Adapts `client` to the table called `table`.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// Takes a slot for the time of one attempt; nothing if all are held, or others were faster.
+    ///
+    /// Needs `dynamodb:Query` and `dynamodb:UpdateItem`. One call if all are held, two mostly.
+    ///
+    /// # Errors
+    /// A call failed: nothing may be sent.
+    pub async fn take(&self, endpoint: &EndpointId, limit: Limit) -> Result<Option<Slot>, AwsError> {
+        let held = self.held(endpoint).await?;
+        let mut free: Vec<_> = free_slots(&held, limit, unix_ms_now()).collect();
+        fastrand::shuffle(&mut free);
+        for index in free.into_iter().take(TRIES) {
+            let slot = Slot { endpoint: endpoint.clone(), index, holder: fastrand::u64(..) };
+            if self.lease(&slot, "attribute_not_exists(lane) OR heldUntil <= :now").await? {
+                return Ok(Some(slot));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many slots are free.
+    ///
+    /// Needs `dynamodb:Query`.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn free(&self, endpoint: &EndpointId, limit: Limit) -> Result<usize, AwsError> {
+        Ok(free_slots(&self.held(endpoint).await?, limit, unix_ms_now()).count())
+    }
+
+    /// Holds a slot for another attempt; tells whether it was still held.
+    ///
+    /// Needs `dynamodb:UpdateItem`.
+    ///
+    /// # Errors
+    /// The call failed: nothing may be sent.
+    pub async fn renew(&self, slot: &Slot) -> Result<bool, AwsError> {
+        self.lease(slot, "holder = :holder AND heldUntil > :now").await
+    }
+
+    /// Gives a slot back.
+    ///
+    /// Needs `dynamodb:DeleteItem`.
+    ///
+    /// # Errors
+    /// The call failed: it is free when its lease ends.
+    pub async fn release(&self, slot: Slot) -> Result<(), AwsError> {
+        let call = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .set_key(Some(slot_key(&slot)))
+            .condition_expression("holder = :holder")
+            .expression_attribute_values(":holder", n(slot.holder));
+        if_condition_held(call.send().await, "dynamodb:DeleteItem").map(drop)
+    }
+
+    /// Begins a request in this second; tells whether there was room for it.
+    ///
+    /// Needs `dynamodb:UpdateItem`. Mostly one call.
+    ///
+    /// # Errors
+    /// A call failed: nothing may be sent.
+    pub async fn begin(&self, endpoint: &EndpointId, limit: Limit) -> Result<bool, AwsError> {
+        // What is most likely comes first: another of this second. A refusal tells what there is instead.
+        let mut is_first = false;
+        for _ in 0..ROUNDS {
+            let now = unix_ms_now();
+            let counted = match self.count(endpoint, limit, now / 1_000, is_first).await? {
+                Counted::Yes => return Ok(true),
+                Counted::Instead(counted) => counted,
+            };
+            let Some(next) = begin(counted, limit, now) else { return Ok(false) };
+            is_first = next.begun == 1;
+        }
+        Ok(false)
+    }
+
+    async fn count(
+        &self,
+        endpoint: &EndpointId,
+        limit: Limit,
+        unix_seconds: u64,
+        is_first: bool,
+    ) -> Result<Counted, AwsError> {
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(format!("second#{endpoint}"), "second".into())))
+            .expression_attribute_values(":second", n(unix_seconds))
+            .expression_attribute_values(":one", n(1))
+            .expression_attribute_values(":expires", n(unix_seconds + KEPT_SECONDS))
+            .return_values_on_condition_check_failure(AllOld);
+        let call = if is_first {
+            call.update_expression("SET unixSeconds = :second, begun = :one, expiresAt = :expires")
+                .condition_expression("attribute_not_exists(lane) OR unixSeconds < :second")
+        } else {
+            call.update_expression("SET begun = begun + :one, expiresAt = :expires")
+                .condition_expression("unixSeconds = :second AND begun < :limit")
+                .expression_attribute_values(":limit", n(u16::from(limit)))
+        };
+        let Err(refused) = call.send().await else { return Ok(Counted::Yes) };
+        let Some(UpdateItemError::ConditionalCheckFailedException(check)) = refused.as_service_error() else {
+            return Err(AwsError::of("dynamodb:UpdateItem")(refused));
+        };
+        let counted = check.item().map(second_of).transpose();
+        Ok(Counted::Instead(counted.map_err(AwsError::of::<ItemError>(READING))?))
+    }
+
+    async fn held(&self, endpoint: &EndpointId) -> Result<Vec<HeldSlot>, AwsError> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .key_condition_expression("lane = :lane")
+            .expression_attribute_values(":lane", s(slots_lane(endpoint)))
+            .into_paginator()
+            .items()
+            .send();
+        let mut held = Vec::new();
+        while let Some(item) = pages.try_next().await.map_err(AwsError::of("dynamodb:Query"))? {
+            held.push(held_of(&item).map_err(AwsError::of::<ItemError>(READING))?);
+        }
+        Ok(held)
+    }
+
+    async fn lease(&self, slot: &Slot, condition: &str) -> Result<bool, AwsError> {
+        let now = unix_ms_now();
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(slot_key(slot)))
+            .update_expression("SET holder = :holder, heldUntil = :until, expiresAt = :expires")
+            .condition_expression(condition)
+            .expression_attribute_values(":holder", n(slot.holder))
+            .expression_attribute_values(":now", n(now))
+            .expression_attribute_values(":until", n(now + millis(LONGEST_ATTEMPT)))
+            .expression_attribute_values(":expires", n(now / 1_000 + KEPT_SECONDS));
+        Ok(if_condition_held(call.send().await, "dynamodb:UpdateItem")?.is_some())
+    }
+}
+
+const READING: &str = "reading an endpoint's limits";
+
+fn slots_lane(endpoint: &EndpointId) -> String {
+    format!("slots#{endpoint}")
+}
+
+fn slot_key(slot: &Slot) -> Item {
+    key(slots_lane(&slot.endpoint), format!("{:03}", slot.index))
+}
+
+fn held_of(item: &Item) -> Result<HeldSlot, ItemError> {
+    let index = text(item, "place")?.parse().map_err(|_| unreadable("place"))?;
+    Ok(HeldSlot { index, until_unix_ms: number(item, "heldUntil")? })
+}
+
+fn second_of(item: &Item) -> Result<Second, ItemError> {
+    let begun = u16::try_from(number(item, "begun")?).map_err(|_| unreadable("begun"))?;
+    Ok(Second { unix_seconds: number(item, "unixSeconds")?, begun })
+}
