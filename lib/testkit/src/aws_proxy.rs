@@ -1,8 +1,10 @@
-//! A proxy in front of the local stack's AWS that counts what is called, fails, and loses answers.
+//! A proxy in front of the local stack's AWS that counts what is called, fails, loses answers, and holds calls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use aws_config::{BehaviorVersion, SdkConfig};
 use http::{HeaderMap, Request, Response};
@@ -12,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::local_stack::setting;
@@ -21,7 +24,17 @@ use crate::local_stack::setting;
 pub struct AwsProxy {
     url: String,
     calls: Arc<Mutex<Calls>>,
+    held: watch::Receiver<HashSet<String>>,
     server: JoinHandle<()>,
+}
+
+/// Where a call is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Done, and its answer not given.
+    Answered,
+    /// Made, and not passed on.
+    Called,
 }
 
 #[derive(Debug, Default)]
@@ -29,6 +42,10 @@ struct Calls {
     counts: BTreeMap<String, usize>,
     /// The operation that fails.
     failing: Option<String>,
+    /// The operation that is held, and where.
+    holding: Option<(String, Hold)>,
+    /// The calls that are held, by the SDK's invocation id, which its retries share.
+    held: watch::Sender<HashSet<String>>,
     /// The operation whose next answer gets lost.
     to_lose: Option<String>,
 }
@@ -42,8 +59,15 @@ impl AwsProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on loopback");
         let url = format!("http://{}", listener.local_addr().expect("a bound socket has an address"));
         let calls = Arc::<Mutex<Calls>>::default();
+        let held = lock(&calls).held.subscribe();
         let server = tokio::spawn(serve(listener, Arc::clone(&calls)));
-        Self { url, calls, server }
+        Self { url, calls, held, server }
+    }
+
+    /// Where it listens, without a slash at the end.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// The settings of the AWS SDK, by way of the proxy.
@@ -62,9 +86,25 @@ impl AwsProxy {
         lock(&self.calls).failing = Some(operation.to_owned());
     }
 
-    /// Lets every call through again.
+    /// Lets every call through again. What is held stays held.
     pub fn heal(&self) {
-        lock(&self.calls).failing = None;
+        let mut calls = lock(&self.calls);
+        (calls.failing, calls.holding) = (None, None);
+    }
+
+    /// Has every call of `operation` held for ever, until [`Self::heal`]: for callers that are killed there.
+    pub fn hold(&self, operation: &str, hold: Hold) {
+        lock(&self.calls).holding = Some((operation.to_owned(), hold));
+    }
+
+    /// Waits until as many calls are held. Tries of the same call count once.
+    ///
+    /// # Panics
+    /// They are not within two minutes.
+    pub async fn wait_for_held(&self, count: usize) {
+        let mut held = self.held.clone();
+        let enough = tokio::time::timeout(PATIENCE, held.wait_for(|held| held.len() >= count)).await;
+        assert!(matches!(enough, Ok(Ok(_))), "{} of {count} calls are held", self.held.borrow().len());
     }
 
     /// Has the next call of `operation` done, and its answer lost: what is answered instead is a 500.
@@ -78,6 +118,9 @@ impl Drop for AwsProxy {
         self.server.abort();
     }
 }
+
+/// How long a test waits for calls before it fails.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
     calls.lock().unwrap_or_else(PoisonError::into_inner)
@@ -101,12 +144,17 @@ async fn pass_on(
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let operation = operation(&parts.headers);
-    let (fails, is_lost) = {
+    let (fails, is_lost, hold) = {
         let mut calls = lock(&calls);
         *calls.counts.entry(operation.clone()).or_default() += 1;
         let fails = calls.failing.as_ref() == Some(&operation);
-        (fails, calls.to_lose.take_if(|to_lose| *to_lose == operation).is_some())
+        let hold = calls.holding.as_ref().filter(|(held, _)| *held == operation).map(|(_, hold)| *hold);
+        (fails, calls.to_lose.take_if(|to_lose| *to_lose == operation).is_some(), hold)
     };
+    let call = text(&parts.headers, "amz-sdk-invocation-id").to_owned();
+    if hold == Some(Hold::Called) {
+        return hold_for_ever(call, &calls).await;
+    }
     if fails {
         let body = r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#;
         let response = Response::builder().status(400).header("content-type", "application/x-amz-json-1.0");
@@ -116,6 +164,9 @@ async fn pass_on(
     let answer = sent.await.expect("an answer from the local stack");
     let (status, headers) = (answer.status(), answer.headers().clone());
     let mut response = Response::new(Full::new(answer.bytes().await.expect("a whole answer")));
+    if hold == Some(Hold::Answered) {
+        return hold_for_ever(call, &calls).await;
+    }
     if is_lost {
         return Ok(Response::builder().status(500).body(Full::default()).expect("a status"));
     }
@@ -124,8 +175,17 @@ async fn pass_on(
     Ok(response)
 }
 
+/// Ends with the connection, when the caller is dead.
+async fn hold_for_ever<T>(call: String, calls: &Mutex<Calls>) -> T {
+    lock(calls).held.send_if_modified(|held| held.insert(call));
+    pending().await
+}
+
 /// What the JSON protocols of AWS call the operation: `<service>.<operation>`.
 fn operation(headers: &HeaderMap) -> String {
-    let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-    target.rsplit('.').next().unwrap_or_default().to_owned()
+    text(headers, "x-amz-target").rsplit('.').next().unwrap_or_default().to_owned()
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }

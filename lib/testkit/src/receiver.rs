@@ -1,7 +1,9 @@
 //! An integrator's server on loopback: answers as told and remembers what it got.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::header::HOST;
@@ -39,6 +41,8 @@ pub struct Received {
     pub body: Bytes,
     /// The certificate that the client showed, in DER, if it showed one.
     pub client_certificate: Option<Vec<u8>>,
+    /// The status that it is answered with, unless it is held.
+    pub status: Option<u16>,
 }
 
 impl Received {
@@ -55,6 +59,7 @@ pub struct Receiver {
     /// Where it listens: `http://127.0.0.1:<port>/hook`.
     pub url: String,
     received: watch::Receiver<Vec<Received>>,
+    is_holding: Arc<AtomicBool>,
     server: JoinHandle<()>,
 }
 
@@ -124,8 +129,10 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on loopback");
         let url = format!("{scheme}://{}/hook", listener.local_addr().expect("a bound socket has an address"));
         let (sender, received) = watch::channel(Vec::new());
-        let server = tokio::spawn(serve(listener, tls, Arc::new(sender), answer));
-        Self { url, received, server }
+        let is_holding = Arc::<AtomicBool>::default();
+        let inside = Inside { received: Arc::new(sender), answer, is_holding: Arc::clone(&is_holding) };
+        let server = tokio::spawn(serve(listener, tls, inside));
+        Self { url, received, is_holding, server }
     }
 
     /// Waits until at least `count` requests have arrived, and gives all there are.
@@ -139,6 +146,16 @@ impl Receiver {
             Ok(Ok(all)) => all.clone(),
             _ => panic!("{} of {count} requests arrived at {}", self.received.borrow().len(), self.url),
         }
+    }
+
+    /// Takes requests from now on and never answers them, until [`Self::release`]: for senders that are killed there.
+    pub fn hold(&self) {
+        self.is_holding.store(true, Ordering::Relaxed);
+    }
+
+    /// Answers requests again. What is held stays held.
+    pub fn release(&self) {
+        self.is_holding.store(false, Ordering::Relaxed);
     }
 
     /// Gives the requests that have arrived so far.
@@ -162,17 +179,18 @@ fn tls() -> rustls::ConfigBuilder<rustls::ServerConfig, rustls::WantsVerifier> {
 
 type Answer = dyn Fn(usize, &Received) -> (u16, String) + Send + Sync;
 
-async fn serve(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+/// What all connections share.
+#[derive(Clone)]
+struct Inside {
     received: Arc<watch::Sender<Vec<Received>>>,
     answer: Arc<Answer>,
-) {
+    is_holding: Arc<AtomicBool>,
+}
+
+async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, inside: Inside) {
     while let Ok((stream, _)) = listener.accept().await {
-        let (tls, received, answer) = (tls.clone(), Arc::clone(&received), Arc::clone(&answer));
-        let serve = move |over: Over| {
-            service_fn(move |request| respond(over.clone(), request, Arc::clone(&received), Arc::clone(&answer)))
-        };
+        let (tls, inside) = (tls.clone(), inside.clone());
+        let serve = move |over: Over| service_fn(move |request| respond(over.clone(), request, inside.clone()));
         tokio::spawn(async move {
             // A handshake or a connection that fails is the sender's business.
             let http = http1::Builder::new();
@@ -202,21 +220,25 @@ struct Over {
 async fn respond(
     Over { scheme, client_certificate }: Over,
     request: Request<Incoming>,
-    received: Arc<watch::Sender<Vec<Received>>>,
-    answer: Arc<Answer>,
+    Inside { received, answer, is_holding }: Inside,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let url = format!("{scheme}://{host}{}", parts.uri);
     let (at, method, uri, headers) = (Instant::now(), parts.method, parts.uri, parts.headers);
-    let one = Received { at, method, uri, url, headers, body, client_certificate };
-    let mut answered = (0, String::new());
+    let mut one = Received { at, method, uri, url, headers, body, client_certificate, status: None };
+    let mut answered = None;
     received.send_modify(|all| {
-        answered = answer(all.len(), &one);
+        if !is_holding.load(Ordering::Relaxed) {
+            let (status, text) = answer(all.len(), &one);
+            (one.status, answered) = (Some(status), Some((status, text)));
+        }
         all.push(one);
     });
-    let (status, text) = answered;
+    let Some((status, text)) = answered else {
+        return pending().await; // Ends with the connection, when the sender is dead.
+    };
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
     Ok(response)
