@@ -1,0 +1,91 @@
+//! What Lambda does between an SQS queue and a function: an event source mapping with `ReportBatchItemFailures`.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Weak};
+
+use aws_config::SdkConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName};
+use serde_json::{Map, Value, json};
+use tokio::task::JoinHandle;
+
+use crate::lambda_host::LambdaHost;
+
+/// An event source mapping, until it is dropped. It invokes once at a time.
+#[derive(Debug)]
+pub struct EventSource {
+    polling: JoinHandle<()>,
+}
+
+impl EventSource {
+    /// Starts to feed `host` from the queue at `url`, ten messages at the most in one invocation.
+    ///
+    /// What an invocation names as failed stays in the queue, and so does everything of one that fails or dies: hidden
+    /// until its visibility timeout. The host, and its process, end when nobody else has it any more.
+    #[must_use]
+    pub fn start(host: &Arc<LambdaHost>, aws: &SdkConfig, url: &str) -> Self {
+        // A receive that is given up here would still take its messages out of sight.
+        let aws = aws.to_builder().timeout_config(TimeoutConfig::disabled()).build();
+        Self { polling: tokio::spawn(poll(Arc::downgrade(host), Client::new(&aws), url.to_owned())) }
+    }
+}
+
+impl Drop for EventSource {
+    fn drop(&mut self) {
+        self.polling.abort();
+    }
+}
+
+/// How long, in seconds, SQS waits for messages in one call.
+const WAIT_SECONDS: i32 = 5;
+
+async fn poll(host: Weak<LambdaHost>, sqs: Client, url: String) {
+    loop {
+        let call = sqs.receive_message().queue_url(&url).max_number_of_messages(10).wait_time_seconds(WAIT_SECONDS);
+        let call = call.message_system_attribute_names(MessageSystemAttributeName::All);
+        let received = call.send().await.expect("the queue can be read").messages.unwrap_or_default();
+        if received.is_empty() {
+            continue;
+        }
+        let event = json!({"Records": received.iter().map(record).collect::<Vec<_>>()});
+        let Some(host) = host.upgrade() else { return };
+        let Some(failed) = host.invoke(&event).await.ok().and_then(|response| failed(&response)) else { continue };
+        let done = received.iter().filter(|message| !failed.contains(message.message_id().unwrap_or_default()));
+        let done = done.enumerate().map(|(index, message)| {
+            let handle = message.receipt_handle().unwrap_or_default();
+            let entry = DeleteMessageBatchRequestEntry::builder().id(index.to_string()).receipt_handle(handle);
+            entry.build().expect("all parts are set")
+        });
+        let done: Vec<_> = done.collect();
+        if !done.is_empty() {
+            // A message that was received by somebody else meanwhile stays.
+            let _ = sqs.delete_message_batch().queue_url(&url).set_entries(Some(done)).send().await;
+        }
+    }
+}
+
+/// A message as Lambda shows it to a function.
+fn record(message: &Message) -> Value {
+    let attributes = message.attributes().into_iter().flatten();
+    let attributes: Map<_, _> = attributes.map(|(name, value)| (name.as_str().to_owned(), json!(value))).collect();
+    json!({
+        "messageId": message.message_id(),
+        "receiptHandle": message.receipt_handle(),
+        "body": message.body(),
+        "attributes": attributes,
+        "messageAttributes": {},
+        "md5OfBody": message.md5_of_body(),
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:hosted",
+        "awsRegion": "us-east-1",
+    })
+}
+
+/// The ids of the messages that a response names as failed; nothing if it names one that cannot be, for then Lambda takes
+/// all as failed.
+fn failed(response: &Value) -> Option<HashSet<String>> {
+    let named = response["batchItemFailures"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let id = |one: &Value| one["itemIdentifier"].as_str().filter(|id| !id.is_empty()).map(str::to_owned);
+    named.iter().map(id).collect()
+}

@@ -1,0 +1,161 @@
+//! A small Lambda: runs the binary of a function as a process of its own, which can be killed, and is started anew for the
+//! next invocation then.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::runtime_api::RuntimeApi;
+
+/// One execution environment of a function. Its process ends with it.
+#[derive(Debug)]
+pub struct LambdaHost {
+    binary: PathBuf,
+    settings: Vec<(String, String)>,
+    environment: tokio::sync::Mutex<Option<Arc<Environment>>>,
+    started: watch::Sender<usize>,
+}
+
+/// Why an invocation gave no response.
+#[derive(Debug)]
+pub enum InvocationError {
+    /// The process died in it.
+    Died,
+    /// The function reported this error.
+    Reported(Value),
+}
+
+/// A process, and the Runtime API that is there for it alone: what was meant for one that died is not handed to the next.
+#[derive(Debug)]
+struct Environment {
+    process: Process, // Ends first, or it would complain that its API is gone.
+    api: RuntimeApi,
+}
+
+impl LambdaHost {
+    /// Prepares to run a function out of the target folder of the running test, with these environment variables and those that
+    /// Lambda sets. The process is started with the first invocation.
+    ///
+    /// # Panics
+    /// There is no such binary.
+    #[must_use]
+    pub fn new(function: &str, settings: Vec<(String, String)>) -> Self {
+        let binary = binary(function).unwrap_or_else(|| panic!("`{function}` is not built; run `cargo build --bins`"));
+        Self { binary, settings, environment: tokio::sync::Mutex::default(), started: watch::Sender::default() }
+    }
+
+    /// Invokes the function, in a new process if there is none alive.
+    ///
+    /// # Errors
+    /// The process died, or the function reported an error.
+    ///
+    /// # Panics
+    /// The process cannot be started.
+    pub async fn invoke(&self, event: &Value) -> Result<Value, InvocationError> {
+        let environment = self.environment().await;
+        tokio::select! {
+            biased; // A response that is there counts, whatever became of the process since.
+            end = environment.api.invoke(event) => end.map_err(InvocationError::Reported),
+            () = environment.process.death() => Err(InvocationError::Died),
+        }
+    }
+
+    /// Kills the process (SIGKILL, by its pid), if there is one, and waits until it is dead.
+    pub async fn kill(&self) {
+        let environment = self.environment.lock().await.clone();
+        if let Some(environment) = environment {
+            environment.process.kill();
+            environment.process.death().await;
+        }
+    }
+
+    /// How many processes were started so far.
+    #[must_use]
+    pub fn started(&self) -> usize {
+        *self.started.borrow()
+    }
+
+    async fn environment(&self) -> Arc<Environment> {
+        let mut environment = self.environment.lock().await;
+        match &*environment {
+            Some(alive) if !alive.process.is_dead() => Arc::clone(alive),
+            _ => {
+                let api = RuntimeApi::start().await;
+                let process = Process::start(self.command(&api));
+                self.started.send_modify(|count| *count += 1);
+                Arc::clone(environment.insert(Arc::new(Environment { process, api })))
+            }
+        }
+    }
+
+    fn command(&self, api: &RuntimeApi) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .env_clear()
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+            .env("AWS_LAMBDA_FUNCTION_NAME", "hosted")
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("AWS_LAMBDA_LOG_FORMAT", "JSON")
+            .env("AWS_LAMBDA_RUNTIME_API", api.address())
+            .envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+/// Where cargo puts a function's binary, or else where cargo-lambda, which deploys it into the local stack, takes it.
+fn binary(function: &str) -> Option<PathBuf> {
+    let test = std::env::current_exe().expect("a test has a file");
+    let in_folder = |folder: &Path| [folder.join(function), folder.join(format!("lambda/{function}/bootstrap"))];
+    test.ancestors().skip(1).flat_map(in_folder).find(|binary| binary.is_file())
+}
+
+#[derive(Debug)]
+struct Process {
+    child: Mutex<Child>,
+    dead: watch::Receiver<bool>,
+}
+
+impl Process {
+    /// What the process says is read and left aside: its end is how the death is noticed. Complaints of one that cannot
+    /// start come through.
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the binary starts");
+        let mut said = child.stdout.take().expect("it is piped");
+        let (dies, dead) = watch::channel(false);
+        thread::spawn(move || {
+            let mut buffer = [0; 4_096];
+            while said.read(&mut buffer).is_ok_and(|bytes| bytes > 0) {}
+            dies.send_replace(true);
+        });
+        Self { child: Mutex::new(child), dead }
+    }
+
+    fn kill(&self) {
+        let mut child = self.child();
+        child.kill().expect("a child of ours");
+        child.wait().expect("a child of ours");
+    }
+
+    fn is_dead(&self) -> bool {
+        *self.dead.borrow()
+    }
+
+    async fn death(&self) {
+        self.dead.clone().wait_for(|dead| *dead).await.expect("the thread tells before it ends");
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

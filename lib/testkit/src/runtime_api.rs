@@ -1,0 +1,145 @@
+//! The Runtime API of Lambda on loopback, for one process of a function: hands invocations out and takes their ends in.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use signpost_io::clock::{millis, unix_now};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+/// A Runtime API, until it is dropped.
+#[derive(Debug)]
+pub struct RuntimeApi {
+    address: String,
+    waiting: mpsc::UnboundedSender<Invocation>,
+    server: JoinHandle<()>,
+}
+
+/// How an invocation ended: with the function's response, or with the error that it reported, both as the function wrote
+/// them.
+pub type End = Result<Value, Value>;
+
+#[derive(Debug)]
+struct Invocation {
+    event: String,
+    end: oneshot::Sender<End>,
+}
+
+/// What the process may ask for or has been given.
+#[derive(Debug)]
+struct Invocations {
+    waiting: tokio::sync::Mutex<mpsc::UnboundedReceiver<Invocation>>,
+    /// Who waits for the end, by request id.
+    running: Mutex<HashMap<String, oneshot::Sender<End>>>,
+}
+
+impl RuntimeApi {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// Loopback has no free port.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on loopback");
+        let address = listener.local_addr().expect("a bound socket has an address").to_string();
+        let (waiting, to_hand_out) = mpsc::unbounded_channel();
+        let invocations = Invocations { waiting: to_hand_out.into(), running: Mutex::default() };
+        Self { address, waiting, server: tokio::spawn(serve(listener, Arc::new(invocations))) }
+    }
+
+    /// What the process is to find in `AWS_LAMBDA_RUNTIME_API`: host and port.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Hands `event` to the process when it next asks, and waits for the end. Whoever does not want to wait for ever on a
+    /// process that died has to look after that.
+    ///
+    /// # Errors
+    /// The function reported an error: this is it.
+    ///
+    /// # Panics
+    /// The API has come to its end, or what came is no JSON.
+    pub async fn invoke(&self, event: &Value) -> End {
+        let (end, ended) = oneshot::channel();
+        self.waiting.send(Invocation { event: event.to_string(), end }).expect("the API takes invocations");
+        ended.await.expect("the API tells of the end")
+    }
+}
+
+impl Drop for RuntimeApi {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// What a function is told that it has: the longest that Lambda grants. Nothing is done when it is over.
+const DEADLINE: Duration = Duration::from_mins(15);
+
+async fn serve(listener: TcpListener, invocations: Arc<Invocations>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let invocations = Arc::clone(&invocations);
+        let service = service_fn(move |request| answer(request, Arc::clone(&invocations)));
+        tokio::spawn(async move { drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await) });
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    invocations: Arc<Invocations>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let path = request.uri().path().trim_start_matches("/2018-06-01/runtime/invocation/").to_owned();
+    if path == "next" {
+        return Ok(invocations.next().await);
+    }
+    let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let is_known = match path.split_once('/') {
+        Some((id, "response")) => invocations.end(id, Ok(json(&body))),
+        Some((id, "error")) => invocations.end(id, Err(json(&body))),
+        _ => false,
+    };
+    let status = if is_known { StatusCode::ACCEPTED } else { StatusCode::NOT_FOUND };
+    Ok(Response::builder().status(status).body(Full::default()).expect("a status"))
+}
+
+fn json(body: &[u8]) -> Value {
+    serde_json::from_slice(body).expect("JSON")
+}
+
+impl Invocations {
+    /// Waits for an invocation, as the process does that asks for it.
+    async fn next(&self) -> Response<Full<Bytes>> {
+        let invocation = self.waiting.lock().await.recv().await;
+        let Some(Invocation { event, end }) = invocation else {
+            return Response::builder().status(StatusCode::GONE).body(Full::default()).expect("a status");
+        };
+        let id = Uuid::new_v4().to_string();
+        let response = Response::builder()
+            .header("content-type", "application/json")
+            .header("lambda-runtime-aws-request-id", &id)
+            .header("lambda-runtime-deadline-ms", millis(unix_now() + DEADLINE))
+            .header("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:000000000000:function:hosted");
+        self.running().insert(id, end);
+        response.body(Full::from(event)).expect("a response")
+    }
+
+    /// Tells who waits for an invocation of its end; false if nobody does.
+    fn end(&self, id: &str, end: End) -> bool {
+        self.running().remove(id).is_some_and(|waiting| waiting.send(end).is_ok())
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<String, oneshot::Sender<End>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
