@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_sqs::types::Message;
+use aws_sdk_sqs::types::{Message, QueueAttributeName};
 use http::HeaderMap;
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -146,9 +146,17 @@ impl LocalStack {
     /// # Panics
     /// SQS does not take all of them.
     pub async fn send_events(&self, bodies: impl IntoIterator<Item = String>) {
-        let queue = signpost_io::queue::Queue::new(self.sqs(), setting("EVENTS_QUEUE_URL"));
+        self.send_to(&setting("EVENTS_QUEUE_URL"), bodies).await;
+    }
+
+    /// Sends messages to the queue at `url`, ten in one call.
+    ///
+    /// # Panics
+    /// SQS does not take all of them.
+    pub async fn send_to(&self, url: &str, bodies: impl IntoIterator<Item = String>) {
+        let queue = signpost_io::queue::Queue::new(self.sqs(), url.to_owned());
         let message = |body| signpost_io::queue::Message { body, ..Default::default() };
-        queue.send_all(bodies.into_iter().map(message)).await.expect("SQS takes the events");
+        queue.send_all(bodies.into_iter().map(message)).await.expect("SQS takes the messages");
     }
 
     /// Asks the management API as an operator does, signed.
@@ -402,8 +410,56 @@ impl LocalStack {
     /// # Panics
     /// It cannot be made.
     pub async fn queue(&self, name: &str) -> String {
-        let made = self.sqs().create_queue().queue_name(name).send().await.expect("a queue");
-        made.queue_url.expect("its URL")
+        self.queue_that_hides(name, Duration::from_secs(30)).await // The time that SQS gives a queue of its own accord.
+    }
+
+    /// Makes a queue with a visibility timeout, and gives its URL.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    pub async fn queue_that_hides(&self, name: &str, timeout: Duration) -> String {
+        let call = self.sqs().create_queue().queue_name(name);
+        let call = call.attributes(QueueAttributeName::VisibilityTimeout, timeout.as_secs().to_string());
+        call.send().await.expect("a queue").queue_url.expect("its URL")
+    }
+
+    /// Waits until the queue at `url` holds nothing more, neither in sight nor hidden, and tells whether it came to that.
+    ///
+    /// # Panics
+    /// The queue cannot be asked.
+    pub async fn wait_until_empty(&self, url: &str, patience: Duration) -> bool {
+        let sqs = self.sqs();
+        let holds_nothing = async || {
+            let call = sqs.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All);
+            let attributes = call.send().await.expect("the queue can be asked").attributes.unwrap_or_default();
+            let counts = [
+                QueueAttributeName::ApproximateNumberOfMessages,
+                QueueAttributeName::ApproximateNumberOfMessagesDelayed,
+                QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+            ];
+            counts.iter().all(|name| attributes.get(name).is_none_or(|count| count == "0")).then_some(())
+        };
+        tokio::time::timeout(patience, asking(holds_nothing)).await.is_ok()
+    }
+
+    /// Takes out what is in the queue at `url`, in sight, and gives it.
+    ///
+    /// # Panics
+    /// The queue cannot be read.
+    pub async fn take_all(&self, url: &str) -> Vec<Message> {
+        let (sqs, mut all) = (self.sqs(), Vec::new());
+        loop {
+            let call = sqs.receive_message().queue_url(url).max_number_of_messages(10).message_attribute_names("All");
+            let messages = call.send().await.expect("the queue can be read").messages.unwrap_or_default();
+            if messages.is_empty() {
+                return all;
+            }
+            for message in &messages {
+                let handle = message.receipt_handle().unwrap_or_default();
+                sqs.delete_message().queue_url(url).receipt_handle(handle).send().await.expect("it is ours");
+            }
+            all.extend(messages);
+        }
     }
 
     /// Takes on a function's role, as Lambda does for it.
@@ -505,15 +561,16 @@ impl LocalStack {
 
 /// Asks until there is an answer: for what AWS has no way to wait for.
 async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
-    let asking = async {
-        loop {
-            match ask().await {
-                Some(answer) => return answer,
-                None => tokio::time::sleep(Duration::from_millis(200)).await,
-            }
+    tokio::time::timeout(PATIENCE, asking(ask)).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
+
+async fn asking<T>(ask: impl AsyncFn() -> Option<T>) -> T {
+    loop {
+        match ask().await {
+            Some(answer) => return answer,
+            None => tokio::time::sleep(Duration::from_millis(200)).await,
         }
-    };
-    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+    }
 }
 
 /// The attribute `name` of a message; empty where there is none.

@@ -7,6 +7,7 @@ mod contract;
 mod endpoints;
 mod faults;
 mod handlers;
+mod kills;
 mod parking;
 mod payloads;
 mod permissions;

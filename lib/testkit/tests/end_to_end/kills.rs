@@ -1,0 +1,394 @@
+//! Functions that are killed (SIGKILL), at precise moments and at random ones under load. What was acknowledged is
+//! delivered all the same, or kept with its reason, and no more is sent twice than was under way.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::{self, Display};
+use std::sync::Arc;
+use std::time::Duration;
+
+use Hold::{Answered, Called};
+use Integrator::{Accepts, AcceptsTheSecondTime, IsDisabled, Rejects};
+use futures_util::future::{join, join_all, join4};
+use serde_json::json;
+use signpost_core::delivery::{Delivery, DeliveryKey};
+use signpost_core::endpoint::EndpointId;
+use signpost_core::event::{Event, TenantId};
+use signpost_core::parking::Lane;
+use signpost_io::clock::unix_ms_now;
+use signpost_io::config::environment;
+use signpost_io::parking::Parking;
+use signpost_testkit::aws_proxy::{AwsProxy, Hold};
+use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::event_source::EventSource;
+use signpost_testkit::lambda_host::{InvocationError, LambdaHost};
+use signpost_testkit::local_stack::{LocalStack, attribute, endpoint_path};
+use signpost_testkit::receiver::Receiver;
+use tokio::time::{interval, sleep, timeout};
+use uuid::Uuid;
+
+use crate::handlers::lookup;
+
+/// What is held when it is no call of AWS: the request to the integrator.
+const REQUEST: &str = "the request";
+/// As many messages as one invocation takes.
+const BATCH: usize = 10;
+/// How many deliveries `sweep` finds parked, and how many of them it takes out of the table at once.
+const PARKED: usize = 20;
+const REMOVED_AT_ONCE: usize = 16;
+/// How long a queue hides what a process had received that died.
+const HIDDEN: Duration = Duration::from_secs(10);
+/// Until everything is at rest: what is presented again may be held back for a minute and a half.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+#[tokio::test]
+async fn wherever_a_function_is_killed_nothing_acknowledged_is_lost() {
+    // Where it dies: the operation, whether its calls have been answered, and how many of them there are by then.
+    // What the integrator does, and how many requests may be made twice.
+    let deliver = [
+        point("deliver: received, nothing sent", ("GetItem", Called, BATCH), Accepts, 0),
+        point("deliver: sent, not answered", (REQUEST, Called, BATCH), Accepts, BATCH),
+        point("deliver: sent, not recorded", ("UpdateItem", Called, BATCH), Accepts, BATCH),
+        point("deliver: recorded, not returned", ("UpdateItem", Answered, BATCH), Accepts, 0),
+        point(
+            "deliver: recorded, its wait not set",
+            ("ChangeMessageVisibility", Called, BATCH),
+            AcceptsTheSecondTime,
+            0,
+        ),
+        point("deliver: exhausted, not dead-lettered", ("SendMessageBatch", Called, BATCH), Rejects, 0),
+        point("deliver: dead-lettered, not returned", ("SendMessageBatch", Answered, BATCH), Rejects, 0),
+        point("deliver: not yet parked", ("PutItem", Called, BATCH), IsDisabled, 0),
+        point("deliver: parked, not returned", ("PutItem", Answered, BATCH), IsDisabled, 0),
+    ];
+    let second =
+        point("deliver: at a write of a second attempt", ("UpdateItem", Called, 1), AcceptsTheSecondTime, BATCH);
+    let fanout = [
+        point("fanout: received, nothing written", ("PutItem", Called, BATCH), Accepts, 0),
+        point("fanout: written, and not told so", ("PutItem", Answered, BATCH), Accepts, 0),
+        point("fanout: written, nothing sent", ("SendMessageBatch", Called, 1), Accepts, 0),
+        // Messages of the second sending may come while those of the first are under way.
+        point("fanout: sent, not returned", ("SendMessageBatch", Answered, 1), Accepts, BATCH),
+    ];
+    let sweep = [
+        point("sweep: read, nothing sent", ("SendMessageBatch", Called, PARKED / 10), Accepts, 0),
+        point("sweep: sent, none removed", ("DeleteItem", Called, REMOVED_AT_ONCE), Accepts, 0),
+        point("sweep: sent, some removed", ("DeleteItem", Answered, REMOVED_AT_ONCE), Accepts, 0),
+    ];
+    let (deliver, second, fanout, sweep) = join4(
+        join_all(deliver.map(killed_delivering)),
+        killed_delivering_again(second),
+        join_all(fanout.map(killed_fanning_out)),
+        join_all(sweep.map(killed_sweeping)),
+    )
+    .await;
+    let rows: Vec<_> = deliver.into_iter().chain([second]).chain(fanout).chain(sweep).collect();
+    println!("{}", Table(&rows));
+    rows.iter().for_each(Row::judge);
+}
+
+#[tokio::test]
+async fn whenever_deliver_is_killed_under_load_nothing_acknowledged_is_lost() {
+    const EVENTS: usize = 400;
+    const KILLS: usize = 4;
+    let seed = environment("KILLS_SEED").map_or_else(|| fastrand::u64(..), |seed| seed.parse().unwrap());
+    let mut random = fastrand::Rng::with_seed(seed);
+    println!("KILLS_SEED={seed}");
+    let scene = Scene::of(Accepts).await;
+    let ids = scene.send_deliveries(EVENTS).await;
+    let hosts = [scene.host("deliver"), scene.host("deliver")];
+    let _sources = hosts.each_ref().map(|host| EventSource::start(host, &scene.stack.aws, &scene.queue));
+
+    for kill in 0..KILLS {
+        let share = EVENTS / (KILLS + 1);
+        scene.receiver.wait_for(kill * share + random.usize(1..=share)).await;
+        sleep(Duration::from_millis(random.u64(0..60))).await; // A moment that nothing announces: about one invocation.
+        hosts[random.usize(..hosts.len())].kill().await;
+    }
+    let sent_before = scene.receiver.so_far().len();
+    scene.come_to_rest(&scene.queue).await;
+
+    let row = scene.row("deliver: now and then under load", &ids, sent_before, KILLS * BATCH).await;
+    println!("{}", Table(std::slice::from_ref(&row)));
+    row.judge();
+}
+
+/// A place where a function is killed.
+#[derive(Clone, Copy)]
+struct Point {
+    name: &'static str,
+    held: (&'static str, Hold, usize),
+    integrator: Integrator,
+    may_repeat: usize,
+}
+
+fn point(name: &'static str, held: (&'static str, Hold, usize), integrator: Integrator, may_repeat: usize) -> Point {
+    Point { name, held, integrator, may_repeat }
+}
+
+/// What the integrator does with what it gets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Integrator {
+    Accepts,
+    /// It fails the first batch of requests.
+    AcceptsTheSecondTime,
+    /// Its endpoint is disabled, so it gets nothing.
+    IsDisabled,
+    /// It fails every request, and none is tried again.
+    Rejects,
+}
+
+impl Integrator {
+    fn accepts(self, index: usize) -> bool {
+        match self {
+            Accepts => true,
+            AcceptsTheSecondTime => index >= BATCH,
+            IsDisabled | Rejects => false,
+        }
+    }
+}
+
+async fn killed_delivering(point: Point) -> Row {
+    let scene = Scene::of(point.integrator).await;
+    let deliver = scene.host("deliver");
+    let ids = scene.send_deliveries(BATCH).await;
+    scene.hold(point);
+    let _source = scene.feed(&deliver, &scene.queue);
+    let sent_before = scene.kill(point, &deliver).await;
+    scene.come_to_rest(&scene.queue).await;
+    scene.row(point.name, &ids, sent_before, point.may_repeat).await
+}
+
+async fn killed_delivering_again(point: Point) -> Row {
+    let scene = Scene::of(point.integrator).await;
+    let deliver = scene.host("deliver");
+    let ids = scene.send_deliveries(BATCH).await;
+    let _source = scene.feed(&deliver, &scene.queue);
+    for id in &ids {
+        scene.stack.wait_for_attempts(&scene.tenant, id, &scene.endpoint, 1).await;
+    }
+    scene.hold(point);
+    let sent_before = scene.kill(point, &deliver).await;
+    scene.come_to_rest(&scene.queue).await;
+    scene.row(point.name, &ids, sent_before, point.may_repeat).await
+}
+
+async fn killed_fanning_out(point: Point) -> Row {
+    let scene = Scene::of(point.integrator).await;
+    let (fanout, deliver) = (scene.host("fanout"), scene.host("deliver"));
+    let events = scene.stack.queue_that_hides(&format!("kills-{}", Uuid::new_v4()), HIDDEN).await;
+    let ids: Vec<_> = [(); BATCH].map(|()| event_id()).into();
+    scene.stack.send_to(&events, ids.iter().map(|id| event(&scene.tenant, id, &json!({})).to_string())).await;
+    scene.hold(point);
+    let _sources = [scene.feed(&fanout, &events), scene.feed(&deliver, &scene.queue)];
+    let sent_before = scene.kill(point, &fanout).await;
+    scene.come_to_rest(&events).await;
+    scene.come_to_rest(&scene.queue).await;
+    scene.row(point.name, &ids, sent_before, point.may_repeat).await
+}
+
+async fn killed_sweeping(point: Point) -> Row {
+    let scene = Scene::of(point.integrator).await;
+    let (sweep, deliver) = (scene.host("sweep"), scene.host("deliver"));
+    let parking = scene.parking();
+    let mut ids = Vec::new();
+    for event in scene.events(PARKED) {
+        scene.stack.store(&event).await;
+        let delivery = DeliveryKey { event: &event.key, endpoint: &scene.endpoint };
+        parking.for_endpoint(delivery, unix_ms_now()).await.unwrap();
+        ids.push(event.key.id.as_str().to_owned());
+    }
+    parking.ask_to_drain(&scene.endpoint).await.unwrap();
+    scene.hold(point);
+    let _source = scene.feed(&deliver, &scene.queue);
+    let minute = json!({});
+    let (swept, sent_before) = join(sweep.invoke(&minute), scene.kill(point, &sweep)).await;
+    assert!(matches!(swept, Err(InvocationError::Died)), "{}: {swept:?}", point.name);
+    let schedule = async {
+        let mut schedule = interval(Duration::from_secs(5)); // Busy, until the run that died would have been over.
+        while !scene.parked().await.is_empty() {
+            schedule.tick().await;
+            sweep.invoke(&minute).await.unwrap();
+        }
+    };
+    let _ = timeout(PATIENCE, schedule).await; // What is still parked then is found so.
+    scene.come_to_rest(&scene.queue).await;
+    scene.row(point.name, &ids, sent_before, point.may_repeat).await
+}
+
+/// An endpoint, and queues and a table of its own that no deployed function looks into; the other tables are the stack's.
+struct Scene {
+    stack: LocalStack,
+    proxy: AwsProxy,
+    receiver: Receiver,
+    tenant: TenantId,
+    endpoint: EndpointId,
+    queue: String,
+    dead_letters: String,
+    parking: String,
+}
+
+impl Scene {
+    async fn of(integrator: Integrator) -> Self {
+        let (stack, proxy, tenant) = (LocalStack::from_env().await, AwsProxy::start().await, tenant());
+        let receiver = Receiver::start(move |index| if integrator.accepts(index) { 204 } else { 500 }).await;
+        let retries = usize::from(integrator != Rejects);
+        let settings = json!({"url": receiver.url, "retry": {"maxRetries": 5 * retries, "intervalSeconds": 10}});
+        let endpoint = stack.register_with(&tenant, &settings).await.id;
+        if integrator == IsDisabled {
+            let path = format!("{}/disable", endpoint_path(&tenant, &endpoint));
+            assert_eq!(stack.manage("POST", &path, None).await.status, 200);
+        }
+        let name = format!("kills-{}", Uuid::new_v4());
+        let queue = stack.queue_that_hides(&format!("{name}-deliveries"), HIDDEN).await;
+        let dead_letters = stack.queue(&format!("{name}-dead-letters")).await;
+        let parking = stack.parking_table(&name).await;
+        Self { stack, proxy, receiver, tenant, endpoint, queue, dead_letters, parking }
+    }
+
+    /// A function in the name of the account's root, which calls AWS by way of the proxy.
+    fn host(&self, function: &str) -> Arc<LambdaHost> {
+        const SETTINGS: [&str; 15] = [
+            "AWS_ACCESS_KEY_ID",
+            "AWS_ENDPOINT_URL",
+            "AWS_REGION",
+            "AWS_SECRET_ACCESS_KEY",
+            "DANGEROUSLY_ALLOW_HTTP",
+            "DANGEROUSLY_ALLOW_PRIVATE_TARGETS",
+            "DEAD_LETTER_QUEUE_URL",
+            "DELIVERIES_QUEUE_URL",
+            "ENDPOINTS_TABLE",
+            "EVENTS_TABLE",
+            "KEYS_TABLE",
+            "PARKING_TABLE",
+            "REJECTED_QUEUE_URL",
+            "RETENTION_DAYS",
+            "WRAPPING_KEY",
+        ];
+        let own = |name| match name {
+            "AWS_ENDPOINT_URL" => self.proxy.url().to_owned(),
+            "DEAD_LETTER_QUEUE_URL" => self.dead_letters.clone(),
+            "DELIVERIES_QUEUE_URL" => self.queue.clone(),
+            "PARKING_TABLE" => self.parking.clone(),
+            name => lookup(name).unwrap(),
+        };
+        Arc::new(LambdaHost::new(function, SETTINGS.map(|name| (name.to_owned(), own(name))).into()))
+    }
+
+    fn feed(&self, host: &Arc<LambdaHost>, queue: &str) -> EventSource {
+        EventSource::start(host, &self.stack.aws, queue)
+    }
+
+    fn events(&self, count: usize) -> Vec<Event> {
+        let event = || Event::parse(&event(&self.tenant, &event_id(), &json!({"n": 10.5})).to_string()).unwrap();
+        std::iter::repeat_with(event).take(count).collect()
+    }
+
+    /// Puts as many deliveries into the queue, and gives the events' ids.
+    async fn send_deliveries(&self, count: usize) -> Vec<String> {
+        let events = self.events(count);
+        self.stack.send_to(&self.queue, events.iter().map(|event| Delivery::message(&self.endpoint, event))).await;
+        events.iter().map(|event| event.key.id.as_str().to_owned()).collect()
+    }
+
+    /// No two functions of a scene make the calls that are held.
+    fn hold(&self, Point { held: (operation, hold, _), .. }: Point) {
+        match operation {
+            REQUEST => self.receiver.hold(),
+            operation => self.proxy.hold(operation, hold),
+        }
+    }
+
+    /// Kills a function when it is at the point, and tells how many requests had arrived by then.
+    async fn kill(&self, point: Point, host: &LambdaHost) -> usize {
+        match point.held {
+            (REQUEST, _, count) => drop(self.receiver.wait_for(count).await),
+            (_, _, count) => self.proxy.wait_for_held(count).await,
+        }
+        host.kill().await;
+        self.receiver.release();
+        self.proxy.heal();
+        assert_eq!(host.started(), 1, "{}", point.name);
+        self.receiver.so_far().len()
+    }
+
+    /// Waits until a queue is empty, but not for ever: what is neither delivered nor kept then counts as lost.
+    async fn come_to_rest(&self, queue: &str) {
+        self.stack.wait_until_empty(queue, PATIENCE).await;
+    }
+
+    fn parking(&self) -> Parking {
+        Parking::new(aws_sdk_dynamodb::Client::new(&self.stack.aws), self.parking.clone(), Duration::ZERO)
+    }
+
+    async fn parked(&self) -> HashSet<String> {
+        let lane = Lane::Endpoint(self.endpoint.clone());
+        let parked = self.parking().first_of(&lane, 100).await.unwrap();
+        parked.into_iter().map(|parked| parked.event.id.as_str().to_owned()).collect()
+    }
+
+    async fn dead_letters(&self) -> HashSet<String> {
+        let messages = self.stack.take_all(&self.dead_letters).await;
+        let messages = messages.iter().filter(|message| attribute(message, "reason") == "exhausted");
+        let bodies = messages.map(|message| message.body().unwrap());
+        bodies.map(|body| Delivery::parse(body).unwrap().event.key.id.as_str().to_owned()).collect()
+    }
+
+    /// Counts what became of the events with these ids.
+    async fn row(&self, point: &'static str, ids: &[String], sent_before: usize, may_repeat: usize) -> Row {
+        let requests = self.receiver.so_far();
+        let accepted = requests.iter().filter(|request| request.status == Some(204));
+        let delivered: HashSet<_> = accepted.map(|request| request.header("webhook-id").to_owned()).collect();
+        let mut attempts = HashMap::<_, usize>::new();
+        for request in &requests {
+            *attempts.entry((request.header("webhook-id"), request.header("signpost-attempt"))).or_default() += 1;
+        }
+        let kept: HashSet<_> = self.parked().await.union(&self.dead_letters().await).cloned().collect();
+        Row {
+            point,
+            acknowledged: ids.len(),
+            sent_before,
+            delivered: delivered.len(),
+            kept: kept.len(),
+            duplicates: attempts.values().map(|count| count - 1).sum(),
+            may_repeat,
+            lost: ids.iter().filter(|id| !delivered.contains(*id) && !kept.contains(*id)).count(),
+        }
+    }
+}
+
+/// What became of the events of one scene.
+struct Row {
+    point: &'static str,
+    acknowledged: usize,
+    /// How many requests had arrived when the function died.
+    sent_before: usize,
+    /// How many events arrived and were accepted.
+    delivered: usize,
+    /// How many are in the dead-letter queue, with the reason, or parked.
+    kept: usize,
+    /// How many requests were the same attempt again.
+    duplicates: usize,
+    may_repeat: usize,
+    lost: usize,
+}
+
+impl Row {
+    fn judge(&self) {
+        assert_eq!(self.lost, 0, "lost, {}", self.point);
+        assert!(self.duplicates <= self.may_repeat, "{} duplicates, {}", self.duplicates, self.point);
+    }
+}
+
+struct Table<'a>(&'a [Row]);
+
+impl Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:45} acknowledged  sent before  delivered  kept  duplicates  lost", "killed")?;
+        for Row { point, acknowledged, sent_before, delivered, kept, duplicates, lost, .. } in self.0 {
+            let counts =
+                format!("{acknowledged:12}  {sent_before:11}  {delivered:9}  {kept:4}  {duplicates:10}  {lost:4}");
+            writeln!(f, "{point:45} {counts}")?;
+        }
+        Ok(())
+    }
+}
