@@ -33,6 +33,7 @@ pub mod jws;
 pub mod key_store;
 pub mod keys;
 pub mod limits;
+pub mod listing;
 pub mod live_secrets;
 mod object;
 pub mod parking;

@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use signpost_core::attempt::Attempt;
 use signpost_core::delivery::{DeliveryKey, DeliveryStatus, EARLY_MS, LONGEST_ATTEMPT, Progress, Receipt, Standing};
+use signpost_core::listing::{Place, part_of};
 
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
 use crate::clock::{millis, unix_ms_now, unix_now};
@@ -146,7 +147,8 @@ impl Deliveries {
 
     /// Adds an attempt and what it makes of the delivery.
     ///
-    /// Needs `dynamodb:UpdateItem`. One write. A failure is recorded only as the next attempt of the record that it was made
+    /// Needs `dynamodb:UpdateItem`. One write to the table and one to the index that [`crate::listing`] reads, where the
+    /// delivery keeps the place of its first attempt. A failure is recorded only as the next attempt of the record that it was made
     /// on, so that two senders cannot count the same one and none judges by retries that a replay has renewed. An
     /// acknowledgement is recorded unless there is one already, whatever else is, and no failure follows it: a second write
     /// where another attempt was faster.
@@ -167,8 +169,10 @@ impl Deliveries {
         };
         let mut call = self
             .update(delivery, attempt, progress)
-            .update_expression(format!("{SET}, attemptCount = :count{} REMOVE leasedUntil", appended(attempt)))
+            .update_expression(format!("{SET}, {LIST}, attemptCount = :count{} REMOVE leasedUntil", appended(attempt)))
             .condition_expression(on_record)
+            .expression_attribute_values(":listed", s(part_of(delivery)))
+            .expression_attribute_values(":place", s(Place::of(delivery, attempt.at_unix_ms).key()))
             .expression_attribute_values(":count", n(progress.attempts));
         if before > 0 {
             let pending = s(DeliveryStatus::Pending.as_str());
@@ -244,21 +248,23 @@ impl Deliveries {
     /// # Errors
     /// The call failed.
     pub async fn end(&self, delivery: DeliveryKey<'_>) -> Result<(), AwsError> {
+        let now = unix_ms_now();
         let call = self
             .client
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key(delivery)))
-            .update_expression(
-                "SET #status = :exhausted, attemptCount = if_not_exists(attemptCount, :zero), nextAttemptAt = :now, \
-                 expiresAt = :expires REMOVE leasedUntil",
-            )
+            .update_expression(format!(
+                "{SET}, {LIST}, attemptCount = if_not_exists(attemptCount, :zero) REMOVE leasedUntil"
+            ))
             .condition_expression("attribute_not_exists(#status) OR #status <> :delivered")
             .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":exhausted", s(DeliveryStatus::Exhausted.as_str()))
+            .expression_attribute_values(":status", s(DeliveryStatus::Exhausted.as_str()))
             .expression_attribute_values(":delivered", s(DeliveryStatus::Delivered.as_str()))
             .expression_attribute_values(":zero", n(0))
-            .expression_attribute_values(":now", n(unix_ms_now()))
+            .expression_attribute_values(":listed", s(part_of(delivery)))
+            .expression_attribute_values(":place", s(Place::of(delivery, now).key()))
+            .expression_attribute_values(":next", n(now))
             .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()));
         sent(call).await.map(drop)
     }
@@ -278,6 +284,9 @@ impl Deliveries {
 
 const READING: &str = "reading a delivery";
 const SET: &str = "SET #status = :status, nextAttemptAt = :next, expiresAt = :expires";
+/// Puts the delivery into the list of its endpoint, which only knows those that have these two attributes. Beside
+/// `attemptCount`, for a delivery that is only leased is not listed.
+const LIST: &str = "listed = if_not_exists(listed, :listed), place = if_not_exists(place, :place)";
 /// An item has 400 KB at the most: of as many attempts the answers are kept, at about 1.2 KB each,
 const KEPT_RESPONSES: u32 = 200;
 /// and of as many that they were made, at about 160 bytes each. Beyond, the record goes on without them.
@@ -316,7 +325,7 @@ pub(crate) fn standing_of(item: &Item) -> Result<Standing, ItemError> {
     })
 }
 
-fn progress_of(item: &Item) -> Result<Progress, ItemError> {
+pub(crate) fn progress_of(item: &Item) -> Result<Progress, ItemError> {
     let before_replay = item.contains_key("beforeReplay").then(|| number(item, "beforeReplay"));
     let count = |number: u64| u32::try_from(number).map_err(|_| unreadable("beforeReplay"));
     let before_replay = before_replay.map(|number| number.and_then(count));

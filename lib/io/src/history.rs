@@ -92,13 +92,13 @@ impl Histories {
 const READING: &str = "reading an event's history";
 
 /// What an item is, by its sort key.
-enum Record<'a> {
+pub(crate) enum Record<'a> {
     Event,
     Delivery { endpoint: EndpointId, source: &'a str },
 }
 
 impl<'a> Record<'a> {
-    fn of(item: &'a Item) -> Result<Self, ItemError> {
+    pub(crate) fn of(item: &'a Item) -> Result<Self, ItemError> {
         let record = text(item, "record")?;
         if record.starts_with("event#") {
             return Ok(Self::Event);

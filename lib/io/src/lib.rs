@@ -14,6 +14,7 @@ pub mod history;
 pub mod http_api;
 pub mod keys;
 pub mod limits;
+pub mod listing;
 pub mod logs;
 pub mod parking;
 pub mod queue;

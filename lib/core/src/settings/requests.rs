@@ -60,7 +60,6 @@ pub fn replay(text: Option<&str>) -> Result<Option<EndpointId>, Vec<Fault>> {
 /// # Errors
 /// Every fault.
 pub fn since(text: &str) -> Result<u64, Vec<Fault>> {
-    const MOMENT: &str = "a moment in RFC 3339, such as 2026-01-31T10:00:00Z";
     let value: &RawValue =
         serde_json::from_str(text).map_err(|error| vec![Fault::whole(error.to_string(), "{\"since\":…}")])?;
     let (mut faults, mut since) = (Faults::default(), None);
@@ -69,10 +68,7 @@ pub fn since(text: &str) -> Result<u64, Vec<Fault>> {
             None => faults.push(Fault::missing("since", MOMENT)),
             Some(found) => {
                 let text: Option<String> = found.read(MOMENT, &mut faults);
-                let moment = text.as_deref().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
-                // Before the Unix epoch, there was nothing to recover.
-                since =
-                    moment.map(|moment| u64::try_from(moment.unix_timestamp_nanos() / 1_000_000).unwrap_or_default());
+                since = text.as_deref().and_then(unix_ms);
                 if text.is_some() && since.is_none() {
                     faults.push(Fault::at(&found.pointer, found.value, MOMENT));
                 }
@@ -81,6 +77,15 @@ pub fn since(text: &str) -> Result<u64, Vec<Fault>> {
         object.close(&mut faults);
     }
     faults.none().map(|()| since.unwrap_or_default())
+}
+
+/// What a moment looks like, for messages.
+pub(crate) const MOMENT: &str = "a moment in RFC 3339, such as 2026-01-31T10:00:00Z";
+
+/// Reads a moment in RFC 3339, in milliseconds since the Unix epoch; 0 if it is before, when there was nothing yet.
+pub(crate) fn unix_ms(text: &str) -> Option<u64> {
+    let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    Some(u64::try_from(moment.unix_timestamp_nanos() / 1_000_000).unwrap_or_default())
 }
 
 const ENDPOINT_ID: &str = "an endpoint's id, `ep_` and 32 hexadecimal digits";

@@ -1,0 +1,325 @@
+//! The list of an endpoint's deliveries: where each of them stands, which are asked for, and how a page is put together.
+//!
+//! The newest is first, by the moment of the first attempt, which never changes. The list is kept in [`SHARDS`] parts, so
+//! that all deliveries of a busy endpoint do not go into one partition; a page is merged from all of them.
+
+use std::cmp::Reverse;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::delivery::{DeliveryKey, DeliveryStatus};
+use crate::endpoint::EndpointId;
+use crate::fault::{Fault, Faults};
+use crate::fingerprint::fingerprint;
+use crate::settings::{MOMENT, unix_ms};
+
+/// How many parts a list has. A partition of an index takes 1,000 writes a second, and one that is full holds up the table.
+pub const SHARDS: u8 = 8;
+
+/// All parts of an endpoint's list, by the names of their partitions.
+pub fn parts(endpoint: &EndpointId) -> impl Iterator<Item = String> {
+    (0..SHARDS).map(move |shard| part(endpoint, shard))
+}
+
+/// The part that a delivery is in.
+#[must_use]
+pub fn part_of(delivery: DeliveryKey<'_>) -> String {
+    part(delivery.endpoint, hash(delivery)[0] % SHARDS)
+}
+
+fn part(endpoint: &EndpointId, shard: u8) -> String {
+    format!("{endpoint}#{shard}")
+}
+
+/// What tells a delivery from all others to its endpoint, whose tenant is always the same.
+fn hash(delivery: DeliveryKey<'_>) -> [u8; 32] {
+    fingerprint([delivery.event.id.as_str(), &*delivery.event.source])
+}
+
+/// Where a delivery stands in its endpoint's list. The newer of two is the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    first_attempt_unix_ms: u64,
+    /// Orders the deliveries of one millisecond.
+    tie: u64,
+}
+
+impl Place {
+    /// The place of a delivery whose first attempt started at a moment, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn of(delivery: DeliveryKey<'_>, first_attempt_unix_ms: u64) -> Self {
+        let [.., a, b, c, d, e, f, g, h] = hash(delivery);
+        Self { tie: u64::from_be_bytes([a, b, c, d, e, f, g, h]), ..Self::first_at(first_attempt_unix_ms) }
+    }
+
+    /// The least place of a moment.
+    fn first_at(unix_ms: u64) -> Self {
+        Self { first_attempt_unix_ms: unix_ms.min(LAST_MS), tie: 0 }
+    }
+
+    /// When the first attempt started, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn first_attempt_unix_ms(self) -> u64 {
+        self.first_attempt_unix_ms
+    }
+
+    /// The sort key, which orders as the places do.
+    #[must_use]
+    pub fn key(self) -> String {
+        format!("{:013}#{:016x}", self.first_attempt_unix_ms, self.tie)
+    }
+
+    /// Reads what [`Self::key`] wrote.
+    #[must_use]
+    pub fn parse(key: &str) -> Option<Self> {
+        let (unix_ms, tie) = key.split_once('#')?;
+        let is_key = unix_ms.len() == 13 && tie.len() == 16 && unix_ms.bytes().all(|byte| byte.is_ascii_digit());
+        let is_hex = tie.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        (is_key && is_hex).then_some(())?;
+        Some(Self { first_attempt_unix_ms: unix_ms.parse().ok()?, tie: u64::from_str_radix(tie, 16).ok()? })
+    }
+
+    /// What leads an operator to the page behind this place. It says nothing else, and so gives access to nothing.
+    #[must_use]
+    pub fn cursor(self) -> String {
+        URL_SAFE_NO_PAD.encode(self.key())
+    }
+
+    /// Reads what [`Self::cursor`] wrote, and nothing else.
+    #[must_use]
+    pub fn of_cursor(cursor: &str) -> Option<Self> {
+        let key = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+        Self::parse(str::from_utf8(&key).ok()?)
+    }
+
+    /// The next smaller place, if there is one.
+    fn before(self) -> Option<Self> {
+        match (self.first_attempt_unix_ms, self.tie) {
+            (0, 0) => None,
+            (unix_ms, 0) => Some(Self { first_attempt_unix_ms: unix_ms - 1, tie: u64::MAX }),
+            (_, tie) => Some(Self { tie: tie - 1, ..self }),
+        }
+    }
+}
+
+/// The last millisecond of thirteen digits, in the year 2286.
+const LAST_MS: u64 = 9_999_999_999_999;
+
+/// Which deliveries of a list are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Those that stand like this; all if there is none.
+    pub status: Option<DeliveryStatus>,
+    from: Place,
+    to: Option<Place>,
+}
+
+impl Wanted {
+    /// Reads the parameters of a request: one of the three statuses, since when the first attempt started, in RFC 3339,
+    /// and the cursor of the page before.
+    ///
+    /// # Errors
+    /// Every fault, its pointer the parameter's name behind a `?`.
+    pub fn parse(status: Option<&str>, since: Option<&str>, cursor: Option<&str>) -> Result<Self, Vec<Fault>> {
+        let mut faults = Faults::default();
+        let status = read("?status", status, DeliveryStatus::parse, "delivered, exhausted or pending", &mut faults);
+        let since = read("?since", since, unix_ms, MOMENT, &mut faults);
+        let cursor = read("?cursor", cursor, Place::of_cursor, "the `cursor` of the page before", &mut faults);
+        faults.none()?;
+        let newest = Place { first_attempt_unix_ms: LAST_MS, tie: u64::MAX };
+        let (from, to) = (Place::first_at(since.unwrap_or_default()), cursor.map_or(Some(newest), Place::before));
+        Ok(Self { status, from, to })
+    }
+
+    /// The same behind a place.
+    #[must_use]
+    pub fn behind(self, place: Place) -> Self {
+        Self { to: place.before(), ..self }
+    }
+
+    /// The oldest and the newest place that are asked for; none if there is nothing between them.
+    #[must_use]
+    pub fn range(self) -> Option<(Place, Place)> {
+        self.to.filter(|to| self.from <= *to).map(|to| (self.from, to))
+    }
+}
+
+fn read<T>(
+    pointer: &str,
+    found: Option<&str>,
+    parse: impl Fn(&str) -> Option<T>,
+    expected: &str,
+    faults: &mut Faults,
+) -> Option<T> {
+    let parsed = parse(found?);
+    if parsed.is_none() {
+        faults.push(Fault::of_text(pointer.to_owned(), found.unwrap_or_default(), expected));
+    }
+    parsed
+}
+
+/// What was found in one part of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stretch<T> {
+    /// What is wanted of it, in any order.
+    pub found: Vec<(Place, T)>,
+    /// The place down to which it was looked at; none if that is its end.
+    pub looked_down_to: Option<Place>,
+}
+
+/// Merges what was found in the parts of a list to a page of up to `most`, the newest first, and tells behind which place
+/// the next one begins; none after the last.
+///
+/// Nothing is on it that is older than what some part was not looked at for, or that part's deliveries would be missing
+/// in between. So a page may be shorter although others follow, and even empty where few deliveries are wanted.
+#[must_use]
+pub fn page<T>(stretches: Vec<Stretch<T>>, most: usize) -> (Vec<(Place, T)>, Option<Place>) {
+    let complete_down_to = stretches.iter().filter_map(|stretch| stretch.looked_down_to).max();
+    let mut page: Vec<_> = stretches.into_iter().flat_map(|stretch| stretch.found).collect();
+    page.retain(|(place, _)| complete_down_to.is_none_or(|end| *place >= end));
+    page.sort_unstable_by_key(|(place, _)| Reverse(*place));
+    if page.len() <= most {
+        return (page, complete_down_to);
+    }
+    page.truncate(most);
+    let last = page.last().map(|(place, _)| *place);
+    (page, last)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::event::{EventId, EventKey, TenantId};
+
+    fn event(id: &str, source: &str) -> EventKey {
+        let (tenant, id) = (TenantId::parse("acme").unwrap(), EventId::parse(id).unwrap());
+        EventKey { tenant, source: source.into(), id }
+    }
+
+    #[test]
+    fn every_delivery_has_a_part_and_a_place_of_its_own() {
+        let endpoint = EndpointId::new(Uuid::from_u128(1));
+        let keys: Vec<_> = (0..1_000).map(|index| event(&format!("op-{index}"), "/core")).collect();
+        let deliveries: Vec<_> = keys.iter().map(|event| DeliveryKey { event, endpoint: &endpoint }).collect();
+        for part in parts(&endpoint) {
+            let here = deliveries.iter().filter(|delivery| part_of(**delivery) == part).count();
+            assert!((80..=170).contains(&here), "{here} of 1,000 in {part}");
+        }
+        let places: BTreeSet<_> = deliveries.iter().map(|delivery| Place::of(*delivery, 7)).collect();
+        assert_eq!(places.len(), 1_000);
+        let elsewhere = event("op-1", "/elsewhere");
+        assert_ne!(Place::of(DeliveryKey { event: &elsewhere, endpoint: &endpoint }, 7), Place::of(deliveries[1], 7));
+    }
+
+    #[test]
+    fn a_cursor_is_a_place_and_nothing_else() {
+        let place = Place { first_attempt_unix_ms: 1_769_853_600_123, tie: 0xa1b2 };
+        assert_eq!(place.key(), "1769853600123#000000000000a1b2");
+        let cursor = place.cursor();
+        assert_eq!(Place::of_cursor(&cursor), Some(place));
+        let upper = URL_SAFE_NO_PAD.encode("1769853600123#000000000000A1B2");
+        let signed = URL_SAFE_NO_PAD.encode("+769853600123#000000000000a1b2");
+        let other = URL_SAFE_NO_PAD.encode("ep_00000000000000000000000000000001#3");
+        let cases = [
+            ("", "nothing"),
+            ("MTc2OTg1MzYwMDEyMw", "half of one"),
+            (&*format!("{cursor}="), "padded"),
+            (&*format!("{cursor}A"), "more than one"),
+            (&cursor[..cursor.len() - 1], "less than one"),
+            (&*place.key(), "not encoded"),
+            (&*upper, "spelled otherwise"),
+            (&*signed, "a number with a sign"),
+            (&*other, "the name of a part"),
+            ("ü", "no base64"),
+        ];
+        for (text, why) in cases {
+            assert_eq!(Place::of_cursor(text), None, "{why}");
+        }
+    }
+
+    #[test]
+    fn every_bad_parameter_is_told() {
+        let faults = Wanted::parse(Some("lost"), Some("yesterday"), Some("1")).unwrap_err();
+        let pointers: Vec<_> = faults.iter().map(|fault| &*fault.pointer).collect();
+        assert_eq!(pointers, ["?status", "?since", "?cursor"]);
+        assert_eq!(faults[0].found, "\"lost\"");
+        assert!(Wanted::parse(Some(""), None, None).is_err(), "an empty text is no status");
+        let all = Wanted::parse(None, None, None).unwrap();
+        assert_eq!((all.status, all.range().is_some()), (None, true));
+    }
+
+    #[test]
+    fn what_is_asked_for_ends_at_the_moment_and_begins_behind_the_cursor() {
+        let at = |unix_ms, tie| Place { first_attempt_unix_ms: unix_ms, tie };
+        let range = |since: &str, cursor: Place| {
+            Wanted::parse(Some("pending"), Some(since), Some(&cursor.cursor())).unwrap().range()
+        };
+        let second = "1970-01-01T00:00:01Z";
+        assert_eq!(range(second, at(1_500, 7)), Some((at(1_000, 0), at(1_500, 6))));
+        assert_eq!(range(second, at(1_500, 0)), Some((at(1_000, 0), at(1_499, u64::MAX))));
+        assert_eq!(range(second, at(1_000, 1)), Some((at(1_000, 0), at(1_000, 0))), "one place is left");
+        assert_eq!(range(second, at(1_000, 0)), None, "none is left");
+        assert_eq!(range(second, at(0, 0)), None, "there is nothing behind the first place");
+        let far = Wanted::parse(None, Some("9999-12-31T23:59:59Z"), None).unwrap();
+        assert_eq!(far.range().unwrap().0, at(LAST_MS, 0), "beyond what keys can say");
+    }
+
+    /// A part of a list as the table keeps it: its places, each with whether it is wanted.
+    type Part = BTreeSet<(Place, bool)>;
+
+    /// Looks at up to `limit` places of a part, the newest first, as a query with a limit and a filter does.
+    fn look(part: &Part, wanted: Wanted, limit: usize) -> Stretch<()> {
+        let Some((from, to)) = wanted.range() else { return Stretch { found: Vec::new(), looked_down_to: None } };
+        let seen = part.iter().rev().filter(|(place, _)| (from..=to).contains(place));
+        let seen: Vec<_> = seen.take(limit).collect();
+        let looked_down_to = (seen.len() == limit).then(|| seen.last().map(|(place, _)| *place)).flatten();
+        let found = seen.into_iter().filter(|(_, is_wanted)| *is_wanted).map(|(place, _)| (*place, ())).collect();
+        Stretch { found, looked_down_to }
+    }
+
+    proptest! {
+        #[test]
+        fn pages_give_everything_once_and_the_newest_first(
+            // Few moments and few ties, so that many places are neighbours, and some parts are empty.
+            places in prop::collection::btree_map((0..6_u64, 0..40_u64), (0..SHARDS, any::<bool>()), 0..120),
+            since in 0..4_u64,
+            most in 1..12_usize,
+            limit in 1..12_usize,
+        ) {
+            let mut parts = vec![Part::new(); SHARDS.into()];
+            for (&(unix_ms, tie), &(shard, is_wanted)) in &places {
+                parts[usize::from(shard)].insert((Place { first_attempt_unix_ms: unix_ms, tie }, is_wanted));
+            }
+            let all = parts.iter().flatten().filter(|(place, is_wanted)| *is_wanted && place.first_attempt_unix_ms >= since);
+            let mut expected: Vec<_> = all.map(|(place, _)| *place).collect();
+            expected.sort_unstable_by_key(|place| Reverse(*place));
+
+            let mut wanted = Wanted::parse(None, None, None).unwrap();
+            wanted.from = Place::first_at(since);
+            let mut paged = Vec::new();
+            loop {
+                let stretches = parts.iter().map(|part| look(part, wanted, limit)).collect();
+                let (page, next) = page(stretches, most);
+                prop_assert!(page.len() <= most);
+                paged.extend(page.into_iter().map(|(place, ())| place));
+                let Some(next) = next else { break };
+                prop_assert!(wanted.range().is_some_and(|(_, to)| next <= to), "every page gets on");
+                wanted = wanted.behind(Place::of_cursor(&next.cursor()).unwrap());
+            }
+            prop_assert_eq!(paged, expected);
+        }
+
+        #[test]
+        fn keys_order_as_places_do(a in (0..=LAST_MS, any::<u64>()), b in (0..=LAST_MS, any::<u64>())) {
+            let [a, b] = [a, b].map(|(unix_ms, tie)| Place { first_attempt_unix_ms: unix_ms, tie });
+            prop_assert_eq!(a.cmp(&b), a.key().cmp(&b.key()));
+            prop_assert_eq!(Place::parse(&a.key()), Some(a));
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The deliveries of an endpoint, newest first: `DeliveriesByEndpoint`, an index of `EventsTable`. Partition key `listed`,
+//! sort key `place` ([`signpost_core::listing`]); it has what is shown, and only deliveries that had an attempt.
+
+use aws_sdk_dynamodb::Client;
+use futures_util::future::try_join_all;
+use signpost_core::delivery::Progress;
+use signpost_core::endpoint::EndpointId;
+use signpost_core::event::{EventId, EventKey, TenantId};
+use signpost_core::listing::{Place, Stretch, Wanted, page, parts};
+
+use crate::aws::{AwsError, Item, ItemError, s, text, unreadable};
+use crate::deliveries::progress_of;
+use crate::history::Record;
+use crate::logs::Chain;
+
+/// The lists of deliveries.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    client: Client,
+    table: String,
+}
+
+/// A delivery as the list has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The event.
+    pub event: EventKey,
+    /// Where the delivery stands; how many attempts were made before a replay is not told.
+    pub progress: Progress,
+    /// When its first attempt started, in milliseconds since the Unix epoch.
+    pub first_attempt_unix_ms: u64,
+}
+
+impl Listing {
+    /// Adapts `client` to the index of the table called `table`.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// Reads up to `most` deliveries of a tenant's endpoint that are wanted, and behind which place there may be more; a
+    /// page may be shorter although there are. An item that cannot be read is left out, and told of in the logs.
+    ///
+    /// Needs `dynamodb:Query` on the index. One call per part of the list, all at once. Indexes follow their table some
+    /// milliseconds later.
+    ///
+    /// # Errors
+    /// A call failed.
+    pub async fn page(
+        &self,
+        tenant: &TenantId,
+        endpoint: &EndpointId,
+        wanted: Wanted,
+        most: usize,
+    ) -> Result<(Vec<Listed>, Option<Place>), AwsError> {
+        let Some(range) = wanted.range() else { return Ok((Vec::new(), None)) };
+        let stretches = parts(endpoint).map(|part| self.look(tenant, part, wanted, range, most));
+        let (page, next) = page(try_join_all(stretches).await?, most);
+        Ok((page.into_iter().map(|(_, listed)| listed).collect(), next))
+    }
+
+    async fn look(
+        &self,
+        tenant: &TenantId,
+        part: String,
+        wanted: Wanted,
+        (from, to): (Place, Place),
+        most: usize,
+    ) -> Result<Stretch<Listed>, AwsError> {
+        let mut call = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(INDEX)
+            .key_condition_expression("listed = :listed AND place BETWEEN :from AND :to")
+            .expression_attribute_values(":listed", s(part))
+            .expression_attribute_values(":from", s(from.key()))
+            .expression_attribute_values(":to", s(to.key()))
+            .scan_index_forward(false)
+            .limit(i32::try_from(most).unwrap_or(FILTERED_AT_ONCE));
+        if let Some(status) = wanted.status {
+            call = call
+                .limit(FILTERED_AT_ONCE)
+                .filter_expression("#status = :status")
+                .expression_attribute_names("#status", "status")
+                .expression_attribute_values(":status", s(status.as_str()));
+        }
+        let answer = call.send().await.map_err(AwsError::of("dynamodb:Query"))?;
+        let last = answer.last_evaluated_key.as_ref().map(place_of).transpose();
+        let items = answer.items.unwrap_or_default();
+        let found = items.iter().filter_map(|item| readable(tenant, item)).collect();
+        Ok(Stretch { found, looked_down_to: last.map_err(AwsError::of::<ItemError>("reading a list of deliveries"))? })
+    }
+}
+
+/// `EventsTable` in template.yaml; change them together.
+const INDEX: &str = "DeliveriesByEndpoint";
+/// How many deliveries of a part are looked at in one call for those of one status.
+const FILTERED_AT_ONCE: i32 = 500;
+
+fn readable(tenant: &TenantId, item: &Item) -> Option<(Place, Listed)> {
+    let listed = listed_of(tenant, item);
+    if let Err(error) = &listed {
+        let (event, record) = (text(item, "event").unwrap_or_default(), text(item, "record").unwrap_or_default());
+        tracing::error!(error = %Chain(error), event, record, "delivery.unreadable");
+    }
+    listed.ok()
+}
+
+fn listed_of(tenant: &TenantId, item: &Item) -> Result<(Place, Listed), ItemError> {
+    let place = place_of(item)?;
+    let id = text(item, "event")?.strip_prefix(tenant.as_str()).and_then(|rest| rest.strip_prefix('/'));
+    let id = id.and_then(EventId::parse).ok_or_else(|| unreadable("event"))?;
+    let Record::Delivery { source, .. } = Record::of(item)? else { return Err(unreadable("record")) };
+    let event = EventKey { tenant: tenant.clone(), source: source.to_owned(), id };
+    let first_attempt_unix_ms = place.first_attempt_unix_ms();
+    Ok((place, Listed { event, progress: progress_of(item)?, first_attempt_unix_ms }))
+}
+
+fn place_of(item: &Item) -> Result<Place, ItemError> {
+    Place::parse(text(item, "place")?).ok_or_else(|| unreadable("place"))
+}
