@@ -36,6 +36,8 @@ from schemathesis.generation.meta import TestPhase
 HERE = Path(__file__).resolve().parent
 TENANT = f"contract-{uuid.uuid4().hex}"
 ARRIVES_WITHIN_SECONDS = 5
+# Operations that answer page by page.
+LISTS = {"listEndpoints", "listDeliveries"}
 # Types whose statuses and fields are checked by a payload family.
 FAMILIES = {"operation", "activation", "workflow", "token-request", "session", "payment", "transaction"}
 
@@ -169,7 +171,7 @@ class Walk:
     def __init__(self, receiver: Receiver, endpoints: Endpoints, seed: str):
         self.receiver = receiver
         self.endpoints = endpoints
-        self.cursors: set[str] = set()
+        self.cursors: set[tuple[str, str]] = set()  # By operation.
         self.numbers = itertools.count()
         self.dice = random.Random(seed)
         self.certificate = Path(os.environ["RECEIVER_CERTIFICATE"]).read_text()
@@ -199,13 +201,13 @@ class Walk:
             self.fit_headers(case.body)
             self.fit_auth(case.body, operation)
             self.fit_retry(case.body, operation)
-        if operation == "listEndpoints" and case.query.get("cursor") not in self.cursors:
+        if operation in LISTS and (operation, case.query.get("cursor")) not in self.cursors:
             case.query = {name: value for name, value in case.query.items() if name != "cursor"}
         if operation == "getKey" and self.dice.random() < 0.5:
             case.headers["Accept"] = "application/jwk+json"
 
     def after_call(self, case: schemathesis.Case, response: schemathesis.Response) -> None:
-        match case.operation.definition.raw["operationId"], response.status_code:
+        match (operation := case.operation.definition.raw["operationId"]), response.status_code:
             case "createEndpoint", 201:
                 self.endpoints.made.add(response.json()["id"])
             case "updateEndpoint", 200 if case.body.get("headers"):
@@ -216,8 +218,8 @@ class Walk:
             case "testEndpoint", 202:
                 # Or else the endpoint may be gone before, and the dead-letter queue fills up.
                 self.receiver.wait_for(response.json()["event"])
-            case "listEndpoints", 200:
-                self.cursors.add(response.json().get("cursor"))
+            case _, 200 if operation in LISTS:
+                self.cursors.add((operation, response.json().get("cursor")))
 
     def meet_endpoints(self, case: schemathesis.Case) -> None:
         if not is_tenant(case.path_parameters.get("tenant")):

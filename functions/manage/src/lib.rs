@@ -1,9 +1,10 @@
 //! The operators' side of the HTTP API: a tenant's endpoints are made, seen, changed, tried out and removed; what became of
-//! its events is seen, and they are delivered again.
+//! its events and of an endpoint's deliveries is seen, and they are delivered again.
 
 mod asked;
 mod changing;
 mod config;
+mod deliveries;
 mod endpoints;
 mod events;
 
@@ -19,6 +20,7 @@ use signpost_io::endpoints::Endpoints;
 use signpost_io::events::Events;
 use signpost_io::history::Histories;
 use signpost_io::http_api::{refuse, with_header};
+use signpost_io::listing::Listing;
 use signpost_io::logs::Chain;
 use signpost_io::parking::Parking;
 use signpost_io::queue::Queue;
@@ -37,6 +39,7 @@ pub struct App {
     events_table: Events,
     guard: Guard,
     histories: Histories,
+    listing: Listing,
     parking: Parking,
     queue: Queue,
     vault: Vault,
@@ -54,7 +57,8 @@ impl App {
             events: Queue::new(sqs.clone(), config.events_queue_url),
             events_table: Events::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             guard: Guard::new(config.target_rules),
-            histories: Histories::new(dynamodb.clone(), config.events_table),
+            histories: Histories::new(dynamodb.clone(), config.events_table.clone()),
+            listing: Listing::new(dynamodb.clone(), config.events_table),
             queue: Queue::new(sqs, config.deliveries_queue_url),
             parking: Parking::new(dynamodb, config.parking_table, config.retention),
             vault: Vault::new(aws_sdk_kms::Client::new(aws), config.wrapping_key),
@@ -77,6 +81,7 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
             "POST /v1/tenants/{tenant}/endpoints/{endpoint}/test" => app.test(&asked).await,
             "POST /v1/tenants/{tenant}/endpoints/{endpoint}/recover" => app.recover(&asked).await,
             "POST /v1/tenants/{tenant}/endpoints/{endpoint}/rotate-secret" => app.rotate_secret(&asked).await,
+            "GET /v1/tenants/{tenant}/endpoints/{endpoint}/deliveries" => app.list_deliveries(&asked).await,
             "GET /v1/tenants/{tenant}/events/{event}" => app.read_event(&asked).await,
             "POST /v1/tenants/{tenant}/events/{event}/replay" => app.replay(&asked).await,
             _ => Err(Refusal::from(Problem::not_found("there is no such route"))),

@@ -61,6 +61,18 @@ async fn every_fault_is_listed_and_no_secret_quoted() {
 }
 
 #[tokio::test]
+async fn every_bad_parameter_of_a_list_is_told() {
+    let response = handle(request(include_str!("../../../events/manage-deliveries-faults.json")), &app()).await;
+    assert_eq!((response.status_code, &response.headers["cache-control"]), (400, &"no-store".parse().unwrap()));
+    let expected = [
+        ("?status", "delivered, exhausted or pending"),
+        ("?since", "a moment in RFC 3339, such as 2026-01-31T10:00:00Z"),
+        ("?cursor", "the `cursor` of the page before"),
+    ];
+    assert_eq!(faults(&response), expected.map(|(pointer, expected)| (pointer.to_owned(), expected.to_owned())));
+}
+
+#[tokio::test]
 async fn a_target_that_would_be_refused_is_a_400_when_it_is_written() {
     let app = app();
     let cases = [

@@ -67,6 +67,13 @@ async fn no_function_may_do_what_it_does_not_need() {
             let scan = dynamodb.scan().table_name(setting(table)).send().await;
             assert_refused(scan.map(drop), &format!("{role}: dynamodb:Scan on {table}"));
         }
+        if role != "MANAGE_ROLE" {
+            let call = dynamodb.query().table_name(setting("EVENTS_TABLE")).index_name("DeliveriesByEndpoint");
+            let call = call.key_condition_expression("listed = :l");
+            let nobody = aws_sdk_dynamodb::types::AttributeValue::S("nobody".into());
+            let listed = call.expression_attribute_values(":l", nobody).send().await;
+            assert_refused(listed.map(drop), &format!("{role}: dynamodb:Query on the list of deliveries"));
+        }
         let purge = sqs.purge_queue().queue_url(setting("EVENTS_QUEUE_URL")).send().await;
         assert_refused(purge.map(drop), &format!("{role}: sqs:PurgeQueue"));
         if role != "DELIVER_ROLE" {

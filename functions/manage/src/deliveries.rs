@@ -1,0 +1,77 @@
+//! What operators see of an endpoint's deliveries.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use signpost_core::delivery::DeliveryStatus;
+use signpost_core::listing::Wanted;
+use signpost_core::problem::Problem;
+use signpost_io::http_api::respond;
+use signpost_io::listing::Listed;
+
+use crate::asked::{Asked, no_such_endpoint};
+use crate::endpoints::{JSON, moment_ms};
+use crate::{Answer, App};
+
+/// The most deliveries on a page.
+const MAX_PAGE: usize = 50;
+/// How long one request goes on looking for those of one status, which may be few among many; within the function's 20 s.
+const LOOKING: Duration = Duration::from_secs(5);
+
+impl App {
+    /// Lists an endpoint's deliveries that had an attempt, newest first.
+    pub(crate) async fn list_deliveries(&self, asked: &Asked<'_>) -> Answer {
+        let endpoint = asked.endpoint()?;
+        let [status, since, cursor] = ["status", "since", "cursor"].map(|name| asked.parameter(name));
+        let mut wanted = Wanted::parse(status, since, cursor).map_err(Problem::bad_request)?;
+        if !self.endpoints.is_there(&asked.tenant, &endpoint).await? {
+            return Err(no_such_endpoint().into());
+        }
+        let (mut deliveries, started) = (Vec::new(), Instant::now());
+        let next = loop {
+            let most = MAX_PAGE - deliveries.len();
+            let (found, next) = self.listing.page(&asked.tenant, &endpoint, wanted, most).await?;
+            deliveries.extend(found);
+            match next {
+                Some(next) if deliveries.len() < MAX_PAGE && started.elapsed() < LOOKING => {
+                    wanted = wanted.behind(next)
+                }
+                next => break next,
+            }
+        };
+        let deliveries = deliveries.iter().map(shown).collect();
+        let page = ShownPage { deliveries, cursor: next.map(|place| place.cursor()) };
+        let body = serde_json::to_string(&page).unwrap_or_default(); // Strings and numbers always serialize.
+        Ok(respond(200, JSON, body))
+    }
+}
+
+#[derive(Serialize)]
+struct ShownPage<'a> {
+    deliveries: Vec<Shown<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    event: &'a str,
+    source: &'a str,
+    status: &'static str,
+    attempts: u32,
+    first_attempt_at: String,
+    next_attempt_at: Option<String>,
+}
+
+fn shown(listed: &Listed) -> Shown<'_> {
+    let is_pending = listed.progress.status == DeliveryStatus::Pending;
+    Shown {
+        event: listed.event.id.as_str(),
+        source: &listed.event.source,
+        status: listed.progress.status.as_str(),
+        attempts: listed.progress.attempts,
+        first_attempt_at: moment_ms(listed.first_attempt_unix_ms),
+        next_attempt_at: is_pending.then(|| moment_ms(listed.progress.next_attempt_unix_ms)),
+    }
+}

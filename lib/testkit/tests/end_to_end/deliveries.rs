@@ -1,0 +1,192 @@
+//! The list of an endpoint's deliveries.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use signpost_core::attempt::Attempt;
+use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress};
+use signpost_core::endpoint::EndpointId;
+use signpost_core::event::{EventId, EventKey, TenantId};
+use signpost_io::deliveries::{Deliveries, Recorded};
+use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::local_stack::{LocalStack, endpoint_path, setting};
+use signpost_testkit::receiver::Receiver;
+
+fn list_path(tenant: &TenantId, endpoint: &EndpointId) -> String {
+    format!("{}/deliveries", endpoint_path(tenant, endpoint))
+}
+
+async fn listed(stack: &LocalStack, path: &str, query: &str) -> Value {
+    let answer = stack.manage("GET", &format!("{path}?{query}"), None).await;
+    assert_eq!((answer.status, answer.header("cache-control")), (200, "no-store"), "{answer:?}");
+    answer.json()
+}
+
+fn ids(page: &Value) -> Vec<String> {
+    let deliveries = page["deliveries"].as_array().unwrap();
+    deliveries.iter().map(|one| one["event"].as_str().unwrap().to_owned()).collect()
+}
+
+/// All pages, one after the other.
+async fn all(stack: &LocalStack, path: &str, parameters: &str) -> Vec<Value> {
+    let (mut all, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = listed(stack, path, &format!("{cursor}{parameters}")).await;
+        let deliveries = page["deliveries"].as_array().unwrap();
+        assert!(deliveries.len() <= 50);
+        all.extend_from_slice(deliveries);
+        let Some(next) = page["cursor"].as_str() else { return all };
+        cursor = format!("cursor={next}&");
+    }
+}
+
+/// Records as `deliver` leaves them, without requests.
+struct Records {
+    table: Deliveries,
+    tenant: TenantId,
+    endpoint: EndpointId,
+}
+
+impl Records {
+    fn of(stack: &LocalStack, tenant: &TenantId, endpoint: &EndpointId) -> Self {
+        let client = aws_sdk_dynamodb::Client::new(&stack.aws);
+        let table = Deliveries::new(client, setting("EVENTS_TABLE"), Duration::from_hours(1));
+        Self { table, tenant: tenant.clone(), endpoint: endpoint.clone() }
+    }
+
+    fn event(&self, id: &str) -> EventKey {
+        EventKey { tenant: self.tenant.clone(), source: "/core".into(), id: EventId::parse(id).unwrap() }
+    }
+
+    async fn add(&self, id: &str, number: u32, at_unix_ms: u64, status: DeliveryStatus) {
+        let attempt =
+            Attempt { number, at_unix_ms, duration_ms: 1, kids: Vec::new(), status: None, error: None, response: None };
+        let progress =
+            Progress { status, attempts: number, before_replay: 0, next_attempt_unix_ms: at_unix_ms + 5_000 };
+        let event = self.event(id);
+        let key = DeliveryKey { event: &event, endpoint: &self.endpoint };
+        assert_eq!(self.table.record(key, &attempt, progress).await.unwrap(), Recorded::Yes, "{id}");
+    }
+}
+
+/// 2026-01-31T10:00:00Z.
+const TEN_O_CLOCK: u64 = 1_769_853_600_000;
+
+#[tokio::test]
+async fn what_was_delivered_given_up_or_waits_is_listed_by_status() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let [good, bad] = [204, 500].map(|status| Receiver::start(move |_| status));
+    let (good, bad) = (good.await, bad.await);
+    let delivering = stack.register_with(&tenant, &json!({"url": good.url})).await.id;
+    let giving_up = stack.register_with(&tenant, &json!({"url": bad.url, "retry": {"maxRetries": 0}})).await.id;
+    let waiting = stack.register_with(&tenant, &json!({"url": bad.url, "retry": {"schedule": [600]}})).await.id;
+    let id = event_id();
+    stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
+
+    for (endpoint, status) in [(&delivering, "delivered"), (&giving_up, "exhausted"), (&waiting, "pending")] {
+        stack.wait_for_attempts(&tenant, &id, endpoint, 1).await;
+        let path = list_path(&tenant, endpoint);
+        let page = listed(&stack, &path, "").await;
+        let [one] = &page["deliveries"].as_array().unwrap()[..] else { panic!("{page}") };
+        assert_eq!((&one["event"], &one["source"]), (&json!(id), &json!("/core")));
+        assert_eq!((&one["status"], &one["attempts"]), (&json!(status), &json!(1)));
+        let [first, next] = ["firstAttemptAt", "nextAttemptAt"].map(|name| one[name].as_str().unwrap_or_default());
+        assert!(first.ends_with('Z'), "{one}");
+        assert_eq!(next > first, status == "pending", "{one}");
+        assert_eq!(page.get("cursor"), None, "there is no other page");
+        for filter in ["delivered", "exhausted", "pending"] {
+            let found = ids(&listed(&stack, &path, &format!("status={filter}")).await);
+            assert_eq!(found.len(), usize::from(filter == status), "{status} among those that are {filter}");
+        }
+        let later = listed(&stack, &path, "since=2100-01-01T00%3A00%3A00Z").await;
+        assert_eq!(later, json!({"deliveries": []}));
+    }
+}
+
+#[tokio::test]
+async fn pages_lead_through_all_deliveries_of_that_endpoint_once_and_the_newest_first() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let endpoint = stack.register_with(&tenant, &json!({"url": "https://hooks.example/"})).await.id;
+    let neighbour = stack.register_with(&tenant, &json!({"url": "https://hooks.example/"})).await.id;
+    let [records, others] = [&endpoint, &neighbour].map(|endpoint| Records::of(&stack, &tenant, endpoint));
+    let path = list_path(&tenant, &endpoint);
+    assert_eq!(listed(&stack, &path, "").await, json!({"deliveries": []}));
+    let status = |index| if index % 10 == 0 { DeliveryStatus::Exhausted } else { DeliveryStatus::Delivered };
+    // Three in each millisecond.
+    let made: Vec<_> = (0..130_u64).map(|index| (format!("op-{index}"), TEN_O_CLOCK + index / 3, index)).collect();
+    for some in made.chunks(26) {
+        join_all(some.iter().map(|(id, at, index)| records.add(id, 1, *at, status(*index)))).await;
+    }
+    others.add("op-1", 1, TEN_O_CLOCK, DeliveryStatus::Delivered).await;
+
+    let found = all(&stack, &path, "").await;
+
+    let seen: Vec<_> = found.iter().map(|one| one["event"].as_str().unwrap()).collect();
+    let millisecond = |id: &str| id.strip_prefix("op-").unwrap().parse::<u64>().unwrap() / 3;
+    assert!(seen.is_sorted_by_key(|id| std::cmp::Reverse(millisecond(id))), "{seen:?}");
+    assert_eq!(found[129]["firstAttemptAt"], "2026-01-31T10:00:00Z");
+    let mut seen = seen;
+    seen.sort_unstable();
+    let mut expected: Vec<_> = made.iter().map(|(id, ..)| &**id).collect();
+    expected.sort_unstable();
+    assert_eq!(seen, expected);
+    assert_eq!(all(&stack, &path, "status=exhausted").await.len(), 13);
+    let since = all(&stack, &path, "since=2026-01-31T10%3A00%3A00.040Z&status=delivered").await;
+    assert_eq!(since.len(), 9, "of the ten from the moment on: {since:?}");
+
+    // New ones come before the first page, and what has a place keeps it, whatever becomes of it.
+    let page = listed(&stack, &path, "").await;
+    let [anew, late] = ["op-0", "op-late"];
+    records.add(late, 1, TEN_O_CLOCK + 7_000, DeliveryStatus::Pending).await;
+    records.add(late, 2, TEN_O_CLOCK + 9_000, DeliveryStatus::Exhausted).await;
+    let event = records.event(anew);
+    records.table.begin_anew(DeliveryKey { event: &event, endpoint: &endpoint }).await.unwrap();
+    let cursor = page["cursor"].as_str().unwrap();
+    let rest = listed(&stack, &path, &format!("cursor={cursor}")).await;
+    assert!(!ids(&rest).iter().any(|id| id == late || ids(&page).contains(id)));
+    let found = all(&stack, &path, "").await;
+    assert_eq!((found.len(), &found[0]["event"]), (131, &json!(late)));
+    assert_eq!((&found[0]["attempts"], &found[0]["status"]), (&json!(2), &json!("exhausted")));
+    assert_eq!(found[0]["firstAttemptAt"], "2026-01-31T10:00:07Z");
+    assert_eq!(found.iter().filter(|one| one["event"] == anew).count(), 1);
+    assert_eq!(all(&stack, &path, "status=pending").await.len(), 1);
+
+    // A cursor says how far, and not whose.
+    let elsewhere = listed(&stack, &list_path(&tenant, &neighbour), &format!("cursor={cursor}")).await;
+    assert_eq!(ids(&elsewhere), ["op-1"]);
+}
+
+/// A record may be there before the first attempt, for a delivery that somebody has taken on.
+#[tokio::test]
+async fn a_record_without_attempts_is_not_listed() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let endpoint = stack.register_with(&tenant, &json!({"url": "https://hooks.example/"})).await.id;
+    let text = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
+    let put = aws_sdk_dynamodb::Client::new(&stack.aws).put_item().table_name(setting("EVENTS_TABLE"));
+    let put = put.item("event", text(format!("{tenant}/op-1"))).item("takenBy", text("somebody".into()));
+    put.item("record", text(format!("delivery#{endpoint}#/core"))).send().await.unwrap();
+    let path = list_path(&tenant, &endpoint);
+    assert_eq!(listed(&stack, &path, "").await, json!({"deliveries": []}));
+
+    Records::of(&stack, &tenant, &endpoint).add("op-1", 1, TEN_O_CLOCK, DeliveryStatus::Pending).await;
+
+    assert_eq!(ids(&listed(&stack, &path, "").await), ["op-1"]);
+}
+
+#[tokio::test]
+async fn a_list_is_for_the_tenant_of_the_endpoint_and_bad_parameters_are_refused() {
+    let (stack, own, other) = (LocalStack::from_env().await, tenant(), tenant());
+    let endpoint = stack.register_with(&own, &json!({"url": "https://hooks.example/"})).await.id;
+    Records::of(&stack, &own, &endpoint).add("op-1", 1, TEN_O_CLOCK, DeliveryStatus::Delivered).await;
+    assert_eq!(stack.manage("GET", &list_path(&other, &endpoint), None).await.status, 404, "another tenant's");
+    let nobody = EndpointId::new(uuid::Uuid::new_v4());
+    assert_eq!(stack.manage("GET", &list_path(&own, &nobody), None).await.status, 404);
+
+    let query = "cursor=bm8&since=yesterday&status=lost";
+    let refused = stack.manage("GET", &format!("{}?{query}", list_path(&own, &endpoint)), None).await;
+    assert_eq!((refused.status, refused.header("content-type")), (400, "application/problem+json"));
+    let problem = refused.json();
+    let pointers: Vec<_> = problem["errors"].as_array().unwrap().iter().map(|fault| &fault["pointer"]).collect();
+    assert_eq!(pointers, ["?status", "?since", "?cursor"]);
+}
