@@ -114,6 +114,7 @@ class Stack:
             "PARKING_TABLE": outputs["ParkingTableName"],
             "WRAPPING_KEY": resources["WrappingKey"],
             "ROTATE_KEYS_FUNCTION": outputs["RotateKeysFunctionName"],
+            "SWEEP_FUNCTION": outputs["SweepFunctionName"],
             **{f"{name[:-4].upper()}_ROLE": resources[name] for name in resources if name.endswith("Role")},
             **{f"{name.upper()}_GROUP": resources[name] for name in resources if name.endswith("Logs")},
             "RECEIVER_CERTIFICATE": str(self.tls / "receiver.pem"),
@@ -214,11 +215,13 @@ def adapt_policies(built: Path) -> None:
 
     - It has no `kms:EncryptionContext:…` keys to compare, so a condition on one would refuse every call. Here it holds
       if there is no such key. KMS itself still opens nothing under another context.
-    - It asks for `sqs:SendMessageBatch`, which AWS does not know: there, `sqs:SendMessage` covers batches.
+    - It asks for `sqs:SendMessageBatch`, which AWS does not know: there, `sqs:SendMessage` covers batches. So with
+      `sqs:DeleteMessage` and `sqs:ChangeMessageVisibility`.
     """
     text = built.read_text()
     text = re.sub(r"StringEquals:(\s+kms:EncryptionContext:)", r"StringEqualsIfExists:\1", text)
-    text = re.sub(r"Action: sqs:SendMessage\b", "Action: [sqs:SendMessage, sqs:SendMessageBatch]", text)
+    batched = "SendMessage|DeleteMessage|ChangeMessageVisibility"
+    text = re.sub(rf"Action: sqs:({batched})\b", r"Action: [sqs:\1, sqs:\1Batch]", text)
     built.write_text(text)
 
 

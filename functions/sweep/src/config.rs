@@ -5,16 +5,20 @@ use signpost_io::config::{ConfigError, environment, required, retention};
 /// Settings of the `sweep` function, read once at cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// `DEAD_LETTER_QUEUE_URL`: where deliveries go whose event is gone; required.
+    /// `DEAD_LETTER_QUEUE_URL`: where deliveries go whose event is gone, and which is redriven; required.
     pub dead_letter_queue_url: String,
     /// `DELIVERIES_QUEUE_URL`: where deliveries go whose time has come; required.
     pub deliveries_queue_url: String,
     /// `ENDPOINTS_TABLE`: DynamoDB table of endpoints; required.
     pub endpoints_table: String,
+    /// `EVENTS_QUEUE_URL`: where rejected events go that are redriven; required.
+    pub events_queue_url: String,
     /// `EVENTS_TABLE`: DynamoDB table of events and deliveries; required.
     pub events_table: String,
     /// `PARKING_TABLE`: DynamoDB table of parked deliveries; required.
     pub parking_table: String,
+    /// `REJECTED_QUEUE_URL`: where messages are that were no events, and which is redriven; required.
+    pub rejected_queue_url: String,
     /// `RETENTION_DAYS`: how long events are kept, in days; 1 to 365, required.
     pub retention: Duration,
 }
@@ -37,8 +41,10 @@ impl Config {
             dead_letter_queue_url: required(&get, "DEAD_LETTER_QUEUE_URL")?,
             deliveries_queue_url: required(&get, "DELIVERIES_QUEUE_URL")?,
             endpoints_table: required(&get, "ENDPOINTS_TABLE")?,
+            events_queue_url: required(&get, "EVENTS_QUEUE_URL")?,
             events_table: required(&get, "EVENTS_TABLE")?,
             parking_table: required(&get, "PARKING_TABLE")?,
+            rejected_queue_url: required(&get, "REJECTED_QUEUE_URL")?,
             retention: retention(&get)?,
         })
     }

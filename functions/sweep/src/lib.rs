@@ -1,7 +1,10 @@
 //! Puts parked deliveries back into `DeliveriesQueue`: those that are due, and those whose endpoint may be called again.
-//! Invoked by a schedule every minute.
+//! Invoked by a schedule every minute, and by operators, with `{"redrive":"DeadLetterQueue"}` or
+//! `{"redrive":"RejectedQueue"}`, to give what is in one of those queues another try.
 
+mod command;
 mod config;
+mod redrive;
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +13,13 @@ use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use lambda_runtime::Error;
 use serde::Serialize;
+use serde_json::Value;
 use signpost_core::breaker::Admission;
 use signpost_core::parking::{Lane, last_due_minute};
 use signpost_io::aws::AwsError;
 use signpost_io::breakers::Breakers;
 use signpost_io::clock::unix_ms_now;
+use signpost_io::deliveries::Deliveries;
 use signpost_io::endpoints::Endpoints;
 use signpost_io::events::Events;
 use signpost_io::limits::Limits;
@@ -22,11 +27,14 @@ use signpost_io::logs::Chain;
 use signpost_io::parking::{Drain, Parked, Parking, without_event};
 use signpost_io::queue::{Message, Queue};
 
+use command::Command;
 pub use config::Config;
+pub use redrive::{Redrive, Redriven, redrive_for};
 
 /// What the function needs at hand.
 #[derive(Debug)]
 pub struct App {
+    accepted: Queue,
     breakers: Breakers,
     dead_letters: Queue,
     deliveries: Queue,
@@ -34,6 +42,8 @@ pub struct App {
     events: Events,
     limits: Limits,
     parking: Parking,
+    records: Deliveries,
+    rejected: Queue,
 }
 
 impl App {
@@ -42,15 +52,28 @@ impl App {
     pub fn new(aws: &SdkConfig, config: Config) -> Self {
         let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(aws), aws_sdk_sqs::Client::new(aws));
         Self {
+            accepted: Queue::new(sqs.clone(), config.events_queue_url),
             breakers: Breakers::new(dynamodb.clone(), config.parking_table.clone()),
             dead_letters: Queue::new(sqs.clone(), config.dead_letter_queue_url),
-            deliveries: Queue::new(sqs, config.deliveries_queue_url),
+            deliveries: Queue::new(sqs.clone(), config.deliveries_queue_url),
+            rejected: Queue::new(sqs, config.rejected_queue_url),
+            records: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
             events: Events::new(dynamodb.clone(), config.events_table, config.retention),
             limits: Limits::new(dynamodb.clone(), config.parking_table.clone()),
             parking: Parking::new(dynamodb, config.parking_table, config.retention),
         }
     }
+}
+
+/// What the function answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Done {
+    /// To an operator.
+    Redriven(Redriven),
+    /// To the schedule.
+    Swept(Swept),
 }
 
 /// What an endpoint takes of what is parked for it.
@@ -121,21 +144,24 @@ const PAGE: usize = 100;
 /// How many calls to DynamoDB are under way at once.
 const CALLS_AT_ONCE: usize = 16;
 
-/// Sweeps once.
+/// Sweeps once if the schedule asks, and redrives a queue if an operator does.
+///
+/// # Errors
+/// The payload is neither's, or as [`sweep_at`] and [`redrive_for`].
+pub async fn handle(payload: Value, app: &App) -> Result<Done, Error> {
+    Ok(match Command::parse(&payload)? {
+        Command::Redrive(redrive) => Done::Redriven(redrive_for(app, &redrive, redrive::WORK).await?),
+        Command::Sweep => Done::Swept(sweep_at(app, unix_ms_now()).await?),
+    })
+}
+
+/// Sweeps once, as if it were the moment `now_unix_ms`, in milliseconds since the Unix epoch.
 ///
 /// Safe to run twice at once, and to be stopped anywhere: one run keeps the others away, and a delivery leaves the table
 /// only after it is in the queue, where a repetition is recognised by its record.
 ///
 /// # Errors
 /// DynamoDB or SQS failed: what was not moved is moved by the next run.
-pub async fn handle(app: &App) -> Result<Swept, Error> {
-    sweep_at(app, unix_ms_now()).await
-}
-
-/// The same, as if it were the moment `now_unix_ms`, in milliseconds since the Unix epoch.
-///
-/// # Errors
-/// As [`handle`].
 pub async fn sweep_at(app: &App, now_unix_ms: u64) -> Result<Swept, Error> {
     let (now, last) = (now_unix_ms / 1_000, last_due_minute(now_unix_ms));
     let first = last.saturating_sub(FIRST_LOOK_BACK_MINUTES);

@@ -1,7 +1,6 @@
 //! Cold start of the `sweep` function: settings, clients, then the event loop. Everything else is in the library.
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
-use serde_json::Value;
 use sweep::{App, Config, handle};
 
 #[tokio::main(flavor = "current_thread")]
@@ -9,5 +8,5 @@ async fn main() -> Result<(), Error> {
     tracing::init_default_subscriber();
     let config = Config::from_env()?; // A bad setting fails the init phase, before anything is moved.
     let app = &App::new(&signpost_io::aws::load().await, config);
-    run(service_fn(async |_: LambdaEvent<Value>| handle(app).await)).await
+    run(service_fn(async |event: LambdaEvent<_>| handle(event.payload, app).await)).await
 }

@@ -1,15 +1,19 @@
-//! SQS queues: messages in batches, and how long one stays hidden.
+//! SQS queues: messages in batches, sent, received and removed, and how long one stays hidden.
 
 use std::time::Duration;
 
+use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
+use aws_sdk_sqs::types::{
+    BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
+    MessageAttributeValue, SendMessageBatchRequestEntry,
+};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use signpost_core::delivery::Delivery;
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::Event;
 
-use crate::aws::AwsError;
+use crate::aws::{AwsError, CALL_TIMEOUT};
 
 /// One queue.
 #[derive(Clone, Debug)]
@@ -51,6 +55,19 @@ impl Message {
     }
 }
 
+/// A message that was received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// `MessageId`: the same each time it is received.
+    pub id: String,
+    /// What it says.
+    pub body: String,
+    /// Its attribute `reason`, which tells why it is in a dead-letter queue.
+    pub reason: Option<String>,
+    /// `ReceiptHandle`: names this receipt of it, for whoever removes it or lets it be seen again.
+    pub receipt: String,
+}
+
 /// The most messages in one call.
 const MAX_BATCH_MESSAGES: usize = 10;
 /// The most bytes in one message, and in all messages of one call.
@@ -90,15 +107,79 @@ impl Queue {
         loop {
             let call = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries.clone()));
             let failed = call.send().await.map_err(AwsError::of("sqs:SendMessage"))?.failed;
-            let Some(first) = failed.first() else { return Ok(()) };
-            if round == ROUNDS || failed.iter().any(|entry| entry.sender_fault) {
-                let text = first.message.as_deref().unwrap_or_default();
-                let refusal = format!("{} of {} entries refused, {}: {text}", failed.len(), entries.len(), first.code);
-                return Err(AwsError::of("sqs:SendMessage")(std::io::Error::other(refusal)));
+            if failed.is_empty() || round == ROUNDS || failed.iter().any(|entry| entry.sender_fault) {
+                return none_refused("sqs:SendMessage", &failed);
             }
             entries.retain(|entry| failed.iter().any(|refused| refused.id == entry.id));
             round += 1;
         }
+    }
+
+    /// Receives up to ten messages, and hides them from others for `hidden_for`. There are none in the queue if none come
+    /// within a second.
+    ///
+    /// Needs `sqs:ReceiveMessage`. One call.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn receive(&self, hidden_for: Duration) -> Result<Vec<Received>, AwsError> {
+        let call = self
+            .client
+            .receive_message()
+            .queue_url(&self.url)
+            .max_number_of_messages(10)
+            .message_attribute_names("reason")
+            .visibility_timeout(i32::try_from(hidden_for.as_secs()).unwrap_or(i32::MAX))
+            .wait_time_seconds(1); // Asks all of SQS's servers, which no waiting does not (long polling).
+        let patient = TimeoutConfig::builder().operation_attempt_timeout(CALL_TIMEOUT).build();
+        let call = call.customize().config_override(aws_sdk_sqs::config::Builder::new().timeout_config(patient));
+        let messages = call.send().await.map_err(AwsError::of("sqs:ReceiveMessage"))?.messages.unwrap_or_default();
+        let received = messages.into_iter().map(|message| Received {
+            id: message.message_id.unwrap_or_default(),
+            body: message.body.unwrap_or_default(),
+            reason: message.message_attributes.and_then(|mut all| all.remove("reason")?.string_value),
+            receipt: message.receipt_handle.unwrap_or_default(),
+        });
+        Ok(received.collect())
+    }
+
+    /// Removes received messages.
+    ///
+    /// Needs `sqs:DeleteMessage`. One call per 10 messages.
+    ///
+    /// # Errors
+    /// Not all are removed, though some may be: those come back.
+    pub async fn remove_all(&self, receipts: impl IntoIterator<Item = String>) -> Result<(), AwsError> {
+        const OPERATION: &str = "sqs:DeleteMessage";
+        let calls = tens(receipts).map(async |receipts| {
+            let entries = receipts.into_iter().enumerate().map(|(index, receipt)| {
+                DeleteMessageBatchRequestEntry::builder().id(index.to_string()).receipt_handle(receipt).build()
+            });
+            let entries = entries.collect::<Result<_, _>>().map_err(AwsError::of(OPERATION))?;
+            let call = self.client.delete_message_batch().queue_url(&self.url).set_entries(Some(entries));
+            none_refused(OPERATION, &call.send().await.map_err(AwsError::of(OPERATION))?.failed)
+        });
+        stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).try_collect().await
+    }
+
+    /// Lets others see received messages again, at once.
+    ///
+    /// Needs `sqs:ChangeMessageVisibility`. One call per 10 messages.
+    ///
+    /// # Errors
+    /// Not all can be seen: those stay hidden for as long as was said when they were received.
+    pub async fn present_all_again(&self, receipts: impl IntoIterator<Item = String>) -> Result<(), AwsError> {
+        const OPERATION: &str = "sqs:ChangeMessageVisibility";
+        let calls = tens(receipts).map(async |receipts| {
+            let entries = receipts.into_iter().enumerate().map(|(index, receipt)| {
+                let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(index.to_string());
+                entry.receipt_handle(receipt).visibility_timeout(0).build()
+            });
+            let entries = entries.collect::<Result<_, _>>().map_err(AwsError::of(OPERATION))?;
+            let call = self.client.change_message_visibility_batch().queue_url(&self.url).set_entries(Some(entries));
+            none_refused(OPERATION, &call.send().await.map_err(AwsError::of(OPERATION))?.failed)
+        });
+        stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).try_collect().await
     }
 
     /// Has a received message presented again after `wait`, counted from now, in whole seconds rounded up.
@@ -135,6 +216,19 @@ fn entry(index: usize, message: Message) -> Result<SendMessageBatchRequestEntry,
         entry = entry.message_attributes(name, value.map_err(AwsError::of("sqs:SendMessage"))?);
     }
     entry.build().map_err(AwsError::of("sqs:SendMessage"))
+}
+
+/// Complains about the entries of a call that SQS refused.
+fn none_refused(operation: &'static str, failed: &[BatchResultErrorEntry]) -> Result<(), AwsError> {
+    let Some(first) = failed.first() else { return Ok(()) };
+    let text = first.message.as_deref().unwrap_or_default();
+    let refusal = format!("{} entries refused, {}: {text}", failed.len(), first.code);
+    Err(AwsError::of(operation)(std::io::Error::other(refusal)))
+}
+
+/// Receipts in as many as one call takes.
+fn tens(receipts: impl IntoIterator<Item = String>) -> impl Iterator<Item = Vec<String>> {
+    batches(receipts.into_iter().map(|receipt| (0, receipt)), MAX_BATCH_MESSAGES, MAX_BATCH_BYTES)
 }
 
 /// What a message counts against [`MAX_BATCH_BYTES`], rather more than less.

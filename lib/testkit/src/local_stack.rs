@@ -330,12 +330,18 @@ impl LocalStack {
     /// # Panics
     /// The function cannot be invoked or fails.
     pub async fn rotate_now(&self) -> Vec<String> {
-        let function = setting("ROTATE_KEYS_FUNCTION");
-        let url = format!("{}/2015-03-31/functions/{function}/invocations", setting("AWS_ENDPOINT_URL"));
-        let request = self.http.post(url).body(json!({"force": true}).to_string()).build().expect("a request");
-        let signature = Signature { credentials: &root(), service: "lambda" };
-        let answer = Answer::read(send(&self.http, request, &signature).await).await;
+        let answer = self.invoke("ROTATE_KEYS_FUNCTION", &json!({"force": true})).await;
         serde_json::from_value(answer.json()["kids"].clone()).unwrap_or_else(|_| panic!("no key was made: {answer:?}"))
+    }
+
+    /// Invokes the function whose name is the setting `function`, as an operator does.
+    ///
+    /// # Panics
+    /// No answer came.
+    pub async fn invoke(&self, function: &str, payload: &Value) -> Answer {
+        let url = format!("{}/2015-03-31/functions/{}/invocations", setting("AWS_ENDPOINT_URL"), setting(function));
+        let request = self.http.post(url).body(payload.to_string()).build().expect("a request");
+        Answer::read(send(&self.http, request, &Signature { credentials: &root(), service: "lambda" }).await).await
     }
 
     /// Waits for a message that `is_it` in the queue whose URL is the setting `queue`, takes it out and gives it.

@@ -13,6 +13,7 @@ mod parking;
 mod payloads;
 mod permissions;
 mod public_keys;
+mod redrive;
 mod rejection;
 mod replay;
 mod retries;

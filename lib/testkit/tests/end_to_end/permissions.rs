@@ -86,6 +86,40 @@ async fn no_function_may_do_what_it_does_not_need() {
     }
 }
 
+/// Nothing is taken out of the stack's queues, and what is received can be seen by others at once.
+#[tokio::test]
+async fn a_redrive_is_granted_to_sweep_and_to_nobody_else() {
+    let stack = LocalStack::from_env().await;
+    let aws = stack.assume_role(&setting("SWEEP_ROLE")).await;
+    let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(&aws), aws_sdk_sqs::Client::new(&aws));
+    for queue in ["DEAD_LETTER_QUEUE_URL", "REJECTED_QUEUE_URL"] {
+        let url = setting(queue);
+        let received = sqs.receive_message().queue_url(&url).visibility_timeout(0).send().await;
+        assert!(received.is_ok(), "{queue}: {received:?}");
+        let entry = aws_sdk_sqs::types::DeleteMessageBatchRequestEntry::builder().id("1").receipt_handle("none");
+        let deleted = sqs.delete_message_batch().queue_url(&url).entries(entry.build().unwrap()).send().await;
+        assert_eq!(deleted.unwrap().failed.len(), 1, "{queue}: there is no such receipt, but nothing else is wrong");
+        let entry =
+            aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry::builder().id("1").receipt_handle("none");
+        let call = sqs.change_message_visibility_batch().queue_url(&url).entries(entry.build().unwrap());
+        assert_eq!(call.send().await.unwrap().failed.len(), 1, "{queue}");
+    }
+    let sent = sqs.send_message().queue_url(setting("EVENTS_QUEUE_URL")).message_body("from a test of roles");
+    assert!(sent.send().await.is_ok());
+    let key = aws_sdk_dynamodb::types::AttributeValue::S("nobody".into());
+    let call = dynamodb.update_item().table_name(setting("EVENTS_TABLE")).key("event", key.clone()).key("record", key);
+    let call = call.update_expression("SET attemptCount = attemptCount");
+    let updated = call.condition_expression("attribute_exists(attemptCount)").send().await;
+    let error = updated.unwrap_err().into_service_error();
+    assert!(error.is_conditional_check_failed_exception(), "{error:?}");
+
+    for role in ["DELIVER_ROLE", "FANOUT_ROLE", "INGEST_ROLE", "MANAGE_ROLE", "PUBLICKEYS_ROLE", "ROTATEKEYS_ROLE"] {
+        let sqs = aws_sdk_sqs::Client::new(&stack.assume_role(&setting(role)).await);
+        let received = sqs.receive_message().queue_url(setting("DEAD_LETTER_QUEUE_URL")).visibility_timeout(0).send();
+        assert_refused(received.await.map(drop), &format!("{role}: sqs:ReceiveMessage from DeadLetterQueue"));
+    }
+}
+
 fn assert_refused<E: aws_sdk_dynamodb::error::ProvideErrorMetadata>(outcome: Result<(), E>, what: &str) {
     let code = outcome.err().and_then(|error| error.code().map(str::to_owned)).unwrap_or_default();
     assert!(code.starts_with("AccessDenied"), "{what} was not refused but answered `{code}`");

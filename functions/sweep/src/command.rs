@@ -1,0 +1,119 @@
+//! What an invocation asks for: the schedule a sweeping, an operator a redrive.
+
+use serde::Deserialize;
+use serde_json::Value;
+use signpost_core::endpoint::EndpointId;
+use signpost_core::event::TenantId;
+
+use crate::redrive::Redrive;
+
+/// What an invocation asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Redrive(Redrive),
+    Sweep,
+}
+
+/// A payload that asks for nothing that the function does.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "payload is `{found}`; expected the schedule's event, `{{\"redrive\":\"DeadLetterQueue\"}}`, with `endpoint` and \
+     `tenant` beside it to choose by their ids, or `{{\"redrive\":\"RejectedQueue\"}}`, with `tenant`"
+)]
+pub(crate) struct CommandError {
+    found: String,
+}
+
+impl Command {
+    /// Reads the payload of an invocation.
+    ///
+    /// # Errors
+    /// It is neither of EventBridge's schedule nor a redrive, or names what cannot be an id.
+    pub(crate) fn parse(payload: &Value) -> Result<Self, CommandError> {
+        if payload["source"] == "aws.events" {
+            return Ok(Self::Sweep);
+        }
+        redrive(payload).map(Self::Redrive).ok_or_else(|| CommandError { found: quoted(payload) })
+    }
+}
+
+/// A redrive as operators write it.
+#[derive(Deserialize)]
+#[serde(tag = "redrive", deny_unknown_fields)]
+enum Asked {
+    DeadLetterQueue { endpoint: Option<String>, tenant: Option<String> },
+    RejectedQueue { tenant: Option<String> },
+}
+
+fn redrive(payload: &Value) -> Option<Redrive> {
+    Some(match Asked::deserialize(payload).ok()? {
+        Asked::DeadLetterQueue { endpoint, tenant } => Redrive::DeadLetters {
+            endpoint: chosen(endpoint, EndpointId::parse)?,
+            tenant: chosen(tenant, TenantId::parse)?,
+        },
+        Asked::RejectedQueue { tenant } => Redrive::Rejected { tenant: chosen(tenant, TenantId::parse)? },
+    })
+}
+
+/// Nothing where nothing is chosen, and no answer where what is chosen cannot be read.
+fn chosen<T>(text: Option<String>, parse: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
+    text.map_or(Some(None), |text| parse(&text).map(Some))
+}
+
+/// The most characters of a payload that a refusal quotes.
+const QUOTED_CHARACTERS: usize = 200;
+
+fn quoted(payload: &Value) -> String {
+    payload.to_string().chars().take(QUOTED_CHARACTERS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_schedule_sweeps_and_an_operator_redrives() {
+        let file = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        let id = "ep_00000000000000000000000000000007";
+        let (endpoint, tenant) = (EndpointId::parse(id), TenantId::parse("acme"));
+        let dead_letters = |endpoint, tenant| Command::Redrive(Redrive::DeadLetters { endpoint, tenant });
+        let rejected = |tenant| Command::Redrive(Redrive::Rejected { tenant });
+        let cases = [
+            (file(include_str!("../../../events/sweep-schedule.json")), Command::Sweep),
+            (file(include_str!("../../../events/sweep-redrive.json")), dead_letters(None, None)),
+            (json!({"redrive": "DeadLetterQueue", "tenant": null}), dead_letters(None, None)),
+            (json!({"redrive": "DeadLetterQueue", "tenant": "acme"}), dead_letters(None, tenant.clone())),
+            (json!({"redrive": "DeadLetterQueue", "endpoint": id}), dead_letters(endpoint, None)),
+            (json!({"redrive": "RejectedQueue"}), rejected(None)),
+            (json!({"redrive": "RejectedQueue", "tenant": "acme"}), rejected(tenant)),
+        ];
+        for (payload, expected) in cases {
+            assert_eq!(Command::parse(&payload), Ok(expected), "{payload}");
+        }
+    }
+
+    #[test]
+    fn another_payload_is_refused_and_told_what_is_expected() {
+        let id = "ep_00000000000000000000000000000007";
+        let cases = [
+            json!(null),
+            json!({}),
+            json!({"force": true}),
+            json!("DeadLetterQueue"),
+            json!({"redrive": true}),
+            json!({"redrive": "EventsQueue"}),
+            json!({"redrive": "DeadLetterQueue", "tenants": "acme"}),
+            json!({"redrive": "DeadLetterQueue", "tenant": "ACME"}),
+            json!({"redrive": "DeadLetterQueue", "endpoint": "ep_7"}),
+            json!({"redrive": "RejectedQueue", "endpoint": id}),
+        ];
+        for payload in cases {
+            let error = Command::parse(&payload).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("payload is `{payload}`; expected the schedule's event")), "{error}");
+        }
+        let long = Command::parse(&json!("x".repeat(10_000))).unwrap_err();
+        assert_eq!(long.found.len(), QUOTED_CHARACTERS);
+    }
+}
