@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use signpost_core::delivery::DeliveryStatus;
-use signpost_core::listing::Wanted;
+use signpost_core::listing::{Place, Wanted};
 use signpost_core::problem::Problem;
 use signpost_io::http_api::respond;
 use signpost_io::listing::Listed;
@@ -34,13 +34,13 @@ impl App {
             deliveries.extend(found);
             match next {
                 Some(next) if deliveries.len() < MAX_PAGE && started.elapsed() < LOOKING => {
-                    wanted = wanted.behind(next)
+                    wanted = wanted.behind(next);
                 }
                 next => break next,
             }
         };
         let deliveries = deliveries.iter().map(shown).collect();
-        let page = ShownPage { deliveries, cursor: next.map(|place| place.cursor()) };
+        let page = ShownPage { deliveries, cursor: next.map(Place::cursor) };
         let body = serde_json::to_string(&page).unwrap_or_default(); // Strings and numbers always serialize.
         Ok(respond(200, JSON, body))
     }

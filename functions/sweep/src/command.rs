@@ -48,16 +48,16 @@ enum Asked {
 fn redrive(payload: &Value) -> Option<Redrive> {
     Some(match Asked::deserialize(payload).ok()? {
         Asked::DeadLetterQueue { endpoint, tenant } => Redrive::DeadLetters {
-            endpoint: chosen(endpoint, EndpointId::parse)?,
-            tenant: chosen(tenant, TenantId::parse)?,
+            endpoint: chosen(endpoint, EndpointId::parse).ok()?,
+            tenant: chosen(tenant, TenantId::parse).ok()?,
         },
-        Asked::RejectedQueue { tenant } => Redrive::Rejected { tenant: chosen(tenant, TenantId::parse)? },
+        Asked::RejectedQueue { tenant } => Redrive::Rejected { tenant: chosen(tenant, TenantId::parse).ok()? },
     })
 }
 
-/// Nothing where nothing is chosen, and no answer where what is chosen cannot be read.
-fn chosen<T>(text: Option<String>, parse: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
-    text.map_or(Some(None), |text| parse(&text).map(Some))
+/// What is chosen, if anything is, and an error where that cannot be read.
+fn chosen<T>(text: Option<String>, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, ()> {
+    text.map(|text| parse(&text).ok_or(())).transpose()
 }
 
 /// The most characters of a payload that a refusal quotes.

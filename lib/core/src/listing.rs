@@ -49,8 +49,8 @@ impl Place {
     /// The place of a delivery whose first attempt started at a moment, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn of(delivery: DeliveryKey<'_>, first_attempt_unix_ms: u64) -> Self {
-        let [.., a, b, c, d, e, f, g, h] = hash(delivery);
-        Self { tie: u64::from_be_bytes([a, b, c, d, e, f, g, h]), ..Self::first_at(first_attempt_unix_ms) }
+        let tie = hash(delivery).iter().fold(0, |tie, byte| tie << 8 | u64::from(*byte)); // The last eight are left.
+        Self { tie, ..Self::first_at(first_attempt_unix_ms) }
     }
 
     /// The least place of a moment.
