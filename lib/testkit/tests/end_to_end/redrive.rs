@@ -80,7 +80,7 @@ impl Own {
     async fn bodies(&self, url: &str) -> Vec<String> {
         let (queue, mut bodies) = (self.at(url), Vec::new());
         loop {
-            let received = queue.receive(Duration::from_secs(60)).await.unwrap();
+            let received = queue.receive(Duration::from_mins(1)).await.unwrap();
             if received.is_empty() {
                 bodies.sort_unstable();
                 return bodies;
