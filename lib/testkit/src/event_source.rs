@@ -43,7 +43,7 @@ const WAIT_SECONDS: i32 = 5;
 async fn poll(host: Weak<LambdaHost>, sqs: Client, url: String) {
     loop {
         let call = sqs.receive_message().queue_url(&url).max_number_of_messages(10).wait_time_seconds(WAIT_SECONDS);
-        let call = call.message_system_attribute_names(MessageSystemAttributeName::All);
+        let call = call.message_system_attribute_names(MessageSystemAttributeName::All).message_attribute_names("All");
         let received = call.send().await.expect("the queue can be read").messages.unwrap_or_default();
         if received.is_empty() {
             continue;
@@ -69,12 +69,19 @@ async fn poll(host: Weak<LambdaHost>, sqs: Client, url: String) {
 fn record(message: &Message) -> Value {
     let attributes = message.attributes().into_iter().flatten();
     let attributes: Map<_, _> = attributes.map(|(name, value)| (name.as_str().to_owned(), json!(value))).collect();
+    let own = message.message_attributes().into_iter().flatten().map(|(name, value)| {
+        let value = json!({
+            "dataType": value.data_type(), "stringValue": value.string_value(),
+            "stringListValues": [], "binaryListValues": [],
+        });
+        (name.clone(), value)
+    });
     json!({
         "messageId": message.message_id(),
         "receiptHandle": message.receipt_handle(),
         "body": message.body(),
         "attributes": attributes,
-        "messageAttributes": {},
+        "messageAttributes": own.collect::<Map<_, _>>(),
         "md5OfBody": message.md5_of_body(),
         "eventSource": "aws:sqs",
         "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:hosted",

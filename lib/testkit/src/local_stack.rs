@@ -386,7 +386,15 @@ impl LocalStack {
     /// # Panics
     /// They are not within two minutes.
     pub async fn wait_for_parked(&self, endpoint: &EndpointId, count: usize) {
-        let parking = Parking::new(self.dynamodb(), setting("PARKING_TABLE"), Duration::ZERO);
+        self.wait_for_parked_in(&setting("PARKING_TABLE"), endpoint, count).await;
+    }
+
+    /// Waits until as many deliveries are parked for an endpoint in a table like `ParkingTable`.
+    ///
+    /// # Panics
+    /// They are not within two minutes.
+    pub async fn wait_for_parked_in(&self, table: &str, endpoint: &EndpointId, count: usize) {
+        let parking = Parking::new(self.dynamodb(), table.to_owned(), Duration::ZERO);
         let lane = Lane::Endpoint(endpoint.clone());
         until(&format!("{count} parked for {endpoint}"), async || {
             let parked = parking.first_of(&lane, 100).await.expect("the table can be read");

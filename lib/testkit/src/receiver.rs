@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::header::HOST;
@@ -60,7 +60,15 @@ pub struct Receiver {
     pub url: String,
     received: watch::Receiver<Vec<Received>>,
     is_holding: Arc<AtomicBool>,
+    at_once: Arc<AtOnce>,
     server: JoinHandle<()>,
+}
+
+/// How many requests are being answered, and how many were at the most.
+#[derive(Debug, Default)]
+struct AtOnce {
+    now: AtomicUsize,
+    most: AtomicUsize,
 }
 
 /// Reads a certificate and its key, both in PEM.
@@ -95,7 +103,15 @@ impl Receiver {
     /// # Panics
     /// Loopback has no free port.
     pub async fn start_answering(answer: impl Fn(usize, &Received) -> (u16, String) + Send + Sync + 'static) -> Self {
-        Self::listen("http", None, Arc::new(answer)).await
+        Self::listen("http", None, Arc::new(answer), Duration::ZERO).await
+    }
+
+    /// Starts a server that takes its time to answer 204.
+    ///
+    /// # Panics
+    /// Loopback has no free port.
+    pub async fn start_slow(time: Duration) -> Self {
+        Self::listen("http", None, Arc::new(|_, _| (204, String::new())), time).await
     }
 
     /// Starts a server that speaks TLS under `certificate` and accepts everything.
@@ -122,17 +138,25 @@ impl Receiver {
     }
 
     async fn listen_tls(config: rustls::ServerConfig) -> Self {
-        Self::listen("https", Some(TlsAcceptor::from(Arc::new(config))), Arc::new(|_, _| (204, String::new()))).await
+        let tls = TlsAcceptor::from(Arc::new(config));
+        Self::listen("https", Some(tls), Arc::new(|_, _| (204, String::new())), Duration::ZERO).await
     }
 
-    async fn listen(scheme: &str, tls: Option<TlsAcceptor>, answer: Arc<Answer>) -> Self {
+    async fn listen(scheme: &str, tls: Option<TlsAcceptor>, answer: Arc<Answer>, time: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on loopback");
         let url = format!("{scheme}://{}/hook", listener.local_addr().expect("a bound socket has an address"));
         let (sender, received) = watch::channel(Vec::new());
         let is_holding = Arc::<AtomicBool>::default();
-        let inside = Inside { received: Arc::new(sender), answer, is_holding: Arc::clone(&is_holding) };
+        let at_once = Arc::<AtOnce>::default();
+        let inside = Inside {
+            received: Arc::new(sender),
+            answer,
+            time,
+            is_holding: Arc::clone(&is_holding),
+            at_once: Arc::clone(&at_once),
+        };
         let server = tokio::spawn(serve(listener, tls, inside));
-        Self { url, received, is_holding, server }
+        Self { url, received, is_holding, at_once, server }
     }
 
     /// Waits until at least `count` requests have arrived, and gives all there are.
@@ -156,6 +180,12 @@ impl Receiver {
     /// Answers requests again. What is held stays held.
     pub fn release(&self) {
         self.is_holding.store(false, Ordering::Relaxed);
+    }
+
+    /// The most requests that were being answered at the same time.
+    #[must_use]
+    pub fn most_at_once(&self) -> usize {
+        self.at_once.most.load(Ordering::Relaxed)
     }
 
     /// Gives the requests that have arrived so far.
@@ -184,7 +214,9 @@ type Answer = dyn Fn(usize, &Received) -> (u16, String) + Send + Sync;
 struct Inside {
     received: Arc<watch::Sender<Vec<Received>>>,
     answer: Arc<Answer>,
+    time: Duration,
     is_holding: Arc<AtomicBool>,
+    at_once: Arc<AtOnce>,
 }
 
 async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, inside: Inside) {
@@ -220,8 +252,9 @@ struct Over {
 async fn respond(
     Over { scheme, client_certificate }: Over,
     request: Request<Incoming>,
-    Inside { received, answer, is_holding }: Inside,
+    Inside { received, answer, time, is_holding, at_once }: Inside,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
+    at_once.most.fetch_max(at_once.now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -239,6 +272,8 @@ async fn respond(
     let Some((status, text)) = answered else {
         return pending().await; // Ends with the connection, when the sender is dead.
     };
+    tokio::time::sleep(time).await;
+    at_once.now.fetch_sub(1, Ordering::Relaxed);
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
     Ok(response)

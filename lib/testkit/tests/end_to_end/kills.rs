@@ -24,19 +24,18 @@ use signpost_testkit::lambda_host::{InvocationError, LambdaHost};
 use signpost_testkit::local_stack::{LocalStack, attribute, endpoint_path};
 use signpost_testkit::receiver::Receiver;
 use tokio::time::{interval, sleep, timeout};
-use uuid::Uuid;
 
-use crate::handlers::lookup;
+use crate::own::Own;
 
 /// What is held when it is no call of AWS: the request to the integrator.
 const REQUEST: &str = "the request";
 /// As many messages as one invocation takes.
 const BATCH: usize = 10;
+/// How many requests of a batch an integrator fails: one more, and its endpoint would be left alone.
+const FAILED: usize = BATCH - 1;
 /// How many deliveries `sweep` finds parked, and how many of them it takes out of the table at once.
 const PARKED: usize = 20;
 const REMOVED_AT_ONCE: usize = 16;
-/// How long a queue hides what a process had received that died.
-const HIDDEN: Duration = Duration::from_secs(10);
 /// Until everything is at rest: what is presented again may be held back for a minute and a half.
 const PATIENCE: Duration = Duration::from_mins(5);
 
@@ -51,12 +50,12 @@ async fn wherever_a_function_is_killed_nothing_acknowledged_is_lost() {
         point("deliver: recorded, not returned", ("UpdateItem", Answered, BATCH), Accepts, 0),
         point(
             "deliver: recorded, its wait not set",
-            ("ChangeMessageVisibility", Called, BATCH),
+            ("ChangeMessageVisibility", Called, FAILED),
             AcceptsTheSecondTime,
             0,
         ),
-        point("deliver: exhausted, not dead-lettered", ("SendMessageBatch", Called, BATCH), Rejects, 0),
-        point("deliver: dead-lettered, not returned", ("SendMessageBatch", Answered, BATCH), Rejects, 0),
+        point("deliver: exhausted, not dead-lettered", ("SendMessageBatch", Called, FAILED), Rejects, 0),
+        point("deliver: dead-lettered, not returned", ("SendMessageBatch", Answered, FAILED), Rejects, 0),
         point("deliver: not yet parked", ("PutItem", Called, BATCH), IsDisabled, 0),
         point("deliver: parked, not returned", ("PutItem", Answered, BATCH), IsDisabled, 0),
     ];
@@ -96,7 +95,7 @@ async fn whenever_deliver_is_killed_under_load_nothing_acknowledged_is_lost() {
     let scene = Scene::of(Accepts).await;
     let ids = scene.send_deliveries(EVENTS).await;
     let hosts = [scene.host("deliver"), scene.host("deliver")];
-    let _sources = hosts.each_ref().map(|host| EventSource::start(host, &scene.stack.aws, &scene.queue));
+    let _sources = hosts.each_ref().map(|host| EventSource::start(host, &scene.stack.aws, &scene.own.deliveries));
 
     for kill in 0..KILLS {
         let share = EVENTS / (KILLS + 1);
@@ -105,7 +104,7 @@ async fn whenever_deliver_is_killed_under_load_nothing_acknowledged_is_lost() {
         hosts[random.usize(..hosts.len())].kill().await;
     }
     let sent_before = scene.receiver.so_far().len();
-    scene.come_to_rest(&scene.queue).await;
+    scene.come_to_rest(&scene.own.deliveries).await;
 
     let row = scene.row("deliver: now and then under load", &ids, sent_before, KILLS * BATCH).await;
     println!("{}", Table(std::slice::from_ref(&row)));
@@ -129,11 +128,11 @@ fn point(name: &'static str, held: (&'static str, Hold, usize), integrator: Inte
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Integrator {
     Accepts,
-    /// It fails the first batch of requests.
+    /// It fails the first requests.
     AcceptsTheSecondTime,
     /// Its endpoint is disabled, so it gets nothing.
     IsDisabled,
-    /// It fails every request, and none is tried again.
+    /// It fails every request but the first, and none is tried again.
     Rejects,
 }
 
@@ -141,8 +140,9 @@ impl Integrator {
     fn accepts(self, index: usize) -> bool {
         match self {
             Accepts => true,
-            AcceptsTheSecondTime => index >= BATCH,
-            IsDisabled | Rejects => false,
+            AcceptsTheSecondTime => index >= FAILED,
+            IsDisabled => false,
+            Rejects => index == 0,
         }
     }
 }
@@ -152,9 +152,9 @@ async fn killed_delivering(point: Point) -> Row {
     let deliver = scene.host("deliver");
     let ids = scene.send_deliveries(BATCH).await;
     scene.hold(point);
-    let _source = scene.feed(&deliver, &scene.queue);
+    let _source = scene.feed(&deliver, &scene.own.deliveries);
     let sent_before = scene.kill(point, &deliver).await;
-    scene.come_to_rest(&scene.queue).await;
+    scene.come_to_rest(&scene.own.deliveries).await;
     scene.row(point.name, &ids, sent_before, point.may_repeat).await
 }
 
@@ -162,27 +162,27 @@ async fn killed_delivering_again(point: Point) -> Row {
     let scene = Scene::of(point.integrator).await;
     let deliver = scene.host("deliver");
     let ids = scene.send_deliveries(BATCH).await;
-    let _source = scene.feed(&deliver, &scene.queue);
+    let _source = scene.feed(&deliver, &scene.own.deliveries);
     for id in &ids {
         scene.stack.wait_for_attempts(&scene.tenant, id, &scene.endpoint, 1).await;
     }
     scene.hold(point);
     let sent_before = scene.kill(point, &deliver).await;
-    scene.come_to_rest(&scene.queue).await;
+    scene.come_to_rest(&scene.own.deliveries).await;
     scene.row(point.name, &ids, sent_before, point.may_repeat).await
 }
 
 async fn killed_fanning_out(point: Point) -> Row {
     let scene = Scene::of(point.integrator).await;
     let (fanout, deliver) = (scene.host("fanout"), scene.host("deliver"));
-    let events = scene.stack.queue_that_hides(&format!("kills-{}", Uuid::new_v4()), HIDDEN).await;
+    let events = &scene.own.events;
     let ids: Vec<_> = [(); BATCH].map(|()| event_id()).into();
-    scene.stack.send_to(&events, ids.iter().map(|id| event(&scene.tenant, id, &json!({})).to_string())).await;
+    scene.stack.send_to(events, ids.iter().map(|id| event(&scene.tenant, id, &json!({})).to_string())).await;
     scene.hold(point);
-    let _sources = [scene.feed(&fanout, &events), scene.feed(&deliver, &scene.queue)];
+    let _sources = [scene.feed(&fanout, events), scene.feed(&deliver, &scene.own.deliveries)];
     let sent_before = scene.kill(point, &fanout).await;
-    scene.come_to_rest(&events).await;
-    scene.come_to_rest(&scene.queue).await;
+    scene.come_to_rest(events).await;
+    scene.come_to_rest(&scene.own.deliveries).await;
     scene.row(point.name, &ids, sent_before, point.may_repeat).await
 }
 
@@ -199,8 +199,8 @@ async fn killed_sweeping(point: Point) -> Row {
     }
     parking.ask_to_drain(&scene.endpoint).await.unwrap();
     scene.hold(point);
-    let _source = scene.feed(&deliver, &scene.queue);
-    let minute = json!({});
+    let _source = scene.feed(&deliver, &scene.own.deliveries);
+    let minute = json!({"source": "aws.events"});
     let (swept, sent_before) = join(sweep.invoke(&minute), scene.kill(point, &sweep)).await;
     assert!(matches!(swept, Err(InvocationError::Died)), "{}: {swept:?}", point.name);
     let schedule = async {
@@ -211,20 +211,18 @@ async fn killed_sweeping(point: Point) -> Row {
         }
     };
     let _ = timeout(PATIENCE, schedule).await; // What is still parked then is found so.
-    scene.come_to_rest(&scene.queue).await;
+    scene.come_to_rest(&scene.own.deliveries).await;
     scene.row(point.name, &ids, sent_before, point.may_repeat).await
 }
 
-/// An endpoint, and queues and a table of its own that no deployed function looks into; the other tables are the stack's.
+/// An endpoint, and functions that call AWS by way of a proxy.
 struct Scene {
     stack: LocalStack,
     proxy: AwsProxy,
     receiver: Receiver,
     tenant: TenantId,
     endpoint: EndpointId,
-    queue: String,
-    dead_letters: String,
-    parking: String,
+    own: Own,
 }
 
 impl Scene {
@@ -238,40 +236,12 @@ impl Scene {
             let path = format!("{}/disable", endpoint_path(&tenant, &endpoint));
             assert_eq!(stack.manage("POST", &path, None).await.status, 200);
         }
-        let name = format!("kills-{}", Uuid::new_v4());
-        let queue = stack.queue_that_hides(&format!("{name}-deliveries"), HIDDEN).await;
-        let dead_letters = stack.queue(&format!("{name}-dead-letters")).await;
-        let parking = stack.parking_table(&name).await;
-        Self { stack, proxy, receiver, tenant, endpoint, queue, dead_letters, parking }
+        let own = Own::of(&stack).await;
+        Self { stack, proxy, receiver, tenant, endpoint, own }
     }
 
-    /// A function in the name of the account's root, which calls AWS by way of the proxy.
     fn host(&self, function: &str) -> Arc<LambdaHost> {
-        const SETTINGS: [&str; 15] = [
-            "AWS_ACCESS_KEY_ID",
-            "AWS_ENDPOINT_URL",
-            "AWS_REGION",
-            "AWS_SECRET_ACCESS_KEY",
-            "DANGEROUSLY_ALLOW_HTTP",
-            "DANGEROUSLY_ALLOW_PRIVATE_TARGETS",
-            "DEAD_LETTER_QUEUE_URL",
-            "DELIVERIES_QUEUE_URL",
-            "ENDPOINTS_TABLE",
-            "EVENTS_TABLE",
-            "KEYS_TABLE",
-            "PARKING_TABLE",
-            "REJECTED_QUEUE_URL",
-            "RETENTION_DAYS",
-            "WRAPPING_KEY",
-        ];
-        let own = |name| match name {
-            "AWS_ENDPOINT_URL" => self.proxy.url().to_owned(),
-            "DEAD_LETTER_QUEUE_URL" => self.dead_letters.clone(),
-            "DELIVERIES_QUEUE_URL" => self.queue.clone(),
-            "PARKING_TABLE" => self.parking.clone(),
-            name => lookup(name).unwrap(),
-        };
-        Arc::new(LambdaHost::new(function, SETTINGS.map(|name| (name.to_owned(), own(name))).into()))
+        self.own.host(function, self.proxy.url())
     }
 
     fn feed(&self, host: &Arc<LambdaHost>, queue: &str) -> EventSource {
@@ -286,7 +256,9 @@ impl Scene {
     /// Puts as many deliveries into the queue, and gives the events' ids.
     async fn send_deliveries(&self, count: usize) -> Vec<String> {
         let events = self.events(count);
-        self.stack.send_to(&self.queue, events.iter().map(|event| Delivery::message(&self.endpoint, event))).await;
+        self.stack
+            .send_to(&self.own.deliveries, events.iter().map(|event| Delivery::message(&self.endpoint, event)))
+            .await;
         events.iter().map(|event| event.key.id.as_str().to_owned()).collect()
     }
 
@@ -317,7 +289,7 @@ impl Scene {
     }
 
     fn parking(&self) -> Parking {
-        Parking::new(aws_sdk_dynamodb::Client::new(&self.stack.aws), self.parking.clone(), Duration::ZERO)
+        Parking::new(aws_sdk_dynamodb::Client::new(&self.stack.aws), self.own.parking.clone(), Duration::ZERO)
     }
 
     async fn parked(&self) -> HashSet<String> {
@@ -327,7 +299,7 @@ impl Scene {
     }
 
     async fn dead_letters(&self) -> HashSet<String> {
-        let messages = self.stack.take_all(&self.dead_letters).await;
+        let messages = self.stack.take_all(&self.own.dead_letters).await;
         let messages = messages.iter().filter(|message| attribute(message, "reason") == "exhausted");
         let bodies = messages.map(|message| message.body().unwrap());
         bodies.map(|body| Delivery::parse(body).unwrap().event.key.id.as_str().to_owned()).collect()

@@ -3,12 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod breaker;
 mod contract;
 mod deliveries;
+mod duplicates;
 mod endpoints;
 mod faults;
 mod handlers;
 mod kills;
+mod limits;
+mod own;
 mod parking;
 mod payloads;
 mod permissions;

@@ -3,62 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aws_lambda_events::sqs::SqsEvent;
 use serde_json::json;
 use signpost_core::delivery::{Delivery, DeliveryKey};
-use signpost_core::endpoint::EndpointId;
-use signpost_core::event::{Event, TenantId};
+use signpost_core::event::Event;
 use signpost_io::clock::unix_ms_now;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, attribute, endpoint_path};
 use signpost_testkit::receiver::Receiver;
 use tokio::time::Instant;
 
-use crate::handlers::lookup;
-
-/// A table and a queue that no other test, and no deployed function, looks into.
-struct Own {
-    table: String,
-    queue: String,
-}
-
-impl Own {
-    async fn of(stack: &LocalStack) -> Self {
-        let name = format!("parking-{}", uuid::Uuid::new_v4());
-        Self { table: stack.parking_table(&name).await, queue: stack.queue(&name).await }
-    }
-
-    fn lookup(&self, name: &str) -> Option<String> {
-        match name {
-            "PARKING_TABLE" => Some(self.table.clone()),
-            "DELIVERIES_QUEUE_URL" | "DEAD_LETTER_QUEUE_URL" => Some(self.queue.clone()),
-            name => lookup(name),
-        }
-    }
-
-    fn deliver(&self, stack: &LocalStack) -> deliver::App {
-        deliver::App::new(&stack.aws, deliver::Config::from_lookup(|name| self.lookup(name)).unwrap()).unwrap()
-    }
-
-    fn sweep(&self, stack: &LocalStack) -> sweep::App {
-        sweep::App::new(&stack.aws, sweep::Config::from_lookup(|name| self.lookup(name)).unwrap())
-    }
-}
-
-/// Delivers by the function in this process, and tells whether the message is done with.
-async fn is_done(app: &deliver::App, endpoint: &EndpointId, event: &serde_json::Value) -> bool {
-    let body = json!({"endpoint": endpoint.as_str(), "event": event}).to_string();
-    let batch = json!({"Records": [{"messageId": "m-1", "receiptHandle": "r-1", "body": body, "attributes": {}}]});
-    let batch: SqsEvent = serde_json::from_value(batch).unwrap();
-    deliver::handle(batch, app).await.unwrap().batch_item_failures.is_empty()
-}
-
-/// An event as `fanout` leaves it: in the table.
-async fn stored(stack: &LocalStack, tenant: &TenantId) -> serde_json::Value {
-    let event = event(tenant, &event_id(), &json!({"n": 10.5}));
-    stack.store(&Event::parse(&event.to_string()).unwrap()).await;
-    event
-}
+use crate::own::{Own, is_done, presented, stored};
 
 const MINUTES: u64 = 60_000;
 
@@ -69,18 +23,20 @@ async fn a_long_wait_is_spent_in_the_table_and_ends_when_it_is_due() {
     let settings = json!({"url": receiver.url, "retry": {"schedule": [1_000]}});
     let endpoint = stack.register_with(&tenant, &settings).await.id;
     let event = stored(&stack, &tenant).await;
-    let (deliver, sweep) = (own.deliver(&stack), own.sweep(&stack));
+    let (deliver, sweep, now) = (own.deliver(), own.sweep(), unix_ms_now());
 
-    assert!(is_done(&deliver, &endpoint, &event).await, "the queue does not hold it");
-    assert!(is_done(&deliver, &endpoint, &event).await, "nor a repetition, which is parked in the same place");
-    let now = unix_ms_now();
+    assert!(is_done(&deliver, presented(&endpoint, &event, 1, now)).await, "the queue does not hold it");
+    assert!(
+        is_done(&deliver, presented(&endpoint, &event, 1, now)).await,
+        "nor a repetition, which is parked in the same place"
+    );
     let swept = sweep::sweep_at(&sweep, now + 15 * MINUTES).await.unwrap();
     assert_eq!((swept.due, swept.busy), (0, false), "not yet");
     let swept = sweep::sweep_at(&sweep, now + 19 * MINUTES).await.unwrap();
     assert_eq!(swept.due, 1, "both became one");
 
     let message = Delivery::message(&endpoint, &Event::parse(&event.to_string()).unwrap());
-    stack.wait_for_message_at(&own.queue, |body| body == message).await;
+    stack.wait_for_message_at(&own.deliveries, |body| body == message).await;
     let swept = sweep::sweep_at(&sweep, now + 21 * MINUTES).await.unwrap();
     assert_eq!(swept.due, 0, "taken out");
     assert_eq!(receiver.so_far().len(), 1);
@@ -92,7 +48,7 @@ async fn one_sweeping_keeps_the_others_away() {
     let own = Own::of(&stack).await;
     let parking = signpost_io::parking::Parking::new(
         aws_sdk_dynamodb::Client::new(&stack.aws),
-        own.table.clone(),
+        own.parking.clone(),
         std::time::Duration::ZERO,
     );
     assert_eq!(parking.begin_sweep(1_000, 1_055, 7).await.unwrap(), Some(7));
@@ -110,11 +66,11 @@ async fn a_parked_delivery_whose_event_is_gone_is_kept_with_the_reason() {
     let endpoint = stack.register_with(&tenant, &settings).await.id;
     let event = event(&tenant, &event_id(), &json!({})); // Not in the table.
 
-    assert!(is_done(&own.deliver(&stack), &endpoint, &event).await);
-    let swept = sweep::sweep_at(&own.sweep(&stack), unix_ms_now() + 19 * MINUTES).await.unwrap();
+    assert!(is_done(&own.deliver(), presented(&endpoint, &event, 1, unix_ms_now())).await);
+    let swept = sweep::sweep_at(&own.sweep(), unix_ms_now() + 19 * MINUTES).await.unwrap();
 
     assert_eq!(swept.due, 1);
-    let message = stack.wait_for_message_at(&own.queue, |body| body.contains(endpoint.as_str())).await;
+    let message = stack.wait_for_message_at(&own.dead_letters, |body| body.contains(endpoint.as_str())).await;
     assert_eq!(attribute(&message, "reason"), "event-gone");
     assert!(message.body().unwrap().contains(event["id"].as_str().unwrap()));
 }
@@ -171,12 +127,18 @@ async fn a_receiver_that_is_gone_disables_its_endpoint_and_nothing_is_lost() {
     let receiver = Receiver::start(move |_| if is_gone.load(Ordering::Relaxed) { 410 } else { 204 }).await;
     let settings = json!({"url": receiver.url, "retry": {"maxRetries": 0}});
     let endpoint = stack.register_with(&tenant, &settings).await.id;
+    let operators = Receiver::start(|_| 204).await;
+    let settings = json!({"url": operators.url, "types": [{"type": "signpost.endpoint-disabled"}]});
+    stack.register_with(&tenant, &settings).await;
     let ids = [(); 3].map(|()| event_id());
     stack.send_events(ids.iter().map(|id| event(&tenant, id, &json!({})).to_string())).await;
     stack.wait_for_parked(&endpoint, 3).await;
 
     let seen = stack.manage("GET", &endpoint_path(&tenant, &endpoint), None).await.json();
     assert_eq!((&seen["enabled"], &seen["disabledBecause"]), (&json!(false), &json!("gone")));
+    let told = operators.wait_for(1).await.remove(0);
+    let told: serde_json::Value = serde_json::from_slice(&told.body).unwrap();
+    assert_eq!(told, json!({"endpoint": endpoint.as_str(), "disabledBecause": "gone"}));
     gone.store(false, Ordering::Relaxed);
     let before = receiver.so_far().len();
     let path = format!("{}/enable", endpoint_path(&tenant, &endpoint));
@@ -184,6 +146,7 @@ async fn a_receiver_that_is_gone_disables_its_endpoint_and_nothing_is_lost() {
     assert_eq!((&enabled["enabled"], &enabled["disabledBecause"]), (&json!(true), &json!(null)));
 
     receiver.wait_for(before + 3).await;
+    assert_eq!(operators.so_far().len(), 1, "told once, and nobody who takes all types is told");
     for id in &ids {
         let attempts = stack.wait_for_status(&tenant, id, &endpoint, 204).await;
         assert_eq!(attempts.last().and_then(|last| last.status), Some(204), "{attempts:?}");
@@ -197,7 +160,7 @@ async fn a_drain_moves_nothing_while_its_endpoint_is_disabled_and_is_not_ended_b
     let own = Own::of(&stack).await;
     let parking = signpost_io::parking::Parking::new(
         aws_sdk_dynamodb::Client::new(&stack.aws),
-        own.table.clone(),
+        own.parking.clone(),
         std::time::Duration::ZERO,
     );
     let endpoint = stack.register_with(&tenant, &json!({"url": "https://hooks.example/"})).await.id;
@@ -209,7 +172,7 @@ async fn a_drain_moves_nothing_while_its_endpoint_is_disabled_and_is_not_ended_b
     let key = Event::parse(&event.to_string()).unwrap().key;
     parking.for_endpoint(DeliveryKey { event: &key, endpoint: &endpoint }, unix_ms_now()).await.unwrap();
     parking.ask_to_drain(&endpoint).await.unwrap();
-    let sweep = own.sweep(&stack);
+    let sweep = own.sweep();
 
     switch("disable").await;
     assert_eq!(sweep::sweep_at(&sweep, unix_ms_now()).await.unwrap().drained, 0, "it would only be parked anew");

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use aws_config::SdkConfig;
 use aws_lambda_events::sqs::SqsEvent;
 use serde_json::{Value, json};
 use signpost_core::attempt::Attempt;
@@ -19,42 +18,11 @@ use signpost_testkit::receiver::Receiver;
 use sweep::{Done, Redrive, Redriven};
 
 use crate::handlers::lookup;
-
-/// Queues that no other test, and no deployed function, looks into.
-struct Own {
-    aws: SdkConfig,
-    dead_letters: String,
-    deliveries: String,
-    events: String,
-    rejected: String,
-}
+use crate::own::Own;
 
 impl Own {
-    async fn of(stack: &LocalStack) -> Self {
-        let name = uuid::Uuid::new_v4();
-        let queue = async |kind: &str| stack.queue(&format!("redrive-{kind}-{name}")).await;
-        Self {
-            aws: stack.aws.clone(),
-            dead_letters: queue("dead-letters").await,
-            deliveries: queue("deliveries").await,
-            events: queue("events").await,
-            rejected: queue("rejected").await,
-        }
-    }
-
-    fn sweep_by(&self, aws: &SdkConfig) -> sweep::App {
-        let lookup = |name: &str| match name {
-            "DEAD_LETTER_QUEUE_URL" => Some(self.dead_letters.clone()),
-            "DELIVERIES_QUEUE_URL" => Some(self.deliveries.clone()),
-            "EVENTS_QUEUE_URL" => Some(self.events.clone()),
-            "REJECTED_QUEUE_URL" => Some(self.rejected.clone()),
-            name => lookup(name),
-        };
-        sweep::App::new(aws, sweep::Config::from_lookup(lookup).unwrap())
-    }
-
     async fn redrive(&self, payload: Value) -> Redriven {
-        let done = sweep::handle(payload, &self.sweep_by(&self.aws)).await.unwrap();
+        let done = sweep::handle(payload, &self.sweep()).await.unwrap();
         let Done::Redriven(redriven) = done else { panic!("{done:?}") };
         redriven
     }
@@ -230,7 +198,7 @@ async fn rejected_messages_that_are_events_now_are_sent_anew_and_the_others_are_
 async fn a_redrive_ends_when_its_time_is_up_and_tells_that_there_is_more() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
     let own = Own::of(&stack).await;
-    let (app, endpoint) = (own.sweep_by(&stack.aws), EndpointId::new(uuid::Uuid::new_v4()));
+    let (app, endpoint) = (own.sweep(), EndpointId::new(uuid::Uuid::new_v4()));
     let letters = (0..60).map(|_| Message { body: message(&tenant, &endpoint), ..Message::default() });
     own.at(&own.dead_letters).send_all(letters).await.unwrap();
     let all = Redrive::DeadLetters { endpoint: None, tenant: None };

@@ -1,0 +1,90 @@
+//! Endpoints that fail are left alone, and get everything once they are back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::json;
+use signpost_core::attempt::AttemptError;
+use signpost_core::breaker::{Breaker, Outcomes};
+use signpost_core::endpoint::EndpointId;
+use signpost_core::event::Event;
+use signpost_io::clock::unix_ms_now;
+use signpost_testkit::build::tenant;
+use signpost_testkit::event_source::EventSource;
+use signpost_testkit::local_stack::{LocalStack, endpoint_path, setting};
+use signpost_testkit::receiver::Receiver;
+
+use crate::own::{Own, presented, stored};
+
+#[tokio::test]
+async fn an_endpoint_that_fails_is_left_alone_until_a_probe_succeeds_and_then_gets_everything() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let own = Own::of(&stack).await;
+    let well = Arc::new(AtomicBool::new(false));
+    let is_well = Arc::clone(&well);
+    let receiver = Receiver::start(move |_| if is_well.load(Ordering::Relaxed) { 204 } else { 500 }).await;
+    let settings = json!({"url": receiver.url, "retry": {"maxRetries": 5, "intervalSeconds": 10}});
+    let endpoint = stack.register_with(&tenant, &settings).await.id;
+    let deliver = own.host("deliver", &setting("AWS_ENDPOINT_URL"));
+    let _source = EventSource::start(&deliver, &stack.aws, &own.deliveries);
+
+    let mut sent = own.send(&stack, &tenant, &endpoint, 10).await;
+    receiver.wait_for(10).await;
+    sent.extend(own.send(&stack, &tenant, &endpoint, 20).await);
+    stack.wait_for_parked_in(&own.parking, &endpoint, 30).await;
+    assert_eq!(receiver.so_far().len(), 10, "nothing more was sent, neither what came after nor the retries");
+
+    well.store(true, Ordering::Relaxed);
+    let requests = own.sweep_until(&receiver, 40).await;
+
+    let alone = requests[10].at - requests[9].at;
+    assert!(alone >= Duration::from_secs(24), "{alone:?}: half a minute less a fifth is the least");
+    let mut arrived: Vec<_> = requests[10..].iter().map(|one| one.header("webhook-id").to_owned()).collect();
+    arrived.sort_unstable();
+    sent.sort_unstable();
+    assert_eq!(arrived, sent, "each once");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_failed_for_days_is_disabled_and_its_operators_are_told() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 500).await);
+    let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
+    let six_days_ago = unix_ms_now() - 6 * 24 * 3_600_000;
+    put_breaker(&stack, &own, &endpoint, &failing_since(six_days_ago)).await;
+    let event = stored(&stack, &tenant).await;
+    let message = presented(&endpoint, &event, 1, unix_ms_now());
+
+    deliver::handle(message, &own.deliver()).await.unwrap();
+
+    assert_eq!(receiver.so_far().len(), 1, "a probe, which failed like all before");
+    let seen = stack.manage("GET", &endpoint_path(&tenant, &endpoint), None).await.json();
+    assert_eq!((&seen["enabled"], &seen["disabledBecause"]), (&json!(false), &json!("failing")));
+    let told = stack.wait_for_message_at(&own.events, |body| body.contains(endpoint.as_str())).await;
+    let told = Event::parse(told.body().unwrap()).unwrap();
+    assert_eq!((&told.key.tenant, told.kind.as_str()), (&tenant, "signpost.endpoint-disabled"));
+    let data = json!({"endpoint": endpoint.as_str(), "disabledBecause": "failing"});
+    assert_eq!(serde_json::from_str::<serde_json::Value>(told.data()).unwrap(), data);
+}
+
+fn failing_since(unix_ms: u64) -> Breaker {
+    let mut outcomes = Outcomes::default();
+    for _ in 0..10 {
+        outcomes.add(&Err(AttemptError::Rejected { status: 500, retry_after: None }), unix_ms);
+    }
+    Breaker::default().after(&outcomes, unix_ms, 0.5)
+}
+
+async fn put_breaker(stack: &LocalStack, own: &Own, endpoint: &EndpointId, breaker: &Breaker) {
+    let call = aws_sdk_dynamodb::Client::new(&stack.aws).put_item().table_name(&own.parking);
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    call.item("lane", text(&format!("breaker#{endpoint}")))
+        .item("place", text("breaker"))
+        .item("state", text(&serde_json::to_string(breaker).unwrap()))
+        .item("version", AttributeValue::N("1".to_owned()))
+        .send()
+        .await
+        .unwrap();
+}

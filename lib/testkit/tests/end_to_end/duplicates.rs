@@ -1,0 +1,94 @@
+//! Messages that come more than once. Each delivery is sent by one at a time, and not again once it is delivered.
+
+use std::time::Duration;
+
+use futures_util::future::{join, join_all};
+use serde_json::json;
+use signpost_core::delivery::LONGEST_ATTEMPT;
+use signpost_io::clock::{millis, unix_ms_now};
+use signpost_io::queue::SINCE;
+use signpost_testkit::aws_proxy::AwsProxy;
+use signpost_testkit::build::tenant;
+use signpost_testkit::local_stack::LocalStack;
+use signpost_testkit::receiver::Receiver;
+
+use crate::own::{Own, is_done, presented, stored};
+
+#[tokio::test]
+async fn a_message_that_is_presented_again_while_it_is_sent_is_not_sent_again() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let (own, receiver) = (Own::of(&stack).await, Receiver::start_slow(Duration::from_secs(1)).await);
+    let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
+    let (event, now) = (stored(&stack, &tenant).await, unix_ms_now());
+    let (first, second) = (own.deliver(), own.deliver());
+
+    let again = async {
+        receiver.wait_for(1).await;
+        is_done(&second, presented(&endpoint, &event, 2, now)).await
+    };
+    let (first, again) = join(is_done(&first, presented(&endpoint, &event, 1, now)), again).await;
+
+    assert!(first && !again, "the second comes back when the first can be over");
+    assert!(is_done(&second, presented(&endpoint, &event, 3, now)).await, "it is on record now");
+    assert_eq!(receiver.so_far().len(), 1);
+}
+
+#[tokio::test]
+async fn of_many_messages_of_one_delivery_at_once_one_is_sent() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 204).await);
+    let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
+    let (event, now) = (stored(&stack, &tenant).await, unix_ms_now());
+    let apps = [(); 5].map(|()| own.deliver());
+
+    let done = join_all(apps.iter().map(|app| {
+        let mut message = presented(&endpoint, &event, 1, now);
+        let since = json!({"dataType": "String", "stringValue": now.to_string()});
+        let attributes = &mut message.records[0].message_attributes;
+        attributes.insert(SINCE.to_owned(), serde_json::from_value(since).unwrap());
+        is_done(app, message)
+    }))
+    .await;
+
+    assert!(done.contains(&true));
+    assert_eq!(receiver.so_far().len(), 1);
+    assert_eq!(stack.attempts(&tenant, event["id"].as_str().unwrap(), &endpoint).await.len(), 1);
+}
+
+/// Nobody knows whether the request was sent, until it cannot be under way any more.
+#[tokio::test]
+async fn what_may_have_been_sent_is_sent_again_after_the_time_of_an_attempt_and_not_before() {
+    let (stack, tenant, proxy) = (LocalStack::from_env().await, tenant(), AwsProxy::start().await);
+    let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 204).await);
+    let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
+    let (event, now) = (stored(&stack, &tenant).await, unix_ms_now());
+    let through_proxy = Own { aws: proxy.aws().await, ..own };
+    let app = through_proxy.deliver();
+
+    proxy.fail("UpdateItem");
+    assert!(!is_done(&app, presented(&endpoint, &event, 1, now)).await, "sent, and not recorded");
+    proxy.heal();
+    assert!(!is_done(&app, presented(&endpoint, &event, 2, now)).await);
+    assert_eq!(receiver.so_far().len(), 1, "whoever received it first might still be sending");
+    let longest = millis(LONGEST_ATTEMPT);
+    assert!(is_done(&app, presented(&endpoint, &event, 3, now - longest)).await);
+    assert_eq!(receiver.so_far().len(), 2);
+}
+
+#[tokio::test]
+async fn what_a_fault_of_ours_kept_from_being_sent_is_sent_as_soon_as_it_comes_again() {
+    let (stack, tenant, proxy) = (LocalStack::from_env().await, tenant(), AwsProxy::start().await);
+    let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 204).await);
+    let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
+    let (event, now) = (stored(&stack, &tenant).await, unix_ms_now());
+    let through_proxy = Own { aws: proxy.aws().await, ..own };
+
+    for receives in 1..=2 {
+        proxy.fail("Decrypt");
+        assert!(!is_done(&through_proxy.deliver(), presented(&endpoint, &event, receives, now)).await);
+        proxy.heal();
+    }
+    assert!(receiver.so_far().is_empty());
+    assert!(is_done(&through_proxy.deliver(), presented(&endpoint, &event, 3, now)).await);
+    assert_eq!(receiver.so_far().len(), 1);
+}

@@ -1,0 +1,87 @@
+//! How much an endpoint takes at once and in a second, whoever sends.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use serde_json::json;
+use signpost_core::delivery::LONGEST_ATTEMPT;
+use signpost_testkit::aws_proxy::{AwsProxy, Hold};
+use signpost_testkit::build::tenant;
+use signpost_testkit::event_source::EventSource;
+use signpost_testkit::local_stack::{LocalStack, setting};
+use signpost_testkit::receiver::{Received, Receiver};
+
+use crate::own::Own;
+
+/// How long a receiver takes, so that requests meet.
+const SLOW: Duration = Duration::from_millis(200);
+
+fn ids(requests: &[Received]) -> HashSet<String> {
+    requests.iter().map(|request| request.header("webhook-id").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn no_more_than_the_limit_are_sent_at_once_and_what_found_no_slot_follows() {
+    const LIMIT: usize = 3;
+    const DELIVERIES: usize = 40;
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let (own, receiver) = (Own::of(&stack).await, Receiver::start_slow(SLOW).await);
+    let settings = json!({"url": receiver.url, "maxConcurrency": LIMIT});
+    let endpoint = stack.register_with(&tenant, &settings).await.id;
+    own.send(&stack, &tenant, &endpoint, DELIVERIES).await;
+    let hosts = [(); 4].map(|()| own.host("deliver", &setting("AWS_ENDPOINT_URL")));
+    let _sources = hosts.each_ref().map(|host| EventSource::start(host, &stack.aws, &own.deliveries));
+
+    // Nobody sweeps: whoever has a slot sends what is parked.
+    let requests = receiver.wait_for(DELIVERIES).await;
+
+    assert_eq!(ids(&requests).len(), DELIVERIES, "each once");
+    assert_eq!(receiver.most_at_once(), LIMIT);
+}
+
+#[tokio::test]
+async fn a_holder_that_is_killed_in_the_middle_of_a_drain_frees_its_slot_and_nothing_is_lost() {
+    const DELIVERIES: usize = 10;
+    let (stack, tenant, proxy) = (LocalStack::from_env().await, tenant(), AwsProxy::start().await);
+    let (own, receiver) = (Own::of(&stack).await, Receiver::start_slow(SLOW).await);
+    let settings = json!({"url": receiver.url, "maxConcurrency": 1});
+    let endpoint = stack.register_with(&tenant, &settings).await.id;
+    let sent: HashSet<_> = own.send(&stack, &tenant, &endpoint, DELIVERIES).await.into_iter().collect();
+    proxy.hold("DeleteItem", Hold::Called); // What was sent is to leave the table.
+    let deliver = own.host("deliver", proxy.url());
+    let _source = EventSource::start(&deliver, &stack.aws, &own.deliveries);
+
+    proxy.wait_for_held(1).await;
+    deliver.kill().await;
+    proxy.heal();
+    let by_then = receiver.so_far();
+    let requests = own.sweep_until_all(&receiver, &sent).await;
+
+    assert!((2..DELIVERIES).contains(&by_then.len()), "{} when it was killed", by_then.len());
+    let idle = requests[by_then.len()].at - by_then[0].at;
+    assert!(idle >= LONGEST_ATTEMPT, "{idle:?}: an attempt might have been under way");
+    assert_eq!(receiver.most_at_once(), 1);
+    assert_eq!(requests.len(), DELIVERIES, "what was on record was not sent again");
+}
+
+#[tokio::test]
+async fn no_more_than_so_many_are_sent_in_a_second_and_the_others_follow() {
+    const PER_SECOND: usize = 2;
+    const DELIVERIES: usize = 12;
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 204).await);
+    let settings = json!({"url": receiver.url, "maxPerSecond": PER_SECOND});
+    let endpoint = stack.register_with(&tenant, &settings).await.id;
+    let sent: HashSet<_> = own.send(&stack, &tenant, &endpoint, DELIVERIES).await.into_iter().collect();
+    let hosts = [(); 2].map(|()| own.host("deliver", &setting("AWS_ENDPOINT_URL")));
+    let _sources = hosts.each_ref().map(|host| EventSource::start(host, &stack.aws, &own.deliveries));
+
+    let requests = own.sweep_until_all(&receiver, &sent).await;
+
+    assert_eq!(requests.len(), DELIVERIES, "each once");
+    // The requests of one second by the sender's clock arrive within two by the receiver's.
+    for window in requests.windows(2 * PER_SECOND + 1) {
+        let apart = window[2 * PER_SECOND].at - window[0].at;
+        assert!(apart >= Duration::from_secs(1), "{} within {apart:?}", window.len());
+    }
+}

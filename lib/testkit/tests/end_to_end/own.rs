@@ -1,0 +1,169 @@
+//! Queues and a table of a test's own, which no other test, and no deployed function, looks into. The other tables are the
+//! stack's.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_lambda_events::sqs::SqsEvent;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use signpost_core::endpoint::EndpointId;
+use signpost_core::event::{Event, TenantId};
+use signpost_io::clock::unix_ms_now;
+use signpost_testkit::build::{event, event_id};
+use signpost_testkit::lambda_host::LambdaHost;
+use signpost_testkit::local_stack::LocalStack;
+use signpost_testkit::receiver::{Received, Receiver};
+use tokio::time::{interval, timeout};
+use uuid::Uuid;
+
+use crate::handlers::lookup;
+
+pub(crate) struct Own {
+    pub(crate) aws: SdkConfig,
+    pub(crate) dead_letters: String,
+    pub(crate) deliveries: String,
+    pub(crate) events: String,
+    pub(crate) parking: String,
+    pub(crate) rejected: String,
+}
+
+/// How long the queues hide what a process had received that died.
+pub(crate) const HIDDEN: Duration = Duration::from_secs(10);
+
+impl Own {
+    pub(crate) async fn of(stack: &LocalStack) -> Self {
+        let name = Uuid::new_v4();
+        let queue = async |kind: &str| stack.queue_that_hides(&format!("own-{kind}-{name}"), HIDDEN).await;
+        Self {
+            aws: stack.aws.clone(),
+            dead_letters: queue("dead-letters").await,
+            deliveries: queue("deliveries").await,
+            events: queue("events").await,
+            parking: stack.parking_table(&format!("own-{name}")).await,
+            rejected: queue("rejected").await,
+        }
+    }
+
+    /// The settings of a function that works on them.
+    pub(crate) fn lookup(&self, name: &str) -> Option<String> {
+        match name {
+            "DEAD_LETTER_QUEUE_URL" => Some(self.dead_letters.clone()),
+            "DELIVERIES_QUEUE_URL" => Some(self.deliveries.clone()),
+            "EVENTS_QUEUE_URL" => Some(self.events.clone()),
+            "PARKING_TABLE" => Some(self.parking.clone()),
+            "REJECTED_QUEUE_URL" => Some(self.rejected.clone()),
+            name => lookup(name),
+        }
+    }
+
+    pub(crate) fn deliver(&self) -> deliver::App {
+        let config = deliver::Config::from_lookup(|name| self.lookup(name)).unwrap();
+        deliver::App::new(&self.aws, config).unwrap()
+    }
+
+    pub(crate) fn sweep(&self) -> sweep::App {
+        self.sweep_by(&self.aws)
+    }
+
+    pub(crate) fn sweep_by(&self, aws: &SdkConfig) -> sweep::App {
+        sweep::App::new(aws, sweep::Config::from_lookup(|name| self.lookup(name)).unwrap())
+    }
+
+    /// Has as many events delivered, stored as `fanout` does, and gives their ids.
+    pub(crate) async fn send(
+        &self,
+        stack: &LocalStack,
+        tenant: &TenantId,
+        endpoint: &EndpointId,
+        count: usize,
+    ) -> Vec<String> {
+        let events = join_all((0..count).map(|_| stored(stack, tenant))).await;
+        stack.send_to(&self.deliveries, events.iter().map(|event| body(endpoint, event))).await;
+        events.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Sweeps as often as can be until as many requests have arrived, and gives them.
+    pub(crate) async fn sweep_until(&self, receiver: &Receiver, count: usize) -> Vec<Received> {
+        self.sweep_while(receiver, |requests| requests.len() < count).await
+    }
+
+    /// Sweeps as often as can be until each of these events has arrived, and gives the requests.
+    pub(crate) async fn sweep_until_all(&self, receiver: &Receiver, ids: &HashSet<String>) -> Vec<Received> {
+        let is_missing = |requests: &[Received]| {
+            let arrived: HashSet<_> = requests.iter().map(|request| request.header("webhook-id")).collect();
+            ids.iter().any(|id| !arrived.contains(id.as_str()))
+        };
+        self.sweep_while(receiver, is_missing).await
+    }
+
+    async fn sweep_while(&self, receiver: &Receiver, goes_on: impl Fn(&[Received]) -> bool) -> Vec<Received> {
+        const PATIENCE: Duration = Duration::from_mins(4);
+        let (sweep, mut ticks) = (self.sweep(), interval(Duration::from_secs(1)));
+        let end = timeout(PATIENCE, async {
+            while goes_on(&receiver.so_far()) {
+                ticks.tick().await;
+                sweep::sweep_at(&sweep, unix_ms_now()).await.unwrap();
+            }
+        });
+        assert!(end.await.is_ok(), "{} requests arrived", receiver.so_far().len());
+        receiver.so_far()
+    }
+
+    /// A function in a process of its own, in the name of the account's root, which finds AWS at `endpoint_url`.
+    pub(crate) fn host(&self, function: &str, endpoint_url: &str) -> Arc<LambdaHost> {
+        const SETTINGS: [&str; 15] = [
+            "AWS_ACCESS_KEY_ID",
+            "AWS_REGION",
+            "AWS_SECRET_ACCESS_KEY",
+            "DANGEROUSLY_ALLOW_HTTP",
+            "DANGEROUSLY_ALLOW_PRIVATE_TARGETS",
+            "DEAD_LETTER_QUEUE_URL",
+            "DELIVERIES_QUEUE_URL",
+            "ENDPOINTS_TABLE",
+            "EVENTS_QUEUE_URL",
+            "EVENTS_TABLE",
+            "KEYS_TABLE",
+            "PARKING_TABLE",
+            "REJECTED_QUEUE_URL",
+            "RETENTION_DAYS",
+            "WRAPPING_KEY",
+        ];
+        let own = SETTINGS.iter().map(|name| ((*name).to_owned(), self.lookup(name).unwrap()));
+        let aws = ("AWS_ENDPOINT_URL".to_owned(), endpoint_url.to_owned());
+        Arc::new(LambdaHost::new(function, own.chain([aws]).collect()))
+    }
+}
+
+/// An event as `fanout` leaves it: in the table.
+pub(crate) async fn stored(stack: &LocalStack, tenant: &TenantId) -> Value {
+    let event = event(tenant, &event_id(), &json!({"n": 10.5}));
+    stack.store(&Event::parse(&event.to_string()).unwrap()).await;
+    event
+}
+
+/// A batch of one message, as Lambda hands it over: received so often, for the first time at a moment in milliseconds since
+/// the Unix epoch.
+pub(crate) fn presented(endpoint: &EndpointId, event: &Value, receives: u32, first_unix_ms: u64) -> SqsEvent {
+    let attributes = json!({
+        "ApproximateFirstReceiveTimestamp": first_unix_ms.to_string(),
+        "ApproximateReceiveCount": receives.to_string(),
+        "SentTimestamp": first_unix_ms.to_string(),
+    });
+    let record = json!({
+        "messageId": "m-1", "receiptHandle": "r-1", "body": body(endpoint, event), "attributes": attributes,
+        "messageAttributes": {},
+    });
+    serde_json::from_value(json!({"Records": [record]})).unwrap()
+}
+
+/// Delivers by the function in this process, and tells whether the message is done with.
+pub(crate) async fn is_done(app: &deliver::App, message: SqsEvent) -> bool {
+    deliver::handle(message, app).await.unwrap().batch_item_failures.is_empty()
+}
+
+fn body(endpoint: &EndpointId, event: &Value) -> String {
+    json!({"endpoint": endpoint.as_str(), "event": event}).to_string()
+}
