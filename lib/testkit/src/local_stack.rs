@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_config::SdkConfig;
+use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
@@ -98,7 +99,10 @@ impl LocalStack {
     /// # Panics
     /// There are no such settings.
     pub async fn from_env() -> Self {
-        Self { api_url: setting("API_URL"), aws: signpost_io::aws::load().await, http: Client::new() }
+        // The stack is one process for all tests: it answers later than AWS when many ask at once.
+        let timeouts = TimeoutConfig::builder().operation_timeout(PATIENCE).build();
+        let aws = signpost_io::aws::load().await.into_builder().timeout_config(timeouts).build();
+        Self { api_url: setting("API_URL"), aws, http: Client::new() }
     }
 
     /// Posts events as a producer does, signed.

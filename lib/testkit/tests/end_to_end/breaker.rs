@@ -1,5 +1,6 @@
 //! Endpoints that fail are left alone, and get everything once they are back.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use signpost_core::breaker::{Breaker, Outcomes};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::Event;
 use signpost_io::clock::unix_ms_now;
-use signpost_testkit::build::tenant;
+use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::event_source::EventSource;
 use signpost_testkit::local_stack::{LocalStack, endpoint_path, setting};
 use signpost_testkit::receiver::Receiver;
@@ -45,6 +46,30 @@ async fn an_endpoint_that_fails_is_left_alone_until_a_probe_succeeds_and_then_ge
     arrived.sort_unstable();
     sent.sort_unstable();
     assert_eq!(arrived, sent, "each once");
+}
+
+/// With the deployed functions, under their own roles.
+#[tokio::test]
+async fn enabling_an_endpoint_that_is_left_alone_has_everything_tried_at_once() {
+    const EVENTS: usize = 15;
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let well = Arc::new(AtomicBool::new(false));
+    let is_well = Arc::clone(&well);
+    let receiver = Receiver::start(move |_| if is_well.load(Ordering::Relaxed) { 204 } else { 500 }).await;
+    let settings = json!({"url": receiver.url, "retry": {"maxRetries": 5, "intervalSeconds": 20}});
+    let endpoint = stack.register_with(&tenant, &settings).await.id;
+    let ids: HashSet<_> = (0..EVENTS).map(|_| event_id()).collect();
+    stack.send_events(ids.iter().map(|id| event(&tenant, id, &json!({})).to_string())).await;
+    stack.wait_for_parked(&endpoint, EVENTS).await;
+    let failed = receiver.so_far().len();
+    assert!((10..=EVENTS).contains(&failed), "{failed} attempts before it was left alone");
+
+    well.store(true, Ordering::Relaxed);
+    assert_eq!(stack.manage("POST", &format!("{}/enable", endpoint_path(&tenant, &endpoint)), None).await.status, 200);
+
+    let requests = receiver.wait_for(failed + EVENTS).await;
+    let arrived: HashSet<_> = requests[failed..].iter().map(|one| one.header("webhook-id").to_owned()).collect();
+    assert_eq!(arrived, ids, "each once");
 }
 
 #[tokio::test]

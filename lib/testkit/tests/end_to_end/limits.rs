@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use signpost_core::delivery::LONGEST_ATTEMPT;
 use signpost_testkit::aws_proxy::{AwsProxy, Hold};
-use signpost_testkit::build::tenant;
+use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::event_source::EventSource;
 use signpost_testkit::local_stack::{LocalStack, setting};
 use signpost_testkit::receiver::{Received, Receiver};
@@ -37,6 +37,24 @@ async fn no_more_than_the_limit_are_sent_at_once_and_what_found_no_slot_follows(
 
     assert_eq!(ids(&requests).len(), DELIVERIES, "each once");
     assert_eq!(receiver.most_at_once(), LIMIT);
+}
+
+/// With the deployed functions, under their own roles.
+#[tokio::test]
+async fn both_limits_hold_together_and_everything_arrives() {
+    const EVENTS: usize = 12;
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let receiver = Receiver::start_slow(SLOW).await;
+    let settings = json!({"url": receiver.url, "maxConcurrency": 2, "maxPerSecond": 3});
+    stack.register_with(&tenant, &settings).await;
+    stack.send_events((0..EVENTS).map(|_| event(&tenant, &event_id(), &json!({})).to_string())).await;
+
+    let requests = receiver.wait_for(EVENTS).await;
+
+    assert_eq!(ids(&requests).len(), EVENTS, "each once");
+    assert!(receiver.most_at_once() <= 2, "{} at once", receiver.most_at_once());
+    let last = requests[EVENTS - 1].at - requests[0].at;
+    assert!(last >= Duration::from_secs(2), "{last:?}: three a second at the most");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_lambda_events::sqs::SqsEvent;
-use futures_util::future::join_all;
+use futures_util::stream::{StreamExt as _, iter};
 use serde_json::{Value, json};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, TenantId};
@@ -80,7 +80,7 @@ impl Own {
         endpoint: &EndpointId,
         count: usize,
     ) -> Vec<String> {
-        let events = join_all((0..count).map(|_| stored(stack, tenant))).await;
+        let events: Vec<_> = iter((0..count).map(|_| stored(stack, tenant))).buffered(10).collect().await;
         stack.send_to(&self.deliveries, events.iter().map(|event| body(endpoint, event))).await;
         events.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect()
     }
