@@ -74,6 +74,14 @@ impl LambdaHost {
         }
     }
 
+    /// The most memory that the process has had so far (`VmHWM`), in kibibytes; 0 if there is none.
+    pub async fn peak_memory_kb(&self) -> u64 {
+        let Some(environment) = self.environment.lock().await.clone() else { return 0 };
+        let status = std::fs::read_to_string(format!("/proc/{}/status", environment.process.id())).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
+    }
+
     /// How many processes were started so far.
     #[must_use]
     pub fn started(&self) -> usize {
@@ -139,6 +147,10 @@ impl Process {
         let mut child = self.child();
         child.kill().expect("a child of ours");
         child.wait().expect("a child of ours");
+    }
+
+    fn id(&self) -> u32 {
+        self.child().id()
     }
 
     fn is_dead(&self) -> bool {

@@ -65,17 +65,18 @@ async fn a_holder_that_is_killed_in_the_middle_of_a_drain_frees_its_slot_and_not
     let settings = json!({"url": receiver.url, "maxConcurrency": 1});
     let endpoint = stack.register_with(&tenant, &settings).await.id;
     let sent: HashSet<_> = own.send(&stack, &tenant, &endpoint, DELIVERIES).await.into_iter().collect();
-    proxy.hold("DeleteItem", Hold::Called); // What was sent is to leave the table.
     let deliver = own.host("deliver", proxy.url());
     let _source = EventSource::start(&deliver, &stack.aws, &own.deliveries);
 
+    receiver.wait_for(3).await;
+    proxy.hold("DeleteItem", Hold::Called); // What was sent is to leave the table.
     proxy.wait_for_held(1).await;
     deliver.kill().await;
     proxy.heal();
     let by_then = receiver.so_far();
     let requests = own.sweep_until_all(&receiver, &sent).await;
 
-    assert!((2..DELIVERIES).contains(&by_then.len()), "{} when it was killed", by_then.len());
+    assert!((3..DELIVERIES).contains(&by_then.len()), "{} when it was killed", by_then.len());
     let idle = requests[by_then.len()].at - by_then[0].at;
     assert!(idle >= LONGEST_ATTEMPT, "{idle:?}: an attempt might have been under way");
     assert_eq!(receiver.most_at_once(), 1);
@@ -97,9 +98,9 @@ async fn no_more_than_so_many_are_sent_in_a_second_and_the_others_follow() {
     let requests = own.sweep_until_all(&receiver, &sent).await;
 
     assert_eq!(requests.len(), DELIVERIES, "each once");
-    // The requests of one second by the sender's clock arrive within two by the receiver's.
-    for window in requests.windows(2 * PER_SECOND + 1) {
-        let apart = window[2 * PER_SECOND].at - window[0].at;
-        assert!(apart >= Duration::from_secs(1), "{} within {apart:?}", window.len());
-    }
+    let took = requests[DELIVERIES - 1].at - requests[0].at;
+    assert!(
+        took >= Duration::from_secs(4),
+        "{took:?}: they take six seconds of the clock, the first and the last in part"
+    );
 }

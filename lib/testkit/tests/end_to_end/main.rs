@@ -10,6 +10,7 @@ mod duplicates;
 mod endpoints;
 mod faults;
 mod handlers;
+mod hostile;
 mod kills;
 mod limits;
 mod own;

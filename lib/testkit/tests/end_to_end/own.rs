@@ -9,6 +9,7 @@ use aws_config::SdkConfig;
 use aws_lambda_events::sqs::SqsEvent;
 use futures_util::stream::{StreamExt as _, iter};
 use serde_json::{Value, json};
+use signpost_core::delivery::Delivery;
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, TenantId};
 use signpost_io::clock::unix_ms_now;
@@ -83,6 +84,11 @@ impl Own {
         let events: Vec<_> = iter((0..count).map(|_| stored(stack, tenant))).buffered(10).collect().await;
         stack.send_to(&self.deliveries, events.iter().map(|event| body(endpoint, event))).await;
         events.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Has an event delivered.
+    pub(crate) async fn deliver_to(&self, stack: &LocalStack, endpoint: &EndpointId, event: &Event) {
+        stack.send_to(&self.deliveries, [Delivery::message(endpoint, event)]).await;
     }
 
     /// Sweeps as often as can be until as many requests have arrived, and gives them.

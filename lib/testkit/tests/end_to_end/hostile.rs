@@ -1,0 +1,105 @@
+//! Receivers that do harm: each attempt ends in its time, memory stays bounded, and the record says what happened.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::json;
+use signpost_core::attempt::Attempt;
+use signpost_core::delivery::{DeliveryKey, Progress};
+use signpost_core::event::Event;
+use signpost_core::retry::MAX_WAIT;
+use signpost_io::clock::{millis, unix_ms_now};
+use signpost_io::deliveries::Deliveries;
+use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::event_source::EventSource;
+use signpost_testkit::hostile::{Hostile, Trick};
+use signpost_testkit::local_stack::{LocalStack, setting};
+
+use crate::own::Own;
+
+const TIMEOUT: Duration = Duration::from_secs(3);
+const RETRY_AFTER: Duration = Duration::from_secs(100);
+/// What the process of a function may need at the most, while gibibytes are sent to it.
+const MEMORY_KB: u64 = 150_000;
+
+#[tokio::test]
+async fn a_hostile_receiver_costs_the_time_of_an_attempt_at_most_and_the_record_says_what_it_did() {
+    const TIMED_OUT: &str = "endpoint did not answer within 3 s";
+    const BROKE: &str = "connection to the endpoint failed";
+    // What it does, and which status and which error are on record.
+    let cases = [
+        (Trick::Drips, None, TIMED_OUT),
+        (Trick::EndlessBody, Some(500), "endpoint answered 500"),
+        (Trick::EndlessHeader, None, BROKE),
+        (Trick::EndlessHeaders, None, BROKE),
+        (Trick::GzipBomb, Some(500), "endpoint answered 500"),
+        (Trick::Informs, None, TIMED_OUT),
+        (Trick::NeverAnswers, None, TIMED_OUT),
+        (Trick::Redirects, Some(307), "endpoint answered 307"),
+        (Trick::Resets, None, BROKE),
+        (Trick::TlsGarbage, None, BROKE),
+    ];
+    let stack = LocalStack::from_env().await;
+    let own = Own::of(&stack).await;
+    let deliver = own.host("deliver", &setting("AWS_ENDPOINT_URL"));
+    let _source = EventSource::start(&deliver, &stack.aws, &own.deliveries);
+
+    let (attempts, _) = unzip(join_all(cases.map(|(trick, ..)| first_attempt(&stack, &own, trick))).await);
+
+    for ((trick, status, error), attempt) in cases.into_iter().zip(attempts) {
+        assert_eq!(attempt.status, status, "{trick:?}: {attempt:?}");
+        assert!(attempt.error.as_deref().is_some_and(|text| text.starts_with(error)), "{trick:?}: {attempt:?}");
+        let kept = attempt.response.as_deref().unwrap_or_default();
+        assert!(kept.len() <= 1_024, "{trick:?}: {} bytes of its answer are kept", kept.len());
+        let in_time = TIMEOUT + Duration::from_secs(1);
+        assert!(attempt.duration_ms <= millis(in_time), "{trick:?}: {} ms", attempt.duration_ms);
+    }
+    let memory = deliver.peak_memory_kb().await;
+    assert!(memory < MEMORY_KB, "{memory} KB");
+}
+
+#[tokio::test]
+async fn a_wait_that_is_asked_for_is_neither_shorter_than_the_policys_nor_absurd() {
+    let cases = [
+        (Trick::AsksToWait("Thu, 01 Jan 1970 00:00:00 GMT"), RETRY_AFTER),
+        (Trick::AsksToWait("-5"), RETRY_AFTER),
+        (Trick::AsksToWait("soon"), RETRY_AFTER),
+        (Trick::AsksToWait("200"), Duration::from_secs(200)),
+        (Trick::AsksToWait("99999999999999999999999"), MAX_WAIT),
+        (Trick::AsksToWait("4000000000"), MAX_WAIT),
+        (Trick::AsksToWait("Fri, 31 Dec 9999 23:59:59 GMT"), MAX_WAIT),
+    ];
+    let stack = LocalStack::from_env().await;
+    let own = Own::of(&stack).await;
+    let deliver = own.host("deliver", &setting("AWS_ENDPOINT_URL"));
+    let _source = EventSource::start(&deliver, &stack.aws, &own.deliveries);
+
+    let (attempts, progress) = unzip(join_all(cases.map(|(trick, _)| first_attempt(&stack, &own, trick))).await);
+
+    for (((trick, expected), attempt), progress) in cases.into_iter().zip(attempts).zip(progress) {
+        assert_eq!(attempt.status, Some(429), "{trick:?}: {attempt:?}");
+        let wait = Duration::from_millis(progress.next_attempt_unix_ms - attempt.at_unix_ms - attempt.duration_ms);
+        assert!((expected..expected + Duration::from_secs(2)).contains(&wait), "{trick:?}: {wait:?}");
+    }
+}
+
+fn unzip(all: Vec<(Attempt, Progress)>) -> (Vec<Attempt>, Vec<Progress>) {
+    all.into_iter().unzip()
+}
+
+/// Has an event delivered to a hostile receiver, and gives what is on record of it.
+async fn first_attempt(stack: &LocalStack, own: &Own, trick: Trick) -> (Attempt, Progress) {
+    let (hostile, tenant, id) = (Hostile::start(trick).await, tenant(), event_id());
+    let settings = json!({
+        "url": hostile.url, "timeoutSeconds": TIMEOUT.as_secs(), "retry": {"schedule": [RETRY_AFTER.as_secs()]},
+    });
+    let endpoint = stack.register_with(&tenant, &settings).await.id;
+    let event = Event::parse(&event(&tenant, &id, &json!({})).to_string()).unwrap();
+    own.deliver_to(stack, &endpoint, &event).await;
+    let attempt = stack.wait_for_attempts(&tenant, &id, &endpoint, 1).await.remove(0);
+    assert!(attempt.at_unix_ms <= unix_ms_now());
+    let table = aws_sdk_dynamodb::Client::new(&stack.aws);
+    let table = Deliveries::new(table, setting("EVENTS_TABLE"), Duration::ZERO);
+    let standing = table.standing(DeliveryKey { event: &event.key, endpoint: &endpoint }).await.unwrap();
+    (attempt, standing.and_then(|standing| standing.progress).unwrap())
+}
