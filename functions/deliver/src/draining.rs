@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use signpost_core::breaker::Admission;
 use signpost_core::delivery::{DeadLetterReason, Delivery, Due, Receipt};
+use signpost_core::draining::ASKED_FOR_SECONDS;
 use signpost_core::parking::Lane;
 use signpost_io::clock::{unix_ms_now, unix_now};
 use signpost_io::limits::Slot;
@@ -14,9 +15,6 @@ use signpost_io::queue::Message;
 use crate::App;
 use crate::delivering::{DeferredError, Fate, Ready};
 
-/// For how long, in seconds, one's own request to drain an endpoint's lane is taken to stand. The sweeping keeps to it for
-/// three minutes at the least.
-const ASKED_FOR_SECONDS: u64 = 60;
 /// How many endpoints are remembered to be drained.
 const CAPACITY: usize = 2_000;
 /// How many parked deliveries are looked at together: those that others send meanwhile are passed over.

@@ -13,7 +13,7 @@ use aws_config::SdkConfig;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::future::join_all;
 use lambda_runtime::Error;
-use signpost_core::delivery::Receipt;
+use signpost_core::delivery::{MOST_RECEIVES, Receipt};
 use signpost_core::endpoint::EndpointId;
 use signpost_io::breakers::Breakers;
 use signpost_io::callback::Callbacks;
@@ -107,16 +107,6 @@ pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Erro
 /// For how long after its start an invocation begins to send what is parked; within the function's 90 s.
 const DRAIN_FOR: Duration = Duration::from_secs(15);
 
-/// How long a message waits after a fault on our side: ten seconds more for each time it was received, up to a quarter
-/// of an hour, so that an outage of ours meets a receiver with few repetitions.
-fn after_our_fault(receipt: &Receipt) -> Duration {
-    Duration::from_secs(10 * u64::from(receipt.receives.clamp(1, 90)))
-}
-
-/// How often a message is received before faults on our side end it: at the waits of [`after_our_fault`], for more than four
-/// days.
-const MOST_RECEIVES: u32 = 500;
-
 /// Reads what SQS says of a message beside its body.
 fn receipt_of(record: &SqsMessage) -> Receipt {
     let number = |name: &str| record.attributes.get(name).and_then(|number| number.parse().ok());
@@ -140,7 +130,7 @@ impl App {
                 let message_id = record.message_id.as_deref();
                 tracing::error!(message.id = message_id, error = %Chain(&error), "delivery.deferred");
                 let is_over = receipt.receives >= MOST_RECEIVES && self.defer_no_more(record).await;
-                ((!is_over).then(|| after_our_fault(&receipt)), Then::Nothing)
+                ((!is_over).then(|| receipt.wait_after_our_fault()), Then::Nothing)
             }
         };
         if let Some(wait) = wait {

@@ -14,7 +14,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use lambda_runtime::Error;
 use serde::Serialize;
 use serde_json::Value;
-use signpost_core::breaker::Admission;
+use signpost_core::draining::{DRAIN_SECONDS, Spread, room};
 use signpost_core::parking::{Lane, last_due_minute};
 use signpost_io::aws::AwsError;
 use signpost_io::breakers::Breakers;
@@ -84,37 +84,6 @@ enum Room {
     NotUntilEnabled,
 }
 
-/// How many deliveries are put back into the queue, and when they come out of it.
-struct Spread {
-    most: usize,
-    put_back: usize,
-    /// How many come out in each second.
-    per_second: usize,
-}
-
-impl Spread {
-    /// All of them, at once.
-    fn at_once() -> Self {
-        Self { most: usize::MAX, put_back: 0, per_second: usize::MAX }
-    }
-
-    /// So many, over the minute until the next sweeping.
-    fn over_a_minute(most: usize) -> Self {
-        Self { most, put_back: 0, per_second: most.div_ceil(60).max(1) }
-    }
-
-    fn left(&self) -> usize {
-        self.most - self.put_back
-    }
-
-    /// How long the next one is kept back.
-    fn delay(&mut self) -> Duration {
-        let seconds = self.put_back / self.per_second;
-        self.put_back += 1;
-        Duration::from_secs(seconds.try_into().unwrap_or(u64::MAX))
-    }
-}
-
 /// What one sweeping did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Swept {
@@ -134,9 +103,6 @@ const DRAIN_WORK: Duration = Duration::from_secs(15);
 const LEASE_SECONDS: u64 = 55;
 /// How far the very first run of a stack looks back: farther than its schedule can be late.
 const FIRST_LOOK_BACK_MINUTES: u64 = 60;
-/// How long, in seconds, a lane that is empty is still looked at: functions that remember the endpoint as it was go on
-/// parking for a while.
-const DRAIN_SECONDS: u64 = 180;
 /// How many endpoints' lanes are drained in one run.
 const MAX_DRAINS: usize = 1_000;
 /// How many deliveries are moved together.
@@ -261,14 +227,7 @@ impl App {
             Err(error) => return Err(error),
         };
         let breaker = self.breakers.get(id).await;
-        let mut room = match breaker.admits(now_unix_ms) {
-            Admission::Park => 0,
-            Admission::Probe => 1,
-            Admission::Send => breaker.pace(now_unix_ms),
-        };
-        if let Some(limit) = settings.max_per_second {
-            room = room.min(60 * usize::from(u16::from(limit)));
-        }
+        let mut room = room(&breaker, settings.max_per_second, now_unix_ms);
         // Whoever gets a slot drains on: there is work here for the free ones only.
         if let Some(limit) = settings.max_concurrency.filter(|_| room > 0) {
             room = room.min(self.limits.free(id, limit).await?);
@@ -312,21 +271,5 @@ impl App {
         self.dead_letters.send_all(gone).await?;
         let removed = page.iter().map(|parked| self.parking.remove(parked));
         stream::iter(removed).buffer_unordered(CALLS_AT_ONCE).try_collect::<()>().await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_drained_comes_out_over_the_minute() {
-        let delays = |mut spread: Spread, count| -> Vec<u64> { (0..count).map(|_| spread.delay().as_secs()).collect() };
-        assert_eq!(delays(Spread::over_a_minute(600), 21)[9..], [0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2]);
-        assert_eq!(delays(Spread::over_a_minute(600), 600).last(), Some(&59));
-        assert_eq!(delays(Spread::over_a_minute(3), 3), [0, 1, 2]);
-        assert_eq!(delays(Spread::at_once(), 1_000).last(), Some(&0));
-        let mut probe = Spread::over_a_minute(1);
-        assert_eq!((probe.left(), probe.delay(), probe.left()), (1, Duration::ZERO, 0));
     }
 }

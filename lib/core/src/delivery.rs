@@ -149,7 +149,18 @@ impl Receipt {
             _ => self.first_received_unix_ms + LONGEST_ATTEMPT.as_secs() * 1_000,
         }
     }
+
+    /// How long its message waits after a fault on our side: ten seconds more for each time it was received, up to a
+    /// quarter of an hour, so that an outage of ours meets a receiver with few repetitions.
+    #[must_use]
+    pub fn wait_after_our_fault(&self) -> Duration {
+        Duration::from_secs(10 * u64::from(self.receives.clamp(1, 90)))
+    }
 }
+
+/// How often a message is received before faults on our side end it: at the waits of
+/// [`Receipt::wait_after_our_fault`], for more than four days.
+pub const MOST_RECEIVES: u32 = 500;
 
 /// What to do with a delivery whose message has just been received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -385,6 +396,14 @@ mod tests {
             assert_eq!(due(standing, &receipt, now), expected, "{why}");
             assert_eq!(receipt.is_only(), is_only, "{why}");
         }
+    }
+
+    #[test]
+    fn faults_on_our_side_are_waited_out_for_days() {
+        let receipt = |receives| Receipt { receives, first_received_unix_ms: 0, since_unix_ms: 0, is_again: false };
+        let wait = |receives| receipt(receives).wait_after_our_fault().as_secs();
+        assert_eq!([0, 1, 2, 90, 91, 1_000].map(wait), [10, 10, 20, 900, 900, 900]);
+        assert!((1..MOST_RECEIVES).map(wait).sum::<u64>() > 4 * 24 * 3_600);
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod attempt;
 pub mod auth;
 pub mod breaker;
 pub mod delivery;
+pub mod draining;
 pub mod endpoint;
 mod envelope;
 pub mod event;
