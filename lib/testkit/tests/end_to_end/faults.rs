@@ -3,12 +3,14 @@
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use serde_json::{Value, json};
 use signpost_core::endpoint::EndpointId;
+use signpost_io::clock::unix_ms_now;
 use signpost_testkit::aws_proxy::AwsProxy;
 use signpost_testkit::build::{event, event_id, tenant};
-use signpost_testkit::local_stack::LocalStack;
+use signpost_testkit::local_stack::{LocalStack, attribute};
 use signpost_testkit::receiver::Receiver;
 
 use crate::handlers::lookup;
+use crate::own::{Own, is_done, presented, stored};
 
 fn batch(bodies: &[String]) -> SqsEvent {
     let records = bodies.iter().enumerate().map(|(index, body)| {
@@ -113,4 +115,29 @@ async fn what_cannot_be_parked_stays_in_the_queue() {
     proxy.heal();
     assert_eq!(failed(&deliver::handle(message, &app).await.unwrap()), 0, "parked at last");
     assert_eq!(receiver.so_far().len(), 1, "the record kept it from being sent again meanwhile");
+}
+
+#[tokio::test]
+async fn what_faults_of_ours_hold_up_for_days_is_kept_with_the_reason_and_can_be_tried_again() {
+    let (stack, proxy, tenant) = (LocalStack::from_env().await, AwsProxy::start().await, tenant());
+    let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 204).await);
+    let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
+    let (event, days_ago) = (stored(&stack, &tenant).await, unix_ms_now() - 5 * 24 * 3_600_000);
+    let own = Own { aws: proxy.aws().await, ..own };
+
+    proxy.fail("Decrypt");
+    assert!(!is_done(&own.deliver(), presented(&endpoint, &event, 499, days_ago)).await);
+    assert!(is_done(&own.deliver(), presented(&endpoint, &event, 500, days_ago)).await, "it is put aside");
+    proxy.heal();
+    let message = stack.wait_for_message_at(&own.dead_letters, |body| body.contains(endpoint.as_str())).await;
+    assert_eq!(attribute(&message, "reason"), "deferred");
+    let path = format!("/v1/tenants/{tenant}/events/{}", event["id"].as_str().unwrap());
+    let seen = stack.manage("GET", &path, None).await.json();
+    assert_eq!(
+        (&seen["deliveries"][0]["status"], &seen["deliveries"][0]["attempts"]),
+        (&json!("exhausted"), &json!([]))
+    );
+
+    assert_eq!(stack.manage("POST", &format!("{path}/replay"), None).await.status, 202);
+    assert_eq!(receiver.wait_for(1).await[0].header("signpost-attempt"), "1", "nobody was charged");
 }
