@@ -5,31 +5,25 @@
 mod command;
 mod config;
 mod redrive;
-
-use std::time::{Duration, Instant};
+mod sweeping;
 
 use aws_config::SdkConfig;
-use futures_util::future::join_all;
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use lambda_runtime::Error;
 use serde::Serialize;
 use serde_json::Value;
-use signpost_core::draining::{DRAIN_SECONDS, Spread, room};
-use signpost_core::parking::{Lane, last_due_minute};
-use signpost_io::aws::AwsError;
 use signpost_io::breakers::Breakers;
 use signpost_io::clock::unix_ms_now;
 use signpost_io::deliveries::Deliveries;
 use signpost_io::endpoints::Endpoints;
 use signpost_io::events::Events;
 use signpost_io::limits::Limits;
-use signpost_io::logs::Chain;
-use signpost_io::parking::{Drain, Parked, Parking, without_event};
-use signpost_io::queue::{Message, Queue};
+use signpost_io::parking::Parking;
+use signpost_io::queue::Queue;
 
 use command::Command;
 pub use config::Config;
 pub use redrive::{Redrive, Redriven, redrive_for};
+pub use sweeping::{Swept, sweep_at};
 
 /// What the function needs at hand.
 #[derive(Debug)]
@@ -76,40 +70,6 @@ pub enum Done {
     Swept(Swept),
 }
 
-/// What an endpoint takes of what is parked for it.
-enum Room {
-    /// So many in this minute.
-    For(usize),
-    /// Nothing until it is enabled, or can be read again.
-    NotUntilEnabled,
-}
-
-/// What one sweeping did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Swept {
-    /// How many deliveries are back in the queue because their time has come.
-    pub due: usize,
-    /// How many because their endpoint may be called again.
-    pub drained: usize,
-    /// Whether somebody else was at it, so that nothing was done.
-    pub busy: bool,
-}
-
-/// How long what is due may take in one run; what is left is the next one's. With the drains, within the function's 50 s.
-const DUE_WORK: Duration = Duration::from_secs(20);
-/// How long the drains may take in one run, whatever is due.
-const DRAIN_WORK: Duration = Duration::from_secs(15);
-/// How long a run keeps the others away, in seconds: longer than it can last, and over when the next one comes.
-const LEASE_SECONDS: u64 = 55;
-/// How far the very first run of a stack looks back: farther than its schedule can be late.
-const FIRST_LOOK_BACK_MINUTES: u64 = 60;
-/// How many endpoints' lanes are drained in one run.
-const MAX_DRAINS: usize = 1_000;
-/// How many deliveries are moved together.
-const PAGE: usize = 100;
-/// How many calls to DynamoDB are under way at once.
-const CALLS_AT_ONCE: usize = 16;
-
 /// Sweeps once if the schedule asks, and redrives a queue if an operator does.
 ///
 /// # Errors
@@ -121,155 +81,5 @@ pub async fn handle(payload: Value, app: &App) -> Result<Done, Error> {
     })
 }
 
-/// Sweeps once, as if it were the moment `now_unix_ms`, in milliseconds since the Unix epoch.
-///
-/// Safe to run twice at once, and to be stopped anywhere: one run keeps the others away, and a delivery leaves the table
-/// only after it is in the queue, where a repetition is recognised by its record.
-///
-/// # Errors
-/// DynamoDB or SQS failed: what was not moved is moved by the next run.
-pub async fn sweep_at(app: &App, now_unix_ms: u64) -> Result<Swept, Error> {
-    let (now, last) = (now_unix_ms / 1_000, last_due_minute(now_unix_ms));
-    let first = last.saturating_sub(FIRST_LOOK_BACK_MINUTES);
-    let Some(mut minute) = app.parking.begin_sweep(now, now + LEASE_SECONDS, first).await? else {
-        tracing::info!("sweep.busy");
-        return Ok(Swept { busy: true, ..Swept::default() });
-    };
-    let mut swept = Swept::default();
-    let due = app.sweep_due(&mut minute, last, Instant::now() + DUE_WORK, &mut swept).await;
-    let drained = app.sweep_drains(now, Instant::now() + DRAIN_WORK, &mut swept).await;
-    app.parking.end_sweep(minute).await?;
-    if swept != Swept::default() || minute < last {
-        tracing::info!(
-            due = swept.due,
-            drained = swept.drained,
-            minutes_behind = last.saturating_sub(minute),
-            "sweep.done"
-        );
-    }
-    if let (Err(error), Err(_)) = (&due, &drained) {
-        tracing::error!(error = %Chain(error), "sweep.due_failed"); // The other one is logged by the runtime.
-    }
-    drained.and(due)?;
-    Ok(swept)
-}
-
-impl App {
-    /// Moves what is due, minute by minute, and counts `minute` up as it goes.
-    async fn sweep_due(
-        &self,
-        minute: &mut u64,
-        last: u64,
-        deadline: Instant,
-        swept: &mut Swept,
-    ) -> Result<(), AwsError> {
-        while *minute < last {
-            let emptied = Lane::of_minute(*minute + 1).map(async |lane| {
-                let mut moved = 0;
-                let is_empty = self.empty(&lane, Spread::at_once(), deadline, &mut moved).await;
-                (is_empty, moved)
-            });
-            let emptied = join_all(emptied).await;
-            swept.due += emptied.iter().map(|(_, moved)| moved).sum::<usize>();
-            for (is_empty, _) in emptied {
-                if !is_empty? {
-                    return Ok(());
-                }
-            }
-            *minute += 1;
-        }
-        Ok(())
-    }
-
-    /// Moves what waits for endpoints that may be called again. Begins with another endpoint each minute, so that none
-    /// has to wait for those before it for ever; one's trouble does not keep the others from their turn.
-    async fn sweep_drains(&self, now: u64, deadline: Instant, swept: &mut Swept) -> Result<(), AwsError> {
-        let mut drains = self.parking.drains(MAX_DRAINS).await?;
-        let first = usize::try_from(now / 60).unwrap_or_default() % drains.len().max(1);
-        drains.rotate_left(first);
-        let mut outcome = Ok(());
-        for drain in drains {
-            if let Err(error) = self.drain(&drain, now, deadline, &mut swept.drained).await {
-                tracing::error!(endpoint.id = %drain.endpoint, error = %Chain(&error), "sweep.drain_failed");
-                outcome = Err(error);
-            }
-        }
-        outcome
-    }
-
-    async fn drain(&self, drain: &Drain, now: u64, deadline: Instant, moved: &mut usize) -> Result<(), AwsError> {
-        let lane = Lane::Endpoint(drain.endpoint.clone());
-        let is_done = match self.parking.first_of(&lane, 1).await?.first() {
-            None => true,
-            Some(parked) => match self.room(parked, now * 1_000).await? {
-                // Disabled again, or not enabled yet: what would go out would only be parked anew.
-                Room::NotUntilEnabled => true,
-                Room::For(most) => self.empty(&lane, Spread::over_a_minute(most), deadline, moved).await?,
-            },
-        };
-        if is_done && now >= drain.asked_at + DRAIN_SECONDS {
-            self.parking.end_drain(drain).await?;
-        }
-        Ok(())
-    }
-
-    /// How many deliveries the endpoint of a parked one takes in this minute.
-    async fn room(&self, parked: &Parked, now_unix_ms: u64) -> Result<Room, AwsError> {
-        let (tenant, id) = (&parked.event.tenant, &parked.endpoint);
-        let settings = match self.endpoints.get(tenant, id).await {
-            Ok(None) => return Ok(Room::For(usize::MAX)), // Removed: they are for the dead-letter queue.
-            Ok(Some(stored)) if stored.disabled.is_some() => return Ok(Room::NotUntilEnabled),
-            Ok(Some(stored)) => stored.settings,
-            Err(error) if self.endpoints.is_there(tenant, id).await? => {
-                tracing::warn!(endpoint.id = %id, error = %Chain(&error), "sweep.endpoint_unreadable");
-                return Ok(Room::NotUntilEnabled);
-            }
-            Err(error) => return Err(error),
-        };
-        let breaker = self.breakers.get(id).await;
-        let mut room = room(&breaker, settings.max_per_second, now_unix_ms);
-        // Whoever gets a slot drains on: there is work here for the free ones only.
-        if let Some(limit) = settings.max_concurrency.filter(|_| room > 0) {
-            room = room.min(self.limits.free(id, limit).await?);
-        }
-        Ok(Room::For(room))
-    }
-
-    /// Moves the deliveries of a lane as `spread` says, and tells whether there is none left.
-    async fn empty(
-        &self,
-        lane: &Lane,
-        mut spread: Spread,
-        deadline: Instant,
-        moved: &mut usize,
-    ) -> Result<bool, AwsError> {
-        while spread.left() > 0 && Instant::now() < deadline {
-            let page = self.parking.first_of(lane, spread.left().min(PAGE)).await?;
-            if page.is_empty() {
-                return Ok(true);
-            }
-            self.move_all(&page, &mut spread).await?;
-            *moved += page.len();
-        }
-        Ok(false)
-    }
-
-    async fn move_all(&self, page: &[Parked], spread: &mut Spread) -> Result<(), AwsError> {
-        let read = page.iter().map(async |parked| Ok::<_, AwsError>((parked, self.events.get(&parked.event).await?)));
-        let read: Vec<_> = stream::iter(read).buffered(CALLS_AT_ONCE).try_collect().await?;
-        let (mut messages, mut gone) = (Vec::new(), Vec::new());
-        for (parked, event) in read {
-            match event {
-                Some(event) => {
-                    let message = Message::of_delivery(&parked.endpoint, &event, Some(parked.at_unix_ms));
-                    messages.push(Message { delay: spread.delay(), ..message });
-                }
-                None => gone.push(without_event(parked)),
-            }
-        }
-        self.deliveries.send_all(messages).await?;
-        self.dead_letters.send_all(gone).await?;
-        let removed = page.iter().map(|parked| self.parking.remove(parked));
-        stream::iter(removed).buffer_unordered(CALLS_AT_ONCE).try_collect::<()>().await
-    }
-}
+/// How many calls to AWS are under way at once.
+const CALLS_AT_ONCE: usize = 16;
