@@ -1,5 +1,6 @@
 //! Puts back into the queue what is due, and what waits for endpoints that take more again.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -36,8 +37,10 @@ const LEASE_SECONDS: u64 = 55;
 const FIRST_LOOK_BACK_MINUTES: u64 = 60;
 /// How many endpoints' lanes are drained in one run.
 const MAX_DRAINS: usize = 1_000;
-/// How many deliveries are moved together.
-const PAGE: usize = 100;
+/// How many endpoints' lanes are drained at once.
+const DRAINS_AT_ONCE: usize = 4;
+/// How many deliveries of a lane are moved together: 6 MiB of events at the most, and several lanes at once fit into memory.
+const PAGE: usize = 25;
 
 /// Sweeps once, as if it were the moment `now_unix_ms`, in milliseconds since the Unix epoch.
 ///
@@ -113,9 +116,16 @@ impl App {
         let mut drains = self.parking.drains(MAX_DRAINS).await?;
         let first = usize::try_from(now / 60).unwrap_or_default() % drains.len().max(1);
         drains.rotate_left(first);
+        let drained = drains.iter().map(async |drain| {
+            let mut moved = 0;
+            let drained = self.drain(drain, now, deadline, &mut moved).await;
+            (drain, moved, drained)
+        });
+        let mut drained = pin!(stream::iter(drained).buffer_unordered(DRAINS_AT_ONCE));
         let mut outcome = Ok(());
-        for drain in drains {
-            if let Err(error) = self.drain(&drain, now, deadline, &mut swept.drained).await {
+        while let Some((drain, moved, drained)) = drained.next().await {
+            swept.drained += moved;
+            if let Err(error) = drained {
                 tracing::error!(endpoint.id = %drain.endpoint, error = %Chain(&error), "sweep.drain_failed");
                 outcome = Err(error);
             }
@@ -124,6 +134,9 @@ impl App {
     }
 
     async fn drain(&self, drain: &Drain, now: u64, deadline: Instant, moved: &mut usize) -> Result<(), AwsError> {
+        if Instant::now() >= deadline {
+            return Ok(()); // It has its turn in a minute.
+        }
         let lane = Lane::Endpoint(drain.endpoint.clone());
         let is_done = match self.parking.first_of(&lane, 1).await?.first() {
             None => true,
