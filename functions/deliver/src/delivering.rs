@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_lambda_events::sqs::SqsMessage;
 use futures_util::future::try_join_all;
 use signpost_core::breaker::Admission;
-use signpost_core::delivery::{DeadLetterReason, Delivery, DeliveryKey, DeliveryStatus, Due, Receipt, due};
+use signpost_core::delivery::{DeadLetterReason, Delivery, DeliveryKey, DeliveryStatus, Due, Progress, Receipt, due};
 use signpost_core::parking::LONGEST_IN_QUEUE;
 use signpost_core::request::{Keyring, RequestError};
 use signpost_io::aws::AwsError;
@@ -208,16 +208,20 @@ impl App {
         Ok(self.bury(body, DeadLetterReason::Exhausted).await?)
     }
 
-    /// Sees a delivery to its end whose endpoint was removed.
+    /// Sees a delivery to its end whose endpoint was removed. One that was given up before may not be a dead letter yet.
     async fn without_endpoint(&self, delivery: &Delivery) -> Result<(), DeferredError> {
         let standing = self.deliveries.standing(delivery.key()).await?;
-        let status = standing.and_then(|one| one.progress).map(|progress| progress.status);
-        if matches!(status, None | Some(DeliveryStatus::Pending)) {
-            let body = Delivery::message(&delivery.endpoint, &delivery.event);
-            self.bury(body, DeadLetterReason::EndpointGone).await?;
-            self.deliveries.end(delivery.key()).await?;
+        match standing.and_then(|one| one.progress) {
+            Some(Progress { status: DeliveryStatus::Delivered, .. }) => Ok(()),
+            Some(Progress { status: DeliveryStatus::Exhausted, next_attempt_unix_ms, .. }) => {
+                self.give_up(delivery, next_attempt_unix_ms).await
+            }
+            None | Some(Progress { status: DeliveryStatus::Pending, .. }) => {
+                let body = Delivery::message(&delivery.endpoint, &delivery.event);
+                self.bury(body, DeadLetterReason::EndpointGone).await?;
+                Ok(self.deliveries.end(delivery.key()).await?)
+            }
         }
-        Ok(())
     }
 
     /// Sees a message to its end that faults on our side have held up for days. Tells whether that could be done.
