@@ -20,6 +20,7 @@ pub(crate) struct Envelope<'a> {
     pub(crate) kind: Option<String>,
     pub(crate) tenant: Option<TenantId>,
     pub(crate) subject: Option<String>,
+    pub(crate) time: Option<OffsetDateTime>,
     pub(crate) data: Option<&'a RawValue>,
 }
 
@@ -33,14 +34,14 @@ impl<'a> Envelope<'a> {
         let kind = reader.required("type", TYPE_EXPECTED, |text| parse_text(text, MAX_TYPE_BYTES));
         let tenant = reader.required("tenant", TenantId::EXPECTED, TenantId::parse);
         let subject = reader.optional("subject", SUBJECT_EXPECTED, |text| parse_text(text, MAX_KEY_PART_BYTES));
-        reader.optional("time", "an RFC 3339 moment such as 2026-01-31T10:00:00Z", |text| {
+        let time = reader.optional("time", "an RFC 3339 moment such as 2026-01-31T10:00:00Z", |text| {
             OffsetDateTime::parse(text, &Rfc3339).ok()
         });
         reader.optional("datacontenttype", "a JSON media type, or nothing", parse_json_media_type);
         reader.optional("dataschema", "a URI with a scheme", |text| UriRef::parse(text).ok()?.scheme().map(drop));
         let data = reader.data();
         reader.check_names_and_extensions();
-        Self { id, source, kind, tenant, subject, data }
+        Self { id, source, kind, tenant, subject, time, data }
     }
 }
 

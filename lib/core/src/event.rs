@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 
 use serde_json::value::RawValue;
+use time::OffsetDateTime;
 
 use crate::envelope::Envelope;
 use crate::family::{self, Payload};
@@ -30,6 +31,8 @@ pub struct Event {
     pub kind: String,
     /// CloudEvents `subject`, if the producer set one.
     pub subject: Option<String>,
+    /// CloudEvents `time`, if the producer set one: when it happened.
+    pub time: Option<OffsetDateTime>,
     json: String,
     data: Range<usize>,
 }
@@ -57,7 +60,7 @@ pub struct EventKey {
 }
 
 /// An event's id: 1 to 128 of `A-Za-z0-9_-:`. No dot, for Standard Webhooks joins what it signs with dots.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventId(String);
 
 /// A tenant's id: 1 to 64 of `a-z0-9-`.
@@ -178,6 +181,7 @@ impl Event {
             kind: Some(kind),
             tenant: Some(tenant),
             subject,
+            time,
             data: Some(data),
         } = envelope
         else {
@@ -187,7 +191,7 @@ impl Event {
         let start = data.get().as_ptr().addr() - json.as_ptr().addr();
         let data = start..start + data.get().len();
         drop(members);
-        Ok(Self { key: EventKey { tenant, source, id }, kind, subject, json, data })
+        Ok(Self { key: EventKey { tenant, source, id }, kind, subject, time, json, data })
     }
 
     /// What endpoints choose by. Reads the payload, so ask once per event.

@@ -11,6 +11,7 @@
 //! - **endpoint**: a receiver's URL and its settings ([`endpoint`]).
 //! - **delivery**: one event to one endpoint ([`delivery`]).
 //! - **attempt**: one HTTP request of a delivery ([`attempt`]).
+//! - **subject**: what an event is about, such as an operation; a **state** is how it stood from a moment on ([`state`]).
 //! - **signing key**: a key pair with a `kid` ([`keys`]); its public half is a [`public_key`].
 //! - **key store**: a file with a private key and its certificates, or with authorities, for TLS ([`key_store`]).
 
@@ -38,6 +39,7 @@ pub mod listing;
 pub mod live_secrets;
 mod object;
 pub mod parking;
+pub mod prefer;
 pub mod problem;
 pub mod projection;
 pub mod public_key;
@@ -45,7 +47,9 @@ pub mod query;
 pub mod request;
 pub mod retry;
 pub mod secret;
+pub mod session;
 pub mod settings;
 pub mod signer;
 pub mod standard_webhooks;
+pub mod state;
 pub mod target;
