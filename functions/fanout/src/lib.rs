@@ -1,4 +1,5 @@
-//! Reads `EventsQueue`: writes each event once and sends it on to every endpoint that wants it.
+//! Reads `EventsQueue`: writes each event once, and how its subject stands by it, and sends it on to every endpoint that
+//! wants it.
 
 mod config;
 
@@ -19,6 +20,7 @@ use signpost_io::endpoints::Endpoints;
 use signpost_io::events::{Claim, Events};
 use signpost_io::logs::Chain;
 use signpost_io::queue::{MAX_BATCH_BYTES, Message, Queue, size};
+use signpost_io::states::States;
 
 pub use config::Config;
 
@@ -27,6 +29,7 @@ pub use config::Config;
 pub struct App {
     endpoints: Endpoints,
     events: Events,
+    states: States,
     deliveries: Queue,
     rejected: Queue,
 }
@@ -38,7 +41,8 @@ impl App {
         let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(aws), aws_sdk_sqs::Client::new(aws));
         Self {
             endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
-            events: Events::new(dynamodb, config.events_table, config.retention),
+            events: Events::new(dynamodb.clone(), config.events_table.clone(), config.retention),
+            states: States::new(dynamodb, config.events_table),
             deliveries: Queue::new(sqs.clone(), config.deliveries_queue_url),
             rejected: Queue::new(sqs, config.rejected_queue_url),
         }
@@ -57,7 +61,9 @@ pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Erro
     let mut records = Vec::with_capacity(batch.records.len());
     for record in &batch.records {
         let id = record.message_id.as_deref().ok_or("SQS record without a messageId")?;
-        records.push(Record { id, body: record.body.as_deref().unwrap_or_default() });
+        let sent = record.attributes.get("SentTimestamp").and_then(|sent| sent.parse().ok());
+        let (body, arrived_unix_ms) = (record.body.as_deref().unwrap_or_default(), sent.unwrap_or_else(unix_ms_now));
+        records.push(Record { id, body, arrived_unix_ms });
     }
     let parsed: Vec<_> = records.iter().map(|record| Event::parse(record.body)).collect();
     let endpoints = app.endpoints_of(parsed.iter().flatten().map(|event| &event.key.tenant)).await;
@@ -101,6 +107,8 @@ pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Erro
 struct Record<'a> {
     id: &'a str,
     body: &'a str,
+    /// When the queue took it, in milliseconds since the Unix epoch: the same however often it is presented.
+    arrived_unix_ms: u64,
 }
 
 /// What a message of `EventsQueue` leads to.
@@ -144,8 +152,13 @@ impl App {
             |(id, endpoint): &&(EndpointId, Option<Endpoint>)| Endpoint::is_for(event, &traits, id, endpoint.as_ref());
         let wanted: Vec<_> = of_tenant.iter().filter(is_wanted).map(|(id, _)| id.clone()).collect();
         let (event_id, tenant_id) = (event.key.id.as_str(), event.key.tenant.as_str());
-        match self.events.claim(event, &wanted, record.id).await? {
-            Claim::FanOut => {
+        let claim = self.events.claim(event, &wanted, record.id, record.arrived_unix_ms).await?;
+        // Before the deliveries: who is called and then asks sees this state, or a newer one.
+        if let Claim::FanOut(first_time) | Claim::FanOutAgain(_, first_time) = claim {
+            self.states.put(event, first_time, traits.status.as_deref(), traits.stage.as_deref()).await?;
+        }
+        match claim {
+            Claim::FanOut(_) => {
                 tracing::info!(
                     event.id = event_id,
                     tenant.id = tenant_id,
@@ -154,7 +167,7 @@ impl App {
                 );
                 Ok(Fate::Deliver(event, wanted, None))
             }
-            Claim::FanOutAgain(ids) => {
+            Claim::FanOutAgain(ids, _) => {
                 tracing::info!(
                     event.id = event_id,
                     tenant.id = tenant_id,
@@ -218,7 +231,7 @@ mod tests {
             (token_request, false),
         ];
         for (body, cut) in cases {
-            let record = Record { id: "m-1", body: &body };
+            let record = Record { id: "m-1", body: &body, arrived_unix_ms: 0 };
             let faults = Event::parse(&body).unwrap_err();
             let message = rejection(&record, RejectionReason::InvalidEvent, &faults);
             assert!(size(&message) <= MAX_BATCH_BYTES);

@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, EventKey};
+use signpost_core::state::Moment;
 
 use crate::aws::{AwsError, Item, ItemError, bytes, n, number, s, text, unreadable};
 use crate::clock::unix_now;
@@ -26,14 +27,23 @@ pub struct Events {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// It is this message's to fan out, to the endpoints that were given.
-    FanOut,
+    FanOut(FirstTime),
     /// It is this message's to fan out again, to the endpoints of the first time: SQS presents it again, after a crash or a
     /// failed send, and some of its deliveries may be on their way. Endpoints added meanwhile do not get it.
-    FanOutAgain(Vec<EndpointId>),
+    FanOutAgain(Vec<EndpointId>, FirstTime),
     /// Another message brought the same event shortly before, and sees to its fan-out.
     Duplicate,
     /// Another message brought an event of the same key with another payload.
     Conflict,
+}
+
+/// What is kept of the first time that an event came, so that every other time means the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstTime {
+    /// When the state began that it tells.
+    pub moment: Moment,
+    /// When its retention ends, in seconds since the Unix epoch.
+    pub expires_at: u64,
 }
 
 impl Events {
@@ -43,16 +53,25 @@ impl Events {
         Self { client, table, retention }
     }
 
-    /// Writes an event that is not there yet, with the endpoints it goes to, in the name of SQS message `message_id`.
+    /// Writes an event that is not there yet, with the endpoints it goes to, in the name of SQS message `message_id`,
+    /// which arrived at a moment in milliseconds since the Unix epoch.
     ///
     /// Needs `dynamodb:PutItem`. One write, conditional on the event's absence; what stands in the way comes back with
     /// the refusal, so there is no read.
     ///
     /// # Errors
     /// The call failed, or what stands in the way cannot be read.
-    pub async fn claim(&self, event: &Event, endpoints: &[EndpointId], message_id: &str) -> Result<Claim, AwsError> {
+    pub async fn claim(
+        &self,
+        event: &Event,
+        endpoints: &[EndpointId],
+        message_id: &str,
+        arrived_unix_ms: u64,
+    ) -> Result<Claim, AwsError> {
         let hash = event.payload_hash();
         let now = unix_now();
+        let expires_at = (now + self.retention).as_secs();
+        let first_time = FirstTime { moment: Moment::of(event, arrived_unix_ms), expires_at };
         let ids = endpoints.iter().map(|id| s(id.as_str())).collect();
         let result = self
             .client
@@ -65,13 +84,14 @@ impl Events {
             .item("messageId", s(message_id))
             .item("endpoints", AttributeValue::L(ids))
             .item("claimedAt", n(now.as_secs()))
-            .item("expiresAt", n((now + self.retention).as_secs()))
+            .item("moment", s(first_time.moment.key()))
+            .item("expiresAt", n(expires_at))
             .condition_expression("attribute_not_exists(#event)")
             .expression_attribute_names("#event", "event")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        let Err(refused) = result else { return Ok(Claim::FanOut) };
+        let Err(refused) = result else { return Ok(Claim::FanOut(first_time)) };
         match refused.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(check)) => {
                 let stored = check.item().ok_or_else(|| unreadable("event"));
@@ -146,7 +166,12 @@ fn judge(stored: &Item, hash: &[u8], message_id: &str, now: u64) -> Result<Claim
     if !is_owner && now < number(stored, "claimedAt")? + OWNER_ALIVE_SECONDS {
         return Ok(Claim::Duplicate);
     }
-    endpoints_of(stored).map(Claim::FanOutAgain)
+    Ok(Claim::FanOutAgain(endpoints_of(stored)?, first_time_of(stored)?))
+}
+
+fn first_time_of(stored: &Item) -> Result<FirstTime, ItemError> {
+    let moment = Moment::parse(text(stored, "moment")?).ok_or_else(|| unreadable("moment"))?;
+    Ok(FirstTime { moment, expires_at: number(stored, "expiresAt")? })
 }
 
 #[cfg(test)]
@@ -160,9 +185,12 @@ mod tests {
             ("payloadHash".into(), AttributeValue::B(Blob::new([1; 32]))),
             ("messageId".into(), s("m-1")),
             ("claimedAt".into(), n(1_000)),
+            ("moment".into(), s("2026-01-31T10:00:00.000000000Z#1769853600007")),
+            ("expiresAt".into(), n(9_000)),
             ("endpoints".into(), AttributeValue::L(vec![s(&id)])),
         ]);
-        let again = Claim::FanOutAgain(vec![EndpointId::parse(&id).unwrap()]);
+        let moment = Moment::parse("2026-01-31T10:00:00.000000000Z#1769853600007").unwrap();
+        let again = Claim::FanOutAgain(vec![EndpointId::parse(&id).unwrap()], FirstTime { moment, expires_at: 9_000 });
         let cases = [
             ([1; 32], "m-1", 1_000, again.clone(), "SQS presents the same message again"),
             ([1; 32], "m-2", 1_000, Claim::Duplicate, "the producer sent the event again"),

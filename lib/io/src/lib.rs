@@ -20,5 +20,6 @@ pub mod parking;
 pub mod queue;
 pub mod recipients;
 pub mod signers;
+pub mod states;
 mod tokens;
 pub mod vault;

@@ -40,8 +40,8 @@ pub enum Hold {
 #[derive(Debug, Default)]
 struct Calls {
     counts: BTreeMap<String, usize>,
-    /// The operation that fails.
-    failing: Option<String>,
+    /// The operation that fails, and how many of its calls pass before.
+    failing: Option<(String, usize)>,
     /// The operation that is held, and where.
     holding: Option<(String, Hold)>,
     /// The calls that are held, by the SDK's invocation id, which its retries share.
@@ -83,7 +83,12 @@ impl AwsProxy {
 
     /// Has every call of `operation` fail, as when it is throttled, until [`Self::heal`].
     pub fn fail(&self, operation: &str) {
-        lock(&self.calls).failing = Some(operation.to_owned());
+        self.fail_after(operation, 0);
+    }
+
+    /// The same once `passed` more calls of it have come through.
+    pub fn fail_after(&self, operation: &str, passed: usize) {
+        lock(&self.calls).failing = Some((operation.to_owned(), passed));
     }
 
     /// Lets every call through again. What is held stays held.
@@ -147,7 +152,14 @@ async fn pass_on(
     let (fails, is_lost, hold) = {
         let mut calls = lock(&calls);
         *calls.counts.entry(operation.clone()).or_default() += 1;
-        let fails = calls.failing.as_ref() == Some(&operation);
+        let fails = match &mut calls.failing {
+            Some((failing, passed)) if *failing == operation => {
+                let fails = *passed == 0;
+                *passed = passed.saturating_sub(1);
+                fails
+            }
+            Some(_) | None => false,
+        };
         let hold = calls.holding.as_ref().filter(|(held, _)| *held == operation).map(|(_, hold)| *hold);
         (fails, calls.to_lose.take_if(|to_lose| *to_lose == operation).is_some(), hold)
     };

@@ -382,7 +382,7 @@ impl LocalStack {
     /// The table does not take it.
     pub async fn store(&self, event: &Event) {
         let events = Events::new(self.dynamodb(), setting("EVENTS_TABLE"), Duration::from_hours(1));
-        events.claim(event, &[], "stored by a test").await.expect("the table takes the event");
+        events.claim(event, &[], "stored by a test", 0).await.expect("the table takes the event");
     }
 
     /// Waits until as many deliveries are parked for an endpoint.
@@ -578,7 +578,10 @@ impl LocalStack {
 }
 
 /// Asks until there is an answer: for what AWS has no way to wait for.
-async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+///
+/// # Panics
+/// There is none within two minutes.
+pub async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
     tokio::time::timeout(PATIENCE, asking(ask)).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 

@@ -1,0 +1,165 @@
+//! The states of the things that events are about, in `EventsTable`: one item for each event and subject, which is never
+//! overwritten. Partition key `event` ([`signpost_core::state::partition`]), sort key `record` (`state#<place>`). The
+//! payload stays with the event, but for sessions, whose questions are answered by one query.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use futures_util::future::try_join_all;
+use signpost_core::event::{Event, TenantId};
+use signpost_core::session;
+use signpost_core::state::{Place, State, partition, subjects};
+
+use crate::aws::{AwsError, Item, ItemError, n, s, text, unreadable};
+use crate::events::FirstTime;
+use crate::logs::Chain;
+
+/// The states in the table.
+#[derive(Clone, Debug)]
+pub struct States {
+    client: Client,
+    table: String,
+}
+
+/// The subject that is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct SubjectKey<'a> {
+    /// Whose it is.
+    pub tenant: &'a TenantId,
+    /// The CloudEvents `type` of the events about it.
+    pub kind: &'a str,
+    /// Its name.
+    pub name: &'a str,
+}
+
+impl States {
+    /// Adapts `client` to the table called `table`.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// Writes how an event's subject stands by it; nothing for one that is about nothing.
+    ///
+    /// Needs `dynamodb:PutItem`. One unconditional write of less than 1 KiB, without a read; two where the event has a
+    /// `subject` that is not what its family calls it; a session's has the payload in it. The same event writes the same
+    /// item, so that a repetition, a second writer and a lost answer change nothing.
+    ///
+    /// # Errors
+    /// A call failed: it may be made again.
+    pub async fn put(
+        &self,
+        event: &Event,
+        first_time: FirstTime,
+        status: Option<&str>,
+        stage: Option<&str>,
+    ) -> Result<(), AwsError> {
+        let place = Place::of(event, first_time.moment);
+        let puts = subjects(event).into_iter().map(async |subject| {
+            let mut call = self
+                .client
+                .put_item()
+                .table_name(&self.table)
+                .item("event", s(partition(&event.key.tenant, &event.kind, &subject)))
+                .item("record", s(format!("{STATE}{}", place.key())))
+                .item("expiresAt", n(first_time.expires_at));
+            let data = (event.kind == session::KIND).then(|| event.data());
+            for (name, value) in [("status", status), ("stage", stage), ("data", data)] {
+                if let Some(value) = value {
+                    call = call.item(name, s(value));
+                }
+            }
+            call.send().await.map(drop).map_err(AwsError::of("dynamodb:PutItem"))
+        });
+        try_join_all(puts).await.map(drop)
+    }
+
+    /// Reads where a subject's newest state stands (strongly consistent).
+    ///
+    /// Needs `dynamodb:Query`. One call, one read unit.
+    ///
+    /// # Errors
+    /// The call failed, or the item cannot be read.
+    pub async fn newest(&self, subject: SubjectKey<'_>) -> Result<Option<Place>, AwsError> {
+        let call = self.newest_first(subject).limit(1).projection_expression("#record");
+        let answer = call.expression_attribute_names("#record", "record").send().await;
+        let items = answer.map_err(AwsError::of("dynamodb:Query"))?.items.unwrap_or_default();
+        items.first().map(place_of).transpose().map_err(AwsError::of::<ItemError>(READING))
+    }
+
+    /// Reads up to `most` states of a subject, the newest first (strongly consistent). One that cannot be read is left out,
+    /// and told of in the logs.
+    ///
+    /// Needs `dynamodb:Query`. One call, unless they are a session's with large payloads.
+    ///
+    /// # Errors
+    /// A call failed.
+    pub async fn history(&self, subject: SubjectKey<'_>, most: usize) -> Result<Vec<State>, AwsError> {
+        let call = self.newest_first(subject).limit(i32::try_from(most).unwrap_or(i32::MAX));
+        let call = call.projection_expression("#record, #status, stage");
+        let call = call.expression_attribute_names("#record", "record").expression_attribute_names("#status", "status");
+        Ok(read(call, most).await?.iter().filter_map(|item| readable(item, state_of(item))).collect())
+    }
+
+    /// Reads up to `most` callbacks of a session, the newest first, and no more than some MiB of them.
+    ///
+    /// Needs `dynamodb:Query`. One call per MiB.
+    ///
+    /// # Errors
+    /// A call failed.
+    pub async fn callbacks(&self, subject: SubjectKey<'_>, most: usize) -> Result<Vec<(Place, String)>, AwsError> {
+        let call = self.newest_first(subject).limit(i32::try_from(most).unwrap_or(i32::MAX));
+        let callback = |item| Ok((place_of(item)?, text(item, "data")?.to_owned()));
+        Ok(read(call, most).await?.iter().filter_map(|item| readable(item, callback(item))).collect())
+    }
+
+    fn newest_first(&self, subject: SubjectKey<'_>) -> QueryFluentBuilder {
+        let SubjectKey { tenant, kind, name } = subject;
+        self.client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("#event = :event")
+            .expression_attribute_names("#event", "event")
+            .expression_attribute_values(":event", s(partition(tenant, kind, name)))
+            .scan_index_forward(false)
+            .consistent_read(true)
+    }
+}
+
+const STATE: &str = "state#";
+const READING: &str = "reading a state";
+
+/// The most pages that are read of a subject's states, each of 1 MiB: what fits into an answer of Lambda, 6 MB.
+const MAX_PAGES: usize = 4;
+
+/// Reads up to `most` items, and no more than [`MAX_PAGES`].
+async fn read(call: QueryFluentBuilder, most: usize) -> Result<Vec<Item>, AwsError> {
+    let mut pages = call.into_paginator().send();
+    let mut items = Vec::new();
+    for _ in 0..MAX_PAGES {
+        let Some(page) = pages.next().await else { break };
+        items.extend(page.map_err(AwsError::of("dynamodb:Query"))?.items.unwrap_or_default());
+        if items.len() >= most {
+            break;
+        }
+    }
+    items.truncate(most);
+    Ok(items)
+}
+
+fn readable<T>(item: &Item, read: Result<T, ItemError>) -> Option<T> {
+    if let Err(error) = &read {
+        let (event, record) = (text(item, "event").unwrap_or_default(), text(item, "record").unwrap_or_default());
+        tracing::error!(error = %Chain(error), event, record, "state.unreadable");
+    }
+    read.ok()
+}
+
+fn state_of(item: &Item) -> Result<State, ItemError> {
+    let optional = |name| text(item, name).ok().map(str::to_owned);
+    Ok(State { place: place_of(item)?, status: optional("status"), stage: optional("stage") })
+}
+
+fn place_of(item: &Item) -> Result<Place, ItemError> {
+    let key = text(item, "record")?.strip_prefix(STATE);
+    key.and_then(Place::parse).ok_or_else(|| unreadable("record"))
+}
