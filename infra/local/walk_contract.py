@@ -20,6 +20,7 @@ import re
 import ssl
 import sys
 import threading
+import time
 import uuid
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -36,8 +37,11 @@ from schemathesis.generation.meta import TestPhase
 HERE = Path(__file__).resolve().parent
 TENANT = f"contract-{uuid.uuid4().hex}"
 ARRIVES_WITHIN_SECONDS = 5
+TOLD_WITHIN_SECONDS = 60
 # Operations that answer page by page.
 LISTS = {"listEndpoints", "listDeliveries"}
+# Operations that tell how something stands.
+STATUSES = {"readStatus", "readSessionStatus", "readSessionStageStatus", "readSessionDetails"}
 # Types whose statuses and fields are checked by a payload family.
 FAMILIES = {"operation", "activation", "workflow", "token-request", "session", "payment", "transaction"}
 
@@ -48,10 +52,10 @@ def main() -> int:
     schemathesis.auth.set_from_requests(signer).apply_to(schemathesis.openapi.require_security_scheme("SigV4"))
     with Receiver() as receiver:
         endpoints = Endpoints(f"{api_url}/v1/tenants/{TENANT}/endpoints", signer, receiver)
-        Walk(receiver, endpoints, seed).hook_in()
+        Walk(receiver, endpoints, Session(api_url, signer), seed).hook_in()
         try:
             # Apart, for schemathesis follows links from those operations only that it thinks the best to start from.
-            broken = [walk(api_url, seed, "Endpoints"), walk(api_url, seed, "Events", "Keys")]
+            broken = [walk(api_url, seed, "Endpoints"), walk(api_url, seed, "Events", "Keys"), walk(api_url, seed, "Status")]
         finally:
             endpoints.remove()
     return 1 if any(broken) else 0
@@ -159,6 +163,42 @@ class Endpoints:
             requests.delete(f"{self.url}/{endpoint}", auth=self.signer, timeout=30)
 
 
+class Session:
+    """A session that the status questions find."""
+
+    ID = "session/1"
+
+    def __init__(self, api_url: str, signer: Signer):
+        self.api_url = api_url
+        self.signer = signer
+
+    @functools.cached_property
+    def stages(self) -> list[str]:
+        """Its stages, once events have told of them."""
+        told = {"Authentication": None, "Accounts": {"accounts": "2/3"}, "Transactions": {"accounts": [{}]}}
+        events = [
+            {
+                "specversion": "1.0", "id": f"session-{stage}", "source": "/walk", "type": "session", "tenant": TENANT,
+                "data": {"sessionId": self.ID, "stage": stage, "status": "InProgress", "details": details},
+            }
+            for stage, details in told.items()
+        ]
+        batch = {"content-type": "application/cloudevents-batch+json"}
+        requests.post(
+            f"{self.api_url}/v1/events", auth=self.signer, data=json.dumps(events), headers=batch, timeout=30
+        ).raise_for_status()
+        deadline = time.monotonic() + TOLD_WITHIN_SECONDS
+        while not all(self.is_told(stage) for stage in told):
+            if time.monotonic() > deadline:
+                sys.exit(f"events of a session are not told after {TOLD_WITHIN_SECONDS} s; look at the logs of fanout")
+            time.sleep(0.2)
+        return list(told)
+
+    def is_told(self, stage: str) -> bool:
+        url, query = f"{self.api_url}/api/session/{stage}/status", {"sessionId": self.ID, "tenant": TENANT}
+        return requests.get(url, auth=self.signer, params=query, timeout=30).ok
+
+
 class Walk:
     """What is done to every request before it is sent, and after some answers.
 
@@ -168,9 +208,10 @@ class Walk:
       say. Each such rule is a method, and says what it is about.
     """
 
-    def __init__(self, receiver: Receiver, endpoints: Endpoints, seed: str):
+    def __init__(self, receiver: Receiver, endpoints: Endpoints, session: Session, seed: str):
         self.receiver = receiver
         self.endpoints = endpoints
+        self.session = session
         self.cursors: set[tuple[str, str]] = set()  # By operation.
         self.numbers = itertools.count()
         self.dice = random.Random(seed)
@@ -185,6 +226,7 @@ class Walk:
     def before_call(self, case: schemathesis.Case) -> None:
         operation = case.operation.definition.raw["operationId"]
         self.meet_endpoints(case)
+        self.meet_session(case, operation)
         if operation == "postEvents":
             for event in events_of(case.body):
                 self.give_own_tenant(event)
@@ -232,6 +274,21 @@ class Walk:
             case.path_parameters["endpoint"] = self.endpoints.one()
         if not in_sequence and self.dice.random() < 0.75:
             case.headers.pop("If-Match", None)
+
+    def meet_session(self, case: schemathesis.Case, operation: str) -> None:
+        """Half of those who are asked about become the one that is there, and nobody waits for long."""
+        if case.headers.get("Prefer", "").startswith("wait"):
+            case.headers["Prefer"] = "wait=1"
+        is_allowed = case.meta is None or not case.meta.generation.mode.is_negative
+        if not (operation in STATUSES and is_allowed and self.dice.random() < 0.5):
+            return
+        stage = self.dice.choice(self.session.stages)
+        if operation == "readStatus":
+            case.path_parameters = {"tenant": TENANT, "type": "session", "subject": Session.ID}
+        else:
+            case.query = {**case.query, "tenant": TENANT, "sessionId": Session.ID}
+        if operation == "readSessionStageStatus":
+            case.path_parameters = {"stage": stage}
 
     def give_own_tenant(self, event: dict) -> None:
         """One for each event: no two can be in conflict, which would fill up the rejected queue, and none of them has

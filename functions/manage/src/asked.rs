@@ -1,10 +1,13 @@
 //! Requests: whose endpoint they are about, what they say, and on which condition.
 
+use std::time::Duration;
+
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use http::header::{IF_MATCH, IF_NONE_MATCH};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, TenantId};
 use signpost_core::fault::Fault;
+use signpost_core::prefer;
 use signpost_core::problem::Problem;
 use signpost_io::http_api::{body_text, lists_strongly, lists_weakly, media_type};
 
@@ -36,6 +39,19 @@ impl<'a> Asked<'a> {
     pub(crate) fn event(&self) -> Result<EventId, Problem> {
         let id = self.request.path_parameters.get("event").and_then(|id| EventId::parse(id));
         id.ok_or_else(|| Problem::not_found(format!("there is no such event: an event's id is {}", EventId::EXPECTED)))
+    }
+
+    /// The type and the name of the subject that the path names, which may hold slashes.
+    pub(crate) fn subject(&self) -> Result<(String, String), Problem> {
+        // API Gateway decodes all of a path but `%25`.
+        let part = |name| self.request.path_parameters.get(name).map(|part| part.replace("%25", "%"));
+        part("type").zip(part("subject")).ok_or_else(|| Problem::not_found("there is no such route"))
+    }
+
+    /// How long the asker would wait for news.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        let preferences = self.request.headers.get_all("prefer").iter();
+        prefer::wait(preferences.filter_map(|value| value.to_str().ok()))
     }
 
     /// The body, if it is in one of these media types.

@@ -15,7 +15,7 @@ use crate::{Answer, App};
 
 /// The most deliveries on a page.
 const MAX_PAGE: usize = 50;
-/// How long one request goes on looking for those of one status, which may be few among many; within the function's 20 s.
+/// How long one request goes on looking for those of one status, which may be few among many; within the function's 29 s.
 const LOOKING: Duration = Duration::from_secs(5);
 
 impl App {

@@ -29,7 +29,7 @@ use crate::{Answer, App, Refusal};
 /// without their messages.
 const REPLAYED_AT_ONCE: usize = 50;
 
-/// How long one request goes on recovering; within the function's 20 s.
+/// How long one request goes on recovering; within the function's 29 s.
 const RECOVERY: Duration = Duration::from_secs(10);
 /// How many deliveries are recovered together.
 const PAGE: usize = 50;
@@ -174,7 +174,7 @@ fn shown(history: &History) -> Result<ApiGatewayV2httpResponse, Refusal> {
     Ok(respond(200, JSON, serde_json::to_string(&shown).map_err(unreadable)?))
 }
 
-fn unreadable(_: serde_json::Error) -> Refusal {
+pub(crate) fn unreadable(_: serde_json::Error) -> Refusal {
     Problem::unavailable("the event cannot be shown; look into the table").into() // What was parsed before, parses.
 }
 

@@ -1,5 +1,6 @@
 //! The operators' side of the HTTP API: a tenant's endpoints are made, seen, changed, tried out and removed; what became of
-//! its events and of an endpoint's deliveries is seen, and they are delivered again.
+//! its events and of an endpoint's deliveries is seen, and they are delivered again; how the things stand that events are
+//! about is told to those who poll.
 
 mod asked;
 mod changing;
@@ -7,6 +8,8 @@ mod config;
 mod deliveries;
 mod endpoints;
 mod events;
+mod sessions;
+mod status;
 
 use aws_config::SdkConfig;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
@@ -24,6 +27,7 @@ use signpost_io::listing::Listing;
 use signpost_io::logs::Chain;
 use signpost_io::parking::Parking;
 use signpost_io::queue::Queue;
+use signpost_io::states::States;
 use signpost_io::vault::Vault;
 
 use asked::Asked;
@@ -42,6 +46,7 @@ pub struct App {
     listing: Listing,
     parking: Parking,
     queue: Queue,
+    states: States,
     vault: Vault,
 }
 
@@ -58,8 +63,9 @@ impl App {
             events_table: Events::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             guard: Guard::new(config.target_rules),
             histories: Histories::new(dynamodb.clone(), config.events_table.clone()),
-            listing: Listing::new(dynamodb.clone(), config.events_table),
+            listing: Listing::new(dynamodb.clone(), config.events_table.clone()),
             queue: Queue::new(sqs, config.deliveries_queue_url),
+            states: States::new(dynamodb.clone(), config.events_table),
             parking: Parking::new(dynamodb, config.parking_table, config.retention),
             vault: Vault::new(aws_sdk_kms::Client::new(aws), config.wrapping_key),
         }
@@ -70,6 +76,7 @@ impl App {
 pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2httpResponse {
     let route = request.route_key.as_deref().unwrap_or_default();
     let answer = match Asked::of(&request) {
+        _ if sessions::is_asked(route) => app.read_session(&request).await,
         Ok(asked) => match route {
             "POST /v1/tenants/{tenant}/endpoints" => app.create(&asked).await,
             "GET /v1/tenants/{tenant}/endpoints" => app.list(&asked).await,
@@ -84,6 +91,7 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
             "GET /v1/tenants/{tenant}/endpoints/{endpoint}/deliveries" => app.list_deliveries(&asked).await,
             "GET /v1/tenants/{tenant}/events/{event}" => app.read_event(&asked).await,
             "POST /v1/tenants/{tenant}/events/{event}/replay" => app.replay(&asked).await,
+            "GET /v1/tenants/{tenant}/status/{type}/{subject+}" => app.read_status(&asked).await,
             _ => Err(Refusal::from(Problem::not_found("there is no such route"))),
         },
         Err(problem) => Err(problem.into()),

@@ -26,4 +26,5 @@ mod rotation;
 mod round_trip;
 mod secrets;
 mod signatures;
+mod status;
 mod tls;

@@ -73,6 +73,10 @@ async fn no_function_may_do_what_it_does_not_need() {
             let nobody = aws_sdk_dynamodb::types::AttributeValue::S("nobody".into());
             let listed = call.expression_attribute_values(":l", nobody).send().await;
             assert_refused(listed.map(drop), &format!("{role}: dynamodb:Query on the list of deliveries"));
+            let call = dynamodb.query().table_name(setting("EVENTS_TABLE")).key_condition_expression("event = :e");
+            let nobody = aws_sdk_dynamodb::types::AttributeValue::S("nobody".into());
+            let read = call.expression_attribute_values(":e", nobody).send().await;
+            assert_refused(read.map(drop), &format!("{role}: dynamodb:Query on events and states"));
         }
         let purge = sqs.purge_queue().queue_url(setting("EVENTS_QUEUE_URL")).send().await;
         assert_refused(purge.map(drop), &format!("{role}: sqs:PurgeQueue"));
@@ -155,12 +159,19 @@ async fn an_operator_of_one_tenant_cannot_touch_the_endpoints_of_another() {
             ("POST", format!("{one}/enable"), None, 200),
             ("POST", format!("{one}/test"), None, 202),
             ("POST", format!("{one}/rotate-secret"), None, 200),
+            ("GET", format!("/v1/tenants/{tenant}/status/operation/op-1"), None, 404), // There is none.
             ("DELETE", one, None, 204),
         ]
     };
     let seen = stack.manage("GET", &endpoint_path(&other, &other_id), None).await;
     for (method, path, body, _) in calls(&other, &other_id) {
         assert_eq!(ask(method, path.clone(), body).await, 403, "{method} {path}");
+    }
+    // These have the tenant in their query, where no policy looks: who may ask them at all may ask them of every tenant.
+    for question in ["status", "Accounts/status", "status/details"] {
+        let path = format!("/api/session/{question}?sessionId=s-1&tenant={own}");
+        assert_eq!(ask("GET", path.clone(), None).await, 403, "{path}");
+        assert_eq!(stack.manage("GET", &path, None).await.status, 404, "{path}: there is no such session");
     }
     // Spellings that a gateway may take for the one, and a function for the other.
     for path in [
@@ -169,6 +180,9 @@ async fn an_operator_of_one_tenant_cannot_touch_the_endpoints_of_another() {
         format!("/v1/tenants/{own}%2Fendpoints/{other}"),
         format!("/v1/tenants/{own}/endpoints/..%2F..%2F{other}%2Fendpoints%2F{other_id}"),
         format!("/v1/tenants/{own}/endpoints/{other_id}"),
+        format!("/v1/tenants/{own}/../{other}/status/operation/op-1"),
+        format!("/v1/tenants/{own}%2F..%2F{other}/status/operation/op-1"),
+        format!("/v1/tenants/{own}/status/operation/..%2F..%2F..%2F{other}%2Fstatus%2Foperation%2Fop-1"),
     ] {
         let status = ask("GET", path.clone(), None).await;
         assert!(matches!(status, 400 | 403 | 404), "{path} answered {status}");

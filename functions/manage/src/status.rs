@@ -1,0 +1,121 @@
+//! How the things stand that events are about, for those who poll.
+
+use std::time::Duration;
+
+use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
+use http::HeaderName;
+use http::header::ETAG;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use signpost_core::event::EventKey;
+use signpost_core::problem::Problem;
+use signpost_core::state::{MAX_HISTORY, Place, State};
+use signpost_io::aws::AwsError;
+use signpost_io::http_api::{empty, refuse, respond, with_header};
+use signpost_io::states::SubjectKey;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::asked::Asked;
+use crate::endpoints::JSON;
+use crate::events::unreadable;
+use crate::{Answer, App};
+
+/// The longest that a request waits for news. API Gateway gives up after 30 s, and the function's time has room for two slow
+/// calls behind it.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// How often it is looked meanwhile: one read unit each time, 40 of them in the longest wait.
+const LOOKING_EVERY: Duration = Duration::from_millis(500);
+
+impl App {
+    /// Shows how a subject stands and how it stood before. With `Prefer: wait`, waits for a state that the asker does not
+    /// have (RFC 7240, section 4.3).
+    pub(crate) async fn read_status(&self, asked: &Asked<'_>) -> Answer {
+        let (kind, name) = asked.subject()?;
+        let subject = SubjectKey { tenant: &asked.tenant, kind: &kind, name: &name };
+        let wait = asked.wait().map(|wait| wait.min(LONGEST_WAIT));
+        let newest = self.await_news(asked, subject, wait.unwrap_or_default()).await?;
+        let answer = match newest {
+            Some(newest) if asked.has(&newest.tag()) => with_header(empty(304), ETAG, &weak(&newest)),
+            Some(_) => self.show(subject).await?,
+            None => not_there(),
+        };
+        let Some(wait) = wait else { return Ok(answer) };
+        Ok(with_header(answer, PREFERENCE_APPLIED, &format!("wait={}", wait.as_secs())))
+    }
+
+    /// Gives the newest state once the asker does not have it, or what there is after `wait`.
+    async fn await_news(
+        &self,
+        asked: &Asked<'_>,
+        subject: SubjectKey<'_>,
+        wait: Duration,
+    ) -> Result<Option<Place>, AwsError> {
+        let until = Instant::now() + wait;
+        let mut newest = self.states.newest(subject).await?;
+        while newest.as_ref().is_none_or(|newest| asked.has(&newest.tag())) && Instant::now() < until {
+            sleep_until(until.min(Instant::now() + LOOKING_EVERY)).await;
+            let looking = self.states.newest(subject);
+            let Ok(looked) = timeout_at(until + LOOKING_EVERY, looking).await else { break };
+            newest = looked?;
+        }
+        Ok(newest)
+    }
+
+    async fn show(&self, subject: SubjectKey<'_>) -> Answer {
+        let history = self.states.history(subject, MAX_HISTORY).await?;
+        let Some(latest) = history.first() else { return Ok(not_there()) };
+        let Place { event: id, source, .. } = latest.place.clone();
+        let event = self.events_table.get(&EventKey { tenant: subject.tenant.clone(), source, id }).await?;
+        let Some(event) = event else { return Ok(not_there()) }; // Its retention has ended just now.
+        let shown = ShownStatus {
+            r#type: subject.kind,
+            subject: subject.name,
+            latest: shown(latest),
+            data: serde_json::from_str(event.data()).map_err(unreadable)?,
+            history: history.iter().map(shown).collect(),
+        };
+        let answer = respond(200, JSON, serde_json::to_string(&shown).map_err(unreadable)?);
+        Ok(with_header(answer, ETAG, &weak(&latest.place)))
+    }
+}
+
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// A state that is late joins the history and is no news: so the tag names the newest state only, and is a weak one.
+fn weak(newest: &Place) -> String {
+    format!("W/{}", newest.tag())
+}
+
+fn not_there() -> ApiGatewayV2httpResponse {
+    refuse(&Problem::not_found("the tenant has no event of this type about this subject, or not any more"))
+}
+
+#[derive(Serialize)]
+struct ShownStatus<'a> {
+    r#type: &'a str,
+    subject: &'a str,
+    #[serde(flatten)]
+    latest: ShownState<'a>,
+    data: &'a RawValue,
+    history: Vec<ShownState<'a>>,
+}
+
+#[derive(Serialize)]
+struct ShownState<'a> {
+    status: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<&'a str>,
+    time: String,
+    event: &'a str,
+    source: &'a str,
+}
+
+fn shown(state: &State) -> ShownState<'_> {
+    ShownState {
+        status: state.status.as_deref(),
+        stage: state.stage.as_deref(),
+        time: state.place.moment.rfc3339(),
+        event: state.place.event.as_str(),
+        source: &state.place.source,
+    }
+}
