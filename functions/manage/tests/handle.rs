@@ -73,6 +73,36 @@ async fn every_bad_parameter_of_a_list_is_told() {
 }
 
 #[tokio::test]
+async fn every_bad_parameter_of_a_question_about_a_session_is_told() {
+    let asked = request(include_str!("../../../events/manage-session-faults.json"));
+    let response = handle(asked.clone(), &app()).await;
+    assert_eq!((response.status_code, &response.headers["cache-control"]), (400, &"no-store".parse().unwrap()));
+    let expected = [("?tenant", "1 to 64 of a-z, 0-9, `-`"), ("?sessionId", "the session's id")];
+    let expected = expected.map(|(pointer, expected)| (pointer.to_owned(), expected.to_owned()));
+    assert_eq!(faults(&response), expected);
+
+    let mut without = asked.clone();
+    without.query_string_parameters = std::collections::HashMap::<String, String>::new().into();
+    assert_eq!(faults(&handle(without, &app()).await), expected);
+
+    let mut elsewhere = asked;
+    elsewhere.path_parameters.insert("stage".into(), "accounts".into());
+    assert_eq!(handle(elsewhere, &app()).await.status_code, 404, "stages are spelled as the page spells them");
+}
+
+#[tokio::test]
+async fn a_poller_is_told_to_ask_again_when_the_table_cannot_be_reached() {
+    for file in
+        [include_str!("../../../events/manage-status.json"), include_str!("../../../events/manage-session.json")]
+    {
+        let mut asked = request(file);
+        asked.headers.insert("prefer", "wait=20".parse().unwrap());
+        let response = handle(asked, &app()).await;
+        assert_eq!((response.status_code, &response.headers["retry-after"]), (503, &"1".parse().unwrap()));
+    }
+}
+
+#[tokio::test]
 async fn a_target_that_would_be_refused_is_a_400_when_it_is_written() {
     let app = app();
     let cases = [

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use signpost_core::event::TenantId;
 use signpost_testkit::build::event;
 use signpost_testkit::examples::EXAMPLES;
-use signpost_testkit::local_stack::{LocalStack, Registered, endpoint_path, endpoints_path};
+use signpost_testkit::local_stack::{LocalStack, Registered, endpoint_path, endpoints_path, root};
 use signpost_testkit::receiver::{Received, Receiver};
 use signpost_testkit::verify::{independently, independently_with};
 
@@ -58,6 +58,10 @@ async fn main() -> ExitCode {
     for request in &healthy.wait_for(arrived + EXAMPLES.len()).await[arrived..] {
         println!("  {:26} {:.90}…", request.header("webhook-id"), String::from_utf8_lossy(&request.body));
     }
+
+    title("Whoever would rather poll waits for news: a session while it advances");
+    let told = show_polling(&stack, &acme).await;
+    healthy.wait_for(arrived + EXAMPLES.len() + told).await; // Callbacks go out all the same.
 
     title("A receiver that fails gets it again, five seconds later");
     let tries = flaky.wait_for(2).await;
@@ -156,6 +160,37 @@ fn show_request(request: &Received) {
     println!("    JWS-SIGNATURE: {:.60}…", request.header("jws-signature"));
     println!("      which says {}", jose_header(request));
     println!("    {}", String::from_utf8_lossy(&request.body));
+}
+
+/// Polls a session while its events come, asks for all details in the end, and gives how many events there were.
+async fn show_polling(stack: &LocalStack, tenant: &TenantId) -> usize {
+    let path = format!("/v1/tenants/{tenant}/status/session/session-9");
+    let question = |name: &str| format!("/api/session/{name}?sessionId=session-9&tenant={tenant}");
+    let steps = [
+        ("Authentication", "Finished", Value::Null),
+        ("Accounts", "InProgress", json!({"accounts": "2/3"})),
+        ("Accounts", "Finished", json!({"accounts": [{"accountNumber": "BE2345"}]})),
+        ("Transactions", "InProgress", json!({"transactions": "40/120"})),
+    ];
+    println!("  GET {path}  prefer: wait=20, if-none-match: the tag of the answer before");
+    let mut tag = String::new();
+    for (index, (stage, status, details)) in steps.iter().enumerate() {
+        let event = json!({
+            "specversion": "1.0", "id": format!("session-9-{index}"), "source": "/core", "type": "session", "tenant": "acme",
+            "data": {"sessionId": "session-9", "stage": stage, "status": status, "details": details},
+        });
+        let (started, root, headers) = (Instant::now(), root(), [("prefer", "wait=20"), ("if-none-match", &*tag)]);
+        let waiting = stack.manage_as(&root, "GET", &path, &headers, None);
+        let (answer, ()) = tokio::join!(waiting, stack.send_events([event.to_string()]));
+        let (told, after) = (answer.json(), started.elapsed().as_secs_f32());
+        println!("    → {} after {after:.1} s: {} {}", answer.status, told["stage"], told["status"]);
+        answer.header("etag").clone_into(&mut tag);
+    }
+    for name in ["status", "Accounts/status", "status/details"] {
+        let answer = stack.manage("GET", &question(name), None).await;
+        println!("  GET {}\n    → {} {:.150}…", question(name), answer.status, answer.text);
+    }
+    steps.len()
 }
 
 /// The decoded header of a request's signature.
