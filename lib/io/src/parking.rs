@@ -40,6 +40,8 @@ pub struct Parked {
     pub at_unix_ms: u64,
     lane: String,
     place: String,
+    /// Nobody else has chosen it: what tells this parking from one after it in the same place.
+    mark: Option<u64>,
 }
 
 /// An endpoint whose parked deliveries are to go out.
@@ -96,7 +98,7 @@ impl Parking {
     }
 
     async fn put_item(&self, item: Item) -> Result<(), AwsError> {
-        let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        let call = self.client.put_item().table_name(&self.table).set_item(Some(item)).item(MARK, n(fastrand::u64(..)));
         call.send().await.map_err(AwsError::of("dynamodb:PutItem"))?;
         Ok(())
     }
@@ -134,7 +136,8 @@ impl Parking {
         Ok(call.send().await.map_err(AwsError::of("dynamodb:Query"))?.items.unwrap_or_default())
     }
 
-    /// Takes a delivery out, once it is back in the queue.
+    /// Takes a delivery out, once it is back in the queue, unless it has been parked anew since: whoever took it from the
+    /// queue may have been faster, and its place is the same.
     ///
     /// Needs `dynamodb:DeleteItem`.
     ///
@@ -143,8 +146,12 @@ impl Parking {
     pub async fn remove(&self, parked: &Parked) -> Result<(), AwsError> {
         let key = key(parked.lane.clone(), parked.place.clone());
         let call = self.client.delete_item().table_name(&self.table).set_key(Some(key));
-        call.send().await.map_err(AwsError::of("dynamodb:DeleteItem"))?;
-        Ok(())
+        let call = call.expression_attribute_names("#mark", MARK);
+        let call = match parked.mark {
+            Some(mark) => call.condition_expression("#mark = :mark").expression_attribute_values(":mark", n(mark)),
+            None => call.condition_expression("attribute_not_exists(#mark)"),
+        };
+        if_condition_held(call.send().await, "dynamodb:DeleteItem").map(drop)
     }
 
     /// Asks for an endpoint's lane to be drained from now on.
@@ -248,6 +255,7 @@ pub fn without_event(parked: &Parked) -> Message {
 
 const READING: &str = "reading the parking";
 const DRAIN: &str = "drain";
+const MARK: &str = "mark";
 const SWEEP: &str = "sweep";
 
 pub(crate) fn key(lane: String, place: String) -> HashMap<String, AttributeValue> {
@@ -282,6 +290,7 @@ fn parked_of(item: &Item) -> Result<Parked, ItemError> {
         endpoint: EndpointId::parse(text(item, "endpoint")?).ok_or_else(|| unreadable("endpoint"))?,
         lane: text(item, "lane")?.to_owned(),
         place: text(item, "place")?.to_owned(),
+        mark: item.contains_key(MARK).then(|| number(item, MARK)).transpose()?,
     })
 }
 

@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use signpost_core::delivery::{Delivery, DeliveryKey};
+use signpost_core::endpoint::EndpointId;
 use signpost_core::event::Event;
+use signpost_core::parking::Lane;
 use signpost_io::clock::unix_ms_now;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, attribute, endpoint_path};
 use signpost_testkit::receiver::Receiver;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::own::{Own, is_done, presented, stored};
 
@@ -100,6 +103,32 @@ async fn what_is_meant_for_a_disabled_endpoint_is_parked_and_goes_out_once_it_is
     sent.sort_unstable();
     assert_eq!(arrived, sent, "each once");
     assert!(requests.iter().all(|request| request.header("signpost-attempt") == "1"), "nothing was charged");
+}
+
+#[tokio::test]
+async fn what_is_parked_anew_while_it_is_put_back_into_the_queue_stays_parked() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let own = Own::of(&stack).await;
+    let parking = signpost_io::parking::Parking::new(
+        aws_sdk_dynamodb::Client::new(&stack.aws),
+        own.parking.clone(),
+        std::time::Duration::ZERO,
+    );
+    let endpoint = EndpointId::new(Uuid::new_v4());
+    let key = Event::parse(&event(&tenant, &event_id(), &json!({})).to_string()).unwrap().key;
+    let (delivery, lane) = (DeliveryKey { event: &key, endpoint: &endpoint }, Lane::Endpoint(endpoint.clone()));
+    parking.for_endpoint(delivery, 7).await.unwrap();
+    let seen = parking.first_of(&lane, 1).await.unwrap().remove(0);
+
+    // Whoever took it from the queue found its endpoint still down: the place is the same.
+    parking.for_endpoint(delivery, 7).await.unwrap();
+    parking.remove(&seen).await.unwrap();
+
+    let left = parking.first_of(&lane, 2).await.unwrap();
+    assert_eq!(left.len(), 1, "who saw it before takes nothing away that came after");
+    parking.remove(&left[0]).await.unwrap();
+    parking.remove(&left[0]).await.unwrap();
+    assert_eq!(parking.first_of(&lane, 1).await.unwrap(), []);
 }
 
 #[tokio::test]
