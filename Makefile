@@ -8,6 +8,9 @@ CACHE ?= $(CURDIR)/.local
 TOOLS := $(CACHE)/tools
 CARGO_DENY := $(CACHE)/cargo-deny-0.20.2/bin/cargo-deny
 
+# For how long `make soak` goes through new schedules.
+MINUTES ?= 10
+
 ALL := --workspace --features signpost-testkit/end-to-end
 WITH_PARAMETERS = $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
 STACK := $(TOOLS)/bin/python infra/local/stack.py
@@ -25,6 +28,11 @@ test: tools build ## Runs every test, end to end ones included.
 	cargo test --workspace
 	cargo test $(ALL) --no-run
 	$(STACK) run --auth --fast-keys -- cargo test $(ALL) --test end_to_end -- --test-threads 32
+
+.PHONY: soak
+soak: ## Runs the simulation of the delivery engine over ever new schedules, and long property tests; MINUTES=10 is optional.
+	SIGNPOST_SOAK_MINUTES=$(MINUTES) cargo test --release --package signpost-core --test simulation -- --ignored --nocapture
+	PROPTEST_CASES=10000 cargo test --release --package signpost-core --lib --test hostile
 
 .PHONY: up
 up: tools build ## Starts the local stack and leaves it running; PORT=4566 and AUTH=true are optional.

@@ -1,0 +1,208 @@
+//! A virtual clock, and the tasks that run by it: one at a time, in an order that the seed decides.
+//!
+//! A task is a future that waits for nothing but this clock and other tasks. The tasks of a *group* die together, wherever
+//! each of them stands: what a process that is killed leaves undone.
+
+use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use fastrand::Rng;
+
+pub type Task = u64;
+pub type Group = u64;
+type Work = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The group of what is never killed.
+pub const IMMORTAL: Group = 0;
+
+/// When a simulation begins, in milliseconds since the Unix epoch.
+pub const START: u64 = 1_800_000_000_000;
+
+pub struct Clock {
+    now: Cell<u64>,
+    serial: Cell<u64>,
+    running: Cell<(Group, Task)>,
+    /// Moment, tie-breaker, task.
+    wakes: RefCell<BinaryHeap<Reverse<(u64, u32, Task)>>>,
+    tasks: RefCell<HashMap<Task, (Group, Work)>>,
+    groups: RefCell<HashMap<Group, Vec<Task>>>,
+    dice: RefCell<Rng>,
+}
+
+impl Clock {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            now: Cell::new(START),
+            serial: Cell::new(0),
+            running: Cell::new((IMMORTAL, 0)),
+            wakes: RefCell::default(),
+            tasks: RefCell::default(),
+            groups: RefCell::default(),
+            dice: RefCell::new(Rng::with_seed(seed)),
+        }
+    }
+
+    /// The moment, in milliseconds since the Unix epoch.
+    pub fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    pub fn group(&self) -> Group {
+        let group = self.next();
+        self.groups.borrow_mut().insert(group, Vec::new());
+        group
+    }
+
+    pub fn spawn(&self, group: Group, work: impl Future<Output = ()> + 'static) {
+        let task = self.next();
+        if group != IMMORTAL {
+            match self.groups.borrow_mut().get_mut(&group) {
+                Some(tasks) => tasks.push(task),
+                None => return,
+            }
+        }
+        self.tasks.borrow_mut().insert(task, (group, Box::pin(work)));
+        self.wake_at(task, self.now());
+    }
+
+    pub fn is_alive(&self, group: Group) -> bool {
+        self.groups.borrow().contains_key(&group)
+    }
+
+    /// Lets a group end that has come to its end.
+    pub fn retire(&self, group: Group) {
+        self.groups.borrow_mut().remove(&group);
+    }
+
+    /// Ends a group and whatever its tasks were at.
+    pub fn kill(&self, group: Group) {
+        let tasks = self.groups.borrow_mut().remove(&group).unwrap_or_default();
+        let dead: Vec<_> = tasks.iter().filter_map(|task| self.tasks.borrow_mut().remove(task)).collect();
+        drop(dead); // With nothing borrowed: guards are dropped with them.
+    }
+
+    /// Ends the group of the task that says so.
+    pub async fn die(&self) {
+        let (group, _) = self.running.get();
+        assert_ne!(group, IMMORTAL, "who is immortal cannot die");
+        self.kill(group);
+        std::future::pending::<()>().await;
+    }
+
+    pub async fn sleep(&self, ms: u64) {
+        let until = self.now() + ms;
+        self.wake_at(self.this(), until);
+        poll_fn(|_| if self.now() >= until { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
+    /// Waits until somebody wakes this task.
+    pub async fn doze(&self) {
+        let mut is_asleep = false;
+        poll_fn(|_| if std::mem::replace(&mut is_asleep, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
+    /// The task that is running.
+    pub fn this(&self) -> Task {
+        self.running.get().1
+    }
+
+    pub fn wake(&self, task: Task) {
+        self.wake_at(task, self.now());
+    }
+
+    /// Goes on until `is_over`, or until a moment has come. Tells whether it was over.
+    pub fn run(&self, until: u64, mut is_over: impl FnMut() -> bool) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        while !is_over() {
+            let next = self.wakes.borrow().peek().map(|Reverse(next)| *next);
+            let Some((at, _, task)) = next.filter(|(at, ..)| *at <= until) else {
+                self.now.set(until);
+                return false;
+            };
+            self.wakes.borrow_mut().pop();
+            self.now.set(self.now().max(at));
+            let Some((group, mut work)) = self.tasks.borrow_mut().remove(&task) else { continue };
+            self.running.set((group, task));
+            let is_done = work.as_mut().poll(&mut context).is_ready();
+            let is_dead = group != IMMORTAL && !self.is_alive(group);
+            if !is_done && !is_dead {
+                self.tasks.borrow_mut().insert(task, (group, work));
+            } else if let Some(tasks) = self.groups.borrow_mut().get_mut(&group) {
+                tasks.retain(|other| *other != task);
+            }
+        }
+        true
+    }
+
+    fn next(&self) -> u64 {
+        self.serial.set(self.serial.get() + 1);
+        self.serial.get()
+    }
+
+    fn wake_at(&self, task: Task, at: u64) {
+        let tie = self.dice.borrow_mut().u32(..);
+        self.wakes.borrow_mut().push(Reverse((at, tie, task)));
+    }
+}
+
+/// A lock that tasks of one process wait for in line.
+#[derive(Default)]
+pub struct Lock {
+    is_held: Cell<bool>,
+    waiting: RefCell<VecDeque<Task>>,
+}
+
+pub struct Held {
+    lock: Rc<Lock>,
+    clock: Rc<Clock>,
+}
+
+pub async fn lock(lock: &Rc<Lock>, clock: &Rc<Clock>) -> Held {
+    while lock.is_held.replace(true) {
+        lock.waiting.borrow_mut().push_back(clock.this());
+        clock.doze().await;
+    }
+    Held { lock: Rc::clone(lock), clock: Rc::clone(clock) }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.lock.is_held.set(false);
+        if let Some(next) = self.lock.waiting.borrow_mut().pop_front() {
+            self.clock.wake(next);
+        }
+    }
+}
+
+/// Wakes the one that waits for something to come.
+#[derive(Default)]
+pub struct Bell {
+    waiting: Cell<Option<Task>>,
+    /// The next moment at which it wakes up by itself.
+    alarm: Cell<u64>,
+}
+
+impl Bell {
+    pub fn ring(&self, clock: &Clock) {
+        if let Some(task) = self.waiting.take() {
+            clock.wake(task);
+        }
+    }
+
+    /// Waits for a ring, or until a moment. May end before.
+    pub async fn wait(&self, clock: &Clock, until: Option<u64>) {
+        self.waiting.set(Some(clock.this()));
+        let is_set = (clock.now() + 1..=until.unwrap_or(u64::MAX)).contains(&self.alarm.get());
+        if let Some(until) = until.filter(|_| !is_set) {
+            self.alarm.set(until);
+            clock.wake_at(clock.this(), until);
+        }
+        clock.doze().await;
+        self.waiting.take();
+    }
+}

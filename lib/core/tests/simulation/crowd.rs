@@ -1,0 +1,133 @@
+//! Large worlds: many endpoints that are down, with far more events than the others, beside some that are well.
+
+use signpost_core::endpoint::Limit;
+use signpost_core::retry::RetryPolicy;
+
+use crate::Schedule;
+use crate::clock::START;
+use crate::functions::run_functions;
+use crate::people::stream;
+use crate::queue::{MAX_IN_FLIGHT, Mischief};
+use crate::receivers::{Mood, Receiver};
+use crate::tables::Endpoint;
+use crate::world::{Plan, Trouble, World};
+
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+
+const WELL: usize = 10;
+
+/// How the endpoints that are well fared.
+#[derive(Debug)]
+struct Fared {
+    median_ms: u64,
+    p99_ms: u64,
+    most_in_flight: usize,
+    parked: usize,
+    /// To all, the dead included.
+    sent: usize,
+}
+
+fn plan(seed: u64) -> Plan {
+    Plan {
+        seed,
+        trouble: Trouble::default(),
+        mischief: Mischief::default(),
+        quiet_from: START,
+        concurrency: 50,
+        is_fair: true,
+        call_ms: 20,
+        skew_ms: 0,
+    }
+}
+
+fn endpoint(max_concurrency: Option<Limit>, max_per_second: Option<Limit>) -> Endpoint {
+    Endpoint { is_enabled: true, retry: RetryPolicy::default(), timeout_ms: 10_000, max_concurrency, max_per_second }
+}
+
+/// How many of each, for how long. The well get ten events a second each.
+#[derive(Clone, Copy)]
+pub struct Crowd {
+    pub dead: usize,
+    pub per_second: u64,
+    pub seconds: u64,
+}
+
+/// Checks that few deliveries are in flight, and that those to endpoints that are well are no later beside dead ones.
+pub fn check(seed: u64, crowd: Crowd) {
+    let _schedule = Schedule(seed);
+    let alone = beside_the_dead(seed, Crowd { dead: 0, ..crowd });
+    let beside = beside_the_dead(seed, crowd);
+    println!("alone: {alone:?}\nbeside the dead: {beside:?}");
+    assert!(beside.most_in_flight < MAX_IN_FLIGHT / 10, "{beside:?}");
+    assert!(beside.p99_ms <= 2 * alone.p99_ms && beside.median_ms <= 2 * alone.median_ms, "{alone:?}, {beside:?}");
+    let to_the_dead = beside.sent - alone.sent;
+    assert!(100 * beside.parked >= 99 * to_the_dead, "of {to_the_dead} to the dead: {beside:?}");
+}
+
+/// Some are well, others are dead, and what came within the first minute is not reckoned: until the breakers are open, the
+/// dead hold up whoever sends to them.
+fn beside_the_dead(seed: u64, crowd: Crowd) -> Fared {
+    let Crowd { dead, per_second, seconds } = crowd;
+    let moods = [Mood::Hanging, Mood::Refusing, Mood::Failing, Mood::Hanging];
+    let dead_ones = (0..dead).map(|index| Receiver::new(vec![(0, moods[index % moods.len()])]));
+    let receivers: Vec<_> = (0..WELL).map(|_| Receiver::new(vec![(0, Mood::Well(200))])).chain(dead_ones).collect();
+    let world = World::new(plan(seed), receivers.iter().map(|_| endpoint(None, None)).collect(), receivers);
+    let until = START + seconds * SECOND;
+    for index in 0..WELL + dead {
+        stream(&world, index, if index < WELL { 10 } else { per_second }, START, until);
+    }
+    run_functions(&world);
+    world.clock.run(until + 2 * MINUTE, || false);
+    world.check_that_nothing_is_lost();
+
+    let laws = world.laws.borrow();
+    let well = laws.facts.iter().filter(|fact| fact.endpoint < WELL);
+    let late = well.filter(|fact| fact.accepted_at >= START + MINUTE);
+    let mut delays: Vec<_> = late.map(|fact| fact.acknowledged_at.unwrap() - fact.accepted_at).collect();
+    delays.sort_unstable();
+    let parked = world.tables.borrow().waiting().count();
+    let most_in_flight = world.deliveries.borrow().most_in_flight;
+    let (median_ms, p99_ms) = (delays[delays.len() / 2], delays[delays.len() * 99 / 100]);
+    Fared { median_ms, p99_ms, most_in_flight, parked, sent: laws.facts.len() }
+}
+
+/// How an endpoint got what was parked for it.
+#[derive(Debug)]
+pub struct Drained {
+    /// From when it was back until it had everything.
+    pub minutes: u64,
+    /// The most it got in a minute.
+    pub most_in_a_minute: usize,
+    /// How far the order in which it got them was from their age, at the most.
+    pub most_displaced: usize,
+}
+
+/// An endpoint is dead for two hours, gets `count` events meanwhile, and is back.
+pub fn back_after_hours(seed: u64, count: u64, at_once: Option<u16>, per_second: Option<u16>) -> Drained {
+    let back = START + 2 * HOUR;
+    let limit = |limit: Option<u16>| limit.map(|limit| limit.try_into().unwrap());
+    let receiver = Receiver::new(vec![(0, Mood::Refusing), (back, Mood::Well(100))]);
+    let world = World::new(plan(seed), vec![endpoint(limit(at_once), limit(per_second))], vec![receiver]);
+    // A breaker opens by the first of them, so that all others wait for nothing but the drain.
+    stream(&world, 0, 20, START + MINUTE, START + MINUTE + count * SECOND / 20);
+    run_functions(&world);
+    world.clock.run(back, || false);
+    while !world.is_all_over() {
+        let until = world.now() + MINUTE;
+        world.clock.run(until, || false);
+        world.check_that_nothing_is_lost();
+        assert!(world.now() < back + 6 * HOUR, "{} are still parked", world.tables.borrow().waiting().count());
+    }
+    let laws = world.laws.borrow();
+    let mut got: Vec<_> =
+        laws.facts.iter().enumerate().filter_map(|(age, fact)| Some((fact.acknowledged_at?, age))).collect();
+    got.sort_unstable();
+    let displaced = got.iter().enumerate().map(|(turn, (_, age))| turn.abs_diff(*age));
+    let most_displaced = displaced.max().unwrap_or_default();
+    let in_a_minute =
+        |(turn, (at, _)): (usize, &(u64, usize))| got[turn..].partition_point(|(later, _)| *later < at + MINUTE);
+    let most_in_a_minute = got.iter().enumerate().map(in_a_minute).max().unwrap_or_default();
+    Drained { minutes: (got.last().unwrap().0 - back).div_ceil(MINUTE), most_in_a_minute, most_displaced }
+}

@@ -1,0 +1,95 @@
+//! The delivery engine in a world of its own: the rules of `lib/core`, driven as the functions drive them, against queues
+//! and tables in memory that misbehave as SQS, DynamoDB and Lambda may, by a virtual clock and a seed.
+//!
+//! `deliver`, `draining`, `functions`, `sweep`, `shared` and `tables` are what `functions/` and `lib/io` do, step by step,
+//! and change with them; each step may fail, take its time, or be the last of its process.
+//!
+//! A schedule that fails names its seed, and tells what happened when it is run alone:
+//! `SIGNPOST_SEED=<seed> cargo test --package signpost-core --test simulation`. `SIGNPOST_SCHEDULES=<number>` runs as
+//! many; `make soak` goes on for minutes.
+
+#![expect(clippy::print_stdout, reason = "figures are for who asks for them, by `--nocapture`")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod clock;
+mod crowd;
+mod deliver;
+mod draining;
+mod functions;
+mod laws;
+mod people;
+mod queue;
+mod receivers;
+mod shared;
+mod soak;
+mod sweep;
+mod tables;
+mod wild;
+mod world;
+
+use crowd::Crowd;
+use laws::Figures;
+
+/// Says which seed it was when a schedule fails.
+pub struct Schedule(pub u64);
+
+impl Drop for Schedule {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the schedule of seed {0} failed; SIGNPOST_SEED={0} runs it alone", self.0);
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "which schedules a test runs is no setting of a function")]
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+#[test]
+fn whatever_goes_wrong_nothing_is_lost_or_sent_twice_at_once_or_beyond_a_limit() {
+    let alone = number("SIGNPOST_SEED");
+    let first = alone.unwrap_or_default();
+    let count = if alone.is_some() { 1 } else { number("SIGNPOST_SCHEDULES").unwrap_or(300) };
+    let mut worst = Figures::default();
+    for seed in first..first + count {
+        let _schedule = Schedule(seed);
+        worst.add(&wild::run(seed, alone.is_some()));
+    }
+    println!("{count} schedules: {worst:?}");
+}
+
+#[test]
+fn who_is_well_does_not_wait_for_who_is_dead_and_few_are_in_flight() {
+    let seed = number("SIGNPOST_SEED").unwrap_or(1);
+    crowd::check(seed, Crowd { dead: 100, per_second: 5, seconds: 90 });
+}
+
+#[test]
+fn what_is_parked_is_sent_by_age_and_at_its_pace_once_the_receiver_is_back() {
+    let seed = number("SIGNPOST_SEED").unwrap_or(1);
+    let _schedule = Schedule(seed);
+    // By the pace of one that is just back, 5,000 take 600 + 1,200 + 2,400 + the rest, and by a limit 60 times as many as
+    // in a second. Before that comes a probe, after a quarter of an hour at the most, and the sweepings' minutes.
+    let cases = [
+        ((5_000, None, None), 15 + 2 + 4, 6_000, "as fast as its pace"),
+        ((1_000, Some(3), None), 15 + 2 + 2, 6_000, "as fast as three at once can be"),
+        ((1_000, None, Some(5)), 15 + 2 + 4, 5 * 61, "five in a second, which the sweeping spreads"),
+        ((1_000, Some(2), Some(3)), 15 + 2 + 6, 3 * 61, "three in a second, which the holders of slots wait for"),
+    ];
+    for ((count, at_once, per_second), minutes, in_a_minute, why) in cases {
+        let drained = crowd::back_after_hours(seed, count, at_once, per_second);
+        assert!(drained.minutes <= minutes, "{why}: {drained:?}");
+        assert!(drained.most_in_a_minute <= in_a_minute, "{why}: {drained:?}");
+        // Those of one batch or of some pages overtake each other, and what found no room goes to the end of its minute.
+        assert!(drained.most_displaced <= 400, "{why}: {drained:?}");
+    }
+}
+
+#[test]
+#[ignore = "for `make soak`: it goes on for SIGNPOST_SOAK_MINUTES"]
+fn soak() {
+    soak::run(number("SIGNPOST_SOAK_MINUTES").unwrap_or(1));
+    let seed = soak::fresh_seed();
+    crowd::check(seed, Crowd { dead: 100, per_second: 50, seconds: 1_800 });
+}

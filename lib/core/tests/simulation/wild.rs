@@ -1,0 +1,160 @@
+//! Many small worlds in which everything goes wrong that may.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+use fastrand::Rng;
+use signpost_core::delivery::DeliveryStatus;
+use signpost_core::endpoint::Limit;
+use signpost_core::retry::RetryPolicy;
+
+use crate::clock::START;
+use crate::functions::run_functions;
+use crate::laws::{Figures, Story};
+use crate::people::{disable, enable, operate, produce, remove, replay};
+use crate::queue::Mischief;
+use crate::receivers::{Mood, Receiver};
+use crate::tables::Endpoint;
+use crate::world::{Plan, Trouble, World};
+
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
+/// How long after everything is well again the last delivery may be on its way: a wait that was on record, a breaker that
+/// was open, messages that come back after faults, and the drains.
+const AFTERMATH: u64 = 3 * HOUR;
+
+/// Runs the world of a seed to its end.
+pub fn run(seed: u64, is_told: bool) -> Figures {
+    let dice = &mut Rng::with_seed(seed);
+    let world = world(seed, dice);
+    let _story = is_told.then(|| Story::of(&world));
+    run_functions(&world);
+    let quiet_from = world.plan.quiet_from;
+    let is_over = loop {
+        let until = world.now() + 10 * MINUTE;
+        world.clock.run(until, || false);
+        world.check_that_nothing_is_lost();
+        if world.now() > quiet_from + 10 * MINUTE && world.is_all_over() {
+            break true;
+        }
+        if world.now() > quiet_from + AFTERMATH {
+            break false;
+        }
+    };
+    assert!(is_over, "not everything that waited was sent: {:?}", world.tables.borrow().waiting().collect::<Vec<_>>());
+    let (tables, laws) = (world.tables.borrow(), world.laws.borrow());
+    for (id, fact) in (0_u32..).zip(&laws.facts) {
+        let status = tables.records.get(&id).and_then(|record| record.status);
+        let is_dead = tables.dead_letters.contains_key(&id);
+        assert!(status == Some(DeliveryStatus::Delivered) || is_dead, "delivery {id}: {status:?}, {fact:?}");
+    }
+    let most_in_flight = world.deliveries.borrow().most_in_flight;
+    Figures { most_in_flight, ..laws.figures }
+}
+
+fn world(seed: u64, dice: &mut Rng) -> Rc<World> {
+    let quiet_from = START + dice.u64(10 * MINUTE..6 * HOUR);
+    let likely = |dice: &mut Rng, most: &[f64]| most[dice.usize(..most.len())];
+    let plan = Plan {
+        seed,
+        trouble: Trouble {
+            crash: likely(dice, &[0.0, 0.001, 0.01, 0.05]),
+            refused: likely(dice, &[0.0, 0.0, 0.01, 0.1]),
+            lost: likely(dice, &[0.0, 0.0, 0.01, 0.1]),
+            slow: likely(dice, &[0.0, 0.0, 0.01, 0.2]),
+        },
+        mischief: Mischief {
+            twice: likely(dice, &[0.0, 0.0, 0.01, 0.2]),
+            undead: likely(dice, &[0.0, 0.0, 0.01, 0.2]),
+        },
+        quiet_from,
+        concurrency: dice.usize(2..6),
+        is_fair: dice.bool(),
+        call_ms: [2, 20, 200][dice.usize(..3)],
+        skew_ms: [0, 50, 1_000][dice.usize(..3)],
+    };
+    let endpoints: Vec<_> = (0..dice.usize(1..4)).map(|_| endpoint(dice)).collect();
+    let receivers = endpoints.iter().map(|_| receiver(dice, quiet_from)).collect();
+    let count = endpoints.len();
+    let world = World::new(plan, endpoints, receivers);
+    let events = dice.usize(1..40);
+    for _ in 0..events {
+        let at = dice.u64(START..quiet_from);
+        let burst = if dice.u8(..10) == 0 { dice.usize(1..30) } else { 1 };
+        let endpoints: Vec<_> = (0..count).filter(|_| dice.bool()).collect();
+        (0..burst).for_each(|_| produce(&world, at, endpoints.clone()));
+    }
+    operators(&world, count, dice);
+    world
+}
+
+fn endpoint(dice: &mut Rng) -> Endpoint {
+    let retry = match dice.u8(..3) {
+        0 => RetryPolicy::default(),
+        1 => RetryPolicy::fixed(dice.u32(..8), dice.u32(1..1_200)).unwrap(),
+        _ => serde_json::from_str(r#"{"schedule":[1,5,60,1000,3600]}"#).unwrap(),
+    };
+    let limit = |dice: &mut Rng, most| (dice.u8(..3) == 0).then(|| Limit::try_from(dice.u16(1..most)).unwrap());
+    Endpoint {
+        is_enabled: true,
+        retry,
+        timeout_ms: 1_000 * dice.u64(1..=30),
+        max_concurrency: limit(dice, 4),
+        max_per_second: limit(dice, 6),
+    }
+}
+
+fn receiver(dice: &mut Rng, well_from: u64) -> Receiver {
+    let mut moods = vec![(0, mood(dice))];
+    let mut at = START;
+    let pace = if dice.u8(..4) == 0 { MINUTE } else { 40 * MINUTE };
+    loop {
+        at += dice.u64(1..pace);
+        if at >= well_from {
+            break;
+        }
+        moods.push((at, mood(dice)));
+    }
+    moods.push((well_from, Mood::Well(500)));
+    Receiver::new(moods)
+}
+
+fn mood(dice: &mut Rng) -> Mood {
+    match dice.u8(..12) {
+        0..4 => Mood::Well(dice.u64(1..300)),
+        4 => Mood::Well(40_000),
+        5..7 => Mood::Failing,
+        7 => Mood::Refusing,
+        8..10 => Mood::Hanging,
+        10 => Mood::Busy(dice.u64(..3_000)),
+        _ => Mood::Gone,
+    }
+}
+
+/// Replays of anything at any time, endpoints that come and go, and in the end all enabled.
+fn operators(world: &Rc<World>, endpoints: usize, dice: &mut Rng) {
+    let quiet_from = world.plan.quiet_from;
+    for _ in 0..dice.usize(..6) {
+        let (at, chosen) = (dice.u64(START..quiet_from), dice.u32(..));
+        let known = Rc::new(OnceCell::new());
+        operate(world, at, move |process| {
+            let known = Rc::clone(&known);
+            async move {
+                let id = known.get_or_init(|| process.world.any_delivery(chosen));
+                if let Some(id) = *id { replay(process, id).await } else { Ok(()) }
+            }
+        });
+    }
+    for endpoint in 0..endpoints {
+        for _ in 0..dice.usize(..4) {
+            operate(world, dice.u64(START..quiet_from), move |process| enable(process, endpoint));
+        }
+        if dice.u8(..3) == 0 {
+            operate(world, dice.u64(START..quiet_from), move |process| disable(process, endpoint));
+        }
+        match dice.u8(..20) {
+            0 => operate(world, dice.u64(START..quiet_from), move |process| remove(process, endpoint)),
+            _ => operate(world, quiet_from + MINUTE, move |process| enable(process, endpoint)),
+        }
+    }
+}
