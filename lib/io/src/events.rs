@@ -170,7 +170,11 @@ fn judge(stored: &Item, hash: &[u8], message_id: &str, now: u64) -> Result<Claim
 }
 
 fn first_time_of(stored: &Item) -> Result<FirstTime, ItemError> {
-    let moment = Moment::parse(text(stored, "moment")?).ok_or_else(|| unreadable("moment"))?;
+    let moment = if stored.contains_key("moment") {
+        Moment::parse(text(stored, "moment")?).ok_or_else(|| unreadable("moment"))?
+    } else {
+        Moment::of(&event_of(stored)?, number(stored, "claimedAt")? * 1_000) // Written before there were states.
+    };
     Ok(FirstTime { moment, expires_at: number(stored, "expiresAt")? })
 }
 
@@ -202,5 +206,16 @@ mod tests {
         for (hash, message_id, now, expected, why) in cases {
             assert_eq!(judge(&stored, &hash, message_id, now).unwrap(), expected, "{why}");
         }
+    }
+
+    #[test]
+    fn an_event_that_was_written_before_there_were_states_has_the_moment_it_was_claimed_at() {
+        let json = r#"{"specversion":"1.0","id":"1","source":"/","type":"t","tenant":"acme","data":{}}"#;
+        let stored = Item::from([
+            ("json".into(), s(json)),
+            ("claimedAt".into(), n(1_769_853_600)),
+            ("expiresAt".into(), n(1_772_445_600)),
+        ]);
+        assert_eq!(first_time_of(&stored).unwrap().moment.rfc3339(), "2026-01-31T10:00:00Z");
     }
 }
