@@ -177,12 +177,22 @@ async fn killed_fanning_out(point: Point) -> Row {
     let (fanout, deliver) = (scene.host("fanout"), scene.host("deliver"));
     let events = &scene.own.events;
     let ids: Vec<_> = [(); BATCH].map(|()| event_id()).into();
-    scene.stack.send_to(events, ids.iter().map(|id| event(&scene.tenant, id, &json!({})).to_string())).await;
+    let about_itself = |id: &String| {
+        let mut event = event(&scene.tenant, id, &json!({}));
+        event["subject"] = json!(id);
+        event.to_string()
+    };
+    scene.stack.send_to(events, ids.iter().map(about_itself)).await;
     scene.hold(point);
     let _sources = [scene.feed(&fanout, events), scene.feed(&deliver, &scene.own.deliveries)];
     let sent_before = scene.kill(point, &fanout).await;
     scene.come_to_rest(events).await;
     scene.come_to_rest(&scene.own.deliveries).await;
+    for id in &ids {
+        let told = scene.stack.manage("GET", &format!("/v1/tenants/{}/status/example/{id}", scene.tenant), None).await;
+        assert_eq!(told.status, 200, "{}: how {id} stands is lost", point.name);
+        assert_eq!(told.json()["history"].as_array().unwrap().len(), 1, "{}: {id} is there twice", point.name);
+    }
     scene.row(point.name, &ids, sent_before, point.may_repeat).await
 }
 
