@@ -9,7 +9,7 @@ use signpost_core::event::{EventId, TenantId};
 use signpost_core::fault::Fault;
 use signpost_core::prefer;
 use signpost_core::problem::Problem;
-use signpost_io::http_api::{body_text, lists_strongly, lists_weakly, media_type};
+use signpost_io::http_api::{body_text, lists_strongly, lists_weakly, media_type, parameter};
 
 /// A request about a tenant's endpoints.
 pub(crate) struct Asked<'a> {
@@ -78,8 +78,8 @@ impl<'a> Asked<'a> {
     }
 
     /// A parameter of the query.
-    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
-        self.request.query_string_parameters.first(name)
+    pub(crate) fn parameter(&self, name: &str) -> Option<String> {
+        parameter(self.request, name)
     }
 
     /// Whether the request is conditional on a version (RFC 9110, section 13.1.1).

@@ -23,7 +23,8 @@ impl App {
     pub(crate) async fn list_deliveries(&self, asked: &Asked<'_>) -> Answer {
         let endpoint = asked.endpoint()?;
         let [status, since, cursor] = ["status", "since", "cursor"].map(|name| asked.parameter(name));
-        let mut wanted = Wanted::parse(status, since, cursor).map_err(Problem::bad_request)?;
+        let wanted = Wanted::parse(status.as_deref(), since.as_deref(), cursor.as_deref());
+        let mut wanted = wanted.map_err(Problem::bad_request)?;
         if !self.endpoints.is_there(&asked.tenant, &endpoint).await? {
             return Err(no_such_endpoint().into());
         }

@@ -8,7 +8,7 @@ use signpost_core::fault::{Fault, Faults};
 use signpost_core::problem::Problem;
 use signpost_core::session::{KIND, Session, stages};
 use signpost_core::state::tag_of;
-use signpost_io::http_api::{empty, lists_weakly, respond, with_header};
+use signpost_io::http_api::{empty, lists_weakly, parameter, respond, with_header};
 use signpost_io::states::SubjectKey;
 
 use crate::endpoints::JSON;
@@ -68,11 +68,6 @@ fn session_of(request: &ApiGatewayV2httpRequest) -> Result<(TenantId, String), V
         faults.push(Fault::nothing_at("?sessionId", "the session's id"));
     }
     faults.none().and_then(|()| parsed.zip(id).ok_or_else(Vec::new)) // Without a fault, there are both.
-}
-
-/// A parameter of the query. Commas are the value's own: the list was made of it while the request was read.
-fn parameter(request: &ApiGatewayV2httpRequest, name: &str) -> Option<String> {
-    request.query_string_parameters.all(name).map(|parts| parts.join(","))
 }
 
 /// Shows what there is, unless the asker has it.

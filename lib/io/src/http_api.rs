@@ -34,6 +34,15 @@ pub fn media_type(headers: &HeaderMap) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
+/// Gives a parameter of the query.
+///
+/// Commas are the value's own: API Gateway joins what came several times by commas, and it was split by them as it was
+/// read.
+#[must_use]
+pub fn parameter(request: &ApiGatewayV2httpRequest, name: &str) -> Option<String> {
+    request.query_string_parameters.all(name).map(|parts| parts.join(","))
+}
+
 /// Whether the header `name` lists the entity tag `tag`, or any, by weak comparison, as `If-None-Match` asks for
 /// (RFC 9110, sections 8.8.3.2 and 13.1.2).
 #[must_use]
@@ -90,6 +99,15 @@ mod tests {
     use http::header::IF_MATCH;
 
     use super::*;
+
+    #[test]
+    fn commas_in_a_parameter_are_its_own() {
+        let file = include_str!("../../../events/manage-session.json").replace("session-9", "a,b,");
+        let request: ApiGatewayV2httpRequest = serde_json::from_str(&file).unwrap();
+        assert_eq!(parameter(&request, "sessionId").as_deref(), Some("a,b,"));
+        assert_eq!(parameter(&request, "tenant").as_deref(), Some("acme"));
+        assert_eq!(parameter(&request, "cursor"), None);
+    }
 
     #[test]
     fn entity_tags_are_compared_as_each_header_asks() {
