@@ -13,6 +13,7 @@
 //! - **attempt**: one HTTP request of a delivery ([`attempt`]).
 //! - **subject**: what an event is about, such as an operation; a **state** is how it stood from a moment on ([`state`]).
 //! - **signing key**: a key pair with a `kid` ([`keys`]); its public half is a [`public_key`].
+//! - **token request**: what a user authorizes at his bank, which calls back ([`token_request`]).
 //! - **key store**: a file with a private key and its certificates, or with authorities, for TLS ([`key_store`]).
 
 pub mod algorithm;
@@ -53,3 +54,4 @@ pub mod signer;
 pub mod standard_webhooks;
 pub mod state;
 pub mod target;
+pub mod token_request;

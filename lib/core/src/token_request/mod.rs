@@ -1,0 +1,306 @@
+//! Token requests (S2): what a user authorizes at his bank. One is registered, the bank calls back, once, and what it said
+//! becomes an event for the integrator.
+
+mod callback;
+mod registration;
+mod state;
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use url::Url;
+
+use crate::event::{Event, EventId, TenantId};
+use crate::family::{self, Payload};
+use crate::fault::Fault;
+use crate::query;
+
+pub use callback::{Body, Callback, CallbackError, MAX_CALLBACK_BYTES, MAX_PARAMETERS};
+pub use registration::{DEFAULT_LIFETIME, Registration};
+pub use state::{State, StateHash};
+
+/// The CloudEvents `type` of what banks say, and its payload family.
+const KIND: &str = "token-request";
+/// The CloudEvents `source` of what banks say.
+pub const SOURCE: &str = "/callbacks";
+
+/// A token request's id: the page's are like `rq:3SVzgJtzu2DvaZSgRGznpdknT3dq:5zKtXEAq`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId(String);
+
+impl RequestId {
+    /// What such an id may look like, for messages: it stands in paths, where these need no escapes.
+    pub const EXPECTED: &str = EventId::EXPECTED;
+
+    /// Takes an id that fits [`Self::EXPECTED`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        EventId::parse(text).map(|_| Self(text.to_owned()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A token request as it was registered last, and what the bank has said since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRequest {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Its id, unique within the tenant.
+    pub id: RequestId,
+    /// Where the browser that carries the callback is sent on to, if anywhere.
+    pub redirect_url: Option<String>,
+    /// When it was registered, in seconds since the Unix epoch.
+    pub registered_at: u64,
+    /// Until when the bank may call back, in seconds since the Unix epoch.
+    pub expires_at: u64,
+    /// What the callback URL's state is recognised by.
+    pub state: StateHash,
+    /// What the bank said.
+    pub called: Option<Called>,
+}
+
+/// What a bank said in its callback.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Called {
+    /// When, in seconds since the Unix epoch.
+    pub at: u64,
+    /// The payload of the event that it became: the page's JSON.
+    pub payload: String,
+    /// Who has told the bank that it arrived; only then is the state used up.
+    pub acknowledged_by: Option<String>,
+}
+
+/// Where a token request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was authorized: done.
+    Completed,
+    /// The bank asks for more credentials.
+    Credentials,
+    /// It has failed: done.
+    Error,
+    /// The bank did not call back in time.
+    Expired,
+    /// The bank has not called back yet.
+    Pending,
+}
+
+impl Outcome {
+    /// Its name, as the API spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Credentials => "credentials",
+            Self::Error => "error",
+            Self::Expired => "expired",
+            Self::Pending => "pending",
+        }
+    }
+
+    /// Whether no other step can follow.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Completed | Self::Error => true,
+            Self::Credentials | Self::Expired | Self::Pending => false,
+        }
+    }
+}
+
+/// Why a callback with this state is not taken (any more).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// Its time is over.
+    #[error("This link has expired.")]
+    Expired,
+    /// There is no such state: it was made up, or changed on its way.
+    #[error("This link is not known.")]
+    Unknown,
+    /// A callback came by it.
+    #[error("This link was used before.")]
+    Used,
+    /// The token request was registered again, and has another since.
+    #[error("This link was replaced by another.")]
+    Void,
+}
+
+impl TokenRequest {
+    /// Where it stands at `now`, in seconds since the Unix epoch.
+    #[must_use]
+    pub fn outcome(&self, now: u64) -> Outcome {
+        match &self.called {
+            None if now < self.expires_at => Outcome::Pending,
+            None => Outcome::Expired,
+            Some(called) => match family::status_of(KIND, &Payload::new(&called.payload)).as_deref() {
+                Some("error") => Outcome::Error,
+                Some("credentials") => Outcome::Credentials,
+                _ => Outcome::Completed,
+            },
+        }
+    }
+
+    /// The id of the event that the callback becomes. It is another for each time that the request is registered, and the
+    /// same however often the callback is tried: 132 bits of the state's hash.
+    #[must_use]
+    pub fn event_id(&self) -> String {
+        format!("callback-{}", &self.state.as_str()[..22])
+    }
+
+    /// The event that the callback has become.
+    ///
+    /// # Errors
+    /// The payload is none of a token request: it was not written by [`Callback::payload`].
+    pub fn event(&self, called: &Called) -> Result<Event, Vec<Fault>> {
+        let data: &RawValue =
+            serde_json::from_str(&called.payload).map_err(|error| vec![Fault::whole(error.to_string(), "JSON")])?;
+        let envelope = Envelope {
+            specversion: "1.0",
+            id: self.event_id(),
+            source: SOURCE,
+            kind: KIND,
+            tenant: self.tenant.as_str(),
+            subject: self.id.as_str(),
+            time: moment(called.at),
+            data,
+        };
+        Event::parse(&serde_json::to_string(&envelope).unwrap_or_default()) // Strings and JSON always serialize.
+    }
+
+    /// Where the browser is sent on to: the registered URL, what query it has included, and what the integrator's `GET`
+    /// has in its query behind it.
+    #[must_use]
+    pub fn location(&self, called: &Called) -> Option<String> {
+        let mut url = Url::parse(self.redirect_url.as_deref()?).ok()?;
+        let more = query::encode(&called.payload);
+        let query =
+            url.query().filter(|query| !query.is_empty()).map_or_else(|| more.clone(), |own| format!("{own}&{more}"));
+        url.set_query(Some(&query));
+        Some(url.into())
+    }
+
+    /// Why this request, as it is now, does not take a callback by the state with this hash.
+    #[must_use]
+    pub fn refusal(&self, state: &StateHash, now: u64) -> StateError {
+        match &self.called {
+            _ if self.state != *state => StateError::Void,
+            None if now >= self.expires_at => StateError::Expired,
+            None | Some(_) => StateError::Used,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    specversion: &'static str,
+    id: String,
+    source: &'static str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    tenant: &'a str,
+    subject: &'a str,
+    time: Option<String>,
+    data: &'a RawValue,
+}
+
+/// A moment in RFC 3339, from seconds since the Unix epoch.
+fn moment(unix_seconds: u64) -> Option<String> {
+    let at = OffsetDateTime::from_unix_timestamp(i64::try_from(unix_seconds).ok()?).ok()?;
+    at.format(&Rfc3339).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "rq:3SVzgJtzu2DvaZSgRGznpdknT3dq:5zKtXEAq";
+
+    fn request(redirect_url: Option<&str>, payload: Option<String>) -> TokenRequest {
+        TokenRequest {
+            tenant: TenantId::parse("acme").unwrap(),
+            id: RequestId::parse(ID).unwrap(),
+            redirect_url: redirect_url.map(str::to_owned),
+            registered_at: 1_000,
+            expires_at: 2_000,
+            state: State::new([7; 32]).hash(),
+            called: payload.map(|payload| Called { at: 1_769_853_600, payload, acknowledged_by: None }),
+        }
+    }
+
+    fn payload(query: &str) -> String {
+        let callback = Callback::parse(query, Body::None).unwrap();
+        callback.payload(&RequestId::parse(ID).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_outcome_follows_from_what_the_bank_said_and_from_the_time() {
+        let credentials =
+            "credential-fields=eyJmaWVsZHMiOlt7ImRlc2NyaXB0aW9uIjoiT25lLXRpbWUgcGFzc2NvZGUiLCJpZCI6Im90cCJ9XX0";
+        let cases = [
+            (None, 1_999, Outcome::Pending, false),
+            (None, 2_000, Outcome::Expired, false),
+            (Some(""), 9_999, Outcome::Completed, true),
+            (Some(credentials), 1_500, Outcome::Credentials, false),
+            (Some("error=14&message=Bank+is+unavailable&trace-id=t"), 1_500, Outcome::Error, true),
+        ];
+        for (query, now, expected, is_final) in cases {
+            let outcome = request(None, query.map(payload)).outcome(now);
+            assert_eq!((outcome, outcome.is_final()), (expected, is_final), "{query:?}");
+        }
+    }
+
+    #[test]
+    fn the_event_has_the_pages_payload_and_an_id_of_its_registration() {
+        let request = request(None, Some(payload("error=14&message=Bank+is+unavailable&trace-id=idm45Ag1X8D8Kvdw")));
+        let event = request.event(request.called.as_ref().unwrap()).unwrap();
+        let page = format!(
+            r#"{{"request-id":"{ID}","request_id":"{ID}","trace-id":"idm45Ag1X8D8Kvdw","error":14,"message":"Bank is unavailable"}}"#
+        );
+        assert_eq!(event.data(), page);
+        assert_eq!((event.kind.as_str(), event.subject.as_deref()), ("token-request", Some(ID)));
+        assert_eq!((event.key.source.as_str(), event.key.tenant.as_str()), ("/callbacks", "acme"));
+        assert!(event.json().contains(r#""time":"2026-01-31T10:00:00Z""#), "{}", event.json());
+        let again = TokenRequest { state: State::new([8; 32]).hash(), ..request.clone() };
+        assert_ne!(request.event_id(), again.event_id(), "registered again, for the next step");
+    }
+
+    #[test]
+    fn the_browser_goes_to_the_registered_url_and_nowhere_else() {
+        let said = format!("request-id={ID}&request_id={ID}");
+        let cases = [
+            ("https://tpp.callback.url/", format!("https://tpp.callback.url/?{said}")),
+            ("https://tpp.example/done?", format!("https://tpp.example/done?{said}")),
+            ("https://tpp.example/done?order=7&a=%20", format!("https://tpp.example/done?order=7&a=%20&{said}")),
+            ("https://tpp.example/app#/done", format!("https://tpp.example/app?{said}#/done")),
+        ];
+        for (url, expected) in cases {
+            let request = request(Some(url), Some(payload("next=https%3A%2F%2Fevil.example&message2=x")));
+            assert_eq!(request.location(request.called.as_ref().unwrap()), Some(expected));
+        }
+        let request = request(None, Some(payload("")));
+        assert_eq!(request.location(request.called.as_ref().unwrap()), None);
+    }
+
+    #[test]
+    fn a_state_that_is_not_taken_is_told_why() {
+        let (own, other) = (State::new([7; 32]).hash(), State::new([8; 32]).hash());
+        assert_eq!(request(None, None).refusal(&own, 2_000), StateError::Expired);
+        assert_eq!(request(None, None).refusal(&other, 1_000), StateError::Void);
+        assert_eq!(request(None, Some(payload(""))).refusal(&own, 1_000), StateError::Used);
+        assert_eq!(request(None, Some(payload(""))).refusal(&own, 9_000), StateError::Used);
+    }
+}

@@ -1,0 +1,206 @@
+//! Banks' callbacks: every flow of the page (S2) from the bank's request to the integrator's, byte for byte, and what nobody
+//! should send.
+//!
+//! What the bank sends is in `events/relay-*.json`, made from the page: its URLs' queries, its JSON as it is spelled there,
+//! and a form. What the integrator gets is in `golden/`.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use proptest::prelude::*;
+use serde_json::Value;
+use signpost_core::endpoint::{Endpoint, Method};
+use signpost_core::event::{Event, TenantId};
+use signpost_core::request::{Keyring, Request};
+use signpost_core::target::TargetRules;
+use signpost_core::token_request::{Body, Callback, CallbackError, Called, RequestId, State, TokenRequest};
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A token request that was called back with this payload.
+fn called(id: &str, redirect_url: &str, payload: String) -> (TokenRequest, Called) {
+    let called = Called { at: 1_769_853_600, payload, acknowledged_by: None };
+    let request = TokenRequest {
+        tenant: TenantId::parse("acme").unwrap(),
+        id: RequestId::parse(id).unwrap(),
+        redirect_url: Some(redirect_url.to_owned()),
+        registered_at: 1_769_853_000,
+        expires_at: 1_769_856_600,
+        state: State::new([7; 32]).hash(),
+        called: Some(called.clone()),
+    };
+    (request, called)
+}
+
+/// What the bank says in a file of `events/`.
+fn callback(file: &str) -> Result<Callback, CallbackError> {
+    let request: Value = serde_json::from_str(&read(&format!("../../events/relay-{file}.json"))).unwrap();
+    let text = |name: &str| request[name].as_str().unwrap_or_default().to_owned();
+    let body = match request["isBase64Encoded"] {
+        Value::Bool(true) => String::from_utf8(STANDARD.decode(text("body")).unwrap()).unwrap(),
+        _ => text("body"),
+    };
+    let media_type = request["headers"]["content-type"].as_str().unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default();
+    Callback::parse(&text("rawQueryString"), Body::of(media_type, &body)?)
+}
+
+/// The request that an integrator gets, less what signs it.
+fn to_integrator(event: &Event, url: &str, method: Method) -> Request {
+    let mut endpoint = Endpoint::new(url);
+    (endpoint.method, endpoint.signatures) = (method, Vec::new());
+    let target = TargetRules::default().parse(url).unwrap();
+    Request::build(event, &endpoint, target, 1, 1_769_853_600, &Keyring::default()).unwrap()
+}
+
+#[test]
+fn every_flow_of_the_page_goes_from_the_bank_to_the_integrator_byte_for_byte() {
+    let redirect = ("redirect", "rq:3SVzgJtzu2DvaZSgRGznpdknT3dq:5zKtXEAq", "https://tpp.callback.url/");
+    let error = ("error", redirect.1, "https://thirdparty.callabck.url/");
+    let embedded = ("embedded", "rq:43hA2P34BC9a1jwYmyjmDYBrTETA:5zKtXEAq", "https://tpp.callabck.url/");
+    let decoupled = ("decoupled", "rq:3smDYdTPr4gejc9g6MrHFnAAssg8:5zKtXEAq", "https://tpp.callabck.url/");
+    let cases = [
+        ("redirect", redirect, "completed"),
+        ("redirect-json", redirect, "completed"),
+        ("error", error, "error"),
+        ("error-json", error, "error"),
+        ("error-form", error, "error"),
+        ("embedded", embedded, "credentials"),
+        ("embedded-json", embedded, "credentials"),
+        ("decoupled", decoupled, "credentials"),
+        ("decoupled-json", decoupled, "credentials"),
+    ];
+    for (file, (flow, id, url), status) in cases {
+        let payload = callback(file).unwrap().payload(&RequestId::parse(id).unwrap()).unwrap();
+        let (request, called) = called(id, url, payload);
+        let event = request.event(&called).unwrap();
+        assert_eq!(event.traits().status.as_deref(), Some(status), "{file}");
+        assert_eq!(request.outcome(0).as_str(), status, "{file}");
+
+        let golden = read(&format!("tests/golden/token-request-{flow}.get.txt"));
+        let page_url = golden.lines().next().unwrap().trim_start_matches("GET ");
+        assert_eq!(to_integrator(&event, url, Method::Get).target.url().as_str(), page_url, "{file}");
+        assert_eq!(request.location(&called).as_deref(), Some(page_url), "{file}: the browser's way is the same");
+
+        let golden = read(&format!("tests/golden/token-request-{flow}.post.txt"));
+        let page_json = golden.trim_end().rsplit('\n').next().unwrap();
+        let posted = to_integrator(&event, "https://integrator.example/hook", Method::Post);
+        assert_eq!(posted.body, page_json, "{file}");
+    }
+}
+
+#[test]
+fn a_callback_of_another_request_or_with_half_an_error_becomes_no_event() {
+    let id = RequestId::parse("rq:of:another").unwrap();
+    assert_eq!(callback("redirect").unwrap().payload(&id), Err(CallbackError::OtherRequest("request-id")));
+    let refused = callback("faults").unwrap().payload(&id).unwrap_err();
+    let told = "The callback has faults. `trace-id`: expected a text, for there is an `error`.";
+    assert_eq!(refused.to_string(), told, "and nothing of the script that came with it");
+}
+
+/// Queries, forms and JSON around what is known, with values that matter somewhere, and garbage.
+fn parameters() -> impl Strategy<Value = String> {
+    let name = prop_oneof![
+        4 => prop::sample::select(vec![
+            "request-id", "request_id", "trace-id", "error", "message", "credential-fields", "request%2Did", "state",
+        ]).prop_map(str::to_owned),
+        1 => "[ -~]{0,6}",
+        1 => any::<String>(),
+    ];
+    let value = prop_oneof![
+        4 => prop::sample::select(vec![
+            "rq:1:5zKtXEAq", "rq%3A1%3A5zKtXEAq", "14", "014", "+1", "0", "99", "Bank+is+unavailable", "%00", "%ff%fe",
+            "%0d%0aLocation:%20https://evil.example", "<script>alert(1)</script>", "\"", "\\",
+            "eyJmaWVsZHMiOlt7ImRlc2NyaXB0aW9uIjoiT25lLXRpbWUgcGFzc2NvZGUiLCJpZCI6Im90cCJ9XX0", "e30",
+        ]).prop_map(str::to_owned),
+        1 => "[ -~]{0,12}",
+        1 => any::<String>(),
+    ];
+    let pairs = prop::collection::vec((name, value), 0..8);
+    pairs.prop_map(|pairs| {
+        let parameters: Vec<_> = pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        parameters.join("&")
+    })
+}
+
+fn object() -> impl Strategy<Value = String> {
+    let value = prop::sample::select(vec![
+        r#""rq:1:5zKtXEAq""#,
+        r#""rq:\u0031:5zKtXEAq""#,
+        "14",
+        "14.0",
+        "1e1",
+        "-0",
+        r#""14""#,
+        "null",
+        "{\"a\":[]}",
+        r#""\ud800""#,
+        r#""\u0000""#,
+        r#""<script>""#,
+        r#""""#,
+        r#""eyJmaWVsZHMiOlt7InR5cGUiOiJERUNPVVBMRUQifV19""#,
+    ]);
+    let name =
+        prop::sample::select(vec!["request-id", "error", "message", "trace-id", "credential-fields", "\\u0065rror"]);
+    let members = prop::collection::vec((name, value), 0..6);
+    let object = members.prop_map(|members| {
+        let members: Vec<_> = members.into_iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+        format!("{{{}}}", members.join(","))
+    });
+    prop_oneof![4 => object, 1 => any::<String>()]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    /// Whatever is sent, nothing panics; what is taken becomes a valid event with the known fields only, and a redirect
+    /// that is one line, leads to the registered URL and fits into an answer; what is refused is told in words of our own.
+    #[test]
+    fn whatever_is_sent_becomes_a_valid_event_or_is_refused(
+        query in parameters(),
+        form in parameters(),
+        object in object(),
+        kind in 0..3,
+    ) {
+        let id = "rq:1:5zKtXEAq";
+        let body = match kind {
+            0 => Body::None,
+            1 => Body::Form(&form),
+            _ => Body::Json(&object),
+        };
+        let said = Callback::parse(&query, body).and_then(|callback| callback.payload(&RequestId::parse(id).unwrap()));
+        match said {
+            Ok(payload) => {
+                let (request, called) = called(id, "https://tpp.example/done?order=7", payload);
+                let event = request.event(&called).unwrap();
+                let data: Value = serde_json::from_str(event.data()).unwrap();
+                let known = ["request-id", "request_id", "trace-id", "error", "message", "credential-fields"];
+                prop_assert!(data.as_object().unwrap().keys().all(|name| known.contains(&&**name)), "{data}");
+                prop_assert_eq!((&data["request-id"], &data["request_id"]), (&Value::from(id), &Value::from(id)));
+                let location = request.location(&called).unwrap();
+                let start = "https://tpp.example/done?order=7&request-id=rq:1:5zKtXEAq&request_id=rq:1:5zKtXEAq";
+                prop_assert!(location.starts_with(start), "{location}");
+                prop_assert!(location.bytes().all(|byte| byte.is_ascii_graphic()) && location.len() < 9_500, "{location}");
+            }
+            Err(refused) => {
+                prop_assert!(matches!(refused.status(), 400 | 413 | 415));
+                let told = refused.to_string();
+                prop_assert!(!told.contains(['<', '>', '"', '\n']) && told.len() < 1_000, "{told}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_text_at_all_panics(text in any::<String>(), more in any::<String>()) {
+        for body in [Body::None, Body::Form(&more), Body::Json(&more)] {
+            let _ = Callback::parse(&text, body);
+        }
+        prop_assert_eq!(State::parse(&text), None);
+    }
+}
