@@ -21,5 +21,6 @@ pub mod queue;
 pub mod recipients;
 pub mod signers;
 pub mod states;
+pub mod token_requests;
 mod tokens;
 pub mod vault;

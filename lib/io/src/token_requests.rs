@@ -1,0 +1,264 @@
+//! `TokenRequestsTable`: token requests, and the states that callbacks come by. Partition key `tokenRequest`, sort key `record`:
+//!
+//! - a token request: its id, and `tenant#<tenant>`;
+//! - a state: `state#<hash>`, and `state`. It says whose it is, and is worth nothing unless that request says the same.
+//!
+//! Items disappear by the table's TTL (`expiresAt`), a retention after the bank could call back last.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use signpost_core::event::TenantId;
+use signpost_core::token_request::{Called, RequestId, StateHash, TokenRequest};
+
+use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
+
+/// The table of token requests.
+#[derive(Clone, Debug)]
+pub struct TokenRequests {
+    client: Client,
+    table: String,
+}
+
+/// What became of a conditional change of a token request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// It was made, and this is the request now.
+    Yes(TokenRequest),
+    /// It was not, for this is the request, if there is one.
+    No(Option<TokenRequest>),
+}
+
+impl TokenRequests {
+    /// Adapts `client` to the table called `table`.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// Reads the token requests of this id as they are now (strongly consistent): the tenant's, or, if none is named, the
+    /// first two of all tenants'.
+    ///
+    /// Needs `dynamodb:Query`.
+    ///
+    /// # Errors
+    /// The call failed, or an item cannot be read.
+    pub async fn find(&self, id: &RequestId, tenant: Option<&TenantId>) -> Result<Vec<TokenRequest>, AwsError> {
+        let call = self.client.query().table_name(&self.table).consistent_read(true).limit(2);
+        let call = call.expression_attribute_values(":id", s(id.as_str()));
+        let call = match tenant {
+            None => call.key_condition_expression("tokenRequest = :id"),
+            Some(tenant) => call
+                .key_condition_expression("tokenRequest = :id AND #record = :record")
+                .expression_attribute_names("#record", "record")
+                .expression_attribute_values(":record", s(record(tenant))),
+        };
+        let items = call.send().await.map_err(AwsError::of("dynamodb:Query"))?.items.unwrap_or_default();
+        items.iter().map(read).collect::<Result<_, _>>().map_err(AwsError::of::<ItemError>(READING))
+    }
+
+    /// Registers a token request, in place of what it was `before`, whose state is void from then on; it is kept for `retention`
+    /// after the bank could call back last. Tells whether it was done; it was not if the request is not (any more) what it was
+    /// before.
+    ///
+    /// Needs `dynamodb:PutItem`. Two writes: the state, which nobody can use yet, then the request that it is for.
+    ///
+    /// # Errors
+    /// A call failed.
+    pub async fn register(
+        &self,
+        request: &TokenRequest,
+        before: Option<&TokenRequest>,
+        retention: Duration,
+    ) -> Result<bool, AwsError> {
+        let expires_at = request.expires_at + retention.as_secs();
+        let state = Item::from([
+            ("tokenRequest".into(), s(state_key(&request.state))),
+            ("record".into(), s(STATE)),
+            ("requestId".into(), s(request.id.as_str())),
+            ("tenant".into(), s(request.tenant.as_str())),
+            ("expiresAt".into(), n(expires_at)),
+        ]);
+        let call = self.client.put_item().table_name(&self.table).set_item(Some(state));
+        call.send().await.map_err(AwsError::of("dynamodb:PutItem"))?;
+
+        let call = self.client.put_item().table_name(&self.table).set_item(Some(item_of(request, expires_at)));
+        let call = match before {
+            None => call.condition_expression("attribute_not_exists(tokenRequest)"),
+            Some(TokenRequest { state, called: None, .. }) => call
+                .condition_expression("stateHash = :state AND attribute_not_exists(payload)")
+                .expression_attribute_values(":state", s(state.as_str())),
+            Some(TokenRequest { state, called: Some(called), .. }) => call
+                .condition_expression("stateHash = :state AND payload = :payload")
+                .expression_attribute_values(":state", s(state.as_str()))
+                .expression_attribute_values(":payload", s(&called.payload)),
+        };
+        Ok(if_condition_held(call.send().await, "dynamodb:PutItem")?.is_some())
+    }
+
+    /// Gives the tenant and the token request that a state is for.
+    ///
+    /// Needs `dynamodb:GetItem`.
+    ///
+    /// # Errors
+    /// The call failed, or the item cannot be read.
+    pub async fn of_state(&self, state: &StateHash) -> Result<Option<(TenantId, RequestId)>, AwsError> {
+        let call = self.client.get_item().table_name(&self.table).consistent_read(true);
+        let call = call.key("tokenRequest", s(state_key(state))).key("record", s(STATE));
+        let Some(item) = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item else { return Ok(None) };
+        let names = || -> Result<_, ItemError> {
+            let tenant = TenantId::parse(text(&item, "tenant")?).ok_or_else(|| unreadable("tenant"))?;
+            let id = RequestId::parse(text(&item, "requestId")?).ok_or_else(|| unreadable("requestId"))?;
+            Ok((tenant, id))
+        };
+        names().map(Some).map_err(AwsError::of::<ItemError>(READING))
+    }
+
+    /// Writes down what the bank said by a state, if the state is still the request's, in time, and not used up. The same may
+    /// be said again until it is [acknowledged](Self::acknowledge), also when the time is over meanwhile; anything else may not.
+    ///
+    /// Needs `dynamodb:UpdateItem`. One write.
+    ///
+    /// # Errors
+    /// The call failed, or the item cannot be read.
+    pub async fn hear(
+        &self,
+        tenant: &TenantId,
+        id: &RequestId,
+        state: &StateHash,
+        payload: &str,
+        now: u64,
+    ) -> Result<Changed, AwsError> {
+        let call = self
+            .update(tenant, id)
+            .update_expression("SET payload = :payload, calledAt = if_not_exists(calledAt, :now)")
+            .condition_expression(
+                "stateHash = :state AND attribute_not_exists(acknowledgedBy) \
+                 AND (payload = :payload OR (attribute_not_exists(payload) AND callableUntil > :now))",
+            )
+            .expression_attribute_values(":state", s(state.as_str()))
+            .expression_attribute_values(":payload", s(payload))
+            .expression_attribute_values(":now", n(now));
+        changed(call).await
+    }
+
+    /// Uses a state up: from now on its callback is known to have arrived. Of several who try, one is told so.
+    ///
+    /// Needs `dynamodb:UpdateItem`. One write.
+    ///
+    /// # Errors
+    /// The call failed, or the item cannot be read.
+    pub async fn acknowledge(&self, request: &TokenRequest, by: &str) -> Result<Changed, AwsError> {
+        let call = self
+            .update(&request.tenant, &request.id)
+            .update_expression("SET acknowledgedBy = :by")
+            // Whose answer got lost tries again, and is the one all the same.
+            .condition_expression(
+                "stateHash = :state AND (attribute_not_exists(acknowledgedBy) OR acknowledgedBy = :by)",
+            )
+            .expression_attribute_values(":state", s(request.state.as_str()))
+            .expression_attribute_values(":by", s(by));
+        changed(call).await
+    }
+
+    fn update(&self, tenant: &TenantId, id: &RequestId) -> UpdateItemFluentBuilder {
+        let call = self.client.update_item().table_name(&self.table).set_key(Some(key(tenant, id)));
+        call.return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+    }
+}
+
+async fn changed(call: UpdateItemFluentBuilder) -> Result<Changed, AwsError> {
+    let read = |item: &Item| read(item).map_err(AwsError::of::<ItemError>(READING));
+    match call.send().await {
+        Ok(answer) => {
+            let now = answer.attributes().ok_or_else(|| unreadable("attributes"));
+            now.map_err(AwsError::of::<ItemError>(READING)).and_then(read).map(Changed::Yes)
+        }
+        Err(refused) => match refused.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(check)) => {
+                let item = check.item().filter(|item| !item.is_empty());
+                item.map(read).transpose().map(Changed::No)
+            }
+            _ => Err(AwsError::of("dynamodb:UpdateItem")(refused)),
+        },
+    }
+}
+
+const STATE: &str = "state";
+const READING: &str = "reading a token request";
+
+fn state_key(state: &StateHash) -> String {
+    format!("state#{state}") // No request's id has a `#`.
+}
+
+fn record(tenant: &TenantId) -> String {
+    format!("tenant#{tenant}")
+}
+
+fn key(tenant: &TenantId, id: &RequestId) -> HashMap<String, AttributeValue> {
+    HashMap::from([("tokenRequest".into(), s(id.as_str())), ("record".into(), s(record(tenant)))])
+}
+
+fn item_of(request: &TokenRequest, expires_at: u64) -> Item {
+    let mut item = Item::from([
+        ("tenant".into(), s(request.tenant.as_str())),
+        ("stateHash".into(), s(request.state.as_str())),
+        ("registeredAt".into(), n(request.registered_at)),
+        ("callableUntil".into(), n(request.expires_at)),
+        ("expiresAt".into(), n(expires_at)),
+    ]);
+    item.extend(key(&request.tenant, &request.id));
+    item.extend(request.redirect_url.as_ref().map(|url| ("redirectUrl".into(), s(url))));
+    item
+}
+
+fn read(item: &Item) -> Result<TokenRequest, ItemError> {
+    let optional = |name| item.contains_key(name).then(|| text(item, name).map(str::to_owned)).transpose();
+    let called = optional("payload")?.map(|payload| {
+        Ok(Called { at: number(item, "calledAt")?, payload, acknowledged_by: optional("acknowledgedBy")? })
+    });
+    Ok(TokenRequest {
+        tenant: TenantId::parse(text(item, "tenant")?).ok_or_else(|| unreadable("tenant"))?,
+        id: RequestId::parse(text(item, "tokenRequest")?).ok_or_else(|| unreadable("tokenRequest"))?,
+        redirect_url: optional("redirectUrl")?,
+        registered_at: number(item, "registeredAt")?,
+        expires_at: number(item, "callableUntil")?,
+        state: StateHash::parse(text(item, "stateHash")?).ok_or_else(|| unreadable("stateHash"))?,
+        called: called.transpose()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use signpost_core::token_request::State;
+
+    use super::*;
+
+    #[test]
+    fn token_requests_read_back() {
+        let bare = TokenRequest {
+            tenant: TenantId::parse("acme").unwrap(),
+            id: RequestId::parse("rq:1").unwrap(),
+            redirect_url: None,
+            registered_at: 1,
+            expires_at: 2,
+            state: State::new([7; 32]).hash(),
+            called: None,
+        };
+        let full = TokenRequest { redirect_url: Some("https://tpp.example/".into()), ..bare.clone() };
+        for request in [&bare, &full] {
+            assert_eq!(read(&item_of(request, 102)).unwrap(), *request);
+        }
+        let mut item = item_of(&bare, 102);
+        item.extend([("payload".into(), s("{}")), ("calledAt".into(), n(3))]);
+        let called = Called { at: 3, payload: "{}".into(), acknowledged_by: None };
+        assert_eq!(read(&item).unwrap().called, Some(called));
+        item.remove("calledAt");
+        assert!(read(&item).is_err());
+    }
+}
