@@ -1,0 +1,31 @@
+use signpost_io::config::{ConfigError, environment, required};
+
+/// Settings of the `relay` function, read once at cold start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `EVENTS_QUEUE_URL`: where callbacks are committed, as events; required.
+    pub events_queue_url: String,
+    /// `TOKEN_REQUESTS_TABLE`: DynamoDB table of token requests; required.
+    pub token_requests_table: String,
+}
+
+impl Config {
+    /// Reads the process environment.
+    ///
+    /// # Errors
+    /// A setting is missing; the message names it.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_lookup(environment)
+    }
+
+    /// The same rules over any source, so that tests never touch the process environment.
+    ///
+    /// # Errors
+    /// As [`Self::from_env`].
+    pub fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            events_queue_url: required(&get, "EVENTS_QUEUE_URL")?,
+            token_requests_table: required(&get, "TOKEN_REQUESTS_TABLE")?,
+        })
+    }
+}

@@ -1,0 +1,165 @@
+//! `GET` and `POST /callbacks/{state}`: takes what a bank says of a token request, commits it to `EventsQueue` as an event,
+//! and sends the browser that carried it on.
+//!
+//! The route is public. Whoever calls it has a state, which nobody can guess, or gets an answer that tells him nothing.
+
+mod config;
+
+use aws_config::SdkConfig;
+use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use http::HeaderName;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
+use signpost_core::token_request::{
+    Body, Callback, CallbackError, Called, MAX_CALLBACK_BYTES, State, StateError, TokenRequest,
+};
+use signpost_io::aws::AwsError;
+use signpost_io::clock::unix_now;
+use signpost_io::http_api::{body_text, media_type, respond, with_header};
+use signpost_io::logs::Chain;
+use signpost_io::queue::{Message, Queue};
+use signpost_io::token_requests::{Changed, TokenRequests};
+use uuid::Uuid;
+
+pub use config::Config;
+
+/// What the function needs at hand.
+#[derive(Debug)]
+pub struct App {
+    events: Queue,
+    token_requests: TokenRequests,
+}
+
+impl App {
+    /// Makes the clients. Needs no network yet.
+    #[must_use]
+    pub fn new(aws: &SdkConfig, config: Config) -> Self {
+        Self {
+            events: Queue::new(aws_sdk_sqs::Client::new(aws), config.events_queue_url),
+            token_requests: TokenRequests::new(aws_sdk_dynamodb::Client::new(aws), config.token_requests_table),
+        }
+    }
+}
+
+/// Answers one callback.
+///
+/// - 303 to the registered URL, or 200 where none is registered: SQS has the event, and the state is used up.
+/// - 400, 413, 415: it is no callback of this token request; the state can still be used.
+/// - 404, 410: the state is not known, or was used, replaced or not used in time.
+/// - 503: send the same again; nothing else is taken by this state from now on.
+///
+/// What was said is written down before it is queued, so that two callbacks at once cannot become two events that contradict
+/// each other; and the state is used up after it is queued, so that whoever was not answered can say the same again.
+pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2httpResponse {
+    let (status, text, location) = match app.relay(&request).await {
+        Ok((request, called)) => {
+            let (tenant, outcome) = (&request.tenant, request.outcome(called.at).as_str());
+            tracing::info!(tenant.id = %tenant, event.id = request.event_id(), outcome, "callback.accepted");
+            match request.location(&called) {
+                Some(location) => (303, "Thank you. You are being sent on.".to_owned(), Some(location)),
+                None => (200, "Thank you. You may close this page.".to_owned(), None),
+            }
+        }
+        Err(Refusal::Aws(error)) => {
+            tracing::error!(error = %Chain(&error), "callback.failed");
+            let text = "This did not work, for a reason on our side. Please try the same again in a moment.";
+            return with_header(plain(503, text), RETRY_AFTER, "1");
+        }
+        Err(Refusal::Callback(error)) => (error.status(), error.to_string(), None),
+        Err(Refusal::State(StateError::Unknown)) => (404, StateError::Unknown.to_string(), None),
+        Err(Refusal::State(error)) => (410, error.to_string(), None),
+    };
+    if status >= 400 {
+        tracing::info!(http.status = status, reason = text, "callback.refused"); // In words of our own.
+    }
+    let response = plain(status, &text);
+    match location {
+        Some(location) => with_header(response, LOCATION, &location),
+        None => response,
+    }
+}
+
+impl App {
+    /// Gives the token request and what was said, once SQS has it and the state is used up.
+    async fn relay(&self, request: &ApiGatewayV2httpRequest) -> Result<(TokenRequest, Called), Refusal> {
+        // What needs no look into the table comes first: whoever floods this route with garbage costs no reads.
+        let state = request.path_parameters.get("state").and_then(|state| State::parse(state));
+        let state = state.ok_or(StateError::Unknown)?.hash();
+        let callback = said(request)?;
+        let (tenant, id) = self.token_requests.of_state(&state).await?.ok_or(StateError::Unknown)?;
+        let payload = callback.payload(&id)?;
+
+        let now = unix_now().as_secs();
+        let heard = match self.token_requests.hear(&tenant, &id, &state, &payload, now).await? {
+            Changed::Yes(request) => request,
+            Changed::No(Some(request)) => return Err(request.refusal(&state, now).into()),
+            Changed::No(None) => return Err(StateError::Unknown.into()),
+        };
+        let called = heard.called.clone().ok_or(StateError::Unknown)?;
+        let event = heard.event(&called).map_err(|_| AwsError::of("making an event")(UnfitError))?;
+        let group = Some(tenant.to_string());
+        self.events.send_all([Message { body: event.json().to_owned(), group, ..Message::default() }]).await?;
+        match self.token_requests.acknowledge(&heard, &Uuid::new_v4().to_string()).await? {
+            Changed::No(Some(other)) if other.state == state => Err(StateError::Used.into()),
+            // Registered again, for the next step, before this step's callback was answered: it was taken all the same.
+            Changed::Yes(_) | Changed::No(_) => Ok((heard, called)),
+        }
+    }
+}
+
+/// What a request says, in its query and its body.
+fn said(request: &ApiGatewayV2httpRequest) -> Result<Callback, CallbackError> {
+    if request.body.as_deref().unwrap_or_default().len() > 2 * MAX_CALLBACK_BYTES {
+        return Err(CallbackError::TooLarge); // In base64 as well.
+    }
+    let text = body_text(request).map_err(|_| CallbackError::Malformed)?;
+    let body = Body::of(&media_type(&request.headers), &text)?;
+    Callback::parse(request.raw_query_string.as_deref().unwrap_or_default(), body)
+}
+
+/// Why a callback was not taken.
+#[derive(Debug)]
+enum Refusal {
+    /// What it says.
+    Callback(CallbackError),
+    /// A fault on our side.
+    Aws(AwsError),
+    /// By which state it comes.
+    State(StateError),
+}
+
+/// What was heard makes no event: the item was written by another version, or by hand.
+#[derive(Debug, thiserror::Error)]
+#[error("what a bank said, as the table has it, makes no event; repair or remove the item")]
+struct UnfitError;
+
+impl From<AwsError> for Refusal {
+    fn from(error: AwsError) -> Self {
+        Self::Aws(error)
+    }
+}
+
+impl From<CallbackError> for Refusal {
+    fn from(error: CallbackError) -> Self {
+        Self::Callback(error)
+    }
+}
+
+impl From<StateError> for Refusal {
+    fn from(error: StateError) -> Self {
+        Self::State(error)
+    }
+}
+
+/// An answer in plain text. It is kept nowhere, and tells nobody where its reader came from: the state is in the URL.
+fn plain(status: u16, text: &str) -> ApiGatewayV2httpResponse {
+    const HEADERS: [(HeaderName, &str); 4] = [
+        (CACHE_CONTROL, "no-store"),
+        (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (REFERRER_POLICY, "no-referrer"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    let response = respond(status, "text/plain; charset=utf-8", format!("{text}\n"));
+    HEADERS.into_iter().fold(response, |response, (name, value)| with_header(response, name, value))
+}

@@ -1,0 +1,14 @@
+//! Cold start of the `relay` function: settings, clients, then the event loop. Everything else is in the library.
+
+use std::convert::Infallible;
+
+use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
+use relay::{App, Config, handle};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    tracing::init_default_subscriber();
+    let config = Config::from_env()?; // A bad setting fails the init phase, before any message is taken.
+    let app = &App::new(&signpost_io::aws::load().await, config);
+    run(service_fn(async |event: LambdaEvent<_>| Ok::<_, Infallible>(handle(event.payload, app).await))).await
+}

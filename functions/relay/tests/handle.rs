@@ -1,0 +1,76 @@
+//! Callbacks that are refused before any table is read, from the files that `sam local invoke` takes.
+
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use aws_lambda_events::encodings::Body;
+use relay::{App, Config, handle};
+
+/// Without region and credentials: whatever reaches for AWS gets a 503.
+fn app() -> App {
+    let aws = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
+    let config = Config {
+        events_queue_url: "https://queue.invalid/events".into(),
+        token_requests_table: "token-requests".into(),
+    };
+    App::new(&aws, config)
+}
+
+#[tokio::test]
+async fn garbage_is_refused_in_plain_words_and_costs_no_read() {
+    let app = app();
+    let request = |file: &str| serde_json::from_str::<ApiGatewayV2httpRequest>(file).unwrap();
+    let get = request(include_str!("../../../events/relay-redirect.json"));
+    let post = request(include_str!("../../../events/relay-error-json.json"));
+    let with = |request: &ApiGatewayV2httpRequest, change: &dyn Fn(&mut ApiGatewayV2httpRequest)| {
+        let mut request = request.clone();
+        change(&mut request);
+        request
+    };
+    let state = |text: &str| {
+        let text = text.to_owned();
+        with(&get, &|request| drop(request.path_parameters.insert("state".into(), text.clone())))
+    };
+    let query =
+        |text: &str| with(&get, &|request| request.raw_query_string = Some(format!("message={}", text.repeat(3_000))));
+    let body = |text: &str, is_base64: bool| {
+        with(&post, &|request| {
+            (request.body, request.is_base64_encoded) = (Some(text.to_owned()), is_base64);
+        })
+    };
+    let media_type = |text: &'static str| {
+        with(&post, &|request| drop(request.headers.insert("content-type", text.parse().unwrap())))
+    };
+    let cases = vec![
+        (get.clone(), 503, "one that has to be looked up"),
+        (post.clone(), 503, "the same"),
+        (request(include_str!("../../../events/relay-error-form.json")), 503, "the same, as a form"),
+        (state("x"), 404, "too short for a state"),
+        (state("<script>alert(1)</script>"), 404, "a script"),
+        (with(&get, &|request| request.path_parameters.clear()), 404, "none"),
+        (query("%3Cb%3E"), 413, "a long query"),
+        (query("&a="), 413, "many parameters"),
+        (body(&"x".repeat(9_000), false), 413, "a long body"),
+        (body(&"eHh4".repeat(5_000), true), 413, "a long body in base64"),
+        (body("<script>", false), 400, "no JSON"),
+        (body("/w==", true), 400, "no UTF-8"),
+        (media_type("text/html"), 415, "HTML"),
+    ];
+    for (request, status, why) in cases {
+        let response = handle(request, &app).await;
+        assert_eq!(response.status_code, status, "{why}");
+        let Some(Body::Text(text)) = &response.body else { panic!("{why}: no text") };
+        assert!(!text.contains('<') && text.lines().count() == 1, "{why}: {text}");
+        let expected = [
+            ("content-type", "text/plain; charset=utf-8"),
+            ("cache-control", "no-store"),
+            ("referrer-policy", "no-referrer"),
+            ("x-content-type-options", "nosniff"),
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+        ];
+        for (name, value) in expected {
+            assert_eq!(response.headers[name], value, "{why}");
+        }
+        assert_eq!(response.headers.contains_key("retry-after"), status == 503, "{why}");
+        assert!(!response.headers.contains_key("location"), "{why}");
+    }
+}
