@@ -82,6 +82,16 @@ impl<'a> Asked<'a> {
         parameter(self.request, name)
     }
 
+    /// The domain that the request came by, as API Gateway tells.
+    pub(crate) fn domain(&self) -> &str {
+        self.request.request_context.domain_name.as_deref().unwrap_or_default()
+    }
+
+    /// The path that the request came by, with what a custom domain has before the route.
+    pub(crate) fn path(&self) -> &str {
+        self.request.raw_path.as_deref().unwrap_or_default()
+    }
+
     /// Whether the request is conditional on a version (RFC 9110, section 13.1.1).
     pub(crate) fn has_condition(&self) -> bool {
         self.request.headers.contains_key(IF_MATCH)

@@ -1,6 +1,6 @@
 //! The operators' side of the HTTP API: a tenant's endpoints are made, seen, changed, tried out and removed; what became of
 //! its events and of an endpoint's deliveries is seen, and they are delivered again; how the things stand that events are
-//! about is told to those who poll.
+//! about is told to those who poll; token requests are registered, and their outcome is fetched.
 
 mod asked;
 mod changing;
@@ -10,6 +10,9 @@ mod endpoints;
 mod events;
 mod sessions;
 mod status;
+mod token_requests;
+
+use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
@@ -28,6 +31,7 @@ use signpost_io::logs::Chain;
 use signpost_io::parking::Parking;
 use signpost_io::queue::Queue;
 use signpost_io::states::States;
+use signpost_io::token_requests::TokenRequests;
 use signpost_io::vault::Vault;
 
 use asked::Asked;
@@ -45,8 +49,11 @@ pub struct App {
     histories: Histories,
     listing: Listing,
     parking: Parking,
+    public_url: Option<String>,
     queue: Queue,
+    retention: Duration,
     states: States,
+    token_requests: TokenRequests,
     vault: Vault,
 }
 
@@ -66,7 +73,10 @@ impl App {
             listing: Listing::new(dynamodb.clone(), config.events_table.clone()),
             queue: Queue::new(sqs, config.deliveries_queue_url),
             states: States::new(dynamodb.clone(), config.events_table),
-            parking: Parking::new(dynamodb, config.parking_table, config.retention),
+            parking: Parking::new(dynamodb.clone(), config.parking_table, config.retention),
+            public_url: config.public_url,
+            retention: config.retention,
+            token_requests: TokenRequests::new(dynamodb, config.token_requests_table),
             vault: Vault::new(aws_sdk_kms::Client::new(aws), config.wrapping_key),
         }
     }
@@ -77,6 +87,7 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
     let route = request.route_key.as_deref().unwrap_or_default();
     let answer = match Asked::of(&request) {
         _ if sessions::is_asked(route) => app.read_session(&request).await,
+        _ if route == "GET /token-requests/{tokenRequestId}/result" => app.result(&request).await,
         Ok(asked) => match route {
             "POST /v1/tenants/{tenant}/endpoints" => app.create(&asked).await,
             "GET /v1/tenants/{tenant}/endpoints" => app.list(&asked).await,
@@ -92,6 +103,7 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
             "GET /v1/tenants/{tenant}/events/{event}" => app.read_event(&asked).await,
             "POST /v1/tenants/{tenant}/events/{event}/replay" => app.replay(&asked).await,
             "GET /v1/tenants/{tenant}/status/{type}/{subject+}" => app.read_status(&asked).await,
+            "POST /v1/tenants/{tenant}/token-requests" => app.register(&asked).await,
             _ => Err(Refusal::from(Problem::not_found("there is no such route"))),
         },
         Err(problem) => Err(problem.into()),

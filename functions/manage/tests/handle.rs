@@ -18,8 +18,10 @@ fn app() -> App {
         events_queue_url: "https://queue.invalid/events".into(),
         events_table: "events".into(),
         parking_table: "parking".into(),
+        public_url: None,
         retention: std::time::Duration::ZERO,
         target_rules: TargetRules::default(),
+        token_requests_table: "token-requests".into(),
         wrapping_key: "key".into(),
     };
     App::new(&aws, config)
@@ -30,6 +32,8 @@ fn request(file: &str) -> ApiGatewayV2httpRequest {
 }
 
 const CREATE: &str = include_str!("../../../events/manage-create.json");
+
+const RESULT: &str = include_str!("../../../events/manage-token-request-result.json");
 
 /// A request that creates an endpoint with these settings.
 fn create(settings: &Value) -> ApiGatewayV2httpRequest {
@@ -100,6 +104,14 @@ async fn a_poller_is_told_to_ask_again_when_the_table_cannot_be_reached() {
         let response = handle(asked, &app()).await;
         assert_eq!((response.status_code, &response.headers["retry-after"]), (503, &"1".parse().unwrap()));
     }
+}
+
+#[tokio::test]
+async fn every_fault_of_a_token_request_is_listed() {
+    let response = handle(request(include_str!("../../../events/manage-token-request-faults.json")), &app()).await;
+    assert_eq!((response.status_code, &response.headers["cache-control"]), (400, &"no-store".parse().unwrap()));
+    let pointers: Vec<_> = faults(&response).into_iter().map(|(pointer, _)| pointer).collect();
+    assert_eq!(pointers, ["/requestId", "/redirectUrl", "/expiresInSeconds", "/state"]);
 }
 
 #[tokio::test]
@@ -196,5 +208,25 @@ async fn what_is_no_request_for_an_endpoint_is_told_so() {
         assert_eq!(response.status_code, status, "{why}");
         assert_eq!(response.headers["content-type"], "application/problem+json", "{why}");
         assert_eq!(response.headers.contains_key("retry-after"), status == 503, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_token_request_is_told_so() {
+    let cases = [
+        (
+            include_str!("../../../events/manage-token-request.json"),
+            "acme",
+            "acme",
+            503,
+            "valid, and nowhere to write it",
+        ),
+        (RESULT, "acme", "acme", 503, "valid, and nowhere to read it"),
+        (RESULT, r#""tenant": "acme""#, r#""tenant": "ACME""#, 400, "no tenant's id"),
+        (RESULT, ":5zKtXEAq\"", "/5zKtXEAq\"", 404, "no token request's id"),
+    ];
+    for (file, from, to, status, why) in cases {
+        let response = handle(request(&file.replace(from, to)), &app()).await;
+        assert_eq!(response.status_code, status, "{why}");
     }
 }
