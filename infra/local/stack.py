@@ -102,8 +102,10 @@ class Stack:
         outputs, resources = self.describe()
         self.mend_event_sources()
         self.import_routes(outputs["ApiId"], resources)
+        api_url = f"{self.endpoint}/_aws/execute-api/{outputs['ApiId']}"
+        self.set_public_url(resources["ManageFunction"], api_url)
         settings = {
-            "API_URL": f"{self.endpoint}/_aws/execute-api/{outputs['ApiId']}",
+            "API_URL": api_url,
             "EVENTS_QUEUE_URL": outputs["EventsQueueUrl"],
             "DELIVERIES_QUEUE_URL": outputs["DeliveriesQueueUrl"],
             "DEAD_LETTER_QUEUE_URL": outputs["DeadLetterQueueUrl"],
@@ -112,6 +114,7 @@ class Stack:
             "EVENTS_TABLE": outputs["EventsTableName"],
             "KEYS_TABLE": outputs["KeysTableName"],
             "PARKING_TABLE": outputs["ParkingTableName"],
+            "TOKEN_REQUESTS_TABLE": outputs["TokenRequestsTableName"],
             "WRAPPING_KEY": resources["WrappingKey"],
             "ROTATE_KEYS_FUNCTION": outputs["RotateKeysFunctionName"],
             "SWEEP_FUNCTION": outputs["SweepFunctionName"],
@@ -169,6 +172,14 @@ class Stack:
             if limit := mapping.get("ScalingConfig", {}).get("MaximumConcurrency"):
                 scaling = {"MaximumConcurrency": int(limit)}
                 functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig=scaling)
+
+    def set_public_url(self, function: str, api_url: str) -> None:
+        """The API's domain, by which callback URLs would begin, is not one that this machine can resolve; and its real URL
+        is known only after the deploy."""
+        functions = self.client("lambda")
+        variables = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+        environment = {"Variables": {**variables, "PUBLIC_URL": api_url}}
+        functions.update_function_configuration(FunctionName=function, Environment=environment)
 
     def import_routes(self, api_id: str, resources: dict[str, str]) -> None:
         """MiniStack takes an HttpApi without its OpenAPI `Body`; its routes are made from that same body here."""
