@@ -46,8 +46,8 @@ struct Calls {
     holding: Option<(String, Hold)>,
     /// The calls that are held, by the SDK's invocation id, which its retries share.
     held: watch::Sender<HashSet<String>>,
-    /// The operation whose next answer gets lost.
-    to_lose: Option<String>,
+    /// The operation of which an answer gets lost, and how many calls of it are answered before.
+    to_lose: Option<(String, usize)>,
 }
 
 impl AwsProxy {
@@ -114,7 +114,12 @@ impl AwsProxy {
 
     /// Has the next call of `operation` done, and its answer lost: what is answered instead is a 500.
     pub fn lose_answer_of(&self, operation: &str) {
-        lock(&self.calls).to_lose = Some(operation.to_owned());
+        self.lose_a_later_answer_of(operation, 0);
+    }
+
+    /// The same with the call after as many others.
+    pub fn lose_a_later_answer_of(&self, operation: &str, others: usize) {
+        lock(&self.calls).to_lose = Some((operation.to_owned(), others));
     }
 }
 
@@ -161,7 +166,12 @@ async fn pass_on(
             Some(_) | None => false,
         };
         let hold = calls.holding.as_ref().filter(|(held, _)| *held == operation).map(|(_, hold)| *hold);
-        (fails, calls.to_lose.take_if(|to_lose| *to_lose == operation).is_some(), hold)
+        let is_its_turn = |(to_lose, others): &mut (String, usize)| {
+            let is_its_turn = *to_lose == operation && *others == 0;
+            *others = others.saturating_sub(usize::from(*to_lose == operation));
+            is_its_turn
+        };
+        (fails, calls.to_lose.take_if(is_its_turn).is_some(), hold)
     };
     let call = text(&parts.headers, "amz-sdk-invocation-id").to_owned();
     if hold == Some(Hold::Called) {

@@ -83,7 +83,7 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    async fn read(response: reqwest::Result<reqwest::Response>) -> Self {
+    pub(crate) async fn read(response: reqwest::Result<reqwest::Response>) -> Self {
         let response = response.expect("an answer from the API");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Self { status, headers, text: response.text().await.expect("a whole answer") }
@@ -213,6 +213,43 @@ impl LocalStack {
         let text = |name: &str| answer.json()[name].as_str().unwrap_or_default().to_owned();
         let id = EndpointId::parse(&text("id")).expect("an endpoint's id");
         Registered { id, signing_secret: text("signingSecret") }
+    }
+
+    /// Registers a token request, and gives its callback URL.
+    ///
+    /// # Panics
+    /// The API does not take it.
+    pub async fn register_token_request(&self, tenant: &TenantId, registration: &Value) -> String {
+        let answer = self.manage("POST", &format!("/v1/tenants/{tenant}/token-requests"), Some(registration)).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.json()["callbackUrl"].as_str().expect("a callback URL").to_owned()
+    }
+
+    /// Lets the time be over in which a bank may call back.
+    ///
+    /// # Panics
+    /// There is no such token request.
+    pub async fn let_expire(&self, tenant: &TenantId, token_request: &str) {
+        let text = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
+        let call = self.dynamodb().update_item().table_name(setting("TOKEN_REQUESTS_TABLE"));
+        let call =
+            call.key("tokenRequest", text(token_request.to_owned())).key("record", text(format!("tenant#{tenant}")));
+        let call = call.update_expression("SET callableUntil = registeredAt");
+        call.condition_expression("attribute_exists(stateHash)").send().await.expect("the token request is there");
+    }
+
+    /// Reads all that the table of token requests holds.
+    ///
+    /// # Panics
+    /// The table cannot be read.
+    pub async fn token_requests_table(&self) -> String {
+        let mut pages =
+            self.dynamodb().scan().table_name(setting("TOKEN_REQUESTS_TABLE")).into_paginator().items().send();
+        let mut items = Vec::new();
+        while let Some(item) = pages.next().await {
+            items.push(item.expect("the table can be read"));
+        }
+        format!("{items:?}")
     }
 
     /// Registers an endpoint whose settings nobody can read.

@@ -28,3 +28,4 @@ mod secrets;
 mod signatures;
 mod status;
 mod tls;
+mod token_requests;

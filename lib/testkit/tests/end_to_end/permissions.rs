@@ -28,6 +28,7 @@ async fn no_function_may_do_what_it_does_not_need() {
         "MANAGE_ROLE",
         "ROTATEKEYS_ROLE",
         "PUBLICKEYS_ROLE",
+        "RELAY_ROLE",
         "SWEEP_ROLE",
     ];
     for role in roles {
@@ -38,7 +39,7 @@ async fn no_function_may_do_what_it_does_not_need() {
 
         // A positive control: these credentials are the role's, and good for what the template grants.
         let granted = match role {
-            "INGEST_ROLE" => {
+            "INGEST_ROLE" | "RELAY_ROLE" => {
                 let call =
                     sqs.send_message().queue_url(setting("EVENTS_QUEUE_URL")).message_body("from a test of roles");
                 call.send().await.is_ok()
@@ -63,7 +64,7 @@ async fn no_function_may_do_what_it_does_not_need() {
         };
         assert!(granted, "{role} may do its work");
 
-        for table in ["ENDPOINTS_TABLE", "EVENTS_TABLE", "KEYS_TABLE", "PARKING_TABLE"] {
+        for table in ["ENDPOINTS_TABLE", "EVENTS_TABLE", "KEYS_TABLE", "PARKING_TABLE", "TOKEN_REQUESTS_TABLE"] {
             let scan = dynamodb.scan().table_name(setting(table)).send().await;
             assert_refused(scan.map(drop), &format!("{role}: dynamodb:Scan on {table}"));
         }
@@ -80,6 +81,42 @@ async fn no_function_may_do_what_it_does_not_need() {
         }
         let purge = sqs.purge_queue().queue_url(setting("EVENTS_QUEUE_URL")).send().await;
         assert_refused(purge.map(drop), &format!("{role}: sqs:PurgeQueue"));
+        let nobody = aws_sdk_dynamodb::types::AttributeValue::S("nobody".into());
+        let at = |table: &str| (setting(table), nobody.clone(), nobody.clone());
+        if role != "RELAY_ROLE" {
+            let (table, request, record) = at("TOKEN_REQUESTS_TABLE");
+            let call = dynamodb.update_item().table_name(table).key("tokenRequest", request).key("record", record);
+            let said = call.update_expression("SET payload = registeredAt").send().await;
+            assert_refused(said.map(drop), &format!("{role}: dynamodb:UpdateItem of a token request"));
+        }
+        if role != "MANAGE_ROLE" {
+            let (table, request, record) = at("TOKEN_REQUESTS_TABLE");
+            let call = dynamodb.put_item().table_name(table).item("tokenRequest", request).item("record", record);
+            assert_refused(call.send().await.map(drop), &format!("{role}: dynamodb:PutItem of a token request"));
+            let call = dynamodb.query().table_name(setting("TOKEN_REQUESTS_TABLE"));
+            let call =
+                call.key_condition_expression("tokenRequest = :r").expression_attribute_values(":r", nobody.clone());
+            assert_refused(call.send().await.map(drop), &format!("{role}: dynamodb:Query of token requests"));
+        }
+        if role == "RELAY_ROLE" {
+            // Strangers call it: what they could make of it must end at the token requests and EventsQueue.
+            for (table, [hash, range]) in [
+                ("ENDPOINTS_TABLE", ["tenant", "endpoint"]),
+                ("EVENTS_TABLE", ["event", "record"]),
+                ("PARKING_TABLE", ["lane", "place"]),
+            ] {
+                let (name, first, second) = at(table);
+                let read = dynamodb.get_item().table_name(name).key(hash, first).key(range, second).send().await;
+                assert_refused(read.map(drop), &format!("{role}: dynamodb:GetItem on {table}"));
+            }
+            for queue in ["DELIVERIES_QUEUE_URL", "DEAD_LETTER_QUEUE_URL", "REJECTED_QUEUE_URL"] {
+                let sent =
+                    sqs.send_message().queue_url(setting(queue)).message_body("from a test of roles").send().await;
+                assert_refused(sent.map(drop), &format!("{role}: sqs:SendMessage to {queue}"));
+            }
+            let taken = sqs.receive_message().queue_url(setting("EVENTS_QUEUE_URL")).visibility_timeout(0).send().await;
+            assert_refused(taken.map(drop), &format!("{role}: sqs:ReceiveMessage from EventsQueue"));
+        }
         if role != "DELIVER_ROLE" {
             let key = stack.keys(Algorithm::RS256).await.remove(0);
             let call = kms.decrypt().key_id(setting("WRAPPING_KEY")).encryption_context("purpose", "signing");
@@ -117,7 +154,15 @@ async fn a_redrive_is_granted_to_sweep_and_to_nobody_else() {
     let error = updated.unwrap_err().into_service_error();
     assert!(error.is_conditional_check_failed_exception(), "{error:?}");
 
-    for role in ["DELIVER_ROLE", "FANOUT_ROLE", "INGEST_ROLE", "MANAGE_ROLE", "PUBLICKEYS_ROLE", "ROTATEKEYS_ROLE"] {
+    for role in [
+        "DELIVER_ROLE",
+        "FANOUT_ROLE",
+        "INGEST_ROLE",
+        "MANAGE_ROLE",
+        "PUBLICKEYS_ROLE",
+        "RELAY_ROLE",
+        "ROTATEKEYS_ROLE",
+    ] {
         let sqs = aws_sdk_sqs::Client::new(&stack.assume_role(&setting(role)).await);
         let received = sqs.receive_message().queue_url(setting("DEAD_LETTER_QUEUE_URL")).visibility_timeout(0).send();
         assert_refused(received.await.map(drop), &format!("{role}: sqs:ReceiveMessage from DeadLetterQueue"));
