@@ -42,6 +42,9 @@ TOLD_WITHIN_SECONDS = 60
 LISTS = {"listEndpoints", "listDeliveries"}
 # Operations that tell how something stands.
 STATUSES = {"readStatus", "readSessionStatus", "readSessionStageStatus", "readSessionDetails"}
+CALLBACKS = {"getCallback", "postCallback"}  # Operations by which banks call back.
+# The page's example of what a bank asks for.
+CREDENTIAL_FIELDS = "eyJmaWVsZHMiOlt7ImRlc2NyaXB0aW9uIjoiT25lLXRpbWUgcGFzc2NvZGUiLCJpZCI6Im90cCJ9XX0"
 # Types whose statuses and fields are checked by a payload family.
 FAMILIES = {"operation", "activation", "workflow", "token-request", "session", "payment", "transaction"}
 
@@ -52,10 +55,12 @@ def main() -> int:
     schemathesis.auth.set_from_requests(signer).apply_to(schemathesis.openapi.require_security_scheme("SigV4"))
     with Receiver() as receiver:
         endpoints = Endpoints(f"{api_url}/v1/tenants/{TENANT}/endpoints", signer, receiver)
-        Walk(receiver, endpoints, Session(api_url, signer), seed).hook_in()
+        session = Session(api_url, signer)
+        Walk(receiver, endpoints, session, f"{api_url}/v1/tenants/{TENANT}/token-requests", signer, seed).hook_in()
         try:
             # Apart, for schemathesis follows links from those operations only that it thinks the best to start from.
-            broken = [walk(api_url, seed, "Endpoints"), walk(api_url, seed, "Events", "Keys"), walk(api_url, seed, "Status")]
+            parts = [("Endpoints",), ("Events", "Keys"), ("Status",), ("Token requests",)]
+            broken = [walk(api_url, seed, *tags) for tags in parts]
         finally:
             endpoints.remove()
     return 1 if any(broken) else 0
@@ -208,10 +213,15 @@ class Walk:
       say. Each such rule is a method, and says what it is about.
     """
 
-    def __init__(self, receiver: Receiver, endpoints: Endpoints, session: Session, seed: str):
+    def __init__(
+        self, receiver: Receiver, endpoints: Endpoints, session: Session, token_requests_url: str, signer: Signer,
+        seed: str,
+    ):
         self.receiver = receiver
         self.endpoints = endpoints
         self.session = session
+        self.token_requests_url = token_requests_url
+        self.signer = signer
         self.cursors: set[tuple[str, str]] = set()  # By operation.
         self.numbers = itertools.count()
         self.dice = random.Random(seed)
@@ -233,8 +243,14 @@ class Walk:
         if is_settings := operation in ("createEndpoint", "updateEndpoint") and isinstance(case.body, dict):
             self.lead_here(case.body, "url")
             self.lead_here(case.body.get("auth"), "tokenUrl")
+        if operation in CALLBACKS and self.dice.random() < 0.75:
+            self.meet_state(case)
         if case.meta is not None and case.meta.generation.mode.is_negative:  # As it is now; it may be mended.
             return
+        if operation == "registerTokenRequest" and isinstance(case.body, dict):
+            self.lead_here(case.body, "redirectUrl")
+        if operation in CALLBACKS:
+            self.fit_callback(case)
         if operation == "postEvents":
             for event in events_of(case.body):
                 self.fit_sizes(event)
@@ -289,6 +305,31 @@ class Walk:
             case.query = {**case.query, "tenant": TENANT, "sessionId": Session.ID}
         if operation == "readSessionStageStatus":
             case.path_parameters = {"stage": stage}
+
+    def meet_state(self, case: schemathesis.Case) -> None:
+        """The state of a token request that is there, one for each, for it is used up."""
+        made = requests.post(self.token_requests_url, auth=self.signer, json={}, timeout=30).json()
+        case.path_parameters = {**case.path_parameters, "state": made["callbackUrl"].rsplit("/", 1)[1]}
+        for said in (case.query, case.body):
+            if isinstance(said, dict):
+                for name in ("request-id", "request_id"):
+                    if is_token_request(said.get(name)):
+                        said[name] = made["requestId"]
+
+    def fit_callback(self, case: schemathesis.Case) -> None:
+        """No schema can say which fields belong together, and what is in credentials. A form is told from a text by its
+        media type only."""
+        for said in (case.query, case.body):
+            if not isinstance(said, dict):
+                continue
+            if "error" in said:
+                said.setdefault("message", "Bank is unavailable")
+                said.setdefault("trace-id", "idm45Ag1X8D8Kvdw")
+                said.pop("credential-fields", None)
+            else:
+                said.pop("message", None)
+            if "credential-fields" in said:
+                said["credential-fields"] = CREDENTIAL_FIELDS
 
     def give_own_tenant(self, event: dict) -> None:
         """One for each event: no two can be in conflict, which would fill up the rejected queue, and none of them has
@@ -368,6 +409,10 @@ def is_tenant(text: object) -> bool:
 
 def is_endpoint(text: object) -> bool:
     return isinstance(text, str) and re.fullmatch("ep_[0-9a-f]{32}", text) is not None
+
+
+def is_token_request(text: object) -> bool:
+    return isinstance(text, str) and re.fullmatch("[A-Za-z0-9_:-]{1,128}", text) is not None
 
 
 def is_example(one: dict) -> bool:
