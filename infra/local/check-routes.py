@@ -1,5 +1,6 @@
 """Compares the routes that template.yaml declares with those that the contract, infra/openapi.yaml, describes: method,
-path, and whether the caller has to be allowed by IAM. Prints each difference; ends with 1 if there is one.
+path, and whether the caller has to be allowed by IAM. Limits that are set for a route must be for one that is there. Prints
+each difference; ends with 1 if there is one.
 """
 
 import sys
@@ -12,7 +13,8 @@ METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace") 
 
 
 def main() -> int:
-    deployed = deployed_routes(read(INFRA.parent / "template.yaml"))
+    template = read(INFRA.parent / "template.yaml")
+    deployed = deployed_routes(template)
     described = described_routes(read(INFRA / "openapi.yaml"))
     differences = [f"{route}: in template.yaml, not in the contract" for route in sorted(deployed.keys() - described)]
     differences += [f"{route}: in the contract, not in template.yaml" for route in sorted(described.keys() - deployed)]
@@ -21,6 +23,8 @@ def main() -> int:
         for route in sorted(deployed.keys() & described)
         if deployed[route] != described[route]
     ]
+    limited = template["Resources"]["Api"]["Properties"]["RouteSettings"]
+    differences += [f"{route}: limited in template.yaml, and not there" for route in sorted(limited.keys() - deployed)]
     for difference in differences:
         print(difference, file=sys.stderr)
     return 1 if differences else 0
