@@ -1,5 +1,5 @@
 //! The demo: real events through API Gateway and SQS of the local stack, signed callbacks at real receivers, a retry, a
-//! rotation, and verification by libraries that share no code with Signpost. `make demo` starts it.
+//! bank's callback on its way, a rotation, and verification by libraries that share no code with Signpost. `make demo` starts it.
 
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 #![expect(clippy::expect_used, reason = "a demo that cannot go on says why and ends")]
@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use serde_json::{Value, json};
 use signpost_core::event::TenantId;
+use signpost_testkit::bank::Bank;
 use signpost_testkit::build::event;
 use signpost_testkit::examples::EXAMPLES;
 use signpost_testkit::local_stack::{LocalStack, Registered, endpoint_path, endpoints_path, root};
@@ -78,6 +79,10 @@ async fn main() -> ExitCode {
     println!("  POST {path} → {}", stack.manage("POST", &path, None).await.status);
     println!("  {} arrived", flaky.wait_for(3).await[2].header("webhook-id"));
 
+    title("A bank calls back: the integrator hears of it, and the browser goes on to him");
+    let integrator = Receiver::start(|_| 204).await;
+    relay_a_callback(&stack, &tenant("tpp"), &integrator).await;
+
     title("The signing keys are rotated while events go on");
     let old = kid(&healthy.so_far()[0]);
     let made = stack.rotate_now().await;
@@ -88,7 +93,8 @@ async fn main() -> ExitCode {
     title("Everybody can verify, with keys fetched over HTTP");
     let plain = independently(&stack.api_url, &healthy.so_far()).await;
     let every_format = independently_with(&stack.api_url, &flaky.so_far(), &globex_endpoint.signing_secret).await;
-    let reports = [plain, every_format].concat();
+    let relayed = independently(&stack.api_url, &integrator.so_far()).await;
+    let reports = [plain, every_format, relayed].concat();
     let mut tally = BTreeMap::<_, usize>::new();
     for report in &reports {
         for how in &report.verified {
@@ -103,7 +109,8 @@ async fn main() -> ExitCode {
         println!("\n  NOT VERIFIED: {failed:?}");
         return ExitCode::FAILURE;
     }
-    println!("\nEvery one of {} callbacks verified.", healthy.so_far().len() + flaky.so_far().len());
+    let arrived: usize = [healthy, flaky, integrator].iter().map(|receiver| receiver.so_far().len()).sum();
+    println!("\nEvery one of {arrived} callbacks verified.");
     ExitCode::SUCCESS
 }
 
@@ -201,6 +208,26 @@ fn jose_header(request: &Received) -> Value {
 
 fn kid(request: &Received) -> String {
     jose_header(request)["kid"].as_str().expect("a kid").to_owned()
+}
+
+/// Registers a token request, calls back as the bank does, and shows what the integrator and the browser get.
+async fn relay_a_callback(stack: &LocalStack, tenant: &TenantId, integrator: &Receiver) {
+    stack.register_with(tenant, &json!({"url": integrator.url, "method": "GET"})).await;
+    let id = "rq:3SVzgJtzu2DvaZSgRGznpdknT3dq:5zKtXEAq";
+    let registration = json!({"requestId": id, "redirectUrl": "https://tpp.callback.url"});
+    let callback_url = stack.register_token_request(tenant, &registration).await;
+    println!("  POST /v1/tenants/{tenant}/token-requests\n    {registration}\n    → 201, for the bank: {callback_url}");
+    let bank = Bank::default();
+    let query = format!("request-id={id}&request_id={id}");
+    let answer = bank.get(&callback_url, &query).await;
+    println!("  GET …?{query}\n    → {} to {}", answer.status, answer.header("location"));
+    let arrived = integrator.wait_for(1).await;
+    println!("  {} {} arrived", arrived[0].method, arrived[0].uri);
+    let again = bank.get(&callback_url, &query).await;
+    println!("  the same again → {} {}", again.status, again.text.trim_end());
+    let path = format!("/token-requests/{id}/result?tenant={tenant}");
+    let result = stack.manage("GET", &path, None).await.json();
+    println!("  GET {path}\n    → {}", result["status"]);
 }
 
 /// Sends an event a second until one arrives that is signed with one of the keys `kids`, and gives that event's id and
