@@ -2,6 +2,7 @@
 //! enough is shown by all the other tests, which run under the same enforcement.
 
 use aws_credential_types::Credentials;
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
 use signpost_core::algorithm::Algorithm;
 use signpost_core::endpoint::EndpointId;
@@ -37,32 +38,7 @@ async fn no_function_may_do_what_it_does_not_need() {
         let sqs = aws_sdk_sqs::Client::new(&aws);
         let kms = aws_sdk_kms::Client::new(&aws);
 
-        // A positive control: these credentials are the role's, and good for what the template grants.
-        let granted = match role {
-            "INGEST_ROLE" | "RELAY_ROLE" => {
-                let call =
-                    sqs.send_message().queue_url(setting("EVENTS_QUEUE_URL")).message_body("from a test of roles");
-                call.send().await.is_ok()
-            }
-            "FANOUT_ROLE" | "MANAGE_ROLE" => {
-                let call = dynamodb.query().table_name(setting("ENDPOINTS_TABLE"));
-                let call = call.key_condition_expression("tenant = :t");
-                let nobody = aws_sdk_dynamodb::types::AttributeValue::S("nobody".into());
-                call.expression_attribute_values(":t", nobody).send().await.is_ok()
-            }
-            "SWEEP_ROLE" => {
-                let call = dynamodb.query().table_name(setting("PARKING_TABLE")).key_condition_expression("lane = :l");
-                let drain = aws_sdk_dynamodb::types::AttributeValue::S("drain".into());
-                call.expression_attribute_values(":l", drain).send().await.is_ok()
-            }
-            _ => {
-                let call = dynamodb.query().table_name(setting("KEYS_TABLE"));
-                let call = call.key_condition_expression("algorithm = :a");
-                let rs256 = aws_sdk_dynamodb::types::AttributeValue::S("RS256".into());
-                call.expression_attribute_values(":a", rs256).send().await.is_ok()
-            }
-        };
-        assert!(granted, "{role} may do its work");
+        assert!(may_do_its_work(role, &dynamodb, &sqs).await, "{role} may do its work");
 
         for table in ["ENDPOINTS_TABLE", "EVENTS_TABLE", "KEYS_TABLE", "PARKING_TABLE", "TOKEN_REQUESTS_TABLE"] {
             let scan = dynamodb.scan().table_name(setting(table)).send().await;
@@ -71,17 +47,17 @@ async fn no_function_may_do_what_it_does_not_need() {
         if role != "MANAGE_ROLE" {
             let call = dynamodb.query().table_name(setting("EVENTS_TABLE")).index_name("DeliveriesByEndpoint");
             let call = call.key_condition_expression("listed = :l");
-            let nobody = aws_sdk_dynamodb::types::AttributeValue::S("nobody".into());
+            let nobody = AttributeValue::S("nobody".into());
             let listed = call.expression_attribute_values(":l", nobody).send().await;
             assert_refused(listed.map(drop), &format!("{role}: dynamodb:Query on the list of deliveries"));
             let call = dynamodb.query().table_name(setting("EVENTS_TABLE")).key_condition_expression("event = :e");
-            let nobody = aws_sdk_dynamodb::types::AttributeValue::S("nobody".into());
+            let nobody = AttributeValue::S("nobody".into());
             let read = call.expression_attribute_values(":e", nobody).send().await;
             assert_refused(read.map(drop), &format!("{role}: dynamodb:Query on events and states"));
         }
         let purge = sqs.purge_queue().queue_url(setting("EVENTS_QUEUE_URL")).send().await;
         assert_refused(purge.map(drop), &format!("{role}: sqs:PurgeQueue"));
-        let nobody = aws_sdk_dynamodb::types::AttributeValue::S("nobody".into());
+        let nobody = AttributeValue::S("nobody".into());
         let at = |table: &str| (setting(table), nobody.clone(), nobody.clone());
         if role != "RELAY_ROLE" {
             let (table, request, record) = at("TOKEN_REQUESTS_TABLE");
@@ -147,7 +123,7 @@ async fn a_redrive_is_granted_to_sweep_and_to_nobody_else() {
     }
     let sent = sqs.send_message().queue_url(setting("EVENTS_QUEUE_URL")).message_body("from a test of roles");
     assert!(sent.send().await.is_ok());
-    let key = aws_sdk_dynamodb::types::AttributeValue::S("nobody".into());
+    let key = AttributeValue::S("nobody".into());
     let call = dynamodb.update_item().table_name(setting("EVENTS_TABLE")).key("event", key.clone()).key("record", key);
     let call = call.update_expression("SET attemptCount = attemptCount");
     let updated = call.condition_expression("attribute_exists(attemptCount)").send().await;
@@ -166,6 +142,33 @@ async fn a_redrive_is_granted_to_sweep_and_to_nobody_else() {
         let sqs = aws_sdk_sqs::Client::new(&stack.assume_role(&setting(role)).await);
         let received = sqs.receive_message().queue_url(setting("DEAD_LETTER_QUEUE_URL")).visibility_timeout(0).send();
         assert_refused(received.await.map(drop), &format!("{role}: sqs:ReceiveMessage from DeadLetterQueue"));
+    }
+}
+
+/// A positive control: these credentials are the role's, and good for what the template grants.
+async fn may_do_its_work(role: &str, dynamodb: &aws_sdk_dynamodb::Client, sqs: &aws_sdk_sqs::Client) -> bool {
+    match role {
+        "INGEST_ROLE" | "RELAY_ROLE" => {
+            let call = sqs.send_message().queue_url(setting("EVENTS_QUEUE_URL")).message_body("from a test of roles");
+            call.send().await.is_ok()
+        }
+        "FANOUT_ROLE" | "MANAGE_ROLE" => {
+            let call = dynamodb.query().table_name(setting("ENDPOINTS_TABLE"));
+            let call = call.key_condition_expression("tenant = :t");
+            let nobody = AttributeValue::S("nobody".into());
+            call.expression_attribute_values(":t", nobody).send().await.is_ok()
+        }
+        "SWEEP_ROLE" => {
+            let call = dynamodb.query().table_name(setting("PARKING_TABLE")).key_condition_expression("lane = :l");
+            let drain = AttributeValue::S("drain".into());
+            call.expression_attribute_values(":l", drain).send().await.is_ok()
+        }
+        _ => {
+            let call = dynamodb.query().table_name(setting("KEYS_TABLE"));
+            let call = call.key_condition_expression("algorithm = :a");
+            let rs256 = AttributeValue::S("RS256".into());
+            call.expression_attribute_values(":a", rs256).send().await.is_ok()
+        }
     }
 }
 
