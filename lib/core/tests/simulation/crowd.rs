@@ -66,8 +66,8 @@ pub fn check(seed: u64, crowd: Crowd) {
     assert!(100 * beside.parked >= 99 * to_the_dead, "of {to_the_dead} to the dead: {beside:?}");
 }
 
-/// Some are well, others are dead, and what came within the first minute is not reckoned: until the breakers are open, the
-/// dead hold up whoever sends to them.
+/// Some are well, others are dead, and what came within the first two minutes is not reckoned: until the breakers are open and
+/// have been probed together for the first time, the dead hold up whoever sends to them.
 fn beside_the_dead(seed: u64, crowd: Crowd) -> Fared {
     let Crowd { dead, per_second, seconds } = crowd;
     let moods = [Mood::Hanging, Mood::Refusing, Mood::Failing, Mood::Hanging];
@@ -84,7 +84,7 @@ fn beside_the_dead(seed: u64, crowd: Crowd) -> Fared {
 
     let laws = world.laws.borrow();
     let well = laws.facts.iter().filter(|fact| fact.endpoint < WELL);
-    let late = well.filter(|fact| fact.accepted_at >= START + MINUTE);
+    let late = well.filter(|fact| fact.accepted_at >= START + 2 * MINUTE);
     let mut delays: Vec<_> = late.map(|fact| fact.acknowledged_at.unwrap() - fact.accepted_at).collect();
     delays.sort_unstable();
     let parked = world.tables.borrow().waiting().count();
@@ -98,6 +98,8 @@ fn beside_the_dead(seed: u64, crowd: Crowd) -> Fared {
 pub struct Drained {
     /// From when it was back until it had everything.
     pub minutes: u64,
+    /// How many it got in the minute that began with the first after the probe.
+    pub in_first_minute: usize,
     /// The most it got in a minute.
     pub most_in_a_minute: usize,
     /// How far the order in which it got them was from their age, at the most.
@@ -128,6 +130,8 @@ pub fn back_after_hours(seed: u64, count: u64, at_once: Option<u16>, per_second:
     let most_displaced = displaced.max().unwrap_or_default();
     let in_a_minute =
         |(turn, (at, _)): (usize, &(u64, usize))| got[turn..].partition_point(|(later, _)| *later < at + MINUTE);
+    let in_first_minute = in_a_minute((1, &got[1]));
     let most_in_a_minute = got.iter().enumerate().map(in_a_minute).max().unwrap_or_default();
-    Drained { minutes: (got.last().unwrap().0 - back).div_ceil(MINUTE), most_in_a_minute, most_displaced }
+    let minutes = (got[got.len() - 1].0 - back).div_ceil(MINUTE);
+    Drained { minutes, in_first_minute, most_in_a_minute, most_displaced }
 }

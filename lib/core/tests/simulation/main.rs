@@ -62,7 +62,7 @@ fn whatever_goes_wrong_nothing_is_lost_or_sent_twice_at_once_or_beyond_a_limit()
 #[test]
 fn who_is_well_does_not_wait_for_who_is_dead_and_few_are_in_flight() {
     let seed = number("SIGNPOST_SEED").unwrap_or(1);
-    crowd::check(seed, Crowd { dead: 100, per_second: 5, seconds: 90 });
+    crowd::check(seed, Crowd { dead: 100, per_second: 5, seconds: 150 });
 }
 
 #[test]
@@ -70,19 +70,22 @@ fn what_is_parked_is_sent_by_age_and_at_its_pace_once_the_receiver_is_back() {
     let seed = number("SIGNPOST_SEED").unwrap_or(1);
     let _schedule = Schedule(seed);
     // By the pace of one that is just back, 5,000 take 600 + 1,200 + 2,400 + the rest, and by a limit 60 times as many as
-    // in a second. Before that comes a probe, after a quarter of an hour at the most, and the sweepings' minutes.
+    // in a second. Before that comes a probe, after a quarter of an hour at the most, and the sweepings' minutes: the first
+    // after the probe may be a minute after it, and give 1,200 already.
     let cases = [
-        ((5_000, None, None), 15 + 2 + 4, 6_000, "as fast as its pace"),
-        ((1_000, Some(3), None), 15 + 2 + 2, 6_000, "as fast as three at once can be"),
-        ((1_000, None, Some(5)), 15 + 2 + 4, 5 * 61, "five in a second, which the sweeping spreads"),
-        ((1_000, Some(2), Some(3)), 15 + 2 + 6, 3 * 61, "three in a second, which the holders of slots wait for"),
+        ((5_000, None, None), 15 + 2 + 4, 6_000, 700, "as fast as its pace"),
+        ((1_000, Some(3), None), 15 + 2 + 2, 6_000, 100, "as fast as three at once can be"),
+        ((1_000, None, Some(5)), 15 + 2 + 4, 5 * 61, 1_000, "five in a second, which the sweeping spreads"),
+        ((1_000, Some(2), Some(3)), 15 + 2 + 6, 3 * 61, 100, "three in a second, which the holders of slots wait for"),
     ];
-    for ((count, at_once, per_second), minutes, in_a_minute, why) in cases {
+    for ((count, at_once, per_second), minutes, in_a_minute, displaced, why) in cases {
         let drained = crowd::back_after_hours(seed, count, at_once, per_second);
         assert!(drained.minutes <= minutes, "{why}: {drained:?}");
+        assert!(drained.in_first_minute <= 1_250, "{why}, but slowly at first: {drained:?}");
         assert!(drained.most_in_a_minute <= in_a_minute, "{why}: {drained:?}");
-        // Those of one batch or of some pages overtake each other, and what found no room goes to the end of its minute.
-        assert!(drained.most_displaced <= 400, "{why}: {drained:?}");
+        // Those of one batch or of some pages overtake each other, and what finds no room in its second waits for another
+        // minute, at times for several.
+        assert!(drained.most_displaced <= displaced, "{why}: {drained:?}");
     }
 }
 
