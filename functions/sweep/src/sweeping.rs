@@ -1,6 +1,5 @@
 //! Puts back into the queue what is due, and what waits for endpoints that take more again.
 
-use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -83,6 +82,17 @@ enum Room {
     NotUntilEnabled,
 }
 
+/// What one endpoint's turn in a sweeping came to.
+struct Turn {
+    moved: usize,
+    /// How what is left goes out; nothing if it was the last turn.
+    spread: Option<Spread>,
+}
+
+impl Turn {
+    const LAST: Self = Self { moved: 0, spread: None };
+}
+
 impl App {
     /// Moves what is due, minute by minute, and counts `minute` up as it goes.
     async fn sweep_due(
@@ -110,46 +120,81 @@ impl App {
         Ok(())
     }
 
-    /// Moves what waits for endpoints that may be called again. Begins with another endpoint each minute, so that none
-    /// has to wait for those before it for ever; one's trouble does not keep the others from their turn.
+    /// Moves what waits for endpoints that may be called again: a page of each in turn, so that none has to wait for
+    /// those with more before it. One's trouble does not keep the others from their turn.
     async fn sweep_drains(&self, now: u64, deadline: Instant, swept: &mut Swept) -> Result<(), AwsError> {
         let mut drains = self.parking.drains(MAX_DRAINS).await?;
         let first = usize::try_from(now / 60).unwrap_or_default() % drains.len().max(1);
-        drains.rotate_left(first);
-        let drained = drains.iter().map(async |drain| {
-            let mut moved = 0;
-            let drained = self.drain(drain, now, deadline, &mut moved).await;
-            (drain, moved, drained)
-        });
-        let mut drained = pin!(stream::iter(drained).buffer_unordered(DRAINS_AT_ONCE));
+        drains.rotate_left(first); // Where not all get their turn, others are the first in a minute.
+        let mut round: Vec<_> = drains.into_iter().map(|drain| (drain, None)).collect();
         let mut outcome = Ok(());
-        while let Some((drain, moved, drained)) = drained.next().await {
-            swept.drained += moved;
-            if let Err(error) = drained {
-                tracing::error!(endpoint.id = %drain.endpoint, error = %Chain(&error), "sweep.drain_failed");
-                outcome = Err(error);
+        while !round.is_empty() {
+            let turns = round.into_iter().map(async |(drain, spread)| {
+                let turn = self.take_turn(&drain, spread, now, deadline).await;
+                (drain, turn)
+            });
+            let turns: Vec<_> = stream::iter(turns).buffered(DRAINS_AT_ONCE).collect().await;
+            round = Vec::new();
+            for (drain, turn) in turns {
+                match turn {
+                    Ok(Turn { moved, spread }) => {
+                        swept.drained += moved;
+                        round.extend(spread.map(|spread| (drain, Some(spread))));
+                    }
+                    Err(error) => {
+                        tracing::error!(endpoint.id = %drain.endpoint, error = %Chain(&error), "sweep.drain_failed");
+                        outcome = Err(error);
+                    }
+                }
             }
         }
         outcome
     }
 
-    async fn drain(&self, drain: &Drain, now: u64, deadline: Instant, moved: &mut usize) -> Result<(), AwsError> {
+    /// Moves a page of an endpoint's deliveries.
+    async fn take_turn(
+        &self,
+        drain: &Drain,
+        spread: Option<Spread>,
+        now: u64,
+        deadline: Instant,
+    ) -> Result<Turn, AwsError> {
         if Instant::now() >= deadline {
-            return Ok(()); // It has its turn in a minute.
+            return Ok(Turn::LAST);
         }
         let lane = Lane::Endpoint(drain.endpoint.clone());
-        let is_done = match self.parking.first_of(&lane, 1).await?.first() {
-            None => true,
-            Some(parked) => match self.room(parked, now * 1_000).await? {
-                // Disabled again, or not enabled yet: what would go out would only be parked anew.
-                Room::NotUntilEnabled => true,
-                Room::For(most) => self.empty(&lane, Spread::over_a_minute(most), deadline, moved).await?,
-            },
+        let spread = match spread {
+            Some(spread) => Some(spread),
+            None => self.spread(&lane, now).await?,
         };
-        if is_done && now >= drain.asked_at + DRAIN_SECONDS {
+        let Some(mut spread) = spread else { return self.end(drain, now).await };
+        if spread.left() == 0 {
+            return Ok(Turn::LAST);
+        }
+        let page = self.parking.first_of(&lane, spread.left().min(PAGE)).await?;
+        if page.is_empty() {
+            return self.end(drain, now).await;
+        }
+        self.move_all(&page, &mut spread).await?;
+        Ok(Turn { moved: page.len(), spread: Some(spread) })
+    }
+
+    /// How the deliveries of an endpoint's lane are put back in this minute; nothing where none is there, or none would be
+    /// taken: what would go out would only be parked anew.
+    async fn spread(&self, lane: &Lane, now: u64) -> Result<Option<Spread>, AwsError> {
+        let first = self.parking.first_of(lane, 1).await?;
+        let Some(parked) = first.first() else { return Ok(None) };
+        Ok(match self.room(parked, now * 1_000).await? {
+            Room::NotUntilEnabled => None,
+            Room::For(most) => Some(Spread::over_a_minute(most)),
+        })
+    }
+
+    async fn end(&self, drain: &Drain, now: u64) -> Result<Turn, AwsError> {
+        if now >= drain.asked_at + DRAIN_SECONDS {
             self.parking.end_drain(drain).await?;
         }
-        Ok(())
+        Ok(Turn::LAST)
     }
 
     /// How many deliveries the endpoint of a parked one takes in this minute.

@@ -15,6 +15,10 @@ pub const ASKED_FOR_SECONDS: u64 = 60;
 /// endpoint as it was go on parking for a while.
 pub const DRAIN_SECONDS: u64 = 180;
 
+/// How many seconds' worth of a limit are put back in a minute: with all sixty, what comes out a little late would find no
+/// room and be parked again.
+const SECONDS_WORTH: usize = 54;
+
 /// How many parked deliveries an enabled endpoint gets in a minute, by its breaker and its limit in a second. What it has
 /// free at once is not reckoned with.
 #[must_use]
@@ -24,7 +28,7 @@ pub fn room(breaker: &Breaker, max_per_second: Option<Limit>, now_unix_ms: u64) 
         Admission::Probe => 1,
         Admission::Send => breaker.pace(now_unix_ms),
     };
-    max_per_second.map_or(room, |limit| room.min(60 * usize::from(u16::from(limit))))
+    max_per_second.map_or(room, |limit| room.min(SECONDS_WORTH * usize::from(u16::from(limit))))
 }
 
 /// How many deliveries are put back into the queue, and when they come out of it.
@@ -88,7 +92,7 @@ mod tests {
         let limit = |limit| Some(Limit::try_from(limit).unwrap());
         let cases = [
             (&Breaker::default(), None, 0, 6_000, "well"),
-            (&Breaker::default(), limit(7), 0, 420, "no more than its limit in a minute"),
+            (&Breaker::default(), limit(7), 0, 378, "no more than its limit in most of a minute"),
             (&Breaker::closed_at(0), limit(500), 0, 600, "just back"),
             (&open, limit(7), 29_999, 0, "left alone"),
             (&open, limit(7), 30_000, 1, "a probe"),

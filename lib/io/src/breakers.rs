@@ -10,6 +10,7 @@ use signpost_core::attempt::AttemptResult;
 use signpost_core::breaker::{Admission, Breaker, Outcomes};
 use signpost_core::endpoint::EndpointId;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text};
 use crate::clock::{unix_ms_now, unix_now};
@@ -33,7 +34,7 @@ struct Known {
     read: Mutex<Option<Read>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Read {
     at: Duration,
     breaker: Breaker,
@@ -43,6 +44,8 @@ struct Read {
 
 /// How long a breaker is taken for what it was.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(5);
+/// How long telling a breaker what came of an attempt may hold that up.
+const TELLING: Duration = Duration::from_secs(8);
 /// How many are remembered at once.
 const CAPACITY: usize = 2_000;
 /// How often a change that lost against another is made anew.
@@ -79,12 +82,17 @@ impl Breakers {
         breaker.admits(now) == Admission::Probe && self.replace(endpoint, &mut read, breaker.probing(now)).await
     }
 
-    /// Tells the breaker what came of an attempt, and gives what it is then.
+    /// Tells the breaker what came of an attempt, and gives what it is then. Takes eight seconds at the most: what cannot
+    /// be told in that time is told with what comes next, or by others.
     ///
     /// Needs `dynamodb:GetItem` and `dynamodb:PutItem`, where it is news: an endpoint that is well costs neither.
     pub async fn observe(&self, endpoint: &EndpointId, result: &AttemptResult) -> Breaker {
         let known = self.known(endpoint);
         lock(&known.untold).add(result, unix_ms_now());
+        timeout(TELLING, self.tell(endpoint, &known)).await.unwrap_or_default()
+    }
+
+    async fn tell(&self, endpoint: &EndpointId, known: &Known) -> Breaker {
         let mut read = known.read.lock().await;
         for _ in 0..ROUNDS {
             let breaker = match &*read {
@@ -135,6 +143,9 @@ impl Breakers {
             Ok((breaker, version)) => *read = Some(Read { at: unix_now(), breaker, version }),
             Err(error) => {
                 tracing::warn!(endpoint.id = %endpoint, error = %Chain(&error), "breaker.not_read");
+                // For as long as one that was read: others need not wait for the table as well.
+                let Read { breaker, version, .. } = read.take().unwrap_or_default();
+                *read = Some(Read { at: unix_now(), breaker, version });
             }
         }
         read.as_ref().map(|one| one.breaker.clone()).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! The `sweep` function: step by step as `functions/sweep/src/lib.rs`.
+//! The `sweep` function: step by step as `functions/sweep/src/sweeping.rs`.
 
 use signpost_core::draining::{DRAIN_SECONDS, Spread, room};
 use signpost_core::limits::free_slots;
@@ -13,7 +13,7 @@ const DRAIN_WORK_MS: u64 = 15_000;
 const LEASE_SECONDS: u64 = 55;
 const FIRST_LOOK_BACK_MINUTES: u64 = 60;
 const MAX_DRAINS: usize = 1_000;
-const PAGE: usize = 100;
+const PAGE: usize = 25;
 const CALLS_AT_ONCE: usize = 16;
 
 pub async fn sweep(process: &Process) -> Result<(), Fault> {
@@ -50,35 +50,53 @@ async fn sweep_drains(process: &Process, now: u64) -> Result<(), Fault> {
     let mut drains: Vec<_> = drains.into_iter().take(MAX_DRAINS).collect();
     let first = usize::try_from(now / 60).unwrap() % drains.len().max(1);
     drains.rotate_left(first);
+    let mut round: Vec<_> = drains.into_iter().map(|drain| (drain, None)).collect();
     let mut outcome = Ok(());
-    for (endpoint, asked_at) in drains {
-        if drain(process, &breakers, (endpoint, asked_at), now, deadline).await.is_err() {
-            outcome = Err(Fault);
+    while !round.is_empty() {
+        let mut next = Vec::new();
+        for (drain, spread) in round {
+            match take_turn(process, &breakers, drain, spread, now, deadline).await {
+                Ok(spread) => next.extend(spread.map(|spread| (drain, Some(spread)))),
+                Err(Fault) => outcome = Err(Fault),
+            }
         }
+        round = next;
     }
     outcome
 }
 
-async fn drain(
+/// Moves a page of an endpoint's deliveries, and gives how what is left goes out; nothing if it was the last turn.
+async fn take_turn(
     process: &Process,
     breakers: &Breakers,
     (endpoint, asked_at): (usize, u64),
+    spread: Option<Spread>,
     now: u64,
     deadline: u64,
-) -> Result<(), Fault> {
+) -> Result<Option<Spread>, Fault> {
+    if process.world.now() >= deadline {
+        return Ok(None);
+    }
     let lane = Place::Endpoint(endpoint);
-    let is_done = if process.table(|tables| tables.first_of(lane, 1)).await?.is_empty() {
-        true
-    } else {
-        match room_of(process, breakers, endpoint, now * 1_000).await? {
-            None => true,
-            Some(most) => empty(process, lane, Spread::over_a_minute(most), deadline).await?,
-        }
+    let spread = match spread {
+        Some(spread) => Some(spread),
+        None if process.table(|tables| tables.first_of(lane, 1)).await?.is_empty() => None,
+        None => room_of(process, breakers, endpoint, now * 1_000).await?.map(Spread::over_a_minute),
     };
-    if is_done && now >= asked_at + DRAIN_SECONDS {
+    let is_empty = match spread {
+        Some(mut spread) if spread.left() > 0 => {
+            if move_page(process, lane, &mut spread).await? {
+                return Ok(Some(spread));
+            }
+            true
+        }
+        Some(_) => false,
+        None => true,
+    };
+    if is_empty && now >= asked_at + DRAIN_SECONDS {
         process.table(|tables| tables.end_drain(endpoint, asked_at)).await?;
     }
-    Ok(())
+    Ok(None)
 }
 
 /// How many an endpoint takes in this minute; nothing until it is enabled.
@@ -98,23 +116,28 @@ async fn room_of(process: &Process, breakers: &Breakers, id: usize, now: u64) ->
 
 async fn empty(process: &Process, lane: Place, mut spread: Spread, deadline: u64) -> Result<bool, Fault> {
     while spread.left() > 0 && process.world.now() < deadline {
-        let most = spread.left().min(PAGE);
-        let page = process.table(|tables| tables.first_of(lane, most)).await?;
-        if page.is_empty() {
+        if !move_page(process, lane, &mut spread).await? {
             return Ok(true);
-        }
-        for _ in page.chunks(CALLS_AT_ONCE) {
-            process.table(|_| ()).await?; // Reads the events.
-        }
-        let messages: Vec<_> =
-            page.iter().map(|parked| (parked.id, Some(parked.at), spread.delay().as_secs().min(900))).collect();
-        process.send_all(&messages).await?;
-        for some in page.chunks(CALLS_AT_ONCE) {
-            process.table(|tables| some.iter().for_each(|parked| tables.unpark(parked))).await?;
-            for parked in some {
-                process.world.tell(parked.id, || "swept".into());
-            }
         }
     }
     Ok(false)
+}
+
+/// Tells whether there was anything to move.
+async fn move_page(process: &Process, lane: Place, spread: &mut Spread) -> Result<bool, Fault> {
+    let most = spread.left().min(PAGE);
+    let page = process.table(|tables| tables.first_of(lane, most)).await?;
+    for _ in page.chunks(CALLS_AT_ONCE) {
+        process.table(|_| ()).await?; // Reads the events.
+    }
+    let messages: Vec<_> =
+        page.iter().map(|parked| (parked.id, Some(parked.at), spread.delay().as_secs().min(900))).collect();
+    process.send_all(&messages).await?;
+    for some in page.chunks(CALLS_AT_ONCE) {
+        process.table(|tables| some.iter().for_each(|parked| tables.unpark(parked))).await?;
+        for parked in some {
+            process.world.tell(parked.id, || "swept".into());
+        }
+    }
+    Ok(!page.is_empty())
 }
