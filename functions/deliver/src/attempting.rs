@@ -25,7 +25,7 @@ impl App {
         receipt: &Receipt,
         ready: Ready,
     ) -> Result<Fate, DeferredError> {
-        let Ready { recipient, keyring, number, before_replay } = ready;
+        let Ready { recipient, keyring, number, before_replay, on_record } = ready;
         let (started, started_at) = (Instant::now(), unix_now());
         let Exchange { result, response } = self.send(delivery, &recipient, number, started_at, &keyring).await?;
 
@@ -44,7 +44,7 @@ impl App {
         let next_attempt_unix_ms = unix_ms_now() + millis(wait);
         let progress = Progress { status: next.status(), attempts: number, before_replay, next_attempt_unix_ms };
         // Recorded before it is buried: a crash in between finds the record and buries it then.
-        let recorded = self.deliveries.record(delivery.key(), &attempt, progress).await;
+        let recorded = self.deliveries.record(delivery.key(), &attempt, on_record, progress).await;
         let breaker = self.breakers.observe(&delivery.endpoint, &result).await;
         if breaker.is_hopeless(unix_ms_now()) {
             self.disable(delivery, DisabledBecause::Failing).await?;

@@ -56,6 +56,7 @@ pub(crate) struct Ready {
     /// The attempt's number; the first is 1.
     pub(crate) number: u32,
     pub(crate) before_replay: u32,
+    pub(crate) on_record: Option<u64>,
 }
 
 /// What is to become of a delivery.
@@ -140,11 +141,11 @@ impl App {
         let (due, taken) = self.due(delivery.key(), receipt).await?;
         *lease = taken;
         let fate = match due {
-            Due::Attempt { number, before_replay } => {
+            Due::Attempt { number, before_replay, on_record } => {
                 let keyring = self.keyring(&recipient).await?;
                 return Ok(match self.permission(&recipient, &delivery.endpoint).await? {
                     Permission::Granted(slot) => {
-                        Readiness::Ready(Ready { recipient, keyring, number, before_replay }, slot)
+                        Readiness::Ready(Ready { recipient, keyring, number, before_replay, on_record }, slot)
                     }
                     Permission::NotNow => Readiness::NotNow,
                 });

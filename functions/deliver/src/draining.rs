@@ -164,9 +164,10 @@ impl App {
         }
         let (due, lease) = self.due(delivery.key(), &receipt).await?;
         let fate = match due {
-            Due::Attempt { number, before_replay } => match self.limits.renew(slot).await {
+            Due::Attempt { number, before_replay, on_record } => match self.limits.renew(slot).await {
                 Ok(true) => {
-                    self.attempt(&delivery, &receipt, Ready { recipient, keyring, number, before_replay }).await?
+                    self.attempt(&delivery, &receipt, Ready { recipient, keyring, number, before_replay, on_record })
+                        .await?
                 }
                 renewed => {
                     self.call_off(delivery.key(), &receipt, lease).await;

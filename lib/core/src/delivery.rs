@@ -171,6 +171,9 @@ pub enum Due {
         number: u32,
         /// How many attempts were made before the last replay.
         before_replay: u32,
+        /// The moment that is on record for it, in milliseconds since the Unix epoch; nothing if there is no record. A replay
+        /// changes it, so that what comes of the attempt is recorded only if there was none meanwhile.
+        on_record: Option<u64>,
     },
     /// Acknowledged before; the message is a repetition.
     Delivered,
@@ -191,6 +194,8 @@ pub enum Due {
     },
 }
 
+const FIRST: Due = Due::Attempt { number: 1, before_replay: 0, on_record: None };
+
 /// SQS counts visibility in whole seconds, so a message may come back up to a second early.
 pub const EARLY_MS: u64 = 999;
 
@@ -201,11 +206,11 @@ pub fn due(standing: Option<Standing>, receipt: &Receipt, now_unix_ms: u64) -> D
     let Some(standing) = standing else {
         return match receipt.first_may_send_until() {
             until_unix_ms if now_unix_ms < until_unix_ms => Due::Elsewhere { until_unix_ms },
-            _ => Due::Attempt { number: 1, before_replay: 0 },
+            _ => FIRST,
         };
     };
     let attempt = match standing.progress {
-        None => Due::Attempt { number: 1, before_replay: 0 },
+        None => FIRST,
         Some(Progress { status: DeliveryStatus::Delivered, .. }) => return Due::Delivered,
         Some(Progress { status: DeliveryStatus::Exhausted, next_attempt_unix_ms, .. }) => {
             return Due::Exhausted { since_unix_ms: next_attempt_unix_ms };
@@ -213,7 +218,9 @@ pub fn due(standing: Option<Standing>, receipt: &Receipt, now_unix_ms: u64) -> D
         Some(Progress { next_attempt_unix_ms, .. }) if next_attempt_unix_ms > now_unix_ms + EARLY_MS => {
             return Due::Wait { until_unix_ms: next_attempt_unix_ms };
         }
-        Some(Progress { attempts, before_replay, .. }) => Due::Attempt { number: attempts + 1, before_replay },
+        Some(Progress { attempts, before_replay, next_attempt_unix_ms, .. }) => {
+            Due::Attempt { number: attempts + 1, before_replay, on_record: Some(next_attempt_unix_ms) }
+        }
     };
     match standing.leased_until_unix_ms {
         until_unix_ms if now_unix_ms < until_unix_ms => Due::Elsewhere { until_unix_ms },
@@ -347,12 +354,12 @@ mod tests {
         };
         let leased = |until| at(DeliveryStatus::Pending, 0).map(|one| Standing { leased_until_unix_ms: until, ..one });
         let first = Receipt { receives: 1, first_received_unix_ms: 10_000, since_unix_ms: 9_000, is_again: false };
-        let next = Due::Attempt { number: 3, before_replay: 0 };
+        let next = |at| Due::Attempt { number: 3, before_replay: 0, on_record: Some(at) };
         let cases = [
-            (None, Due::Attempt { number: 1, before_replay: 0 }, "nothing on record"),
-            (at(DeliveryStatus::Pending, 10_000), next, "exactly due"),
-            (at(DeliveryStatus::Pending, 10_999), next, "within SQS's second"),
-            (at(DeliveryStatus::Pending, 9_000), next, "overdue"),
+            (None, FIRST, "nothing on record"),
+            (at(DeliveryStatus::Pending, 10_000), next(10_000), "exactly due"),
+            (at(DeliveryStatus::Pending, 10_999), next(10_999), "within SQS's second"),
+            (at(DeliveryStatus::Pending, 9_000), next(9_000), "overdue"),
             (at(DeliveryStatus::Pending, 14_000), Due::Wait { until_unix_ms: 14_000 }, "an extra receive"),
             (at(DeliveryStatus::Delivered, 0), Due::Delivered, "a repetition"),
             (
@@ -361,7 +368,7 @@ mod tests {
                 "crashed between record and dead letter",
             ),
             (leased(10_001), Due::Elsewhere { until_unix_ms: 10_001 }, "an attempt is under way"),
-            (leased(10_000), next, "whoever made it has died"),
+            (leased(10_000), next(0), "whoever made it has died"),
             (
                 Some(Standing { progress: None, leased_until_unix_ms: 10_001 }),
                 Due::Elsewhere { until_unix_ms: 10_001 },
@@ -376,7 +383,7 @@ mod tests {
     #[test]
     fn who_received_a_message_first_gets_the_time_of_an_attempt() {
         let receipt = |receives, is_again| Receipt { receives, first_received_unix_ms: 0, since_unix_ms: 0, is_again };
-        let (begin, wait) = (Due::Attempt { number: 1, before_replay: 0 }, Due::Elsewhere { until_unix_ms: 95_000 });
+        let (begin, wait) = (FIRST, Due::Elsewhere { until_unix_ms: 95_000 });
         let nothing_sent = Some(Standing::default());
         let cases = [
             (receipt(1, false), None, 0, begin, true, "the only one"),

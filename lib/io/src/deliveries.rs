@@ -159,28 +159,25 @@ impl Deliveries {
         &self,
         delivery: DeliveryKey<'_>,
         attempt: &Attempt,
+        on_record: Option<u64>,
         progress: Progress,
     ) -> Result<Recorded, AwsError> {
-        let before = attempt.number - 1;
-        let on_record = match (before, progress.before_replay) {
-            (0, _) => "attribute_not_exists(attemptCount)",
-            (_, 0) => "attemptCount = :before AND #status = :pending AND attribute_not_exists(beforeReplay)",
-            (_, _) => "attemptCount = :before AND #status = :pending AND beforeReplay = :replay",
+        let condition = match on_record {
+            None => "attribute_not_exists(attemptCount)",
+            Some(_) => "attemptCount = :before AND #status = :pending AND nextAttemptAt = :due",
         };
         let mut call = self
             .update(delivery, attempt, progress)
             .update_expression(format!("{SET}, {LIST}, attemptCount = :count{} REMOVE leasedUntil", appended(attempt)))
-            .condition_expression(on_record)
+            .condition_expression(condition)
             .expression_attribute_values(":listed", s(part_of(delivery)))
             .expression_attribute_values(":place", s(Place::of(delivery, attempt.at_unix_ms).key()))
             .expression_attribute_values(":count", n(progress.attempts));
-        if before > 0 {
+        if let Some(due) = on_record {
+            // DynamoDB refuses a value that is not used.
             let pending = s(DeliveryStatus::Pending.as_str());
-            call = call.expression_attribute_values(":before", n(before)); // DynamoDB refuses a value that is not used.
-            call = call.expression_attribute_values(":pending", pending);
-            if progress.before_replay > 0 {
-                call = call.expression_attribute_values(":replay", n(progress.before_replay));
-            }
+            call = call.expression_attribute_values(":before", n(attempt.number - 1));
+            call = call.expression_attribute_values(":pending", pending).expression_attribute_values(":due", n(due));
         }
         if sent(call).await? {
             return Ok(Recorded::Yes);
@@ -217,8 +214,8 @@ impl Deliveries {
             .expression_attribute_values(":attempt", AttributeValue::L(vec![AttributeValue::M(item_of(&kept))]))
     }
 
-    /// Has a delivery that is on record begin anew: it is due at once, whatever came of it before, and its retry policy
-    /// counts from here. One that has no attempts yet is left as it is.
+    /// Has a delivery begin anew: it is due at once, whatever came of it before, and its retry policy counts from here. An
+    /// attempt that is under way is not recorded as a failure any more.
     ///
     /// Needs `dynamodb:UpdateItem`. One write. The delivery's message has to be sent as well, afterwards.
     ///
@@ -231,11 +228,12 @@ impl Deliveries {
             .table_name(&self.table)
             .set_key(Some(key(delivery)))
             .update_expression(
-                "SET #status = :pending, beforeReplay = attemptCount, nextAttemptAt = :now, expiresAt = :expires",
+                "SET #status = :pending, attemptCount = if_not_exists(attemptCount, :zero), \
+                 beforeReplay = if_not_exists(attemptCount, :zero), nextAttemptAt = :now, expiresAt = :expires",
             )
-            .condition_expression("attribute_exists(attemptCount)")
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":pending", s(DeliveryStatus::Pending.as_str()))
+            .expression_attribute_values(":zero", n(0))
             .expression_attribute_values(":now", n(unix_ms_now()))
             .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()));
         sent(call).await.map(drop)

@@ -42,6 +42,7 @@ pub struct Ready {
     pub recipient: Endpoint,
     pub number: u32,
     pub before_replay: u32,
+    pub on_record: Option<u64>,
 }
 
 enum Readiness {
@@ -127,9 +128,9 @@ impl Environment {
         let (due, taken) = self.due(id, receipt).await?;
         *lease = taken;
         let fate = match due {
-            Due::Attempt { number, before_replay } => {
+            Due::Attempt { number, before_replay, on_record } => {
                 return Ok(match self.permission(endpoint, &recipient).await? {
-                    Some(slot) => Readiness::Ready(Ready { recipient, number, before_replay }, slot),
+                    Some(slot) => Readiness::Ready(Ready { recipient, number, before_replay, on_record }, slot),
                     None => Readiness::NotNow,
                 });
             }
@@ -238,7 +239,7 @@ impl Environment {
     }
 
     pub async fn attempt(&self, id: u32, receipt: &Receipt, ready: Ready) -> Result<Fate, Fault> {
-        let Ready { recipient, number, before_replay } = ready;
+        let Ready { recipient, number, before_replay, on_record } = ready;
         let endpoint = self.process.world.endpoint_of(id);
         let result = self.process.send(id, endpoint, &recipient).await;
         let random = self.process.world.dice.borrow_mut().f64();
@@ -247,7 +248,7 @@ impl Environment {
         let next_attempt = self.process.now() + u64::try_from(wait.as_millis()).unwrap();
         let (status, next_attempt_unix_ms) = (next.status(), next_attempt);
         let progress = Progress { status, attempts: number, before_replay, next_attempt_unix_ms };
-        let recorded = self.record(id, progress).await;
+        let recorded = self.record(id, on_record, progress).await;
         if recorded.is_ok() {
             self.process.world.laws.borrow_mut().recorded(id, self.process.world.now());
         }
@@ -269,8 +270,8 @@ impl Environment {
         }
     }
 
-    async fn record(&self, id: u32, progress: Progress) -> Result<bool, Fault> {
-        if self.process.delivery(id, "record", |tables| tables.record_next(id, progress)).await? {
+    async fn record(&self, id: u32, on_record: Option<u64>, progress: Progress) -> Result<bool, Fault> {
+        if self.process.delivery(id, "record", |tables| tables.record_next(id, on_record, progress)).await? {
             return Ok(true);
         }
         if progress.status != DeliveryStatus::Delivered {

@@ -117,8 +117,8 @@ impl Environment {
         }
         let (due, lease) = self.due(id, &receipt).await?;
         let fate = match due {
-            Due::Attempt { number, before_replay } => match process.renew(slot).await {
-                Ok(true) => self.attempt(id, &receipt, Ready { recipient, number, before_replay }).await?,
+            Due::Attempt { number, before_replay, on_record } => match process.renew(slot).await {
+                Ok(true) => self.attempt(id, &receipt, Ready { recipient, number, before_replay, on_record }).await?,
                 renewed => {
                     self.call_off(id, &receipt, lease).await;
                     renewed?;

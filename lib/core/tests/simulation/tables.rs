@@ -115,15 +115,14 @@ impl Tables {
         }
     }
 
-    pub fn record_next(&mut self, id: u32, progress: Progress) -> bool {
+    pub fn record_next(&mut self, id: u32, on_record: Option<u64>, progress: Progress) -> bool {
         let record = self.records.entry(id).or_default();
-        let before = progress.attempts - 1;
-        let is_next = match (before, progress.before_replay) {
-            (0, _) => record.attempts.is_none(),
-            (_, replay) => {
-                record.attempts == Some(before)
+        let is_next = match on_record {
+            None => record.attempts.is_none(),
+            Some(due) => {
+                record.attempts == Some(progress.attempts - 1)
                     && record.status == Some(DeliveryStatus::Pending)
-                    && record.before_replay == Some(replay).filter(|replay| *replay > 0)
+                    && record.next_attempt == due
             }
         };
         if is_next {
@@ -149,10 +148,10 @@ impl Tables {
     }
 
     pub fn begin_anew(&mut self, id: u32, now: u64) {
-        if let Some(record) = self.records.get_mut(&id).filter(|record| record.attempts.is_some()) {
-            let (status, before_replay) = (Some(DeliveryStatus::Pending), record.attempts);
-            *record = Record { status, before_replay, next_attempt: now, ..*record };
-        }
+        let record = self.records.entry(id).or_default();
+        record.status = Some(DeliveryStatus::Pending);
+        record.before_replay = Some(*record.attempts.get_or_insert(0));
+        record.next_attempt = now;
     }
 
     pub fn end(&mut self, id: u32, now: u64) {

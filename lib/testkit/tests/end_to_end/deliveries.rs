@@ -66,7 +66,9 @@ impl Records {
             Progress { status, attempts: number, before_replay: 0, next_attempt_unix_ms: at_unix_ms + 5_000 };
         let event = self.event(id);
         let key = DeliveryKey { event: &event, endpoint: &self.endpoint };
-        assert_eq!(self.table.record(key, &attempt, progress).await.unwrap(), Recorded::Yes, "{id}");
+        let standing = self.table.standing(key).await.unwrap();
+        let on_record = standing.and_then(|standing| standing.progress).map(|before| before.next_attempt_unix_ms);
+        assert_eq!(self.table.record(key, &attempt, on_record, progress).await.unwrap(), Recorded::Yes, "{id}");
     }
 }
 

@@ -82,7 +82,7 @@ async fn record(stack: &LocalStack, message: &str, status: DeliveryStatus) {
         response: None,
     };
     let progress = Progress { status, attempts: 1, before_replay: 0, next_attempt_unix_ms: 1 };
-    assert_eq!(table.record(delivery.key(), &attempt, progress).await.unwrap(), Recorded::Yes);
+    assert_eq!(table.record(delivery.key(), &attempt, None, progress).await.unwrap(), Recorded::Yes);
 }
 
 async fn on_record(stack: &LocalStack, message: &str) -> Option<(DeliveryStatus, u32)> {

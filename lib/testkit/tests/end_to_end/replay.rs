@@ -161,31 +161,52 @@ async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was
 
     let event_key = event();
     let key = DeliveryKey { event: &event_key, endpoint: &endpoint };
+    let due = |number| (number > 1).then_some(1); // What `progress` has put on record.
     for number in 1..=3 {
-        let failed = table.record(key, &attempt(number, 500), progress(pending, number, 0)).await.unwrap();
+        let failed = table.record(key, &attempt(number, 500), due(number), progress(pending, number, 0)).await.unwrap();
         assert_eq!(failed, Recorded::Yes, "{number}");
     }
-    let again = table.record(key, &attempt(3, 500), progress(pending, 3, 0)).await.unwrap();
+    let again = table.record(key, &attempt(3, 500), due(3), progress(pending, 3, 0)).await.unwrap();
     assert_eq!(again, Recorded::Overtaken, "nobody counts the same attempt twice");
-    let slow = table.record(key, &attempt(2, 204), progress(delivered, 2, 0)).await.unwrap();
+    let slow = table.record(key, &attempt(2, 204), due(2), progress(delivered, 2, 0)).await.unwrap();
     assert_eq!(slow, Recorded::Yes, "an acknowledgement counts, however late");
     let on_record = table.standing(key).await.unwrap().unwrap().progress.unwrap();
     assert_eq!((on_record.status, on_record.attempts), (delivered, 3), "and takes nothing back");
-    let failed = table.record(key, &attempt(4, 500), progress(pending, 4, 0)).await.unwrap();
+    let failed = table.record(key, &attempt(4, 500), due(4), progress(pending, 4, 0)).await.unwrap();
     assert_eq!(failed, Recorded::Overtaken, "no failure follows it");
 
     let event_key = event();
     let key = DeliveryKey { event: &event_key, endpoint: &endpoint };
     for number in 1..=2 {
-        table.record(key, &attempt(number, 500), progress(pending, number, 0)).await.unwrap();
+        table.record(key, &attempt(number, 500), due(number), progress(pending, number, 0)).await.unwrap();
     }
     table.begin_anew(key).await.unwrap();
-    assert_eq!(table.standing(key).await.unwrap().unwrap().progress.unwrap().before_replay, 2);
+    let begun = table.standing(key).await.unwrap().unwrap().progress.unwrap();
+    assert_eq!(begun.before_replay, 2);
     let exhausted = progress(DeliveryStatus::Exhausted, 3, 0);
-    let stale = table.record(key, &attempt(3, 500), exhausted).await.unwrap();
+    let stale = table.record(key, &attempt(3, 500), due(3), exhausted).await.unwrap();
     assert_eq!(stale, Recorded::Overtaken, "it was judged by the retries of before");
-    let anew = table.record(key, &attempt(3, 500), progress(pending, 3, 2)).await.unwrap();
+    let anew = Some(begun.next_attempt_unix_ms);
+    let anew = table.record(key, &attempt(3, 500), anew, progress(pending, 3, 2)).await.unwrap();
     assert_eq!(anew, Recorded::Yes);
+
+    // A replay during the very first attempt, and one of what was given up without any.
+    for was_given_up in [false, true] {
+        let event_key = event();
+        let key = DeliveryKey { event: &event_key, endpoint: &endpoint };
+        if was_given_up {
+            table.end(key).await.unwrap();
+        }
+        table.begin_anew(key).await.unwrap();
+        let exhausted = progress(DeliveryStatus::Exhausted, 1, 0);
+        let stale = table.record(key, &attempt(1, 500), None, exhausted).await.unwrap();
+        assert_eq!(stale, Recorded::Overtaken, "the replay is not swallowed");
+        let begun = table.standing(key).await.unwrap().unwrap().progress.unwrap();
+        assert_eq!((begun.status, begun.attempts), (pending, 0));
+        let anew = Some(begun.next_attempt_unix_ms);
+        let anew = table.record(key, &attempt(1, 500), anew, progress(pending, 1, 0)).await.unwrap();
+        assert_eq!(anew, Recorded::Yes);
+    }
 }
 
 /// Beyond what an item can hold, the record goes on without the attempts' texts.
@@ -212,7 +233,8 @@ async fn a_delivery_with_very_many_attempts_is_still_recorded() {
         };
         let progress =
             Progress { status: DeliveryStatus::Pending, attempts: number, before_replay: 0, next_attempt_unix_ms: 1 };
-        assert_eq!(table.record(key, &attempt, progress).await.unwrap(), Recorded::Yes, "{number}");
+        let on_record = (number > 1).then_some(1);
+        assert_eq!(table.record(key, &attempt, on_record, progress).await.unwrap(), Recorded::Yes, "{number}");
     }
     let attempts = table.attempts(key).await.unwrap();
     assert_eq!(attempts.len(), 420);
