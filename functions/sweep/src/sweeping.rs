@@ -24,6 +24,8 @@ pub struct Swept {
     pub drained: usize,
     /// Whether somebody else was at it, so that nothing was done.
     pub busy: bool,
+    /// Of how many minutes what is due is left to the next runs.
+    pub minutes_behind: u64,
 }
 
 /// How long what is due may take in one run; what is left is the next one's. With the drains, within the function's 50 s.
@@ -59,13 +61,10 @@ pub async fn sweep_at(app: &App, now_unix_ms: u64) -> Result<Swept, Error> {
     let due = app.sweep_due(&mut minute, last, Instant::now() + DUE_WORK, &mut swept).await;
     let drained = app.sweep_drains(now, Instant::now() + DRAIN_WORK, &mut swept).await;
     app.parking.end_sweep(minute).await?;
-    if swept != Swept::default() || minute < last {
-        tracing::info!(
-            due = swept.due,
-            drained = swept.drained,
-            minutes_behind = last.saturating_sub(minute),
-            "sweep.done"
-        );
+    swept.minutes_behind = last.saturating_sub(minute);
+    if swept != Swept::default() {
+        let Swept { due, drained, minutes_behind, .. } = swept;
+        tracing::info!(due, drained, minutes_behind, "sweep.done");
     }
     if let (Err(error), Err(_)) = (&due, &drained) {
         tracing::error!(error = %Chain(error), "sweep.due_failed"); // The other one is logged by the runtime.

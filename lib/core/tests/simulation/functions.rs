@@ -3,9 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::clock::{Group, IMMORTAL};
+use crate::clock::{Bell, Group, IMMORTAL};
 use crate::deliver::Environment;
-use crate::queue::Received;
+use crate::queue::{Queue, Received};
 use crate::sweep::sweep;
 use crate::world::{Process, World};
 
@@ -68,22 +68,27 @@ fn limit(world: &Rc<World>, group: Group, timeout_ms: u64) {
     });
 }
 
+/// What an event source mapping hands over next, as soon as there is something and a place for it.
+async fn next_batch<T>(world: &World, queue: &RefCell<Queue>, bell: &Bell, pool: &Pool<T>) -> Vec<Received> {
+    loop {
+        let now = world.now();
+        if pool.free.get() > 0 {
+            let (mischief, dice) = (world.mischief(), &mut world.dice.borrow_mut());
+            let batch = queue.borrow_mut().receive(10, now, mischief, dice);
+            if !batch.is_empty() {
+                return batch;
+            }
+        }
+        let next = queue.borrow_mut().next_visible(now);
+        let next = next.filter(|_| pool.free.get() > 0).map(|at| at.max(now + 20));
+        bell.wait(&world.clock, next).await;
+    }
+}
+
 async fn deliver(world: Rc<World>) {
     let pool = Pool::<Rc<Environment>>::new(world.plan.concurrency);
     loop {
-        let now = world.now();
-        let batch = if pool.free.get() == 0 {
-            Vec::new()
-        } else {
-            let (mischief, dice) = (world.mischief(), &mut world.dice.borrow_mut());
-            world.deliveries.borrow_mut().receive(10, now, mischief, dice)
-        };
-        if batch.is_empty() {
-            let next = world.deliveries.borrow_mut().next_visible(now);
-            let next = next.filter(|_| pool.free.get() > 0).map(|at| at.max(now + 20));
-            world.deliveries_bell.wait(&world.clock, next).await;
-            continue;
-        }
+        let batch = next_batch(&world, &world.deliveries, &world.deliveries_bell, &pool).await;
         let (group, seat) = (world.clock.group(), pool.seat(&world));
         limit(&world, group, DELIVER_TIMEOUT_MS);
         let idle = pool.idle.borrow_mut().pop();
@@ -133,19 +138,7 @@ async fn invoke_deliver(
 async fn fanout(world: Rc<World>) {
     let pool = Pool::<()>::new(FANOUTS);
     loop {
-        let now = world.now();
-        let batch = if pool.free.get() == 0 {
-            Vec::new()
-        } else {
-            let (mischief, dice) = (world.mischief(), &mut world.dice.borrow_mut());
-            world.events.borrow_mut().receive(10, now, mischief, dice)
-        };
-        if batch.is_empty() {
-            let next = world.events.borrow_mut().next_visible(now);
-            let next = next.filter(|_| pool.free.get() > 0).map(|at| at.max(now + 20));
-            world.events_bell.wait(&world.clock, next).await;
-            continue;
-        }
+        let batch = next_batch(&world, &world.events, &world.events_bell, &pool).await;
         let (group, seat) = (world.clock.group(), pool.seat(&world));
         limit(&world, group, FANOUT_TIMEOUT_MS);
         world.clock.spawn(group, invoke_fanout(Rc::clone(&world), group, batch, seat));

@@ -16,7 +16,6 @@ use signpost_core::event::{Event, TenantId};
 use signpost_core::parking::Lane;
 use signpost_io::clock::unix_ms_now;
 use signpost_io::config::environment;
-use signpost_io::parking::Parking;
 use signpost_testkit::aws_proxy::{AwsProxy, Hold};
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::event_source::EventSource;
@@ -199,7 +198,7 @@ async fn killed_fanning_out(point: Point) -> Row {
 async fn killed_sweeping(point: Point) -> Row {
     let scene = Scene::of(point.integrator).await;
     let (sweep, deliver) = (scene.host("sweep"), scene.host("deliver"));
-    let parking = scene.parking();
+    let parking = scene.own.parking();
     let mut ids = Vec::new();
     for event in scene.events(PARKED) {
         scene.stack.store(&event).await;
@@ -240,7 +239,7 @@ impl Scene {
         let (stack, proxy, tenant) = (LocalStack::from_env().await, AwsProxy::start().await, tenant());
         let receiver = Receiver::start(move |index| if integrator.accepts(index) { 204 } else { 500 }).await;
         let retries = usize::from(integrator != Rejects);
-        let settings = json!({"url": receiver.url, "retry": {"maxRetries": 5 * retries, "intervalSeconds": 10}});
+        let settings = json!({"url": receiver.url, "retry": {"maxRetries": 5 * retries, "intervalSeconds": 30}});
         let endpoint = stack.register_with(&tenant, &settings).await.id;
         if integrator == IsDisabled {
             let path = format!("{}/disable", endpoint_path(&tenant, &endpoint));
@@ -298,13 +297,9 @@ impl Scene {
         self.stack.wait_until_empty(queue, PATIENCE).await;
     }
 
-    fn parking(&self) -> Parking {
-        Parking::new(aws_sdk_dynamodb::Client::new(&self.stack.aws), self.own.parking.clone(), Duration::ZERO)
-    }
-
     async fn parked(&self) -> HashSet<String> {
         let lane = Lane::Endpoint(self.endpoint.clone());
-        let parked = self.parking().first_of(&lane, 100).await.unwrap();
+        let parked = self.own.parking().first_of(&lane, 100).await.unwrap();
         parked.into_iter().map(|parked| parked.event.id.as_str().to_owned()).collect()
     }
 

@@ -13,6 +13,7 @@ use signpost_core::delivery::Delivery;
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, TenantId};
 use signpost_io::clock::unix_ms_now;
+use signpost_io::parking::Parking;
 use signpost_testkit::build::{event, event_id};
 use signpost_testkit::lambda_host::LambdaHost;
 use signpost_testkit::local_stack::LocalStack;
@@ -58,6 +59,10 @@ impl Own {
             "REJECTED_QUEUE_URL" => Some(self.rejected.clone()),
             name => lookup(name),
         }
+    }
+
+    pub(crate) fn parking(&self) -> Parking {
+        Parking::new(aws_sdk_dynamodb::Client::new(&self.aws), self.parking.clone(), Duration::ZERO)
     }
 
     pub(crate) fn deliver(&self) -> deliver::App {
