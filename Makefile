@@ -14,6 +14,7 @@ MINUTES ?= 10
 ALL := --workspace --features signpost-testkit/end-to-end
 WITH_PARAMETERS = $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
 STACK := $(TOOLS)/bin/python infra/local/stack.py
+BENCH := cargo run --release --quiet --package signpost-bench --bin bench --
 
 .PHONY: help
 help: ## Lists these targets.
@@ -41,6 +42,16 @@ up: tools build ## Starts the local stack and leaves it running; PORT=4566 and A
 .PHONY: down
 down: tools ## Stops what `make up` started.
 	@$(STACK) down
+
+.PHONY: bench
+bench: ## Measures what a delivery costs; BENCH_STACK=no leaves out what needs the local stack.
+	@echo "· Building the release profile (the first time, some minutes)"
+	@cargo build --release --bins
+	@$(BENCH)
+ifneq ($(BENCH_STACK),no)
+	@$(MAKE) --no-print-directory tools
+	@$(STACK) run --release --deliver-concurrency 50 -- $(BENCH) latency
+endif
 
 .PHONY: check
 check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licences: what CI runs before the tests.

@@ -2,7 +2,8 @@
 
     stack.py up [--port N] [--auth]          starts it and leaves it running; writes .local/stack.env
     stack.py down                            stops what `up` started
-    stack.py run [--auth] [--fast-keys] -- COMMAND …    starts one of its own, runs COMMAND with its settings, stops it
+    stack.py run [--auth] [--fast-keys] [--release] [--deliver-concurrency N] -- COMMAND …
+                                             starts one of its own, runs COMMAND with its settings, stops it
 
 Needs the venv that tools.sh makes, and functions built by `cargo build`. Nothing listens beyond loopback, and nothing
 leaves this machine.
@@ -81,20 +82,20 @@ class Stack:
                     raise StackError(f"AWS did not start; see {self.home / 'aws.log'}") from error
                 time.sleep(0.1)
 
-    def deploy(self, fast_keys: bool) -> dict[str, str]:
+    def deploy(self, fast_keys: bool, deliver_concurrency: int = 10, mode: str = "debug") -> dict[str, str]:
         """Builds and deploys the template, and returns the settings that tools and tests reach the stack by."""
         architecture = "arm64" if os.uname().machine in ("arm64", "aarch64") else "x86_64"
         parameters = [
             f"Architecture={architecture}",
             "DangerouslyAllowHttp=true",
             "DangerouslyAllowPrivateTargets=true",
-            "DeliverConcurrency=10",
+            f"DeliverConcurrency={deliver_concurrency}",
         ]
         if fast_keys:
             parameters += ["KeyLeadMinutes=1", "KeySigningMinutes=1", "KeyGraceMinutes=1"]
         say("Building the template (sam build)")
         built = self.home / "build"
-        self.sam("build", "--build-dir", str(built), "--parameter-overrides", *parameters)
+        self.sam("build", "--build-dir", str(built), "--parameter-overrides", *parameters, mode=mode)
         adapt_policies(built / "template.yaml")
         say("Deploying it (sam deploy)")
         template = ["--template-file", str(built / "template.yaml")]
@@ -129,13 +130,13 @@ class Stack:
     def aws_env(self) -> dict[str, str]:
         return {"AWS_ENDPOINT_URL": self.endpoint, "AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION, **CREDENTIALS}
 
-    def sam(self, *arguments: str) -> None:
+    def sam(self, *arguments: str, mode: str = "debug") -> None:
         env = {
             **os.environ,
             **self.aws_env(),
             "PATH": f"{bin_dir()}{os.pathsep}{os.environ['PATH']}",
             "CARGO_LAMBDA_COMPILER": "cargo",  # For this machine, not for Amazon Linux: no cross-compiler needed.
-            "SAM_BUILD_MODE": "debug",  # The profile that the tests are built in, so everything is built once.
+            "SAM_BUILD_MODE": mode,  # In debug, the profile of the tests, so everything is built once.
             "SAM_CLI_TELEMETRY": "0",
         }
         log = self.home / f"sam-{arguments[0]}.log"
@@ -318,15 +319,16 @@ def started(pid: int) -> str | None:
     return None if not told or told[0].startswith("Z") else " ".join(told[1:])
 
 
-def run(auth: bool, fast_keys: bool, command: list[str]) -> int:
+def run(arguments: argparse.Namespace) -> int:
     stack = Stack(LOCAL / f"run-{os.getpid()}", free_port())
     child = None
     keep_logs = True
     try:
-        stack.start(auth)
-        settings = stack.deploy(fast_keys)
+        stack.start(arguments.auth)
+        mode = "release" if arguments.release else "debug"
+        settings = stack.deploy(arguments.fast_keys, arguments.deliver_concurrency, mode)
         env = {**os.environ, **settings, "PATH": f"{bin_dir()}{os.pathsep}{os.environ['PATH']}"}
-        child = subprocess.Popen(command, env=env, cwd=ROOT, start_new_session=True)  # To be stopped as a whole.
+        child = subprocess.Popen(arguments.argv, env=env, cwd=ROOT, start_new_session=True)  # To be stopped as a whole.
         status = child.wait()
         if status == 0:
             keep_logs = False
@@ -356,6 +358,8 @@ def main() -> int:
     one = commands.add_parser("run", help="start one, run a command with its settings, stop it")
     one.add_argument("--auth", action="store_true", help="enforce IAM policies")
     one.add_argument("--fast-keys", action="store_true", help="keys that sign for a minute instead of a day")
+    one.add_argument("--release", action="store_true", help="deploy the functions as they are deployed for real")
+    one.add_argument("--deliver-concurrency", type=int, default=10, metavar="N", help="the stack's parameter; 10")
     one.add_argument("argv", nargs="+", metavar="COMMAND")
     arguments = parser.parse_args()
     for ending in (signal.SIGTERM, signal.SIGHUP):
@@ -366,7 +370,7 @@ def main() -> int:
         elif arguments.command == "down":
             down()
         else:
-            return run(arguments.auth, arguments.fast_keys, arguments.argv)
+            return run(arguments)
     except StackError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

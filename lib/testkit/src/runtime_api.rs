@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use signpost_io::clock::{millis, unix_now};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -22,6 +22,7 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub struct RuntimeApi {
     address: String,
+    first_asked: watch::Receiver<Option<Instant>>,
     waiting: mpsc::UnboundedSender<Invocation>,
     server: JoinHandle<()>,
 }
@@ -39,6 +40,8 @@ struct Invocation {
 /// What the process may ask for or has been given.
 #[derive(Debug)]
 struct Invocations {
+    /// When the process asked for an invocation for the first time.
+    first_asked: watch::Sender<Option<Instant>>,
     waiting: tokio::sync::Mutex<mpsc::UnboundedReceiver<Invocation>>,
     /// Who waits for the end, by request id.
     running: Mutex<HashMap<String, oneshot::Sender<End>>>,
@@ -53,14 +56,25 @@ impl RuntimeApi {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on loopback");
         let address = listener.local_addr().expect("a bound socket has an address").to_string();
         let (waiting, to_hand_out) = mpsc::unbounded_channel();
-        let invocations = Invocations { waiting: to_hand_out.into(), running: Mutex::default() };
-        Self { address, waiting, server: tokio::spawn(serve(listener, Arc::new(invocations))) }
+        let (sender, first_asked) = watch::channel(None);
+        let invocations = Invocations { first_asked: sender, waiting: to_hand_out.into(), running: Mutex::default() };
+        Self { address, first_asked, waiting, server: tokio::spawn(serve(listener, Arc::new(invocations))) }
     }
 
     /// What the process is to find in `AWS_LAMBDA_RUNTIME_API`: host and port.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Waits until the process asks for its first invocation, which ends its cold start, and tells when that was.
+    ///
+    /// # Panics
+    /// The API has come to its end.
+    pub async fn first_asked(&self) -> Instant {
+        let mut first_asked = self.first_asked.clone();
+        let asked = first_asked.wait_for(Option::is_some).await.expect("the API takes questions");
+        asked.expect("it was waited for")
     }
 
     /// Hands `event` to the process when it next asks, and waits for the end. Whoever does not want to wait for ever on a
@@ -120,6 +134,7 @@ fn json(body: &[u8]) -> Value {
 impl Invocations {
     /// Waits for an invocation, as the process does that asks for it.
     async fn next(&self) -> Response<Full<Bytes>> {
+        self.first_asked.send_if_modified(|first| first.is_none() && first.replace(Instant::now()).is_none());
         let invocation = self.waiting.lock().await.recv().await;
         let Some(Invocation { event, end }) = invocation else {
             return Response::builder().status(StatusCode::GONE).body(Full::default()).expect("a status");

@@ -1,0 +1,164 @@
+//! Dollars per million deliveries, from what was counted and measured and from `prices.json`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::aws::{DELIVERIES, EVENTS};
+use crate::path::batch_of;
+use crate::path::{Measured, WARM_UP, measure_function, taken};
+use crate::world::{World, event, request};
+
+#[derive(Deserialize)]
+struct Table {
+    usd: Prices,
+    assumed: Assumed,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Prices {
+    api_gateway_http_per_million_requests: f64,
+    lambda_arm64_per_gb_second: f64,
+    lambda_per_million_requests: f64,
+    sqs_per_million_requests: f64,
+    sqs_fair_queue_per_million_requests: f64,
+    dynamodb_per_million_write_units: f64,
+    dynamodb_per_million_read_units: f64,
+    kms_per_million_requests: f64,
+    cloudwatch_logs_per_gb: f64,
+}
+
+/// What cannot be measured here.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Assumed {
+    lambda_memory_mb: f64,
+    /// Lambda gives a function a share of a core by its memory.
+    lambda_mb_per_vcpu: f64,
+    /// How long one call to AWS takes. What a function does after each other is counted, not what it does at once.
+    aws_call_ms: f64,
+    receiver_ms: f64,
+    hanging_receiver_ms: f64,
+    /// `ReceiveMessage` and `DeleteMessageBatch`, by Lambda's event source mapping.
+    event_source_calls_per_batch: f64,
+    /// `START`, `END` and `REPORT`.
+    log_bytes_per_invocation: f64,
+}
+
+/// Dollars per million, by service.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Dollars {
+    pub(crate) way: &'static str,
+    pub(crate) api_gateway: f64,
+    pub(crate) lambda: f64,
+    pub(crate) sqs: f64,
+    pub(crate) dynamodb: f64,
+    pub(crate) kms: f64,
+    pub(crate) logs: f64,
+}
+
+impl Dollars {
+    pub(crate) fn total(&self) -> f64 {
+        self.api_gateway + self.lambda + self.sqs + self.dynamodb + self.kms + self.logs
+    }
+
+    fn plus(self, other: &Self) -> Self {
+        Self {
+            way: self.way,
+            api_gateway: self.api_gateway + other.api_gateway,
+            lambda: self.lambda + other.lambda,
+            sqs: self.sqs + other.sqs,
+            dynamodb: self.dynamodb + other.dynamodb,
+            kms: self.kms + other.kms,
+            logs: self.logs + other.logs,
+        }
+    }
+}
+
+/// One kilobyte of payload, one endpoint with the default signature but Ed25519, batches of ten, no failure; and the
+/// attempts at a receiver that hangs until the timeout.
+pub(crate) async fn measure(world: &World) -> Vec<Dollars> {
+    let table: Table = serde_json::from_str(include_str!("../prices.json")).expect("prices as above");
+    let events: Vec<_> = (0..1_000 + WARM_UP).map(|_| event("ed25519", 1_000)).collect();
+    let in_batches = events.chunks(100).map(|events| request(&events.into()));
+    let ingest_100 = measure_function(world, "ingest", in_batches, 100).await;
+    world.aws.take(EVENTS);
+    let ingest = measure_function(world, "ingest", events.iter().map(request), 1).await;
+    let records = taken(world, EVENTS, events.len());
+    let fanout = measure_function(world, "fanout", records.chunks(10).map(batch_of), 10).await;
+    let records = taken(world, DELIVERIES, events.len());
+    let deliver = measure_function(world, "deliver", records.chunks(10).map(batch_of), 10).await;
+
+    let (assumed, call) = (&table.assumed, table.assumed.aws_call_ms);
+    // Within one invocation: fanout reads endpoints, writes events and sends; deliver reads, posts and records.
+    let queues = table.dollars(&fanout, 10.0, 3.0 * call, true).plus(&table.dollars(
+        &deliver,
+        10.0,
+        2.0 * call + assumed.receiver_ms,
+        true,
+    ));
+    let by_http = |way, ingest, batch: f64| {
+        let mut dollars = table.dollars(ingest, batch, call, false).plus(&queues);
+        dollars.way = way;
+        dollars.api_gateway = table.usd.api_gateway_http_per_million_requests / batch;
+        dollars
+    };
+    let mut by_sqs = Dollars { way: "events by SQS, ten in a call", ..queues.clone() };
+    by_sqs.sqs += (table.usd.sqs_per_million_requests + table.usd.sqs_fair_queue_per_million_requests) / 10.0;
+
+    let hanging = hanging(world).await;
+    let mut attempts = table.dollars(&hanging, 10.0, 2.0 * call + assumed.hanging_receiver_ms, true);
+    attempts.way = "attempts at a receiver that hangs for 10 s";
+    vec![
+        by_http("events by HTTP, one in a request", &ingest, 1.0),
+        by_http("events by HTTP, 100 in a request", &ingest_100, 100.0),
+        by_sqs,
+        attempts,
+    ]
+}
+
+/// Ten first attempts, none of which is answered. That takes until the timeout.
+async fn hanging(world: &World) -> Measured {
+    let events: Vec<_> = (0..10).map(|_| event("es256", 1_000)).collect();
+    let ingest = world.start("ingest").await;
+    ingest.invoke(&request(&events.into())).await;
+    let fanout = world.start("fanout").await;
+    fanout.invoke(&batch_of(&taken(world, EVENTS, 10))).await;
+    let records = taken(world, DELIVERIES, 10);
+    world.receiver.answer(false);
+    let attempts = crate::path::measure_one(world, "deliver", &batch_of(&records), 10).await;
+    world.receiver.answer(true);
+    attempts
+}
+
+impl Table {
+    /// What a function costs for a million events, `batch` of them in an invocation that waits for so long.
+    fn dollars(&self, measured: &Measured, batch: f64, waits_ms: f64, by_queue: bool) -> Dollars {
+        let Self { usd, assumed } = self;
+        let cpu_share = assumed.lambda_memory_mb / assumed.lambda_mb_per_vcpu;
+        let billed_ms = measured.cpu_ms * batch / cpu_share + waits_ms;
+        let gb_seconds = billed_ms / 1_000.0 * assumed.lambda_memory_mb / 1_024.0;
+        let per_event = |service: &str| {
+            let of_service = measured.counts.0.iter().filter(|(operation, _)| operation.starts_with(service));
+            of_service.map(|(_, count)| count.units.max(count.calls) as f64).sum::<f64>() / measured.events as f64
+        };
+        let is_read = |operation: &str| operation.contains("Get") || operation.contains("Query");
+        let (mut reads, mut writes) = (0.0, 0.0);
+        for (operation, count) in measured.counts.0.iter().filter(|(operation, _)| operation.starts_with("dynamodb")) {
+            let units = count.units as f64 / measured.events as f64;
+            *(if is_read(operation) { &mut reads } else { &mut writes }) += units;
+        }
+        let polls = if by_queue { assumed.event_source_calls_per_batch / batch } else { 0.0 };
+        let log_bytes = measured.logged_bytes + assumed.log_bytes_per_invocation / batch;
+        Dollars {
+            way: "",
+            api_gateway: 0.0,
+            lambda: (gb_seconds * usd.lambda_arm64_per_gb_second * 1e6 + usd.lambda_per_million_requests) / batch,
+            // Messages have a group, for fair queues.
+            sqs: (per_event("sqs") + polls) * (usd.sqs_per_million_requests + usd.sqs_fair_queue_per_million_requests),
+            dynamodb: reads * usd.dynamodb_per_million_read_units + writes * usd.dynamodb_per_million_write_units,
+            kms: per_event("kms") * usd.kms_per_million_requests,
+            logs: log_bytes * 1e6 / 1e9 * usd.cloudwatch_logs_per_gb,
+        }
+    }
+}

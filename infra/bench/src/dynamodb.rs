@@ -1,0 +1,207 @@
+//! A stand-in for DynamoDB: keeps endpoints and signing keys, and takes all else as what it has never seen before, which is
+//! how a healthy delivery finds its tables. What each call has to say is checked.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use serde_json::{Map, Value, json};
+
+use crate::aws::{Answered, lock};
+
+pub(crate) const ENDPOINTS: &str = "EndpointsTable";
+pub(crate) const EVENTS: &str = "EventsTable";
+pub(crate) const KEYS: &str = "KeysTable";
+pub(crate) const PARKING: &str = "ParkingTable";
+
+/// The names of each table's partition key and sort key.
+fn keys_of(table: &str) -> Result<[&'static str; 2], String> {
+    Ok(match table {
+        ENDPOINTS => ["tenant", "endpoint"],
+        EVENTS => ["event", "record"],
+        KEYS => ["algorithm", "generation"],
+        PARKING => ["lane", "place"],
+        _ => return Err(format!("`{table}`, which is no table")),
+    })
+}
+
+/// Items by table and both keys, of the tables that are read by the functions that are measured.
+#[derive(Default)]
+pub(crate) struct Tables(Mutex<BTreeMap<[String; 3], Value>>);
+
+type Answer = Result<Answered, String>;
+
+impl Tables {
+    pub(crate) fn answer(&self, operation: &str, body: &Value) -> Answer {
+        match operation {
+            "BatchExecuteStatement" => insert_all(body),
+            "BatchGetItem" => self.get_all(body),
+            "GetItem" => self.get(body),
+            "PutItem" => self.put(body),
+            "Query" => self.query(body),
+            "UpdateItem" => update(body),
+            _ => Err("an operation that is unknown here".into()),
+        }
+    }
+
+    fn get(&self, body: &Value) -> Answer {
+        let table = table(body)?;
+        consistent(body)?;
+        let item = lock(&self.0).get(&place(table, &body["Key"])?).cloned();
+        let units = read_units(item.iter());
+        Ok(Answered { body: item.map_or_else(|| json!({}), |item| json!({"Item": item})), items: 1, units })
+    }
+
+    fn get_all(&self, body: &Value) -> Answer {
+        let mut found = Map::new();
+        let (mut items, mut units) = (0, 0);
+        for (table, wanted) in body["RequestItems"].as_object().ok_or("no RequestItems")? {
+            consistent(wanted)?;
+            let mut of_table = Vec::new();
+            for key in wanted["Keys"].as_array().ok_or("no Keys")? {
+                let item = lock(&self.0).get(&place(table, key)?).cloned();
+                items += 1;
+                units += read_units(item.iter());
+                of_table.extend(item);
+            }
+            found.insert(table.clone(), of_table.into());
+        }
+        if !(1..=100).contains(&items) {
+            return Err(format!("{items} keys"));
+        }
+        Ok(Answered { body: json!({"Responses": found, "UnprocessedKeys": {}}), items, units })
+    }
+
+    fn put(&self, body: &Value) -> Answer {
+        let table = table(body)?;
+        let (item, condition) = (&body["Item"], body["ConditionExpression"].as_str().unwrap_or_default());
+        let expected = match table {
+            ENDPOINTS => "attribute_not_exists(endpoint)",
+            EVENTS => "attribute_not_exists(#event)",
+            KEYS => "attribute_not_exists(algorithm)",
+            _ => "", // Parking what is parked already changes nothing, and breakers have conditions by version.
+        };
+        if !expected.is_empty() && condition != expected {
+            return Err(format!("the condition `{condition}`; expected `{expected}`"));
+        }
+        if table == EVENTS {
+            is_event(item)?;
+        }
+        let units = write_units(size(item));
+        if table != EVENTS {
+            lock(&self.0).insert(place(table, item)?, item.clone());
+        }
+        Ok(Answered { body: json!({}), items: 1, units })
+    }
+
+    fn query(&self, body: &Value) -> Answer {
+        let table = table(body)?;
+        let [partition, _] = keys_of(table)?;
+        let condition = body["KeyConditionExpression"].as_str().ok_or("no KeyConditionExpression")?;
+        let value = condition.strip_prefix(&format!("{partition} = ")).ok_or_else(|| format!("`{condition}`"))?;
+        let value = value.split(' ').next().unwrap_or_default();
+        let wanted = text(&body["ExpressionAttributeValues"][value])?;
+        let all = lock(&self.0);
+        let items = all.iter().filter(|([of, partition, _], _)| of == table && *partition == wanted);
+        let items: Vec<_> = items.map(|(_, item)| item.clone()).collect();
+        let units = read_units(items.iter());
+        let count = items.len();
+        Ok(Answered {
+            body: json!({"Items": items, "Count": count, "ScannedCount": count}),
+            items: count as u64,
+            units,
+        })
+    }
+}
+
+/// An attempt that goes on record, on the condition that none did before.
+fn update(body: &Value) -> Answer {
+    let table = table(body)?;
+    place(table, &body["Key"])?;
+    let condition = body["ConditionExpression"].as_str().unwrap_or_default();
+    let expression = body["UpdateExpression"].as_str().ok_or("no UpdateExpression")?;
+    if table == EVENTS && !condition.contains("attribute_not_exists(") {
+        return Err(format!("the condition `{condition}`"));
+    }
+    let values = &body["ExpressionAttributeValues"];
+    // Names of attributes stand in the expression; what is more in it makes up for the keys' names.
+    let bytes = size(values) + size(&body["Key"]) + expression.len();
+    let in_index = u64::from(expression.contains("listed = ")) * write_units(bytes);
+    Ok(Answered { body: json!({}), items: 1, units: write_units(bytes) + in_index })
+}
+
+/// Items that are written if they are not there, each with a statement of its own.
+fn insert_all(body: &Value) -> Answer {
+    let statements = body["Statements"].as_array().ok_or("no Statements")?;
+    if !(1..=25).contains(&statements.len()) {
+        return Err(format!("{} statements", statements.len()));
+    }
+    let mut units = 0;
+    for statement in statements {
+        let text = statement["Statement"].as_str().ok_or("no Statement")?;
+        let parameters = statement["Parameters"].as_array().ok_or("no Parameters")?;
+        let rest = text.strip_prefix(&format!("INSERT INTO \"{EVENTS}\" VALUE ")).ok_or_else(|| format!("`{text}`"))?;
+        let names: Vec<_> = rest.split('\'').skip(1).step_by(2).collect();
+        if names.len() != parameters.len() || rest.matches('?').count() != parameters.len() {
+            return Err(format!("{} parameters of `{text}`", parameters.len()));
+        }
+        let item: Value = names.iter().map(|name| (*name).to_owned()).zip(parameters.iter().cloned()).collect();
+        place(EVENTS, &item)?;
+        if text_of(&item, "record").starts_with("event#") {
+            is_event(&item)?;
+        } else if item["attempts"]["L"].as_array().is_none_or(|attempts| attempts.len() != 1) {
+            return Err("a delivery's record without its attempt".into());
+        }
+        units += write_units(size(&item)) * if item["listed"].is_null() { 1 } else { 2 };
+    }
+    let responses: Vec<_> = statements.iter().map(|_| json!({"TableName": EVENTS})).collect();
+    Ok(Answered { body: json!({"Responses": responses}), items: statements.len() as u64, units })
+}
+
+fn is_event(item: &Value) -> Result<(), String> {
+    let members = ["event", "record", "json", "payloadHash", "messageId", "endpoints", "claimedAt", "expiresAt"];
+    let missing = members.into_iter().find(|name| item[name].is_null());
+    missing.map_or(Ok(()), |name| Err(format!("an event without `{name}`")))
+}
+
+fn table(body: &Value) -> Result<&str, String> {
+    let name = body["TableName"].as_str().ok_or("no TableName")?;
+    keys_of(name).map(|_| name)
+}
+
+fn consistent(body: &Value) -> Result<(), String> {
+    if body["ConsistentRead"] == true { Ok(()) } else { Err("a read that is not consistent".into()) }
+}
+
+fn place(table: &str, item: &Value) -> Result<[String; 3], String> {
+    let [partition, sort] = keys_of(table)?;
+    Ok([table.to_owned(), text(&item[partition])?, text(&item[sort])?])
+}
+
+fn text_of<'a>(item: &'a Value, name: &str) -> &'a str {
+    item[name]["S"].as_str().unwrap_or_default()
+}
+
+/// The text or number of a key.
+fn text(value: &Value) -> Result<String, String> {
+    let text = value["S"].as_str().or_else(|| value["N"].as_str());
+    text.map(str::to_owned).ok_or_else(|| format!("`{value}` as a key"))
+}
+
+/// What an item counts, about: its names and values.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Object(members) => members.iter().map(|(name, value)| name.len() + size(value)).sum(),
+        Value::Array(values) => values.iter().map(size).sum(),
+        Value::String(text) => text.len(),
+        _ => 1,
+    }
+}
+
+fn write_units(bytes: usize) -> u64 {
+    bytes.div_ceil(1024).max(1) as u64
+}
+
+/// Strongly consistent reads; one that finds nothing counts one.
+fn read_units<'a>(items: impl Iterator<Item = &'a Value>) -> u64 {
+    items.map(size).sum::<usize>().div_ceil(4096).max(1) as u64
+}

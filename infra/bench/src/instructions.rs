@@ -1,0 +1,39 @@
+//! The pure parts that every delivery runs through, once and again, for callgrind to count their instructions.
+
+use std::hint::black_box;
+
+use signpost_core::delivery::Delivery;
+use signpost_core::endpoint::EndpointId;
+use signpost_core::event::Event;
+use signpost_core::json::{minify, without_whitespace};
+use signpost_core::projection::project;
+use uuid::Uuid;
+
+use crate::floor::signing;
+use crate::world::{SIGNATURES, event, payload};
+
+/// How often a part runs; divide what is counted by it.
+const TIMES: u32 = 100;
+
+/// Runs a part, with a payload of about a kilobyte. `nothing` is what all of them have in common.
+pub(crate) fn run(part: &str) {
+    let body = payload(1_000).to_string();
+    let spread = format!("{:#}", payload(1_000));
+    let event = event("acme", 1_000).to_string();
+    let message = Delivery::message(&EndpointId::new(Uuid::nil()), &Event::parse(&event).expect("an event"));
+    let times = |part: &dyn Fn()| (0..TIMES).for_each(|_| part());
+    match part {
+        "nothing" => {}
+        "minify" => times(&|| drop(black_box(minify(black_box(&spread))))),
+        "escape" => times(&|| drop(black_box(without_whitespace(black_box(&body))))),
+        "project" => times(&|| drop(black_box(project(black_box(&body), |name| name != "entries")))),
+        "parse-event" => times(&|| drop(black_box(Event::parse(black_box(&event))))),
+        "parse-delivery" => times(&|| drop(black_box(Delivery::parse(black_box(&message))))),
+        name => {
+            let signature = SIGNATURES.into_iter().find(|one| one.name == name);
+            let Some(signature) = signature else { crate::fail(&format!("there is no part `{name}`")) };
+            let sign = signing(signature, body.as_bytes());
+            times(&sign);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A stand-in for KMS: makes key pairs and data keys, wraps them, and opens under the same encryption context only.
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+
+/// The id of the one KMS key there is.
+pub(crate) const KEY_ID: &str = "wrapping-key";
+
+pub(crate) struct Kms {
+    wrapping: RandomizedNonceKey,
+}
+
+impl Kms {
+    pub(crate) fn new() -> Self {
+        let wrapping = RandomizedNonceKey::new(&AES_256_GCM, &random()).expect("32 bytes");
+        Self { wrapping }
+    }
+
+    pub(crate) fn answer(&self, operation: &str, body: &Value) -> Result<Value, String> {
+        if body["KeyId"] != KEY_ID {
+            return Err(format!("another key than `{KEY_ID}`"));
+        }
+        let context = &body["EncryptionContext"];
+        if !context["purpose"].is_string() {
+            return Err("no purpose in the encryption context".into());
+        }
+        Ok(match operation {
+            "Decrypt" => {
+                let blob = body["CiphertextBlob"].as_str().ok_or("no CiphertextBlob")?;
+                let blob = BASE64.decode(blob).map_err(|_| "CiphertextBlob is no base64")?;
+                let plain = self.open(&blob, context).ok_or("what does not open under this context")?;
+                json!({"KeyId": KEY_ID, "Plaintext": BASE64.encode(plain), "EncryptionAlgorithm": "SYMMETRIC_DEFAULT"})
+            }
+            "GenerateDataKey" => {
+                let plain = random();
+                json!({
+                    "KeyId": KEY_ID, "Plaintext": BASE64.encode(plain),
+                    "CiphertextBlob": BASE64.encode(self.wrap(&plain, context)),
+                })
+            }
+            "GenerateDataKeyPairWithoutPlaintext" => {
+                let spec = body["KeyPairSpec"].as_str().ok_or("no KeyPairSpec")?;
+                let (public, private) = pair(spec).ok_or_else(|| format!("`{spec}`"))?;
+                json!({
+                    "KeyId": KEY_ID, "KeyPairSpec": spec, "PublicKey": BASE64.encode(public),
+                    "PrivateKeyCiphertextBlob": BASE64.encode(self.wrap(&private, context)),
+                })
+            }
+            _ => return Err("unknown".into()),
+        })
+    }
+
+    fn wrap(&self, plain: &[u8], context: &Value) -> Vec<u8> {
+        let mut sealed = plain.to_vec();
+        let aad = Aad::from(context.to_string());
+        let nonce = self.wrapping.seal_in_place_append_tag(aad, &mut sealed).expect("it is short");
+        [&nonce.as_ref()[..], &sealed].concat()
+    }
+
+    fn open(&self, blob: &[u8], context: &Value) -> Option<Vec<u8>> {
+        let (nonce, rest) = blob.split_at_checked(NONCE_LEN)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let mut opened = rest.to_vec();
+        self.wrapping.open_in_place(nonce, Aad::from(context.to_string()), &mut opened).ok().map(|plain| plain.to_vec())
+    }
+}
+
+fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system has random bytes");
+    bytes
+}
+
+/// A new key pair: `SubjectPublicKeyInfo` and PKCS#8, both DER.
+fn pair(spec: &str) -> Option<(Vec<u8>, Vec<u8>)> {
+    const MADE: &str = "a key pair can be made";
+    let spki = |der: PublicKeyX509Der<'_>| der.as_ref().to_vec();
+    Some(match spec {
+        "ECC_NIST_EDWARDS25519" => {
+            let pair = Ed25519KeyPair::generate().expect(MADE);
+            let private: Pkcs8V1Der<'_> = pair.as_der().expect(MADE);
+            (spki(pair.public_key().as_der().expect(MADE)), private.as_ref().to_vec())
+        }
+        "ECC_NIST_P256" => {
+            let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect(MADE);
+            (spki(pair.public_key().as_der().expect(MADE)), pair.to_pkcs8v1().expect(MADE).as_ref().to_vec())
+        }
+        "RSA_2048" => {
+            let pair = RsaKeyPair::generate(KeySize::Rsa2048).expect(MADE);
+            let private: aws_lc_rs::encoding::Pkcs8V1Der<'_> = pair.as_der().expect(MADE);
+            (spki(pair.public_key().as_der().expect(MADE)), private.as_ref().to_vec())
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,176 @@
+//! An integrator's server on loopback that answers 204 at once, or never, and verifies some of the signatures with
+//! aws-lc-rs alone.
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use aws_lc_rs::hmac;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use signpost_core::algorithm::Algorithm;
+use signpost_core::public_key::PublicKey;
+use tokio::net::TcpListener;
+
+/// A receiver, for as long as the benchmark runs.
+pub(crate) struct Receiver {
+    origin: String,
+    inside: Arc<Inside>,
+}
+
+struct Inside {
+    answers: AtomicBool,
+    bytes: AtomicU64,
+    count: AtomicU64,
+    verifier: OnceLock<Verifier>,
+    verified: AtomicU64,
+}
+
+/// What signatures are verified with.
+pub(crate) struct Verifier {
+    pub(crate) keys: Vec<PublicKey>,
+    pub(crate) secret: Vec<u8>,
+}
+
+const SIGNED: &str = "/hook";
+
+/// Of how many requests one is verified, the first included.
+const SAMPLE: u64 = 50;
+
+impl Receiver {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on loopback");
+        let url = format!("http://{}", listener.local_addr().expect("a bound socket has an address"));
+        let inside = Inside {
+            answers: true.into(),
+            bytes: AtomicU64::default(),
+            count: AtomicU64::default(),
+            verifier: OnceLock::new(),
+            verified: AtomicU64::default(),
+        };
+        let inside = Arc::new(inside);
+        tokio::spawn(serve(listener, Arc::clone(&inside)));
+        Self { origin: url, inside }
+    }
+
+    /// Where signed requests go.
+    pub(crate) fn url(&self) -> String {
+        format!("{}{SIGNED}", self.origin)
+    }
+
+    /// Where plain requests go.
+    pub(crate) fn plain_url(&self) -> String {
+        format!("{}/plain", self.origin)
+    }
+
+    /// Has a sample of the signatures verified from now on.
+    pub(crate) fn verify_with(&self, verifier: Verifier) {
+        let _ = self.inside.verifier.set(verifier); // Once, by whoever starts it.
+    }
+
+    /// How many requests have come, how many bytes they had, and how many were verified.
+    pub(crate) fn so_far(&self) -> (u64, u64, u64) {
+        let Inside { bytes, count, verified, .. } = &*self.inside;
+        (count.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed), verified.load(Ordering::Relaxed))
+    }
+
+    /// Answers, or takes requests and never answers them.
+    pub(crate) fn answer(&self, answers: bool) {
+        self.inside.answers.store(answers, Ordering::Relaxed);
+    }
+}
+
+async fn serve(listener: TcpListener, inside: Arc<Inside>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let _ = stream.set_nodelay(true);
+        let inside = Arc::clone(&inside);
+        let service = service_fn(move |request| respond(request, Arc::clone(&inside)));
+        tokio::spawn(async move { drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await) });
+    }
+}
+
+async fn respond(request: Request<Incoming>, inside: Arc<Inside>) -> Result<Response<Empty<Bytes>>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let headers: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    inside.bytes.fetch_add((headers + body.len()) as u64, Ordering::Relaxed);
+    let number = inside.count.fetch_add(1, Ordering::Relaxed);
+    if number.is_multiple_of(SAMPLE)
+        && parts.uri.path() == SIGNED
+        && let Some(verifier) = inside.verifier.get()
+    {
+        if let Err(what) = verifier.verify(&parts.headers, &body) {
+            crate::fail(&format!("a request came with {what}"));
+        }
+        inside.verified.fetch_add(1, Ordering::Relaxed);
+    }
+    if !inside.answers.load(Ordering::Relaxed) {
+        return std::future::pending().await;
+    }
+    let mut response = Response::new(Empty::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
+}
+
+impl Verifier {
+    /// Verifies each signature that is there; one has to be.
+    fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), String> {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        if body.iter().any(u8::is_ascii_whitespace) {
+            return Err("whitespace in its body".into());
+        }
+        let mut signatures = 0;
+        if let Some(jws) = text("jws-signature") {
+            let (header, signature) = jws.split_once("..").ok_or("no detached JWS")?;
+            let decoded = URL_SAFE_NO_PAD.decode(header).map_err(|_| "a JWS header that is no base64")?;
+            let decoded: Value = serde_json::from_slice(&decoded).map_err(|_| "a JWS header that is no JSON")?;
+            let key = self.keys.iter().find(|key| key.kid() == decoded["kid"]).ok_or("an unknown kid")?;
+            if decoded["alg"] != key.algorithm().as_str() {
+                return Err("another alg than its key's".into());
+            }
+            let content = format!("{header}.{}", URL_SAFE_NO_PAD.encode(body));
+            let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| "a signature that is no base64")?;
+            verify(key, content.as_bytes(), &signature)?;
+            signatures += 1;
+        }
+        if let Some(entries) = text("webhook-signature") {
+            let (id, timestamp) =
+                (text("webhook-id").unwrap_or_default(), text("webhook-timestamp").unwrap_or_default());
+            let content = [format!("{id}.{timestamp}.").as_bytes(), body].concat();
+            for entry in entries.split(' ') {
+                let (version, signature) = entry.split_once(',').ok_or("an entry without a version")?;
+                let signature = STANDARD.decode(signature).map_err(|_| "an entry that is no base64")?;
+                if version == "v1" {
+                    let key = hmac::Key::new(hmac::HMAC_SHA256, &self.secret);
+                    hmac::verify(&key, &content, &signature).map_err(|_| "an HMAC that does not verify")?;
+                } else {
+                    let mut keys = self.keys.iter();
+                    let key = keys.find(|key| key.algorithm() == Algorithm::EdDSA).ok_or("no Ed25519 key")?;
+                    verify(key, &content, &signature)?;
+                }
+                signatures += 1;
+            }
+        }
+        if signatures == 0 { Err("no signature".into()) } else { Ok(()) }
+    }
+}
+
+fn verify(key: &PublicKey, content: &[u8], signature: &[u8]) -> Result<(), String> {
+    let algorithm: &dyn VerificationAlgorithm = match key.algorithm() {
+        Algorithm::EdDSA => &ED25519,
+        Algorithm::ES256 => &ECDSA_P256_SHA256_FIXED,
+        Algorithm::RS256 => &RSA_PKCS1_2048_8192_SHA256,
+    };
+    let verified = UnparsedPublicKey::new(algorithm, key.subject_public_key()).verify(content, signature);
+    verified.map_err(|_| format!("a signature of {} that does not verify", key.algorithm()))
+}

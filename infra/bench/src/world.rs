@@ -1,0 +1,201 @@
+//! All that the functions need around them: AWS, a receiver, endpoints and signing keys, made by the product's own adapters.
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+use signpost_core::algorithm::Algorithm;
+use signpost_core::endpoint::{Endpoint, EndpointId, SignatureFormat};
+use signpost_core::event::TenantId;
+use signpost_core::keys::KeyMoments;
+use signpost_core::live_secrets::LiveSecret;
+use signpost_core::public_key::PublicKey;
+use signpost_core::standard_webhooks::SigningSecret;
+use signpost_io::clock::unix_now;
+use signpost_io::endpoints::{Endpoints, StoredEndpoint};
+use signpost_io::keys::{KeyTable, WrappingKey};
+use signpost_io::vault::{Place, Purpose, Vault};
+use uuid::Uuid;
+
+use crate::aws::{Aws, DEAD_LETTERS, DELIVERIES, EVENTS as EVENTS_QUEUE, REJECTED, queue_url};
+use crate::dynamodb::{ENDPOINTS, EVENTS, KEYS, PARKING};
+use crate::kms::KEY_ID;
+use crate::process::Function;
+use crate::receiver::{Receiver, Verifier};
+
+/// How requests are signed; each is one endpoint's way, of a tenant that is called after it.
+pub(crate) const SIGNATURES: [Signature; 5] = [
+    Signature { name: "hmac-ed25519", formats: &[SignatureFormat::StandardWebhooks], algorithm: Algorithm::EdDSA },
+    Signature { name: "ed25519", formats: &[SignatureFormat::Jws], algorithm: Algorithm::EdDSA },
+    Signature { name: "es256", formats: &[SignatureFormat::Jws], algorithm: Algorithm::ES256 },
+    Signature { name: "rs256", formats: &[SignatureFormat::Jws], algorithm: Algorithm::RS256 },
+    Signature {
+        name: "rs256-hmac-ed25519",
+        formats: &[SignatureFormat::Jws, SignatureFormat::StandardWebhooks],
+        algorithm: Algorithm::RS256,
+    },
+];
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Signature {
+    /// Its name, and its tenant's. Standard Webhooks always has both `v1` (HMAC) and `v1a` (Ed25519).
+    pub(crate) name: &'static str,
+    pub(crate) formats: &'static [SignatureFormat],
+    pub(crate) algorithm: Algorithm,
+}
+
+pub(crate) struct World {
+    pub(crate) aws: Aws,
+    pub(crate) receiver: Receiver,
+}
+
+impl World {
+    pub(crate) async fn make() -> Self {
+        let (aws, receiver) = (Aws::start().await, Receiver::start().await);
+        let sdk = sdk(&aws.url);
+        let dynamodb = aws_sdk_dynamodb::Client::new(&sdk);
+        let kms = aws_sdk_kms::Client::new(&sdk);
+
+        let wrapping = WrappingKey::new(kms.clone(), KEY_ID.into());
+        let table = KeyTable::new(dynamodb.clone(), KEYS.into());
+        let mut keys = Vec::new();
+        for algorithm in Algorithm::ALL {
+            let kid = Uuid::new_v4().to_string();
+            let pair = wrapping.generate_pair(algorithm, &kid).await.expect("a pair");
+            table.add(algorithm, &kid, 1, &pair, moments()).await.expect("a table that takes it");
+            keys.push(PublicKey::from_spki(&kid, &pair.public_spki).expect("a public key"));
+        }
+
+        let secret = SigningSecret::new([7; 32]);
+        let vault = Vault::new(kms, KEY_ID.into());
+        let endpoints = Endpoints::new(dynamodb, ENDPOINTS.into());
+        for signature in SIGNATURES {
+            let tenant = TenantId::parse(signature.name).expect("letters, digits and hyphens");
+            let id = EndpointId::new(Uuid::new_v4());
+            let place = Place { tenant: &tenant, endpoint: &id, purpose: Purpose::Signing };
+            let sealed = vault.seal(place, &secret.written()).await.expect("a seal");
+            let settings = Endpoint {
+                signatures: signature.formats.to_vec(),
+                jws_algorithm: signature.algorithm,
+                ..Endpoint::new(receiver.url())
+            };
+            let now = unix_now().as_secs();
+            let stored = StoredEndpoint {
+                settings,
+                disabled: None,
+                version: 1,
+                created_at: now,
+                updated_at: now,
+                auth_secret: None,
+                trusted: None,
+                signing_secrets: vec![LiveSecret::new(sealed, now)],
+            };
+            endpoints.put(&tenant, &id, &stored, None).await.expect("a table that takes it");
+        }
+        let written = secret.written();
+        let secret = BASE64.decode(written.reveal().trim_start_matches("whsec_")).expect("base64");
+        receiver.verify_with(Verifier { keys, secret });
+        Self { aws, receiver }
+    }
+
+    /// Starts a function with the settings that the template gives it.
+    pub(crate) async fn start(&self, function: &'static str) -> Function {
+        let settings = [
+            ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE".to_owned()),
+            ("AWS_ENDPOINT_URL", self.aws.url.clone()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
+            ("AWS_SESSION_TOKEN", "token".repeat(100)), // Inside Lambda there is one, and it is signed and sent.
+            ("DANGEROUSLY_ALLOW_HTTP", "true".to_owned()),
+            ("DANGEROUSLY_ALLOW_PRIVATE_TARGETS", "true".to_owned()),
+            ("DEAD_LETTER_QUEUE_URL", queue_url(DEAD_LETTERS)),
+            ("DELIVERIES_QUEUE_URL", queue_url(DELIVERIES)),
+            ("ENDPOINTS_TABLE", ENDPOINTS.to_owned()),
+            ("EVENTS_QUEUE_URL", queue_url(EVENTS_QUEUE)),
+            ("EVENTS_TABLE", EVENTS.to_owned()),
+            ("KEYS_TABLE", KEYS.to_owned()),
+            ("KEY_GRACE_MINUTES", "1440".to_owned()),
+            ("KEY_LEAD_MINUTES", "60".to_owned()),
+            ("KEY_SIGNING_MINUTES", "1440".to_owned()),
+            ("MORE_TARGET_PORTS", String::new()),
+            ("PARKING_TABLE", PARKING.to_owned()),
+            ("REJECTED_QUEUE_URL", queue_url(REJECTED)),
+            ("RETENTION_DAYS", "30".to_owned()),
+            ("WRAPPING_KEY", KEY_ID.to_owned()),
+        ];
+        Function::start(function, &settings).await
+    }
+}
+
+/// The benchmark's own access to the stand-in.
+fn sdk(url: &str) -> SdkConfig {
+    let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "benchmark");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .endpoint_url(url)
+        .build()
+}
+
+/// A key that was published two hours ago and signs for a day.
+fn moments() -> KeyMoments {
+    let now = unix_now().as_secs();
+    let ago = |duration: Duration| now - duration.as_secs();
+    let (published_at, sign_from) = (ago(Duration::from_hours(2)), ago(Duration::from_hours(1)));
+    KeyMoments { published_at, sign_from, sign_until: now + 86_400, verify_until: now + 2 * 86_400 }
+}
+
+/// A payload of about so many bytes, as banks send them: a few fields, then a list of entries with text in them.
+pub(crate) fn payload(bytes: usize) -> Value {
+    let mut data = json!({
+        "type": "OPERATION", "operationId": Uuid::new_v4().to_string(), "status": "APPROVED", "userId": "user-4711",
+        "templateName": "authorize payment", "amount": 1250.5, "currency": "EUR",
+        "note": "Invoice 2026/0815, due on receipt", "entries": [],
+    });
+    let mut number = 0;
+    while data.to_string().len() < bytes {
+        number += 1;
+        let entry = json!({"id": number, "title": "Transfer to John Smith", "amount": 10.25, "iban": "CZ6508000000192000145399"});
+        data["entries"].as_array_mut().expect("a list").push(entry);
+    }
+    data
+}
+
+/// An event of a tenant, in the CloudEvents JSON format.
+pub(crate) fn event(tenant: &str, bytes: usize) -> Value {
+    json!({
+        "specversion": "1.0", "id": format!("bench-{}", Uuid::new_v4()), "source": "/core", "type": "operation",
+        "tenant": tenant, "time": "2026-01-31T10:00:00Z", "data": payload(bytes),
+    })
+}
+
+/// What API Gateway makes of a producer's request.
+pub(crate) fn request(body: &Value) -> Value {
+    let media_type = if body.is_array() { "cloudevents-batch" } else { "cloudevents" };
+    json!({
+        "version": "2.0", "routeKey": "POST /v1/events", "rawPath": "/v1/events", "rawQueryString": "",
+        "headers": {
+            "content-type": format!("application/{media_type}+json"), "host": "example.execute-api.us-east-1.amazonaws.com",
+            "user-agent": "producer/1.0", "x-forwarded-for": "203.0.113.7", "x-forwarded-proto": "https",
+            "authorization": "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260131/us-east-1/execute-api/aws4_request",
+            "x-amz-date": "20260131T100000Z",
+        },
+        "requestContext": {
+            "accountId": "000000000000", "apiId": "example", "domainName": "example.execute-api.us-east-1.amazonaws.com",
+            "domainPrefix": "example",
+            "http": {
+                "method": "POST", "path": "/v1/events", "protocol": "HTTP/1.1", "sourceIp": "203.0.113.7",
+                "userAgent": "producer/1.0",
+            },
+            "requestId": Uuid::new_v4().to_string(), "routeKey": "POST /v1/events", "stage": "$default",
+            "time": "31/Jan/2026:10:00:00 +0000", "timeEpoch": 1_769_853_600_000_u64,
+        },
+        "isBase64Encoded": false,
+        "body": body.to_string(),
+    })
+}
