@@ -82,7 +82,7 @@ class Stack:
                     raise StackError(f"AWS did not start; see {self.home / 'aws.log'}") from error
                 time.sleep(0.1)
 
-    def deploy(self, fast_keys: bool, deliver_concurrency: int = 10, mode: str = "debug") -> dict[str, str]:
+    def deploy(self, fast_keys: bool, deliver_concurrency: int = 10, release: bool = False) -> dict[str, str]:
         """Builds and deploys the template, and returns the settings that tools and tests reach the stack by."""
         architecture = "arm64" if os.uname().machine in ("arm64", "aarch64") else "x86_64"
         parameters = [
@@ -95,7 +95,7 @@ class Stack:
             parameters += ["KeyLeadMinutes=1", "KeySigningMinutes=1", "KeyGraceMinutes=1"]
         say("Building the template (sam build)")
         built = self.home / "build"
-        self.sam("build", "--build-dir", str(built), "--parameter-overrides", *parameters, mode=mode)
+        self.sam("build", "--build-dir", str(built), "--parameter-overrides", *parameters, release=release)
         adapt_policies(built / "template.yaml")
         say("Deploying it (sam deploy)")
         template = ["--template-file", str(built / "template.yaml")]
@@ -130,13 +130,14 @@ class Stack:
     def aws_env(self) -> dict[str, str]:
         return {"AWS_ENDPOINT_URL": self.endpoint, "AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION, **CREDENTIALS}
 
-    def sam(self, *arguments: str, mode: str = "debug") -> None:
+    def sam(self, *arguments: str, release: bool = False) -> None:
         env = {
             **os.environ,
             **self.aws_env(),
             "PATH": f"{bin_dir()}{os.pathsep}{os.environ['PATH']}",
             "CARGO_LAMBDA_COMPILER": "cargo",  # For this machine, not for Amazon Linux: no cross-compiler needed.
-            "SAM_BUILD_MODE": mode,  # In debug, the profile of the tests, so everything is built once.
+            # The profile that the tests are built in, so everything is built once.
+            **({} if release else {"SAM_BUILD_MODE": "debug"}),
             "SAM_CLI_TELEMETRY": "0",
         }
         log = self.home / f"sam-{arguments[0]}.log"
@@ -229,11 +230,15 @@ def adapt_policies(built: Path) -> None:
       if there is no such key. KMS itself still opens nothing under another context.
     - It asks for `sqs:SendMessageBatch`, which AWS does not know: there, `sqs:SendMessage` covers batches. So with
       `sqs:DeleteMessage` and `sqs:ChangeMessageVisibility`.
+    - It asks for `dynamodb:BatchExecuteStatement`, on no table in particular, where AWS asks for
+      `dynamodb:PartiQLInsert` on the statement's table.
     """
     text = built.read_text()
     text = re.sub(r"StringEquals:(\s+kms:EncryptionContext:)", r"StringEqualsIfExists:\1", text)
     batched = "SendMessage|DeleteMessage|ChangeMessageVisibility"
     text = re.sub(rf"Action: sqs:({batched})\b", r"Action: [sqs:\1, sqs:\1Batch]", text)
+    inserts = r"Action: dynamodb:PartiQLInsert(\s+)Resource:(?:\s+Fn::GetAtt:\s+- \w+\s+- Arn)"
+    text = re.sub(inserts, r"Action: dynamodb:BatchExecuteStatement\1Resource: '*'", text)
     built.write_text(text)
 
 
@@ -325,8 +330,7 @@ def run(arguments: argparse.Namespace) -> int:
     keep_logs = True
     try:
         stack.start(arguments.auth)
-        mode = "release" if arguments.release else "debug"
-        settings = stack.deploy(arguments.fast_keys, arguments.deliver_concurrency, mode)
+        settings = stack.deploy(arguments.fast_keys, arguments.deliver_concurrency, arguments.release)
         env = {**os.environ, **settings, "PATH": f"{bin_dir()}{os.pathsep}{os.environ['PATH']}"}
         child = subprocess.Popen(arguments.argv, env=env, cwd=ROOT, start_new_session=True)  # To be stopped as a whole.
         status = child.wait()

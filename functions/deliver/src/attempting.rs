@@ -26,6 +26,8 @@ impl App {
         ready: Ready,
     ) -> Result<Fate, DeferredError> {
         let Ready { recipient, keyring, number, before_replay, on_record } = ready;
+        let is_first = on_record.is_none() && receipt.is_only();
+        let expected = is_first.then(|| self.deliveries.expect_first());
         let (started, started_at) = (Instant::now(), unix_now());
         let Exchange { result, response } = self.send(delivery, &recipient, number, started_at, &keyring).await?;
 
@@ -44,7 +46,12 @@ impl App {
         let next_attempt_unix_ms = unix_ms_now() + millis(wait);
         let progress = Progress { status: next.status(), attempts: number, before_replay, next_attempt_unix_ms };
         // Recorded before it is buried: a crash in between finds the record and buries it then.
-        let recorded = self.deliveries.record(delivery.key(), &attempt, on_record, progress).await;
+        let recorded = if is_first {
+            self.deliveries.record_first(delivery.key(), &attempt, progress).await
+        } else {
+            self.deliveries.record(delivery.key(), &attempt, on_record, progress).await
+        };
+        drop(expected);
         let breaker = self.breakers.observe(&delivery.endpoint, &result).await;
         if breaker.is_hopeless(unix_ms_now()) {
             self.disable(delivery, DisabledBecause::Failing).await?;

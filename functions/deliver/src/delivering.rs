@@ -161,7 +161,8 @@ impl App {
     /// Looks up what is due. Where others may be sending the delivery too, an attempt is due to the one who gets the lease.
     pub(crate) async fn due(&self, key: DeliveryKey<'_>, receipt: &Receipt) -> Result<(Due, Option<Lease>), AwsError> {
         if receipt.is_only() {
-            return Ok((due(self.deliveries.standing(key).await?, receipt, unix_ms_now()), None));
+            let standing = self.deliveries.standing_among_others(key).await?;
+            return Ok((due(standing, receipt, unix_ms_now()), None));
         }
         match self.deliveries.claim(key, receipt).await? {
             Claim::Taken(lease, standing) => Ok((due(standing, receipt, unix_ms_now()), Some(lease))),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
@@ -31,18 +32,18 @@ const TRY_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// A call to AWS that failed after the SDK's own retries: a fault on our side, never charged to an endpoint.
 ///
 /// The same call may succeed later, unless the cause says that the role lacks a permission.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("`{operation}` failed, and is tried again with its message")]
 pub struct AwsError {
     operation: &'static str,
     #[source]
-    source: Box<dyn Error + Send + Sync>,
+    source: Arc<dyn Error + Send + Sync>, // Shared by all whom one call was made for.
 }
 
 impl AwsError {
     /// Names the call that failed, as IAM spells it.
     pub fn of<E: Error + Send + Sync + 'static>(operation: &'static str) -> impl FnOnce(E) -> Self {
-        move |source| Self { operation, source: Box::new(source) }
+        move |source| Self { operation, source: Arc::new(source) }
     }
 }
 

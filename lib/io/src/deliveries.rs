@@ -2,12 +2,14 @@
 //! (`delivery#<endpoint>#<source>`). A delivery has an item from its first attempt on.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use futures_util::future::join_all;
 use signpost_core::attempt::Attempt;
 use signpost_core::delivery::{DeliveryKey, DeliveryStatus, EARLY_MS, LONGEST_ATTEMPT, Progress, Receipt, Standing};
 use signpost_core::listing::{Place, part_of};
@@ -15,6 +17,8 @@ use signpost_core::listing::{Place, part_of};
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
 use crate::clock::{millis, unix_ms_now, unix_now};
 use crate::events::partition;
+use crate::gathering::{Expected, Gathering};
+use crate::inserting::{Inserted, insert};
 
 /// The deliveries in the table.
 #[derive(Clone, Debug)]
@@ -22,6 +26,14 @@ pub struct Deliveries {
     client: Client,
     table: String,
     retention: Duration,
+    together: Arc<Together>,
+}
+
+/// What the deliveries of a batch ask together.
+#[derive(Debug, Default)]
+struct Together {
+    records: Gathering<Item, Result<Inserted, AwsError>>,
+    standings: Gathering<Item, Result<Option<Item>, AwsError>>,
 }
 
 /// The right to send a delivery for the time of an attempt.
@@ -52,7 +64,7 @@ impl Deliveries {
     /// Adapts `client` to the table called `table`; items are kept for `retention`.
     #[must_use]
     pub fn new(client: Client, table: String, retention: Duration) -> Self {
-        Self { client, table, retention }
+        Self { client, table, retention, together: Arc::default() }
     }
 
     /// Reads where a delivery stands (strongly consistent); nothing before its first attempt.
@@ -62,16 +74,59 @@ impl Deliveries {
     /// # Errors
     /// The call failed, or the item cannot be read.
     pub async fn standing(&self, delivery: DeliveryKey<'_>) -> Result<Option<Standing>, AwsError> {
-        let call = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .set_key(Some(key(delivery)))
+        standing_in(self.read(key(delivery)).await?.as_ref())
+    }
+
+    /// The same for one of a batch whose others ask at the same time: one call for up to a hundred of them.
+    ///
+    /// Needs `dynamodb:BatchGetItem`, and `dynamodb:GetItem` for one that is alone.
+    ///
+    /// # Errors
+    /// As [`Self::standing`].
+    pub async fn standing_among_others(&self, delivery: DeliveryKey<'_>) -> Result<Option<Standing>, AwsError> {
+        let read = async |keys| self.read_all(keys).await;
+        match self.together.standings.ask(key(delivery), read).await {
+            Some(item) => standing_in(item?.as_ref()),
+            None => self.standing(delivery).await,
+        }
+    }
+
+    async fn read(&self, key: Item) -> Result<Option<Item>, AwsError> {
+        let call = self.client.get_item().table_name(&self.table).set_key(Some(key)).consistent_read(true);
+        let call = call.projection_expression(PROJECTION).set_expression_attribute_names(Some(names()));
+        Ok(call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item)
+    }
+
+    /// Reads the items of `keys`, in their order. One that DynamoDB leaves out is read alone.
+    async fn read_all(&self, keys: Vec<Item>) -> Vec<Result<Option<Item>, AwsError>> {
+        if let [_] = &keys[..] {
+            return join_all(keys.into_iter().map(|key| self.read(key))).await;
+        }
+        let wanted = KeysAndAttributes::builder()
+            .set_keys(Some(distinct(&keys)))
             .consistent_read(true)
-            .projection_expression("#status, attemptCount, beforeReplay, nextAttemptAt, leasedUntil")
-            .expression_attribute_names("#status", "status");
-        let item = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item;
-        item.as_ref().map(standing_of).transpose().map_err(AwsError::of::<ItemError>(READING))
+            .projection_expression(PROJECTION)
+            .set_expression_attribute_names(Some(names()));
+        let read = async {
+            let wanted = wanted.build().map_err(AwsError::of(BATCH_READ))?;
+            let call = self.client.batch_get_item().request_items(&self.table, wanted);
+            call.send().await.map_err(AwsError::of(BATCH_READ))
+        };
+        let answer = match read.await {
+            Ok(answer) => answer,
+            Err(error) => return keys.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let found = answer.responses.as_ref().and_then(|tables| tables.get(&self.table)).map(Vec::as_slice);
+        let left_out = answer.unprocessed_keys.as_ref().and_then(|tables| tables.get(&self.table));
+        let left_out = left_out.map(KeysAndAttributes::keys).unwrap_or_default();
+        join_all(keys.into_iter().map(async |key| {
+            if left_out.contains(&key) {
+                return self.read(key).await;
+            }
+            let is_it = |item: &&Item| key.iter().all(|(name, value)| item.get(name) == Some(value));
+            Ok(found.unwrap_or_default().iter().find(is_it).cloned())
+        }))
+        .await
     }
 
     /// Takes the lease of a delivery that others may be sending too, if an attempt is due and nobody else is at it.
@@ -192,6 +247,43 @@ impl Deliveries {
         Ok(if sent(call).await? { Recorded::Yes } else { Recorded::Overtaken })
     }
 
+    /// Has those who record a first attempt in the meantime wait for one who is going to, for some milliseconds.
+    #[must_use]
+    pub fn expect_first(&self) -> Expected<'_> {
+        self.together.records.expect()
+    }
+
+    /// Adds the attempt of a delivery that has no item, as those of the same batch do: one call for up to 25 of them, each
+    /// on the condition that there is still no item. As [`Self::record`] otherwise, which one whose item is there goes on
+    /// with.
+    ///
+    /// Needs `dynamodb:PartiQLInsert`, and what [`Self::record`] needs.
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    pub async fn record_first(
+        &self,
+        delivery: DeliveryKey<'_>,
+        attempt: &Attempt,
+        progress: Progress,
+    ) -> Result<Recorded, AwsError> {
+        let mut item = key(delivery);
+        item.extend([
+            ("status".into(), s(progress.status.as_str())),
+            ("nextAttemptAt".into(), n(progress.next_attempt_unix_ms)),
+            ("expiresAt".into(), n((unix_now() + self.retention).as_secs())),
+            ("listed".into(), s(part_of(delivery))),
+            ("place".into(), s(Place::of(delivery, attempt.at_unix_ms).key())),
+            ("attemptCount".into(), n(progress.attempts)),
+            ("attempts".into(), AttributeValue::L(vec![AttributeValue::M(item_of(attempt))])),
+        ]);
+        let insert = async |items| insert(&self.client, &self.table, items).await;
+        match self.together.records.ask(item, insert).await.transpose()? {
+            Some(Inserted::Yes) => Ok(Recorded::Yes),
+            Some(Inserted::No) | None => self.record(delivery, attempt, None, progress).await,
+        }
+    }
+
     /// What every record of an attempt sets.
     fn update(&self, delivery: DeliveryKey<'_>, attempt: &Attempt, progress: Progress) -> UpdateItemFluentBuilder {
         let call = self
@@ -281,6 +373,9 @@ impl Deliveries {
 }
 
 const READING: &str = "reading a delivery";
+const BATCH_READ: &str = "dynamodb:BatchGetItem";
+/// What tells where a delivery stands, and which one it is.
+const PROJECTION: &str = "#event, #record, #status, attemptCount, beforeReplay, nextAttemptAt, leasedUntil";
 const SET: &str = "SET #status = :status, nextAttemptAt = :next, expiresAt = :expires";
 /// Puts the delivery into the list of its endpoint, which only knows those that have these two attributes. Beside
 /// `attemptCount`, for a delivery that is only leased is not listed.
@@ -301,6 +396,20 @@ fn appended(attempt: &Attempt) -> &'static str {
 /// Sends an update, and tells whether its condition held.
 async fn sent(call: UpdateItemFluentBuilder) -> Result<bool, AwsError> {
     Ok(if_condition_held(call.send().await, "dynamodb:UpdateItem")?.is_some())
+}
+
+fn names() -> HashMap<String, String> {
+    ["event", "record", "status"].map(|name| (format!("#{name}"), name.to_owned())).into()
+}
+
+fn standing_in(item: Option<&Item>) -> Result<Option<Standing>, AwsError> {
+    item.map(standing_of).transpose().map_err(AwsError::of::<ItemError>(READING))
+}
+
+/// Each of `keys` once: DynamoDB refuses a key that comes twice.
+fn distinct(keys: &[Item]) -> Vec<Item> {
+    let first = |(index, key): &(usize, &Item)| !keys[..*index].contains(key);
+    keys.iter().enumerate().filter(first).map(|(_, key)| key.clone()).collect()
 }
 
 fn key(delivery: DeliveryKey<'_>) -> HashMap<String, AttributeValue> {

@@ -1,6 +1,7 @@
 //! `EventsTable`: each event once, beside its deliveries. Partition key `event` (`<tenant>/<id>`), sort key `record`
 //! (`event#<source>`). Items disappear after the retention (`expiresAt`, the table's TTL).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -13,6 +14,8 @@ use signpost_core::state::Moment;
 
 use crate::aws::{AwsError, Item, ItemError, bytes, n, number, s, text, unreadable};
 use crate::clock::unix_now;
+use crate::gathering::Gathering;
+use crate::inserting::{Inserted, LARGEST_TOGETHER, insert};
 use crate::logs::Chain;
 
 /// The events in the table.
@@ -21,6 +24,7 @@ pub struct Events {
     client: Client,
     table: String,
     retention: Duration,
+    together: Arc<Gathering<Item, Result<Inserted, AwsError>>>,
 }
 
 /// What became of an attempt to write an event.
@@ -50,14 +54,15 @@ impl Events {
     /// Adapts `client` to the table called `table`; items are kept for `retention`.
     #[must_use]
     pub fn new(client: Client, table: String, retention: Duration) -> Self {
-        Self { client, table, retention }
+        Self { client, table, retention, together: Arc::default() }
     }
 
     /// Writes an event that is not there yet, with the endpoints it goes to, in the name of SQS message `message_id`,
     /// which arrived at a moment in milliseconds since the Unix epoch.
     ///
-    /// Needs `dynamodb:PutItem`. One write, conditional on the event's absence; what stands in the way comes back with
-    /// the refusal, so there is no read.
+    /// Needs `dynamodb:PartiQLInsert`: one write, conditional on the event's absence, in one call with those of up to 24
+    /// others that are written at the same time. One that is large or was not inserted is put alone, which needs
+    /// `dynamodb:PutItem`: what stands in the way comes back with the refusal, so there is no read.
     ///
     /// # Errors
     /// The call failed, or what stands in the way cannot be read.
@@ -73,19 +78,28 @@ impl Events {
         let expires_at = (now + self.retention).as_secs();
         let first_time = FirstTime { moment: Moment::of(event, arrived_unix_ms), expires_at };
         let ids = endpoints.iter().map(|id| s(id.as_str())).collect();
+        let item = Item::from([
+            ("event".into(), s(partition(&event.key))),
+            ("record".into(), s(record(&event.key))),
+            ("json".into(), s(event.json())),
+            ("payloadHash".into(), AttributeValue::B(Blob::new(hash))),
+            ("messageId".into(), s(message_id)),
+            ("endpoints".into(), AttributeValue::L(ids)),
+            ("claimedAt".into(), n(now.as_secs())),
+            ("moment".into(), s(first_time.moment.key())),
+            ("expiresAt".into(), n(expires_at)),
+        ]);
+        if event.json().len() <= LARGEST_TOGETHER {
+            let insert = async |items| insert(&self.client, &self.table, items).await;
+            if self.together.ask(item.clone(), insert).await.transpose()? == Some(Inserted::Yes) {
+                return Ok(Claim::FanOut(first_time));
+            }
+        }
         let result = self
             .client
             .put_item()
             .table_name(&self.table)
-            .item("event", s(partition(&event.key)))
-            .item("record", s(record(&event.key)))
-            .item("json", s(event.json()))
-            .item("payloadHash", AttributeValue::B(Blob::new(hash)))
-            .item("messageId", s(message_id))
-            .item("endpoints", AttributeValue::L(ids))
-            .item("claimedAt", n(now.as_secs()))
-            .item("moment", s(first_time.moment.key()))
-            .item("expiresAt", n(expires_at))
+            .set_item(Some(item))
             .condition_expression("attribute_not_exists(#event)")
             .expression_attribute_names("#event", "event")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)

@@ -2,6 +2,8 @@
 //! overwritten. Partition key `event` ([`signpost_core::state::partition`]), sort key `record` (`state#<place>`). The
 //! payload stays with the event, but for sessions, whose questions are answered by one query.
 
+use std::sync::Arc;
+
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use futures_util::future::try_join_all;
@@ -11,6 +13,8 @@ use signpost_core::state::{Place, State, partition, subjects};
 
 use crate::aws::{AwsError, Item, ItemError, n, s, text, unreadable};
 use crate::events::FirstTime;
+use crate::gathering::Gathering;
+use crate::inserting::{Inserted, LARGEST_TOGETHER, insert};
 use crate::logs::Chain;
 
 /// The states in the table.
@@ -18,6 +22,7 @@ use crate::logs::Chain;
 pub struct States {
     client: Client,
     table: String,
+    together: Arc<Gathering<Item, Result<Inserted, AwsError>>>,
 }
 
 /// The subject that is asked for.
@@ -35,14 +40,16 @@ impl States {
     /// Adapts `client` to the table called `table`.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
-        Self { client, table }
+        Self { client, table, together: Arc::default() }
     }
 
     /// Writes how an event's subject stands by it; nothing for one that is about nothing.
     ///
-    /// Needs `dynamodb:PutItem`. One unconditional write of less than 1 KiB, without a read; two where the event has a
-    /// `subject` that is not what its family calls it; a session's has the payload in it. The same event writes the same
-    /// item, so that a repetition, a second writer and a lost answer change nothing.
+    /// Needs `dynamodb:PartiQLInsert`: one write of less than 1 KiB, without a read, in one call with those of up to 24
+    /// others that are written at the same time; two where the event has a `subject` that is not what its family calls it;
+    /// a session's has the payload in it. One that is large or is there already is put alone, which needs
+    /// `dynamodb:PutItem`. The same event writes the same item, so that a repetition, a second writer and a lost answer
+    /// change nothing.
     ///
     /// # Errors
     /// A call failed: it may be made again.
@@ -54,20 +61,22 @@ impl States {
         stage: Option<&str>,
     ) -> Result<(), AwsError> {
         let place = Place::of(event, first_time.moment);
+        let data = (event.kind == session::KIND).then(|| event.data());
         let puts = subjects(event).into_iter().map(async |subject| {
-            let mut call = self
-                .client
-                .put_item()
-                .table_name(&self.table)
-                .item("event", s(partition(&event.key.tenant, &event.kind, &subject)))
-                .item("record", s(format!("{STATE}{}", place.key())))
-                .item("expiresAt", n(first_time.expires_at));
-            let data = (event.kind == session::KIND).then(|| event.data());
-            for (name, value) in [("status", status), ("stage", stage), ("data", data)] {
-                if let Some(value) = value {
-                    call = call.item(name, s(value));
+            let mut item = Item::from([
+                ("event".into(), s(partition(&event.key.tenant, &event.kind, &subject))),
+                ("record".into(), s(format!("{STATE}{}", place.key()))),
+                ("expiresAt".into(), n(first_time.expires_at)),
+            ]);
+            let optional = [("status", status), ("stage", stage), ("data", data)];
+            item.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), s(value?)))));
+            if data.is_none_or(|data| data.len() <= LARGEST_TOGETHER) {
+                let insert = async |items| insert(&self.client, &self.table, items).await;
+                if self.together.ask(item.clone(), insert).await.transpose()? == Some(Inserted::Yes) {
+                    return Ok(());
                 }
             }
+            let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
             call.send().await.map(drop).map_err(AwsError::of("dynamodb:PutItem"))
         });
         try_join_all(puts).await.map(drop)

@@ -65,7 +65,7 @@ async fn what_may_have_been_sent_is_sent_again_after_the_time_of_an_attempt_and_
     let through_proxy = Own { aws: proxy.aws().await, ..own };
     let app = through_proxy.deliver();
 
-    proxy.fail("UpdateItem");
+    proxy.fail("BatchExecuteStatement");
     assert!(!is_done(&app, presented(&endpoint, &event, 1, now)).await, "sent, and not recorded");
     proxy.heal();
     assert!(!is_done(&app, presented(&endpoint, &event, 2, now)).await);

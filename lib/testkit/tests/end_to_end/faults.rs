@@ -12,18 +12,18 @@ use signpost_testkit::receiver::Receiver;
 use crate::handlers::lookup;
 use crate::own::{Own, is_done, presented, stored};
 
-fn batch(bodies: &[String]) -> SqsEvent {
+pub(crate) fn batch(bodies: &[String]) -> SqsEvent {
     let records = bodies.iter().enumerate().map(|(index, body)| {
         json!({"messageId": format!("m-{index}"), "receiptHandle": "r", "body": body, "attributes": {}})
     });
     serde_json::from_value(json!({"Records": records.collect::<Vec<_>>()})).unwrap()
 }
 
-fn delivery(endpoint: &EndpointId, event: &Value) -> String {
+pub(crate) fn delivery(endpoint: &EndpointId, event: &Value) -> String {
     json!({"endpoint": endpoint.as_str(), "event": event}).to_string()
 }
 
-fn failed(response: &SqsBatchResponse) -> usize {
+pub(crate) fn failed(response: &SqsBatchResponse) -> usize {
     response.batch_item_failures.len()
 }
 
@@ -36,7 +36,7 @@ async fn whatever_fails_around_an_attempt_brings_the_message_back_and_charges_no
         ("GetItem", false, "where the delivery stands, and the endpoint"),
         ("Query", false, "the signing keys"),
         ("Decrypt", false, "a signing key or a secret"),
-        ("UpdateItem", true, "the record: the request was sent before"),
+        ("BatchExecuteStatement", true, "the record: the request was sent before"),
         ("ChangeMessageVisibility", true, "the wait: the message comes back when the queue says"),
     ];
     for (operation, is_sent, why) in cases {
@@ -70,7 +70,7 @@ async fn whatever_fails_around_an_attempt_brings_the_message_back_and_charges_no
 async fn a_fan_out_that_fails_halfway_is_finished_by_the_same_message() {
     let (stack, proxy) = (LocalStack::from_env().await, AwsProxy::start().await);
     let aws = proxy.aws().await;
-    for operation in ["Query", "PutItem", "SendMessageBatch"] {
+    for operation in ["Query", "BatchExecuteStatement", "SendMessageBatch"] {
         let (receiver, tenant, id) = (Receiver::start(|_| 204).await, tenant(), event_id());
         stack.register_with(&tenant, &json!({"url": receiver.url})).await;
         let app = fanout::App::new(&aws, fanout::Config::from_lookup(lookup).unwrap());

@@ -26,18 +26,18 @@ const MEMORY_KB: u64 = 150_000;
 async fn a_hostile_receiver_costs_the_time_of_an_attempt_at_most_and_the_record_says_what_it_did() {
     const TIMED_OUT: &str = "endpoint did not answer within 3 s";
     const BROKE: &str = "connection to the endpoint failed";
-    // What it does, and which status and which error are on record.
+    // What it does, and which status and which error may be on record.
     let cases = [
-        (Trick::Drips, None, TIMED_OUT),
-        (Trick::EndlessBody, Some(500), "endpoint answered 500"),
-        (Trick::EndlessHeader, None, BROKE),
-        (Trick::EndlessHeaders, None, BROKE),
-        (Trick::GzipBomb, Some(500), "endpoint answered 500"),
-        (Trick::Informs, None, TIMED_OUT),
-        (Trick::NeverAnswers, None, TIMED_OUT),
-        (Trick::Redirects, Some(307), "endpoint answered 307"),
-        (Trick::Resets, None, BROKE),
-        (Trick::TlsGarbage, None, BROKE),
+        (Trick::Drips, None, [TIMED_OUT; 2]),
+        (Trick::EndlessBody, Some(500), ["endpoint answered 500"; 2]),
+        (Trick::EndlessHeader, None, [BROKE, TIMED_OUT]), // Whichever comes first: too much of it, or the end of the time.
+        (Trick::EndlessHeaders, None, [BROKE, TIMED_OUT]),
+        (Trick::GzipBomb, Some(500), ["endpoint answered 500"; 2]),
+        (Trick::Informs, None, [TIMED_OUT; 2]),
+        (Trick::NeverAnswers, None, [TIMED_OUT; 2]),
+        (Trick::Redirects, Some(307), ["endpoint answered 307"; 2]),
+        (Trick::Resets, None, [BROKE; 2]),
+        (Trick::TlsGarbage, None, [BROKE; 2]),
     ];
     let stack = LocalStack::from_env().await;
     let own = Own::of(&stack).await;
@@ -46,9 +46,10 @@ async fn a_hostile_receiver_costs_the_time_of_an_attempt_at_most_and_the_record_
 
     let (attempts, _) = unzip(join_all(cases.map(|(trick, ..)| first_attempt(&stack, &own, trick))).await);
 
-    for ((trick, status, error), attempt) in cases.into_iter().zip(attempts) {
+    for ((trick, status, errors), attempt) in cases.into_iter().zip(attempts) {
         assert_eq!(attempt.status, status, "{trick:?}: {attempt:?}");
-        assert!(attempt.error.as_deref().is_some_and(|text| text.starts_with(error)), "{trick:?}: {attempt:?}");
+        let error = attempt.error.as_deref().unwrap_or_default();
+        assert!(errors.iter().any(|expected| error.starts_with(expected)), "{trick:?}: {attempt:?}");
         let kept = attempt.response.as_deref().unwrap_or_default();
         assert!(kept.len() <= 1_024, "{trick:?}: {} bytes of its answer are kept", kept.len());
         let in_time = 2 * TIMEOUT; // The machine has other things to do as well.

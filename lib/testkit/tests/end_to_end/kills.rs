@@ -28,6 +28,8 @@ use crate::own::Own;
 
 /// What is held when it is no call of AWS: the request to the integrator.
 const REQUEST: &str = "the request";
+/// The call that inserts what a batch inserts.
+const INSERT: &str = "BatchExecuteStatement";
 /// As many messages as one invocation takes.
 const BATCH: usize = 10;
 /// How many requests of a batch an integrator fails: one more, and its endpoint would be left alone.
@@ -43,10 +45,10 @@ async fn wherever_a_function_is_killed_nothing_acknowledged_is_lost() {
     // Where it dies: the operation, whether its calls have been answered, and how many of them there are by then.
     // What the integrator does, and how many requests may be made twice.
     let deliver = [
-        point("deliver: received, nothing sent", ("GetItem", Called, BATCH), Accepts, 0),
+        point("deliver: received, nothing sent", ("BatchGetItem", Called, 1), Accepts, 0),
         point("deliver: sent, not answered", (REQUEST, Called, BATCH), Accepts, BATCH),
-        point("deliver: sent, not recorded", ("UpdateItem", Called, BATCH), Accepts, BATCH),
-        point("deliver: recorded, not returned", ("UpdateItem", Answered, BATCH), Accepts, 0),
+        point("deliver: sent, not recorded", (INSERT, Called, 1), Accepts, BATCH),
+        point("deliver: recorded, not returned", (INSERT, Answered, 1), Accepts, 0),
         point(
             "deliver: recorded, its wait not set",
             ("ChangeMessageVisibility", Called, FAILED),
@@ -61,8 +63,8 @@ async fn wherever_a_function_is_killed_nothing_acknowledged_is_lost() {
     let second =
         point("deliver: at a write of a second attempt", ("UpdateItem", Called, 1), AcceptsTheSecondTime, BATCH);
     let fanout = [
-        point("fanout: received, nothing written", ("PutItem", Called, BATCH), Accepts, 0),
-        point("fanout: written, and not told so", ("PutItem", Answered, BATCH), Accepts, 0),
+        point("fanout: received, nothing written", (INSERT, Called, 1), Accepts, 0),
+        point("fanout: written, and not told so", (INSERT, Answered, 1), Accepts, 0),
         point("fanout: written, nothing sent", ("SendMessageBatch", Called, 1), Accepts, 0),
         // Messages of the second sending may come while those of the first are under way.
         point("fanout: sent, not returned", ("SendMessageBatch", Answered, 1), Accepts, BATCH),

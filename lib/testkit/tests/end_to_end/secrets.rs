@@ -93,7 +93,7 @@ async fn a_warm_environment_delivers_without_a_call_to_kms() {
 
     assert_eq!(receiver.so_far().len(), 6);
     assert_eq!(proxy.count("Decrypt"), 4, "and no more");
-    assert!(proxy.count("UpdateItem") == 6 && proxy.count("GenerateDataKey") == 0);
+    assert!(proxy.count("BatchExecuteStatement") == 6 && proxy.count("GenerateDataKey") == 0);
 }
 
 #[tokio::test]
