@@ -1,9 +1,17 @@
-//! Receivers that do harm to those who call them.
+//! Receivers that do harm to those who call them, over TLS as everywhere but in local stacks.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tokio::time::{Duration, interval};
+use tokio::time::interval;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio_rustls::server::TlsStream;
+
+use crate::receiver::tls;
 
 /// What a hostile receiver does once it has read the head of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +36,7 @@ pub enum Trick {
     Redirects,
     /// Resets the connection in the middle of a body.
     Resets,
-    /// Answers a TLS handshake with bytes that are none. Called by `https`.
+    /// Answers a TLS handshake with bytes that are none.
     TlsGarbage,
 }
 
@@ -41,17 +49,18 @@ pub struct Hostile {
 }
 
 impl Hostile {
-    /// Starts one.
+    /// Starts one that speaks TLS under `certificate`.
     ///
     /// # Panics
     /// Loopback has no free port.
-    pub async fn start(trick: Trick) -> Self {
+    pub async fn start(trick: Trick, certificate: CertifiedKey) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on loopback");
-        let scheme = if trick == Trick::TlsGarbage { "https" } else { "http" };
-        let url = format!("{scheme}://{}/hook", listener.local_addr().expect("a bound socket has an address"));
+        let url = format!("https://{}/hook", listener.local_addr().expect("a bound socket has an address"));
+        let config = tls().with_no_client_auth().with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate)));
+        let acceptor = TlsAcceptor::from(Arc::new(config));
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(treat(stream, trick));
+                tokio::spawn(meet(stream, acceptor.clone(), trick));
             }
         });
         Self { url, server }
@@ -64,10 +73,16 @@ impl Drop for Hostile {
     }
 }
 
-async fn treat(mut stream: TcpStream, trick: Trick) {
-    if trick != Trick::TlsGarbage {
-        read_head(&mut stream).await;
+async fn meet(mut stream: TcpStream, acceptor: TlsAcceptor, trick: Trick) {
+    if trick == Trick::TlsGarbage {
+        let _ = stream.write_all(&[21, 3, 3, 0, 2, 2, 40]).await;
+    } else if let Ok(stream) = acceptor.accept(stream).await {
+        treat(stream, trick).await;
     }
+}
+
+async fn treat(mut stream: TlsStream<TcpStream>, trick: Trick) {
+    read_head(&mut stream).await;
     // An error means that the caller has had enough.
     let _ = match trick {
         Trick::AsksToWait(wait) => {
@@ -92,13 +107,13 @@ async fn treat(mut stream: TcpStream, trick: Trick) {
         }
         Trick::Resets => {
             let half = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf").await;
-            half.and(stream.set_zero_linger()) // Closing is then a reset.
+            half.and(stream.get_ref().0.set_zero_linger()) // Closing is then a reset.
         }
-        Trick::TlsGarbage => stream.write_all(&[21, 3, 3, 0, 2, 2, 40]).await,
+        Trick::TlsGarbage => Ok(()), // Before there is TLS.
     };
 }
 
-async fn read_head(stream: &mut TcpStream) {
+async fn read_head(stream: &mut TlsStream<TcpStream>) {
     let mut head = Vec::new();
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
         if stream.read_buf(&mut head).await.unwrap_or(0) == 0 {
@@ -107,7 +122,7 @@ async fn read_head(stream: &mut TcpStream) {
     }
 }
 
-async fn drip(mut stream: TcpStream) -> std::io::Result<()> {
+async fn drip(mut stream: TlsStream<TcpStream>) -> std::io::Result<()> {
     stream.write_all(b"HTTP/1.1 200 OK\r\nx-slow: ").await?;
     let mut pace = interval(Duration::from_secs(1));
     loop {
@@ -116,7 +131,7 @@ async fn drip(mut stream: TcpStream) -> std::io::Result<()> {
     }
 }
 
-async fn flood(mut stream: TcpStream, head: &[u8], more: &[u8]) -> std::io::Result<()> {
+async fn flood(mut stream: TlsStream<TcpStream>, head: &[u8], more: &[u8]) -> std::io::Result<()> {
     stream.write_all(head).await?;
     loop {
         stream.write_all(more).await?;

@@ -19,7 +19,7 @@ use crate::faults::{batch, delivery, failed};
 use crate::handlers::lookup;
 
 #[tokio::test]
-async fn a_warm_environment_reads_and_records_a_batch_in_one_call_each() {
+async fn a_warm_environment_reads_a_batch_in_one_call_and_records_it_in_few() {
     let (stack, proxy) = (LocalStack::from_env().await, AwsProxy::start().await);
     let (receiver, tenant) = (Receiver::start(|_| 204).await, tenant());
     let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
@@ -34,7 +34,10 @@ async fn a_warm_environment_reads_and_records_a_batch_in_one_call_each() {
             assert_eq!(stack.attempts(&tenant, id, &endpoint).await.len(), 1);
         }
         let after = calls();
-        assert_eq!([0, 1, 2].map(|index| after[index] - before[index]), [1, 1, 0], "round {round}");
+        let [reads, inserts, updates] = [0, 1, 2].map(|index| after[index] - before[index]);
+        assert_eq!((reads, updates), (1, 0), "round {round}");
+        // One, where all answers come within ten milliseconds.
+        assert!((1..=4).contains(&inserts), "round {round}: {inserts} calls");
         before = after;
     }
     assert_eq!(receiver.so_far().len(), 20);

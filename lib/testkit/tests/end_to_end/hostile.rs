@@ -14,6 +14,7 @@ use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::event_source::EventSource;
 use signpost_testkit::hostile::{Hostile, Trick};
 use signpost_testkit::local_stack::{LocalStack, setting};
+use signpost_testkit::receiver::certified_key;
 
 use crate::own::Own;
 
@@ -90,7 +91,8 @@ fn unzip(all: Vec<(Attempt, Progress)>) -> (Vec<Attempt>, Vec<Progress>) {
 
 /// Has an event delivered to a hostile receiver, and gives what is on record of it.
 async fn first_attempt(stack: &LocalStack, own: &Own, trick: Trick) -> (Attempt, Progress) {
-    let (hostile, tenant, id) = (Hostile::start(trick).await, tenant(), event_id());
+    let certificate = certified_key(&setting("RECEIVER_CERTIFICATE"), &setting("RECEIVER_KEY"));
+    let (hostile, tenant, id) = (Hostile::start(trick, certificate).await, tenant(), event_id());
     let settings = json!({
         "url": hostile.url, "timeoutSeconds": TIMEOUT.as_secs(), "retry": {"schedule": [RETRY_AFTER.as_secs()]},
     });

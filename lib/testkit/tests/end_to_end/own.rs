@@ -2,6 +2,7 @@
 //! stack's.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use signpost_io::clock::unix_ms_now;
 use signpost_io::parking::Parking;
 use signpost_testkit::build::{event, event_id};
 use signpost_testkit::lambda_host::LambdaHost;
-use signpost_testkit::local_stack::LocalStack;
+use signpost_testkit::local_stack::{LocalStack, setting};
 use signpost_testkit::receiver::{Received, Receiver};
 use tokio::time::{interval, timeout};
 use uuid::Uuid;
@@ -143,8 +144,10 @@ impl Own {
             "WRAPPING_KEY",
         ];
         let own = SETTINGS.iter().map(|name| ((*name).to_owned(), self.lookup(name).unwrap()));
-        let aws = ("AWS_ENDPOINT_URL".to_owned(), endpoint_url.to_owned());
-        Arc::new(LambdaHost::new(function, own.chain([aws]).collect()))
+        let trusted = Path::new(&setting("RECEIVER_CERTIFICATE")).with_file_name("trusted.pem");
+        let more = [("AWS_ENDPOINT_URL", endpoint_url.to_owned()), ("SSL_CERT_FILE", trusted.display().to_string())];
+        let more = more.map(|(name, value)| (name.to_owned(), value));
+        Arc::new(LambdaHost::new(function, own.chain(more).collect()))
     }
 }
 

@@ -365,7 +365,7 @@ async fn a_state_that_cannot_be_written_brings_the_message_back_and_nothing_is_l
     let app = fanout::App::new(&proxy.aws().await, fanout::Config::from_lookup(lookup).unwrap());
     let message = message(&order(&tenant, &id, None, "placed"));
 
-    proxy.fail_after("PutItem", 1); // The event is written, and the state is not.
+    proxy.fail_after("BatchExecuteStatement", 1); // The event is written, and the state is not.
     let response = fanout::handle(message.clone(), &app).await.unwrap();
     proxy.heal();
     assert_eq!(response.batch_item_failures.len(), 1);
@@ -373,7 +373,7 @@ async fn a_state_that_cannot_be_written_brings_the_message_back_and_nothing_is_l
     assert_eq!(ask(&stack, &path(&tenant, "order", "order-1"), &[]).await.status, 404);
 
     for presented in ["again", "and again, at once by two"] {
-        proxy.lose_answer_of("PutItem"); // The SDK makes the call again.
+        proxy.lose_answer_of("BatchExecuteStatement"); // The SDK makes the call again.
         let (one, other) =
             futures_util::future::join(fanout::handle(message.clone(), &app), fanout::handle(message.clone(), &app))
                 .await;
