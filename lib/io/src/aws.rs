@@ -9,6 +9,13 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::AttributeValue;
+use aws_smithy_http_client::ConnectorBuilder;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
+use aws_smithy_runtime_api::client::http::{HttpClient, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 
 /// An item of a table, or an item's map.
 pub(crate) type Item = HashMap<String, AttributeValue>;
@@ -20,7 +27,37 @@ pub(crate) type Item = HashMap<String, AttributeValue>;
 /// invocation, and with it a whole batch, with it.
 pub async fn load() -> SdkConfig {
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(TRY_TIMEOUT).operation_timeout(CALL_TIMEOUT);
-    aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts.build()).load().await
+    let defaults = aws_config::defaults(BehaviorVersion::latest());
+    defaults.http_client(SharedHttpClient::new(Http::new())).timeout_config(timeouts.build()).load().await
+}
+
+/// The HTTP client of the SDK's defaults, shared by all services and made when it is first used.
+///
+/// Left to itself, each service's client loads the system's certificates when it is made, only to see whether that goes
+/// well, and again with its first call.
+#[derive(Debug)]
+struct Http(SharedHttpClient);
+
+impl Http {
+    fn new() -> Self {
+        Self(aws_smithy_http_client::Builder::new().build_with_connector_fn(|settings, components| {
+            let mut connector = ConnectorBuilder::default().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+            connector.set_connector_settings(settings.cloned());
+            connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+            connector.set_proxy_config(Some(ProxyConfig::from_env()));
+            connector.build()
+        }))
+    }
+}
+
+impl HttpClient for Http {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        self.0.http_connector(settings, components)
+    }
+
+    fn connector_metadata(&self) -> Option<ConnectorMetadata> {
+        self.0.connector_metadata()
+    }
 }
 
 /// The time of one call. `deliver` makes at most eight after each other beside its attempt of 30 s and 12 s of preparation,
