@@ -126,7 +126,20 @@ fn update(body: &Value) -> Answer {
     // Names of attributes stand in the expression; what is more in it makes up for the keys' names.
     let bytes = size(values) + size(&body["Key"]) + expression.len();
     let in_index = u64::from(expression.contains("listed = ")) * write_units(bytes);
-    Ok(Answered { body: json!({}), items: 1, units: write_units(bytes) + in_index })
+    let new =
+        if body["ReturnValues"] == "ALL_NEW" { json!({"Attributes": assigned(expression, values)}) } else { json!({}) };
+    Ok(Answered { body: new, items: 1, units: write_units(bytes) + in_index })
+}
+
+/// What a `SET` makes of an item that was not there: each name with the value that follows it.
+fn assigned(expression: &str, values: &Value) -> Value {
+    let parts: Vec<_> = expression.split(" = ").collect();
+    let pairs = parts.windows(2).filter_map(|pair| {
+        let name = pair[0].rsplit(' ').next()?;
+        let value = pair[1].split([' ', ',', '(', ')']).find(|word| word.starts_with(':'))?;
+        Some((name.to_owned(), values[value].clone()))
+    });
+    pairs.collect()
 }
 
 /// Items that are written if they are not there, each with a statement of its own.
