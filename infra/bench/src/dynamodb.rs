@@ -161,6 +161,10 @@ fn insert_all(body: &Value) -> Answer {
         place(EVENTS, &item)?;
         if text_of(&item, "record").starts_with("event#") {
             is_event(&item)?;
+        } else if text_of(&item, "record").starts_with("state#") {
+            if item["expiresAt"].is_null() {
+                return Err("a state that is kept for ever".into());
+            }
         } else if item["attempts"]["L"].as_array().is_none_or(|attempts| attempts.len() != 1) {
             return Err("a delivery's record without its attempt".into());
         }
