@@ -3,7 +3,7 @@
 //! What is respelled here must have been parsed before: a text that is no JSON comes out as no JSON.
 
 use std::borrow::Cow;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -43,26 +43,43 @@ pub fn is_whitespace_anywhere(character: char) -> bool {
 /// `is_escaped` picks. Every picked character must lie in the Basic Multilingual Plane.
 fn respell(json: &str, is_escaped: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(json.len());
-    let mut characters = json.chars();
+    // What stands between `copied` and `at` goes over as it is, in one go.
+    let (mut copied, mut at) = (0, 0);
     let mut in_string = false;
-    while let Some(character) = characters.next() {
+    while let Some(&byte) = json.as_bytes().get(at) {
+        let character = if byte.is_ascii() { char::from(byte) } else { first_of(&json[at..]) };
+        let next = at + character.len_utf8();
         match character {
             '"' => in_string = !in_string,
             '\\' => {
-                out.push('\\');
-                out.extend(characters.next());
+                at = next + json[next..].chars().next().map_or(0, char::len_utf8);
                 continue;
             }
-            ' ' | '\t' | '\n' | '\r' if !in_string => continue,
+            ' ' | '\t' | '\n' | '\r' if !in_string => {
+                out.push_str(&json[copied..at]);
+                copied = next;
+            }
+            _ if in_string && is_escaped(character) => {
+                out.push_str(&json[copied..at]);
+                push_escape(&mut out, character);
+                copied = next;
+            }
             _ => {}
         }
-        if in_string && is_escaped(character) {
-            let _ = write!(out, "\\u{:04x}", u32::from(character)); // Writing to a String cannot fail.
-        } else {
-            out.push(character);
-        }
+        at = next;
     }
+    out.push_str(&json[copied..]);
     out
+}
+
+fn first_of(text: &str) -> char {
+    text.chars().next().unwrap_or_default()
+}
+
+fn push_escape(out: &mut String, character: char) {
+    out.push_str("\\u");
+    let digits = [12, 8, 4, 0].map(|shift| char::from_digit((u32::from(character) >> shift) & 0xf, 16));
+    out.extend(digits.into_iter().flatten());
 }
 
 /// The members of one JSON object: in the order of the text, repeated names kept, values as they are spelled.
