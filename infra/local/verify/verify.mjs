@@ -9,7 +9,9 @@ import { createInterface } from 'node:readline';
 import { compactVerify, createRemoteJWKSet, decodeProtectedHeader } from 'jose';
 import { Webhook } from 'standardwebhooks';
 
-const keys = createRemoteJWKSet(new URL(`${process.argv[2]}/.well-known/jwks.json`), { cooldownDuration: 2_000 });
+const keySet = createRemoteJWKSet(new URL(`${process.argv[2]}/.well-known/jwks.json`), { cooldownDuration: 2_000 });
+// A key that was forced signs at once, and may come into the answered set 15 s later.
+const PATIENCE_MS = 20_000;
 const algorithms = ['RS256', 'ES256', 'EdDSA'];
 
 for await (const line of createInterface({ input: process.stdin })) {
@@ -22,6 +24,18 @@ for await (const line of createInterface({ input: process.stdin })) {
     process.exitCode = 1;
   }
   console.log(JSON.stringify(report));
+}
+
+async function keys(header, token) {
+  const deadline = Date.now() + PATIENCE_MS;
+  for (;;) {
+    try {
+      return await keySet(header, token);
+    } catch (error) {
+      if (error.code !== 'ERR_JWKS_NO_MATCHING_KEY' || Date.now() > deadline) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+  }
 }
 
 async function verify({ method, url, headers, body, secret }, report) {
