@@ -28,7 +28,7 @@ demo: tools build ## Shows events going in and signed callbacks coming out, all 
 test: tools build ## Runs every test, end to end ones included.
 	cargo test --workspace
 	cargo test $(ALL) --no-run
-	$(STACK) run --auth --fast-keys -- cargo test $(ALL) --test end_to_end -- --test-threads 32
+	$(STACK) run --auth --fast-keys -- cargo test $(ALL) --test end_to_end -- --test-threads 16
 
 .PHONY: soak
 soak: ## Runs the simulation of the delivery engine over ever new schedules, and long property tests; MINUTES=10 is optional.
