@@ -29,12 +29,14 @@ impl App {
         let is_first = on_record.is_none() && receipt.is_only();
         let expected = is_first.then(|| self.deliveries.expect_first());
         let (started, started_at) = (Instant::now(), unix_now());
-        let Exchange { result, response } = self.send(delivery, &recipient, number, started_at, &keyring).await?;
+        let sent = self.send(delivery, &recipient, number, started_at, &keyring);
+        let Exchange { result, response } = self.breakers.watch(&delivery.endpoint, sent).await?;
+        let took = started.elapsed();
 
         let attempt = Attempt {
             number,
             at_unix_ms: millis(started_at),
-            duration_ms: millis(started.elapsed()),
+            duration_ms: millis(took),
             kids: keyring.signers.iter().map(|signer| signer.kid().to_owned()).collect(),
             status: result.as_ref().map_or_else(AttemptError::status, |status| Some(*status)),
             error: result.as_ref().err().map(ToString::to_string),
@@ -52,7 +54,7 @@ impl App {
             self.deliveries.record(delivery.key(), &attempt, on_record, progress).await
         };
         drop(expected);
-        let breaker = self.breakers.observe(&delivery.endpoint, &result).await;
+        let breaker = self.breakers.observe(&delivery.endpoint, &result, took).await;
         if breaker.is_hopeless(unix_ms_now()) {
             self.disable(delivery, DisabledBecause::Failing).await?;
         }

@@ -3,6 +3,9 @@
 //! An endpoint's breaker is *closed* while deliveries are sent to it. It *opens* when too many attempts fail; while it is
 //! open, deliveries are parked unsent. When its time is over, one delivery is sent as a *probe*, and its outcome closes the
 //! breaker or opens it again for longer.
+//!
+//! An endpoint that does not answer at all is noticed before the first attempt has timed out: while many attempts are
+//! *silent*, it is *held*, and nothing more is sent until one of them is acknowledged or they have failed.
 
 use std::time::Duration;
 
@@ -24,6 +27,8 @@ pub struct Breaker {
     openings: u32,
     closed_at: Option<u64>,
     tally: Tally,
+    /// Silent attempts since the last acknowledgement.
+    silences: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +36,9 @@ pub struct Breaker {
 enum State {
     #[default]
     Closed,
+    Held {
+        until: u64,
+    },
     Open {
         until: u64,
     },
@@ -59,6 +67,8 @@ pub struct Outcomes {
     /// Since the last acknowledgement among them, or all.
     failures_in_a_row: u32,
     failing_since: Option<u64>,
+    /// As long.
+    silences: u32,
 }
 
 /// Attempts and failures of the last minutes, each minute once, in no order.
@@ -78,6 +88,12 @@ const FAILURES_IN_A_ROW: u32 = 10;
 const ATTEMPTS_IN_WINDOW: u32 = 20;
 /// The window: this minute and those before it.
 const WINDOW_MINUTES: u64 = 5;
+/// So many silent attempts have an endpoint held,
+const SILENCES: u32 = 10;
+/// until all of them must be over: an attempt takes 30 s at the most.
+const HELD: Duration = Duration::from_secs(35);
+/// An attempt is silent if it has had no answer for so long, and for twice as long as acknowledgements take of late.
+pub const SILENT_AFTER: Duration = Duration::from_secs(2);
 /// How long a breaker is open the first time; twice as long each time it opens again,
 const FIRST_OPEN: Duration = Duration::from_secs(30);
 /// up to this. One that was closed for as long begins anew.
@@ -102,8 +118,10 @@ impl Breaker {
     #[must_use]
     pub fn admits(&self, now_unix_ms: u64) -> Admission {
         match self.state {
-            State::Closed => Admission::Send,
-            State::Open { until } | State::Probing { until } if now_unix_ms < until => Admission::Park,
+            State::Held { until } | State::Open { until } | State::Probing { until } if now_unix_ms < until => {
+                Admission::Park
+            }
+            State::Closed | State::Held { .. } => Admission::Send,
             State::Open { .. } | State::Probing { .. } => Admission::Probe,
         }
     }
@@ -117,7 +135,7 @@ impl Breaker {
     /// Whether acknowledgements are no news to it.
     #[must_use]
     pub fn is_untroubled(&self) -> bool {
-        self.state == State::Closed && self.failures_in_a_row == 0
+        self.state == State::Closed && self.failures_in_a_row == 0 && self.silences == 0
     }
 
     /// The breaker after some attempts. `random` is any number from 0 up to 1: the time that it is open is up to a fifth
@@ -128,11 +146,16 @@ impl Breaker {
         if outcomes.has_acknowledgement {
             self.failures_in_a_row = 0;
             self.failing_since = None;
+            self.silences = 0;
         }
+        if matches!(self.state, State::Held { until } if now_unix_ms >= until) {
+            (self.state, self.silences) = (State::Closed, 0);
+        }
+        self.silences = self.silences.saturating_add(outcomes.silences);
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(outcomes.failures_in_a_row);
         self.failing_since = self.failing_since.or(outcomes.failing_since);
         match self.state {
-            State::Closed if self.has_too_many_failures() => {
+            State::Closed | State::Held { .. } if self.has_too_many_failures() => {
                 let was_well = self.closed_at.is_none_or(|at| now_unix_ms >= at + millis(LONGEST_OPEN));
                 let openings = if was_well { 0 } else { self.openings };
                 Self { openings, ..self }.opened(now_unix_ms, random)
@@ -142,8 +165,12 @@ impl Breaker {
                 Self { state, tally, closed_at: Some(now_unix_ms), ..self }
             }
             State::Probing { .. } if outcomes.failures_in_a_row > 0 => self.opened(now_unix_ms, random),
+            State::Held { .. } if outcomes.has_acknowledgement => Self { state: State::Closed, ..self },
+            State::Closed if self.silences >= SILENCES => {
+                Self { state: State::Held { until: now_unix_ms + millis(HELD) }, ..self }
+            }
             // What was sent before it opened says nothing of what a probe would find.
-            State::Closed | State::Open { .. } | State::Probing { .. } => self,
+            State::Closed | State::Held { .. } | State::Open { .. } | State::Probing { .. } => self,
         }
     }
 
@@ -182,7 +209,8 @@ impl Breaker {
         let doubled = FIRST_OPEN.saturating_mul(1_u32.checked_shl(self.openings).unwrap_or(u32::MAX)).min(LONGEST_OPEN);
         let open = doubled.mul_f64(1.0 - JITTER + 2.0 * JITTER * random.clamp(0.0, 1.0)).min(LONGEST_OPEN);
         let openings = self.openings.saturating_add(1);
-        Self { state: State::Open { until: now_unix_ms + millis(open) }, openings, tally: Tally::default(), ..self }
+        let (state, tally) = (State::Open { until: now_unix_ms + millis(open) }, Tally::default());
+        Self { state, openings, tally, silences: 0, ..self }
     }
 }
 
@@ -204,6 +232,16 @@ impl Outcomes {
         }
     }
 
+    /// Counts an attempt that has had no answer for long, and is still under way.
+    pub fn add_silence(&mut self) {
+        self.silences += 1;
+    }
+
+    /// Forgets silent attempts that were no news: those who come after them count anew.
+    pub fn forget_silences(&mut self) {
+        self.silences = 0;
+    }
+
     /// Puts back what was counted before these.
     pub fn put_before(&mut self, mut earlier: Self, now_unix_ms: u64) {
         earlier.tally.add_all(&self.tally, now_unix_ms);
@@ -211,7 +249,8 @@ impl Outcomes {
             self.tally = earlier.tally;
         } else {
             let failures_in_a_row = earlier.failures_in_a_row + self.failures_in_a_row;
-            *self = Self { failures_in_a_row, failing_since: earlier.failing_since.or(self.failing_since), ..earlier };
+            let failing_since = earlier.failing_since.or(self.failing_since);
+            *self = Self { failures_in_a_row, failing_since, silences: earlier.silences + self.silences, ..earlier };
         }
     }
 
@@ -219,8 +258,9 @@ impl Outcomes {
     /// until there is a failure to tell.
     #[must_use]
     pub fn is_news_to(&self, breaker: &Breaker) -> bool {
-        let has_any = self.has_acknowledgement || self.failures_in_a_row > 0;
-        has_any && (self.failures_in_a_row > 0 || !breaker.is_untroubled())
+        self.failures_in_a_row > 0
+            || (self.has_acknowledgement && !breaker.is_untroubled())
+            || (self.silences > 0 && breaker.state == State::Closed)
     }
 }
 
@@ -275,6 +315,38 @@ mod tests {
 
     fn after(breaker: Breaker, statuses: &[u16], now: u64) -> Breaker {
         breaker.after(&outcomes(statuses, now), now, 0.5)
+    }
+
+    fn silent(breaker: Breaker, count: u32, now: u64) -> Breaker {
+        let mut outcomes = Outcomes::default();
+        (0..count).for_each(|_| outcomes.add_silence());
+        breaker.after(&outcomes, now, 0.5)
+    }
+
+    #[test]
+    fn many_silent_attempts_hold_an_endpoint_until_one_is_acknowledged_or_they_have_failed() {
+        assert_eq!(silent(Breaker::default(), 9, HOUR).admits(HOUR), Admission::Send);
+        let held = silent(silent(Breaker::default(), 9, HOUR), 1, HOUR);
+        assert_eq!(held.admits(HOUR), Admission::Park);
+        let cases: [(&[u16], Admission, &str); 4] = [
+            (&[204], Admission::Send, "slow, and well"),
+            (&[500; 9], Admission::Park, "others are still silent"),
+            (&[500; 10], Admission::Park, "open"),
+            (&[500, 204], Admission::Send, "one of them is enough"),
+        ];
+        for (statuses, expected, why) in cases {
+            assert_eq!(after(held.clone(), statuses, HOUR).admits(HOUR), expected, "{why}");
+        }
+        let (over, opened) = (HOUR + 35_000, after(held.clone(), &[500; 10], HOUR + 10_000));
+        assert_eq!(held.admits(over), Admission::Send, "nothing was heard of it, and nothing is under way any more");
+        assert_eq!(opened.admits(over + 5_000), Admission::Probe);
+        assert_eq!(silent(held.clone(), 9, over).admits(over), Admission::Send, "counted anew");
+        let between = after(silent(Breaker::default(), 9, HOUR), &[204], HOUR);
+        assert_eq!(silent(between, 9, HOUR).admits(HOUR), Admission::Send, "an acknowledgement between");
+        let mut silence = Outcomes::default();
+        silence.add_silence();
+        assert!(silence.is_news_to(&Breaker::default()) && !silence.is_news_to(&held) && !silence.is_news_to(&opened));
+        assert!(outcomes(&[204], HOUR).is_news_to(&silent(Breaker::default(), 1, HOUR)));
     }
 
     fn open(now: u64) -> Breaker {

@@ -2,18 +2,21 @@
 //! `breaker`. An endpoint that was always well has none.
 
 use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use futures_util::future::{Either, select};
 use signpost_core::attempt::AttemptResult;
-use signpost_core::breaker::{Admission, Breaker, Outcomes};
+use signpost_core::breaker::{Admission, Breaker, Outcomes, SILENT_AFTER};
 use signpost_core::endpoint::EndpointId;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text};
-use crate::clock::{unix_ms_now, unix_now};
+use crate::clock::{millis, unix_ms_now, unix_now};
 use crate::logs::Chain;
 use crate::parking::key;
 
@@ -32,6 +35,8 @@ struct Known {
     untold: SyncMutex<Outcomes>,
     /// Whoever reads or writes it holds the lock, so that what others count meanwhile is told in one go.
     read: Mutex<Option<Read>>,
+    /// How long acknowledgements take of late, in milliseconds.
+    slowest_ms: AtomicU64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -43,7 +48,7 @@ struct Read {
 }
 
 /// How long a breaker is taken for what it was.
-pub const REMEMBERED_FOR: Duration = Duration::from_secs(5);
+pub const REMEMBERED_FOR: Duration = Duration::from_secs(2);
 /// How long telling a breaker what came of an attempt may hold that up.
 const TELLING: Duration = Duration::from_secs(8);
 /// How many are remembered at once.
@@ -82,12 +87,34 @@ impl Breakers {
         breaker.admits(now) == Admission::Probe && self.replace(endpoint, &mut read, breaker.probing(now)).await
     }
 
-    /// Tells the breaker what came of an attempt, and gives what it is then. Takes eight seconds at the most: what cannot
+    /// Sees to an exchange with an endpoint, and tells its breaker when there is no answer for long.
+    ///
+    /// Needs `dynamodb:GetItem` and `dynamodb:PutItem`, if it has to be told.
+    pub async fn watch<T>(&self, endpoint: &EndpointId, exchange: impl Future<Output = T>) -> T {
+        let known = self.known(endpoint);
+        let patience = SILENT_AFTER.max(2 * Duration::from_millis(known.slowest_ms.load(Ordering::Relaxed)));
+        let mut exchange = pin!(exchange);
+        if let Ok(done) = timeout(patience, exchange.as_mut()).await {
+            return done;
+        }
+        lock(&known.untold).add_silence();
+        let telling = pin!(self.tell(endpoint, &known));
+        match select(exchange, telling).await {
+            Either::Left((done, _)) => done,
+            Either::Right((_, exchange)) => exchange.await,
+        }
+    }
+
+    /// Tells the breaker what came of an attempt, and how long it took, and gives what it is then. Takes eight seconds at the most: what cannot
     /// be told in that time is told with what comes next, or by others.
     ///
     /// Needs `dynamodb:GetItem` and `dynamodb:PutItem`, where it is news: an endpoint that is well costs neither.
-    pub async fn observe(&self, endpoint: &EndpointId, result: &AttemptResult) -> Breaker {
+    pub async fn observe(&self, endpoint: &EndpointId, result: &AttemptResult, took: Duration) -> Breaker {
         let known = self.known(endpoint);
+        if result.is_ok() {
+            let slowest = known.slowest_ms.load(Ordering::Relaxed);
+            known.slowest_ms.store(millis(took).max(slowest - slowest / 10), Ordering::Relaxed);
+        }
         lock(&known.untold).add(result, unix_ms_now());
         timeout(TELLING, self.tell(endpoint, &known)).await.unwrap_or_default()
     }
@@ -102,6 +129,7 @@ impl Breakers {
             let untold = {
                 let mut untold = lock(&known.untold);
                 if !untold.is_news_to(&breaker) {
+                    untold.forget_silences();
                     return breaker;
                 }
                 std::mem::take(&mut *untold)

@@ -241,7 +241,9 @@ impl Environment {
     pub async fn attempt(&self, id: u32, receipt: &Receipt, ready: Ready) -> Result<Fate, Fault> {
         let Ready { recipient, number, before_replay, on_record } = ready;
         let endpoint = self.process.world.endpoint_of(id);
-        let result = self.process.send(id, endpoint, &recipient).await;
+        let started = self.process.now();
+        let result = self.breakers.watch(endpoint, self.process.send(id, endpoint, &recipient)).await;
+        let took = self.process.now() - started;
         let random = self.process.world.dice.borrow_mut().f64();
         let next = next(&result, number.saturating_sub(before_replay), &recipient.retry, random);
         let wait = if let Next::Retry(wait) = next { wait } else { Duration::ZERO };
@@ -252,7 +254,7 @@ impl Environment {
         if recorded.is_ok() {
             self.process.world.laws.borrow_mut().recorded(id, self.process.world.now());
         }
-        let breaker = self.breakers.observe(endpoint, &result).await;
+        let breaker = self.breakers.observe(endpoint, &result, took).await;
         if breaker.is_hopeless(self.process.now()) {
             self.disable(endpoint).await?;
         }

@@ -1,11 +1,14 @@
 //! What the processes know of breakers and limits: step by step as `lib/io/src/breakers.rs` and `lib/io/src/limits.rs`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use signpost_core::attempt::AttemptResult;
-use signpost_core::breaker::{Admission, Breaker, Outcomes};
+use signpost_core::breaker::{Admission, Breaker, Outcomes, SILENT_AFTER};
 use signpost_core::endpoint::Limit;
 use signpost_core::limits::{begin, free_slots};
 
@@ -22,6 +25,7 @@ struct Known {
     untold: RefCell<Outcomes>,
     lock: Rc<Lock>,
     read: RefCell<Option<Read>>,
+    slowest_ms: Cell<u64>,
 }
 
 #[derive(Clone)]
@@ -31,7 +35,7 @@ struct Read {
     version: Option<u64>,
 }
 
-const REMEMBERED_FOR_MS: u64 = 5_000;
+const REMEMBERED_FOR_MS: u64 = 2_000;
 const ROUNDS: usize = 5;
 
 impl Breakers {
@@ -56,27 +60,57 @@ impl Breakers {
         breaker.admits(now) == Admission::Probe && self.replace(endpoint, &known, breaker.probing(now)).await
     }
 
-    pub async fn observe(&self, endpoint: usize, result: &AttemptResult) -> Breaker {
+    pub async fn watch<T>(&self, endpoint: usize, exchange: impl Future<Output = T>) -> T {
         let known = self.known(endpoint);
+        let silent_after = u64::try_from(SILENT_AFTER.as_millis()).unwrap();
+        let patience = silent_after.max(2 * known.slowest_ms.get());
+        let mut exchange = pin!(exchange);
+        let mut telling = pin!(async {
+            self.process.world.clock.sleep(patience).await;
+            known.untold.borrow_mut().add_silence();
+            self.tell(endpoint, &known).await;
+        });
+        let mut is_told = false;
+        poll_fn(|context| {
+            if let Poll::Ready(done) = exchange.as_mut().poll(context) {
+                return Poll::Ready(done);
+            }
+            is_told = is_told || telling.as_mut().poll(context).is_ready();
+            Poll::Pending
+        })
+        .await
+    }
+
+    pub async fn observe(&self, endpoint: usize, result: &AttemptResult, took_ms: u64) -> Breaker {
+        let known = self.known(endpoint);
+        if result.is_ok() {
+            let slowest = known.slowest_ms.get();
+            known.slowest_ms.set(took_ms.max(slowest - slowest / 10));
+        }
         known.untold.borrow_mut().add(result, self.process.now());
+        self.tell(endpoint, &known).await
+    }
+
+    async fn tell(&self, endpoint: usize, known: &Known) -> Breaker {
         let _held = lock(&known.lock, &self.process.world.clock).await;
         for _ in 0..ROUNDS {
             let read = known.read.borrow().clone();
             let breaker = match read {
                 Some(one) => one.breaker,
-                None => self.refresh(endpoint, &known).await,
+                None => self.refresh(endpoint, known).await,
             };
             if !known.untold.borrow().is_news_to(&breaker) {
+                known.untold.borrow_mut().forget_silences();
                 return breaker;
             }
             let untold = known.untold.take();
             let random = self.process.world.dice.borrow_mut().f64();
             let after = breaker.after(&untold, self.process.now(), random);
-            if self.replace(endpoint, &known, after.clone()).await {
+            if self.replace(endpoint, known, after.clone()).await {
                 return after;
             }
             known.untold.borrow_mut().put_before(untold, self.process.now());
-            self.refresh(endpoint, &known).await;
+            self.refresh(endpoint, known).await;
         }
         known.read.borrow().clone().map(|one| one.breaker).unwrap_or_default()
     }

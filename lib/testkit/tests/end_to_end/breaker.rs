@@ -8,14 +8,16 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
 use signpost_core::attempt::AttemptError;
-use signpost_core::breaker::{Breaker, Outcomes};
+use signpost_core::breaker::{Admission, Breaker, Outcomes};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::Event;
+use signpost_io::breakers::Breakers;
 use signpost_io::clock::unix_ms_now;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::event_source::EventSource;
 use signpost_testkit::local_stack::{LocalStack, endpoint_path, setting};
 use signpost_testkit::receiver::Receiver;
+use tokio::time::interval;
 
 use crate::own::{Own, presented, stored};
 
@@ -70,6 +72,49 @@ async fn enabling_an_endpoint_that_is_left_alone_has_everything_tried_at_once() 
     let requests = receiver.wait_for(failed + EVENTS).await;
     let arrived: HashSet<_> = requests[failed..].iter().map(|one| one.header("webhook-id").to_owned()).collect();
     assert_eq!(arrived, ids, "each once");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_answer_is_held_before_the_first_attempt_has_timed_out() {
+    const TIMEOUT: Duration = Duration::from_secs(20);
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 204).await);
+    receiver.hold();
+    let settings = json!({"url": receiver.url, "timeoutSeconds": TIMEOUT.as_secs()});
+    let endpoint = stack.register_with(&tenant, &settings).await.id;
+    let hosts = [(); 3].map(|()| own.host("deliver", &setting("AWS_ENDPOINT_URL")));
+    let _sources = hosts.each_ref().map(|host| EventSource::start(host, &stack.aws, &own.deliveries));
+
+    own.send(&stack, &tenant, &endpoint, 10).await;
+    let first = receiver.wait_for(10).await[0].at;
+    let is_held = async || {
+        let breaker = Breakers::new(aws_sdk_dynamodb::Client::new(&stack.aws), own.parking.clone());
+        breaker.get(&endpoint).await.admits(unix_ms_now()) == Admission::Park
+    };
+    let mut ticks = interval(Duration::from_millis(200));
+    while !is_held().await && first.elapsed() < TIMEOUT {
+        ticks.tick().await;
+    }
+    own.send(&stack, &tenant, &endpoint, 5).await;
+    stack.wait_for_parked_in(&own.parking, &endpoint, 5).await;
+
+    assert!(first.elapsed() < TIMEOUT, "{:?}", first.elapsed());
+    assert_eq!(receiver.so_far().len(), 10);
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_slow_and_well_gets_everything_once() {
+    const DELIVERIES: usize = 30;
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let (own, receiver) = (Own::of(&stack).await, Receiver::start_slow(Duration::from_secs(3)).await);
+    let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
+    let hosts = [(); 3].map(|()| own.host("deliver", &setting("AWS_ENDPOINT_URL")));
+    let _sources = hosts.each_ref().map(|host| EventSource::start(host, &stack.aws, &own.deliveries));
+
+    let sent: HashSet<_> = own.send(&stack, &tenant, &endpoint, DELIVERIES).await.into_iter().collect();
+
+    let requests = own.sweep_until_all(&receiver, &sent).await;
+    assert_eq!(requests.len(), DELIVERIES);
 }
 
 #[tokio::test]
