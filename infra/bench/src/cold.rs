@@ -30,8 +30,8 @@ pub(crate) struct ColdStart {
     pub(crate) zipped_mb: f64,
 }
 
-pub(crate) const FUNCTIONS: [&str; 7] =
-    ["ingest", "fanout", "deliver", "sweep", "rotate-keys", "public-keys", "manage"];
+pub(crate) const FUNCTIONS: [&str; 8] =
+    ["ingest", "fanout", "deliver", "sweep", "rotate-keys", "public-keys", "manage", "relay"];
 
 /// How often each function is started.
 const RUNS: usize = 20;
@@ -83,6 +83,7 @@ async fn work(world: &World, function: &str) -> Value {
             batch_of(&world.aws.take(DELIVERIES))
         }
         "manage" => http_request("GET", &format!("/v1/tenants/{tenant}/endpoints"), &json!({"tenant": tenant})),
+        "relay" => serde_json::from_str(include_str!("../../../events/relay-redirect.json")).expect("a request"),
         "public-keys" => http_request("GET", "/.well-known/jwks.json", &json!({})),
         _ => json!({
             "version": "0", "id": "00000000-0000-4000-8000-000000000000", "detail-type": "Scheduled Event",

@@ -12,6 +12,7 @@ pub(crate) const ENDPOINTS: &str = "EndpointsTable";
 pub(crate) const EVENTS: &str = "EventsTable";
 pub(crate) const KEYS: &str = "KeysTable";
 pub(crate) const PARKING: &str = "ParkingTable";
+pub(crate) const TOKEN_REQUESTS: &str = "TokenRequestsTable";
 
 /// The names of each table's partition key and sort key.
 fn keys_of(table: &str) -> Result<[&'static str; 2], String> {
@@ -20,6 +21,7 @@ fn keys_of(table: &str) -> Result<[&'static str; 2], String> {
         EVENTS => ["event", "record"],
         KEYS => ["algorithm", "generation"],
         PARKING => ["lane", "place"],
+        TOKEN_REQUESTS => ["tokenRequest", "record"],
         _ => return Err(format!("`{table}`, which is no table")),
     })
 }

@@ -22,7 +22,7 @@ use signpost_io::vault::{Place, Purpose, Vault};
 use uuid::Uuid;
 
 use crate::aws::{Aws, DEAD_LETTERS, DELIVERIES, EVENTS as EVENTS_QUEUE, REJECTED, queue_url};
-use crate::dynamodb::{ENDPOINTS, EVENTS, KEYS, PARKING};
+use crate::dynamodb::{ENDPOINTS, EVENTS, KEYS, PARKING, TOKEN_REQUESTS};
 use crate::kms::KEY_ID;
 use crate::process::Function;
 use crate::receiver::{Receiver, Verifier};
@@ -123,8 +123,10 @@ impl World {
             ("KEY_SIGNING_MINUTES", "1440".to_owned()),
             ("MORE_TARGET_PORTS", String::new()),
             ("PARKING_TABLE", PARKING.to_owned()),
+            ("PUBLIC_URL", String::new()),
             ("REJECTED_QUEUE_URL", queue_url(REJECTED)),
             ("RETENTION_DAYS", "30".to_owned()),
+            ("TOKEN_REQUESTS_TABLE", TOKEN_REQUESTS.to_owned()),
             ("WRAPPING_KEY", KEY_ID.to_owned()),
         ];
         Function::start(function, &settings).await
