@@ -39,8 +39,8 @@ pub fn is_whitespace_anywhere(character: char) -> bool {
     character.is_whitespace() || matches!(character, '\u{feff}' | '\u{180e}')
 }
 
-/// Copies `json` without whitespace between tokens, and with a `\uXXXX` escape for each character inside a string that
-/// `is_escaped` picks. Every picked character must lie in the Basic Multilingual Plane.
+/// Copies `json` without whitespace between tokens, and with an escape such as `\u0020` for each character inside a
+/// string that `is_escaped` picks. Every picked character must lie in the Basic Multilingual Plane.
 fn respell(json: &str, is_escaped: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(json.len());
     // What stands between `copied` and `at` goes over as it is, in one go.
