@@ -46,8 +46,16 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
+/// For how long `make soak` has new schedules run.
+fn soak_minutes() -> Option<u64> {
+    number("SIGNPOST_SOAK_MINUTES")
+}
+
 #[test]
 fn whatever_goes_wrong_nothing_is_lost_or_sent_twice_at_once_or_beyond_a_limit() {
+    if let Some(minutes) = soak_minutes() {
+        return soak::run(minutes);
+    }
     let alone = number("SIGNPOST_SEED");
     let first = alone.unwrap_or_default();
     let count = if alone.is_some() { 1 } else { number("SIGNPOST_SCHEDULES").unwrap_or(300) };
@@ -62,7 +70,11 @@ fn whatever_goes_wrong_nothing_is_lost_or_sent_twice_at_once_or_beyond_a_limit()
 #[test]
 fn who_is_well_does_not_wait_for_who_is_dead_and_few_are_in_flight() {
     let seed = number("SIGNPOST_SEED").unwrap_or(1);
-    crowd::check(seed, Crowd { dead: 100, per_second: 5, seconds: 150 });
+    let crowd = match soak_minutes() {
+        None => Crowd { dead: 100, per_second: 5, seconds: 150 },
+        Some(_) => Crowd { dead: 100, per_second: 50, seconds: 1_800 },
+    };
+    crowd::check(seed, crowd);
 }
 
 #[test]
@@ -87,12 +99,4 @@ fn what_is_parked_is_sent_by_age_and_at_its_pace_once_the_receiver_is_back() {
         // minute, at times for several.
         assert!(drained.most_displaced <= displaced, "{why}: {drained:?}");
     }
-}
-
-#[test]
-#[ignore = "for `make soak`: it goes on for SIGNPOST_SOAK_MINUTES"]
-fn soak() {
-    soak::run(number("SIGNPOST_SOAK_MINUTES").unwrap_or(1));
-    let seed = soak::fresh_seed();
-    crowd::check(seed, Crowd { dead: 100, per_second: 50, seconds: 1_800 });
 }
