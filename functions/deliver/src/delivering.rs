@@ -206,8 +206,7 @@ impl App {
     /// Sees a delivery that is on record as exhausted since a moment to its end.
     pub(crate) async fn give_up(&self, delivery: &Delivery, since_unix_ms: u64) -> Result<(), DeferredError> {
         self.parking.exhausted(delivery.key(), since_unix_ms).await?;
-        let body = Delivery::message(&delivery.endpoint, &delivery.event);
-        Ok(self.bury(body, DeadLetterReason::Exhausted).await?)
+        Ok(self.bury(delivery.written(), DeadLetterReason::Exhausted).await?)
     }
 
     /// Sees a delivery to its end whose endpoint was removed. One that was given up before may not be a dead letter yet.
@@ -219,8 +218,7 @@ impl App {
                 self.give_up(delivery, next_attempt_unix_ms).await
             }
             None | Some(Progress { status: DeliveryStatus::Pending, .. }) => {
-                let body = Delivery::message(&delivery.endpoint, &delivery.event);
-                self.bury(body, DeadLetterReason::EndpointGone).await?;
+                self.bury(delivery.written(), DeadLetterReason::EndpointGone).await?;
                 Ok(self.deliveries.end(delivery.key()).await?)
             }
         }

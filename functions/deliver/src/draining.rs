@@ -7,6 +7,7 @@ use signpost_core::delivery::{DeadLetterReason, Delivery, Due, Receipt};
 use signpost_core::draining::ASKED_FOR_SECONDS;
 use signpost_core::parking::Lane;
 use signpost_io::clock::{unix_ms_now, unix_now};
+use signpost_io::events::Kept;
 use signpost_io::limits::Slot;
 use signpost_io::logs::Chain;
 use signpost_io::parking::{Parked, without_event};
@@ -144,13 +145,13 @@ impl App {
         if self.breakers.get(&like.endpoint).await.admits(unix_ms_now()) != Admission::Send {
             return Ok(Unparked::NotNow);
         }
-        let Some(event) = self.events.get(&parked.event).await? else {
+        let Some(Kept { event, arrived_unix_ms }) = self.events.get(&parked.event).await? else {
             let Message { body, .. } = without_event(parked);
             self.bury(body, DeadLetterReason::EventGone).await?;
             self.parking.remove(parked).await?;
             return Ok(Unparked::Yes);
         };
-        let delivery = Delivery { endpoint: like.endpoint.clone(), event };
+        let delivery = Delivery { endpoint: like.endpoint.clone(), event, arrived_unix_ms };
         let receipt =
             Receipt { receives: 1, first_received_unix_ms: 0, since_unix_ms: parked.at_unix_ms, is_again: true };
         let keyring = self.keyring(&recipient).await?;
@@ -193,8 +194,8 @@ impl App {
             return Ok(()); // It is not for want of time that there is more to do.
         }
         for parked in self.parking.first_of(lane, 1).await? {
-            let Some(event) = self.events.get(&parked.event).await? else { continue };
-            let message = Message::of_delivery(&parked.endpoint, &event, Some(parked.at_unix_ms));
+            let Some(kept) = self.events.get(&parked.event).await? else { continue };
+            let message = Message::of_parked(&parked, &kept);
             self.queue.send_all([message]).await?;
             self.parking.remove(&parked).await?;
         }
@@ -203,7 +204,8 @@ impl App {
 
     /// Has a delivery that came from its lane come again by the queue.
     async fn requeue(&self, delivery: &Delivery, receipt: &Receipt, wait: Duration) -> Result<(), DeferredError> {
-        let message = Message::of_delivery(&delivery.endpoint, &delivery.event, Some(receipt.since_unix_ms));
+        let Delivery { endpoint, event, arrived_unix_ms } = delivery;
+        let message = Message::of_delivery(endpoint, event, *arrived_unix_ms, Some(receipt.since_unix_ms));
         // Rounded up, so that it does not come before its time.
         let delay = Duration::from_secs(wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX));
         Ok(self.queue.send_all([Message { delay, ..message }]).await?)

@@ -74,7 +74,7 @@ pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Erro
     let (mut deliveries, mut rejections) = (Vec::new(), Vec::new());
     for (record, fate) in records.iter().zip(fates) {
         match fate {
-            Ok(Fate::Deliver(event, endpoints, since)) => deliveries.push((record.id, event, endpoints, since)),
+            Ok(Fate::Deliver(fan_out)) => deliveries.push((record.id, fan_out)),
             Ok(Fate::Reject(message)) => rejections.push((record.id, message)),
             Ok(Fate::Drop) => {}
             Err(error) => {
@@ -84,9 +84,7 @@ pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Erro
         }
     }
     // Messages are made one by one as they are sent: a large event to many endpoints would not fit into memory.
-    let messages = deliveries.iter().flat_map(|(_, event, endpoints, since)| {
-        endpoints.iter().map(|endpoint| Message::of_delivery(endpoint, event, *since))
-    });
+    let messages = deliveries.iter().flat_map(|(_, fan_out)| fan_out.messages());
     if let Err(error) = app.deliveries.send_all(messages).await {
         tracing::error!(error = %Chain(&error), events = deliveries.len(), "event.not_fanned_out");
         for (id, ..) in &deliveries {
@@ -113,10 +111,26 @@ struct Record<'a> {
 
 /// What a message of `EventsQueue` leads to.
 enum Fate<'a> {
-    /// To these endpoints; and since when, in milliseconds since the Unix epoch, if not for the first time.
-    Deliver(&'a Event, Vec<EndpointId>, Option<u64>),
+    Deliver(FanOut<'a>),
     Drop,
     Reject(Message),
+}
+
+/// An event and where it goes. Moments are milliseconds since the Unix epoch.
+struct FanOut<'a> {
+    event: &'a Event,
+    endpoints: Vec<EndpointId>,
+    /// When the event arrived for the first time.
+    arrived_unix_ms: u64,
+    /// Since when it waits, if it is not for the first time.
+    since_unix_ms: Option<u64>,
+}
+
+impl FanOut<'_> {
+    fn messages(&self) -> impl Iterator<Item = Message> {
+        let Self { event, endpoints, arrived_unix_ms, since_unix_ms } = self;
+        endpoints.iter().map(|endpoint| Message::of_delivery(endpoint, event, *arrived_unix_ms, *since_unix_ms))
+    }
 }
 
 /// The endpoints of the tenants of one batch. A tenant whose endpoints could not be read is not in it.
@@ -158,23 +172,25 @@ impl App {
             self.states.put(event, first_time, traits.status.as_deref(), traits.stage.as_deref()).await?;
         }
         match claim {
-            Claim::FanOut(_) => {
+            Claim::FanOut(first_time) => {
                 tracing::info!(
                     event.id = event_id,
                     tenant.id = tenant_id,
                     endpoints = wanted.len(),
                     "event.fanned_out"
                 );
-                Ok(Fate::Deliver(event, wanted, None))
+                let arrived_unix_ms = first_time.moment.arrived_unix_ms();
+                Ok(Fate::Deliver(FanOut { event, endpoints: wanted, arrived_unix_ms, since_unix_ms: None }))
             }
-            Claim::FanOutAgain(ids, _) => {
+            Claim::FanOutAgain(ids, first_time) => {
                 tracing::info!(
                     event.id = event_id,
                     tenant.id = tenant_id,
                     endpoints = ids.len(),
                     "event.fanned_out_again"
                 );
-                Ok(Fate::Deliver(event, ids, Some(unix_ms_now())))
+                let (arrived_unix_ms, since_unix_ms) = (first_time.moment.arrived_unix_ms(), Some(unix_ms_now()));
+                Ok(Fate::Deliver(FanOut { event, endpoints: ids, arrived_unix_ms, since_unix_ms }))
             }
             Claim::Duplicate => {
                 tracing::info!(event.id = event_id, tenant.id = tenant_id, "event.duplicate");

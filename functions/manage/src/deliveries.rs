@@ -19,7 +19,7 @@ const MAX_PAGE: usize = 50;
 const LOOKING: Duration = Duration::from_secs(5);
 
 impl App {
-    /// Lists an endpoint's deliveries that had an attempt, newest first.
+    /// Lists an endpoint's deliveries that had an attempt or are replayed, newest first.
     pub(crate) async fn list_deliveries(&self, asked: &Asked<'_>) -> Answer {
         let endpoint = asked.endpoint()?;
         let [status, since, cursor] = ["status", "since", "cursor"].map(|name| asked.parameter(name));
@@ -61,7 +61,8 @@ struct Shown<'a> {
     source: &'a str,
     status: &'static str,
     attempts: u32,
-    first_attempt_at: String,
+    arrived_at: String,
+    first_attempt_at: Option<String>,
     next_attempt_at: Option<String>,
 }
 
@@ -72,7 +73,8 @@ fn shown(listed: &Listed) -> Shown<'_> {
         source: &listed.event.source,
         status: listed.progress.status.as_str(),
         attempts: listed.progress.attempts,
-        first_attempt_at: moment_ms(listed.first_attempt_unix_ms),
+        arrived_at: moment_ms(listed.arrived_unix_ms),
+        first_attempt_at: listed.first_attempt_unix_ms.map(moment_ms),
         next_attempt_at: is_pending.then(|| moment_ms(listed.progress.next_attempt_unix_ms)),
     }
 }

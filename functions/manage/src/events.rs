@@ -43,7 +43,7 @@ impl App {
     /// Has an event delivered again: to the endpoint that the body names, or to all that want it now.
     pub(crate) async fn replay(&self, asked: &Asked<'_>) -> Answer {
         let chosen = settings::replay(asked.optional_body(&[JSON])?.as_deref()).map_err(Problem::bad_request)?;
-        let History { event, .. } = self.history(asked).await?;
+        let History { event, arrived_unix_ms, endpoints, more_endpoints, .. } = self.history(asked).await?;
         let traits = event.traits();
         let is_meant = |id: &EndpointId, endpoint: Option<&Endpoint>| match &chosen {
             Some(chosen) => id == chosen,
@@ -55,15 +55,19 @@ impl App {
         if let (Some(chosen), []) = (&chosen, &*meant) {
             return Err(Problem::conflict(format!("the tenant has no endpoint `{chosen}`")).into());
         }
+        let key = &event.key;
+        let is_new = |id: &&EndpointId| !endpoints.contains(id) && !more_endpoints.contains(id);
+        let new: Vec<_> = meant.iter().filter(is_new).map(EndpointId::to_string).collect();
+        if !new.is_empty() && !self.events_table.goes_also_to(key, new).await? {
+            return Err(no_such_event().into()); // Its retention has ended just now.
+        }
         for some in meant.chunks(REPLAYED_AT_ONCE) {
             // The records first: a message that comes before its record begins anew would be taken for a repetition.
-            let begun =
-                some.iter().map(|endpoint| self.deliveries.begin_anew(DeliveryKey { event: &event.key, endpoint }));
-            try_join_all(begun).await?;
-            let messages = some.iter().map(|endpoint| Message::of_delivery(endpoint, &event, Some(unix_ms_now())));
-            self.queue.send_all(messages).await?;
+            let begun = some.iter().map(|endpoint| DeliveryKey { event: key, endpoint, arrived_unix_ms });
+            try_join_all(begun.map(|delivery| self.deliveries.begin_anew(delivery))).await?;
+            let again = |endpoint| Message::of_delivery(endpoint, &event, arrived_unix_ms, Some(unix_ms_now()));
+            self.queue.send_all(some.iter().map(again)).await?;
         }
-        let key = &event.key;
         tracing::info!(tenant.id = %key.tenant, event.id = %key.id, endpoints = meant.len(), "event.replayed");
         let ids: Vec<_> = meant.iter().map(EndpointId::as_str).collect();
         Ok(respond(202, JSON, json!({ "endpoints": ids }).to_string()))
@@ -90,15 +94,16 @@ impl App {
     /// Has deliveries begin anew that are still given up, and takes the notes of all of them away. Gives how many.
     async fn recover_all(&self, tenant: &TenantId, page: &[Parked]) -> Result<usize, AwsError> {
         let read = page.iter().filter(|parked| parked.event.tenant == *tenant).map(async |parked| {
-            let delivery = DeliveryKey { event: &parked.event, endpoint: &parked.endpoint };
+            let Some(kept) = self.events_table.get(&parked.event).await? else { return Ok(None) };
+            let (event, arrived_unix_ms) = (&parked.event, kept.arrived_unix_ms);
+            let delivery = DeliveryKey { event, endpoint: &parked.endpoint, arrived_unix_ms };
             let standing = self.deliveries.standing(delivery).await?;
             match standing.and_then(|standing| standing.progress).map(|progress| progress.status) {
                 Some(DeliveryStatus::Exhausted) => self.deliveries.begin_anew(delivery).await?,
                 Some(DeliveryStatus::Pending) => {} // As who died here left it: its message may not have been sent.
                 None | Some(DeliveryStatus::Delivered) => return Ok(None), // Replayed meanwhile, or forgotten.
             }
-            let Some(event) = self.events_table.get(&parked.event).await? else { return Ok(None) };
-            Ok::<_, AwsError>(Some(Message::of_delivery(&parked.endpoint, &event, Some(parked.at_unix_ms))))
+            Ok::<_, AwsError>(Some(Message::of_parked(parked, &kept)))
         });
         let messages: Vec<_> = try_join_all(read).await?.into_iter().flatten().collect();
         let count = messages.len();
@@ -116,7 +121,7 @@ impl App {
         }
         let last = found.pop();
         match (last, &*found) {
-            (None, _) => Err(Problem::not_found("the tenant has no such event, or not any more").into()),
+            (None, _) => Err(no_such_event().into()),
             (Some(history), []) => Ok(history),
             (Some(last), others) => {
                 let sources = others.iter().chain([&last]).map(|history| &*history.event.key.source);
@@ -126,6 +131,10 @@ impl App {
             }
         }
     }
+}
+
+fn no_such_event() -> Problem {
+    Problem::not_found("the tenant has no such event, or not any more")
 }
 
 #[derive(Serialize)]

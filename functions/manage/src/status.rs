@@ -11,6 +11,7 @@ use signpost_core::event::EventKey;
 use signpost_core::problem::Problem;
 use signpost_core::state::{MAX_HISTORY, Place, State};
 use signpost_io::aws::AwsError;
+use signpost_io::events::Kept;
 use signpost_io::http_api::{empty, refuse, respond, with_header};
 use signpost_io::states::SubjectKey;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -65,8 +66,8 @@ impl App {
         let history = self.states.history(subject, MAX_HISTORY).await?;
         let Some(latest) = history.first() else { return Ok(not_there()) };
         let Place { event: id, source, .. } = latest.place.clone();
-        let event = self.events_table.get(&EventKey { tenant: subject.tenant.clone(), source, id }).await?;
-        let Some(event) = event else { return Ok(not_there()) }; // Its retention has ended just now.
+        let kept = self.events_table.get(&EventKey { tenant: subject.tenant.clone(), source, id }).await?;
+        let Some(Kept { event, .. }) = kept else { return Ok(not_there()) }; // Its retention has ended just now.
         let shown = ShownStatus {
             r#type: subject.kind,
             subject: subject.name,

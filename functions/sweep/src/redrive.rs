@@ -151,7 +151,8 @@ impl App {
                 if status == Some(DeliveryStatus::Exhausted) {
                     self.records.begin_anew(delivery.key()).await?;
                 }
-                Ok(Some(Message::of_delivery(&delivery.endpoint, &delivery.event, Some(unix_ms_now()))))
+                let Delivery { endpoint, event, arrived_unix_ms } = &delivery;
+                Ok(Some(Message::of_delivery(endpoint, event, *arrived_unix_ms, Some(unix_ms_now()))))
             }
             Redrive::Rejected { tenant } => {
                 let is_conflict = received.reason.as_deref() == Some(RejectionReason::ConflictingDuplicate.as_str());

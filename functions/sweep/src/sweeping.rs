@@ -241,11 +241,10 @@ impl App {
         let read = page.iter().map(async |parked| Ok::<_, AwsError>((parked, self.events.get(&parked.event).await?)));
         let read: Vec<_> = stream::iter(read).buffered(CALLS_AT_ONCE).try_collect().await?;
         let (mut messages, mut gone) = (Vec::new(), Vec::new());
-        for (parked, event) in read {
-            match event {
-                Some(event) => {
-                    let message = Message::of_delivery(&parked.endpoint, &event, Some(parked.at_unix_ms));
-                    messages.push(Message { delay: spread.delay(), ..message });
+        for (parked, kept) in read {
+            match kept {
+                Some(kept) => {
+                    messages.push(Message { delay: spread.delay(), ..Message::of_parked(parked, &kept) });
                 }
                 None => gone.push(without_event(parked)),
             }

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value, json};
 
 use crate::aws::{Answered, lock};
@@ -127,10 +129,9 @@ fn update(body: &Value) -> Answer {
     let values = &body["ExpressionAttributeValues"];
     // Names of attributes stand in the expression; what is more in it makes up for the keys' names.
     let bytes = size(values) + size(&body["Key"]) + expression.len();
-    let in_index = u64::from(expression.contains("listed = ")) * write_units(bytes);
     let new =
         if body["ReturnValues"] == "ALL_NEW" { json!({"Attributes": assigned(expression, values)}) } else { json!({}) };
-    Ok(Answered { body: new, items: 1, units: write_units(bytes) + in_index })
+    Ok(Answered { body: new, items: 1, units: write_units(bytes) })
 }
 
 /// What a `SET` makes of an item that was not there: each name with the value that follows it.
@@ -167,10 +168,12 @@ fn insert_all(body: &Value) -> Answer {
             if item["expiresAt"].is_null() {
                 return Err("a state that is kept for ever".into());
             }
-        } else if item["attempts"]["L"].as_array().is_none_or(|attempts| attempts.len() != 1) {
-            return Err("a delivery's record without its attempt".into());
+        } else if item["ofEvent"].is_null()
+            || item["attempts"]["L"].as_array().is_none_or(|attempts| attempts.len() != 1)
+        {
+            return Err("a delivery's record without its event or its attempt".into());
         }
-        units += write_units(size(&item)) * if item["listed"].is_null() { 1 } else { 2 };
+        units += write_units(size(&item));
     }
     let responses: Vec<_> = statements.iter().map(|_| json!({"TableName": EVENTS})).collect();
     Ok(Answered { body: json!({"Responses": responses}), items: statements.len() as u64, units })
@@ -206,14 +209,22 @@ fn text(value: &Value) -> Result<String, String> {
     text.map(str::to_owned).ok_or_else(|| format!("`{value}` as a key"))
 }
 
-/// What an item counts, about: its names and values.
-fn size(value: &Value) -> usize {
-    match value {
-        Value::Object(members) => members.iter().map(|(name, value)| name.len() + size(value)).sum(),
-        Value::Array(values) => values.iter().map(size).sum(),
-        Value::String(text) => text.len(),
-        _ => 1,
-    }
+/// What an item counts, in bytes: its names and values, by "Item sizes and formats" of DynamoDB's developer guide.
+fn size(item: &Value) -> usize {
+    let members = item.as_object().into_iter().flatten();
+    members.map(|(name, value)| name.len() + size_of_value(value)).sum()
+}
+
+fn size_of_value(value: &Value) -> usize {
+    let text = |kind: &str| value[kind].as_str().map(str::len);
+    let in_list = |values: &Vec<Value>| 3 + values.iter().map(|value| 1 + size_of_value(value)).sum::<usize>();
+    let in_map = || value["M"].as_object().map(|members| 3 + members.len() + size(&value["M"]));
+    text("S")
+        .or_else(|| text("N").map(|digits| digits.div_ceil(2) + 1))
+        .or_else(|| Some(BASE64.decode(value["B"].as_str()?).ok()?.len()))
+        .or_else(|| value["L"].as_array().map(in_list))
+        .or_else(in_map)
+        .unwrap_or(1)
 }
 
 fn write_units(bytes: usize) -> u64 {

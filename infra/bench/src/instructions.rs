@@ -20,7 +20,7 @@ pub(crate) fn run(part: &str) {
     let body = payload(1_000).to_string();
     let spread = format!("{:#}", payload(1_000));
     let event = event("acme", 1_000).to_string();
-    let message = Delivery::message(&EndpointId::new(Uuid::nil()), &Event::parse(&event).expect("an event"));
+    let message = Delivery::message(&EndpointId::new(Uuid::nil()), &Event::parse(&event).expect("an event"), 0);
     let times = |part: &dyn Fn()| (0..TIMES).for_each(|_| part());
     match part {
         "nothing" => {}

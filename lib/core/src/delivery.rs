@@ -18,6 +18,8 @@ pub struct Delivery {
     pub endpoint: EndpointId,
     /// What is delivered.
     pub event: Event,
+    /// When the event arrived, in milliseconds since the Unix epoch.
+    pub arrived_unix_ms: u64,
 }
 
 /// Longer than an attempt can last, from the receipt of its message to its record: `DeliverFunction` ends before.
@@ -27,10 +29,16 @@ pub const LONGEST_ATTEMPT: Duration = Duration::from_secs(95);
 pub const MESSAGE_OVERHEAD_BYTES: usize = 128;
 
 impl Delivery {
-    /// The SQS message body: `{"endpoint":"ep_…","event":{…}}`, the event as [`Event::json`] spells it.
+    /// The SQS message body: `{"endpoint":"ep_…","arrivedUnixMs":…,"event":{…}}`, the event as [`Event::json`] spells it.
     #[must_use]
-    pub fn message(endpoint: &EndpointId, event: &Event) -> String {
-        format!(r#"{{"endpoint":"{endpoint}","event":{}}}"#, event.json())
+    pub fn message(endpoint: &EndpointId, event: &Event, arrived_unix_ms: u64) -> String {
+        format!(r#"{{"endpoint":"{endpoint}","arrivedUnixMs":{arrived_unix_ms},"event":{}}}"#, event.json())
+    }
+
+    /// The body of its own message.
+    #[must_use]
+    pub fn written(&self) -> String {
+        Self::message(&self.endpoint, &self.event, self.arrived_unix_ms)
     }
 
     /// Reads what [`Self::message`] wrote.
@@ -39,8 +47,10 @@ impl Delivery {
     /// Every fault found. Nothing but `fanout` writes to the queue, so this is somebody else's message or a defect.
     pub fn parse(body: &str) -> Result<Self, Vec<Fault>> {
         #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
         struct Message<'a> {
             endpoint: String,
+            arrived_unix_ms: u64,
             #[serde(borrow)]
             event: &'a RawValue,
         }
@@ -50,23 +60,25 @@ impl Delivery {
         let Some(endpoint) = EndpointId::parse(&message.endpoint) else {
             return Err(vec![Fault::whole("another `endpoint`", "an endpoint id such as ep_0123…")]);
         };
-        Ok(Self { endpoint, event: Event::reread(message.event)? })
+        Ok(Self { endpoint, event: Event::reread(message.event)?, arrived_unix_ms: message.arrived_unix_ms })
     }
 
     /// Which delivery it is.
     #[must_use]
     pub fn key(&self) -> DeliveryKey<'_> {
-        DeliveryKey { event: &self.event.key, endpoint: &self.endpoint }
+        DeliveryKey { event: &self.event.key, endpoint: &self.endpoint, arrived_unix_ms: self.arrived_unix_ms }
     }
 }
 
-/// What makes a delivery the same delivery.
+/// What makes a delivery the same delivery, and tells where its record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeliveryKey<'a> {
     /// The event.
     pub event: &'a EventKey,
     /// The endpoint.
     pub endpoint: &'a EndpointId,
+    /// When the event arrived for the first time, in milliseconds since the Unix epoch.
+    pub arrived_unix_ms: u64,
 }
 
 /// Where a delivery stands.
@@ -334,14 +346,17 @@ mod tests {
     #[test]
     fn a_message_reads_back_as_the_same_delivery() {
         let endpoint = EndpointId::new(Uuid::from_u128(1));
-        let message = Delivery::message(&endpoint, &event());
+        let message = Delivery::message(&endpoint, &event(), u64::MAX);
         assert!(message.len() <= event().json().len() + MESSAGE_OVERHEAD_BYTES);
-        assert_eq!(Delivery::parse(&message).unwrap(), Delivery { endpoint, event: event() });
+        assert_eq!(
+            Delivery::parse(&message).unwrap(),
+            Delivery { endpoint, event: event(), arrived_unix_ms: u64::MAX }
+        );
     }
 
     #[test]
     fn foreign_messages_are_refused() {
-        for body in ["", "hello", "{}", r#"{"endpoint":"x","event":{}}"#, event().json()] {
+        for body in ["", "hello", "{}", r#"{"endpoint":"x","arrivedUnixMs":0,"event":{}}"#, event().json()] {
             assert!(Delivery::parse(body).is_err(), "{body}");
         }
     }

@@ -1,7 +1,8 @@
 //! The list of an endpoint's deliveries: where each of them stands, which are asked for, and how a page is put together.
 //!
-//! The newest is first, by the moment of the first attempt, which never changes. The list is kept in [`SHARDS`] parts, so
-//! that all deliveries of a busy endpoint do not go into one partition; a page is merged from all of them.
+//! The newest is first, by the moment when its event arrived, which never changes: a delivery is kept where it stands in
+//! the list. That is in [`SHARDS`] parts, so that all deliveries of a busy endpoint do not go into one partition; a page
+//! is merged from all of them.
 
 use std::cmp::Reverse;
 
@@ -14,7 +15,7 @@ use crate::fault::{Fault, Faults};
 use crate::fingerprint::fingerprint;
 use crate::settings::{MOMENT, unix_ms};
 
-/// How many parts a list has. A partition of an index takes 1,000 writes a second, and one that is full holds up the table.
+/// How many parts a list has. A partition takes 1,000 writes a second.
 pub const SHARDS: u8 = 8;
 
 /// All parts of an endpoint's list, by the names of their partitions.
@@ -37,47 +38,47 @@ fn hash(delivery: DeliveryKey<'_>) -> [u8; 32] {
     fingerprint([delivery.event.id.as_str(), &*delivery.event.source])
 }
 
-/// Where a delivery stands in its endpoint's list. The newer of two is the greater.
+/// Where a delivery stands in its endpoint's list, which is no other's place. The newer of two is the greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    first_attempt_unix_ms: u64,
-    /// Orders the deliveries of one millisecond.
-    tie: u64,
+    arrived_unix_ms: u64,
+    /// Orders the deliveries of one millisecond, and tells them apart.
+    tie: u128,
 }
 
 impl Place {
-    /// The place of a delivery whose first attempt started at a moment, in milliseconds since the Unix epoch.
+    /// The place of a delivery.
     #[must_use]
-    pub fn of(delivery: DeliveryKey<'_>, first_attempt_unix_ms: u64) -> Self {
-        let tie = hash(delivery).iter().fold(0, |tie, byte| tie << 8 | u64::from(*byte)); // The last eight are left.
-        Self { tie, ..Self::first_at(first_attempt_unix_ms) }
+    pub fn of(delivery: DeliveryKey<'_>) -> Self {
+        let tie = hash(delivery).iter().fold(0, |tie, byte| tie << 8 | u128::from(*byte)); // The last sixteen are left.
+        Self { tie, ..Self::first_at(delivery.arrived_unix_ms) }
     }
 
     /// The least place of a moment.
     fn first_at(unix_ms: u64) -> Self {
-        Self { first_attempt_unix_ms: unix_ms.min(LAST_MS), tie: 0 }
+        Self { arrived_unix_ms: unix_ms.min(LAST_MS), tie: 0 }
     }
 
-    /// When the first attempt started, in milliseconds since the Unix epoch.
+    /// When the event arrived, in milliseconds since the Unix epoch.
     #[must_use]
-    pub fn first_attempt_unix_ms(self) -> u64 {
-        self.first_attempt_unix_ms
+    pub fn arrived_unix_ms(self) -> u64 {
+        self.arrived_unix_ms
     }
 
     /// The sort key, which orders as the places do.
     #[must_use]
     pub fn key(self) -> String {
-        format!("{:013}#{:016x}", self.first_attempt_unix_ms, self.tie)
+        format!("{:013}#{:032x}", self.arrived_unix_ms, self.tie)
     }
 
     /// Reads what [`Self::key`] wrote.
     #[must_use]
     pub fn parse(key: &str) -> Option<Self> {
         let (unix_ms, tie) = key.split_once('#')?;
-        let is_key = unix_ms.len() == 13 && tie.len() == 16 && unix_ms.bytes().all(|byte| byte.is_ascii_digit());
+        let is_key = unix_ms.len() == 13 && tie.len() == 32 && unix_ms.bytes().all(|byte| byte.is_ascii_digit());
         let is_hex = tie.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         (is_key && is_hex).then_some(())?;
-        Some(Self { first_attempt_unix_ms: unix_ms.parse().ok()?, tie: u64::from_str_radix(tie, 16).ok()? })
+        Some(Self { arrived_unix_ms: unix_ms.parse().ok()?, tie: u128::from_str_radix(tie, 16).ok()? })
     }
 
     /// What leads an operator to the page behind this place. It says nothing else, and so gives access to nothing.
@@ -95,9 +96,9 @@ impl Place {
 
     /// The next smaller place, if there is one.
     fn before(self) -> Option<Self> {
-        match (self.first_attempt_unix_ms, self.tie) {
+        match (self.arrived_unix_ms, self.tie) {
             (0, 0) => None,
-            (unix_ms, 0) => Some(Self { first_attempt_unix_ms: unix_ms - 1, tie: u64::MAX }),
+            (unix_ms, 0) => Some(Self { arrived_unix_ms: unix_ms - 1, tie: u128::MAX }),
             (_, tie) => Some(Self { tie: tie - 1, ..self }),
         }
     }
@@ -116,8 +117,8 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Reads the parameters of a request: one of the three statuses, since when the first attempt started, in RFC 3339,
-    /// and the cursor of the page before.
+    /// Reads the parameters of a request: one of the three statuses, since when the event arrived, in RFC 3339, and
+    /// the cursor of the page before.
     ///
     /// # Errors
     /// Every fault, its pointer the parameter's name behind a `?`.
@@ -127,7 +128,7 @@ impl Wanted {
         let since = read("?since", since, unix_ms, MOMENT, &mut faults);
         let cursor = read("?cursor", cursor, Place::of_cursor, "the `cursor` of the page before", &mut faults);
         faults.none()?;
-        let newest = Place { first_attempt_unix_ms: LAST_MS, tie: u64::MAX };
+        let newest = Place { arrived_unix_ms: LAST_MS, tie: u128::MAX };
         let (from, to) = (Place::first_at(since.unwrap_or_default()), cursor.map_or(Some(newest), Place::before));
         Ok(Self { status, from, to })
     }
@@ -206,25 +207,28 @@ mod tests {
     fn every_delivery_has_a_part_and_a_place_of_its_own() {
         let endpoint = EndpointId::new(Uuid::from_u128(1));
         let keys: Vec<_> = (0..1_000).map(|index| event(&format!("op-{index}"), "/core")).collect();
-        let deliveries: Vec<_> = keys.iter().map(|event| DeliveryKey { event, endpoint: &endpoint }).collect();
+        let deliveries: Vec<_> =
+            keys.iter().map(|event| DeliveryKey { event, endpoint: &endpoint, arrived_unix_ms: 7 }).collect();
         for part in parts(&endpoint) {
             let here = deliveries.iter().filter(|delivery| part_of(**delivery) == part).count();
             assert!((80..=170).contains(&here), "{here} of 1,000 in {part}");
         }
-        let places: BTreeSet<_> = deliveries.iter().map(|delivery| Place::of(*delivery, 7)).collect();
+        let places: BTreeSet<_> = deliveries.iter().map(|delivery| Place::of(*delivery)).collect();
         assert_eq!(places.len(), 1_000);
         let elsewhere = event("op-1", "/elsewhere");
-        assert_ne!(Place::of(DeliveryKey { event: &elsewhere, endpoint: &endpoint }, 7), Place::of(deliveries[1], 7));
+        assert_ne!(Place::of(DeliveryKey { event: &elsewhere, ..deliveries[1] }), Place::of(deliveries[1]));
+        let never = DeliveryKey { arrived_unix_ms: u64::MAX, ..deliveries[1] };
+        assert_eq!(Place::parse(&Place::of(never).key()), Some(Place::of(never)), "a clock that is far off");
     }
 
     #[test]
     fn a_cursor_is_a_place_and_nothing_else() {
-        let place = Place { first_attempt_unix_ms: 1_769_853_600_123, tie: 0xa1b2 };
-        assert_eq!(place.key(), "1769853600123#000000000000a1b2");
+        let place = Place { arrived_unix_ms: 1_769_853_600_123, tie: 0xa1b2 };
+        assert_eq!(place.key(), "1769853600123#0000000000000000000000000000a1b2");
         let cursor = place.cursor();
         assert_eq!(Place::of_cursor(&cursor), Some(place));
-        let upper = URL_SAFE_NO_PAD.encode("1769853600123#000000000000A1B2");
-        let signed = URL_SAFE_NO_PAD.encode("+769853600123#000000000000a1b2");
+        let upper = URL_SAFE_NO_PAD.encode("1769853600123#0000000000000000000000000000A1B2");
+        let signed = URL_SAFE_NO_PAD.encode("+769853600123#0000000000000000000000000000a1b2");
         let other = URL_SAFE_NO_PAD.encode("ep_00000000000000000000000000000001#3");
         let cases = [
             ("", "nothing"),
@@ -256,13 +260,13 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_ends_at_the_moment_and_begins_behind_the_cursor() {
-        let at = |unix_ms, tie| Place { first_attempt_unix_ms: unix_ms, tie };
+        let at = |unix_ms, tie| Place { arrived_unix_ms: unix_ms, tie };
         let range = |since: &str, cursor: Place| {
             Wanted::parse(Some("pending"), Some(since), Some(&cursor.cursor())).unwrap().range()
         };
         let second = "1970-01-01T00:00:01Z";
         assert_eq!(range(second, at(1_500, 7)), Some((at(1_000, 0), at(1_500, 6))));
-        assert_eq!(range(second, at(1_500, 0)), Some((at(1_000, 0), at(1_499, u64::MAX))));
+        assert_eq!(range(second, at(1_500, 0)), Some((at(1_000, 0), at(1_499, u128::MAX))));
         assert_eq!(range(second, at(1_000, 1)), Some((at(1_000, 0), at(1_000, 0))), "one place is left");
         assert_eq!(range(second, at(1_000, 0)), None, "none is left");
         assert_eq!(range(second, at(0, 0)), None, "there is nothing behind the first place");
@@ -287,16 +291,16 @@ mod tests {
         #[test]
         fn pages_give_everything_once_and_the_newest_first(
             // Few moments and few ties, so that many places are neighbours, and some parts are empty.
-            places in prop::collection::btree_map((0..6_u64, 0..40_u64), (0..SHARDS, any::<bool>()), 0..120),
+            places in prop::collection::btree_map((0..6_u64, 0..40_u128), (0..SHARDS, any::<bool>()), 0..120),
             since in 0..4_u64,
             most in 1..12_usize,
             limit in 1..12_usize,
         ) {
             let mut parts = vec![Part::new(); SHARDS.into()];
             for (&(unix_ms, tie), &(shard, is_wanted)) in &places {
-                parts[usize::from(shard)].insert((Place { first_attempt_unix_ms: unix_ms, tie }, is_wanted));
+                parts[usize::from(shard)].insert((Place { arrived_unix_ms: unix_ms, tie }, is_wanted));
             }
-            let all = parts.iter().flatten().filter(|(place, is_wanted)| *is_wanted && place.first_attempt_unix_ms >= since);
+            let all = parts.iter().flatten().filter(|(place, is_wanted)| *is_wanted && place.arrived_unix_ms >= since);
             let mut expected: Vec<_> = all.map(|(place, _)| *place).collect();
             expected.sort_unstable_by_key(|place| Reverse(*place));
 
@@ -316,8 +320,8 @@ mod tests {
         }
 
         #[test]
-        fn keys_order_as_places_do(a in (0..=LAST_MS, any::<u64>()), b in (0..=LAST_MS, any::<u64>())) {
-            let [a, b] = [a, b].map(|(unix_ms, tie)| Place { first_attempt_unix_ms: unix_ms, tie });
+        fn keys_order_as_places_do(a in (0..=LAST_MS, any::<u128>()), b in (0..=LAST_MS, any::<u128>())) {
+            let [a, b] = [a, b].map(|(arrived_unix_ms, tie)| Place { arrived_unix_ms, tie });
             prop_assert_eq!(a.cmp(&b), a.key().cmp(&b.key()));
             prop_assert_eq!(Place::parse(&a.key()), Some(a));
         }

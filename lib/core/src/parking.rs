@@ -66,7 +66,7 @@ pub fn first_place(unix_ms: u64) -> String {
 /// The same delivery, parked again at the same moment, takes the same place.
 #[must_use]
 pub fn place(unix_ms: u64, delivery: DeliveryKey<'_>) -> String {
-    let DeliveryKey { event, endpoint } = delivery;
+    let DeliveryKey { event, endpoint, .. } = delivery;
     format!("{}#{}/{}#{endpoint}#{}", first_place(unix_ms), event.tenant, event.id, event.source)
 }
 
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn keys_are_spelled_so_that_the_oldest_is_first() {
         let (event, endpoint) = (event(), EndpointId::new(Uuid::from_u128(1)));
-        let delivery = DeliveryKey { event: &event, endpoint: &endpoint };
+        let delivery = DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms: 0 };
         assert_eq!(place(7, delivery), format!("0000000000007#acme/op-1#{endpoint}#/core"));
         assert!(place(999, delivery) < place(1_000, delivery));
         assert!(first_place(1_000) < place(1_000, delivery) && first_place(1_000) > place(999, delivery));
@@ -107,7 +107,7 @@ mod tests {
         #[test]
         fn what_is_swept_is_due_and_what_is_due_is_swept_within_a_minute(due in 0..10_000_000_000_000_u64, late in 0..120_000_u64) {
             let (event, endpoint) = (event(), EndpointId::new(Uuid::from_u128(1)));
-            let lane = Lane::due_at(due, DeliveryKey { event: &event, endpoint: &endpoint });
+            let lane = Lane::due_at(due, DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms: 0 });
             let Lane::Due { minute, .. } = lane else { panic!("{lane:?}") };
             prop_assert!(Lane::of_minute(minute).any(|one| one == lane));
             let now = due.saturating_sub(1) + late;

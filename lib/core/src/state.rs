@@ -35,6 +35,12 @@ impl Moment {
         Self { at: in_utc(at), arrived_unix_ms }
     }
 
+    /// When the event arrived, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn arrived_unix_ms(self) -> u64 {
+        self.arrived_unix_ms
+    }
+
     /// The moment in RFC 3339, in UTC.
     #[must_use]
     pub fn rfc3339(self) -> String {

@@ -73,8 +73,8 @@ proptest! {
             Ok(event) => {
                 prop_assert_eq!(&Event::parse(event.json()).unwrap(), &event);
                 let endpoint = EndpointId::parse(&format!("ep_{:032x}", 1)).unwrap();
-                let delivery = Delivery { endpoint: endpoint.clone(), event: event.clone() };
-                prop_assert_eq!(Delivery::parse(&Delivery::message(&endpoint, &event)).unwrap(), delivery);
+                let delivery = Delivery { endpoint: endpoint.clone(), event: event.clone(), arrived_unix_ms: 7 };
+                prop_assert_eq!(Delivery::parse(&Delivery::message(&endpoint, &event, 7)).unwrap(), delivery);
                 let body = without_whitespace(event.data());
                 prop_assert!(!body.contains(is_whitespace_anywhere));
                 let whole = project(event.data(), |_| true);

@@ -1,5 +1,6 @@
-//! The deliveries of each event and their attempts, in `EventsTable` beside the event: sort key `record`
-//! (`delivery#<endpoint>#<source>`). A delivery has an item from its first attempt on.
+//! The deliveries to each endpoint and their attempts, in `EventsTable`: partition key `event` (a part of the endpoint's
+//! list), sort key `record` (the place in it, see [`signpost_core::listing`]). A delivery has an item from its first attempt
+//! on.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,17 +9,17 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure};
-use futures_util::future::join_all;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use signpost_core::attempt::Attempt;
 use signpost_core::delivery::{DeliveryKey, DeliveryStatus, EARLY_MS, LONGEST_ATTEMPT, Progress, Receipt, Standing};
+use signpost_core::event::EventId;
 use signpost_core::listing::{Place, part_of};
 
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
 use crate::clock::{millis, unix_ms_now, unix_now};
-use crate::events::partition;
 use crate::gathering::{Expected, Gathering};
 use crate::inserting::{Inserted, insert};
+use crate::reading::{Projection, get, get_all};
 
 /// The deliveries in the table.
 #[derive(Clone, Debug)]
@@ -74,7 +75,7 @@ impl Deliveries {
     /// # Errors
     /// The call failed, or the item cannot be read.
     pub async fn standing(&self, delivery: DeliveryKey<'_>) -> Result<Option<Standing>, AwsError> {
-        standing_in(self.read(key(delivery)).await?.as_ref())
+        standing_in(get(&self.client, &self.table, key(delivery), Some(&standing_only())).await?.as_ref())
     }
 
     /// The same for one of a batch whose others ask at the same time: one call for up to a hundred of them.
@@ -84,49 +85,11 @@ impl Deliveries {
     /// # Errors
     /// As [`Self::standing`].
     pub async fn standing_among_others(&self, delivery: DeliveryKey<'_>) -> Result<Option<Standing>, AwsError> {
-        let read = async |keys| self.read_all(keys).await;
+        let read = async |keys| get_all(&self.client, &self.table, keys, Some(&standing_only())).await;
         match self.together.standings.ask(key(delivery), read).await {
             Some(item) => standing_in(item?.as_ref()),
             None => self.standing(delivery).await,
         }
-    }
-
-    async fn read(&self, key: Item) -> Result<Option<Item>, AwsError> {
-        let call = self.client.get_item().table_name(&self.table).set_key(Some(key)).consistent_read(true);
-        let call = call.projection_expression(PROJECTION).set_expression_attribute_names(Some(names()));
-        Ok(call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item)
-    }
-
-    /// Reads the items of `keys`, in their order. One that DynamoDB leaves out is read alone.
-    async fn read_all(&self, keys: Vec<Item>) -> Vec<Result<Option<Item>, AwsError>> {
-        if let [_] = &keys[..] {
-            return join_all(keys.into_iter().map(|key| self.read(key))).await;
-        }
-        let wanted = KeysAndAttributes::builder()
-            .set_keys(Some(distinct(&keys)))
-            .consistent_read(true)
-            .projection_expression(PROJECTION)
-            .set_expression_attribute_names(Some(names()));
-        let read = async {
-            let wanted = wanted.build().map_err(AwsError::of(BATCH_READ))?;
-            let call = self.client.batch_get_item().request_items(&self.table, wanted);
-            call.send().await.map_err(AwsError::of(BATCH_READ))
-        };
-        let answer = match read.await {
-            Ok(answer) => answer,
-            Err(error) => return keys.iter().map(|_| Err(error.clone())).collect(),
-        };
-        let found = answer.responses.as_ref().and_then(|tables| tables.get(&self.table)).map(Vec::as_slice);
-        let left_out = answer.unprocessed_keys.as_ref().and_then(|tables| tables.get(&self.table));
-        let left_out = left_out.map(KeysAndAttributes::keys).unwrap_or_default();
-        join_all(keys.into_iter().map(async |key| {
-            if left_out.contains(&key) {
-                return self.read(key).await;
-            }
-            let is_it = |item: &&Item| key.iter().all(|(name, value)| item.get(name) == Some(value));
-            Ok(found.unwrap_or_default().iter().find(is_it).cloned())
-        }))
-        .await
     }
 
     /// Takes the lease of a delivery that others may be sending too, if an attempt is due and nobody else is at it.
@@ -202,8 +165,7 @@ impl Deliveries {
 
     /// Adds an attempt and what it makes of the delivery.
     ///
-    /// Needs `dynamodb:UpdateItem`. One write to the table and one to the index that [`crate::listing`] reads, where the
-    /// delivery keeps the place of its first attempt. A failure is recorded only as the next attempt of the record that it was made
+    /// Needs `dynamodb:UpdateItem`. One write. A failure is recorded only as the next attempt of the record that it was made
     /// on, so that two senders cannot count the same one and none judges by retries that a replay has renewed. An
     /// acknowledgement is recorded unless there is one already, whatever else is, and no failure follows it: a second write
     /// where another attempt was faster.
@@ -223,10 +185,8 @@ impl Deliveries {
         };
         let mut call = self
             .update(delivery, attempt, progress)
-            .update_expression(format!("{SET}, {LIST}, attemptCount = :count{} REMOVE leasedUntil", appended(attempt)))
+            .update_expression(format!("{SET}, attemptCount = :count{} REMOVE leasedUntil", appended(attempt)))
             .condition_expression(condition)
-            .expression_attribute_values(":listed", s(part_of(delivery)))
-            .expression_attribute_values(":place", s(Place::of(delivery, attempt.at_unix_ms).key()))
             .expression_attribute_values(":count", n(progress.attempts));
         if let Some(due) = on_record {
             // DynamoDB refuses a value that is not used.
@@ -272,8 +232,7 @@ impl Deliveries {
             ("status".into(), s(progress.status.as_str())),
             ("nextAttemptAt".into(), n(progress.next_attempt_unix_ms)),
             ("expiresAt".into(), n((unix_now() + self.retention).as_secs())),
-            ("listed".into(), s(part_of(delivery))),
-            ("place".into(), s(Place::of(delivery, attempt.at_unix_ms).key())),
+            ("ofEvent".into(), s(of(delivery))),
             ("attemptCount".into(), n(progress.attempts)),
             ("attempts".into(), AttributeValue::L(vec![AttributeValue::M(item_of(attempt))])),
         ]);
@@ -292,6 +251,7 @@ impl Deliveries {
             .table_name(&self.table)
             .set_key(Some(key(delivery)))
             .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":of", s(of(delivery)))
             .expression_attribute_values(":status", s(progress.status.as_str()))
             .expression_attribute_values(":next", n(progress.next_attempt_unix_ms))
             .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()));
@@ -320,10 +280,11 @@ impl Deliveries {
             .table_name(&self.table)
             .set_key(Some(key(delivery)))
             .update_expression(
-                "SET #status = :pending, attemptCount = if_not_exists(attemptCount, :zero), \
+                "SET ofEvent = :of, #status = :pending, attemptCount = if_not_exists(attemptCount, :zero), \
                  beforeReplay = if_not_exists(attemptCount, :zero), nextAttemptAt = :now, expiresAt = :expires",
             )
             .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":of", s(of(delivery)))
             .expression_attribute_values(":pending", s(DeliveryStatus::Pending.as_str()))
             .expression_attribute_values(":zero", n(0))
             .expression_attribute_values(":now", n(unix_ms_now()))
@@ -338,23 +299,19 @@ impl Deliveries {
     /// # Errors
     /// The call failed.
     pub async fn end(&self, delivery: DeliveryKey<'_>) -> Result<(), AwsError> {
-        let now = unix_ms_now();
         let call = self
             .client
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key(delivery)))
-            .update_expression(format!(
-                "{SET}, {LIST}, attemptCount = if_not_exists(attemptCount, :zero) REMOVE leasedUntil"
-            ))
+            .update_expression(format!("{SET}, attemptCount = if_not_exists(attemptCount, :zero) REMOVE leasedUntil"))
             .condition_expression("attribute_not_exists(#status) OR #status <> :delivered")
             .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":of", s(of(delivery)))
             .expression_attribute_values(":status", s(DeliveryStatus::Exhausted.as_str()))
             .expression_attribute_values(":delivered", s(DeliveryStatus::Delivered.as_str()))
             .expression_attribute_values(":zero", n(0))
-            .expression_attribute_values(":listed", s(part_of(delivery)))
-            .expression_attribute_values(":place", s(Place::of(delivery, now).key()))
-            .expression_attribute_values(":next", n(now))
+            .expression_attribute_values(":next", n(unix_ms_now()))
             .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()));
         sent(call).await.map(drop)
     }
@@ -366,20 +323,13 @@ impl Deliveries {
     /// # Errors
     /// The call failed, or the item cannot be read.
     pub async fn attempts(&self, delivery: DeliveryKey<'_>) -> Result<Vec<Attempt>, AwsError> {
-        let call = self.client.get_item().table_name(&self.table).set_key(Some(key(delivery))).consistent_read(true);
-        let item = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item.unwrap_or_default();
+        let item = get(&self.client, &self.table, key(delivery), None).await?.unwrap_or_default();
         attempts_of(&item).map_err(AwsError::of::<ItemError>(READING))
     }
 }
 
 const READING: &str = "reading a delivery";
-const BATCH_READ: &str = "dynamodb:BatchGetItem";
-/// What tells where a delivery stands, and which one it is.
-const PROJECTION: &str = "#event, #record, #status, attemptCount, beforeReplay, nextAttemptAt, leasedUntil";
-const SET: &str = "SET #status = :status, nextAttemptAt = :next, expiresAt = :expires";
-/// Puts the delivery into the list of its endpoint, which only knows those that have these two attributes. Beside
-/// `attemptCount`, for a delivery that is only leased is not listed.
-const LIST: &str = "listed = if_not_exists(listed, :listed), place = if_not_exists(place, :place)";
+const SET: &str = "SET ofEvent = :of, #status = :status, nextAttemptAt = :next, expiresAt = :expires";
 /// An item has 400 KB at the most: of as many attempts the answers are kept, at about 1.2 KB each,
 const KEPT_RESPONSES: u32 = 200;
 /// and of as many that they were made, at about 160 bytes each. Beyond, the record goes on without them.
@@ -398,23 +348,33 @@ async fn sent(call: UpdateItemFluentBuilder) -> Result<bool, AwsError> {
     Ok(if_condition_held(call.send().await, "dynamodb:UpdateItem")?.is_some())
 }
 
-fn names() -> HashMap<String, String> {
-    ["event", "record", "status"].map(|name| (format!("#{name}"), name.to_owned())).into()
+/// What tells where a delivery stands, and which one it is.
+fn standing_only() -> Projection {
+    Projection {
+        expression: "#event, #record, #status, attemptCount, beforeReplay, nextAttemptAt, leasedUntil",
+        names: ["event", "record", "status"].map(|name| (format!("#{name}"), name.to_owned())).into(),
+    }
 }
 
 fn standing_in(item: Option<&Item>) -> Result<Option<Standing>, AwsError> {
     item.map(standing_of).transpose().map_err(AwsError::of::<ItemError>(READING))
 }
 
-/// Each of `keys` once: DynamoDB refuses a key that comes twice.
-fn distinct(keys: &[Item]) -> Vec<Item> {
-    let first = |(index, key): &(usize, &Item)| !keys[..*index].contains(key);
-    keys.iter().enumerate().filter(first).map(|(_, key)| key.clone()).collect()
+/// The key of a delivery's item, which is its place in its endpoint's list.
+pub(crate) fn key(delivery: DeliveryKey<'_>) -> Item {
+    let (part, place) = (part_of(delivery), Place::of(delivery).key());
+    HashMap::from([("event".into(), s(part)), ("record".into(), s(place))])
 }
 
-fn key(delivery: DeliveryKey<'_>) -> HashMap<String, AttributeValue> {
-    let record = format!("delivery#{}#{}", delivery.endpoint, delivery.event.source);
-    HashMap::from([("event".into(), s(partition(delivery.event))), ("record".into(), s(record))])
+/// Which event is delivered: the attribute `ofEvent`, which is there beside `attemptCount`. An id has no `#` in it.
+fn of(delivery: DeliveryKey<'_>) -> String {
+    format!("{}#{}", delivery.event.id, delivery.event.source)
+}
+
+/// Reads what [`of`] wrote: the event's id and source.
+pub(crate) fn event_of(item: &Item) -> Result<(EventId, &str), ItemError> {
+    let (id, source) = text(item, "ofEvent")?.split_once('#').ok_or_else(|| unreadable("ofEvent"))?;
+    Ok((EventId::parse(id).ok_or_else(|| unreadable("ofEvent"))?, source))
 }
 
 pub(crate) fn attempts_of(item: &Item) -> Result<Vec<Attempt>, ItemError> {

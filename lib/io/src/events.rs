@@ -1,5 +1,5 @@
-//! `EventsTable`: each event once, beside its deliveries. Partition key `event` (`<tenant>/<id>`), sort key `record`
-//! (`event#<source>`). Items disappear after the retention (`expiresAt`, the table's TTL).
+//! `EventsTable`: each event once. Partition key `event` (`<tenant>/<id>`), sort key `record` (`event#<source>`). Items
+//! disappear after the retention (`expiresAt`, the table's TTL).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +12,12 @@ use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, EventKey};
 use signpost_core::state::Moment;
 
-use crate::aws::{AwsError, Item, ItemError, bytes, n, number, s, text, unreadable};
+use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
 use crate::clock::unix_now;
 use crate::gathering::Gathering;
 use crate::inserting::{Inserted, LARGEST_TOGETHER, insert};
 use crate::logs::Chain;
+use crate::reading::get;
 
 /// The events in the table.
 #[derive(Clone, Debug)]
@@ -39,6 +40,15 @@ pub enum Claim {
     Duplicate,
     /// Another message brought an event of the same key with another payload.
     Conflict,
+}
+
+/// An event as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The event.
+    pub event: Event,
+    /// When it arrived for the first time, in milliseconds since the Unix epoch.
+    pub arrived_unix_ms: u64,
 }
 
 /// What is kept of the first time that an event came, so that every other time means the same.
@@ -78,9 +88,8 @@ impl Events {
         let expires_at = (now + self.retention).as_secs();
         let first_time = FirstTime { moment: Moment::of(event, arrived_unix_ms), expires_at };
         let ids = endpoints.iter().map(|id| s(id.as_str())).collect();
-        let item = Item::from([
-            ("event".into(), s(partition(&event.key))),
-            ("record".into(), s(record(&event.key))),
+        let mut item = item_key(&event.key);
+        item.extend([
             ("json".into(), s(event.json())),
             ("payloadHash".into(), AttributeValue::B(Blob::new(hash))),
             ("messageId".into(), s(message_id)),
@@ -127,28 +136,39 @@ impl Events {
     ///
     /// # Errors
     /// The call failed.
-    pub async fn get(&self, key: &EventKey) -> Result<Option<Event>, AwsError> {
-        let call = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("event", s(partition(key)))
-            .key("record", s(record(key)))
-            .projection_expression("json")
-            .consistent_read(true);
-        let item = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item;
-        let Some(item) = item else { return Ok(None) };
-        let event = event_of(&item);
-        if let Err(error) = &event {
+    pub async fn get(&self, key: &EventKey) -> Result<Option<Kept>, AwsError> {
+        let Some(item) = get(&self.client, &self.table, item_key(key), None).await? else { return Ok(None) };
+        let kept = kept_of(&item);
+        if let Err(error) = &kept {
             tracing::error!(event.id = %key.id, tenant.id = %key.tenant, error = %Chain(error), "event.unreadable");
         }
-        Ok(event.ok())
+        Ok(kept.ok())
+    }
+
+    /// Notes that an event goes to `endpoints`, too, to which it did not go at first. Tells whether it is still there.
+    ///
+    /// Needs `dynamodb:UpdateItem`. One write.
+    ///
+    /// # Errors
+    /// The call failed: nothing may be sent there, for nobody could see what came of it.
+    pub async fn goes_also_to(&self, key: &EventKey, endpoints: Vec<String>) -> Result<bool, AwsError> {
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(item_key(key)))
+            .update_expression("ADD alsoTo :endpoints")
+            .condition_expression("attribute_exists(#event)")
+            .expression_attribute_names("#event", "event")
+            .expression_attribute_values(":endpoints", AttributeValue::Ss(endpoints));
+        Ok(if_condition_held(call.send().await, "dynamodb:UpdateItem")?.is_some())
     }
 }
 
-pub(crate) fn event_of(item: &Item) -> Result<Event, ItemError> {
+pub(crate) fn kept_of(item: &Item) -> Result<Kept, ItemError> {
     let raw = serde_json::from_str(text(item, "json")?).map_err(|_| unreadable("json"))?;
-    Event::reread(raw).map_err(|_| unreadable("json"))
+    let event = Event::reread(raw).map_err(|_| unreadable("json"))?;
+    Ok(Kept { event, arrived_unix_ms: moment_of(item)?.arrived_unix_ms() })
 }
 
 pub(crate) fn endpoints_of(item: &Item) -> Result<Vec<EndpointId>, ItemError> {
@@ -157,12 +177,23 @@ pub(crate) fn endpoints_of(item: &Item) -> Result<Vec<EndpointId>, ItemError> {
     ids.iter().map(parse).collect::<Option<_>>().ok_or_else(|| unreadable("endpoints"))
 }
 
+/// Reads the endpoints that an event went to later.
+pub(crate) fn more_endpoints_of(item: &Item) -> Result<Vec<EndpointId>, ItemError> {
+    let Some(ids) = item.get("alsoTo") else { return Ok(Vec::new()) };
+    let ids = ids.as_ss().map_err(|_| unreadable("alsoTo"))?;
+    ids.iter().map(|id| EndpointId::parse(id)).collect::<Option<_>>().ok_or_else(|| unreadable("alsoTo"))
+}
+
+fn item_key(key: &EventKey) -> Item {
+    Item::from([("event".into(), s(partition(key))), ("record".into(), s(record(key)))])
+}
+
 /// The sort key of an event.
 fn record(key: &EventKey) -> String {
     format!("event#{}", key.source)
 }
 
-/// The partition key of an event and its deliveries.
+/// The partition key of a tenant's events of one id.
 pub(crate) fn partition(key: &EventKey) -> String {
     format!("{}/{}", key.tenant, key.id)
 }
@@ -184,12 +215,11 @@ fn judge(stored: &Item, hash: &[u8], message_id: &str, now: u64) -> Result<Claim
 }
 
 fn first_time_of(stored: &Item) -> Result<FirstTime, ItemError> {
-    let moment = if stored.contains_key("moment") {
-        Moment::parse(text(stored, "moment")?).ok_or_else(|| unreadable("moment"))?
-    } else {
-        Moment::of(&event_of(stored)?, number(stored, "claimedAt")? * 1_000) // Written before there were states.
-    };
-    Ok(FirstTime { moment, expires_at: number(stored, "expiresAt")? })
+    Ok(FirstTime { moment: moment_of(stored)?, expires_at: number(stored, "expiresAt")? })
+}
+
+fn moment_of(item: &Item) -> Result<Moment, ItemError> {
+    Moment::parse(text(item, "moment")?).ok_or_else(|| unreadable("moment"))
 }
 
 #[cfg(test)]
@@ -220,16 +250,5 @@ mod tests {
         for (hash, message_id, now, expected, why) in cases {
             assert_eq!(judge(&stored, &hash, message_id, now).unwrap(), expected, "{why}");
         }
-    }
-
-    #[test]
-    fn an_event_that_was_written_before_there_were_states_has_the_moment_it_was_claimed_at() {
-        let json = r#"{"specversion":"1.0","id":"1","source":"/","type":"t","tenant":"acme","data":{}}"#;
-        let stored = Item::from([
-            ("json".into(), s(json)),
-            ("claimedAt".into(), n(1_769_853_600)),
-            ("expiresAt".into(), n(1_772_445_600)),
-        ]);
-        assert_eq!(first_time_of(&stored).unwrap().moment.rfc3339(), "2026-01-31T10:00:00Z");
     }
 }

@@ -1,15 +1,15 @@
-//! What became of an event: the event, its deliveries and their attempts, as operators see them. All of it is one
-//! partition of `EventsTable`.
+//! What became of an event: the event, its deliveries and their attempts, as operators see them.
 
 use aws_sdk_dynamodb::Client;
 use signpost_core::attempt::Attempt;
-use signpost_core::delivery::Progress;
+use signpost_core::delivery::{DeliveryKey, Progress};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, EventId, EventKey, TenantId};
 
-use crate::aws::{AwsError, Item, ItemError, number, s, text, unreadable};
-use crate::deliveries::{attempts_of, standing_of};
-use crate::events::{endpoints_of, event_of, partition};
+use crate::aws::{AwsError, Item, ItemError, number, s};
+use crate::deliveries::{attempts_of, key, standing_of};
+use crate::events::{Kept, endpoints_of, kept_of, more_endpoints_of, partition};
+use crate::reading::get_all;
 
 /// The events in the table, and what became of them.
 #[derive(Clone, Debug)]
@@ -23,10 +23,14 @@ pub struct Histories {
 pub struct History {
     /// The event.
     pub event: Event,
+    /// When it arrived for the first time, in milliseconds since the Unix epoch.
+    pub arrived_unix_ms: u64,
     /// When it was fanned out first, in seconds since the Unix epoch.
     pub fanned_out_at: u64,
     /// The endpoints that it went to then.
     pub endpoints: Vec<EndpointId>,
+    /// Those that it went to later.
+    pub more_endpoints: Vec<EndpointId>,
     /// The deliveries that have had attempts.
     pub deliveries: Vec<DeliveryHistory>,
 }
@@ -51,10 +55,11 @@ impl Histories {
 
     /// Reads what became of a tenant's events by an id: one for each source that used it.
     ///
-    /// Needs `dynamodb:Query`. One call per 1 MiB.
+    /// Needs `dynamodb:Query`, `dynamodb:BatchGetItem` and `dynamodb:GetItem`. One call per 1 MiB of events, and one for a
+    /// hundred endpoints of each. Strongly consistent.
     ///
     /// # Errors
-    /// The call failed, or an item cannot be read.
+    /// A call failed, or an item cannot be read.
     pub async fn of(&self, tenant: &TenantId, id: &EventId) -> Result<Vec<History>, AwsError> {
         let key = EventKey { tenant: tenant.clone(), source: String::new(), id: id.clone() };
         let mut pages = self
@@ -68,61 +73,44 @@ impl Histories {
             .into_paginator()
             .items()
             .send();
-        let (mut histories, mut deliveries) = (Vec::new(), Vec::new());
+        let mut histories = Vec::new();
         while let Some(item) = pages.try_next().await.map_err(AwsError::of("dynamodb:Query"))? {
-            let read = match Record::of(&item).map_err(AwsError::of::<ItemError>(READING))? {
-                Record::Event => history_of(&item).map(|history| histories.push(history)),
-                Record::Delivery { endpoint, source } => {
-                    let delivery = delivery_of(&item, endpoint);
-                    delivery.map(|delivery| deliveries.extend(delivery.map(|delivery| (source.to_owned(), delivery))))
-                }
-            };
-            read.map_err(AwsError::of::<ItemError>(READING))?;
-        }
-        for (source, delivery) in deliveries {
-            let of_event = histories.iter_mut().find(|history| history.event.key.source == source);
-            if let Some(history) = of_event {
-                history.deliveries.push(delivery); // Else its event's retention ended before its own.
-            }
+            let mut history = history_of(&item).map_err(AwsError::of::<ItemError>(READING))?;
+            history.deliveries = self.deliveries(&history).await?;
+            histories.push(history);
         }
         Ok(histories)
+    }
+
+    async fn deliveries(&self, history: &History) -> Result<Vec<DeliveryHistory>, AwsError> {
+        let (event, arrived_unix_ms) = (&history.event.key, history.arrived_unix_ms);
+        let endpoints = || history.endpoints.iter().chain(&history.more_endpoints);
+        let keys = endpoints().map(|endpoint| key(DeliveryKey { event, endpoint, arrived_unix_ms })).collect();
+        let mut deliveries = Vec::new();
+        for (endpoint, item) in endpoints().zip(get_all(&self.client, &self.table, keys, None).await) {
+            let Some(item) = item? else { continue };
+            deliveries.extend(delivery_of(&item, endpoint).map_err(AwsError::of::<ItemError>(READING))?);
+        }
+        Ok(deliveries)
     }
 }
 
 const READING: &str = "reading an event's history";
 
-/// What an item is, by its sort key.
-pub(crate) enum Record<'a> {
-    Event,
-    Delivery { endpoint: EndpointId, source: &'a str },
-}
-
-impl<'a> Record<'a> {
-    pub(crate) fn of(item: &'a Item) -> Result<Self, ItemError> {
-        let record = text(item, "record")?;
-        if record.starts_with("event#") {
-            return Ok(Self::Event);
-        }
-        let (endpoint, source) = record
-            .strip_prefix("delivery#")
-            .and_then(|rest| rest.split_once('#'))
-            .ok_or_else(|| unreadable("record"))?;
-        let endpoint = EndpointId::parse(endpoint).ok_or_else(|| unreadable("record"))?;
-        Ok(Self::Delivery { endpoint, source })
-    }
-}
-
 fn history_of(item: &Item) -> Result<History, ItemError> {
+    let Kept { event, arrived_unix_ms } = kept_of(item)?;
     Ok(History {
-        event: event_of(item)?,
+        event,
+        arrived_unix_ms,
         fanned_out_at: number(item, "claimedAt")?,
         endpoints: endpoints_of(item)?,
+        more_endpoints: more_endpoints_of(item)?,
         deliveries: Vec::new(),
     })
 }
 
 /// Reads a delivery; nothing of one that has had no attempt.
-fn delivery_of(item: &Item, endpoint: EndpointId) -> Result<Option<DeliveryHistory>, ItemError> {
+fn delivery_of(item: &Item, endpoint: &EndpointId) -> Result<Option<DeliveryHistory>, ItemError> {
     let Some(progress) = standing_of(item)?.progress else { return Ok(None) };
-    Ok(Some(DeliveryHistory { endpoint, progress, attempts: attempts_of(item)? }))
+    Ok(Some(DeliveryHistory { endpoint: endpoint.clone(), progress, attempts: attempts_of(item)? }))
 }

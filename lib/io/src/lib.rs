@@ -20,6 +20,7 @@ pub mod listing;
 pub mod logs;
 pub mod parking;
 pub mod queue;
+mod reading;
 pub mod recipients;
 pub mod signers;
 pub mod states;

@@ -1,16 +1,16 @@
-//! The deliveries of an endpoint, newest first: `DeliveriesByEndpoint`, an index of `EventsTable`. Partition key `listed`,
-//! sort key `place` ([`signpost_core::listing`]); it has what is shown, and only deliveries that had an attempt.
+//! The deliveries of an endpoint, newest first, as they are kept in `EventsTable` ([`crate::deliveries`]).
+
+use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use futures_util::future::try_join_all;
 use signpost_core::delivery::Progress;
 use signpost_core::endpoint::EndpointId;
-use signpost_core::event::{EventId, EventKey, TenantId};
+use signpost_core::event::{EventKey, TenantId};
 use signpost_core::listing::{Place, Stretch, Wanted, page, parts};
 
-use crate::aws::{AwsError, Item, ItemError, s, text, unreadable};
-use crate::deliveries::progress_of;
-use crate::history::Record;
+use crate::aws::{AwsError, Item, ItemError, number, s, text, unreadable};
+use crate::deliveries::{event_of, progress_of};
 use crate::logs::Chain;
 
 /// The lists of deliveries.
@@ -27,12 +27,14 @@ pub struct Listed {
     pub event: EventKey,
     /// Where the delivery stands; how many attempts were made before a replay is not told.
     pub progress: Progress,
-    /// When its first attempt started, in milliseconds since the Unix epoch.
-    pub first_attempt_unix_ms: u64,
+    /// When the event arrived, in milliseconds since the Unix epoch.
+    pub arrived_unix_ms: u64,
+    /// When its first attempt started, in milliseconds since the Unix epoch; nothing if there was none.
+    pub first_attempt_unix_ms: Option<u64>,
 }
 
 impl Listing {
-    /// Adapts `client` to the index of the table called `table`.
+    /// Adapts `client` to the table called `table`.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
@@ -41,8 +43,7 @@ impl Listing {
     /// Reads up to `most` deliveries of a tenant's endpoint that are wanted, and behind which place there may be more; a
     /// page may be shorter although there are. An item that cannot be read is left out, and told of in the logs.
     ///
-    /// Needs `dynamodb:Query` on the index. One call per part of the list, all at once. Indexes follow their table some
-    /// milliseconds later.
+    /// Needs `dynamodb:Query`. One call per part of the list, all at once. Strongly consistent.
     ///
     /// # Errors
     /// A call failed.
@@ -71,9 +72,12 @@ impl Listing {
             .client
             .query()
             .table_name(&self.table)
-            .index_name(INDEX)
-            .key_condition_expression("listed = :listed AND place BETWEEN :from AND :to")
-            .expression_attribute_values(":listed", s(part))
+            .consistent_read(true)
+            .key_condition_expression("#event = :part AND #record BETWEEN :from AND :to")
+            .filter_expression(HAS_BEGUN)
+            .projection_expression("#record, ofEvent, #status, attemptCount, nextAttemptAt, attempts[0].#at")
+            .set_expression_attribute_names(Some(names()))
+            .expression_attribute_values(":part", s(part))
             .expression_attribute_values(":from", s(from.key()))
             .expression_attribute_values(":to", s(to.key()))
             .scan_index_forward(false)
@@ -81,8 +85,7 @@ impl Listing {
         if let Some(status) = wanted.status {
             call = call
                 .limit(FILTERED_AT_ONCE)
-                .filter_expression("#status = :status")
-                .expression_attribute_names("#status", "status")
+                .filter_expression(format!("{HAS_BEGUN} AND #status = :status"))
                 .expression_attribute_values(":status", s(status.as_str()));
         }
         let answer = call.send().await.map_err(AwsError::of("dynamodb:Query"))?;
@@ -93,15 +96,15 @@ impl Listing {
     }
 }
 
-/// `EventsTable` in template.yaml; change them together.
-const INDEX: &str = "DeliveriesByEndpoint";
+/// What is only leased has had no attempt yet.
+const HAS_BEGUN: &str = "attribute_exists(attemptCount)";
 /// How many deliveries of a part are looked at in one call for those of one status.
 const FILTERED_AT_ONCE: i32 = 500;
 
 fn readable(tenant: &TenantId, item: &Item) -> Option<(Place, Listed)> {
     let listed = listed_of(tenant, item);
     if let Err(error) = &listed {
-        let (event, record) = (text(item, "event").unwrap_or_default(), text(item, "record").unwrap_or_default());
+        let (event, record) = (text(item, "ofEvent").unwrap_or_default(), text(item, "record").unwrap_or_default());
         tracing::error!(error = %Chain(error), event, record, "delivery.unreadable");
     }
     listed.ok()
@@ -109,14 +112,18 @@ fn readable(tenant: &TenantId, item: &Item) -> Option<(Place, Listed)> {
 
 fn listed_of(tenant: &TenantId, item: &Item) -> Result<(Place, Listed), ItemError> {
     let place = place_of(item)?;
-    let id = text(item, "event")?.strip_prefix(tenant.as_str()).and_then(|rest| rest.strip_prefix('/'));
-    let id = id.and_then(EventId::parse).ok_or_else(|| unreadable("event"))?;
-    let Record::Delivery { source, .. } = Record::of(item)? else { return Err(unreadable("record")) };
+    let (id, source) = event_of(item)?;
     let event = EventKey { tenant: tenant.clone(), source: source.to_owned(), id };
-    let first_attempt_unix_ms = place.first_attempt_unix_ms();
-    Ok((place, Listed { event, progress: progress_of(item)?, first_attempt_unix_ms }))
+    let arrived_unix_ms = place.arrived_unix_ms();
+    let first = item.get("attempts").and_then(|attempts| attempts.as_l().ok()?.first()?.as_m().ok());
+    let first_attempt_unix_ms = first.map(|first| number(first, "at")).transpose()?;
+    Ok((place, Listed { event, progress: progress_of(item)?, arrived_unix_ms, first_attempt_unix_ms }))
 }
 
 fn place_of(item: &Item) -> Result<Place, ItemError> {
-    Place::parse(text(item, "place")?).ok_or_else(|| unreadable("place"))
+    Place::parse(text(item, "record")?).ok_or_else(|| unreadable("record"))
+}
+
+fn names() -> HashMap<String, String> {
+    ["at", "event", "record", "status"].map(|name| (format!("#{name}"), name.to_owned())).into()
 }

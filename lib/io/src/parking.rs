@@ -18,6 +18,7 @@ use signpost_core::parking::{Lane, first_place, place};
 
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
 use crate::clock::unix_now;
+use crate::events::Kept;
 use crate::logs::Chain;
 use crate::queue::Message;
 
@@ -239,6 +240,14 @@ impl Parking {
             .expression_attribute_values(":minute", n(swept_minute));
         call.send().await.map_err(AwsError::of("dynamodb:UpdateItem"))?;
         Ok(())
+    }
+}
+
+impl Message {
+    /// The message that has a parked delivery sent, with its event as it is kept.
+    #[must_use]
+    pub fn of_parked(parked: &Parked, Kept { event, arrived_unix_ms }: &Kept) -> Self {
+        Self::of_delivery(&parked.endpoint, event, *arrived_unix_ms, Some(parked.at_unix_ms))
     }
 }
 

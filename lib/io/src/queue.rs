@@ -41,13 +41,13 @@ pub struct Message {
 pub const SINCE: &str = "since";
 
 impl Message {
-    /// A message that has an event delivered to an endpoint, for the first time or again: `since` when it waits, in
-    /// milliseconds since the Unix epoch. Each endpoint is a group of its own, so that SQS's fair queue keeps one's backlog
+    /// A message that has an event delivered to an endpoint, for the first time or again: when the event arrived, and since
+    /// when this waits, in milliseconds since the Unix epoch. Each endpoint is a group of its own, so that SQS's fair queue keeps one's backlog
     /// from delaying the others.
     #[must_use]
-    pub fn of_delivery(endpoint: &EndpointId, event: &Event, since_unix_ms: Option<u64>) -> Self {
+    pub fn of_delivery(endpoint: &EndpointId, event: &Event, arrived_unix_ms: u64, since_unix_ms: Option<u64>) -> Self {
         Self {
-            body: Delivery::message(endpoint, event),
+            body: Delivery::message(endpoint, event, arrived_unix_ms),
             group: Some(endpoint.to_string()),
             attributes: since_unix_ms.map(|since| (SINCE, since.to_string())).into_iter().collect(),
             delay: Duration::ZERO,

@@ -1,6 +1,7 @@
 //! Builders: the least that is valid, with names of their own, so that tests never meet each other's.
 
 use serde_json::{Value, json};
+use signpost_core::endpoint::EndpointId;
 use signpost_core::event::TenantId;
 use uuid::Uuid;
 
@@ -17,6 +18,15 @@ pub fn tenant() -> TenantId {
 #[must_use]
 pub fn event_id() -> String {
     format!("event-{}", Uuid::new_v4())
+}
+
+/// When events arrive that do not come by the queue, in milliseconds since the Unix epoch: 2026-01-31T10:00:00Z.
+pub const ARRIVED: u64 = 1_769_853_600_000;
+
+/// Builds the message that has an event delivered to an endpoint.
+#[must_use]
+pub fn delivery(endpoint: &EndpointId, event: &Value) -> String {
+    json!({"endpoint": endpoint.as_str(), "arrivedUnixMs": ARRIVED, "event": event}).to_string()
 }
 
 /// Builds an event in the CloudEvents JSON format, of a type that is no family's: its payload may be any object.

@@ -6,6 +6,7 @@ use aws_config::SdkConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
 use http::HeaderMap;
 use reqwest::Client;
@@ -15,6 +16,7 @@ use signpost_core::attempt::Attempt;
 use signpost_core::delivery::DeliveryKey;
 use signpost_core::endpoint::{Endpoint, EndpointId};
 use signpost_core::event::{Event, EventId, EventKey, TenantId};
+use signpost_core::listing::{Place, part_of};
 use signpost_core::parking::Lane;
 use signpost_io::deliveries::Deliveries;
 use signpost_io::endpoints::{Endpoints, StoredEndpoint};
@@ -23,6 +25,7 @@ use signpost_io::keys::{KeyTable, StoredKey};
 use signpost_io::parking::Parking;
 use uuid::Uuid;
 
+use crate::build::ARRIVED;
 use crate::signed_http::{Signature, send};
 
 /// A running local stack.
@@ -300,8 +303,27 @@ impl LocalStack {
     pub async fn attempts(&self, tenant: &TenantId, event_id: &str, endpoint: &EndpointId) -> Vec<Attempt> {
         let id = EventId::parse(event_id).expect("an event id");
         let event = EventKey { tenant: tenant.clone(), source: "/core".into(), id };
+        let Some(arrived_unix_ms) = self.arrived(&event, endpoint).await else { return Vec::new() };
         let table = Deliveries::new(self.dynamodb(), setting("EVENTS_TABLE"), Duration::ZERO);
-        table.attempts(DeliveryKey { event: &event, endpoint }).await.expect("the table can be read")
+        table.attempts(DeliveryKey { event: &event, endpoint, arrived_unix_ms }).await.expect("the table can be read")
+    }
+
+    /// Looks for the record of a delivery, and tells by its place when the event arrived.
+    async fn arrived(&self, event: &EventKey, endpoint: &EndpointId) -> Option<u64> {
+        let key = DeliveryKey { event, endpoint, arrived_unix_ms: 0 };
+        let query = self
+            .dynamodb()
+            .query()
+            .table_name(setting("EVENTS_TABLE"))
+            .consistent_read(true)
+            .key_condition_expression("#event = :part")
+            .filter_expression("ofEvent = :event")
+            .expression_attribute_names("#event", "event")
+            .expression_attribute_values(":part", AttributeValue::S(part_of(key)))
+            .expression_attribute_values(":event", AttributeValue::S(format!("{}#{}", event.id, event.source)));
+        let items = query.send().await.expect("the table can be read").items.unwrap_or_default();
+        let place = items.first()?.get("record")?.as_s().ok().and_then(|place| Place::parse(place));
+        Some(place.expect("a delivery's place").arrived_unix_ms())
     }
 
     /// Waits until as many attempts are on record, for what a receiver sees is recorded a moment later.
@@ -413,13 +435,14 @@ impl LocalStack {
         .await
     }
 
-    /// Writes an event as `fanout` does, for no endpoint.
+    /// Writes an event as `fanout` does, for one endpoint.
     ///
     /// # Panics
     /// The table does not take it.
-    pub async fn store(&self, event: &Event) {
+    pub async fn store(&self, event: &Event, endpoint: &EndpointId) {
         let events = Events::new(self.dynamodb(), setting("EVENTS_TABLE"), Duration::from_hours(1));
-        events.claim(event, &[], "stored by a test", 0).await.expect("the table takes the event");
+        let to = [endpoint.clone()];
+        events.claim(event, &to, "stored by a test", ARRIVED).await.expect("the table takes the event");
     }
 
     /// Waits until as many deliveries are parked for an endpoint.

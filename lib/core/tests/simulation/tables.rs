@@ -269,7 +269,7 @@ pub fn due_at(unix_ms: u64, id: u32, endpoint: usize) -> Place {
         id: EventId::parse(&format!("e{id}")).unwrap(),
     };
     let endpoint = EndpointId::new(Uuid::from_u128(endpoint as u128));
-    match Lane::due_at(unix_ms, DeliveryKey { event: &event, endpoint: &endpoint }) {
+    match Lane::due_at(unix_ms, DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms: 0 }) {
         Lane::Due { minute, shard } => Place::Due { minute, shard },
         Lane::Endpoint(_) | Lane::Exhausted(_) => unreachable!("what is due at a moment stands in a minute's lane"),
     }

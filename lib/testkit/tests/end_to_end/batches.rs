@@ -10,12 +10,12 @@ use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey};
 use signpost_io::deliveries::{Deliveries, Recorded};
 use signpost_testkit::aws_proxy::AwsProxy;
-use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::build::{ARRIVED, delivery, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, setting};
 use signpost_testkit::receiver::Receiver;
 use uuid::Uuid;
 
-use crate::faults::{batch, delivery, failed};
+use crate::faults::{batch, failed};
 use crate::handlers::lookup;
 
 #[tokio::test]
@@ -81,7 +81,8 @@ async fn of_first_attempts_that_are_recorded_together_each_is_judged_alone() {
     let status = DeliveryStatus::Delivered;
     let progress = Progress { status, attempts: 1, before_replay: 0, next_attempt_unix_ms: 1 };
     let (known, leased, new) = (event(), event(), event());
-    let [known, leased, new] = [&known, &leased, &new].map(|event| DeliveryKey { event, endpoint: &endpoint });
+    let [known, leased, new] =
+        [&known, &leased, &new].map(|event| DeliveryKey { event, endpoint: &endpoint, arrived_unix_ms: ARRIVED });
     assert_eq!(table.record(known, &attempt, None, progress).await.unwrap(), Recorded::Yes);
     table.release(leased, None).await.unwrap();
 
@@ -94,7 +95,7 @@ async fn of_first_attempts_that_are_recorded_together_each_is_judged_alone() {
         assert_eq!((standing.progress, standing.leased_until_unix_ms), (Some(progress), 0));
     }
     let absent = event();
-    let keys = [known, DeliveryKey { event: &absent, endpoint: &endpoint }, new, new];
+    let keys = [known, DeliveryKey { event: &absent, ..known }, new, new];
     let read = join_all(keys.map(|key| table.standing_among_others(key))).await;
     let read: Vec<_> = read.into_iter().map(|one| one.unwrap().and_then(|one| one.progress)).collect();
     assert_eq!(read, [Some(progress), None, Some(progress), Some(progress)]);

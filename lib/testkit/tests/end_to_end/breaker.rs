@@ -124,7 +124,7 @@ async fn an_endpoint_that_failed_for_days_is_disabled_and_its_operators_are_told
     let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
     let six_days_ago = unix_ms_now() - 6 * 24 * 3_600_000;
     put_breaker(&stack, &own, &endpoint, &failing_since(six_days_ago)).await;
-    let event = stored(&stack, &tenant).await;
+    let event = stored(&stack, &tenant, &endpoint).await;
     let message = presented(&endpoint, &event, 1, unix_ms_now());
 
     deliver::handle(message, &own.deliver()).await.unwrap();

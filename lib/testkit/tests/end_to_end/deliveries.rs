@@ -9,7 +9,7 @@ use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey, TenantId};
 use signpost_io::deliveries::{Deliveries, Recorded};
-use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::build::{ARRIVED, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path, setting};
 use signpost_testkit::receiver::Receiver;
 
@@ -59,21 +59,20 @@ impl Records {
         EventKey { tenant: self.tenant.clone(), source: "/core".into(), id: EventId::parse(id).unwrap() }
     }
 
-    async fn add(&self, id: &str, number: u32, at_unix_ms: u64, status: DeliveryStatus) {
+    /// Adds an attempt that was made at once when the event arrived, or so much later.
+    async fn add(&self, id: &str, number: u32, arrived_unix_ms: u64, later_ms: u64, status: DeliveryStatus) {
+        let at_unix_ms = arrived_unix_ms + later_ms;
         let attempt =
             Attempt { number, at_unix_ms, duration_ms: 1, kids: Vec::new(), status: None, error: None, response: None };
         let progress =
             Progress { status, attempts: number, before_replay: 0, next_attempt_unix_ms: at_unix_ms + 5_000 };
         let event = self.event(id);
-        let key = DeliveryKey { event: &event, endpoint: &self.endpoint };
+        let key = DeliveryKey { event: &event, endpoint: &self.endpoint, arrived_unix_ms };
         let standing = self.table.standing(key).await.unwrap();
         let on_record = standing.and_then(|standing| standing.progress).map(|before| before.next_attempt_unix_ms);
         assert_eq!(self.table.record(key, &attempt, on_record, progress).await.unwrap(), Recorded::Yes, "{id}");
     }
 }
-
-/// 2026-01-31T10:00:00Z.
-const TEN_O_CLOCK: u64 = 1_769_853_600_000;
 
 #[tokio::test]
 async fn what_was_delivered_given_up_or_waits_is_listed_by_status() {
@@ -93,8 +92,9 @@ async fn what_was_delivered_given_up_or_waits_is_listed_by_status() {
         let [one] = &page["deliveries"].as_array().unwrap()[..] else { panic!("{page}") };
         assert_eq!((&one["event"], &one["source"]), (&json!(id), &json!("/core")));
         assert_eq!((&one["status"], &one["attempts"]), (&json!(status), &json!(1)));
-        let [first, next] = ["firstAttemptAt", "nextAttemptAt"].map(|name| one[name].as_str().unwrap_or_default());
-        assert!(first.ends_with('Z'), "{one}");
+        let moments = ["arrivedAt", "firstAttemptAt", "nextAttemptAt"];
+        let [arrived, first, next] = moments.map(|name| one[name].as_str().unwrap_or_default());
+        assert!(arrived <= first && arrived.ends_with('Z'), "{one}");
         assert_eq!(next > first, status == "pending", "{one}");
         assert_eq!(page.get("cursor"), None, "there is no other page");
         for filter in ["delivered", "exhausted", "pending"] {
@@ -116,11 +116,11 @@ async fn pages_lead_through_all_deliveries_of_that_endpoint_once_and_the_newest_
     assert_eq!(listed(&stack, &path, "").await, json!({"deliveries": []}));
     let status = |index| if index % 10 == 0 { DeliveryStatus::Exhausted } else { DeliveryStatus::Delivered };
     // Three in each millisecond.
-    let made: Vec<_> = (0..130_u64).map(|index| (format!("op-{index}"), TEN_O_CLOCK + index / 3, index)).collect();
+    let made: Vec<_> = (0..130_u64).map(|index| (format!("op-{index}"), ARRIVED + index / 3, index)).collect();
     for some in made.chunks(26) {
-        join_all(some.iter().map(|(id, at, index)| records.add(id, 1, *at, status(*index)))).await;
+        join_all(some.iter().map(|(id, at, index)| records.add(id, 1, *at, 0, status(*index)))).await;
     }
-    others.add("op-1", 1, TEN_O_CLOCK, DeliveryStatus::Delivered).await;
+    others.add("op-1", 1, ARRIVED, 0, DeliveryStatus::Delivered).await;
 
     let found = all(&stack, &path, "").await;
 
@@ -140,17 +140,19 @@ async fn pages_lead_through_all_deliveries_of_that_endpoint_once_and_the_newest_
     // New ones come before the first page, and what has a place keeps it, whatever becomes of it.
     let page = listed(&stack, &path, "").await;
     let [anew, late] = ["op-0", "op-late"];
-    records.add(late, 1, TEN_O_CLOCK + 7_000, DeliveryStatus::Pending).await;
-    records.add(late, 2, TEN_O_CLOCK + 9_000, DeliveryStatus::Exhausted).await;
+    records.add(late, 1, ARRIVED + 7_000, 500, DeliveryStatus::Pending).await;
+    records.add(late, 2, ARRIVED + 7_000, 9_000, DeliveryStatus::Exhausted).await;
     let event = records.event(anew);
-    records.table.begin_anew(DeliveryKey { event: &event, endpoint: &endpoint }).await.unwrap();
+    let key = DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
+    records.table.begin_anew(key).await.unwrap();
     let cursor = page["cursor"].as_str().unwrap();
     let rest = listed(&stack, &path, &format!("cursor={cursor}")).await;
     assert!(!ids(&rest).iter().any(|id| id == late || ids(&page).contains(id)));
     let found = all(&stack, &path, "").await;
     assert_eq!((found.len(), &found[0]["event"]), (131, &json!(late)));
     assert_eq!((&found[0]["attempts"], &found[0]["status"]), (&json!(2), &json!("exhausted")));
-    assert_eq!(found[0]["firstAttemptAt"], "2026-01-31T10:00:07Z");
+    assert_eq!(found[0]["arrivedAt"], "2026-01-31T10:00:07Z");
+    assert_eq!(found[0]["firstAttemptAt"], "2026-01-31T10:00:07.5Z");
     assert_eq!(found.iter().filter(|one| one["event"] == anew).count(), 1);
     assert_eq!(all(&stack, &path, "status=pending").await.len(), 1);
 
@@ -161,26 +163,31 @@ async fn pages_lead_through_all_deliveries_of_that_endpoint_once_and_the_newest_
 
 /// A record may be there before the first attempt, for a delivery that somebody has taken on.
 #[tokio::test]
-async fn a_record_without_attempts_is_not_listed() {
+async fn a_delivery_is_listed_once_it_has_begun() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
     let endpoint = stack.register_with(&tenant, &json!({"url": "https://hooks.example/"})).await.id;
-    let text = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
-    let put = aws_sdk_dynamodb::Client::new(&stack.aws).put_item().table_name(setting("EVENTS_TABLE"));
-    let put = put.item("event", text(format!("{tenant}/op-1"))).item("takenBy", text("somebody".into()));
-    put.item("record", text(format!("delivery#{endpoint}#/core"))).send().await.unwrap();
+    let records = Records::of(&stack, &tenant, &endpoint);
+    let event = records.event("op-1");
+    let key = DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
+    records.table.release(key, None).await.unwrap();
     let path = list_path(&tenant, &endpoint);
     assert_eq!(listed(&stack, &path, "").await, json!({"deliveries": []}));
 
-    Records::of(&stack, &tenant, &endpoint).add("op-1", 1, TEN_O_CLOCK, DeliveryStatus::Pending).await;
+    records.table.begin_anew(key).await.unwrap();
 
-    assert_eq!(ids(&listed(&stack, &path, "").await), ["op-1"]);
+    let page = listed(&stack, &path, "").await;
+    let [one] = &page["deliveries"].as_array().unwrap()[..] else { panic!("{page}") };
+    assert_eq!(
+        (&one["status"], &one["attempts"], &one["firstAttemptAt"]),
+        (&json!("pending"), &json!(0), &json!(null))
+    );
 }
 
 #[tokio::test]
 async fn a_list_is_for_the_tenant_of_the_endpoint_and_bad_parameters_are_refused() {
     let (stack, own, other) = (LocalStack::from_env().await, tenant(), tenant());
     let endpoint = stack.register_with(&own, &json!({"url": "https://hooks.example/"})).await.id;
-    Records::of(&stack, &own, &endpoint).add("op-1", 1, TEN_O_CLOCK, DeliveryStatus::Delivered).await;
+    Records::of(&stack, &own, &endpoint).add("op-1", 1, ARRIVED, 0, DeliveryStatus::Delivered).await;
     assert_eq!(stack.manage("GET", &list_path(&other, &endpoint), None).await.status, 404, "another tenant's");
     let nobody = EndpointId::new(uuid::Uuid::new_v4());
     assert_eq!(stack.manage("GET", &list_path(&own, &nobody), None).await.status, 404);

@@ -19,7 +19,7 @@ async fn a_message_that_is_presented_again_while_it_is_sent_is_not_sent_again() 
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
     let (own, receiver) = (Own::of(&stack).await, Receiver::start_slow(Duration::from_secs(1)).await);
     let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
-    let (event, now) = (stored(&stack, &tenant).await, unix_ms_now());
+    let (event, now) = (stored(&stack, &tenant, &endpoint).await, unix_ms_now());
     let (first, second) = (own.deliver(), own.deliver());
 
     let again = async {
@@ -38,7 +38,7 @@ async fn of_many_messages_of_one_delivery_at_once_one_is_sent() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
     let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 204).await);
     let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
-    let (event, now) = (stored(&stack, &tenant).await, unix_ms_now());
+    let (event, now) = (stored(&stack, &tenant, &endpoint).await, unix_ms_now());
     let apps = [(); 5].map(|()| own.deliver());
 
     let done = join_all(apps.iter().map(|app| {
@@ -61,7 +61,7 @@ async fn what_may_have_been_sent_is_sent_again_after_the_time_of_an_attempt_and_
     let (stack, tenant, proxy) = (LocalStack::from_env().await, tenant(), AwsProxy::start().await);
     let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 204).await);
     let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
-    let (event, now) = (stored(&stack, &tenant).await, unix_ms_now());
+    let (event, now) = (stored(&stack, &tenant, &endpoint).await, unix_ms_now());
     let through_proxy = Own { aws: proxy.aws().await, ..own };
     let app = through_proxy.deliver();
 
@@ -80,7 +80,7 @@ async fn what_a_fault_of_ours_kept_from_being_sent_is_sent_as_soon_as_it_comes_a
     let (stack, tenant, proxy) = (LocalStack::from_env().await, tenant(), AwsProxy::start().await);
     let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 204).await);
     let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
-    let (event, now) = (stored(&stack, &tenant).await, unix_ms_now());
+    let (event, now) = (stored(&stack, &tenant, &endpoint).await, unix_ms_now());
     let through_proxy = Own { aws: proxy.aws().await, ..own };
 
     for receives in 1..=2 {

@@ -1,11 +1,10 @@
 //! Faults of AWS: throttles and errors, in front of each function. Nothing is lost, and no endpoint is charged.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
-use serde_json::{Value, json};
-use signpost_core::endpoint::EndpointId;
+use serde_json::json;
 use signpost_io::clock::unix_ms_now;
 use signpost_testkit::aws_proxy::AwsProxy;
-use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::build::{delivery, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, attribute};
 use signpost_testkit::receiver::Receiver;
 
@@ -17,10 +16,6 @@ pub(crate) fn batch(bodies: &[String]) -> SqsEvent {
         json!({"messageId": format!("m-{index}"), "receiptHandle": "r", "body": body, "attributes": {}})
     });
     serde_json::from_value(json!({"Records": records.collect::<Vec<_>>()})).unwrap()
-}
-
-pub(crate) fn delivery(endpoint: &EndpointId, event: &Value) -> String {
-    json!({"endpoint": endpoint.as_str(), "event": event}).to_string()
 }
 
 pub(crate) fn failed(response: &SqsBatchResponse) -> usize {
@@ -122,7 +117,7 @@ async fn what_faults_of_ours_hold_up_for_days_is_kept_with_the_reason_and_can_be
     let (stack, proxy, tenant) = (LocalStack::from_env().await, AwsProxy::start().await, tenant());
     let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 204).await);
     let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
-    let (event, days_ago) = (stored(&stack, &tenant).await, unix_ms_now() - 5 * 24 * 3_600_000);
+    let (event, days_ago) = (stored(&stack, &tenant, &endpoint).await, unix_ms_now() - 5 * 24 * 3_600_000);
     let own = Own { aws: proxy.aws().await, ..own };
 
     proxy.fail("Decrypt");

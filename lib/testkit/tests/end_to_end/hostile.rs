@@ -10,7 +10,7 @@ use signpost_core::event::Event;
 use signpost_core::retry::MAX_WAIT;
 use signpost_io::clock::{millis, unix_ms_now};
 use signpost_io::deliveries::Deliveries;
-use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::build::{ARRIVED, event, event_id, tenant};
 use signpost_testkit::event_source::EventSource;
 use signpost_testkit::hostile::{Hostile, Trick};
 use signpost_testkit::local_stack::{LocalStack, setting};
@@ -99,6 +99,7 @@ async fn first_attempt(stack: &LocalStack, own: &Own, trick: Trick) -> (Attempt,
     assert!(attempt.at_unix_ms <= unix_ms_now());
     let table = aws_sdk_dynamodb::Client::new(&stack.aws);
     let table = Deliveries::new(table, setting("EVENTS_TABLE"), Duration::ZERO);
-    let standing = table.standing(DeliveryKey { event: &event.key, endpoint: &endpoint }).await.unwrap();
+    let standing =
+        table.standing(DeliveryKey { event: &event.key, endpoint: &endpoint, arrived_unix_ms: ARRIVED }).await.unwrap();
     (attempt, standing.and_then(|standing| standing.progress).unwrap())
 }

@@ -17,7 +17,7 @@ use signpost_core::parking::Lane;
 use signpost_io::clock::unix_ms_now;
 use signpost_io::config::environment;
 use signpost_testkit::aws_proxy::{AwsProxy, Hold};
-use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::build::{ARRIVED, event, event_id, tenant};
 use signpost_testkit::event_source::EventSource;
 use signpost_testkit::lambda_host::{InvocationError, LambdaHost};
 use signpost_testkit::local_stack::{LocalStack, attribute, endpoint_path};
@@ -203,8 +203,8 @@ async fn killed_sweeping(point: Point) -> Row {
     let parking = scene.own.parking();
     let mut ids = Vec::new();
     for event in scene.events(PARKED) {
-        scene.stack.store(&event).await;
-        let delivery = DeliveryKey { event: &event.key, endpoint: &scene.endpoint };
+        scene.stack.store(&event, &scene.endpoint).await;
+        let delivery = DeliveryKey { event: &event.key, endpoint: &scene.endpoint, arrived_unix_ms: ARRIVED };
         parking.for_endpoint(delivery, unix_ms_now()).await.unwrap();
         ids.push(event.key.id.as_str().to_owned());
     }
@@ -268,7 +268,7 @@ impl Scene {
     async fn send_deliveries(&self, count: usize) -> Vec<String> {
         let events = self.events(count);
         self.stack
-            .send_to(&self.own.deliveries, events.iter().map(|event| Delivery::message(&self.endpoint, event)))
+            .send_to(&self.own.deliveries, events.iter().map(|event| Delivery::message(&self.endpoint, event, ARRIVED)))
             .await;
         events.iter().map(|event| event.key.id.as_str().to_owned()).collect()
     }

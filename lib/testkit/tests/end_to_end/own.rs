@@ -15,7 +15,7 @@ use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, TenantId};
 use signpost_io::clock::unix_ms_now;
 use signpost_io::parking::Parking;
-use signpost_testkit::build::{event, event_id};
+use signpost_testkit::build::{ARRIVED, delivery, event, event_id};
 use signpost_testkit::lambda_host::LambdaHost;
 use signpost_testkit::local_stack::{LocalStack, setting};
 use signpost_testkit::receiver::{Received, Receiver};
@@ -87,14 +87,14 @@ impl Own {
         endpoint: &EndpointId,
         count: usize,
     ) -> Vec<String> {
-        let events: Vec<_> = iter((0..count).map(|_| stored(stack, tenant))).buffered(10).collect().await;
-        stack.send_to(&self.deliveries, events.iter().map(|event| body(endpoint, event))).await;
+        let events: Vec<_> = iter((0..count).map(|_| stored(stack, tenant, endpoint))).buffered(10).collect().await;
+        stack.send_to(&self.deliveries, events.iter().map(|event| delivery(endpoint, event))).await;
         events.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect()
     }
 
     /// Has an event delivered.
     pub(crate) async fn deliver_to(&self, stack: &LocalStack, endpoint: &EndpointId, event: &Event) {
-        stack.send_to(&self.deliveries, [Delivery::message(endpoint, event)]).await;
+        stack.send_to(&self.deliveries, [Delivery::message(endpoint, event, ARRIVED)]).await;
     }
 
     /// Sweeps as often as can be until as many requests have arrived, and gives them.
@@ -152,9 +152,9 @@ impl Own {
 }
 
 /// An event as `fanout` leaves it: in the table.
-pub(crate) async fn stored(stack: &LocalStack, tenant: &TenantId) -> Value {
+pub(crate) async fn stored(stack: &LocalStack, tenant: &TenantId, endpoint: &EndpointId) -> Value {
     let event = event(tenant, &event_id(), &json!({"n": 10.5}));
-    stack.store(&Event::parse(&event.to_string()).unwrap()).await;
+    stack.store(&Event::parse(&event.to_string()).unwrap(), endpoint).await;
     event
 }
 
@@ -167,7 +167,7 @@ pub(crate) fn presented(endpoint: &EndpointId, event: &Value, receives: u32, fir
         "SentTimestamp": first_unix_ms.to_string(),
     });
     let record = json!({
-        "messageId": "m-1", "receiptHandle": "r-1", "body": body(endpoint, event), "attributes": attributes,
+        "messageId": "m-1", "receiptHandle": "r-1", "body": delivery(endpoint, event), "attributes": attributes,
         "messageAttributes": {},
     });
     serde_json::from_value(json!({"Records": [record]})).unwrap()
@@ -176,8 +176,4 @@ pub(crate) fn presented(endpoint: &EndpointId, event: &Value, receives: u32, fir
 /// Delivers by the function in this process, and tells whether the message is done with.
 pub(crate) async fn is_done(app: &deliver::App, message: SqsEvent) -> bool {
     deliver::handle(message, app).await.unwrap().batch_item_failures.is_empty()
-}
-
-fn body(endpoint: &EndpointId, event: &Value) -> String {
-    json!({"endpoint": endpoint.as_str(), "event": event}).to_string()
 }

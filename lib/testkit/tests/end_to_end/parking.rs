@@ -9,7 +9,7 @@ use signpost_core::endpoint::EndpointId;
 use signpost_core::event::Event;
 use signpost_core::parking::Lane;
 use signpost_io::clock::unix_ms_now;
-use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::build::{ARRIVED, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, attribute, endpoint_path};
 use signpost_testkit::receiver::Receiver;
 use tokio::time::Instant;
@@ -38,7 +38,7 @@ async fn a_long_wait_is_spent_in_the_table_and_ends_when_it_is_due() {
     let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 500).await);
     let settings = json!({"url": receiver.url, "retry": {"schedule": [1_000]}});
     let endpoint = stack.register_with(&tenant, &settings).await.id;
-    let event = stored(&stack, &tenant).await;
+    let event = stored(&stack, &tenant, &endpoint).await;
     let (deliver, sweep, now) = (own.deliver(), own.sweep(), unix_ms_now());
 
     assert!(is_done(&deliver, presented(&endpoint, &event, 1, now)).await, "the queue does not hold it");
@@ -49,7 +49,7 @@ async fn a_long_wait_is_spent_in_the_table_and_ends_when_it_is_due() {
     assert_eq!(due_by(&sweep, now + 15 * MINUTES).await, 0, "not yet");
     assert_eq!(due_by(&sweep, now + 19 * MINUTES).await, 1, "both became one");
 
-    let message = Delivery::message(&endpoint, &Event::parse(&event.to_string()).unwrap());
+    let message = Delivery::message(&endpoint, &Event::parse(&event.to_string()).unwrap(), ARRIVED);
     stack.wait_for_message_at(&own.deliveries, |body| body == message).await;
     assert_eq!(due_by(&sweep, now + 21 * MINUTES).await, 0, "taken out");
     assert_eq!(receiver.so_far().len(), 1);
@@ -117,7 +117,8 @@ async fn what_is_parked_anew_while_it_is_put_back_into_the_queue_stays_parked() 
     let parking = own.parking();
     let endpoint = EndpointId::new(Uuid::new_v4());
     let key = Event::parse(&event(&tenant, &event_id(), &json!({})).to_string()).unwrap().key;
-    let (delivery, lane) = (DeliveryKey { event: &key, endpoint: &endpoint }, Lane::Endpoint(endpoint.clone()));
+    let (delivery, lane) =
+        (DeliveryKey { event: &key, endpoint: &endpoint, arrived_unix_ms: ARRIVED }, Lane::Endpoint(endpoint.clone()));
     parking.for_endpoint(delivery, 7).await.unwrap();
     let seen = parking.first_of(&lane, 1).await.unwrap().remove(0);
 
@@ -194,9 +195,12 @@ async fn a_drain_moves_nothing_while_its_endpoint_is_disabled_and_is_not_ended_b
         let path = format!("{}/{what}", endpoint_path(&tenant, &endpoint));
         assert_eq!(stack.manage("POST", &path, None).await.status, 200);
     };
-    let event = stored(&stack, &tenant).await;
+    let event = stored(&stack, &tenant, &endpoint).await;
     let key = Event::parse(&event.to_string()).unwrap().key;
-    parking.for_endpoint(DeliveryKey { event: &key, endpoint: &endpoint }, unix_ms_now()).await.unwrap();
+    parking
+        .for_endpoint(DeliveryKey { event: &key, endpoint: &endpoint, arrived_unix_ms: ARRIVED }, unix_ms_now())
+        .await
+        .unwrap();
     parking.ask_to_drain(&endpoint).await.unwrap();
     let sweep = own.sweep();
 

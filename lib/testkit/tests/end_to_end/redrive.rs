@@ -6,13 +6,13 @@ use std::time::Duration;
 use aws_lambda_events::sqs::SqsEvent;
 use serde_json::{Value, json};
 use signpost_core::attempt::Attempt;
-use signpost_core::delivery::{Delivery, DeliveryKey, DeliveryStatus, Progress};
+use signpost_core::delivery::{Delivery, DeliveryStatus, Progress};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, TenantId};
 use signpost_io::deliveries::{Deliveries, Recorded};
 use signpost_io::queue::{Message, Queue};
 use signpost_testkit::aws_proxy::AwsProxy;
-use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::build::{ARRIVED, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, setting};
 use signpost_testkit::receiver::Receiver;
 use sweep::{Done, Redrive, Redriven};
@@ -66,7 +66,7 @@ fn sorted(bodies: &[&str]) -> Vec<String> {
 
 fn message(tenant: &TenantId, endpoint: &EndpointId) -> String {
     let event = event(tenant, &event_id(), &json!({"n": 10.5}));
-    Delivery::message(endpoint, &Event::parse(&event.to_string()).unwrap())
+    Delivery::message(endpoint, &Event::parse(&event.to_string()).unwrap(), ARRIVED)
 }
 
 /// Has a delivery on record with one attempt.
@@ -87,7 +87,7 @@ async fn record(stack: &LocalStack, message: &str, status: DeliveryStatus) {
 
 async fn on_record(stack: &LocalStack, message: &str) -> Option<(DeliveryStatus, u32)> {
     let (table, delivery) = (table(stack), Delivery::parse(message).unwrap());
-    let standing = table.standing(DeliveryKey { event: &delivery.event.key, endpoint: &delivery.endpoint }).await;
+    let standing = table.standing(delivery.key()).await;
     standing.unwrap()?.progress.map(|progress| (progress.status, progress.before_replay))
 }
 

@@ -9,7 +9,7 @@ use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey};
 use signpost_io::deliveries::{Deliveries, Recorded};
-use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::build::{ARRIVED, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path, setting};
 use signpost_testkit::receiver::Receiver;
 
@@ -102,16 +102,31 @@ async fn what_an_endpoint_did_not_get_since_a_moment_is_recovered() {
 #[tokio::test]
 async fn an_event_that_nobody_wanted_can_be_seen_and_sent_to_who_wants_it_now() {
     let (stack, tenant, id) = (LocalStack::from_env().await, tenant(), event_id());
-    stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
+    let data = json!({"note": "a long note about a payment; ".repeat(5_000)});
+    stack.send_events([event(&tenant, &id, &data).to_string()]).await;
     assert_eq!(stack.wait_for_event(&tenant, &id, "/core").await, [""; 0]);
     let path = format!("/v1/tenants/{tenant}/events/{id}");
-    assert_eq!(stack.manage("GET", &path, None).await.json()["deliveries"], json!([]));
+    let seen = stack.manage("GET", &path, None).await.json();
+    assert_eq!((&seen["event"]["data"], &seen["deliveries"]), (&data, &json!([])));
     let receiver = Receiver::start(|_| 204).await;
-    stack.register_with(&tenant, &json!({"url": receiver.url})).await;
+    let mut endpoints = Vec::new();
 
-    assert_eq!(stack.manage("POST", &format!("{path}/replay"), None).await.status, 202);
+    for count in 1..=2 {
+        endpoints.push(stack.register_with(&tenant, &json!({"url": receiver.url})).await.id);
+        let only = json!({"endpoint": endpoints[count - 1].as_str()});
+        assert_eq!(stack.manage("POST", &format!("{path}/replay"), Some(&only)).await.status, 202);
 
-    assert_eq!(receiver.wait_for(1).await[0].header("webhook-id"), id);
+        let requests = receiver.wait_for(count).await;
+        assert_eq!(requests[count - 1].header("webhook-id"), id);
+        let sent: serde_json::Value = serde_json::from_slice(&requests[count - 1].body).unwrap();
+        assert_eq!(sent, data);
+        stack.wait_for_attempts(&tenant, &id, &endpoints[count - 1], 1).await;
+        let seen = stack.manage("GET", &path, None).await.json();
+        let mut reached: Vec<_> = seen["deliveries"].as_array().unwrap().iter().collect();
+        assert!(reached.iter().all(|one| one["status"] == "delivered"), "{reached:?}");
+        reached.sort_by_key(|one| endpoints.iter().position(|endpoint| one["endpoint"] == endpoint.as_str()));
+        assert_eq!(reached.len(), count, "where it went by replays is told as well: {reached:?}");
+    }
 }
 
 #[tokio::test]
@@ -160,7 +175,7 @@ async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was
     let event = || EventKey { tenant: tenant(), source: "/core".into(), id: EventId::parse(&event_id()).unwrap() };
 
     let event_key = event();
-    let key = DeliveryKey { event: &event_key, endpoint: &endpoint };
+    let key = DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
     let due = |number| (number > 1).then_some(1); // What `progress` has put on record.
     for number in 1..=3 {
         let failed = table.record(key, &attempt(number, 500), due(number), progress(pending, number, 0)).await.unwrap();
@@ -176,7 +191,7 @@ async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was
     assert_eq!(failed, Recorded::Overtaken, "no failure follows it");
 
     let event_key = event();
-    let key = DeliveryKey { event: &event_key, endpoint: &endpoint };
+    let key = DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
     for number in 1..=2 {
         table.record(key, &attempt(number, 500), due(number), progress(pending, number, 0)).await.unwrap();
     }
@@ -193,7 +208,7 @@ async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was
     // A replay during the very first attempt, and one of what was given up without any.
     for was_given_up in [false, true] {
         let event_key = event();
-        let key = DeliveryKey { event: &event_key, endpoint: &endpoint };
+        let key = DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
         if was_given_up {
             table.end(key).await.unwrap();
         }
@@ -220,7 +235,7 @@ async fn a_delivery_with_very_many_attempts_is_still_recorded() {
     );
     let (endpoint, id) = (EndpointId::new(uuid::Uuid::new_v4()), EventId::parse(&event_id()).unwrap());
     let event_key = EventKey { tenant: tenant(), source: "/core".into(), id };
-    let key = DeliveryKey { event: &event_key, endpoint: &endpoint };
+    let key = DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
     for number in 1..=420 {
         let attempt = Attempt {
             number,

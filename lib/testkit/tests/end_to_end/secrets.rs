@@ -7,7 +7,7 @@ use serde_json::json;
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::TenantId;
 use signpost_testkit::aws_proxy::AwsProxy;
-use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::build::{delivery, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path};
 use signpost_testkit::receiver::Receiver;
 
@@ -15,9 +15,8 @@ use crate::handlers::lookup;
 
 /// Delivers a new event to an endpoint by the function in this process.
 async fn deliver(app: &deliver::App, tenant: &TenantId, endpoint: &EndpointId) -> SqsBatchResponse {
-    let body = json!({"endpoint": endpoint.as_str(), "event": event(tenant, &event_id(), &json!({}))});
-    let batch =
-        json!({"Records": [{"messageId": "m-1", "receiptHandle": "r-1", "body": body.to_string(), "attributes": {}}]});
+    let body = delivery(endpoint, &event(tenant, &event_id(), &json!({})));
+    let batch = json!({"Records": [{"messageId": "m-1", "receiptHandle": "r-1", "body": body, "attributes": {}}]});
     let batch: SqsEvent = serde_json::from_value(batch).unwrap();
     deliver::handle(batch, app).await.unwrap()
 }
