@@ -140,7 +140,7 @@ impl Table {
         let gb_seconds = billed_ms / 1_000.0 * assumed.lambda_memory_mb / 1_024.0;
         let per_event = |service: &str| {
             let of_service = measured.counts.0.iter().filter(|(operation, _)| operation.starts_with(service));
-            of_service.map(|(_, count)| count.units.max(count.calls) as f64).sum::<f64>() / measured.events as f64
+            of_service.map(|(_, count)| count.units.max(count.calls)).sum::<u64>() as f64 / measured.events as f64
         };
         let is_read = |operation: &str| operation.contains("Get") || operation.contains("Query");
         let (mut reads, mut writes) = (0.0, 0.0);

@@ -17,6 +17,7 @@ use crate::clock::unix_now;
 use crate::gathering::Gathering;
 use crate::inserting::{Inserted, LARGEST_TOGETHER, insert};
 use crate::logs::Chain;
+use crate::packing::{WRITE_UNIT, length, packed, unpacked};
 use crate::reading::get;
 
 /// The events in the table.
@@ -88,9 +89,11 @@ impl Events {
         let expires_at = (now + self.retention).as_secs();
         let first_time = FirstTime { moment: Moment::of(event, arrived_unix_ms), expires_at };
         let ids = endpoints.iter().map(|id| s(id.as_str())).collect();
+        let json = packed(event.json(), room_beside(&event.key, endpoints.len()));
+        let is_small = length(&json) <= LARGEST_TOGETHER;
         let mut item = item_key(&event.key);
         item.extend([
-            ("json".into(), s(event.json())),
+            ("json".into(), json),
             ("payloadHash".into(), AttributeValue::B(Blob::new(hash))),
             ("messageId".into(), s(message_id)),
             ("endpoints".into(), AttributeValue::L(ids)),
@@ -98,7 +101,7 @@ impl Events {
             ("moment".into(), s(first_time.moment.key())),
             ("expiresAt".into(), n(expires_at)),
         ]);
-        if event.json().len() <= LARGEST_TOGETHER {
+        if is_small {
             let insert = async |items| insert(&self.client, &self.table, items).await;
             if self.together.ask(item.clone(), insert).await.transpose()? == Some(Inserted::Yes) {
                 return Ok(Claim::FanOut(first_time));
@@ -166,7 +169,8 @@ impl Events {
 }
 
 pub(crate) fn kept_of(item: &Item) -> Result<Kept, ItemError> {
-    let raw = serde_json::from_str(text(item, "json")?).map_err(|_| unreadable("json"))?;
+    let json = unpacked(item, "json")?;
+    let raw = serde_json::from_str(&json).map_err(|_| unreadable("json"))?;
     let event = Event::reread(raw).map_err(|_| unreadable("json"))?;
     Ok(Kept { event, arrived_unix_ms: moment_of(item)?.arrived_unix_ms() })
 }
@@ -186,6 +190,13 @@ pub(crate) fn more_endpoints_of(item: &Item) -> Result<Vec<EndpointId>, ItemErro
 
 fn item_key(key: &EventKey) -> Item {
     Item::from([("event".into(), s(partition(key))), ("record".into(), s(record(key)))])
+}
+
+/// How many bytes of an event fit into the write unit that its item takes anyway.
+fn room_beside(key: &EventKey, endpoints: usize) -> usize {
+    const REST: usize = 200; // The names of all attributes, and the values that always have the same length.
+    const ENDPOINT: usize = 36;
+    WRITE_UNIT.saturating_sub(REST + partition(key).len() + record(key).len() + ENDPOINT * endpoints)
 }
 
 /// The sort key of an event.

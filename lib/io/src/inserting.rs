@@ -16,7 +16,7 @@ pub(crate) enum Inserted {
     No,
 }
 
-/// The most bytes of a payload in an item that is inserted together with others: 25 of them stay under 1 MiB.
+/// The most bytes of the longest attribute in an item that is inserted together with others: 25 of them stay under 1 MiB.
 pub(crate) const LARGEST_TOGETHER: usize = 32 * 1024;
 /// The most statements in one call.
 const MOST_AT_ONCE: usize = 25;

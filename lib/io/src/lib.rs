@@ -18,6 +18,7 @@ pub mod keys;
 pub mod limits;
 pub mod listing;
 pub mod logs;
+mod packing;
 pub mod parking;
 pub mod queue;
 mod reading;

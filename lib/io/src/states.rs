@@ -16,6 +16,7 @@ use crate::events::FirstTime;
 use crate::gathering::Gathering;
 use crate::inserting::{Inserted, LARGEST_TOGETHER, insert};
 use crate::logs::Chain;
+use crate::packing::{WRITE_UNIT, length, packed, unpacked};
 
 /// The states in the table.
 #[derive(Clone, Debug)]
@@ -61,16 +62,17 @@ impl States {
         stage: Option<&str>,
     ) -> Result<(), AwsError> {
         let place = Place::of(event, first_time.moment);
-        let data = (event.kind == session::KIND).then(|| event.data());
+        let data = (event.kind == session::KIND).then(|| packed(event.data(), WRITE_UNIT - BESIDE));
+        let is_small = data.as_ref().is_none_or(|data| length(data) <= LARGEST_TOGETHER);
         let puts = subjects(event).into_iter().map(async |subject| {
             let mut item = Item::from([
                 ("event".into(), s(partition(&event.key.tenant, &event.kind, &subject))),
                 ("record".into(), s(format!("{STATE}{}", place.key()))),
                 ("expiresAt".into(), n(first_time.expires_at)),
             ]);
-            let optional = [("status", status), ("stage", stage), ("data", data)];
-            item.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), s(value?)))));
-            if data.is_none_or(|data| data.len() <= LARGEST_TOGETHER) {
+            let optional = [("status", status.map(s)), ("stage", stage.map(s)), ("data", data.clone())];
+            item.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+            if is_small {
                 let insert = async |items| insert(&self.client, &self.table, items).await;
                 if self.together.ask(item.clone(), insert).await.transpose()? == Some(Inserted::Yes) {
                     return Ok(());
@@ -117,7 +119,7 @@ impl States {
     /// A call failed.
     pub async fn callbacks(&self, subject: SubjectKey<'_>, most: usize) -> Result<Vec<(Place, String)>, AwsError> {
         let call = self.newest_first(subject).limit(i32::try_from(most).unwrap_or(i32::MAX));
-        let callback = |item| Ok((place_of(item)?, text(item, "data")?.to_owned()));
+        let callback = |item| Ok((place_of(item)?, unpacked(item, "data")?.into_owned()));
         Ok(read(call, most).await?.iter().filter_map(|item| readable(item, callback(item))).collect())
     }
 
@@ -135,6 +137,8 @@ impl States {
 }
 
 const STATE: &str = "state#";
+/// About how many bytes a state has beside a session's payload.
+const BESIDE: usize = 300;
 const READING: &str = "reading a state";
 
 /// The most pages that are read of a subject's states, each of 1 MiB: what fits into an answer of Lambda, 6 MB.

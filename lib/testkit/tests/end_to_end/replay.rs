@@ -102,7 +102,7 @@ async fn what_an_endpoint_did_not_get_since_a_moment_is_recovered() {
 #[tokio::test]
 async fn an_event_that_nobody_wanted_can_be_seen_and_sent_to_who_wants_it_now() {
     let (stack, tenant, id) = (LocalStack::from_env().await, tenant(), event_id());
-    let data = json!({"note": "a long note about a payment; ".repeat(5_000)});
+    let data = json!({"note": "so long that it is packed in the table; ".repeat(5_000)});
     stack.send_events([event(&tenant, &id, &data).to_string()]).await;
     assert_eq!(stack.wait_for_event(&tenant, &id, "/core").await, [""; 0]);
     let path = format!("/v1/tenants/{tenant}/events/{id}");
