@@ -23,19 +23,18 @@ pub fn parts(endpoint: &EndpointId) -> impl Iterator<Item = String> {
     (0..SHARDS).map(move |shard| part(endpoint, shard))
 }
 
-/// The part that a delivery is in.
+/// The part that a delivery is in, by the name of its partition, and its place there.
 #[must_use]
-pub fn part_of(delivery: DeliveryKey<'_>) -> String {
-    part(delivery.endpoint, hash(delivery)[0] % SHARDS)
+pub fn place_of(delivery: DeliveryKey<'_>) -> (String, Place) {
+    // What tells it from all others to its endpoint, whose tenant is always the same.
+    let hash = fingerprint([delivery.event.id.as_str(), &*delivery.event.source]);
+    let tie = hash.iter().fold(0, |tie, byte| tie << 8 | u128::from(*byte)); // The last sixteen are left.
+    let place = Place { tie, ..Place::first_at(delivery.arrived_unix_ms) };
+    (part(delivery.endpoint, hash[0] % SHARDS), place)
 }
 
 fn part(endpoint: &EndpointId, shard: u8) -> String {
     format!("{endpoint}#{shard}")
-}
-
-/// What tells a delivery from all others to its endpoint, whose tenant is always the same.
-fn hash(delivery: DeliveryKey<'_>) -> [u8; 32] {
-    fingerprint([delivery.event.id.as_str(), &*delivery.event.source])
 }
 
 /// Where a delivery stands in its endpoint's list, which is no other's place. The newer of two is the greater.
@@ -47,13 +46,6 @@ pub struct Place {
 }
 
 impl Place {
-    /// The place of a delivery.
-    #[must_use]
-    pub fn of(delivery: DeliveryKey<'_>) -> Self {
-        let tie = hash(delivery).iter().fold(0, |tie, byte| tie << 8 | u128::from(*byte)); // The last sixteen are left.
-        Self { tie, ..Self::first_at(delivery.arrived_unix_ms) }
-    }
-
     /// The least place of a moment.
     fn first_at(unix_ms: u64) -> Self {
         Self { arrived_unix_ms: unix_ms.min(LAST_MS), tie: 0 }
@@ -210,15 +202,16 @@ mod tests {
         let deliveries: Vec<_> =
             keys.iter().map(|event| DeliveryKey { event, endpoint: &endpoint, arrived_unix_ms: 7 }).collect();
         for part in parts(&endpoint) {
-            let here = deliveries.iter().filter(|delivery| part_of(**delivery) == part).count();
+            let here = deliveries.iter().filter(|delivery| place_of(**delivery).0 == part).count();
             assert!((80..=170).contains(&here), "{here} of 1,000 in {part}");
         }
-        let places: BTreeSet<_> = deliveries.iter().map(|delivery| Place::of(*delivery)).collect();
+        let places: BTreeSet<_> = deliveries.iter().map(|delivery| place_of(*delivery).1).collect();
         assert_eq!(places.len(), 1_000);
         let elsewhere = event("op-1", "/elsewhere");
-        assert_ne!(Place::of(DeliveryKey { event: &elsewhere, ..deliveries[1] }), Place::of(deliveries[1]));
+        assert_ne!(place_of(DeliveryKey { event: &elsewhere, ..deliveries[1] }), place_of(deliveries[1]));
         let never = DeliveryKey { arrived_unix_ms: u64::MAX, ..deliveries[1] };
-        assert_eq!(Place::parse(&Place::of(never).key()), Some(Place::of(never)), "a clock that is far off");
+        let (_, place) = place_of(never);
+        assert_eq!(Place::parse(&place.key()), Some(place), "a clock that is far off");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditi
 use signpost_core::attempt::Attempt;
 use signpost_core::delivery::{DeliveryKey, DeliveryStatus, EARLY_MS, LONGEST_ATTEMPT, Progress, Receipt, Standing};
 use signpost_core::event::EventId;
-use signpost_core::listing::{Place, part_of};
+use signpost_core::listing::place_of;
 
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
 use crate::clock::{millis, unix_ms_now, unix_now};
@@ -362,8 +362,8 @@ fn standing_in(item: Option<&Item>) -> Result<Option<Standing>, AwsError> {
 
 /// The key of a delivery's item, which is its place in its endpoint's list.
 pub(crate) fn key(delivery: DeliveryKey<'_>) -> Item {
-    let (part, place) = (part_of(delivery), Place::of(delivery).key());
-    HashMap::from([("event".into(), s(part)), ("record".into(), s(place))])
+    let (part, place) = place_of(delivery);
+    HashMap::from([("event".into(), s(part)), ("record".into(), s(place.key()))])
 }
 
 /// Which event is delivered: the attribute `ofEvent`, which is there beside `attemptCount`. An id has no `#` in it.

@@ -85,7 +85,7 @@ impl Listing {
         if let Some(status) = wanted.status {
             call = call
                 .limit(FILTERED_AT_ONCE)
-                .filter_expression(format!("{HAS_BEGUN} AND #status = :status"))
+                .filter_expression("#status = :status")
                 .expression_attribute_values(":status", s(status.as_str()));
         }
         let answer = call.send().await.map_err(AwsError::of("dynamodb:Query"))?;
