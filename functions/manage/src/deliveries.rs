@@ -19,7 +19,7 @@ const MAX_PAGE: usize = 50;
 const LOOKING: Duration = Duration::from_secs(5);
 
 impl App {
-    /// Lists an endpoint's deliveries that had an attempt or are replayed, newest first.
+    /// Lists an endpoint's deliveries that had an attempt, were given up or are replayed, newest first.
     pub(crate) async fn list_deliveries(&self, asked: &Asked<'_>) -> Answer {
         let endpoint = asked.endpoint()?;
         let [status, since, cursor] = ["status", "since", "cursor"].map(|name| asked.parameter(name));

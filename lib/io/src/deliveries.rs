@@ -1,6 +1,6 @@
 //! The deliveries to each endpoint and their attempts, in `EventsTable`: partition key `event` (a part of the endpoint's
 //! list), sort key `record` (the place in it, see [`signpost_core::listing`]). A delivery has an item from its first attempt
-//! on.
+//! on, or from when it is leased, called off or replayed before.
 
 use std::collections::HashMap;
 use std::sync::Arc;

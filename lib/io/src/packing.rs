@@ -10,6 +10,7 @@ use miniz_oxide::deflate::core::{
     CompressorOxide, TDEFLFlush, TDEFLStatus, compress_to_output, create_comp_flags_from_zip_params,
 };
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
+use signpost_core::event::MAX_EVENT_BYTES;
 
 use crate::aws::{Item, ItemError, s, unreadable};
 
@@ -17,8 +18,6 @@ use crate::aws::{Item, ItemError, s, unreadable};
 pub(crate) const WRITE_UNIT: usize = 1024;
 /// The fastest: most of what can be had is had with it.
 const LEVEL: i32 = 1;
-/// More than any text that is packed has: an item's 400 KB are less than what this limits.
-const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 thread_local! {
     /// Kept, for it has some 200 KB, which cost more to get from the system and give back each time than what is packed.
@@ -57,7 +56,7 @@ pub(crate) fn unpacked<'a>(item: &'a Item, name: &'static str) -> Result<Cow<'a,
     match item.get(name) {
         Some(AttributeValue::S(text)) => Ok(text.into()),
         Some(AttributeValue::B(packed)) => {
-            let bytes = decompress_to_vec_with_limit(packed.as_ref(), MAX_BYTES).map_err(|_| unreadable(name))?;
+            let bytes = decompress_to_vec_with_limit(packed.as_ref(), MAX_EVENT_BYTES).map_err(|_| unreadable(name))?;
             String::from_utf8(bytes).map(Cow::Owned).map_err(|_| unreadable(name))
         }
         _ => Err(unreadable(name)),
@@ -107,7 +106,7 @@ mod tests {
 
     #[test]
     fn what_is_no_text_is_refused() {
-        let bomb = compress_to_vec(&vec![b' '; MAX_BYTES + 1], 9);
+        let bomb = compress_to_vec(&vec![b' '; MAX_EVENT_BYTES + 1], 9);
         assert!(bomb.len() < 20_000);
         let latin = compress_to_vec(&[0xe9; 700], 1);
         for (bytes, why) in [(bomb, "more than is ever packed"), (latin, "no UTF-8"), (vec![0xff; 9], "no DEFLATE")] {

@@ -111,7 +111,8 @@ impl States {
         Ok(read(call, most).await?.iter().filter_map(|item| readable(item, state_of(item))).collect())
     }
 
-    /// Reads up to `most` callbacks of a session, the newest first, and no more than some MiB of them.
+    /// Reads up to `most` callbacks of a session, the newest first, and no more than 4 MiB of them, however little they have
+    /// in the table.
     ///
     /// Needs `dynamodb:Query`. One call per MiB.
     ///
@@ -120,7 +121,8 @@ impl States {
     pub async fn callbacks(&self, subject: SubjectKey<'_>, most: usize) -> Result<Vec<(Place, String)>, AwsError> {
         let call = self.newest_first(subject).limit(i32::try_from(most).unwrap_or(i32::MAX));
         let callback = |item| Ok((place_of(item)?, unpacked(item, "data")?.into_owned()));
-        Ok(read(call, most).await?.iter().filter_map(|item| readable(item, callback(item))).collect())
+        let items = read(call, most).await?;
+        Ok(within(MAX_BYTES, items.iter().filter_map(|item| readable(item, callback(item)))))
     }
 
     fn newest_first(&self, subject: SubjectKey<'_>) -> QueryFluentBuilder {
@@ -141,8 +143,20 @@ const STATE: &str = "state#";
 const BESIDE: usize = 300;
 const READING: &str = "reading a state";
 
-/// The most pages that are read of a subject's states, each of 1 MiB: what fits into an answer of Lambda, 6 MB.
+/// The most bytes of callbacks that are read of a session: what fits into an answer of Lambda, 6 MB.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// The most pages that are read of a subject's states, each of 1 MiB.
 const MAX_PAGES: usize = 4;
+
+/// The first of `callbacks` that have no more than `room` bytes together. No more are unpacked than that and one.
+fn within(mut room: usize, callbacks: impl Iterator<Item = (Place, String)>) -> Vec<(Place, String)> {
+    let fits = |(_, data): &(Place, String)| {
+        let left = room.checked_sub(data.len());
+        room = left.unwrap_or_default();
+        left.is_some()
+    };
+    callbacks.take_while(fits).collect()
+}
 
 /// Reads up to `most` items, and no more than [`MAX_PAGES`].
 async fn read(call: QueryFluentBuilder, most: usize) -> Result<Vec<Item>, AwsError> {
@@ -175,4 +189,32 @@ fn state_of(item: &Item) -> Result<State, ItemError> {
 fn place_of(item: &Item) -> Result<Place, ItemError> {
     let key = text(item, "record")?.strip_prefix(STATE);
     key.and_then(Place::parse).ok_or_else(|| unreadable("record"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_packs_to_next_to_nothing_is_not_unpacked_beyond_what_fits() {
+        let place = Place::parse("2026-01-31T10:00:00.000000000Z#1769853600007#op-1#/core").unwrap();
+        let cases = [
+            (100, vec![60, 40, 1], 2, 3, "exactly full"),
+            (100, vec![60, 41, 1], 1, 2, "one byte too much, and no smaller one in its stead"),
+            (100, vec![60, 39], 2, 2, "all of them"),
+            (
+                MAX_BYTES,
+                vec![256 * 1024; 1_000],
+                16,
+                17,
+                "the largest events, of which a page of the table holds hundreds",
+            ),
+        ];
+        for (room, sizes, expected, unpacked, why) in cases {
+            let mut count = 0;
+            let callbacks = sizes.into_iter().map(|size| (place.clone(), " ".repeat(size)));
+            let kept = within(room, callbacks.inspect(|_| count += 1));
+            assert_eq!((kept.len(), count), (expected, unpacked), "{why}");
+        }
+    }
 }
