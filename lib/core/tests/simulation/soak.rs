@@ -11,7 +11,7 @@ use crate::{Schedule, wild};
 /// How often it tells how far it is.
 const TELLS_EVERY: Duration = Duration::from_secs(10);
 
-fn fresh_seed() -> u64 {
+pub fn fresh_seed() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() * 1_000_000
 }
 
