@@ -23,9 +23,9 @@ pub fn parts(endpoint: &EndpointId) -> impl Iterator<Item = String> {
     (0..SHARDS).map(move |shard| part(endpoint, shard))
 }
 
-/// The part that a delivery is in, by the name of its partition, and its place there.
+/// Where a delivery is kept: the part of its list, by the name of its partition, and its place there.
 #[must_use]
-pub fn place_of(delivery: DeliveryKey<'_>) -> (String, Place) {
+pub fn key_of(delivery: DeliveryKey<'_>) -> (String, Place) {
     // What tells it from all others to its endpoint, whose tenant is always the same.
     let hash = fingerprint([delivery.event.id.as_str(), &*delivery.event.source]);
     let tie = hash.iter().fold(0, |tie, byte| tie << 8 | u128::from(*byte)); // The last sixteen are left.
@@ -202,15 +202,15 @@ mod tests {
         let deliveries: Vec<_> =
             keys.iter().map(|event| DeliveryKey { event, endpoint: &endpoint, arrived_unix_ms: 7 }).collect();
         for part in parts(&endpoint) {
-            let here = deliveries.iter().filter(|delivery| place_of(**delivery).0 == part).count();
+            let here = deliveries.iter().filter(|delivery| key_of(**delivery).0 == part).count();
             assert!((80..=170).contains(&here), "{here} of 1,000 in {part}");
         }
-        let places: BTreeSet<_> = deliveries.iter().map(|delivery| place_of(*delivery).1).collect();
+        let places: BTreeSet<_> = deliveries.iter().map(|delivery| key_of(*delivery).1).collect();
         assert_eq!(places.len(), 1_000);
         let elsewhere = event("op-1", "/elsewhere");
-        assert_ne!(place_of(DeliveryKey { event: &elsewhere, ..deliveries[1] }), place_of(deliveries[1]));
+        assert_ne!(key_of(DeliveryKey { event: &elsewhere, ..deliveries[1] }), key_of(deliveries[1]));
         let never = DeliveryKey { arrived_unix_ms: u64::MAX, ..deliveries[1] };
-        let (_, place) = place_of(never);
+        let (_, place) = key_of(never);
         assert_eq!(Place::parse(&place.key()), Some(place), "a clock that is far off");
     }
 

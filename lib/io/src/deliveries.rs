@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditi
 use signpost_core::attempt::Attempt;
 use signpost_core::delivery::{DeliveryKey, DeliveryStatus, EARLY_MS, LONGEST_ATTEMPT, Progress, Receipt, Standing};
 use signpost_core::event::EventId;
-use signpost_core::listing::place_of;
+use signpost_core::listing::key_of;
 
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
 use crate::clock::{millis, unix_ms_now, unix_now};
@@ -232,7 +232,7 @@ impl Deliveries {
             ("status".into(), s(progress.status.as_str())),
             ("nextAttemptAt".into(), n(progress.next_attempt_unix_ms)),
             ("expiresAt".into(), n((unix_now() + self.retention).as_secs())),
-            ("ofEvent".into(), s(of(delivery))),
+            ("ofEvent".into(), s(event_name(delivery))),
             ("attemptCount".into(), n(progress.attempts)),
             ("attempts".into(), AttributeValue::L(vec![AttributeValue::M(item_of(attempt))])),
         ]);
@@ -251,7 +251,7 @@ impl Deliveries {
             .table_name(&self.table)
             .set_key(Some(key(delivery)))
             .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":of", s(of(delivery)))
+            .expression_attribute_values(":of", s(event_name(delivery)))
             .expression_attribute_values(":status", s(progress.status.as_str()))
             .expression_attribute_values(":next", n(progress.next_attempt_unix_ms))
             .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()));
@@ -284,7 +284,7 @@ impl Deliveries {
                  beforeReplay = if_not_exists(attemptCount, :zero), nextAttemptAt = :now, expiresAt = :expires",
             )
             .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":of", s(of(delivery)))
+            .expression_attribute_values(":of", s(event_name(delivery)))
             .expression_attribute_values(":pending", s(DeliveryStatus::Pending.as_str()))
             .expression_attribute_values(":zero", n(0))
             .expression_attribute_values(":now", n(unix_ms_now()))
@@ -307,7 +307,7 @@ impl Deliveries {
             .update_expression(format!("{SET}, attemptCount = if_not_exists(attemptCount, :zero) REMOVE leasedUntil"))
             .condition_expression("attribute_not_exists(#status) OR #status <> :delivered")
             .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":of", s(of(delivery)))
+            .expression_attribute_values(":of", s(event_name(delivery)))
             .expression_attribute_values(":status", s(DeliveryStatus::Exhausted.as_str()))
             .expression_attribute_values(":delivered", s(DeliveryStatus::Delivered.as_str()))
             .expression_attribute_values(":zero", n(0))
@@ -362,16 +362,16 @@ fn standing_in(item: Option<&Item>) -> Result<Option<Standing>, AwsError> {
 
 /// The key of a delivery's item, which is its place in its endpoint's list.
 pub(crate) fn key(delivery: DeliveryKey<'_>) -> Item {
-    let (part, place) = place_of(delivery);
+    let (part, place) = key_of(delivery);
     HashMap::from([("event".into(), s(part)), ("record".into(), s(place.key()))])
 }
 
 /// Which event is delivered: the attribute `ofEvent`, which is there beside `attemptCount`. An id has no `#` in it.
-fn of(delivery: DeliveryKey<'_>) -> String {
+fn event_name(delivery: DeliveryKey<'_>) -> String {
     format!("{}#{}", delivery.event.id, delivery.event.source)
 }
 
-/// Reads what [`of`] wrote: the event's id and source.
+/// Reads what [`event_name`] wrote: the event's id and source.
 pub(crate) fn event_of(item: &Item) -> Result<(EventId, &str), ItemError> {
     let (id, source) = text(item, "ofEvent")?.split_once('#').ok_or_else(|| unreadable("ofEvent"))?;
     Ok((EventId::parse(id).ok_or_else(|| unreadable("ofEvent"))?, source))

@@ -16,7 +16,7 @@ use signpost_core::attempt::Attempt;
 use signpost_core::delivery::DeliveryKey;
 use signpost_core::endpoint::{Endpoint, EndpointId};
 use signpost_core::event::{Event, EventId, EventKey, TenantId};
-use signpost_core::listing::{Place, place_of};
+use signpost_core::listing::{Place, key_of};
 use signpost_core::parking::Lane;
 use signpost_io::deliveries::Deliveries;
 use signpost_io::endpoints::{Endpoints, StoredEndpoint};
@@ -319,7 +319,7 @@ impl LocalStack {
             .key_condition_expression("#event = :part")
             .filter_expression("ofEvent = :event")
             .expression_attribute_names("#event", "event")
-            .expression_attribute_values(":part", AttributeValue::S(place_of(key).0))
+            .expression_attribute_values(":part", AttributeValue::S(key_of(key).0))
             .expression_attribute_values(":event", AttributeValue::S(format!("{}#{}", event.id, event.source)));
         let items = query.send().await.expect("the table can be read").items.unwrap_or_default();
         let place = items.first()?.get("record")?.as_s().ok().and_then(|place| Place::parse(place));
