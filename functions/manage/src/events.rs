@@ -37,13 +37,13 @@ const PAGE: usize = 50;
 impl App {
     pub(crate) async fn read_event(&self, asked: &Asked<'_>) -> Answer {
         let history = self.history(asked).await?;
-        shown(&history)
+        shown(&history, &self.histories.deliveries(&history).await?)
     }
 
     /// Has an event delivered again: to the endpoint that the body names, or to all that want it now.
     pub(crate) async fn replay(&self, asked: &Asked<'_>) -> Answer {
         let chosen = settings::replay(asked.optional_body(&[JSON])?.as_deref()).map_err(Problem::bad_request)?;
-        let History { event, arrived_unix_ms, endpoints, more_endpoints, .. } = self.history(asked).await?;
+        let History { event, arrived_unix_ms, endpoints, also_to, .. } = self.history(asked).await?;
         let traits = event.traits();
         let is_meant = |id: &EndpointId, endpoint: Option<&Endpoint>| match &chosen {
             Some(chosen) => id == chosen,
@@ -56,7 +56,7 @@ impl App {
             return Err(Problem::conflict(format!("the tenant has no endpoint `{chosen}`")).into());
         }
         let key = &event.key;
-        let is_new = |id: &&EndpointId| !endpoints.contains(id) && !more_endpoints.contains(id);
+        let is_new = |id: &&EndpointId| !endpoints.contains(id) && !also_to.contains(id);
         let new: Vec<_> = meant.iter().filter(is_new).map(EndpointId::to_string).collect();
         if !new.is_empty() && !self.events_table.goes_also_to(key, new).await? {
             return Err(no_such_event().into()); // Its retention has ended just now.
@@ -112,7 +112,7 @@ impl App {
         Ok(count)
     }
 
-    /// What became of the event that is asked for. Where several producers used its id, `source` has to say whose.
+    /// The event that is asked for, and where it went. Where several producers used its id, `source` has to say whose.
     async fn history(&self, asked: &Asked<'_>) -> Result<History, Refusal> {
         let id = asked.event()?;
         let mut found = self.histories.of(&asked.tenant, &id).await?;
@@ -167,8 +167,8 @@ struct ShownAttempt<'a> {
 }
 
 /// The event as the producer spelled it, less whitespace, and what became of it.
-fn shown(history: &History) -> Result<ApiGatewayV2httpResponse, Refusal> {
-    let unseen = history.endpoints.iter().filter(|id| history.deliveries.iter().all(|one| one.endpoint != **id));
+fn shown(history: &History, deliveries: &[DeliveryHistory]) -> Result<ApiGatewayV2httpResponse, Refusal> {
+    let unseen = history.endpoints.iter().filter(|id| deliveries.iter().all(|one| one.endpoint != **id));
     let unseen = unseen.map(|id| ShownDelivery {
         endpoint: id.as_str(),
         status: DeliveryStatus::Pending.as_str(),
@@ -178,7 +178,7 @@ fn shown(history: &History) -> Result<ApiGatewayV2httpResponse, Refusal> {
     let shown = ShownEvent {
         event: serde_json::from_str(history.event.json()).map_err(unreadable)?,
         fanned_out_at: moment(history.fanned_out_at),
-        deliveries: history.deliveries.iter().map(shown_delivery).chain(unseen).collect(),
+        deliveries: deliveries.iter().map(shown_delivery).chain(unseen).collect(),
     };
     Ok(respond(200, JSON, serde_json::to_string(&shown).map_err(unreadable)?))
 }

@@ -182,7 +182,7 @@ pub(crate) fn endpoints_of(item: &Item) -> Result<Vec<EndpointId>, ItemError> {
 }
 
 /// Reads the endpoints that an event went to later.
-pub(crate) fn more_endpoints_of(item: &Item) -> Result<Vec<EndpointId>, ItemError> {
+pub(crate) fn also_to_of(item: &Item) -> Result<Vec<EndpointId>, ItemError> {
     let Some(ids) = item.get("alsoTo") else { return Ok(Vec::new()) };
     let ids = ids.as_ss().map_err(|_| unreadable("alsoTo"))?;
     ids.iter().map(|id| EndpointId::parse(id)).collect::<Option<_>>().ok_or_else(|| unreadable("alsoTo"))

@@ -8,7 +8,7 @@ use signpost_core::event::{Event, EventId, EventKey, TenantId};
 
 use crate::aws::{AwsError, Item, ItemError, number, s};
 use crate::deliveries::{attempts_of, key, standing_of};
-use crate::events::{Kept, endpoints_of, kept_of, more_endpoints_of, partition};
+use crate::events::{Kept, also_to_of, endpoints_of, kept_of, partition};
 use crate::reading::get_all;
 
 /// The events in the table, and what became of them.
@@ -18,7 +18,7 @@ pub struct Histories {
     table: String,
 }
 
-/// What became of one event.
+/// An event, and where it went.
 #[derive(Clone, Debug)]
 pub struct History {
     /// The event.
@@ -30,9 +30,7 @@ pub struct History {
     /// The endpoints that it went to then.
     pub endpoints: Vec<EndpointId>,
     /// Those that it went to later.
-    pub more_endpoints: Vec<EndpointId>,
-    /// The deliveries that have had attempts.
-    pub deliveries: Vec<DeliveryHistory>,
+    pub also_to: Vec<EndpointId>,
 }
 
 /// What became of one delivery.
@@ -53,10 +51,9 @@ impl Histories {
         Self { client, table }
     }
 
-    /// Reads what became of a tenant's events by an id: one for each source that used it.
+    /// Reads a tenant's events by an id, and where each went: one for each source that used it.
     ///
-    /// Needs `dynamodb:Query`, `dynamodb:BatchGetItem` and `dynamodb:GetItem`. One call per 1 MiB of events, and one for a
-    /// hundred endpoints of each. Strongly consistent.
+    /// Needs `dynamodb:Query`. One call per 1 MiB. Strongly consistent.
     ///
     /// # Errors
     /// A call failed, or an item cannot be read.
@@ -75,16 +72,20 @@ impl Histories {
             .send();
         let mut histories = Vec::new();
         while let Some(item) = pages.try_next().await.map_err(AwsError::of("dynamodb:Query"))? {
-            let mut history = history_of(&item).map_err(AwsError::of::<ItemError>(READING))?;
-            history.deliveries = self.deliveries(&history).await?;
-            histories.push(history);
+            histories.push(history_of(&item).map_err(AwsError::of::<ItemError>(READING))?);
         }
         Ok(histories)
     }
 
-    async fn deliveries(&self, history: &History) -> Result<Vec<DeliveryHistory>, AwsError> {
+    /// Reads the deliveries of an event that have had attempts, were given up or are replayed.
+    ///
+    /// Needs `dynamodb:BatchGetItem` and `dynamodb:GetItem`. One call for a hundred endpoints. Strongly consistent.
+    ///
+    /// # Errors
+    /// A call failed, or an item cannot be read.
+    pub async fn deliveries(&self, history: &History) -> Result<Vec<DeliveryHistory>, AwsError> {
         let (event, arrived_unix_ms) = (&history.event.key, history.arrived_unix_ms);
-        let endpoints = || history.endpoints.iter().chain(&history.more_endpoints);
+        let endpoints = || history.endpoints.iter().chain(&history.also_to);
         let keys = endpoints().map(|endpoint| key(DeliveryKey { event, endpoint, arrived_unix_ms })).collect();
         let mut deliveries = Vec::new();
         for (endpoint, item) in endpoints().zip(get_all(&self.client, &self.table, keys, None).await) {
@@ -104,8 +105,7 @@ fn history_of(item: &Item) -> Result<History, ItemError> {
         arrived_unix_ms,
         fanned_out_at: number(item, "claimedAt")?,
         endpoints: endpoints_of(item)?,
-        more_endpoints: more_endpoints_of(item)?,
-        deliveries: Vec::new(),
+        also_to: also_to_of(item)?,
     })
 }
 
