@@ -1,7 +1,9 @@
 //! Receiver authentication: how an endpoint is shown who calls.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::alphabet::STANDARD as STANDARD_ALPHABET;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, PAD, STANDARD as BASE64};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -67,23 +69,35 @@ pub struct AuthHeader {
 }
 
 impl AuthHeader {
-    /// What must not come back in an answer and be kept: the value, what is behind its scheme, and of HTTP Basic the
-    /// password, which some frameworks print by itself. Longest first.
+    /// Lists the parts of the value that a receiver may print by themselves, the whole first.
+    ///
+    /// These are the credentials behind the scheme (RFC 9110, section 11.4), the values of its parameters
+    /// (`Token token="…"`), and, if the credentials are base64 of `user:password` as in HTTP Basic, both and the password.
     #[must_use]
     pub fn secrets(&self) -> Vec<Secret> {
         let mut secrets = vec![self.value.clone()];
-        if let Some((scheme, rest)) = self.value.reveal().split_once(' ') {
-            secrets.push(Secret::new(rest.to_owned()));
-            let decoded =
-                BASE64.decode(rest).ok().filter(|_| scheme == "Basic").and_then(|bytes| String::from_utf8(bytes).ok());
-            if let Some((user, password)) = decoded.as_deref().and_then(|decoded| decoded.split_once(':')) {
-                secrets.push(Secret::new(format!("{user}:{password}")));
-                secrets.push(Secret::new(password.to_owned()));
+        let Some((_, credentials)) = self.value.reveal().split_once(' ') else { return secrets };
+        let credentials = credentials.trim_start_matches(' ');
+        secrets.push(Secret::new(credentials.to_owned()));
+        for (_, value) in credentials.split(',').filter_map(|parameter| parameter.split_once('=')) {
+            let value = value.trim_matches([' ', '"']);
+            if !value.trim_matches('=').is_empty() {
+                secrets.push(Secret::new(value.to_owned())); // Without one, the `=` is the padding of base64.
             }
+        }
+        let decoded = BASE64_ANY_PADDING.decode(credentials).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        if let Some(pair) = decoded.map(Secret::new)
+            && let Some((_, password)) = pair.reveal().split_once(':')
+        {
+            secrets.extend([pair.clone(), Secret::new(password.to_owned())]);
         }
         secrets
     }
 }
+
+/// Base64 as users write it into the value of a header: some leave its padding out.
+const BASE64_ANY_PADDING: GeneralPurpose =
+    GeneralPurpose::new(&STANDARD_ALPHABET, PAD.with_decode_padding_mode(DecodePaddingMode::Indifferent));
 
 impl Auth {
     /// What a secret of it is bound to when it is sealed, beside its endpoint: its kind, and the servers that it, or what
@@ -235,12 +249,22 @@ mod tests {
     }
 
     #[test]
-    fn what_must_not_come_back_is_known_in_every_spelling_that_is_usual() {
+    fn the_parts_of_a_header_that_a_receiver_may_print_are_secrets() {
         let told = |header: AuthHeader| header.secrets().iter().map(|one| one.reveal().to_owned()).collect::<Vec<_>>();
         let basic = told(basic(&Secret::new("user:hunter2".into())).unwrap());
         assert_eq!(basic, ["Basic dXNlcjpodW50ZXIy", "dXNlcjpodW50ZXIy", "user:hunter2", "hunter2"]);
         assert_eq!(told(bearer(&Secret::new("t".into())).unwrap()), ["Bearer t", "t"]);
-        assert_eq!(told(api_key(&Secret::new("x-key:abc".into())).unwrap()), ["abc"]);
+        let cases: [(_, &[&str], _); 6] = [
+            ("x-key:abc", &["abc"], "a key by itself"),
+            ("basic YTpi", &["basic YTpi", "YTpi", "a:b", "b"], "a scheme in lower case (RFC 9110, section 11.1)"),
+            ("Basic YTpiYw", &["Basic YTpiYw", "YTpiYw", "a:bc", "bc"], "no padding"),
+            ("ApiKey YTpi", &["ApiKey YTpi", "YTpi", "a:b", "b"], "Elasticsearch: `id:key` under a scheme of its own"),
+            ("Token token=\"ab\", v=1", &["Token token=\"ab\", v=1", "token=\"ab\", v=1", "ab", "1"], "Rails"),
+            ("Bearer a.b==", &["Bearer a.b==", "a.b=="], "padding is no parameter"),
+        ];
+        for (secret, expected, why) in cases {
+            assert_eq!(told(api_key(&Secret::new(secret.into())).unwrap()), expected, "{why}");
+        }
     }
 
     #[test]
