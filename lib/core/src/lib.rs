@@ -51,6 +51,7 @@ pub mod secret;
 pub mod session;
 pub mod settings;
 pub mod signer;
+mod spelling;
 pub mod standard_webhooks;
 pub mod state;
 pub mod target;

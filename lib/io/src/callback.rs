@@ -10,7 +10,7 @@ use reqwest::{Certificate, Identity};
 use signpost_core::attempt::{AttemptError, AttemptResult, judge_status, retry_after};
 use signpost_core::auth::{AuthHeader, ClientCredentials, bearer};
 use signpost_core::endpoint::Method;
-use signpost_core::excerpt::{KEPT_BYTES, excerpt};
+use signpost_core::excerpt::{READ_BYTES, excerpt};
 use signpost_core::fingerprint::fingerprint;
 use signpost_core::request::Request;
 use signpost_core::secret::Secret;
@@ -213,9 +213,9 @@ async fn exchange(clients: &Clients, request: Request, auth: Option<&AuthHeader>
     let asked = asked.and_then(|value| retry_after(value, SystemTime::now()));
     let result = judge_status(response.status().as_u16(), asked);
     let secrets = auth.map(AuthHeader::secrets).unwrap_or_default();
-    let most = KEPT_BYTES + secrets.iter().map(|secret| secret.reveal().len()).max().unwrap_or_default();
-    let kept = read_body(response, most).await?;
-    Ok(Exchange { result, response: (!kept.is_empty()).then(|| excerpt(&kept, &secrets)) })
+    let read = read_body(response, READ_BYTES + 1).await?; // One more tells whether the answer goes on.
+    let (kept, is_cut) = (&read[..read.len().min(READ_BYTES)], read.len() > READ_BYTES);
+    Ok(Exchange { result, response: (!kept.is_empty()).then(|| excerpt(kept, is_cut, &secrets)) })
 }
 
 fn classify(error: reqwest::Error) -> AttemptError {

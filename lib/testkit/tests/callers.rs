@@ -66,7 +66,7 @@ async fn what_authenticates_stands_alone_beside_headers_of_the_endpoints_own() {
 
 #[tokio::test]
 async fn the_beginning_of_an_answer_is_kept_without_what_authenticated_the_request() {
-    let echo = |_: usize, request: &Received| (500, format!("{:?} {}", request.headers, "x".repeat(2_000)));
+    let echo = |_: usize, request: &Received| (500, format!("{:?} {}", request.headers, "x".repeat(9_000)));
     let receiver = Receiver::start_answering(echo).await;
     let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
     let caller = Caller::Header(basic(&secret("user:correct horse")).unwrap());
@@ -76,6 +76,7 @@ async fn the_beginning_of_an_answer_is_kept_without_what_authenticated_the_reque
     assert_eq!(kept.len(), 1_024);
     assert!(kept.contains("webhook-id") && kept.contains("[redacted]"), "{kept}");
     assert!(!kept.contains(&BASE64.encode("user:correct horse")), "{kept}");
+    assert!(kept.ends_with('…'), "{kept}");
 }
 
 /// A token endpoint that gives numbered tokens, and a receiver that takes those that `is_good`.
