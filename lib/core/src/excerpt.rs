@@ -312,6 +312,14 @@ mod tests {
     }
 
     #[test]
+    fn the_value_in_the_query_of_an_endpoint_is_not_kept() {
+        let target = crate::target::TargetRules::INTERNET.parse("https://tpp.example/in?token=s3cr%2Ft").unwrap();
+        for answer in ["no route /in?token=s3cr%2Ft", "no route /in?token=s3cr/t", "no route /in?token=s3cr%252Ft"] {
+            assert_eq!(excerpt(answer.as_bytes(), false, &target.query_secrets()), "no route /in?token=[redacted]");
+        }
+    }
+
+    #[test]
     fn a_body_that_takes_too_long_to_search_is_not_kept() {
         for character in ["a", r"\"] {
             let secrets = [secret(&format!("{}b", character.repeat(4_000)))];

@@ -5,7 +5,10 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use percent_encoding::percent_decode_str;
 use url::{Host, Url};
+
+use crate::secret::Secret;
 
 /// What may be called. [`TargetRules::default`] is for the internet; the exceptions are for local and test stacks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,28 +53,52 @@ pub enum TargetError {
 
 /// A URL that may be called, as far as that can be told without resolving its host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target(Url);
+pub struct Target {
+    url: Url,
+    /// How many bytes of the URL's query are the endpoint's own; parameters that were added stand behind them.
+    own_query_bytes: usize,
+}
 
 impl Target {
     /// Adds parameters behind those that the URL has.
     #[must_use]
     pub fn with_query(self, more: &str) -> Self {
-        let Self(mut url) = self;
+        let Self { mut url, own_query_bytes } = self;
         if more.is_empty() {
-            return Self(url);
+            return Self { url, own_query_bytes };
         }
         let query = match url.query() {
             None | Some("") => more.to_owned(),
             Some(query) => format!("{query}&{more}"),
         };
         url.set_query(Some(&query));
-        Self(url)
+        Self { url, own_query_bytes }
     }
 
     /// The URL.
     #[must_use]
     pub fn url(&self) -> &Url {
-        &self.0
+        &self.url
+    }
+
+    /// Lists the values in the query of the endpoint's own URL, as they are spelled and decoded: one of them may be a token.
+    ///
+    /// A parameter without a value is one (`?token`). The payload of a `GET` is not the endpoint's own.
+    #[must_use]
+    pub fn query_secrets(&self) -> Vec<Secret> {
+        let own = self.url.query().and_then(|query| query.get(..self.own_query_bytes)).unwrap_or_default();
+        let mut secrets = Vec::new();
+        for pair in own.split('&') {
+            let spelled = pair.split_once('=').map_or(pair, |(_, value)| value);
+            let decoded = percent_decode_str(&spelled.replace('+', " ")).decode_utf8_lossy().into_owned();
+            if decoded != spelled {
+                secrets.push(Secret::new(decoded));
+            }
+            if !spelled.is_empty() {
+                secrets.push(Secret::new(spelled.to_owned()));
+            }
+        }
+        secrets
     }
 }
 
@@ -108,7 +135,8 @@ impl TargetRules {
             Some(Host::Ipv4(address)) => self.vet_address(address.into())?,
             Some(Host::Ipv6(address)) => self.vet_address(address.into())?,
         }
-        Ok(Target(url))
+        let own_query_bytes = url.query().map_or(0, str::len);
+        Ok(Target { url, own_query_bytes })
     }
 
     /// Judges one resolved address.
@@ -291,6 +319,29 @@ mod tests {
         ];
         for (url, expected) in cases {
             assert_eq!(TargetRules::default().parse(url).unwrap().with_query("a=b:c").url().as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn the_values_of_an_endpoints_own_query_are_secrets_and_the_payload_is_not() {
+        let cases: [(_, &[&str], _); 6] = [
+            ("https://tpp.example/in", &[], "no query"),
+            ("https://tpp.example/in?", &[], "an empty one"),
+            ("https://tpp.example/in?token=s3cr3t&v=2", &["s3cr3t", "2"], "every value: nobody knows which is a token"),
+            ("https://tpp.example/in?s3cr3t", &["s3cr3t"], "a token without a name"),
+            ("https://tpp.example/in?t=a%2Fb+c", &["a/b c", "a%2Fb+c"], "decoded and as it is spelled"),
+            (
+                "https://tpp.example/in?t=abc%3D&&u=x=y",
+                &["abc=", "abc%3D", "x=y"],
+                "an empty pair, and a value with a `=`",
+            ),
+        ];
+        for (url, expected, why) in cases {
+            let target = TargetRules::default().parse(url).unwrap();
+            for target in [target.clone(), target.with_query("status=DONE")] {
+                let secrets = target.query_secrets();
+                assert_eq!(secrets.iter().map(Secret::reveal).collect::<Vec<_>>(), expected, "{why}");
+            }
         }
     }
 

@@ -212,7 +212,8 @@ async fn exchange(clients: &Clients, request: Request, auth: Option<&AuthHeader>
     let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let asked = asked.and_then(|value| retry_after(value, SystemTime::now()));
     let result = judge_status(response.status().as_u16(), asked);
-    let secrets = auth.map(AuthHeader::secrets).unwrap_or_default();
+    let mut secrets = auth.map(AuthHeader::secrets).unwrap_or_default();
+    secrets.extend(target.query_secrets());
     let read = read_body(response, READ_BYTES + 1).await?; // One more tells whether the answer goes on.
     let (kept, is_cut) = (&read[..read.len().min(READ_BYTES)], read.len() > READ_BYTES);
     Ok(Exchange { result, response: (!kept.is_empty()).then(|| excerpt(kept, is_cut, &secrets)) })

@@ -66,17 +66,19 @@ async fn what_authenticates_stands_alone_beside_headers_of_the_endpoints_own() {
 
 #[tokio::test]
 async fn the_beginning_of_an_answer_is_kept_without_what_authenticated_the_request() {
-    let echo = |_: usize, request: &Received| (500, format!("{:?} {}", request.headers, "x".repeat(9_000)));
+    let echo =
+        |_: usize, request: &Received| (500, format!("{} {:?} {}", request.uri, request.headers, "x".repeat(9_000)));
     let receiver = Receiver::start_answering(echo).await;
     let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
     let caller = Caller::Header(basic(&secret("user:correct horse")).unwrap());
-    let Exchange { result, response } = post(&callbacks, &receiver.url, &caller).await;
+    let url = format!("{}?token=battery%2Fstaple", receiver.url);
+    let Exchange { result, response } = post(&callbacks, &url, &caller).await;
     assert!(matches!(result, Err(AttemptError::Rejected { status: 500, .. })), "{result:?}");
     let kept = response.unwrap();
     assert_eq!(kept.len(), 1_024);
     assert!(kept.contains("webhook-id") && kept.contains("[redacted]"), "{kept}");
     assert!(!kept.contains(&BASE64.encode("user:correct horse")), "{kept}");
-    assert!(kept.ends_with('…'), "{kept}");
+    assert!(kept.contains("?token=[redacted] ") && kept.ends_with('…'), "{kept}");
 }
 
 /// A token endpoint that gives numbered tokens, and a receiver that takes those that `is_good`.
