@@ -113,7 +113,12 @@ class Stack:
             "REJECTED_QUEUE_URL": outputs["RejectedQueueUrl"],
             "ENDPOINTS_TABLE": outputs["EndpointsTableName"],
             "EVENTS_TABLE": outputs["EventsTableName"],
+            "ENDPOINT_KEYS_TABLE": outputs["EndpointKeysTableName"],
             "KEYS_TABLE": outputs["KeysTableName"],
+            "KEYS_URL": "",
+            "MAC_KEY": resources["MacKey"],
+            "OWN_EVENTS_QUEUE_ARN": self.queue_arn(resources["OwnEventsQueue"]),
+            "OWN_EVENTS_QUEUE_URL": resources["OwnEventsQueue"],
             "PARKING_TABLE": outputs["ParkingTableName"],
             "TOKEN_REQUESTS_TABLE": outputs["TokenRequestsTableName"],
             "WRAPPING_KEY": resources["WrappingKey"],
@@ -126,6 +131,10 @@ class Stack:
             **self.aws_env(),
         }
         return settings
+
+    def queue_arn(self, url: str) -> str:
+        attributes = self.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        return attributes["Attributes"]["QueueArn"]
 
     def aws_env(self) -> dict[str, str]:
         return {"AWS_ENDPOINT_URL": self.endpoint, "AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION, **CREDENTIALS}

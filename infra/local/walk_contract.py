@@ -257,6 +257,7 @@ class Walk:
         if is_settings:
             self.fit_filters(case.body)
             self.fit_headers(case.body)
+            self.fit_cloud_events(case.body, operation)
             self.fit_auth(case.body, operation)
             self.fit_retry(case.body, operation)
         if operation in LISTS and (operation, case.query.get("cursor")) not in self.cursors:
@@ -365,6 +366,11 @@ class Walk:
         """Some names are refused."""
         if headers := settings.get("headers"):
             settings["headers"] = {f"x-{name}": text for name, text in headers.items()}
+
+    def fit_cloud_events(self, settings: dict, operation: str) -> None:
+        """A GET has no body to put a whole event into, and a patch may be made to one."""
+        if settings.get("cloudEvents") == "structured" and (operation == "updateEndpoint" or settings.get("method") == "GET"):
+            settings["cloudEvents"] = "none"
 
     def fit_auth(self, settings: dict, operation: str) -> None:
         """Key stores that are none are refused, and so are changes of what the stored `auth` does not have."""

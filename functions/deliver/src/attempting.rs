@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use signpost_core::attempt::{Attempt, AttemptError, AttemptResult};
-use signpost_core::delivery::{Delivery, Next, Progress, Receipt, next};
+use signpost_core::delivery::{Delivery, DueAttempt, Next, Progress, Receipt, next};
 use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause};
-use signpost_core::request::{Keyring, Request, RequestError};
+use signpost_core::event::OWN_SOURCE;
+use signpost_core::request::{AttemptStart, Keyring, Request, RequestError};
+use signpost_core::sent::{Sent, SentRecord};
 use signpost_io::callback::Exchange;
 use signpost_io::clock::{millis, unix_ms_now, unix_now};
 use signpost_io::deliveries::Recorded;
@@ -25,28 +27,36 @@ impl App {
         receipt: &Receipt,
         ready: Ready,
     ) -> Result<Fate, DeferredError> {
-        let Ready { recipient, keyring, number, before_replay, on_record } = ready;
+        let Ready { recipient, keyring, due: DueAttempt { number, before_replay, on_record, replay, last_sent } } =
+            ready;
         let is_first = on_record.is_none() && receipt.is_only();
         let expected = is_first.then(|| self.deliveries.expect_first());
         let (started, started_at) = (Instant::now(), unix_now());
-        let sent = self.send(delivery, &recipient, number, started_at, &keyring);
-        let Exchange { result, response } = self.breakers.watch(&delivery.endpoint, sent).await?;
+        let start = AttemptStart { number, unix_seconds: started_at.as_secs(), replay };
+        let sent = self.send(delivery, &recipient, start, &keyring);
+        let Exchange { result, response, sent, connection, redirect } =
+            self.breakers.watch(&delivery.endpoint, sent).await?;
         let took = started.elapsed();
+        let sent_now = sent.as_ref().map(Sent::print).or(last_sent);
 
         let attempt = Attempt {
             number,
             at_unix_ms: millis(started_at),
             duration_ms: millis(took),
-            kids: keyring.signers.iter().map(|signer| signer.kid().to_owned()).collect(),
+            kids: keyring.signer.iter().map(|signer| signer.kid().to_owned()).collect(),
             status: result.as_ref().map_or_else(AttemptError::status, |status| Some(*status)),
             error: result.as_ref().err().map(ToString::to_string),
-            response: response.filter(|_| result.is_err()), // Of an acknowledgement, the status says it all.
+            response,
+            sent: SentRecord::new(sent, last_sent),
+            connection,
+            redirect,
         };
         let next = next(&result, number.saturating_sub(before_replay), &recipient.endpoint().retry, fastrand::f64());
         log(delivery, &attempt, next, &result);
         let wait = if let Next::Retry(wait) = next { wait } else { Duration::ZERO };
         let next_attempt_unix_ms = unix_ms_now() + millis(wait);
-        let progress = Progress { status: next.status(), attempts: number, before_replay, next_attempt_unix_ms };
+        let (status, attempts, last_sent) = (next.status(), number, sent_now);
+        let progress = Progress { status, attempts, before_replay, next_attempt_unix_ms, replay, last_sent };
         // Recorded before it is buried: a crash in between finds the record and buries it then.
         let recorded = if is_first {
             self.deliveries.record_first(delivery.key(), &attempt, progress).await
@@ -76,17 +86,16 @@ impl App {
         &self,
         delivery: &Delivery,
         recipient: &Recipient,
-        number: u32,
-        started_at: Duration,
+        start: AttemptStart,
         keyring: &Keyring,
     ) -> Result<Exchange, DeferredError> {
         let endpoint = recipient.endpoint();
-        let failed = |error| Ok(Exchange { result: Err(error), response: None });
+        let failed = |error| Ok(Exchange::failed(error));
         let target = match self.callbacks.target(&endpoint.url) {
             Ok(target) => target,
             Err(error) => return failed(error),
         };
-        match Request::build(&delivery.event, endpoint, target, number, started_at.as_secs(), keyring) {
+        match Request::build(&delivery.event, endpoint, target, start, keyring) {
             Ok(request) => Ok(self.callbacks.send(request, &recipient.caller, endpoint.timeout_seconds.into()).await),
             Err(RequestError::UrlTooLong { bytes }) => failed(AttemptError::UrlTooLong { bytes }),
             Err(error @ (RequestError::NoSigner(_) | RequestError::Signer(_))) => Err(DeferredError::Unsigned(error)),
@@ -100,12 +109,12 @@ impl App {
             return Ok(()); // It was before.
         }
         let event = json!({
-            "specversion": "1.0", "id": format!("disabled-{endpoint}-{}", unix_ms_now()), "source": "/signpost",
+            "specversion": "1.0", "id": format!("disabled-{endpoint}-{}", unix_ms_now()), "source": OWN_SOURCE,
             "type": DISABLED_TYPE, "tenant": tenant.as_str(), "subject": endpoint.as_str(),
             "data": { "endpoint": endpoint.as_str(), "disabledBecause": because.as_str() },
         });
         let message = Message { body: event.to_string(), ..Message::default() };
-        if let Err(error) = self.events_queue.send_all([message]).await {
+        if let Err(error) = self.own_events.send_all([message]).await {
             tracing::error!(endpoint.id = %endpoint, error = %Chain(&error), "endpoint.disabled_untold");
         }
         Ok(())

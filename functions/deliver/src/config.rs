@@ -12,12 +12,14 @@ pub struct Config {
     pub deliveries_queue_url: String,
     /// `ENDPOINTS_TABLE`: DynamoDB table of endpoints; required.
     pub endpoints_table: String,
-    /// `EVENTS_QUEUE_URL`: where events go that tell operators of an endpoint that was disabled; required.
-    pub events_queue_url: String,
     /// `EVENTS_TABLE`: DynamoDB table of events and deliveries; required.
     pub events_table: String,
     /// `KEYS_TABLE`: DynamoDB table of signing keys; required.
     pub keys_table: String,
+    /// `MAC_KEY`: id, ARN or alias of the KMS key that authenticates the items of `KEYS_TABLE`; required.
+    pub mac_key: String,
+    /// `OWN_EVENTS_QUEUE_URL`: the queue of Signpost's own events, such as notices of disabled endpoints; required.
+    pub own_events_queue_url: String,
     /// `PARKING_TABLE`: DynamoDB table of parked deliveries; required.
     pub parking_table: String,
     /// `RETENTION_DAYS`: how long attempts are kept, in days; 1 to 365, required.
@@ -47,9 +49,10 @@ impl Config {
             dead_letter_queue_url: required(&get, "DEAD_LETTER_QUEUE_URL")?,
             deliveries_queue_url: required(&get, "DELIVERIES_QUEUE_URL")?,
             endpoints_table: required(&get, "ENDPOINTS_TABLE")?,
-            events_queue_url: required(&get, "EVENTS_QUEUE_URL")?,
             events_table: required(&get, "EVENTS_TABLE")?,
             keys_table: required(&get, "KEYS_TABLE")?,
+            mac_key: required(&get, "MAC_KEY")?,
+            own_events_queue_url: required(&get, "OWN_EVENTS_QUEUE_URL")?,
             parking_table: required(&get, "PARKING_TABLE")?,
             retention: retention(&get)?,
             target_rules: target_rules(&get)?,

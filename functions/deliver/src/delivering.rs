@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsMessage;
-use futures_util::future::try_join_all;
 use signpost_core::breaker::Admission;
-use signpost_core::delivery::{DeadLetterReason, Delivery, DeliveryKey, DeliveryStatus, Due, Progress, Receipt, due};
+use signpost_core::delivery::{
+    DeadLetterReason, Delivery, DeliveryKey, DeliveryStatus, Due, DueAttempt, Progress, Receipt, due,
+};
+use signpost_core::event::TenantId;
 use signpost_core::parking::LONGEST_IN_QUEUE;
 use signpost_core::request::{Keyring, RequestError};
+use signpost_core::signer::TenantSigner;
 use signpost_io::aws::AwsError;
 use signpost_io::clock::{unix_ms_now, unix_now};
 use signpost_io::deliveries::{Claim, Lease};
@@ -53,10 +56,7 @@ const PREPARATION: Duration = Duration::from_secs(12);
 pub(crate) struct Ready {
     pub(crate) recipient: Arc<Recipient>,
     pub(crate) keyring: Keyring,
-    /// The attempt's number; the first is 1.
-    pub(crate) number: u32,
-    pub(crate) before_replay: u32,
-    pub(crate) on_record: Option<u64>,
+    pub(crate) due: DueAttempt,
 }
 
 /// What is to become of a delivery.
@@ -141,12 +141,10 @@ impl App {
         let (due, taken) = self.due(delivery.key(), receipt).await?;
         *lease = taken;
         let fate = match due {
-            Due::Attempt { number, before_replay, on_record } => {
-                let keyring = self.keyring(&recipient).await?;
+            Due::Attempt(due) => {
+                let keyring = self.keyring(&delivery.event.key.tenant, &recipient).await?;
                 return Ok(match self.permission(&recipient, &delivery.endpoint).await? {
-                    Permission::Granted(slot) => {
-                        Readiness::Ready(Ready { recipient, keyring, number, before_replay, on_record }, slot)
-                    }
+                    Permission::Granted(slot) => Readiness::Ready(Ready { recipient, keyring, due }, slot),
                     Permission::NotNow => Readiness::NotNow,
                 });
             }
@@ -168,18 +166,22 @@ impl App {
             Claim::Taken(lease, standing) => Ok((due(standing, receipt, unix_ms_now()), Some(lease))),
             Claim::Refused(standing) => Ok(match due(standing, receipt, unix_ms_now()) {
                 // It has become due between the table's answer and this.
-                Due::Attempt { .. } => (Due::Elsewhere { until_unix_ms: unix_ms_now() + 1_000 }, None),
+                Due::Attempt(_) => (Due::Elsewhere { until_unix_ms: unix_ms_now() + 1_000 }, None),
                 due => (due, None),
             }),
         }
     }
 
     /// What the endpoint's requests are signed with now.
-    pub(crate) async fn keyring(&self, recipient: &Recipient) -> Result<Keyring, DeferredError> {
-        let algorithms = recipient.endpoint().algorithms();
-        let signers = try_join_all(algorithms.into_iter().map(|algorithm| self.signers.current(algorithm)));
-        let signers = timeout(PREPARATION, signers).await.map_err(|_| DeferredError::TooSlow)??;
-        Ok(Keyring { signers, secrets: recipient.signing_secrets(unix_now().as_secs()) })
+    pub(crate) async fn keyring(&self, tenant: &TenantId, recipient: &Recipient) -> Result<Keyring, DeferredError> {
+        let signer = match recipient.endpoint().algorithm() {
+            None => None,
+            Some(algorithm) => {
+                let signer = timeout(PREPARATION, self.signers.current(algorithm));
+                Some(TenantSigner::new(signer.await.map_err(|_| DeferredError::TooSlow)??, tenant))
+            }
+        };
+        Ok(Keyring { signer, endpoint_keys: recipient.endpoint_keys(unix_now().as_secs()) })
     }
 
     /// Says that nothing is sent after all, so that whoever comes next need not wait. If it cannot be said, they wait.

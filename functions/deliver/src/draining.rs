@@ -154,7 +154,7 @@ impl App {
         let delivery = Delivery { endpoint: like.endpoint.clone(), event, arrived_unix_ms };
         let receipt =
             Receipt { receives: 1, first_received_unix_ms: 0, since_unix_ms: parked.at_unix_ms, is_again: true };
-        let keyring = self.keyring(&recipient).await?;
+        let keyring = self.keyring(&like.event.key.tenant, &recipient).await?;
         if let Some(limit) = recipient.endpoint().max_per_second {
             while !self.limits.begin(&like.endpoint, limit).await? {
                 if Instant::now() >= deadline {
@@ -165,11 +165,8 @@ impl App {
         }
         let (due, lease) = self.due(delivery.key(), &receipt).await?;
         let fate = match due {
-            Due::Attempt { number, before_replay, on_record } => match self.limits.renew(slot).await {
-                Ok(true) => {
-                    self.attempt(&delivery, &receipt, Ready { recipient, keyring, number, before_replay, on_record })
-                        .await?
-                }
+            Due::Attempt(due) => match self.limits.renew(slot).await {
+                Ok(true) => self.attempt(&delivery, &receipt, Ready { recipient, keyring, due }).await?,
                 renewed => {
                     self.call_off(delivery.key(), &receipt, lease).await;
                     renewed?;

@@ -25,6 +25,7 @@ use signpost_io::events::Events;
 use signpost_io::keys::{KeyTable, WrappingKey};
 use signpost_io::limits::Limits;
 use signpost_io::logs::Chain;
+use signpost_io::mac::MacKey;
 use signpost_io::parking::Parking;
 use signpost_io::queue::{Queue, SINCE};
 use signpost_io::recipients::Recipients;
@@ -45,8 +46,8 @@ pub struct App {
     dead_letters: Queue,
     deliveries: Deliveries,
     events: Events,
-    events_queue: Queue,
     limits: Limits,
+    own_events: Queue,
     parking: Parking,
     queue: Queue,
     recipients: Recipients,
@@ -69,13 +70,13 @@ impl App {
             dead_letters: Queue::new(sqs.clone(), config.dead_letter_queue_url),
             deliveries: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             events: Events::new(dynamodb.clone(), config.events_table, config.retention),
-            events_queue: Queue::new(sqs.clone(), config.events_queue_url),
             limits: Limits::new(dynamodb.clone(), config.parking_table.clone()),
+            own_events: Queue::new(sqs.clone(), config.own_events_queue_url),
             parking: Parking::new(dynamodb.clone(), config.parking_table, config.retention),
             queue: Queue::new(sqs, config.deliveries_queue_url),
             recipients: Recipients::new(Endpoints::new(dynamodb.clone(), config.endpoints_table), vault),
             signers: Signers::new(
-                KeyTable::new(dynamodb, config.keys_table),
+                KeyTable::new(dynamodb, config.keys_table, MacKey::new(kms.clone(), config.mac_key)),
                 WrappingKey::new(kms, config.wrapping_key),
             ),
         })

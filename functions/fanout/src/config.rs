@@ -11,6 +11,9 @@ pub struct Config {
     pub endpoints_table: String,
     /// `EVENTS_TABLE`: DynamoDB table of events and deliveries; required.
     pub events_table: String,
+    /// `OWN_EVENTS_QUEUE_ARN`: the queue of Signpost's own events. No producer can send to it, so only its messages may
+    /// have the types and sources that are Signpost's own; required.
+    pub own_events_queue_arn: String,
     /// `REJECTED_QUEUE_URL`: where messages go that are no events or conflict with one; required.
     pub rejected_queue_url: String,
     /// `RETENTION_DAYS`: how long events are kept, in days; 1 to 365, required.
@@ -35,6 +38,7 @@ impl Config {
             deliveries_queue_url: required(&get, "DELIVERIES_QUEUE_URL")?,
             endpoints_table: required(&get, "ENDPOINTS_TABLE")?,
             events_table: required(&get, "EVENTS_TABLE")?,
+            own_events_queue_arn: required(&get, "OWN_EVENTS_QUEUE_ARN")?,
             rejected_queue_url: required(&get, "REJECTED_QUEUE_URL")?,
             retention: retention(&get)?,
         })

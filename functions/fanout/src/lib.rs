@@ -1,4 +1,4 @@
-//! Reads `EventsQueue`: writes each event once, and how its subject stands by it, and sends it on to every endpoint that
+//! Reads `EventsQueue` and `OwnEventsQueue`: writes each event once, and how its subject stands by it, and sends it on to every endpoint that
 //! wants it.
 
 mod config;
@@ -30,6 +30,7 @@ pub struct App {
     endpoints: Endpoints,
     events: Events,
     states: States,
+    own_events_queue_arn: String,
     deliveries: Queue,
     rejected: Queue,
 }
@@ -43,6 +44,7 @@ impl App {
             endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
             events: Events::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             states: States::new(dynamodb, config.events_table),
+            own_events_queue_arn: config.own_events_queue_arn,
             deliveries: Queue::new(sqs.clone(), config.deliveries_queue_url),
             rejected: Queue::new(sqs, config.rejected_queue_url),
         }
@@ -63,9 +65,10 @@ pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Erro
         let id = record.message_id.as_deref().ok_or("SQS record without a messageId")?;
         let sent = record.attributes.get("SentTimestamp").and_then(|sent| sent.parse().ok());
         let (body, arrived_unix_ms) = (record.body.as_deref().unwrap_or_default(), sent.unwrap_or_else(unix_ms_now));
-        records.push(Record { id, body, arrived_unix_ms });
+        let is_own = record.event_source_arn.as_ref() == Some(&app.own_events_queue_arn);
+        records.push(Record { id, body, arrived_unix_ms, is_own });
     }
-    let parsed: Vec<_> = records.iter().map(|record| Event::parse(record.body)).collect();
+    let parsed: Vec<_> = records.iter().map(Record::event).collect();
     let endpoints = app.endpoints_of(parsed.iter().flatten().map(|event| &event.key.tenant)).await;
 
     let fates = records.iter().zip(&parsed).map(|(record, parsed)| app.judge(record, parsed, &endpoints));
@@ -101,15 +104,23 @@ pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Erro
     Ok(response)
 }
 
-/// One message of `EventsQueue`.
+/// One message of `EventsQueue` or `OwnEventsQueue`.
 struct Record<'a> {
     id: &'a str,
     body: &'a str,
     /// When the queue took it, in milliseconds since the Unix epoch: the same however often it is presented.
     arrived_unix_ms: u64,
+    /// Whether Signpost itself wrote it: it came by `OwnEventsQueue`.
+    is_own: bool,
 }
 
-/// What a message of `EventsQueue` leads to.
+impl Record<'_> {
+    fn event(&self) -> Result<Event, Vec<Fault>> {
+        if self.is_own { Event::parse_own(self.body) } else { Event::parse(self.body) }
+    }
+}
+
+/// What a message leads to.
 enum Fate<'a> {
     Deliver(FanOut<'a>),
     Drop,
@@ -247,7 +258,7 @@ mod tests {
             (token_request, false),
         ];
         for (body, cut) in cases {
-            let record = Record { id: "m-1", body: &body, arrived_unix_ms: 0 };
+            let record = Record { id: "m-1", body: &body, arrived_unix_ms: 0, is_own: false };
             let faults = Event::parse(&body).unwrap_err();
             let message = rejection(&record, RejectionReason::InvalidEvent, &faults);
             assert!(size(&message) <= MAX_BATCH_BYTES);

@@ -82,14 +82,12 @@ impl<'a> Asked<'a> {
         parameter(self.request, name)
     }
 
-    /// The domain that the request came by, as API Gateway tells.
-    pub(crate) fn domain(&self) -> &str {
-        self.request.request_context.domain_name.as_deref().unwrap_or_default()
-    }
-
-    /// The path that the request came by, with what a custom domain has before the route.
-    pub(crate) fn path(&self) -> &str {
-        self.request.raw_path.as_deref().unwrap_or_default()
+    /// The URL that the request came by, up to the route: the domain, and what a custom domain has before the route.
+    pub(crate) fn base_url(&self) -> String {
+        let domain = self.request.request_context.domain_name.as_deref().unwrap_or_default();
+        let path = self.request.raw_path.as_deref().unwrap_or_default();
+        let before = path.split_once("/v1/tenants/").map_or("", |(before, _)| before);
+        format!("https://{domain}{before}")
     }
 
     /// Whether the request is conditional on a version (RFC 9110, section 13.1.1).

@@ -10,13 +10,20 @@ pub struct Config {
     pub deliveries_queue_url: String,
     /// `ENDPOINTS_TABLE`: DynamoDB table of endpoints; required.
     pub endpoints_table: String,
-    /// `EVENTS_QUEUE_URL`: where test events are sent, as any event is; required.
-    pub events_queue_url: String,
+    /// `ENDPOINT_KEYS_TABLE`: DynamoDB table of endpoints' public keys; required.
+    pub endpoint_keys_table: String,
     /// `DANGEROUSLY_ALLOW_HTTP`, `DANGEROUSLY_ALLOW_PRIVATE_TARGETS` and `MORE_TARGET_PORTS`: see
     /// [`signpost_io::config::target_rules`]. Those of `deliver`, or what is accepted here would fail there.
     pub target_rules: TargetRules,
     /// `EVENTS_TABLE`: DynamoDB table of events and deliveries; required.
     pub events_table: String,
+    /// `KEYS_URL`: what `jwksUrl` in answers begins with, such as `https://keys.example`, without a query; by default, as
+    /// `PUBLIC_URL`.
+    pub keys_url: Option<String>,
+    /// `MAC_KEY`: id, ARN or alias of the KMS key that authenticates the items of `ENDPOINT_KEYS_TABLE`; required.
+    pub mac_key: String,
+    /// `OWN_EVENTS_QUEUE_URL`: the queue of Signpost's own events, such as test events; required.
+    pub own_events_queue_url: String,
     /// `PARKING_TABLE`: DynamoDB table of parked deliveries; required.
     pub parking_table: String,
     /// `PUBLIC_URL`: what callback URLs begin with, such as `https://callbacks.example`, without a query; by default, the
@@ -48,10 +55,13 @@ impl Config {
         Ok(Self {
             deliveries_queue_url: required(&get, "DELIVERIES_QUEUE_URL")?,
             endpoints_table: required(&get, "ENDPOINTS_TABLE")?,
-            events_queue_url: required(&get, "EVENTS_QUEUE_URL")?,
+            endpoint_keys_table: required(&get, "ENDPOINT_KEYS_TABLE")?,
+            mac_key: required(&get, "MAC_KEY")?,
+            own_events_queue_url: required(&get, "OWN_EVENTS_QUEUE_URL")?,
             events_table: required(&get, "EVENTS_TABLE")?,
             parking_table: required(&get, "PARKING_TABLE")?,
-            public_url: public_url(&get, &target_rules)?,
+            keys_url: url(&get, "KEYS_URL", &target_rules)?,
+            public_url: url(&get, "PUBLIC_URL", &target_rules)?,
             retention: retention(&get)?,
             target_rules,
             token_requests_table: required(&get, "TOKEN_REQUESTS_TABLE")?,
@@ -60,20 +70,24 @@ impl Config {
     }
 }
 
-fn public_url(get: impl Fn(&str) -> Option<String>, rules: &TargetRules) -> Result<Option<String>, ConfigError> {
-    const NAME: &str = "PUBLIC_URL";
-    let Some(found) = get(NAME).filter(|text| !text.is_empty()) else { return Ok(None) };
+/// A URL that paths are added to, without a slash at its end.
+fn url(
+    get: impl Fn(&str) -> Option<String>,
+    name: &'static str,
+    rules: &TargetRules,
+) -> Result<Option<String>, ConfigError> {
+    let Some(found) = get(name).filter(|text| !text.is_empty()) else { return Ok(None) };
     let rest = match found.strip_prefix("http://") {
         Some(rest) if rules.dangerously_allow_http => Some(rest),
         _ => found.strip_prefix("https://"),
     };
-    // What follows is `/callbacks/…`, so there is no room for a query.
+    // A path follows, so there is no room for a query.
     let fits = |rest: &str| {
         !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'?' && byte != b'#')
     };
     if !rest.is_some_and(fits) {
         let expected = "a URL such as `https://callbacks.example`, without a query".into();
-        return Err(ConfigError::Invalid { name: NAME, found, expected });
+        return Err(ConfigError::Invalid { name, found, expected });
     }
     Ok(Some(found.trim_end_matches('/').to_owned()))
 }
@@ -83,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn callback_urls_begin_with_https() {
+    fn urls_that_others_see_begin_with_https() {
         let internet = TargetRules::INTERNET;
         let local = TargetRules { dangerously_allow_http: true, ..TargetRules::INTERNET };
         let cases = [
@@ -93,10 +107,10 @@ mod tests {
             ("http://127.0.0.1:1/b", &local, Some("http://127.0.0.1:1/b")),
         ];
         for (text, rules, expected) in cases {
-            assert_eq!(public_url(|_| Some(text.to_owned()), rules), Ok(expected.map(str::to_owned)), "{text}");
+            assert_eq!(url(|_| Some(text.to_owned()), "PUBLIC_URL", rules), Ok(expected.map(str::to_owned)), "{text}");
         }
         for bad in ["a.example", "http://a.example", "https://", "https://a.example?b", "https://a b"] {
-            let told = public_url(|_| Some(bad.to_owned()), &internet).unwrap_err().to_string();
+            let told = url(|_| Some(bad.to_owned()), "PUBLIC_URL", &internet).unwrap_err().to_string();
             let expected = "expected a URL such as `https://callbacks.example`, without a query";
             assert_eq!(told, format!("`PUBLIC_URL` is `{bad}`; {expected}"));
         }

@@ -4,19 +4,22 @@ use std::time::Duration;
 
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use aws_lc_rs::rand;
+use futures_util::future::try_join_all;
 use http::header::{ETAG, LOCATION};
 use serde_json::{Value, json};
 use signpost_core::auth::Auth;
-use signpost_core::endpoint::{DisabledBecause, EndpointId, TEST_TYPE};
-use signpost_core::event::{Event, TenantId};
+use signpost_core::endpoint::{DisabledBecause, EndpointId, SignatureFormat, TEST_TYPE};
+use signpost_core::event::{Event, OWN_SOURCE, TenantId};
 use signpost_core::fault::Fault;
 use signpost_core::live_secrets::{LiveSecret, rotate};
 use signpost_core::problem::Problem;
 use signpost_core::settings::{self, Context, Stored, Submission};
-use signpost_core::standard_webhooks::SigningSecret;
+use signpost_core::standard_webhooks::EndpointKeys;
 use signpost_io::clock::unix_now;
-use signpost_io::endpoints::{StoredEndpoint, Written};
+use signpost_io::endpoint_keys::EndpointKey;
+use signpost_io::endpoints::{SealedKeys, StoredEndpoint, Written};
 use signpost_io::http_api::{empty, respond, with_header};
+use signpost_io::logs::Chain;
 use signpost_io::queue::Message;
 use signpost_io::vault::{Place, Purpose};
 use time::OffsetDateTime;
@@ -36,6 +39,9 @@ const MAX_ENDPOINTS: usize = 1_000;
 /// The most endpoints on a page of the list.
 const MAX_PAGE: i32 = 100;
 
+/// For how long an endpoint's public key stays published after it has signed for the last time, in seconds.
+const KEYS_OUTLIVE_SECONDS: u64 = 3_600;
+
 /// How long a host's name may take to resolve while its endpoint is written.
 const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -48,7 +54,7 @@ impl App {
         }
         let id = EndpointId::new(Uuid::new_v4());
         let now = unix_now().as_secs();
-        let (secret, sealed) = self.new_secret(&asked.tenant, &id).await?;
+        let (keys, sealed) = self.new_keys(&asked.tenant, &id).await?;
         let stored = StoredEndpoint {
             auth_secret: self.sealed_auth(&asked.tenant, &id, &submission).await?,
             settings: submission.endpoint,
@@ -59,11 +65,12 @@ impl App {
             trusted: submission.trusted,
             signing_secrets: vec![LiveSecret::new(sealed, now)],
         };
+        self.publish_keys(&asked.tenant, &id, &stored).await?; // Before they can sign.
         // An id that is taken is ours, of a try whose answer got lost: nobody else draws the same 122 random bits.
         self.endpoints.put(&asked.tenant, &id, &stored, None).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.created");
         let location = format!("/v1/tenants/{}/endpoints/{id}", asked.tenant);
-        Ok(with_header(with_secret(201, &asked.tenant, &id, &stored, &secret), LOCATION, &location))
+        Ok(with_header(self.answer_with_secret(201, asked, &id, &stored, &keys), LOCATION, &location))
     }
 
     pub(crate) async fn list(&self, asked: &Asked<'_>) -> Answer {
@@ -82,7 +89,7 @@ impl App {
         }
         let Some(limit) = limit.filter(|_| faults.is_empty()) else { return Err(Problem::bad_request(faults).into()) };
         let page = self.endpoints.page(&asked.tenant, after.flatten().as_ref(), limit).await?;
-        let endpoints = page.endpoints.iter().map(|(id, stored)| shown(&asked.tenant, id, stored));
+        let endpoints = page.endpoints.iter().map(|(id, stored)| self.shown(asked, id, stored));
         let mut body = json!({ "endpoints": endpoints.collect::<Vec<_>>() });
         if let Some(next) = page.next {
             body["cursor"] = next.as_str().into();
@@ -96,7 +103,7 @@ impl App {
         if asked.has(&tag(&stored)) {
             return Ok(with_header(empty(304), ETAG, &tag(&stored)));
         }
-        Ok(answer(&asked.tenant, &id, &stored))
+        Ok(self.answer(asked, &id, &stored))
     }
 
     pub(crate) async fn update(&self, asked: &Asked<'_>) -> Answer {
@@ -109,11 +116,16 @@ impl App {
             let sealed = self.sealed_auth(&asked.tenant, &id, &submission).await?;
             let kept = stored.auth_secret.clone().filter(|_| submission.endpoint.auth != Auth::None);
             let (settings, trusted) = (submission.endpoint, submission.trusted);
-            Ok(StoredEndpoint { settings, trusted, auth_secret: sealed.or(kept), ..stored })
+            let had_keys = signs_by_itself(&stored);
+            let changed = StoredEndpoint { settings, trusted, auth_secret: sealed.or(kept), ..stored };
+            if !had_keys {
+                self.publish_keys(&asked.tenant, &id, &changed).await?; // Before they can sign.
+            }
+            Ok(changed)
         };
         let stored = self.change(asked, &id, change).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.updated");
-        Ok(answer(&asked.tenant, &id, &stored))
+        Ok(self.answer(asked, &id, &stored))
     }
 
     pub(crate) async fn delete(&self, asked: &Asked<'_>) -> Answer {
@@ -132,6 +144,11 @@ impl App {
         self.parking.ask_to_drain(&id).await?;
         match (self.endpoints.delete(&asked.tenant, &id, before).await?, before) {
             (Written::Yes, _) => {
+                let expires_at = unix_now().as_secs() + KEYS_OUTLIVE_SECONDS;
+                if let Err(error) = self.endpoint_keys.expire(&asked.tenant, &id, expires_at).await {
+                    // They sign nothing any more, and stay published.
+                    tracing::warn!(endpoint.id = %id, error = %Chain(&error), "endpoint.keys_not_expired");
+                }
                 tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.deleted");
                 Ok(empty(204))
             }
@@ -154,7 +171,7 @@ impl App {
         }
         let stored = self.change(asked, &id, change).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, endpoint.enabled = is_enabled, "endpoint.switched");
-        Ok(answer(&asked.tenant, &id, &stored))
+        Ok(self.answer(asked, &id, &stored))
     }
 
     /// Sends an event that reaches this endpoint only, through the same door and on the same way as any other.
@@ -165,13 +182,13 @@ impl App {
         }
         let event_id = format!("test-{}", Uuid::new_v4());
         let event = json!({
-            "specversion": "1.0", "id": event_id, "source": "/signpost", "type": TEST_TYPE,
+            "specversion": "1.0", "id": event_id, "source": OWN_SOURCE, "type": TEST_TYPE,
             "tenant": asked.tenant.as_str(), "subject": id.as_str(),
             "data": {"endpoint": id.as_str(), "message": "Signpost tries this endpoint out."},
         });
-        let event = Event::parse(&event.to_string()).map_err(Problem::bad_request)?;
+        let event = Event::parse_own(&event.to_string()).map_err(Problem::bad_request)?;
         let group = Some(asked.tenant.to_string());
-        self.events.send_all([Message { body: event.json().to_owned(), group, ..Message::default() }]).await?;
+        self.own_events.send_all([Message { body: event.json().to_owned(), group, ..Message::default() }]).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, event.id = event_id, "endpoint.tested");
         Ok(respond(202, JSON, json!({ "event": event_id }).to_string()))
     }
@@ -181,16 +198,18 @@ impl App {
         let body = asked.optional_body(&[JSON])?;
         let overlap = settings::overlap(body.as_deref()).map_err(Problem::bad_request)?;
         self.stored(asked, &id).await?; // Before KMS is asked for an endpoint that is not there.
-        let (secret, sealed) = self.new_secret(&asked.tenant, &id).await?;
+        let (keys, sealed) = self.new_keys(&asked.tenant, &id).await?;
         let change = async |stored: StoredEndpoint| -> Result<StoredEndpoint, Refusal> {
             let now = unix_now().as_secs();
             let signing_secrets = rotate(stored.signing_secrets, sealed.clone(), now, overlap)
                 .map_err(|error| Problem::conflict(error.to_string()))?;
-            Ok(StoredEndpoint { signing_secrets, ..stored })
+            let changed = StoredEndpoint { signing_secrets, ..stored };
+            self.publish_keys(&asked.tenant, &id, &changed).await?; // Before they can sign.
+            Ok(changed)
         };
         let stored = self.change(asked, &id, change).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.secret_rotated");
-        Ok(with_secret(200, &asked.tenant, &id, &stored, &secret))
+        Ok(self.answer_with_secret(200, asked, &id, &stored, &keys))
     }
 
     /// Reads settings, and asks where the hosts in them lead to.
@@ -213,13 +232,38 @@ impl App {
         if faults.is_empty() { Ok(submission) } else { Err(Problem::bad_request(faults)) }
     }
 
-    async fn new_secret(&self, tenant: &TenantId, id: &EndpointId) -> Result<(SigningSecret, Vec<u8>), Refusal> {
-        let mut random = [0; 32];
-        rand::fill(&mut random).map_err(|_| Problem::unavailable("no random numbers; send the same request again"))?;
-        let secret = SigningSecret::new(random);
+    /// Makes an endpoint's own keys, and seals them: a secret for `v1`, and a pair for `v1a`.
+    async fn new_keys(&self, tenant: &TenantId, id: &EndpointId) -> Result<(EndpointKeys, SealedKeys), Refusal> {
+        let no_keys = || Problem::unavailable("no random numbers; send the same request again");
+        let [mut secret, mut seed] = [[0; 32]; 2];
+        rand::fill(&mut secret).and_then(|()| rand::fill(&mut seed)).map_err(|_| no_keys())?;
+        let keys = EndpointKeys::new(secret, seed).ok_or_else(no_keys)?;
         let place = Place { tenant, endpoint: id, purpose: Purpose::Signing };
-        let sealed = self.vault.seal(place, &secret.written()).await?;
-        Ok((secret, sealed))
+        let sealed = self.vault.seal(place, &keys.written()).await?;
+        let public_key = keys.public_key();
+        Ok((keys, SealedKeys { sealed, public_key }))
+    }
+
+    /// Publishes the live keys of an endpoint that signs with them, each until its end.
+    async fn publish_keys(
+        &self,
+        tenant: &TenantId,
+        endpoint: &EndpointId,
+        stored: &StoredEndpoint,
+    ) -> Result<(), Refusal> {
+        if !signs_by_itself(stored) {
+            return Ok(());
+        }
+        let now = unix_now().as_secs();
+        let live = stored.signing_secrets.iter().filter(|keys| keys.is_live(now));
+        let published = live.map(async |keys| {
+            // A little longer than it signs: receivers verify a request some time after it was signed.
+            let expires_at = keys.expires_at.map(|at| at + KEYS_OUTLIVE_SECONDS);
+            let key = EndpointKey { endpoint: endpoint.clone(), public_key: keys.secret.public_key, expires_at };
+            self.endpoint_keys.publish(tenant, &key).await
+        });
+        try_join_all(published).await?;
+        Ok(())
     }
 
     async fn sealed_auth(
@@ -235,39 +279,52 @@ impl App {
     }
 }
 
-/// An endpoint as operators see it.
-fn shown(tenant: &TenantId, id: &EndpointId, stored: &StoredEndpoint) -> Value {
-    let mut shown = settings::shown(&stored.settings, stored.trusted.as_deref());
-    // Those that have expired too, until they are removed: what is shown must change with the version only.
-    let secrets = stored
-        .signing_secrets
-        .iter()
-        .map(|secret| json!({"createdAt": moment(secret.created_at), "expiresAt": secret.expires_at.map(moment)}));
-    shown["id"] = id.as_str().into();
-    shown["tenant"] = tenant.as_str().into();
-    shown["enabled"] = stored.disabled.is_none().into();
-    shown["disabledBecause"] = stored.disabled.map(DisabledBecause::as_str).into();
-    shown["createdAt"] = moment(stored.created_at).into();
-    shown["updatedAt"] = moment(stored.updated_at).into();
-    shown["signingSecrets"] = secrets.collect::<Vec<_>>().into();
-    shown
+impl App {
+    /// An endpoint as operators see it.
+    fn shown(&self, asked: &Asked<'_>, id: &EndpointId, stored: &StoredEndpoint) -> Value {
+        let mut shown = settings::shown(&stored.settings, stored.trusted.as_deref());
+        // Those that have expired too, until they are removed: what is shown must change with the version only.
+        let secrets = stored.signing_secrets.iter().map(|keys| {
+            json!({
+                "createdAt": moment(keys.created_at), "expiresAt": keys.expires_at.map(moment),
+                "publicKey": keys.secret.public_key.to_string(),
+            })
+        });
+        let newest = stored.signing_secrets.last().map(|keys| keys.secret.public_key.to_string());
+        shown["id"] = id.as_str().into();
+        shown["tenant"] = asked.tenant.as_str().into();
+        shown["enabled"] = stored.disabled.is_none().into();
+        shown["disabledBecause"] = stored.disabled.map(DisabledBecause::as_str).into();
+        shown["createdAt"] = moment(stored.created_at).into();
+        shown["updatedAt"] = moment(stored.updated_at).into();
+        shown["signingSecrets"] = secrets.collect::<Vec<_>>().into();
+        shown["signingPublicKey"] = newest.into();
+        shown["jwksUrl"] = self.jwks_url(asked).into();
+        shown
+    }
+
+    fn answer(&self, asked: &Asked<'_>, id: &EndpointId, stored: &StoredEndpoint) -> ApiGatewayV2httpResponse {
+        with_header(respond(200, JSON, self.shown(asked, id, stored).to_string()), ETAG, &tag(stored))
+    }
+
+    /// The one answer that shows the newest signing secret.
+    fn answer_with_secret(
+        &self,
+        status: u16,
+        asked: &Asked<'_>,
+        id: &EndpointId,
+        stored: &StoredEndpoint,
+        keys: &EndpointKeys,
+    ) -> ApiGatewayV2httpResponse {
+        let mut body = self.shown(asked, id, stored);
+        body["signingSecret"] = keys.secret().written().reveal().into();
+        with_header(respond(status, JSON, body.to_string()), ETAG, &tag(stored))
+    }
 }
 
-fn answer(tenant: &TenantId, id: &EndpointId, stored: &StoredEndpoint) -> ApiGatewayV2httpResponse {
-    with_header(respond(200, JSON, shown(tenant, id, stored).to_string()), ETAG, &tag(stored))
-}
-
-/// The one answer that shows the newest signing secret.
-fn with_secret(
-    status: u16,
-    tenant: &TenantId,
-    id: &EndpointId,
-    stored: &StoredEndpoint,
-    secret: &SigningSecret,
-) -> ApiGatewayV2httpResponse {
-    let mut body = shown(tenant, id, stored);
-    body["signingSecret"] = secret.written().reveal().into();
-    with_header(respond(status, JSON, body.to_string()), ETAG, &tag(stored))
+/// Whether an endpoint's requests are signed with its own keys.
+fn signs_by_itself(stored: &StoredEndpoint) -> bool {
+    stored.settings.signs(SignatureFormat::StandardWebhooks)
 }
 
 /// A moment in RFC 3339, from seconds since the Unix epoch.

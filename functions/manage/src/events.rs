@@ -1,5 +1,6 @@
 //! What operators do with events: see what became of them, and have them delivered again.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
@@ -8,11 +9,12 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use signpost_core::attempt::Attempt;
-use signpost_core::delivery::{DeliveryKey, DeliveryStatus};
+use signpost_core::delivery::{DeliveryKey, DeliveryStatus, ReplayKind};
 use signpost_core::endpoint::{Endpoint, EndpointId};
-use signpost_core::event::TenantId;
+use signpost_core::event::{Event, TenantId};
 use signpost_core::parking::Lane;
 use signpost_core::problem::Problem;
+use signpost_core::sent::{Sent, SentRecord};
 use signpost_core::settings;
 use signpost_io::aws::AwsError;
 use signpost_io::clock::unix_ms_now;
@@ -64,7 +66,7 @@ impl App {
         for some in meant.chunks(REPLAYED_AT_ONCE) {
             // The records first: a message that comes before its record begins anew would be taken for a repetition.
             let begun = some.iter().map(|endpoint| DeliveryKey { event: key, endpoint, arrived_unix_ms });
-            try_join_all(begun.map(|delivery| self.deliveries.begin_anew(delivery))).await?;
+            try_join_all(begun.map(|delivery| self.deliveries.begin_anew(delivery, ReplayKind::Replay))).await?;
             let again = |endpoint| Message::of_delivery(endpoint, &event, arrived_unix_ms, Some(unix_ms_now()));
             self.queue.send_all(some.iter().map(again)).await?;
         }
@@ -99,7 +101,7 @@ impl App {
             let delivery = DeliveryKey { event, endpoint: &parked.endpoint, arrived_unix_ms };
             let standing = self.deliveries.standing(delivery).await?;
             match standing.and_then(|standing| standing.progress).map(|progress| progress.status) {
-                Some(DeliveryStatus::Exhausted) => self.deliveries.begin_anew(delivery).await?,
+                Some(DeliveryStatus::Exhausted) => self.deliveries.begin_anew(delivery, ReplayKind::Recover).await?,
                 Some(DeliveryStatus::Pending) => {} // As who died here left it: its message may not have been sent.
                 None | Some(DeliveryStatus::Delivered) => return Ok(None), // Replayed meanwhile, or forgotten.
             }
@@ -164,6 +166,26 @@ struct ShownAttempt<'a> {
     error: Option<&'a str>,
     response: Option<&'a str>,
     kids: &'a [String],
+    sent: Option<ShownSent<'a>>,
+    connection: Option<ShownConnection<'a>>,
+    redirect: Option<&'a str>,
+}
+
+/// What an attempt put on the wire. A header's value is null where it is not kept: credentials and signatures.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownSent<'a> {
+    method: &'a str,
+    url: &'a str,
+    headers: BTreeMap<String, Option<String>>,
+    body_sha256: String,
+    body_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct ShownConnection<'a> {
+    address: String,
+    tls: Option<&'a str>,
 }
 
 /// The event as the producer spelled it, less whitespace, and what became of it.
@@ -178,7 +200,7 @@ fn shown(history: &History, deliveries: &[DeliveryHistory]) -> Result<ApiGateway
     let shown = ShownEvent {
         event: serde_json::from_str(history.event.json()).map_err(unreadable)?,
         fanned_out_at: moment(history.fanned_out_at),
-        deliveries: deliveries.iter().map(shown_delivery).chain(unseen).collect(),
+        deliveries: deliveries.iter().map(|one| shown_delivery(&history.event, one)).chain(unseen).collect(),
     };
     Ok(respond(200, JSON, serde_json::to_string(&shown).map_err(unreadable)?))
 }
@@ -187,18 +209,52 @@ pub(crate) fn unreadable(_: serde_json::Error) -> Refusal {
     Problem::unavailable("the event cannot be shown; look into the table").into() // What was parsed before, parses.
 }
 
-fn shown_delivery(delivery: &DeliveryHistory) -> ShownDelivery<'_> {
+fn shown_delivery<'a>(event: &Event, delivery: &'a DeliveryHistory) -> ShownDelivery<'a> {
     let is_pending = delivery.progress.status == DeliveryStatus::Pending;
     ShownDelivery {
         endpoint: delivery.endpoint.as_str(),
         status: delivery.progress.status.as_str(),
         next_attempt_at: is_pending.then(|| moment_ms(delivery.progress.next_attempt_unix_ms)),
-        attempts: delivery.attempts.iter().map(shown_attempt).collect(),
+        attempts: shown_attempts(event, &delivery.attempts),
     }
 }
 
-fn shown_attempt(attempt: &Attempt) -> ShownAttempt<'_> {
+/// Attempts with what each sent, which is on record only where it was not the same as before.
+fn shown_attempts<'a>(event: &Event, attempts: &'a [Attempt]) -> Vec<ShownAttempt<'a>> {
+    let mut last = None;
+    let shown = attempts.iter().map(|attempt| {
+        let sent = match &attempt.sent {
+            SentRecord::Nothing => None,
+            SentRecord::Same => last,
+            SentRecord::This(sent) => {
+                last = Some(sent);
+                last
+            }
+        };
+        shown_attempt(event, attempt, sent)
+    });
+    shown.collect()
+}
+
+fn shown_sent<'a>(event: &Event, attempt: &Attempt, sent: &'a Sent) -> ShownSent<'a> {
+    let hash = sent.body_sha256.iter().fold(String::new(), |hash, byte| hash + &format!("{byte:02x}"));
+    ShownSent {
+        method: &sent.method,
+        url: &sent.url,
+        headers: sent.headers(event, attempt.number, attempt.at_unix_ms).into_iter().collect(),
+        body_sha256: hash,
+        body_bytes: sent.body_bytes,
+    }
+}
+
+fn shown_attempt<'a>(event: &Event, attempt: &'a Attempt, sent: Option<&'a Sent>) -> ShownAttempt<'a> {
     ShownAttempt {
+        sent: sent.map(|sent| shown_sent(event, attempt, sent)),
+        connection: attempt.connection.as_ref().map(|connection| ShownConnection {
+            address: connection.address.to_string(),
+            tls: connection.tls.as_deref(),
+        }),
+        redirect: attempt.redirect.as_deref(),
         number: attempt.number,
         at: moment_ms(attempt.at_unix_ms),
         duration_ms: attempt.duration_ms,

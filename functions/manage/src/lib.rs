@@ -22,12 +22,14 @@ use signpost_io::aws::AwsError;
 use signpost_io::breakers::Breakers;
 use signpost_io::clients::Guard;
 use signpost_io::deliveries::Deliveries;
+use signpost_io::endpoint_keys::EndpointKeyTable;
 use signpost_io::endpoints::Endpoints;
 use signpost_io::events::Events;
 use signpost_io::history::Histories;
 use signpost_io::http_api::{refuse, with_header};
 use signpost_io::listing::Listing;
 use signpost_io::logs::Chain;
+use signpost_io::mac::MacKey;
 use signpost_io::parking::Parking;
 use signpost_io::queue::Queue;
 use signpost_io::states::States;
@@ -42,13 +44,15 @@ pub use config::Config;
 pub struct App {
     breakers: Breakers,
     deliveries: Deliveries,
+    endpoint_keys: EndpointKeyTable,
     endpoints: Endpoints,
-    events: Queue,
+    own_events: Queue,
     events_table: Events,
     guard: Guard,
     histories: Histories,
     listing: Listing,
     parking: Parking,
+    keys_url: Option<String>,
     public_url: Option<String>,
     queue: Queue,
     retention: Duration,
@@ -62,11 +66,14 @@ impl App {
     #[must_use]
     pub fn new(aws: &SdkConfig, config: Config) -> Self {
         let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(aws), aws_sdk_sqs::Client::new(aws));
+        let kms = aws_sdk_kms::Client::new(aws);
+        let mac = MacKey::new(kms.clone(), config.mac_key);
         Self {
             breakers: Breakers::new(dynamodb.clone(), config.parking_table.clone()),
             deliveries: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
+            endpoint_keys: EndpointKeyTable::new(dynamodb.clone(), config.endpoint_keys_table, mac),
             endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
-            events: Queue::new(sqs.clone(), config.events_queue_url),
+            own_events: Queue::new(sqs.clone(), config.own_events_queue_url),
             events_table: Events::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             guard: Guard::new(config.target_rules),
             histories: Histories::new(dynamodb.clone(), config.events_table.clone()),
@@ -74,11 +81,25 @@ impl App {
             queue: Queue::new(sqs, config.deliveries_queue_url),
             states: States::new(dynamodb.clone(), config.events_table),
             parking: Parking::new(dynamodb.clone(), config.parking_table, config.retention),
+            keys_url: config.keys_url,
             public_url: config.public_url,
             retention: config.retention,
             token_requests: TokenRequests::new(dynamodb, config.token_requests_table),
-            vault: Vault::new(aws_sdk_kms::Client::new(aws), config.wrapping_key),
+            vault: Vault::new(kms, config.wrapping_key),
         }
+    }
+}
+
+impl App {
+    /// What URLs begin with that strangers call: bank callbacks, and keys.
+    fn public_base(&self, asked: &Asked<'_>) -> String {
+        self.public_url.clone().unwrap_or_else(|| asked.base_url())
+    }
+
+    /// Where the tenant's integrators fetch the key set.
+    fn jwks_url(&self, asked: &Asked<'_>) -> String {
+        let base = self.keys_url.clone().unwrap_or_else(|| self.public_base(asked));
+        format!("{base}/tenants/{}/.well-known/jwks.json", asked.tenant)
     }
 }
 

@@ -36,7 +36,7 @@ impl App {
         tracing::info!(tenant.id = %request.tenant, token_request.id = %request.id, "token_request.registered");
         let body = json!({
             "requestId": request.id.as_str(), "tenant": request.tenant.as_str(), "redirectUrl": request.redirect_url,
-            "callbackUrl": state.callback_url(&self.base_url(asked)), "expiresAt": moment(request.expires_at),
+            "callbackUrl": state.callback_url(&self.public_base(asked)), "expiresAt": moment(request.expires_at),
         });
         let location = format!("/token-requests/{}/result?tenant={}", request.id, request.tenant);
         Ok(with_header(respond(201, JSON, body.to_string()), LOCATION, &location))
@@ -112,20 +112,8 @@ impl App {
             Problem::unavailable("the token request cannot be read; look into the table")
         })?;
         let group = Some(request.tenant.to_string());
-        self.events.send_all([Message { body: event.json().to_owned(), group, ..Message::default() }]).await?;
+        self.own_events.send_all([Message { body: event.json().to_owned(), group, ..Message::default() }]).await?;
         Ok(())
-    }
-
-    /// What callback URLs begin with: the setting, or else the domain that the registration came by, which API Gateway tells,
-    /// with what a custom domain has before the route.
-    fn base_url(&self, asked: &Asked<'_>) -> String {
-        let by_request = || {
-            let domain = asked.domain();
-            let route = format!("/v1/tenants/{}/token-requests", asked.tenant);
-            let before = asked.path().strip_suffix(&route).unwrap_or_default();
-            format!("https://{domain}{before}")
-        };
-        self.public_url.clone().unwrap_or_else(by_request)
     }
 }
 

@@ -15,7 +15,10 @@ fn app() -> App {
     let config = Config {
         deliveries_queue_url: "https://queue.invalid/deliveries".into(),
         endpoints_table: "endpoints".into(),
-        events_queue_url: "https://queue.invalid/events".into(),
+        endpoint_keys_table: "endpoint-keys".into(),
+        keys_url: None,
+        mac_key: "mac".into(),
+        own_events_queue_url: "https://queue.invalid/own-events".into(),
         events_table: "events".into(),
         parking_table: "parking".into(),
         public_url: None,

@@ -7,9 +7,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use http::HeaderMap;
 use http::header::{ACCEPT, CACHE_CONTROL, ETAG, IF_NONE_MATCH, VARY};
 use signpost_core::algorithm::Algorithm;
+use signpost_core::endpoint::EndpointId;
+use signpost_core::event::TenantId;
 use signpost_core::keys::{KeyMoments, Standing, standing};
+use signpost_core::kid;
 use signpost_core::problem::Problem;
-use signpost_core::public_key::JwkSet;
+use signpost_core::public_key::{Jwk, JwkSet, PublicKey};
+use signpost_io::endpoint_keys::EndpointKey;
 use signpost_io::http_api::{empty, lists_weakly, respond, with_header};
 use signpost_io::keys::StoredKey;
 
@@ -21,45 +25,89 @@ const PEM: &str = "application/x-pem-file";
 /// them, so this is no matter of safety; a day is what TransactionLink tells its integrators.
 const KEY_MAX_AGE_SECONDS: u64 = 86_400;
 
-/// Answers with one key: PEM, or a JWK for those who prefer that.
+/// For how long a cache may serve a stale answer while Signpost cannot be reached, in seconds (RFC 5861, section 4).
+const STALE_IF_ERROR_SECONDS: u64 = 3_600;
+
+/// The answer for a key that the tenant does not sign with.
+pub(crate) fn no_such_key() -> Problem {
+    Problem::not_found(
+        "the tenant has no key by that `kid`, or not any more; take the `kid` from the signature's header, and the tenant \
+         from your own settings",
+    )
+}
+
+/// Answers with the signing key that `kid` names for the tenant: PEM, or a JWK for those who prefer that.
 ///
 /// It may be cached until the moment it is no longer served, but a day at most.
-pub(crate) fn one_key(
+pub(crate) fn signing_key(
     keys: &[StoredKey],
+    tenant: &TenantId,
     kid: &str,
     now: u64,
     headers: &HeaderMap,
-) -> Result<ApiGatewayV2httpResponse, Problem> {
-    let known = keys.iter().zip(standings(keys, now)).find(|(key, _)| key.public.kid() == kid);
-    let (key, verify_until) = match known {
-        None | Some((_, Standing::Forgotten)) => {
-            return Err(Problem::not_found(
-                "there is no key by that `kid`, or not any more; take the `kid` from the signature's header",
-            ));
-        }
+) -> Option<ApiGatewayV2httpResponse> {
+    let is_meant = |key: &StoredKey| kid == kid::of_signing_key(key.public.id(), tenant);
+    let (key, standing) = keys.iter().zip(standings(keys, now)).find(|(key, _)| is_meant(key))?;
+    let verify_until = match standing {
+        Standing::Forgotten => return None,
         // A current or next key will be served at least until its planned end.
-        Some((key, Standing::Current | Standing::Next)) => (key, key.moments.verify_until),
-        Some((key, Standing::Retiring { verify_until })) => (key, verify_until),
+        Standing::Current | Standing::Next => key.moments.verify_until,
+        Standing::Retiring { verify_until } => verify_until,
     };
     let max_age = verify_until.saturating_sub(now).min(KEY_MAX_AGE_SECONDS);
-    let response = if prefers_jwk(headers) {
-        cacheable(JWK, serde_json::to_string(&key.public.jwk()).unwrap_or_default(), max_age, headers)
-    } else {
-        cacheable(PEM, key.public.pem().to_owned(), max_age, headers)
-    };
-    Ok(with_header(response, VARY, "accept"))
+    Some(one_key(&key.public, &key.public.jwk(kid.to_owned()), max_age, headers))
 }
 
-/// Answers with the set of next, current and retiring keys.
+/// Answers with the key that `kid` names among those of the tenant's endpoints.
+pub(crate) fn endpoint_key(
+    keys: &[EndpointKey],
+    tenant: &TenantId,
+    kid: &str,
+    max_age_seconds: u64,
+    headers: &HeaderMap,
+) -> Option<ApiGatewayV2httpResponse> {
+    let (endpoint, key) =
+        with_kids(keys, tenant).find_map(|(of, endpoint, key)| (of == kid).then_some((endpoint, key)))?;
+    Some(one_key(&key, &key.jwk(kid.to_owned()).of_endpoint(endpoint), max_age_seconds, headers))
+}
+
+fn one_key(key: &PublicKey, jwk: &Jwk<'_>, max_age_seconds: u64, headers: &HeaderMap) -> ApiGatewayV2httpResponse {
+    let response = if prefers_jwk(headers) {
+        cacheable(JWK, serde_json::to_string(jwk).unwrap_or_default(), max_age_seconds, headers)
+    } else {
+        cacheable(PEM, key.pem().to_owned(), max_age_seconds, headers)
+    };
+    with_header(response, VARY, "accept")
+}
+
+/// Answers with the tenant's set: next, current and retiring signing keys, and the keys of its endpoints.
 pub(crate) fn key_set(
-    keys: &[StoredKey],
+    signing_keys: &[StoredKey],
+    endpoint_keys: &[EndpointKey],
+    tenant: &TenantId,
     now: u64,
     max_age_seconds: u64,
     headers: &HeaderMap,
 ) -> ApiGatewayV2httpResponse {
-    let served = keys.iter().zip(standings(keys, now)).filter(|(_, standing)| *standing != Standing::Forgotten);
-    let set = JwkSet { keys: served.map(|(key, _)| key.public.jwk()).collect() };
+    let standings = standings(signing_keys, now);
+    let served = signing_keys.iter().zip(standings).filter(|(_, standing)| *standing != Standing::Forgotten);
+    let signing = served.map(|(key, _)| key.public.jwk(kid::of_signing_key(key.public.id(), tenant)));
+    let of_endpoints: Vec<_> = with_kids(endpoint_keys, tenant).collect();
+    let of_endpoints = of_endpoints.iter().map(|(kid, endpoint, key)| key.jwk(kid.clone()).of_endpoint(endpoint));
+    let set = JwkSet { keys: signing.chain(of_endpoints).collect() };
     cacheable(JWK_SET, serde_json::to_string(&set).unwrap_or_default(), max_age_seconds, headers) // Strings serialize.
+}
+
+/// Endpoints' keys with their kids.
+fn with_kids<'a>(
+    keys: &'a [EndpointKey],
+    tenant: &'a TenantId,
+) -> impl Iterator<Item = (String, &'a EndpointId, PublicKey)> {
+    keys.iter().filter_map(|EndpointKey { endpoint, public_key, .. }| {
+        let kid = kid::of_endpoint_key(tenant, endpoint, public_key);
+        let key = PublicKey::from_ed25519(&kid, public_key.bytes()).ok()?;
+        Some((kid, endpoint, key))
+    })
 }
 
 /// The standing of each of `keys`: among those of its algorithm, for each algorithm has a line of its own.
@@ -85,7 +133,11 @@ fn cacheable(
 ) -> ApiGatewayV2httpResponse {
     let tag = format!("\"{}\"", BASE64URL.encode(digest(&SHA256, body.as_bytes())));
     let response = if lists_weakly(headers, IF_NONE_MATCH, &tag) { empty(304) } else { respond(200, media_type, body) };
-    let response = with_header(response, CACHE_CONTROL, &format!("public, max-age={max_age_seconds}"));
+    let response = with_header(
+        response,
+        CACHE_CONTROL,
+        &format!("public, max-age={max_age_seconds}, stale-if-error={STALE_IF_ERROR_SECONDS}"),
+    );
     with_header(response, ETAG, &tag)
 }
 
@@ -153,7 +205,7 @@ mod tests {
         let again = cacheable(PEM, "key".into(), 60, &headers(IF_NONE_MATCH, tag));
         assert_eq!((first.status_code, again.status_code), (200, 304));
         assert!(first.body.is_some() && again.body.is_none());
-        assert_eq!(again.headers[CACHE_CONTROL], "public, max-age=60");
+        assert_eq!(again.headers[CACHE_CONTROL], "public, max-age=60, stale-if-error=3600");
         assert_eq!(again.headers[ETAG], first.headers[ETAG]);
     }
 }

@@ -1,61 +1,117 @@
-//! The keys of the table, remembered for a few seconds by a warm environment.
+//! The keys of the tables, remembered for a few seconds by a warm environment.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use signpost_core::algorithm::Algorithm;
+use signpost_core::event::TenantId;
+use signpost_core::kid;
 use signpost_io::aws::AwsError;
 use signpost_io::clock::unix_now;
+use signpost_io::endpoint_keys::{EndpointKey, EndpointKeyTable};
 use signpost_io::keys::{KeyTable, StoredKey};
 use signpost_io::logs::Chain;
 use tokio::sync::Mutex;
 
-/// How old the remembered keys may be. Well below the shortest half of a lead, 30 seconds.
+/// How old remembered keys may be. Well below the shortest half of a lead, 30 seconds.
 const REMEMBERED_FOR: Duration = Duration::from_secs(15);
 
 /// How old they may be when a `kid` is asked for that is not among them: a forced key signs at once, so its first
-/// verifier must find it, and whoever makes up `kid`s costs three reads (one for each algorithm) a second at most.
+/// verifier must find it. Requests for invented `kid`s cost four reads a second at most.
 const REMEMBERED_FOR_STRANGERS: Duration = Duration::from_secs(1);
+
+/// How many tenants are remembered: anybody may ask for any name.
+const MAX_TENANTS: usize = 1_000;
 
 /// The keys as one warm environment knows them.
 #[derive(Debug)]
 pub(crate) struct KeySets {
     table: KeyTable,
-    known: Mutex<Option<(Duration, Arc<[StoredKey]>)>>,
+    endpoint_keys: EndpointKeyTable,
+    signing: Remembered<(), StoredKey>,
+    of_endpoints: Remembered<TenantId, EndpointKey>,
+}
+
+/// Lists of keys.
+#[derive(Debug)]
+struct Remembered<K, V>(Mutex<HashMap<K, Reading<V>>>);
+
+/// When a list was read, as time since the Unix epoch, and what it was.
+type Reading<V> = (Duration, Arc<[V]>);
+
+impl<K, V> Default for Remembered<K, V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
 }
 
 impl KeySets {
-    pub(crate) fn new(table: KeyTable) -> Self {
-        Self { table, known: Mutex::default() }
+    pub(crate) fn new(table: KeyTable, endpoint_keys: EndpointKeyTable) -> Self {
+        Self { table, endpoint_keys, signing: Remembered::default(), of_endpoints: Remembered::default() }
     }
 
-    async fn read(&self) -> Result<Vec<StoredKey>, AwsError> {
-        let read = try_join_all(Algorithm::ALL.map(|algorithm| self.table.all(algorithm))).await?;
-        Ok(read.concat())
+    /// Returns the signing keys of all algorithms. If none of them has `kid` for the tenant, they are read again.
+    pub(crate) async fn signing_keys(
+        &self,
+        tenant: &TenantId,
+        kid: Option<&str>,
+    ) -> Result<Arc<[StoredKey]>, AwsError> {
+        let is_wanted = |key: &StoredKey| kid.is_none_or(|kid| kid == kid::of_signing_key(key.public.id(), tenant));
+        let read = async || {
+            let lines = try_join_all(Algorithm::ALL.map(|algorithm| self.table.line(algorithm))).await?;
+            Ok(lines.into_iter().flat_map(|line| line.keys).collect())
+        };
+        self.signing.get((), is_wanted, read).await
     }
 
-    /// Gives all keys, freshly read if they are too old for a question about `kid`. If they cannot be read, those that
-    /// are known serve on: what moments a key has does not change.
-    pub(crate) async fn get(&self, kid: Option<&str>) -> Result<Arc<[StoredKey]>, AwsError> {
-        let mut known = self.known.lock().await;
-        if let Some((read_at, keys)) = &*known {
-            let is_stranger = kid.is_some_and(|kid| keys.iter().all(|key| key.public.kid() != kid));
-            let limit = if is_stranger { REMEMBERED_FOR_STRANGERS } else { REMEMBERED_FOR };
+    /// Returns the keys of a tenant's endpoints. If none of them has `kid`, they are read again.
+    pub(crate) async fn endpoint_keys(
+        &self,
+        tenant: &TenantId,
+        kid: Option<&str>,
+    ) -> Result<Arc<[EndpointKey]>, AwsError> {
+        let is_wanted = |key: &EndpointKey| {
+            kid.is_none_or(|kid| kid == kid::of_endpoint_key(tenant, &key.endpoint, &key.public_key))
+        };
+        let read = async || self.endpoint_keys.of_tenant(tenant).await;
+        self.of_endpoints.get(tenant.clone(), is_wanted, read).await
+    }
+}
+
+impl<K: Eq + Hash + Clone, V> Remembered<K, V> {
+    /// Returns the list under `key`, freshly read if it is too old: sooner if nothing in it is wanted. If it cannot be read, the one that is known goes on
+    /// serving: what moments a key has does not change.
+    async fn get(
+        &self,
+        key: K,
+        is_wanted: impl Fn(&V) -> bool,
+        read: impl AsyncFnOnce() -> Result<Vec<V>, AwsError>,
+    ) -> Result<Arc<[V]>, AwsError> {
+        let known = self.0.lock().await.get(&key).cloned();
+        if let Some((read_at, list)) = &known {
+            let has_it = list.iter().any(is_wanted);
+            let limit = if has_it { REMEMBERED_FOR } else { REMEMBERED_FOR_STRANGERS };
             // By the wall clock: the monotonic one may stand still while Lambda has the process frozen.
             if (*read_at..*read_at + limit).contains(&unix_now()) {
-                return Ok(Arc::clone(keys));
+                return Ok(Arc::clone(list));
             }
         }
-        match (self.read().await, &*known) {
-            (Ok(keys), _) => {
-                let keys: Arc<[StoredKey]> = keys.into();
-                *known = Some((unix_now(), Arc::clone(&keys)));
-                Ok(keys)
+        match (read().await, known) {
+            (Ok(list), _) => {
+                let list: Arc<[V]> = list.into();
+                let mut all = self.0.lock().await;
+                if all.len() >= MAX_TENANTS && !all.contains_key(&key) {
+                    all.clear();
+                }
+                all.insert(key, (unix_now(), Arc::clone(&list)));
+                Ok(list)
             }
-            (Err(error), Some((_, keys))) => {
+            (Err(error), Some((_, list))) => {
                 tracing::warn!(error = %Chain(&error), "keys.not_refreshed");
-                Ok(Arc::clone(keys))
+                Ok(list)
             }
             (Err(error), None) => Err(error),
         }

@@ -1,4 +1,5 @@
-//! `GET /keys/{kid}` and `GET /.well-known/jwks.json`: the public keys that integrators verify with.
+//! `GET /tenants/{tenant}/keys/{kid}` and `GET /tenants/{tenant}/.well-known/jwks.json`: the public keys that a tenant's
+//! integrators verify with.
 
 mod answer;
 mod config;
@@ -6,11 +7,17 @@ mod key_set;
 
 use aws_config::SdkConfig;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use http::HeaderMap;
+use signpost_core::event::TenantId;
+use signpost_core::kid::is_kid;
 use signpost_core::problem::Problem;
+use signpost_io::aws::AwsError;
 use signpost_io::clock::unix_now;
+use signpost_io::endpoint_keys::EndpointKeyTable;
 use signpost_io::http_api::{refuse, with_header};
 use signpost_io::keys::KeyTable;
 use signpost_io::logs::Chain;
+use signpost_io::mac::MacKey;
 
 pub use config::Config;
 use key_set::KeySets;
@@ -26,8 +33,11 @@ impl App {
     /// Makes the clients. Needs no network yet.
     #[must_use]
     pub fn new(aws: &SdkConfig, config: Config) -> Self {
+        let (dynamodb, kms) = (aws_sdk_dynamodb::Client::new(aws), aws_sdk_kms::Client::new(aws));
+        let mac = MacKey::new(kms, config.mac_key);
+        let keys = KeyTable::new(dynamodb.clone(), config.keys_table, mac.clone());
         Self {
-            key_sets: KeySets::new(KeyTable::new(aws_sdk_dynamodb::Client::new(aws), config.keys_table)),
+            key_sets: KeySets::new(keys, EndpointKeyTable::new(dynamodb, config.endpoint_keys_table, mac)),
             // Half a lead for caches, half for what this function itself remembers: a new key is in every copy of the
             // set before it signs.
             set_max_age_seconds: config.key_lead.as_secs() / 2,
@@ -35,23 +45,58 @@ impl App {
     }
 }
 
-/// Answers one request: the key of the path's `kid`, or the set of all keys where the path has none.
+/// Answers one request: the tenant's key that the path's `kid` names, or the tenant's set where the path has none.
 ///
-/// 404 for a key that is unknown or past its grace, 503 if the table cannot be read and nothing is remembered.
+/// 404 for a key that is unknown, another tenant's, or past its grace; 503 if a table cannot be read and nothing is
+/// remembered.
 pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2httpResponse {
-    let kid = request.path_parameters.get("kid");
-    let keys = match app.key_sets.get(kid.map(String::as_str)).await {
-        Ok(keys) => keys,
+    let parameter = |name: &str| request.path_parameters.get(name).map(String::as_str);
+    let Some(tenant) = parameter("tenant") else { return refuse(&keys_are_tenants()) };
+    let Some(tenant) = TenantId::parse(tenant) else { return refuse(&answer::no_such_key()) };
+    let answered = match parameter("kid") {
+        Some(kid) => app.one_key(&tenant, kid, &request.headers).await,
+        None => app.key_set(&tenant, &request.headers).await.map(Ok),
+    };
+    match answered {
+        Ok(answer) => answer.unwrap_or_else(|problem| refuse(&problem)),
         Err(error) => {
             tracing::error!(error = %Chain(&error), "keys.not_read");
             let problem = Problem::unavailable("the keys could not be read; send the same request again");
-            return with_header(refuse(&problem), http::header::RETRY_AFTER, "1");
+            with_header(refuse(&problem), http::header::RETRY_AFTER, "1")
         }
-    };
-    let now = unix_now().as_secs();
-    let answer = match kid {
-        Some(kid) => answer::one_key(&keys, kid, now, &request.headers),
-        None => Ok(answer::key_set(&keys, now, app.set_max_age_seconds, &request.headers)),
-    };
-    answer.unwrap_or_else(|problem| refuse(&problem))
+    }
+}
+
+/// The answer at the paths that had no tenant.
+fn keys_are_tenants() -> Problem {
+    Problem::not_found(
+        "each tenant has keys of its own: use /tenants/{tenant}/keys/{kid} or /tenants/{tenant}/.well-known/jwks.json",
+    )
+}
+
+impl App {
+    async fn one_key(
+        &self,
+        tenant: &TenantId,
+        kid: &str,
+        headers: &HeaderMap,
+    ) -> Result<Result<ApiGatewayV2httpResponse, Problem>, AwsError> {
+        if !is_kid(kid) {
+            return Ok(Err(answer::no_such_key())); // Without a read.
+        }
+        let (keys, now) = (self.key_sets.signing_keys(tenant, Some(kid)).await?, unix_now().as_secs());
+        if let Some(answer) = answer::signing_key(&keys, tenant, kid, now, headers) {
+            return Ok(Ok(answer));
+        }
+        let keys = self.key_sets.endpoint_keys(tenant, Some(kid)).await?;
+        let max_age = self.set_max_age_seconds;
+        Ok(answer::endpoint_key(&keys, tenant, kid, max_age, headers).ok_or_else(answer::no_such_key))
+    }
+
+    async fn key_set(&self, tenant: &TenantId, headers: &HeaderMap) -> Result<ApiGatewayV2httpResponse, AwsError> {
+        let signing_keys = self.key_sets.signing_keys(tenant, None).await?;
+        let endpoint_keys = self.key_sets.endpoint_keys(tenant, None).await?;
+        let now = unix_now().as_secs();
+        Ok(answer::key_set(&signing_keys, &endpoint_keys, tenant, now, self.set_max_age_seconds, headers))
+    }
 }

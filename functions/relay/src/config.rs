@@ -3,8 +3,8 @@ use signpost_io::config::{ConfigError, environment, required};
 /// Settings of the `relay` function, read once at cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// `EVENTS_QUEUE_URL`: where callbacks are committed, as events; required.
-    pub events_queue_url: String,
+    /// `OWN_EVENTS_QUEUE_URL`: where bank callbacks are committed, as events; required.
+    pub own_events_queue_url: String,
     /// `TOKEN_REQUESTS_TABLE`: DynamoDB table of token requests; required.
     pub token_requests_table: String,
 }
@@ -24,7 +24,7 @@ impl Config {
     /// As [`Self::from_env`].
     pub fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         Ok(Self {
-            events_queue_url: required(&get, "EVENTS_QUEUE_URL")?,
+            own_events_queue_url: required(&get, "OWN_EVENTS_QUEUE_URL")?,
             token_requests_table: required(&get, "TOKEN_REQUESTS_TABLE")?,
         })
     }

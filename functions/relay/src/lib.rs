@@ -36,7 +36,7 @@ impl App {
     #[must_use]
     pub fn new(aws: &SdkConfig, config: Config) -> Self {
         Self {
-            events: Queue::new(aws_sdk_sqs::Client::new(aws), config.events_queue_url),
+            events: Queue::new(aws_sdk_sqs::Client::new(aws), config.own_events_queue_url),
             token_requests: TokenRequests::new(aws_sdk_dynamodb::Client::new(aws), config.token_requests_table),
         }
     }

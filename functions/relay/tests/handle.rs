@@ -9,7 +9,7 @@ use relay::{App, Config, handle};
 fn app() -> App {
     let aws = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
     let config = Config {
-        events_queue_url: "https://queue.invalid/events".into(),
+        own_events_queue_url: "https://queue.invalid/own-events".into(),
         token_requests_table: "token-requests".into(),
     };
     App::new(&aws, config)

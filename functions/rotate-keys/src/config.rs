@@ -12,6 +12,8 @@ pub struct Config {
     /// signs, and can be fetched afterwards, in minutes; 1 to 525 600 each, required. The lead may not be longer than
     /// the signing, or ever more keys would have to be made ahead.
     pub schedule: KeySchedule,
+    /// `MAC_KEY`: id, ARN or alias of the KMS key that authenticates the table's items; required.
+    pub mac_key: String,
     /// `WRAPPING_KEY`: id, ARN or alias of the KMS key that wraps private keys; required.
     pub wrapping_key: String,
 }
@@ -44,7 +46,12 @@ impl Config {
                 expected: "KEY_SIGNING_MINUTES at the most".into(),
             });
         }
-        Ok(Self { keys_table: required(&get, "KEYS_TABLE")?, schedule, wrapping_key: required(&get, "WRAPPING_KEY")? })
+        Ok(Self {
+            keys_table: required(&get, "KEYS_TABLE")?,
+            schedule,
+            mac_key: required(&get, "MAC_KEY")?,
+            wrapping_key: required(&get, "WRAPPING_KEY")?,
+        })
     }
 }
 

@@ -13,10 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use signpost_core::algorithm::Algorithm;
 use signpost_core::keys::{KeyMoments, KeySchedule, plan, superseded};
+use signpost_core::public_key::PublicKey;
 use signpost_io::aws::AwsError;
 use signpost_io::clock::unix_now;
-use signpost_io::keys::{KeyTable, StoredKey, WrappingKey};
+use signpost_io::keys::{KeyLine, KeyTable, StoredKey, WrappedPair, WrappingKey};
 use signpost_io::logs::Chain;
+use signpost_io::mac::MacKey;
 use uuid::Uuid;
 
 pub use config::Config;
@@ -37,20 +39,23 @@ impl App {
     /// # Errors
     /// The certificate store cannot be loaded: a deploy could not be answered.
     pub fn new(aws: &SdkConfig, config: Config) -> Result<Self, reqwest::Error> {
+        let kms = aws_sdk_kms::Client::new(aws);
+        let mac = MacKey::new(kms.clone(), config.mac_key);
         Ok(Self {
-            keys: KeyTable::new(aws_sdk_dynamodb::Client::new(aws), config.keys_table),
+            keys: KeyTable::new(aws_sdk_dynamodb::Client::new(aws), config.keys_table, mac),
             responder: Responder::new()?,
             schedule: config.schedule,
-            wrapping: WrappingKey::new(aws_sdk_kms::Client::new(aws), config.wrapping_key),
+            wrapping: WrappingKey::new(kms, config.wrapping_key),
         })
     }
 }
 
 /// What the function answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Rotation {
-    /// The ids of the keys it made, none if none was due.
-    pub kids: Vec<String>,
+    /// The ids of the keys it made, none if none was due. Each tenant knows them under a `kid` of its own.
+    pub key_ids: Vec<String>,
 }
 
 /// Makes signing keys if they are due, and ones that sign at once, one for each algorithm, if the payload is
@@ -101,27 +106,34 @@ impl App {
     async fn rotate(&self, force: bool) -> Result<Rotation, AwsError> {
         let made = join_all(Algorithm::ALL.map(|algorithm| self.rotate_one(algorithm, force))).await;
         let made: Vec<_> = made.into_iter().collect::<Result<_, _>>()?;
-        Ok(Rotation { kids: made.concat() })
+        Ok(Rotation { key_ids: made.concat() })
     }
 
     async fn rotate_one(&self, algorithm: Algorithm, force: bool) -> Result<Vec<String>, AwsError> {
-        let mut kids = Vec::new();
+        let mut key_ids = Vec::new();
         for _ in 0..ROUNDS {
-            let keys = self.keys.all(algorithm).await?;
+            let KeyLine { keys, taken } = self.keys.line(algorithm).await?;
             let moments: Vec<KeyMoments> = keys.iter().map(|key| key.moments).collect();
             self.leave_to_ttl(&keys, &moments).await;
-            let force = force && kids.is_empty();
+            let force = force && key_ids.is_empty();
             let Some(planned) = plan(&moments, unix_now().as_secs(), &self.schedule, force) else { break };
-            let kid = Uuid::new_v4().to_string();
-            let pair = self.wrapping.generate_pair(algorithm, &kid).await?;
-            let generation = keys.iter().map(|key| key.generation + 1).max().unwrap_or_default();
-            // Whoever writes a generation first has made it; the other plans anew.
-            if self.keys.add(algorithm, &kid, generation, &pair, planned).await? {
-                tracing::info!(key.kid = kid, key.algorithm = %algorithm, key.sign_from = planned.sign_from, force, "key.made");
-                kids.push(kid);
+            let key = self.make(algorithm, planned, next_generation(&keys, &taken)).await?;
+            // The first to write a generation has made it; the other plans again.
+            if self.keys.add(&key).await? {
+                let key_id = key.public.id();
+                tracing::info!(key.id = key_id, key.algorithm = %algorithm, key.sign_from = planned.sign_from, force, "key.made");
+                key_ids.push(key_id.to_owned());
             }
         }
-        Ok(kids)
+        Ok(key_ids)
+    }
+
+    async fn make(&self, algorithm: Algorithm, moments: KeyMoments, generation: u64) -> Result<StoredKey, AwsError> {
+        let id = Uuid::new_v4().to_string();
+        let WrappedPair { public_spki, wrapped_private } = self.wrapping.generate_pair(algorithm, &id).await?;
+        let public =
+            PublicKey::from_spki(&id, &public_spki).map_err(AwsError::of("kms:GenerateDataKeyPairWithoutPlaintext"))?;
+        Ok(StoredKey { generation, moments, public, public_spki, wrapped_private, expires_at: None })
     }
 
     /// Gives every key that has a successor and no date of removal yet one. If that fails, the next run does it.
@@ -130,10 +142,17 @@ impl App {
             if let (Some(verify_until), None) = (verify_until, key.expires_at)
                 && let Err(error) = self.keys.expire(key, verify_until + MARGIN_SECONDS).await
             {
-                tracing::warn!(key.kid = key.public.kid(), error = %Chain(&error), "key.not_left_to_ttl");
+                tracing::warn!(key.id = key.public.id(), error = %Chain(&error), "key.not_left_to_ttl");
             }
         }
     }
+}
+
+/// The generation of a new key: behind those of all keys, and not that of an item that was refused.
+fn next_generation(keys: &[StoredKey], taken: &[u64]) -> u64 {
+    let after = keys.iter().map(|key| key.generation + 1).max().unwrap_or_default();
+    let mut candidates = after..=after + taken.len() as u64; // One more than there are items to take them.
+    candidates.find(|generation| !taken.contains(generation)).unwrap_or(after)
 }
 
 /// How long a key is kept after nobody can fetch it: a day, for those who look into what happened.

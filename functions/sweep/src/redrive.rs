@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
-use signpost_core::delivery::{Delivery, DeliveryStatus, RejectionReason};
+use signpost_core::delivery::{Delivery, DeliveryStatus, RejectionReason, ReplayKind};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, TenantId};
 use signpost_io::aws::AwsError;
@@ -149,7 +149,7 @@ impl App {
                 let standing = self.records.standing(delivery.key()).await?;
                 let status = standing.and_then(|standing| standing.progress).map(|progress| progress.status);
                 if status == Some(DeliveryStatus::Exhausted) {
-                    self.records.begin_anew(delivery.key()).await?;
+                    self.records.begin_anew(delivery.key(), ReplayKind::Redrive).await?;
                 }
                 let Delivery { endpoint, event, arrived_unix_ms } = &delivery;
                 Ok(Some(Message::of_delivery(endpoint, event, *arrived_unix_ms, Some(unix_ms_now()))))

@@ -84,7 +84,9 @@ async fn work(world: &World, function: &str) -> Value {
         }
         "manage" => http_request("GET", &format!("/v1/tenants/{tenant}/endpoints"), &json!({"tenant": tenant})),
         "relay" => serde_json::from_str(include_str!("../../../events/relay-redirect.json")).expect("a request"),
-        "public-keys" => http_request("GET", "/.well-known/jwks.json", &json!({})),
+        "public-keys" => {
+            http_request("GET", &format!("/tenants/{tenant}/.well-known/jwks.json"), &json!({"tenant": tenant}))
+        }
         _ => json!({
             "version": "0", "id": "00000000-0000-4000-8000-000000000000", "detail-type": "Scheduled Event",
             "source": "aws.events", "account": "000000000000", "time": "2026-01-31T10:00:00Z", "region": "us-east-1",

@@ -12,6 +12,7 @@ use crate::aws::{Answered, lock};
 
 pub(crate) const ENDPOINTS: &str = "EndpointsTable";
 pub(crate) const EVENTS: &str = "EventsTable";
+pub(crate) const ENDPOINT_KEYS: &str = "EndpointKeysTable";
 pub(crate) const KEYS: &str = "KeysTable";
 pub(crate) const PARKING: &str = "ParkingTable";
 pub(crate) const TOKEN_REQUESTS: &str = "TokenRequestsTable";
@@ -21,6 +22,7 @@ fn keys_of(table: &str) -> Result<[&'static str; 2], String> {
     Ok(match table {
         ENDPOINTS => ["tenant", "endpoint"],
         EVENTS => ["event", "record"],
+        ENDPOINT_KEYS => ["tenant", "key"],
         KEYS => ["algorithm", "generation"],
         PARKING => ["lane", "place"],
         TOKEN_REQUESTS => ["tokenRequest", "record"],

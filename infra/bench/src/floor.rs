@@ -1,6 +1,7 @@
 //! What nobody can do without: the signatures alone, and one plain HTTP POST alone, each in a process of its own.
 
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -8,10 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
 use signpost_core::algorithm::Algorithm;
 use signpost_core::endpoint::SignatureFormat;
-use signpost_core::event::EventId;
+use signpost_core::event::TenantId;
 use signpost_core::public_key::PublicKey;
-use signpost_core::signer::Signer;
-use signpost_core::standard_webhooks::SigningSecret;
+use signpost_core::signer::{Signer, TenantSigner};
+use signpost_core::standard_webhooks::EndpointKeys;
 use signpost_core::{jws, standard_webhooks};
 
 use crate::process::cpu_ms;
@@ -97,13 +98,14 @@ pub(crate) fn sign(name: &str, bytes: usize) -> f64 {
 
 /// Makes what signs `body` once, with keys of its own.
 pub(crate) fn signing(signature: Signature, body: &[u8]) -> impl Fn() + '_ {
-    let (edwards, other) = (signer(Algorithm::EdDSA), signer(signature.algorithm));
-    let (secret, id) = (SigningSecret::new([7; 32]), EventId::parse("bench-1").expect("an id"));
+    let tenant = TenantId::parse(signature.name).expect("letters, digits and hyphens");
+    let other = TenantSigner::new(Arc::new(signer(signature.algorithm)), &tenant);
+    let own = [Arc::new(EndpointKeys::new([7; 32], [7; 32]).expect("keys"))];
     move || {
         for format in signature.formats {
             let signed = match format {
                 SignatureFormat::StandardWebhooks => {
-                    standard_webhooks::sign([&secret], &edwards, &id, 1_800_000_000, body)
+                    standard_webhooks::sign(&own, "bench-1:0123456789ab", 1_800_000_000, body)
                 }
                 _ => jws::sign_detached(&other, body),
             };

@@ -2,28 +2,36 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::hmac;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-/// The id of the one KMS key there is.
+/// The id of the one KMS key there is, which does for all purposes.
 pub(crate) const KEY_ID: &str = "wrapping-key";
 
 pub(crate) struct Kms {
+    mac: hmac::Key,
     wrapping: RandomizedNonceKey,
 }
 
 impl Kms {
     pub(crate) fn new() -> Self {
         let wrapping = RandomizedNonceKey::new(&AES_256_GCM, &random()).expect("32 bytes");
-        Self { wrapping }
+        Self { mac: hmac::Key::new(hmac::HMAC_SHA256, &random()), wrapping }
     }
 
     pub(crate) fn answer(&self, operation: &str, body: &Value) -> Result<Value, String> {
         if body["KeyId"] != KEY_ID {
             return Err(format!("another key than `{KEY_ID}`"));
+        }
+        let decoded = |name: &str| body[name].as_str().and_then(|text| BASE64.decode(text).ok());
+        if let (Some(message), "GenerateMac" | "VerifyMac") = (decoded("Message"), operation) {
+            let mac = decoded("Mac").unwrap_or_else(|| hmac::sign(&self.mac, &message).as_ref().to_vec());
+            let is_valid = hmac::verify(&self.mac, &message, &mac).is_ok();
+            return Ok(json!({"KeyId": KEY_ID, "Mac": BASE64.encode(mac), "MacValid": is_valid}));
         }
         let context = &body["EncryptionContext"];
         if !context["purpose"].is_string() {

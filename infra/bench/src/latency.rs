@@ -124,7 +124,7 @@ impl Tenant {
         let arrivals = || {
             let mut arrivals = HashMap::new();
             for one in self.receiver.so_far() {
-                arrivals.entry(one.header("webhook-id").to_owned()).or_insert(one.at); // The first counts.
+                arrivals.entry(one.event_id().to_owned()).or_insert(one.at); // The first counts.
             }
             arrivals
         };

@@ -14,15 +14,16 @@ use signpost_core::event::TenantId;
 use signpost_core::keys::KeyMoments;
 use signpost_core::live_secrets::LiveSecret;
 use signpost_core::public_key::PublicKey;
-use signpost_core::standard_webhooks::SigningSecret;
+use signpost_core::standard_webhooks::EndpointKeys;
 use signpost_io::clock::unix_now;
-use signpost_io::endpoints::{Endpoints, StoredEndpoint};
-use signpost_io::keys::{KeyTable, WrappingKey};
+use signpost_io::endpoints::{Endpoints, SealedKeys, StoredEndpoint};
+use signpost_io::keys::{KeyTable, StoredKey, WrappedPair, WrappingKey};
+use signpost_io::mac::MacKey;
 use signpost_io::vault::{Place, Purpose, Vault};
 use uuid::Uuid;
 
 use crate::aws::{Aws, DEAD_LETTERS, DELIVERIES, EVENTS as EVENTS_QUEUE, REJECTED, queue_url};
-use crate::dynamodb::{ENDPOINTS, EVENTS, KEYS, PARKING, TOKEN_REQUESTS};
+use crate::dynamodb::{ENDPOINT_KEYS, ENDPOINTS, EVENTS, KEYS, PARKING, TOKEN_REQUESTS};
 use crate::kms::KEY_ID;
 use crate::process::Function;
 use crate::receiver::{Receiver, Verifier};
@@ -61,23 +62,27 @@ impl World {
         let kms = aws_sdk_kms::Client::new(&sdk);
 
         let wrapping = WrappingKey::new(kms.clone(), KEY_ID.into());
-        let table = KeyTable::new(dynamodb.clone(), KEYS.into());
+        let table = KeyTable::new(dynamodb.clone(), KEYS.into(), MacKey::new(kms.clone(), KEY_ID.into()));
         let mut keys = Vec::new();
         for algorithm in Algorithm::ALL {
-            let kid = Uuid::new_v4().to_string();
-            let pair = wrapping.generate_pair(algorithm, &kid).await.expect("a pair");
-            table.add(algorithm, &kid, 1, &pair, moments()).await.expect("a table that takes it");
-            keys.push(PublicKey::from_spki(&kid, &pair.public_spki).expect("a public key"));
+            let id = Uuid::new_v4().to_string();
+            let WrappedPair { public_spki, wrapped_private } =
+                wrapping.generate_pair(algorithm, &id).await.expect("a pair");
+            let public = PublicKey::from_spki(&id, &public_spki).expect("a public key");
+            keys.push(public.clone());
+            let (generation, moments) = (1, moments());
+            let key = StoredKey { generation, moments, public, public_spki, wrapped_private, expires_at: None };
+            table.add(&key).await.expect("a table that takes it");
         }
 
-        let secret = SigningSecret::new([7; 32]);
+        let own = EndpointKeys::new([7; 32], [7; 32]).expect("keys");
         let vault = Vault::new(kms, KEY_ID.into());
         let endpoints = Endpoints::new(dynamodb, ENDPOINTS.into());
         for signature in SIGNATURES {
             let tenant = TenantId::parse(signature.name).expect("letters, digits and hyphens");
             let id = EndpointId::new(Uuid::new_v4());
             let place = Place { tenant: &tenant, endpoint: &id, purpose: Purpose::Signing };
-            let sealed = vault.seal(place, &secret.written()).await.expect("a seal");
+            let sealed = vault.seal(place, &own.written()).await.expect("a seal");
             let settings = Endpoint {
                 signatures: signature.formats.to_vec(),
                 jws_algorithm: signature.algorithm,
@@ -92,13 +97,13 @@ impl World {
                 updated_at: now,
                 auth_secret: None,
                 trusted: None,
-                signing_secrets: vec![LiveSecret::new(sealed, now)],
+                signing_secrets: vec![LiveSecret::new(SealedKeys { sealed, public_key: own.public_key() }, now)],
             };
             endpoints.put(&tenant, &id, &stored, None).await.expect("a table that takes it");
         }
-        let written = secret.written();
+        let written = own.secret().written();
         let secret = BASE64.decode(written.reveal().trim_start_matches("whsec_")).expect("base64");
-        receiver.verify_with(Verifier { keys, secret });
+        receiver.verify_with(Verifier { keys, own: own.public_key(), secret });
         Self { aws, receiver }
     }
 
@@ -115,13 +120,18 @@ impl World {
             ("DEAD_LETTER_QUEUE_URL", queue_url(DEAD_LETTERS)),
             ("DELIVERIES_QUEUE_URL", queue_url(DELIVERIES)),
             ("ENDPOINTS_TABLE", ENDPOINTS.to_owned()),
+            ("ENDPOINT_KEYS_TABLE", ENDPOINT_KEYS.to_owned()),
             ("EVENTS_QUEUE_URL", queue_url(EVENTS_QUEUE)),
             ("EVENTS_TABLE", EVENTS.to_owned()),
             ("KEYS_TABLE", KEYS.to_owned()),
             ("KEY_GRACE_MINUTES", "1440".to_owned()),
             ("KEY_LEAD_MINUTES", "60".to_owned()),
             ("KEY_SIGNING_MINUTES", "1440".to_owned()),
+            ("KEYS_URL", String::new()),
+            ("MAC_KEY", KEY_ID.to_owned()),
             ("MORE_TARGET_PORTS", String::new()),
+            ("OWN_EVENTS_QUEUE_ARN", "arn:aws:sqs:us-east-1:000000000000:OwnEventsQueue".to_owned()),
+            ("OWN_EVENTS_QUEUE_URL", queue_url(EVENTS_QUEUE)),
             ("PARKING_TABLE", PARKING.to_owned()),
             ("PUBLIC_URL", String::new()),
             ("REJECTED_QUEUE_URL", queue_url(REJECTED)),

@@ -1,6 +1,6 @@
 // Verifies captured callbacks the way an integrator would, with npm's jose and the key set, and npm's standardwebhooks.
 //
-//     node verify.mjs API_URL < captured.jsonl
+//     node verify.mjs KEYS_URL < captured.jsonl
 //
 // Input, output and exit status are those of verify.py, to which this program leaves what it has no library for: `v1a` and
 // HTTP message signatures.
@@ -38,8 +38,9 @@ async function keys(header, token) {
   }
 }
 
-async function verify({ method, url, headers, body, secret }, report) {
-  const raw = method === 'GET' ? Buffer.from(url.split('?').slice(1).join('?')) : Buffer.from(body, 'base64');
+async function verify({ method, url, ownQuery, headers, body, secret }, report) {
+  const query = url.split('?').slice(1).join('?');
+  const raw = method === 'GET' ? Buffer.from(ownQuery ? query.slice(ownQuery.length + 1) : query) : Buffer.from(body, 'base64');
   const jws = headers['jws-signature'];
   const webhook = headers['webhook-signature'];
   const input = headers['signature-input'];

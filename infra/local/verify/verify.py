@@ -1,9 +1,12 @@
 """Verifies captured callbacks the way an integrator would, with libraries and a tool that share no code with Signpost.
 
-    verify.py API_URL < captured.jsonl
+    verify.py KEYS_URL < captured.jsonl
+
+KEYS_URL is what the URLs of the tenant's keys begin with: https://…/tenants/<tenant>.
 
 Each line of the input is one request:
-{"method": …, "url": …, "headers": {"lower-case-name": …}, "body": "<base64>", "secret": "whsec_…" or null}.
+{"method": …, "url": …, "ownQuery": …, "headers": {"lower-case-name": …}, "body": "<base64>", "secret": "whsec_…" or null}.
+`ownQuery` is the query that the endpoint's URL has of its own, empty if it has none.
 Each line of the output tells what was verified: {"kid": …, "verified": ["PyJWT RS256 raw", …]}. Where something did not
 verify, "error" says why, nothing after it was tried, and the program ends with 1.
 
@@ -11,7 +14,7 @@ Every signature that a request carries has to verify, and it has to carry one:
 
 - JWS-SIGNATURE with PyJWT and the key as PEM, with jwcrypto and the key as JWK, each over the payload as it came and
   after all whitespace was stripped, which is what TransactionLink tells its integrators to do; and with openssl.
-- webhook-signature: `v1` with standardwebhooks and svix, `v1a` with cryptography and the Ed25519 keys of the set.
+- webhook-signature: `v1` with standardwebhooks and svix, `v1a` with cryptography and the endpoints' keys of the set.
 - Signature and Signature-Input with http-message-signatures, Content-Digest included.
 """
 
@@ -142,7 +145,7 @@ def verify_standard_webhooks(request: "Request", keys: "Keys") -> Iterator[str]:
 def verifies_by_the_set(keys: "Keys", signature: str, signed: bytes) -> bool:
     """Asks again for a while: a key that was forced signs at once, and may come into the answered set 15 s later."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not verifies_with_one_of(keys.ed25519(), signature, signed):
+    while not verifies_with_one_of(keys.of_endpoints(), signature, signed):
         if time.monotonic() > deadline:
             return False
         time.sleep(2)
@@ -167,7 +170,15 @@ class Request(SimpleNamespace):
         super().__init__(**captured)
         self.body = base64.b64decode(captured["body"])
         # What JWS and Standard Webhooks sign.
-        self.payload = self.url.partition("?")[2].encode() if self.method == "GET" else self.body
+        self.payload = self.query().encode() if self.method == "GET" else self.body
+
+    def query(self) -> str:
+        """The payload of a GET: what stands behind the query of the endpoint's own URL."""
+        query, own = self.url.partition("?")[2], self.ownQuery
+        if not own:
+            return query
+        insist(query == own or query.startswith(own + "&"), "the URL is not the endpoint's")
+        return query[len(own) + 1 :]
 
     def kid(self) -> str:
         if "jws-signature" in self.headers:
@@ -190,8 +201,8 @@ class Request(SimpleNamespace):
 class Keys(HTTPSignatureKeyResolver):
     """The public keys, fetched by `kid` and kept, as integrators are told to."""
 
-    def __init__(self, api_url: str):
-        self.api_url = api_url
+    def __init__(self, keys_url: str):
+        self.keys_url = keys_url
         self.known: dict[tuple[str, str], bytes] = {}
 
     def pem(self, kid: str) -> bytes:
@@ -202,9 +213,10 @@ class Keys(HTTPSignatureKeyResolver):
     def jwk(self, kid: str) -> dict:
         return json.loads(self.fetch(f"/keys/{kid}", "application/jwk+json"))
 
-    def ed25519(self) -> list[Ed25519PublicKey]:
+    def of_endpoints(self) -> list[Ed25519PublicKey]:
+        """The keys that sign `v1a`, each of one endpoint."""
         keys = json.loads(self.fetch("/.well-known/jwks.json", "*/*"))["keys"]
-        points = [key["x"] for key in keys if (key["kty"], key.get("crv")) == ("OKP", "Ed25519")]
+        points = [key["x"] for key in keys if "endpoint" in key]
         return [Ed25519PublicKey.from_public_bytes(base64url_decode(point)) for point in points]
 
     def forget(self) -> None:
@@ -212,7 +224,7 @@ class Keys(HTTPSignatureKeyResolver):
 
     def fetch(self, path: str, accept: str) -> bytes:
         if (path, accept) not in self.known:
-            request = urllib.request.Request(self.api_url + path, headers={"Accept": accept})
+            request = urllib.request.Request(self.keys_url + path, headers={"Accept": accept})
             with urllib.request.urlopen(request) as response:
                 self.known[path, accept] = response.read()
         return self.known[path, accept]

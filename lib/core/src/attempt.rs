@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::sent::{Connection, SentRecord};
 use crate::target::TargetError;
 
 /// Why an attempt did not end in an acknowledgement.
@@ -153,6 +154,12 @@ pub struct Attempt {
     pub error: Option<String>,
     /// The beginning of what was answered; absent when the endpoint acknowledged, or answered nothing.
     pub response: Option<String>,
+    /// What was sent.
+    pub sent: SentRecord,
+    /// What it was answered over; absent when no answer came.
+    pub connection: Option<Connection>,
+    /// Where the answer redirects to, without the values of the URL's query. Redirects are not followed.
+    pub redirect: Option<String>,
 }
 
 #[cfg(test)]

@@ -110,6 +110,39 @@ impl DeliveryStatus {
     }
 }
 
+/// How a delivery came to be sent again, or for the first time, at an operator's request: the header `signpost-replay`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayKind {
+    /// `POST …/endpoints/{endpoint}/recover`.
+    Recover,
+    /// The redrive of `DeadLetterQueue`.
+    Redrive,
+    /// `POST …/events/{id}/replay`.
+    Replay,
+    /// `POST …/endpoints/{endpoint}/test`: not a repetition, but nothing that happened either.
+    Test,
+}
+
+impl ReplayKind {
+    /// The word in the header and in the table.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Recover => "recover",
+            Self::Redrive => "redrive",
+            Self::Replay => "replay",
+            Self::Test => "test",
+        }
+    }
+
+    /// Reads what [`Self::as_str`] wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let kinds = [Self::Recover, Self::Redrive, Self::Replay, Self::Test];
+        kinds.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
 /// What the table knows of a delivery that has had attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
@@ -121,6 +154,12 @@ pub struct Progress {
     pub before_replay: u32,
     /// The earliest moment of the next attempt, in milliseconds since the Unix epoch; meaningless once it is not pending.
     pub next_attempt_unix_ms: u64,
+    /// Which request of an operator it was last sent again by, if any.
+    pub replay: Option<ReplayKind>,
+    /// What its last request was, by [`Sent::print`].
+    ///
+    /// [`Sent::print`]: crate::sent::Sent::print
+    pub last_sent: Option<u64>,
 }
 
 /// What is on record of a delivery.
@@ -178,15 +217,7 @@ pub const MOST_RECEIVES: u32 = 500;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
     /// Make this attempt now.
-    Attempt {
-        /// Its number; the first is 1.
-        number: u32,
-        /// How many attempts were made before the last replay.
-        before_replay: u32,
-        /// The moment that is on record for it, in milliseconds since the Unix epoch; nothing if there is no record. A replay
-        /// changes it, so that what comes of the attempt is recorded only if there was none meanwhile.
-        on_record: Option<u64>,
-    },
+    Attempt(DueAttempt),
     /// Acknowledged before; the message is a repetition.
     Delivered,
     /// Somebody else may be sending it: come back when that is over.
@@ -206,7 +237,26 @@ pub enum Due {
     },
 }
 
-const FIRST: Due = Due::Attempt { number: 1, before_replay: 0, on_record: None };
+/// An attempt that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DueAttempt {
+    /// Its number; the first is 1.
+    pub number: u32,
+    /// How many attempts were made before the last replay.
+    pub before_replay: u32,
+    /// The moment that is on record for it, in milliseconds since the Unix epoch; nothing if there is no record. A replay
+    /// changes it, so that what comes of the attempt is recorded only if there was none meanwhile.
+    pub on_record: Option<u64>,
+    /// Which request of an operator it is sent again by, if any.
+    pub replay: Option<ReplayKind>,
+    /// What the attempt before it sent, by [`Sent::print`].
+    ///
+    /// [`Sent::print`]: crate::sent::Sent::print
+    pub last_sent: Option<u64>,
+}
+
+const FIRST: Due =
+    Due::Attempt(DueAttempt { number: 1, before_replay: 0, on_record: None, replay: None, last_sent: None });
 
 /// SQS counts visibility in whole seconds, so a message may come back up to a second early.
 pub const EARLY_MS: u64 = 999;
@@ -230,8 +280,9 @@ pub fn due(standing: Option<Standing>, receipt: &Receipt, now_unix_ms: u64) -> D
         Some(Progress { next_attempt_unix_ms, .. }) if next_attempt_unix_ms > now_unix_ms + EARLY_MS => {
             return Due::Wait { until_unix_ms: next_attempt_unix_ms };
         }
-        Some(Progress { attempts, before_replay, next_attempt_unix_ms, .. }) => {
-            Due::Attempt { number: attempts + 1, before_replay, on_record: Some(next_attempt_unix_ms) }
+        Some(Progress { attempts, before_replay, next_attempt_unix_ms, replay, last_sent, .. }) => {
+            let (number, on_record) = (attempts + 1, Some(next_attempt_unix_ms));
+            Due::Attempt(DueAttempt { number, before_replay, on_record, replay, last_sent })
         }
     };
     match standing.leased_until_unix_ms {
@@ -364,12 +415,17 @@ mod tests {
     #[test]
     fn the_record_decides_what_is_due() {
         let at = |status, next_attempt_unix_ms| {
-            let progress = Some(Progress { status, attempts: 2, before_replay: 0, next_attempt_unix_ms });
+            let (attempts, before_replay, replay, last_sent) = (2, 0, None, Some(7));
+            let progress = Progress { status, attempts, before_replay, next_attempt_unix_ms, replay, last_sent };
+            let progress = Some(progress);
             Some(Standing { progress, leased_until_unix_ms: 0 })
         };
         let leased = |until| at(DeliveryStatus::Pending, 0).map(|one| Standing { leased_until_unix_ms: until, ..one });
         let first = Receipt { receives: 1, first_received_unix_ms: 10_000, since_unix_ms: 9_000, is_again: false };
-        let next = |at| Due::Attempt { number: 3, before_replay: 0, on_record: Some(at) };
+        let next = |at| {
+            let (number, on_record, last_sent) = (3, Some(at), Some(7));
+            Due::Attempt(DueAttempt { number, before_replay: 0, on_record, replay: None, last_sent })
+        };
         let cases = [
             (None, FIRST, "nothing on record"),
             (at(DeliveryStatus::Pending, 10_000), next(10_000), "exactly due"),
@@ -466,6 +522,14 @@ mod tests {
             let result = judge_status(status, asked.map(Duration::from_secs));
             assert_eq!(next(&result, number, &policy, 0.0), expected, "{why}");
         }
+    }
+
+    #[test]
+    fn kinds_of_replays_read_back() {
+        for kind in [ReplayKind::Recover, ReplayKind::Redrive, ReplayKind::Replay, ReplayKind::Test] {
+            assert_eq!(ReplayKind::parse(kind.as_str()), Some(kind));
+        }
+        assert_eq!(ReplayKind::parse("again"), None);
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub struct Endpoint {
     /// named here is sent whole.
     #[serde(default)]
     pub fields: BTreeMap<String, Vec<String>>,
+    /// How requests carry the event's CloudEvents attributes.
+    #[serde(default)]
+    pub cloud_events: CloudEvents,
     /// How the payload is sent.
     #[serde(default)]
     pub method: Method,
@@ -119,6 +122,19 @@ fn jws_only() -> Vec<SignatureFormat> {
     vec![SignatureFormat::Jws]
 }
 
+/// How requests carry an event's CloudEvents attributes ([`crate::cloud_events`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CloudEvents {
+    /// As headers `ce-…`; the body is the payload (binary mode).
+    #[default]
+    Headers,
+    /// Not at all; the body is the payload.
+    None,
+    /// In the body, which is the whole event (structured mode). Not with [`Method::Get`], which has no body.
+    Structured,
+}
+
 /// How a payload is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -153,6 +169,7 @@ impl Endpoint {
             description: String::new(),
             types: Vec::new(),
             fields: BTreeMap::new(),
+            cloud_events: CloudEvents::default(),
             method: Method::default(),
             auth: Auth::default(),
             signatures: jws_only(),
@@ -176,6 +193,10 @@ impl Endpoint {
             filter.check(&format!("/types/{index}"), &mut faults);
         }
         self.check_headers(&mut faults);
+        if (self.cloud_events, self.method) == (CloudEvents::Structured, Method::Get) {
+            let found = Fault::whole("`structured` with method GET", "`headers` or `none`: a GET has no body");
+            faults.push(found.under("/cloudEvents"));
+        }
         if self.signatures.is_empty() {
             faults.push(Fault::whole("no format", "one signature format at least").under("/signatures"));
         }
@@ -215,17 +236,14 @@ impl Endpoint {
         }
     }
 
-    /// The algorithms whose signing keys its requests are signed with.
+    /// The algorithm of the signing key that its requests are signed with; none if its own keys are all that sign.
     #[must_use]
-    pub fn algorithms(&self) -> Vec<Algorithm> {
-        let of = |format: &SignatureFormat| match format {
-            SignatureFormat::HttpMessageSignatures | SignatureFormat::Jws => self.jws_algorithm,
-            SignatureFormat::StandardWebhooks => Algorithm::EdDSA,
+    pub fn algorithm(&self) -> Option<Algorithm> {
+        let signs = |format: &SignatureFormat| match format {
+            SignatureFormat::HttpMessageSignatures | SignatureFormat::Jws => true,
+            SignatureFormat::StandardWebhooks => false,
         };
-        let mut algorithms: Vec<_> = self.signatures.iter().map(of).collect();
-        algorithms.sort_unstable_by_key(|algorithm| algorithm.as_str());
-        algorithms.dedup();
-        algorithms
+        self.signatures.iter().any(signs).then_some(self.jws_algorithm)
     }
 
     /// Whether its requests are signed in this format.
@@ -441,7 +459,7 @@ mod tests {
     }
 
     fn event(kind: &str, data: &str) -> Event {
-        Event::parse(&format!(
+        Event::parse_own(&format!(
             r#"{{"specversion":"1.0","id":"1","source":"/","type":"{kind}","tenant":"acme","data":{data}}}"#
         ))
         .unwrap()
@@ -490,7 +508,7 @@ mod tests {
         let text = format!(
             r#"{{"specversion":"1.0","id":"1","source":"/","type":"{TEST_TYPE}","tenant":"acme","subject":"{tried}","data":{{}}}}"#
         );
-        let trial = Event::parse(&text).unwrap();
+        let trial = Event::parse_own(&text).unwrap();
         let (all, operations) = (with(r#""types":[]"#), with(r#""types":[{"type":"operation"}]"#));
         let custom = event("custom", "{}");
         let cases = [
@@ -567,17 +585,17 @@ mod tests {
     }
 
     #[test]
-    fn formats_and_algorithm_decide_which_keys_sign() {
+    fn formats_and_algorithm_decide_which_signing_key_signs() {
         use Algorithm::{ES256, EdDSA, RS256};
         let cases = [
-            (r#""signatures":["jws"]"#, vec![RS256]),
-            (r#""signatures":["standard-webhooks"]"#, vec![EdDSA]),
-            (r#""signatures":["jws","http-message-signatures"],"jwsAlgorithm":"ES256""#, vec![ES256]),
-            (r#""signatures":["jws","standard-webhooks"]"#, vec![EdDSA, RS256]),
-            (r#""signatures":["jws","standard-webhooks"],"jwsAlgorithm":"EdDSA""#, vec![EdDSA]),
+            (r#""signatures":["jws"]"#, Some(RS256)),
+            (r#""signatures":["standard-webhooks"]"#, None),
+            (r#""signatures":["jws","http-message-signatures"],"jwsAlgorithm":"ES256""#, Some(ES256)),
+            (r#""signatures":["jws","standard-webhooks"]"#, Some(RS256)),
+            (r#""signatures":["jws","standard-webhooks"],"jwsAlgorithm":"EdDSA""#, Some(EdDSA)),
         ];
         for (settings, expected) in cases {
-            assert_eq!(with(settings).algorithms(), expected, "{settings}");
+            assert_eq!(with(settings).algorithm(), expected, "{settings}");
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::event::{EventId, TenantId};
+use crate::event::{Context, EventId, TenantId, is_own_source, is_own_type};
 use crate::fault::{Fault, Faults};
 use crate::json::Members;
 
@@ -21,6 +21,7 @@ pub(crate) struct Envelope<'a> {
     pub(crate) tenant: Option<TenantId>,
     pub(crate) subject: Option<String>,
     pub(crate) time: Option<OffsetDateTime>,
+    pub(crate) context: Context,
     pub(crate) data: Option<&'a RawValue>,
 }
 
@@ -41,7 +42,24 @@ impl<'a> Envelope<'a> {
         reader.optional("dataschema", "a URI with a scheme", |text| UriRef::parse(text).ok()?.scheme().map(drop));
         let data = reader.data();
         reader.check_names_and_extensions();
-        Self { id, source, kind, tenant, subject, time, data }
+        let context = Context {
+            time: time.and_then(|_| reader.scalar("time")),
+            sequence: reader.scalar("sequence"),
+            traceparent: reader.scalar("traceparent"),
+            tracestate: reader.scalar("tracestate"),
+        };
+        Self { id, source, kind, tenant, subject, time, context, data }
+    }
+
+    /// Adds a fault for each attribute that only Signpost's own events have.
+    pub(crate) fn refuse_own(&self, members: &Members<'a>, faults: &mut Faults) {
+        let mut reader = Reader { members, faults };
+        if self.kind.as_deref().is_some_and(is_own_type) {
+            reader.refuse("type", "a type that does not begin with `signpost.`: those are Signpost's own");
+        }
+        if self.source.as_deref().is_some_and(is_own_source) {
+            reader.refuse("source", "a source other than `/signpost` and `/callbacks`: those are Signpost's own");
+        }
     }
 }
 
@@ -56,6 +74,19 @@ impl<'a> Reader<'_, 'a> {
     fn member(&self, name: &str) -> Option<&'a RawValue> {
         let Members(members) = self.members;
         members.iter().find(|(known, value)| known == name && value.get() != "null").map(|(_, value)| *value)
+    }
+
+    /// An attribute's text; of a number or a boolean, its spelling.
+    fn scalar(&self, name: &str) -> Option<String> {
+        let value = self.member(name)?;
+        let text = serde_json::from_str::<Cow<'_, str>>(value.get()).map(Cow::into_owned);
+        text.ok().or_else(|| (!value.get().starts_with(['{', '[', '"'])).then(|| value.get().to_owned()))
+    }
+
+    fn refuse(&mut self, name: &str, expected: &str) {
+        if let Some(value) = self.member(name) {
+            self.faults.push(Fault::member(name, value, expected));
+        }
     }
 
     fn required<T>(&mut self, name: &str, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {

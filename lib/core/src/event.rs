@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
@@ -33,8 +34,38 @@ pub struct Event {
     pub subject: Option<String>,
     /// CloudEvents `time`, if the producer set one: when it happened.
     pub time: Option<OffsetDateTime>,
+    /// Attributes that requests carry as headers.
+    pub context: Context,
     json: String,
     data: Range<usize>,
+}
+
+/// Attributes of an event that its requests carry as headers, each as the producer spelled it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    /// CloudEvents `time`.
+    pub time: Option<String>,
+    /// The extension `sequence`: the order among the events of a source.
+    pub sequence: Option<String>,
+    /// The extension `traceparent` (W3C Trace Context).
+    pub traceparent: Option<String>,
+    /// The extension `tracestate` (W3C Trace Context).
+    pub tracestate: Option<String>,
+}
+
+/// The source of the events that Signpost itself makes: tests, and notices about endpoints.
+pub const OWN_SOURCE: &str = "/signpost";
+/// The source of the events that bank callbacks become.
+pub const CALLBACKS_SOURCE: &str = "/callbacks";
+
+/// Whether `kind` is a type of Signpost's own events. Producers may not use it.
+pub(crate) fn is_own_type(kind: &str) -> bool {
+    kind.starts_with("signpost.")
+}
+
+/// Whether `source` is a source of Signpost's own events. Producers may not use it.
+pub(crate) fn is_own_source(source: &str) -> bool {
+    matches!(source, OWN_SOURCE | CALLBACKS_SOURCE)
 }
 
 /// What endpoints choose events by.
@@ -66,6 +97,19 @@ pub struct EventId(String);
 /// A tenant's id: 1 to 64 of `a-z0-9-`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TenantId(String);
+
+impl EventKey {
+    /// The header `webhook-id`: `<event id>:<12 hexadecimal digits of SHA-256 over the source>`.
+    ///
+    /// It is the same over all attempts and replays of an event, and differs between two sources that use the same id, so
+    /// that a receiver that drops repetitions never drops the other source's event. Its colon keeps it from being the
+    /// first part of a JSON Web Signature.
+    #[must_use]
+    pub fn webhook_id(&self) -> String {
+        let hash = digest(&SHA256, self.source.as_bytes());
+        hash.as_ref()[..6].iter().fold(format!("{}:", self.id), |id, byte| format!("{id}{byte:02x}"))
+    }
+}
 
 impl EventId {
     /// What an event id may look like, for messages.
@@ -116,13 +160,26 @@ impl fmt::Display for TenantId {
 }
 
 impl Event {
-    /// Reads one event in the CloudEvents JSON format and minifies it.
+    /// Reads one event of a producer in the CloudEvents JSON format and minifies it.
     ///
     /// # Errors
-    /// Every fault of the envelope and, where the type is a family's, of the payload. A text that is not JSON has one fault, with the position.
+    /// Every fault of the envelope and, where the type is a family's, of the payload. Types and sources of Signpost's own
+    /// events are faults too. A text that is not JSON has one fault, with the position.
     pub fn parse(text: &str) -> Result<Self, Vec<Fault>> {
+        Self::from_text(text, Rules::Producer)
+    }
+
+    /// Reads an event that Signpost itself made, as [`Self::parse`] does. Only call it for what no producer can write.
+    ///
+    /// # Errors
+    /// As [`Self::parse`], but for the types and sources of Signpost's own events.
+    pub fn parse_own(text: &str) -> Result<Self, Vec<Fault>> {
+        Self::from_text(text, Rules::Own)
+    }
+
+    fn from_text(text: &str, rules: Rules) -> Result<Self, Vec<Fault>> {
         match serde_json::from_str(text) {
-            Ok(raw) => Self::from_raw(raw, Rules::All),
+            Ok(raw) => Self::from_raw(raw, rules),
             Err(error) => Err(vec![Fault::whole(error.to_string(), "a CloudEvents 1.0 event in JSON")]),
         }
     }
@@ -141,7 +198,7 @@ impl Event {
         let mut events = Vec::with_capacity(raws.len());
         let mut faults = Vec::new();
         for (index, raw) in raws.into_iter().enumerate() {
-            match Self::from_raw(raw, Rules::All) {
+            match Self::from_raw(raw, Rules::Producer) {
                 Ok(event) => events.push(event),
                 Err(found) => faults.extend(found.into_iter().map(|fault| fault.within(index))),
             }
@@ -171,8 +228,11 @@ impl Event {
         }
         let envelope = Envelope::read(&members, &mut faults);
         let family = envelope.kind.as_deref().and_then(family::of_kind);
-        if let (Rules::All, Some(family), Some(data)) = (rules, family, envelope.data) {
+        if let (Rules::Producer | Rules::Own, Some(family), Some(data)) = (rules, family, envelope.data) {
             family.check(&Payload::new(data.get()), &mut faults);
+        }
+        if rules == Rules::Producer {
+            envelope.refuse_own(&members, &mut faults);
         }
         let checked = faults.none();
         let Envelope {
@@ -182,6 +242,7 @@ impl Event {
             tenant: Some(tenant),
             subject,
             time,
+            context,
             data: Some(data),
         } = envelope
         else {
@@ -191,7 +252,7 @@ impl Event {
         let start = data.get().as_ptr().addr() - json.as_ptr().addr();
         let data = start..start + data.get().len();
         drop(members);
-        Ok(Self { key: EventKey { tenant, source, id }, kind, subject, time, json, data })
+        Ok(Self { key: EventKey { tenant, source, id }, kind, subject, time, context, json, data })
     }
 
     /// What endpoints choose by. Reads the payload, so ask once per event.
@@ -205,6 +266,12 @@ impl Event {
     #[must_use]
     pub fn json(&self) -> &str {
         &self.json
+    }
+
+    /// The whole event with another payload in place of its own: what an endpoint gets that wants structured CloudEvents.
+    #[must_use]
+    pub fn json_with(&self, payload: &str) -> String {
+        [&self.json[..self.data.start], payload, &self.json[self.data.end..]].concat()
     }
 
     /// The payload, minified: the bytes that receivers get.
@@ -225,7 +292,11 @@ impl Event {
 /// Which rules an event is read by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rules {
-    All,
+    /// The envelope's and the payload's, and nothing that is Signpost's own.
+    Producer,
+    /// The envelope's and the payload's.
+    Own,
+    /// The envelope's only.
     Envelope,
 }
 
@@ -302,6 +373,61 @@ mod tests {
             let text = event.to_string().replace("\\u0001half", "\\ud800"); // serde_json does not write half a pair.
             assert_eq!(pointers(&text), [format!("/{name}")], "{name}: {why}");
         }
+    }
+
+    #[test]
+    fn types_and_sources_of_signposts_own_events_are_refused_from_producers() {
+        let cases = [
+            ("type", "signpost.test", Some("/type"), "a test event"),
+            ("type", "signpost.endpoint-disabled", Some("/type"), "a notice"),
+            ("type", "signpost.anything", Some("/type"), "all of them, those of later versions too"),
+            ("type", "signposts.test", None, "another word"),
+            ("source", "/signpost", Some("/source"), "Signpost's own"),
+            ("source", "/callbacks", Some("/source"), "a bank callback's"),
+            ("source", "/callbacks/mine", None, "another source"),
+        ];
+        for (name, value, pointer, why) in cases {
+            let mut event = envelope();
+            event[name] = json!(value);
+            let text = event.to_string();
+            let found = Event::parse(&text).err().map(|faults| faults[0].pointer.clone());
+            assert_eq!(found.as_deref(), pointer, "{value}: {why}");
+            let batch = Event::parse_batch(&format!("[{text}]"));
+            assert_eq!(batch.is_err(), pointer.is_some(), "{value} in a batch: {why}");
+            assert!(Event::parse_own(&text).is_ok() && Event::reread(serde_json::from_str(&text).unwrap()).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_webhook_id_tells_two_sources_of_one_id_apart() {
+        let key = |source: &str| EventKey {
+            tenant: TenantId::parse("acme").unwrap(),
+            source: source.into(),
+            id: EventId::parse("1").unwrap(),
+        };
+        // Python: hashlib.sha256(b"/billing").hexdigest()[:12]
+        assert_eq!(key("/billing").webhook_id(), "1:648622138063");
+        assert_eq!(key("/payments").webhook_id(), "1:2686bdb4a67c");
+    }
+
+    #[test]
+    fn attributes_for_headers_are_kept_as_they_were_spelled() {
+        let mut event = envelope();
+        event["time"] = json!("2026-01-31T10:00:00.10+01:00");
+        event["sequence"] = json!(7);
+        event["traceparent"] = json!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        let context = Event::parse(&event.to_string()).unwrap().context;
+        assert_eq!(context.time.as_deref(), Some("2026-01-31T10:00:00.10+01:00"));
+        assert_eq!(context.sequence.as_deref(), Some("7"), "a number is its spelling");
+        assert!(context.traceparent.is_some() && context.tracestate.is_none());
+    }
+
+    #[test]
+    fn another_payload_leaves_the_envelope_as_it_was() {
+        let event = Event::parse(&envelope().to_string()).unwrap();
+        assert_eq!(event.json_with("{}"), event.json());
+        let with_more = event.json_with(r#"{"a":1}"#);
+        assert_eq!(Event::parse(&with_more).unwrap().data(), r#"{"a":1}"#);
     }
 
     #[test]

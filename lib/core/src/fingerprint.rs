@@ -4,11 +4,12 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 /// SHA-256 over all `parts`, each with its length before it, so that no two splits of a text look alike.
 #[must_use]
-pub fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a str>) -> [u8; 32] {
+pub fn fingerprint<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> [u8; 32] {
     let mut content = Context::new(&SHA256);
     for part in parts {
+        let part = part.as_ref();
         content.update(&(part.len() as u64).to_be_bytes());
-        content.update(part.as_bytes());
+        content.update(part);
     }
     let mut hash = [0; 32];
     hash.copy_from_slice(content.finish().as_ref());

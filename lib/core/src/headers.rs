@@ -26,7 +26,7 @@ pub fn is_value(text: &str) -> bool {
 /// or it is a secret's place (`auth` seals those).
 #[must_use]
 pub fn is_ours(name: &str) -> bool {
-    let prefixes = ["webhook-", "signpost-", "proxy-"];
+    let prefixes = ["ce-", "webhook-", "signpost-", "proxy-"];
     let names = [
         "accept-encoding",
         "authorization",
@@ -42,6 +42,8 @@ pub fn is_ours(name: &str) -> bool {
         "signature",
         "signature-input",
         "te",
+        "traceparent",
+        "tracestate",
         "trailer",
         "transfer-encoding",
         "upgrade",
@@ -83,7 +85,7 @@ mod tests {
     #[test]
     fn what_signpost_sets_and_what_frames_a_request_is_ours() {
         for ours in
-            ["webhook-id", "webhook-signature", "signpost-attempt", "host", "transfer-encoding", "authorization"]
+            ["webhook-id", "ce-type", "traceparent", "signpost-attempt", "host", "transfer-encoding", "authorization"]
         {
             assert!(is_ours(ours), "{ours}");
         }

@@ -4,8 +4,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use sfv::{DictSerializer, Integer, KeyRef, StringRef};
 
-use crate::event::EventId;
-use crate::signer::{Signer, SignerError};
+use crate::signer::{SignerError, TenantSigner};
 
 /// The three headers of a signed request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,25 +32,30 @@ pub struct Covered<'a> {
     /// `content-digest`: of these bytes, none for a `GET`.
     pub body: &'a [u8],
     /// `webhook-id`.
-    pub id: &'a EventId,
+    pub webhook_id: &'a str,
+    /// `ce-type` and `ce-source`, where the request has them.
+    pub ce_type_and_source: Option<(&'a str, &'a str)>,
 }
 
-/// Signs one attempt over method, target URI, content digest and event id, with the parameters `created`
-/// (`unix_seconds`, when *this attempt* starts), `keyid`, `alg` and `tag`.
+/// Signs one attempt over method, target URI, content digest, `webhook-id` and, where they are sent, `ce-type` and
+/// `ce-source`. The parameters are `created` (`unix_seconds`, when *this attempt* starts), `keyid` (the tenant's `kid`),
+/// `alg` and `tag`.
 ///
 /// # Errors
-/// As [`Signer::sign`].
-pub fn sign(covered: Covered<'_>, signer: &Signer, unix_seconds: u64) -> Result<SignatureHeaders, SignerError> {
-    let failed = || SignerError::Failed { kid: signer.kid().to_owned() }; // A kid is a UUID, a moment a small number.
+/// As [`TenantSigner::sign`].
+pub fn sign(covered: Covered<'_>, signer: &TenantSigner, unix_seconds: u64) -> Result<SignatureHeaders, SignerError> {
+    let failed = || SignerError::Failed { id: signer.kid().to_owned() }; // A kid is a UUID, a moment a small number.
     let content_digest = content_digest(covered.body);
-    let components = [
+    let mut components = vec![
         ("@method", covered.method),
         ("@target-uri", covered.target_uri),
-        ("content-digest", &content_digest),
-        ("webhook-id", covered.id.as_str()),
+        ("content-digest", &*content_digest),
+        ("webhook-id", covered.webhook_id),
     ];
-    let signature_input =
-        signature_input(&components.map(|(name, _)| name), signer, unix_seconds).ok_or_else(failed)?;
+    if let Some((ce_type, ce_source)) = covered.ce_type_and_source {
+        components.extend([("ce-type", ce_type), ("ce-source", ce_source)]);
+    }
+    let signature_input = signature_input(&components, signer, unix_seconds).ok_or_else(failed)?;
     let parameters = signature_input.split_once('=').map_or("", |(_, parameters)| parameters);
     let signature = signer.sign(signature_base(&components, parameters).as_bytes())?;
     let mut members = DictSerializer::new();
@@ -68,12 +72,12 @@ fn content_digest(body: &[u8]) -> String {
 }
 
 /// `sig=("…" …);created=…;keyid="…";alg="…";tag="…"`.
-fn signature_input(components: &[&str], signer: &Signer, unix_seconds: u64) -> Option<String> {
+fn signature_input(components: &[(&str, &str)], signer: &TenantSigner, unix_seconds: u64) -> Option<String> {
     let created = Integer::try_from(unix_seconds).ok()?;
     let mut members = DictSerializer::new();
     let mut list = members.inner_list(LABEL);
-    for component in components {
-        list.bare_item(StringRef::from_str(component).ok()?);
+    for (name, _) in components {
+        list.bare_item(StringRef::from_str(name).ok()?);
     }
     list.finish()
         .parameter(KeyRef::constant("created"), created)
@@ -97,7 +101,7 @@ mod tests {
 
     use super::*;
     use crate::algorithm::Algorithm;
-    use crate::signer::tests::signer;
+    use crate::signer::tests::tenant_signer;
 
     #[test]
     fn rfc_9421_appendix_b_2_6_is_reproduced() {
@@ -127,10 +131,9 @@ mod tests {
     #[test]
     fn the_parameters_say_what_is_covered_when_by_which_key_and_what_for() {
         for algorithm in Algorithm::ALL {
-            let (signer, public) = signer(algorithm);
-            let id = EventId::parse("op-1").unwrap();
-            let target_uri = "https://hooks.example/in?q=1";
-            let covered = Covered { method: "POST", target_uri, body: b"{}", id: &id };
+            let (signer, _) = tenant_signer(algorithm);
+            let (webhook_id, target_uri) = ("op-1:0123456789ab", "https://hooks.example/in?q=1");
+            let covered = Covered { method: "POST", target_uri, body: b"{}", webhook_id, ce_type_and_source: None };
             let headers = sign(covered, &signer, 1_618_884_473).unwrap();
             let alg = match algorithm {
                 Algorithm::EdDSA => "ed25519",
@@ -139,9 +142,12 @@ mod tests {
             };
             let expected = format!(
                 r#"sig=("@method" "@target-uri" "content-digest" "webhook-id");created=1618884473;keyid="{}";alg="{alg}";tag="signpost""#,
-                public.kid()
+                signer.kid()
             );
             assert_eq!(headers.signature_input, expected);
+            let covered = Covered { ce_type_and_source: Some(("operation", "/core")), ..covered };
+            let with_more = sign(covered, &signer, 1_618_884_473).unwrap().signature_input;
+            assert_eq!(with_more, expected.replace("\"webhook-id\")", "\"webhook-id\" \"ce-type\" \"ce-source\")"));
             assert!(
                 headers.signature.starts_with("sig=:") && headers.signature.ends_with(':'),
                 "{}",

@@ -3,16 +3,16 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 
-use crate::signer::{Signer, SignerError};
+use crate::signer::{SignerError, TenantSigner};
 
 /// Signs `payload` and returns the compact serialization without it: `<header>..<signature>` (RFC 7515, appendix F).
 ///
-/// The header is exactly `{"alg":"…","kid":"…","typ":"JWT"}`. `payload` must be the very bytes that go over the wire: a
+/// The header is exactly `{"alg":"…","kid":"…","typ":"JWT"}`; `kid` is the tenant's, and it is signed. `payload` must be the very bytes that go over the wire: a
 /// receiver puts them, base64url-encoded, between the two dots and verifies an ordinary JWS.
 ///
 /// # Errors
 /// The cryptographic library refused, which is a fault on our side; another attempt may succeed.
-pub fn sign_detached(signer: &Signer, payload: &[u8]) -> Result<String, SignerError> {
+pub fn sign_detached(signer: &TenantSigner, payload: &[u8]) -> Result<String, SignerError> {
     let header = format!(r#"{{"alg":"{}","kid":"{}","typ":"JWT"}}"#, signer.algorithm(), signer.kid());
     let protected = BASE64URL.encode(header);
     let signature = signer.sign(&signing_input(&protected, payload))?;
@@ -43,7 +43,7 @@ mod tests {
 
     use super::*;
     use crate::algorithm::Algorithm;
-    use crate::signer::tests::signer;
+    use crate::signer::tests::tenant_signer;
 
     /// RFC 7515, appendix A.2: the key, what is signed, and the signature, all base64url.
     #[derive(Deserialize)]
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn the_payload_is_detached_and_verifies_when_put_back() {
         for algorithm in Algorithm::ALL {
-            let (signer, public) = signer(algorithm);
+            let (signer, public) = tenant_signer(algorithm);
             let payload = br#"{"name":"John\u0020Smith"}"#;
             let detached = sign_detached(&signer, payload).unwrap();
 
@@ -104,7 +104,7 @@ mod tests {
                 panic!("not detached: {detached}")
             };
             let header = String::from_utf8(BASE64URL.decode(protected).unwrap()).unwrap();
-            assert_eq!(header, format!(r#"{{"alg":"{algorithm}","kid":"{}","typ":"JWT"}}"#, public.kid()));
+            assert_eq!(header, format!(r#"{{"alg":"{algorithm}","kid":"{}","typ":"JWT"}}"#, signer.kid()));
             let verification: &dyn VerificationAlgorithm = match algorithm {
                 Algorithm::EdDSA => &ED25519,
                 Algorithm::ES256 => &ECDSA_P256_SHA256_FIXED,

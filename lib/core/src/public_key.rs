@@ -1,4 +1,6 @@
 //! Public keys as verifiers fetch them: PEM by `kid`, JWK by `kid`, and the set of all (JWKS).
+//!
+//! A key has an id that no verifier sees. Each tenant publishes it under a `kid` of its own ([`crate::kid`]).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -9,11 +11,12 @@ use spki::der::{Decode as _, EncodePem as _};
 use spki::{AlgorithmIdentifierRef, ObjectIdentifier, SubjectPublicKeyInfoRef};
 
 use crate::algorithm::Algorithm;
+use crate::endpoint::EndpointId;
 
 /// The public half of a signing key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicKey {
-    kid: String,
+    id: String,
     algorithm: Algorithm,
     pem: String,
     bytes: Vec<u8>,
@@ -22,9 +25,9 @@ pub struct PublicKey {
 
 /// The bytes are no public key that signatures are verified with, in DER `SubjectPublicKeyInfo` (RFC 5280, section 4.1).
 #[derive(Debug, thiserror::Error)]
-#[error("public key of signing key `{kid}` cannot be read; expected RSA, P-256 or Ed25519 SubjectPublicKeyInfo in DER")]
+#[error("public key of signing key `{id}` cannot be read; expected RSA, P-256 or Ed25519 SubjectPublicKeyInfo in DER")]
 pub struct PublicKeyError {
-    kid: String,
+    id: String,
     #[source]
     source: spki::Error,
 }
@@ -34,9 +37,20 @@ pub struct PublicKeyError {
 pub struct Jwk<'a> {
     alg: Algorithm,
     r#use: &'static str,
-    kid: &'a str,
+    kid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint: Option<&'a str>,
     #[serde(flatten)]
     parameters: &'a Parameters,
+}
+
+impl<'a> Jwk<'a> {
+    /// Names the one endpoint whose requests the key verifies, in the member `endpoint`. Verifiers that do not know the
+    /// member ignore it (RFC 7517, section 4).
+    #[must_use]
+    pub fn of_endpoint(self, endpoint: &'a EndpointId) -> Self {
+        Self { endpoint: Some(endpoint.as_str()), ..self }
+    }
 }
 
 /// What makes the key, base64url: of RSA (RFC 7518, section 6.3.1), of an elliptic curve (section 6.2.1), and of
@@ -65,6 +79,8 @@ const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 /// `secp256r1`, the curve that everybody else calls P-256: RFC 5480, section 2.1.1.1.
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+/// DER of a `SubjectPublicKeyInfo` up to the 32 bytes of an Ed25519 key (RFC 8410, section 4).
+const ED25519_SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 /// `id-Ed25519`, RFC 8410, section 3.
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
@@ -73,26 +89,34 @@ impl PublicKey {
     ///
     /// # Errors
     /// Anything but a key of one of our algorithms: nobody could verify with it.
-    pub fn from_spki(kid: &str, der: &[u8]) -> Result<Self, PublicKeyError> {
+    pub fn from_spki(id: &str, der: &[u8]) -> Result<Self, PublicKeyError> {
         let parse = || -> Result<Self, spki::Error> {
             let spki = SubjectPublicKeyInfoRef::from_der(der)?;
             let subject_public_key = spki.subject_public_key.as_bytes().ok_or(spki::Error::KeyMalformed)?;
             let (algorithm, parameters) = parameters(&spki.algorithm, subject_public_key)?;
             Ok(Self {
-                kid: kid.to_owned(),
+                id: id.to_owned(),
                 algorithm,
                 pem: spki.to_pem(LineEnding::LF)?,
                 bytes: subject_public_key.to_vec(),
                 parameters,
             })
         };
-        parse().map_err(|source| PublicKeyError { kid: kid.to_owned(), source })
+        parse().map_err(|source| PublicKeyError { id: id.to_owned(), source })
     }
 
-    /// The id it is fetched by.
+    /// Takes the 32 bytes of an Ed25519 public key (RFC 8032, section 5.1.5).
+    ///
+    /// # Errors
+    /// None in practice: any 32 bytes have the form of a key.
+    pub fn from_ed25519(id: &str, bytes: &[u8; 32]) -> Result<Self, PublicKeyError> {
+        Self::from_spki(id, &[&ED25519_SPKI_PREFIX[..], bytes].concat())
+    }
+
+    /// The id in the table and in the wrapping of the private key. No verifier sees it: see [`crate::kid`].
     #[must_use]
-    pub fn kid(&self) -> &str {
-        &self.kid
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// What it verifies.
@@ -114,10 +138,10 @@ impl PublicKey {
         &self.bytes
     }
 
-    /// The key as a JWK.
+    /// The key as a JWK, under the `kid` by which its verifiers know it.
     #[must_use]
-    pub fn jwk(&self) -> Jwk<'_> {
-        Jwk { alg: self.algorithm, r#use: "sig", kid: &self.kid, parameters: &self.parameters }
+    pub fn jwk(&self, kid: String) -> Jwk<'_> {
+        Jwk { alg: self.algorithm, r#use: "sig", kid, endpoint: None, parameters: &self.parameters }
     }
 }
 
@@ -144,6 +168,9 @@ fn parameters(kind: &AlgorithmIdentifierRef<'_>, key: &[u8]) -> Result<(Algorith
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+
     use super::*;
 
     /// Made with `openssl genpkey` and `openssl pkey -pubout`.
@@ -195,7 +222,25 @@ mod tests {
         for (pem, mut expected) in cases {
             expected["use"] = "sig".into();
             expected["kid"] = "k1".into();
-            assert_eq!(serde_json::to_value(key(pem).jwk()).unwrap(), expected);
+            assert_eq!(serde_json::to_value(key(pem).jwk("k1".into())).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_an_ed25519_key_make_the_key_that_openssl_writes() {
+        let bytes: [u8; 32] = printed(include_str!("../tests/data/ed25519.public.txt")).try_into().unwrap();
+        assert_eq!(PublicKey::from_ed25519("k1", &bytes).unwrap().pem(), ED25519);
+    }
+
+    /// Every base64url text of 32 bytes has 43 characters; a coordinate with leading zero bytes keeps them (RFC 7518,
+    /// section 6.2.1.2).
+    #[test]
+    fn coordinates_of_es256_keys_always_have_43_characters() {
+        for _ in 0..600 {
+            let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+            let spki: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
+            let jwk = serde_json::to_value(PublicKey::from_spki("k", spki.as_ref()).unwrap().jwk("k".into())).unwrap();
+            assert!(["x", "y"].iter().all(|name| jwk[name].as_str().unwrap().len() == 43), "{jwk}");
         }
     }
 

@@ -4,14 +4,16 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::algorithm::Algorithm;
-use crate::endpoint::{Endpoint, Method, SignatureFormat};
+use crate::cloud_events;
+use crate::delivery::ReplayKind;
+use crate::endpoint::{CloudEvents, Endpoint, Method, SignatureFormat, TEST_TYPE};
 use crate::event::Event;
 use crate::http_signature::{self, Covered};
 use crate::json::without_whitespace;
 use crate::jws;
 use crate::query;
-use crate::signer::{Signer, SignerError};
-use crate::standard_webhooks::{self, SigningSecret};
+use crate::signer::{SignerError, TenantSigner};
+use crate::standard_webhooks::{self, EndpointKeys};
 use crate::target::Target;
 
 /// `Signpost/<version>`.
@@ -53,25 +55,36 @@ pub struct Request {
 /// What requests are signed with.
 #[derive(Clone, Debug, Default)]
 pub struct Keyring {
-    /// The signing keys that are current now, one of each algorithm that the endpoint asks for.
-    pub signers: Vec<Arc<Signer>>,
-    /// The endpoint's live secrets.
-    pub secrets: Vec<SigningSecret>,
+    /// The signing key that is current now, of the endpoint's algorithm, under the tenant's `kid`.
+    pub signer: Option<TenantSigner>,
+    /// The endpoint's own live keys, oldest first.
+    pub endpoint_keys: Vec<Arc<EndpointKeys>>,
 }
 
 impl Keyring {
-    fn signer(&self, algorithm: Algorithm) -> Result<&Signer, RequestError> {
-        let signer = self.signers.iter().find(|signer| signer.algorithm() == algorithm);
-        signer.map(AsRef::as_ref).ok_or(RequestError::NoSigner(algorithm))
+    fn signer(&self, algorithm: Algorithm) -> Result<&TenantSigner, RequestError> {
+        let signer = self.signer.as_ref().filter(|signer| signer.algorithm() == algorithm);
+        signer.ok_or(RequestError::NoSigner(algorithm))
     }
 }
 
+/// Which attempt a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttemptStart {
+    /// 1 for the first.
+    pub number: u32,
+    /// When it starts, in seconds since the Unix epoch.
+    pub unix_seconds: u64,
+    /// How the delivery came to be sent again, if an operator asked for that.
+    pub replay: Option<ReplayKind>,
+}
+
 impl Request {
-    /// Builds and signs the request of attempt `number` of `event` to `target`, in the form that `endpoint` chose.
+    /// Builds and signs the request of one attempt of `event` to `target`, in the form that `endpoint` chose.
     ///
-    /// `unix_seconds` is when *this attempt* starts, not when the event happened, and the signatures are made by keys
-    /// that are current now: retries outlive keys. What is signed is the body, or, for `GET`, the query as it is sent,
-    /// whatever the URL had before included.
+    /// The signatures are made at this moment, by keys that are current now: retries outlive keys. JWS and Standard
+    /// Webhooks sign the body. For `GET` they sign the query that the event's fields make, and not what the endpoint's URL
+    /// has in front of it: nobody gets a text signed by writing it into a URL.
     ///
     /// # Errors
     /// A signature could not be made, which is a fault on our side and never charged to the endpoint, or the payload
@@ -80,49 +93,77 @@ impl Request {
         event: &Event,
         endpoint: &Endpoint,
         target: Target,
-        number: u32,
-        unix_seconds: u64,
+        start: AttemptStart,
         keyring: &Keyring,
     ) -> Result<Self, RequestError> {
         let payload = endpoint.payload_for(&event.kind, event.data());
-        let (target, body) = match endpoint.method {
+        let (target, content) = match endpoint.method {
             Method::Get => {
-                let target = target.with_query(&query::encode(&payload));
+                let query = query::encode(&payload);
+                let target = target.with_query(&query);
                 let bytes = target.url().as_str().len();
                 if bytes > MAX_URL_BYTES {
                     return Err(RequestError::UrlTooLong { bytes });
                 }
-                (target, String::new())
+                (target, query)
             }
             // Receivers who strip whitespace before they verify then see what was signed.
-            Method::Post | Method::Put => (target, without_whitespace(&payload)),
+            Method::Post | Method::Put => {
+                let body = match endpoint.cloud_events {
+                    CloudEvents::Structured => Cow::Owned(event.json_with(&payload)),
+                    CloudEvents::Headers | CloudEvents::None => payload,
+                };
+                (target, without_whitespace(&body))
+            }
         };
-        let mut request = Self { method: endpoint.method, target, headers: Vec::new(), body };
-        if endpoint.method != Method::Get {
-            request.header("content-type", "application/json");
-        }
-        request.header("user-agent", USER_AGENT);
-        request.header("webhook-id", event.key.id.as_str());
-        request.header("webhook-timestamp", unix_seconds.to_string());
-        request.header("signpost-attempt", number.to_string());
-        for (name, value) in &endpoint.headers {
-            request.headers.push((Cow::Owned(name.clone()), value.clone()));
-        }
+        let mut unsigned = Unsigned { method: endpoint.method, target, content, headers: Vec::new() };
+        unsigned.add_headers(event, endpoint, start);
         for format in &endpoint.signatures {
-            request.sign(*format, event, endpoint, unix_seconds, keyring)?;
+            unsigned.sign(*format, event, endpoint, start.unix_seconds, keyring)?;
         }
-        Ok(request)
+        let Unsigned { method, target, content, headers } = unsigned;
+        let body = if method == Method::Get { String::new() } else { content };
+        Ok(Self { method, target, headers, body })
     }
+}
 
+/// A request while its headers are put together.
+struct Unsigned {
+    method: Method,
+    target: Target,
+    /// What the formats that know nothing of HTTP sign: the body or, for `GET`, the payload's part of the query.
+    content: String,
+    headers: Vec<(Cow<'static, str>, String)>,
+}
+
+impl Unsigned {
     fn header(&mut self, name: &'static str, value: impl Into<String>) {
         self.headers.push((Cow::Borrowed(name), value.into()));
     }
 
-    /// What the formats that know nothing of HTTP sign: the body, or the query of a `GET`.
-    fn payload(&self) -> &[u8] {
-        match self.method {
-            Method::Get => self.target.url().query().unwrap_or_default().as_bytes(),
-            Method::Post | Method::Put => self.body.as_bytes(),
+    fn add_headers(&mut self, event: &Event, endpoint: &Endpoint, start: AttemptStart) {
+        if self.method != Method::Get {
+            let is_structured = endpoint.cloud_events == CloudEvents::Structured;
+            self.header("content-type", if is_structured { cloud_events::MEDIA_TYPE } else { "application/json" });
+        }
+        self.header("user-agent", USER_AGENT);
+        self.header("webhook-id", event.key.webhook_id());
+        self.header("webhook-timestamp", start.unix_seconds.to_string());
+        self.header("signpost-attempt", start.number.to_string());
+        let test = (event.kind == TEST_TYPE).then_some(ReplayKind::Test);
+        if let Some(replay) = start.replay.or(test) {
+            self.header("signpost-replay", replay.as_str());
+        }
+        if endpoint.cloud_events == CloudEvents::Headers {
+            for (name, value) in cloud_events::headers(event) {
+                self.header(name, value);
+            }
+        }
+        for (name, value) in cloud_events::trace(event) {
+            self.header(name, value);
+        }
+        for (name, value) in &endpoint.headers {
+            self.headers.push((Cow::Owned(name.clone()), value.clone()));
         }
     }
 
@@ -134,23 +175,26 @@ impl Request {
         unix_seconds: u64,
         keyring: &Keyring,
     ) -> Result<(), RequestError> {
-        let id = &event.key.id;
+        let (webhook_id, content) = (event.key.webhook_id(), self.content.as_bytes());
         match format {
             SignatureFormat::Jws => {
-                let signer = keyring.signer(endpoint.jws_algorithm)?;
-                let signature = jws::sign_detached(signer, self.payload())?;
+                let signature = jws::sign_detached(keyring.signer(endpoint.jws_algorithm)?, content)?;
                 self.header("jws-signature", signature);
             }
             SignatureFormat::StandardWebhooks => {
-                let signer = keyring.signer(Algorithm::EdDSA)?;
-                let signature = standard_webhooks::sign(&keyring.secrets, signer, id, unix_seconds, self.payload())?;
+                let signature = standard_webhooks::sign(&keyring.endpoint_keys, &webhook_id, unix_seconds, content)?;
                 self.header("webhook-signature", signature);
             }
             SignatureFormat::HttpMessageSignatures => {
-                let signer = keyring.signer(endpoint.jws_algorithm)?;
-                let (method, target_uri) = (self.method.as_str(), self.target.url().as_str());
-                let covered = Covered { method, target_uri, body: self.body.as_bytes(), id };
-                let headers = http_signature::sign(covered, signer, unix_seconds)?;
+                let [kind, source] = [&event.kind, &event.key.source].map(|text| cloud_events::encoded(text));
+                let covered = Covered {
+                    method: self.method.as_str(),
+                    target_uri: self.target.url().as_str(),
+                    body: if self.method == Method::Get { b"" } else { content },
+                    webhook_id: &webhook_id,
+                    ce_type_and_source: (endpoint.cloud_events == CloudEvents::Headers).then_some((&kind, &source)),
+                };
+                let headers = http_signature::sign(covered, keyring.signer(endpoint.jws_algorithm)?, unix_seconds)?;
                 self.header("content-digest", headers.content_digest);
                 self.header("signature-input", headers.signature_input);
                 self.header("signature", headers.signature);

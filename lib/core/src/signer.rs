@@ -1,5 +1,7 @@
 //! Signers: private signing keys, ready to sign.
 
+use std::sync::Arc;
+
 use aws_lc_rs::error::KeyRejected;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
@@ -7,6 +9,8 @@ use aws_lc_rs::signature::{
 };
 
 use crate::algorithm::Algorithm;
+use crate::event::TenantId;
+use crate::kid;
 use crate::public_key::PublicKey;
 
 /// Signs with one private key.
@@ -14,8 +18,45 @@ use crate::public_key::PublicKey;
 /// Signing needs no network: the private key is in memory, and nowhere else. On one core of an x86-64 server it takes
 /// about 11 µs with Ed25519, 20 µs with ES256, and 350 µs with RS256.
 pub struct Signer {
-    kid: String,
+    id: String,
     key: Key,
+}
+
+/// A signing key as one tenant's verifiers know it: under a `kid` of the tenant's own ([`crate::kid`]).
+///
+/// JWS and RFC 9421 sign the `kid`, so a signature made for one tenant cannot be presented as another's.
+#[derive(Clone, Debug)]
+pub struct TenantSigner {
+    kid: String,
+    signer: Arc<Signer>,
+}
+
+impl TenantSigner {
+    /// Takes a signing key to sign for `tenant`.
+    #[must_use]
+    pub fn new(signer: Arc<Signer>, tenant: &TenantId) -> Self {
+        Self { kid: kid::of_signing_key(signer.id(), tenant), signer }
+    }
+
+    /// The id that the tenant's verifiers fetch the public key by.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// The algorithm of the signatures.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.signer.algorithm()
+    }
+
+    /// Signs `message` as [`Signer::sign`] does. The caller puts the `kid` into what is signed.
+    ///
+    /// # Errors
+    /// As [`Signer::sign`].
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
+        self.signer.sign(message)
+    }
 }
 
 enum Key {
@@ -28,16 +69,16 @@ enum Key {
 #[derive(Debug, thiserror::Error)]
 pub enum SignerError {
     /// The signature could not be computed.
-    #[error("signing with `{kid}` failed; try again")]
+    #[error("signing with `{id}` failed; try again")]
     Failed {
         /// Which signing key.
-        kid: String,
+        id: String,
     },
     /// The unwrapped bytes are no private key of the algorithm in PKCS#8 DER.
-    #[error("private key of signing key `{kid}` cannot be read; expected {algorithm} in PKCS#8 DER, rotate the key")]
+    #[error("private key of signing key `{id}` cannot be read; expected {algorithm} in PKCS#8 DER, rotate the key")]
     Malformed {
         /// Which signing key.
-        kid: String,
+        id: String,
         /// What it should be.
         algorithm: Algorithm,
         /// What the parser says of it.
@@ -45,10 +86,10 @@ pub enum SignerError {
         source: KeyRejected,
     },
     /// The private key is another pair's.
-    #[error("private key of signing key `{kid}` does not belong to its public key; rotate the key")]
+    #[error("private key of signing key `{id}` does not belong to its public key; rotate the key")]
     Mismatched {
         /// Which signing key.
-        kid: String,
+        id: String,
     },
 }
 
@@ -59,31 +100,31 @@ impl Signer {
     /// # Errors
     /// A key that cannot be read or is another's: that signing key is of no use, whoever tries again.
     pub fn from_pkcs8(public: &PublicKey, pkcs8: &[u8]) -> Result<Self, SignerError> {
-        let (kid, algorithm) = (public.kid(), public.algorithm());
+        let (id, algorithm) = (public.id(), public.algorithm());
         let key = match algorithm {
             Algorithm::EdDSA => Ed25519KeyPair::from_pkcs8(pkcs8).map(Key::EdDSA),
             Algorithm::ES256 => EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).map(Key::ES256),
             Algorithm::RS256 => RsaKeyPair::from_pkcs8(pkcs8).map(Key::RS256),
         };
-        let key = key.map_err(|source| SignerError::Malformed { kid: kid.to_owned(), algorithm, source })?;
+        let key = key.map_err(|source| SignerError::Malformed { id: id.to_owned(), algorithm, source })?;
         let own = match &key {
             Key::EdDSA(key) => key.public_key().as_ref(),
             Key::ES256(key) => key.public_key().as_ref(),
             Key::RS256(key) => key.public_key().as_ref(),
         };
         if own != public.subject_public_key() {
-            return Err(SignerError::Mismatched { kid: kid.to_owned() });
+            return Err(SignerError::Mismatched { id: id.to_owned() });
         }
-        Ok(Self { kid: kid.to_owned(), key })
+        Ok(Self { id: id.to_owned(), key })
     }
 
-    /// The id that verifiers fetch the public key by.
+    /// The id in the table and in the wrapping of the private key. No verifier sees it.
     #[must_use]
-    pub fn kid(&self) -> &str {
-        &self.kid
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
-    /// What it signs with.
+    /// The algorithm of the signatures.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         match self.key {
@@ -108,13 +149,13 @@ impl Signer {
                 key.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature).map(|()| signature)
             }
         };
-        signature.map_err(|_| SignerError::Failed { kid: self.kid.clone() })
+        signature.map_err(|_| SignerError::Failed { id: self.id.clone() })
     }
 }
 
 impl std::fmt::Debug for Signer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Signer").field("kid", &self.kid).finish_non_exhaustive() // Never the private key.
+        f.debug_struct("Signer").field("id", &self.id).finish_non_exhaustive() // Never the private key.
     }
 }
 
@@ -127,6 +168,12 @@ pub(crate) mod tests {
     use base64::engine::general_purpose::STANDARD;
 
     use super::*;
+
+    /// The same for a tenant.
+    pub(crate) fn tenant_signer(algorithm: Algorithm) -> (TenantSigner, PublicKey) {
+        let (signer, public) = signer(algorithm);
+        (TenantSigner::new(Arc::new(signer), &TenantId::parse("acme").unwrap()), public)
+    }
 
     /// Key pairs made by `openssl genpkey`, PKCS#8 and `SubjectPublicKeyInfo`, both DER.
     pub(crate) fn signer(algorithm: Algorithm) -> (Signer, PublicKey) {

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use signpost_core::endpoint::{Endpoint, Method};
 use signpost_core::event::{Event, TenantId};
-use signpost_core::request::{Keyring, Request};
+use signpost_core::request::{AttemptStart, Keyring, Request};
 use signpost_core::target::TargetRules;
 use signpost_core::token_request::{Body, Callback, CallbackError, Called, RequestId, State, TokenRequest};
 
@@ -56,7 +56,8 @@ fn to_integrator(event: &Event, url: &str, method: Method) -> Request {
     let mut endpoint = Endpoint::new(url);
     (endpoint.method, endpoint.signatures) = (method, Vec::new());
     let target = TargetRules::default().parse(url).unwrap();
-    Request::build(event, &endpoint, target, 1, 1_769_853_600, &Keyring::default()).unwrap()
+    let start = AttemptStart { number: 1, unix_seconds: 1_769_853_600, replay: None };
+    Request::build(event, &endpoint, target, start, &Keyring::default()).unwrap()
 }
 
 #[test]

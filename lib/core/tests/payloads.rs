@@ -15,11 +15,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use signpost_core::endpoint::{Endpoint, Method};
-use signpost_core::event::Event;
+use signpost_core::event::{Event, TenantId};
 use signpost_core::public_key::PublicKey;
-use signpost_core::request::{Keyring, Request, RequestError, USER_AGENT};
-use signpost_core::signer::Signer;
+use signpost_core::request::{AttemptStart, Keyring, Request, RequestError, USER_AGENT};
+use signpost_core::signer::{Signer, TenantSigner};
 use signpost_core::target::TargetRules;
+
+const START: AttemptStart = AttemptStart { number: 1, unix_seconds: 1_769_853_600, replay: None };
 
 /// Each example: its name, and its status as the family reads it.
 const EXAMPLES: [(&str, &str); 13] = [
@@ -56,7 +58,8 @@ fn keyring() -> Keyring {
     };
     let public = PublicKey::from_spki("kid", &der(include_str!("data/rsa-2048.public.pem"))).unwrap();
     let signer = Signer::from_pkcs8(&public, &der(include_str!("data/rsa-2048.pem"))).unwrap();
-    Keyring { signers: vec![signer.into()], secrets: Vec::new() }
+    let signer = TenantSigner::new(signer.into(), &TenantId::parse("acme").unwrap());
+    Keyring { signer: Some(signer), endpoint_keys: Vec::new() }
 }
 
 /// A request as it is written down in `golden/`.
@@ -72,7 +75,7 @@ fn written(request: &Request) -> String {
 
 fn request(event: &Event, endpoint: &Endpoint, keyring: &Keyring) -> Request {
     let target = TargetRules::default().parse(&endpoint.url).unwrap();
-    Request::build(event, endpoint, target, 1, 1_769_853_600, keyring).unwrap()
+    Request::build(event, endpoint, target, START, keyring).unwrap()
 }
 
 #[test]
@@ -131,7 +134,7 @@ fn a_payload_that_does_not_fit_into_a_url_is_told_apart() {
     let mut endpoint = Endpoint::new("https://integrator.example/hook");
     endpoint.method = Method::Get;
     let target = TargetRules::default().parse(&endpoint.url).unwrap();
-    let refused = Request::build(&Event::parse(&text).unwrap(), &endpoint, target, 1, 0, &keyring());
+    let refused = Request::build(&Event::parse(&text).unwrap(), &endpoint, target, START, &keyring());
     assert!(matches!(refused, Err(RequestError::UrlTooLong { bytes: 66_000.. })), "{refused:?}");
 }
 

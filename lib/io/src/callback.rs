@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
-use reqwest::{Certificate, Identity};
+use http::header::{LOCATION, RETRY_AFTER};
+use reqwest::tls::{TlsInfo, Version};
+use reqwest::{Certificate, Identity, Response};
 use signpost_core::attempt::{AttemptError, AttemptResult, judge_status, retry_after};
 use signpost_core::auth::{AuthHeader, ClientCredentials, bearer};
 use signpost_core::endpoint::Method;
@@ -14,6 +15,7 @@ use signpost_core::excerpt::{READ_BYTES, excerpt};
 use signpost_core::fingerprint::fingerprint;
 use signpost_core::request::Request;
 use signpost_core::secret::Secret;
+use signpost_core::sent::{Connection, Sent, shortened, without_query_values};
 use signpost_core::target::Target;
 use tokio::time::{Instant, timeout_at};
 
@@ -67,8 +69,22 @@ impl Caller {
 pub struct Exchange {
     /// The acknowledgement, or why there is none.
     pub result: AttemptResult,
-    /// The beginning of what was answered, if anything was, without what authenticated the request.
+    /// The beginning of a refusal, if anything was answered, without what authenticated the request.
     pub response: Option<String>,
+    /// What was sent; none if nothing was.
+    pub sent: Option<Sent>,
+    /// What it was answered over; none if no answer came.
+    pub connection: Option<Connection>,
+    /// Where the answer redirects to, without the values of the URL's query.
+    pub redirect: Option<String>,
+}
+
+impl Exchange {
+    /// What came of an attempt that sent nothing.
+    #[must_use]
+    pub fn failed(error: AttemptError) -> Self {
+        Self { result: Err(error), response: None, sent: None, connection: None, redirect: None }
+    }
 }
 
 /// Sends attempts. One per warm environment: it keeps connections and the certificate store.
@@ -104,15 +120,15 @@ impl Callbacks {
     /// that is fetched first included.
     pub async fn send(&self, request: Request, caller: &Caller, timeout: Duration) -> Exchange {
         let deadline = Instant::now() + timeout;
-        let failed = |error| Exchange { result: Err(error), response: None };
         let header = match timeout_at(deadline, self.header(caller)).await {
-            Err(_) => return failed(AttemptError::TokenTimedOut(timeout)),
-            Ok(Err(error)) => return failed(error),
+            Err(_) => return Exchange::failed(AttemptError::TokenTimedOut(timeout)),
+            Ok(Err(error)) => return Exchange::failed(error),
             Ok(Ok(header)) => header,
         };
+        let sent = Some(Sent::of(&request, header.as_ref().map(|header| &*header.name)));
         let exchange = match timeout_at(deadline, self.exchange(request, caller, header.as_ref())).await {
-            Err(_) => return failed(AttemptError::TimedOut(timeout)),
-            Ok(Err(error)) => return failed(error),
+            Err(_) => Exchange::failed(AttemptError::TimedOut(timeout)),
+            Ok(Err(error)) => Exchange::failed(error),
             Ok(Ok(exchange)) => exchange,
         };
         if let (Caller::OAuth2 { client, secret }, Err(AttemptError::Rejected { status: 401, .. }), Some(header)) =
@@ -122,7 +138,7 @@ impl Callbacks {
             // Revoked before its time: the next attempt gets another.
             self.tokens.forget(client, secret, &Secret::new(token.to_owned())).await;
         }
-        exchange
+        Exchange { sent, ..exchange }
     }
 
     /// The header that shows who calls, if one does; an access token is fetched if there is none at hand.
@@ -212,12 +228,36 @@ async fn exchange(clients: &Clients, request: Request, auth: Option<&AuthHeader>
     let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let asked = asked.and_then(|value| retry_after(value, SystemTime::now()));
     let result = judge_status(response.status().as_u16(), asked);
-    let mut secrets = auth.map(AuthHeader::secrets).unwrap_or_default();
-    secrets.extend(target.query_secrets());
+    let (connection, redirect) = (connection(&response), redirect(&response));
     let read = read_body(response, READ_BYTES + 1).await?; // One more tells whether the answer goes on.
-    let (kept, is_cut) = (&read[..read.len().min(READ_BYTES)], read.len() > READ_BYTES);
-    Ok(Exchange { result, response: (!kept.is_empty()).then(|| excerpt(kept, is_cut, &secrets)) })
+    // Of an acknowledgement, the status says it all.
+    let kept = (result.is_err() && !read.is_empty()).then(|| {
+        let mut secrets = auth.map(AuthHeader::secrets).unwrap_or_default();
+        secrets.extend(target.query_secrets());
+        excerpt(&read[..read.len().min(READ_BYTES)], read.len() > READ_BYTES, &secrets)
+    });
+    Ok(Exchange { result, response: kept, sent: None, connection, redirect })
 }
+
+fn connection(response: &Response) -> Option<Connection> {
+    let tls = response.extensions().get::<TlsInfo>().and_then(TlsInfo::version);
+    let tls = tls.map(|version| match version {
+        Version::TLS_1_3 => "1.3".to_owned(),
+        Version::TLS_1_2 => "1.2".to_owned(),
+        other => format!("{other:?}"),
+    });
+    Some(Connection { address: response.remote_addr()?, tls })
+}
+
+/// The target of a redirect, resolved against the URL that was called (RFC 9110, section 10.2.2).
+fn redirect(response: &Response) -> Option<String> {
+    let location = response.headers().get(LOCATION).filter(|_| response.status().is_redirection())?;
+    let target = response.url().join(location.to_str().ok()?).ok()?;
+    Some(shortened(&without_query_values(&target), MAX_REDIRECT_BYTES))
+}
+
+/// The most bytes that are kept of where an answer redirects to.
+const MAX_REDIRECT_BYTES: usize = 200;
 
 fn classify(error: reqwest::Error) -> AttemptError {
     match refusal(&error) {

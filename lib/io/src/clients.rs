@@ -129,6 +129,7 @@ fn builder(guard: &Guard, tls: &Tls) -> ClientBuilder {
         .no_proxy()
         .retry(reqwest::retry::never())
         .tcp_nodelay(true)
+        .tls_info(true)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .connector_layer(ObserveConnections)
         .dns_resolver(VettedResolver(guard.clone()));

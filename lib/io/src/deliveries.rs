@@ -9,13 +9,17 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use signpost_core::attempt::Attempt;
-use signpost_core::delivery::{DeliveryKey, DeliveryStatus, EARLY_MS, LONGEST_ATTEMPT, Progress, Receipt, Standing};
+use signpost_core::delivery::{
+    DeliveryKey, DeliveryStatus, EARLY_MS, LONGEST_ATTEMPT, Progress, Receipt, ReplayKind, Standing,
+};
 use signpost_core::event::EventId;
 use signpost_core::listing::key_of;
+use signpost_core::sent::{Connection, Sent, SentRecord};
 
-use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
+use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
 use crate::clock::{millis, unix_ms_now, unix_now};
 use crate::gathering::{Expected, Gathering};
 use crate::inserting::{Inserted, insert};
@@ -185,7 +189,11 @@ impl Deliveries {
         };
         let mut call = self
             .update(delivery, attempt, progress)
-            .update_expression(format!("{SET}, attemptCount = :count{} REMOVE leasedUntil", appended(attempt)))
+            .update_expression(format!(
+                "{SET}, attemptCount = :count{}{} REMOVE leasedUntil",
+                appended(attempt),
+                printed(progress)
+            ))
             .condition_expression(condition)
             .expression_attribute_values(":count", n(progress.attempts));
         if let Some(due) = on_record {
@@ -202,7 +210,7 @@ impl Deliveries {
         }
         let call = self
             .update(delivery, attempt, progress)
-            .update_expression(format!("{SET}{} REMOVE leasedUntil", appended(attempt)))
+            .update_expression(format!("{SET}{}{} REMOVE leasedUntil", appended(attempt), printed(progress)))
             .condition_expression("#status <> :status");
         Ok(if sent(call).await? { Recorded::Yes } else { Recorded::Overtaken })
     }
@@ -228,6 +236,7 @@ impl Deliveries {
         progress: Progress,
     ) -> Result<Recorded, AwsError> {
         let mut item = key(delivery);
+        item.extend(progress.last_sent.map(|print| ("sentPrint".into(), n(print))));
         item.extend([
             ("status".into(), s(progress.status.as_str())),
             ("nextAttemptAt".into(), n(progress.next_attempt_unix_ms)),
@@ -255,25 +264,26 @@ impl Deliveries {
             .expression_attribute_values(":status", s(progress.status.as_str()))
             .expression_attribute_values(":next", n(progress.next_attempt_unix_ms))
             .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()));
+        let call = match progress.last_sent {
+            Some(print) => call.expression_attribute_values(":print", n(print)),
+            None => call,
+        };
         if appended(attempt).is_empty() {
             return call;
         }
-        let kept = Attempt {
-            response: attempt.response.clone().filter(|_| attempt.number <= KEPT_RESPONSES),
-            ..attempt.clone()
-        };
+        let kept = bounded(attempt.clone());
         call.expression_attribute_values(":none", AttributeValue::L(Vec::new()))
             .expression_attribute_values(":attempt", AttributeValue::L(vec![AttributeValue::M(item_of(&kept))]))
     }
 
-    /// Has a delivery begin anew: it is due at once, whatever came of it before, and its retry policy counts from here. An
-    /// attempt that is under way is not recorded as a failure any more.
+    /// Starts a delivery again at an operator's request, `replay`: it is due at once, whatever came of it before, and its
+    /// retry policy counts from here. An attempt that is under way is not recorded as a failure any more.
     ///
     /// Needs `dynamodb:UpdateItem`. One write. The delivery's message has to be sent as well, afterwards.
     ///
     /// # Errors
     /// The call failed.
-    pub async fn begin_anew(&self, delivery: DeliveryKey<'_>) -> Result<(), AwsError> {
+    pub async fn begin_anew(&self, delivery: DeliveryKey<'_>, replay: ReplayKind) -> Result<(), AwsError> {
         let call = self
             .client
             .update_item()
@@ -281,8 +291,10 @@ impl Deliveries {
             .set_key(Some(key(delivery)))
             .update_expression(
                 "SET ofEvent = :of, #status = :pending, attemptCount = if_not_exists(attemptCount, :zero), \
-                 beforeReplay = if_not_exists(attemptCount, :zero), nextAttemptAt = :now, expiresAt = :expires",
+                 beforeReplay = if_not_exists(attemptCount, :zero), nextAttemptAt = :now, replay = :replay, \
+                 expiresAt = :expires",
             )
+            .expression_attribute_values(":replay", s(replay.as_str()))
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":of", s(event_name(delivery)))
             .expression_attribute_values(":pending", s(DeliveryStatus::Pending.as_str()))
@@ -330,10 +342,27 @@ impl Deliveries {
 
 const READING: &str = "reading a delivery";
 const SET: &str = "SET ofEvent = :of, #status = :status, nextAttemptAt = :next, expiresAt = :expires";
-/// An item has 400 KB at the most: of as many attempts the answers are kept, at about 1.2 KB each,
-const KEPT_RESPONSES: u32 = 200;
-/// and of as many that they were made, at about 160 bytes each. Beyond, the record goes on without them.
-const KEPT_ATTEMPTS: u32 = 1_000;
+/// An item has 400 KB at the most. Of so many attempts, what was answered is kept, up to 1.3 KB each,
+const KEPT_RESPONSES: u32 = 100;
+/// of so many what was sent, up to 2.8 KB each where each sent something else,
+const KEPT_SENT: u32 = 30;
+/// and of so many that they were made, up to 400 bytes each. Beyond, the record goes on without them.
+const KEPT_ATTEMPTS: u32 = 400;
+
+/// What is kept of an attempt, by its number.
+fn bounded(attempt: Attempt) -> Attempt {
+    Attempt {
+        response: attempt.response.filter(|_| attempt.number <= KEPT_RESPONSES),
+        redirect: attempt.redirect.filter(|_| attempt.number <= KEPT_RESPONSES),
+        sent: if attempt.number <= KEPT_SENT { attempt.sent } else { SentRecord::Same },
+        ..attempt
+    }
+}
+
+/// The part of the update that keeps what was sent last.
+fn printed(progress: Progress) -> &'static str {
+    if progress.last_sent.is_some() { ", sentPrint = :print" } else { "" }
+}
 
 /// The part of the update that keeps the attempt.
 fn appended(attempt: &Attempt) -> &'static str {
@@ -351,7 +380,7 @@ async fn sent(call: UpdateItemFluentBuilder) -> Result<bool, AwsError> {
 /// What tells where a delivery stands, and which one it is.
 fn standing_only() -> Projection {
     Projection {
-        expression: "#event, #record, #status, attemptCount, beforeReplay, nextAttemptAt, leasedUntil",
+        expression: "#event, #record, #status, attemptCount, beforeReplay, nextAttemptAt, leasedUntil, replay, sentPrint",
         names: ["event", "record", "status"].map(|name| (format!("#{name}"), name.to_owned())).into(),
     }
 }
@@ -401,6 +430,8 @@ pub(crate) fn progress_of(item: &Item) -> Result<Progress, ItemError> {
         attempts: u32::try_from(number(item, "attemptCount")?).map_err(|_| unreadable("attemptCount"))?,
         before_replay: before_replay.transpose()?.unwrap_or_default(),
         next_attempt_unix_ms: number(item, "nextAttemptAt")?,
+        replay: text(item, "replay").ok().and_then(ReplayKind::parse),
+        last_sent: number(item, "sentPrint").ok(),
     })
 }
 
@@ -414,11 +445,51 @@ fn item_of(attempt: &Attempt) -> Item {
     item.extend(attempt.status.map(|status| ("status".into(), n(status))));
     item.extend(attempt.error.as_ref().map(|error| ("error".into(), s(error))));
     item.extend(attempt.response.as_ref().map(|response| ("response".into(), s(response))));
+    item.extend(attempt.redirect.as_ref().map(|redirect| ("redirect".into(), s(redirect))));
+    item.extend(match &attempt.sent {
+        SentRecord::Nothing => Some(("sent".into(), AttributeValue::Bool(false))),
+        SentRecord::Same => None,
+        SentRecord::This(sent) => Some(("sent".into(), AttributeValue::M(item_of_sent(sent)))),
+    });
+    if let Some(Connection { address, tls }) = &attempt.connection {
+        item.insert("address".into(), s(address.to_string()));
+        item.extend(tls.as_ref().map(|tls| ("tls".into(), s(tls))));
+    }
     item
+}
+
+fn item_of_sent(sent: &Sent) -> Item {
+    let Sent { method, url, names, values, body_sha256, body_bytes } = sent;
+    let values = values.iter().map(|(name, value)| (name.clone(), s(value))).collect();
+    Item::from([
+        ("method".into(), s(method)),
+        ("url".into(), s(url)),
+        ("names".into(), s(names)),
+        ("values".into(), AttributeValue::M(values)),
+        ("sha256".into(), AttributeValue::B(Blob::new(body_sha256))),
+        ("bytes".into(), n(body_bytes)),
+    ])
+}
+
+fn sent_of(item: &Item) -> Result<Sent, ItemError> {
+    let values = item.get("values").and_then(|values| values.as_m().ok()).ok_or_else(|| unreadable("values"))?;
+    let mut values: Vec<(String, String)> =
+        values.iter().filter_map(|(name, value)| Some((name.clone(), value.as_s().ok()?.clone()))).collect();
+    values.sort_unstable();
+    Ok(Sent {
+        method: text(item, "method")?.to_owned(),
+        url: text(item, "url")?.to_owned(),
+        names: text(item, "names")?.to_owned(),
+        values,
+        body_sha256: bytes(item, "sha256")?.try_into().map_err(|_| unreadable("sha256"))?,
+        body_bytes: number(item, "bytes")?,
+    })
 }
 
 fn attempt_of(item: &Item) -> Result<Attempt, ItemError> {
     let optional = |name| item.contains_key(name).then(|| text(item, name).map(str::to_owned)).transpose();
+    let address = optional("address")?.map(|address| address.parse()).transpose();
+    let (address, tls) = (address.map_err(|_| unreadable("address"))?, optional("tls")?);
     let kids = item.get("kids").and_then(|kids| kids.as_l().ok());
     let kids = kids.map(|kids| kids.iter().filter_map(|kid| kid.as_s().ok()).cloned().collect());
     let status = item.contains_key("status").then(|| number(item, "status")).transpose()?;
@@ -430,6 +501,13 @@ fn attempt_of(item: &Item) -> Result<Attempt, ItemError> {
         status: status.map(u16::try_from).transpose().map_err(|_| unreadable("status"))?,
         error: optional("error")?,
         response: optional("response")?,
+        redirect: optional("redirect")?,
+        sent: match item.get("sent") {
+            None => SentRecord::Same,
+            Some(AttributeValue::M(sent)) => SentRecord::This(sent_of(sent)?),
+            Some(_) => SentRecord::Nothing,
+        },
+        connection: address.map(|address| Connection { address, tls }),
     })
 }
 
@@ -447,10 +525,21 @@ mod tests {
             status: Some(500),
             error: Some("endpoint answered 500; answer 2xx to acknowledge".into()),
             response: Some("no such payment".into()),
+            redirect: Some("https://a.example/login".into()),
+            sent: SentRecord::This(Sent {
+                method: "POST".into(),
+                url: "https://a.example/in?token=[redacted]".into(),
+                names: "content-type x-team".into(),
+                values: vec![("content-type".into(), "application/json".into()), ("x-team".into(), "a".into())],
+                body_sha256: [7; 32],
+                body_bytes: 500,
+            }),
+            connection: Some(Connection { address: "203.0.113.7:443".parse().unwrap(), tls: Some("1.3".into()) }),
         };
-        let timed_out = Attempt { status: None, ..failed.clone() };
+        let timed_out = Attempt { status: None, connection: None, sent: SentRecord::Same, ..failed.clone() };
+        let unsent = Attempt { sent: SentRecord::Nothing, ..timed_out.clone() };
         let acknowledged = Attempt { error: None, response: None, status: Some(204), ..failed.clone() };
-        for attempt in [failed, timed_out, acknowledged] {
+        for attempt in [failed, timed_out, unsent, acknowledged] {
             assert_eq!(attempt_of(&item_of(&attempt)).unwrap(), attempt);
         }
     }

@@ -9,6 +9,7 @@ use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId};
 use signpost_core::event::TenantId;
 use signpost_core::fault::Fault;
 use signpost_core::live_secrets::LiveSecret;
+use signpost_core::standard_webhooks::WebhookPublicKey;
 
 use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
 use crate::clock::unix_now;
@@ -38,8 +39,17 @@ pub struct StoredEndpoint {
     pub auth_secret: Option<Vec<u8>>,
     /// The authorities that the receiver's certificate must come from, in PEM; the public ones if there are none.
     pub trusted: Option<String>,
-    /// Its signing secrets, sealed, oldest first.
-    pub signing_secrets: Vec<LiveSecret<Vec<u8>>>,
+    /// Its own keys, oldest first.
+    pub signing_secrets: Vec<LiveSecret<SealedKeys>>,
+}
+
+/// An endpoint's own keys as the table has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedKeys {
+    /// Secret and private key, sealed.
+    pub sealed: Vec<u8>,
+    /// The public key, for operators to see.
+    pub public_key: WebhookPublicKey,
 }
 
 /// Some of a tenant's endpoints.
@@ -292,8 +302,12 @@ fn stored_of(item: &Item) -> Result<StoredEndpoint, AwsError> {
         let secrets = item.get("signingSecrets").and_then(|value| value.as_l().ok());
         let secrets = secrets.ok_or_else(|| unreadable("signingSecrets"))?.iter().map(|secret| {
             let secret = secret.as_m().map_err(|_| unreadable("signingSecrets"))?;
+            let public_key = WebhookPublicKey::parse(text(secret, "publicKey")?);
             Ok(LiveSecret {
-                secret: bytes(secret, "sealed")?.to_vec(),
+                secret: SealedKeys {
+                    sealed: bytes(secret, "sealed")?.to_vec(),
+                    public_key: public_key.ok_or_else(|| unreadable("publicKey"))?,
+                },
                 created_at: number(secret, "createdAt")?,
                 expires_at: secret.contains_key("expiresAt").then(|| number(secret, "expiresAt")).transpose()?,
             })
@@ -318,8 +332,12 @@ fn stored_of(item: &Item) -> Result<StoredEndpoint, AwsError> {
 fn item_of(stored: &StoredEndpoint) -> Result<Item, AwsError> {
     let settings = serde_json::to_string(&stored.settings).map_err(AwsError::of("dynamodb:PutItem"))?;
     let b = |bytes: &[u8]| AttributeValue::B(Blob::new(bytes));
-    let secret = |secret: &LiveSecret<Vec<u8>>| {
-        let mut item = Item::from([("sealed".into(), b(&secret.secret)), ("createdAt".into(), n(secret.created_at))]);
+    let secret = |secret: &LiveSecret<SealedKeys>| {
+        let mut item = Item::from([
+            ("sealed".into(), b(&secret.secret.sealed)),
+            ("publicKey".into(), s(secret.secret.public_key.to_string())),
+            ("createdAt".into(), n(secret.created_at)),
+        ]);
         item.extend(secret.expires_at.map(|at| ("expiresAt".into(), n(at))));
         AttributeValue::M(item)
     };
@@ -340,6 +358,10 @@ fn item_of(stored: &StoredEndpoint) -> Result<Item, AwsError> {
 mod tests {
     use super::*;
 
+    fn keys(number: u8) -> SealedKeys {
+        SealedKeys { sealed: vec![number], public_key: WebhookPublicKey::new([number; 32]) }
+    }
+
     #[test]
     fn endpoints_read_back() {
         let full = StoredEndpoint {
@@ -351,8 +373,8 @@ mod tests {
             auth_secret: Some(vec![1, 2]),
             trusted: Some("PEM".into()),
             signing_secrets: vec![
-                LiveSecret { secret: vec![3], created_at: 1, expires_at: Some(9) },
-                LiveSecret::new(vec![4], 2),
+                LiveSecret { secret: keys(3), created_at: 1, expires_at: Some(9) },
+                LiveSecret::new(keys(4), 2),
             ],
         };
         let bare = StoredEndpoint {

@@ -1,7 +1,8 @@
 //! `KeysTable` and the KMS key that wraps what it holds. Partition key `algorithm`, sort key `generation`.
 //!
 //! The table has each signing key's public key in the clear and its private key wrapped: only `kms:Decrypt` under
-//! encryption context `{purpose: signing, kid: …}` opens it.
+//! encryption context `{purpose: signing, keyId: …}` opens it. Each item carries a MAC ([`crate::mac`]). Items whose MAC
+//! does not verify are neither published nor used, so whoever may write to the table cannot plant a key.
 
 use std::time::Duration;
 
@@ -9,11 +10,15 @@ use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_kms::types::DataKeyPairSpec;
+use futures_util::future::try_join_all;
 use signpost_core::algorithm::Algorithm;
+use signpost_core::fingerprint::fingerprint;
 use signpost_core::keys::KeyMoments;
 use signpost_core::public_key::PublicKey;
 
 use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
+use crate::logs::Chain;
+use crate::mac::MacKey;
 
 /// One signing key as the table has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,19 +27,31 @@ pub struct StoredKey {
     pub generation: u64,
     /// When it is published, signs and rests.
     pub moments: KeyMoments,
-    /// The public key, which knows its `kid`.
+    /// The public key, which knows the key's id.
     pub public: PublicKey,
+    /// The public key as KMS gave it: DER `SubjectPublicKeyInfo`.
+    pub public_spki: Vec<u8>,
     /// The private key in PKCS#8 DER, wrapped by KMS.
     pub wrapped_private: Vec<u8>,
     /// When the table's TTL removes it, in seconds since the Unix epoch; only superseded keys have that.
     pub expires_at: Option<u64>,
 }
 
-/// The table of signing keys.
+/// The signing keys of one algorithm.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyLine {
+    /// The keys whose items are authentic, oldest generation first.
+    pub keys: Vec<StoredKey>,
+    /// The generations of all items, those of refused ones included: no new key can have one of them.
+    pub taken: Vec<u64>,
+}
+
+/// The table of signing keys, with the key that authenticates its items.
 #[derive(Clone, Debug)]
 pub struct KeyTable {
     client: aws_sdk_dynamodb::Client,
     table: String,
+    mac: MacKey,
 }
 
 /// A key pair that KMS has made and nobody has seen the private half of.
@@ -56,59 +73,82 @@ pub struct WrappingKey {
 impl KeyTable {
     /// Adapts `client` to the table called `table`.
     #[must_use]
-    pub fn new(client: aws_sdk_dynamodb::Client, table: String) -> Self {
-        Self { client, table }
+    pub fn new(client: aws_sdk_dynamodb::Client, table: String, mac: MacKey) -> Self {
+        Self { client, table, mac }
     }
 
-    /// Reads all signing keys of an algorithm, oldest generation first, as they are now (strongly consistent).
+    /// Reads the signing keys of an algorithm as they are now (strongly consistent).
     ///
-    /// Needs `dynamodb:Query`. One call; there are rarely more than four keys.
+    /// An item that cannot be read, or whose MAC does not verify, is left out and logged at `error` as `key.refused`. It
+    /// never keeps the others from being used.
+    ///
+    /// Needs `dynamodb:Query`, and `kms:VerifyMac` once per item and environment. One call per MiB; there are rarely more
+    /// than four keys.
     ///
     /// # Errors
-    /// The call failed, or an item cannot be read.
-    pub async fn all(&self, algorithm: Algorithm) -> Result<Vec<StoredKey>, AwsError> {
-        let call = self
+    /// A call failed: nothing is known of the items then.
+    pub async fn line(&self, algorithm: Algorithm) -> Result<KeyLine, AwsError> {
+        let pages = self
             .client
             .query()
             .table_name(&self.table)
             .consistent_read(true)
             .key_condition_expression("algorithm = :algorithm")
-            .expression_attribute_values(":algorithm", s(algorithm.as_str()));
-        let items = call.send().await.map_err(AwsError::of("dynamodb:Query"))?.items.unwrap_or_default();
-        items
-            .iter()
-            .map(|item| from_item(item, algorithm))
-            .collect::<Result<_, _>>()
-            .map_err(AwsError::of::<ItemError>("reading a signing key"))
+            .expression_attribute_values(":algorithm", s(algorithm.as_str()))
+            .into_paginator()
+            .items()
+            .send();
+        let items = pages.try_collect().await.map_err(AwsError::of("dynamodb:Query"))?;
+        let taken = items.iter().filter_map(|item| number(item, "generation").ok()).collect();
+        let keys = try_join_all(items.iter().map(|item| self.authentic(item, algorithm))).await?;
+        Ok(KeyLine { keys: keys.into_iter().flatten().collect(), taken })
     }
 
-    /// Writes a new signing key; false if its generation was there before, made by a rotation at the same time.
+    /// Reads an item if `rotate-keys` wrote it.
+    async fn authentic(&self, item: &Item, algorithm: Algorithm) -> Result<Option<StoredKey>, AwsError> {
+        let refuse = |error: &ItemError| {
+            let generation = number(item, "generation").ok();
+            let error = Chain(error);
+            tracing::error!(key.algorithm = %algorithm, key.generation = generation, %error, "key.refused");
+        };
+        let (key, mac) = match from_item(item, algorithm).and_then(|key| Ok((key, bytes(item, "mac")?))) {
+            Ok(read) => read,
+            Err(error) => {
+                refuse(&error);
+                return Ok(None);
+            }
+        };
+        let message = authenticated(&key);
+        if self.mac.verify(&message, mac).await? {
+            return Ok(Some(key));
+        }
+        refuse(&unreadable("mac"));
+        Ok(None)
+    }
+
+    /// Writes a new signing key with its MAC; false if its generation was there before, made by a rotation at the same time.
     ///
-    /// Needs `dynamodb:PutItem`.
+    /// Needs `kms:GenerateMac` and `dynamodb:PutItem`.
     ///
     /// # Errors
-    /// The call failed.
-    pub async fn add(
-        &self,
-        algorithm: Algorithm,
-        kid: &str,
-        generation: u64,
-        pair: &WrappedPair,
-        moments: KeyMoments,
-    ) -> Result<bool, AwsError> {
+    /// A call failed.
+    pub async fn add(&self, key: &StoredKey) -> Result<bool, AwsError> {
+        let mac = self.mac.generate(&authenticated(key)).await?;
+        let StoredKey { generation, moments, public, public_spki, wrapped_private, expires_at: _ } = key;
         let call = self
             .client
             .put_item()
             .table_name(&self.table)
-            .item("algorithm", s(algorithm.as_str()))
-            .item("generation", n(generation))
-            .item("kid", s(kid))
-            .item("publicKey", AttributeValue::B(Blob::new(&*pair.public_spki)))
-            .item("wrappedPrivateKey", AttributeValue::B(Blob::new(&*pair.wrapped_private)))
+            .item("algorithm", s(public.algorithm().as_str()))
+            .item("generation", n(*generation))
+            .item("keyId", s(public.id()))
+            .item("publicKey", AttributeValue::B(Blob::new(&**public_spki)))
+            .item("wrappedPrivateKey", AttributeValue::B(Blob::new(&**wrapped_private)))
             .item("publishedAt", n(moments.published_at))
             .item("signFrom", n(moments.sign_from))
             .item("signUntil", n(moments.sign_until))
             .item("verifyUntil", n(moments.verify_until))
+            .item("mac", AttributeValue::B(Blob::new(mac)))
             .condition_expression("attribute_not_exists(algorithm)");
         Ok(if_condition_held(call.send().await, "dynamodb:PutItem")?.is_some())
     }
@@ -142,14 +182,14 @@ impl WrappingKey {
         Self { client, key_id }
     }
 
-    /// Has KMS make a key pair for `kid` and wrap the private key, which never leaves KMS unwrapped.
+    /// Has KMS make a key pair for `key_id` and wrap the private key, which never leaves KMS unwrapped.
     ///
-    /// Needs `kms:GenerateDataKeyPairWithoutPlaintext` under encryption context `{purpose: signing, kid}`. In us-east-1,
+    /// Needs `kms:GenerateDataKeyPairWithoutPlaintext` under encryption context `{purpose: signing, keyId}`. In us-east-1,
     /// $0.0012 a call for RSA and $0.00001 for the others.
     ///
     /// # Errors
     /// The call failed.
-    pub async fn generate_pair(&self, algorithm: Algorithm, kid: &str) -> Result<WrappedPair, AwsError> {
+    pub async fn generate_pair(&self, algorithm: Algorithm, key_id: &str) -> Result<WrappedPair, AwsError> {
         const CALL: &str = "kms:GenerateDataKeyPairWithoutPlaintext";
         let spec = match algorithm {
             Algorithm::EdDSA => DataKeyPairSpec::EccNistEdwards25519,
@@ -162,7 +202,7 @@ impl WrappingKey {
             .key_id(&self.key_id)
             .key_pair_spec(spec)
             .encryption_context("purpose", "signing")
-            .encryption_context("kid", kid)
+            .encryption_context("keyId", key_id)
             .customize()
             .config_override(aws_sdk_kms::config::Builder::new().timeout_config(patient()));
         let pair = call.send().await.map_err(AwsError::of(CALL))?;
@@ -174,21 +214,21 @@ impl WrappingKey {
         }
     }
 
-    /// Unwraps the private key of `kid`: PKCS#8 DER, to be kept in memory only.
+    /// Unwraps the private key of `key_id`: PKCS#8 DER, to be kept in memory only.
     ///
-    /// Needs `kms:Decrypt` under encryption context `{purpose: signing, kid}`. A key wrapped for another `kid` does not
+    /// Needs `kms:Decrypt` under encryption context `{purpose: signing, keyId}`. A key wrapped for another id does not
     /// open.
     ///
     /// # Errors
     /// The call failed.
-    pub async fn unwrap_private(&self, kid: &str, wrapped: &[u8]) -> Result<Vec<u8>, AwsError> {
+    pub async fn unwrap_private(&self, key_id: &str, wrapped: &[u8]) -> Result<Vec<u8>, AwsError> {
         let call = self
             .client
             .decrypt()
             .key_id(&self.key_id)
             .ciphertext_blob(aws_sdk_kms::primitives::Blob::new(wrapped))
             .encryption_context("purpose", "signing")
-            .encryption_context("kid", kid);
+            .encryption_context("keyId", key_id);
         let opened = call.send().await.map_err(AwsError::of("kms:Decrypt"))?.plaintext;
         opened
             .map(aws_sdk_kms::primitives::Blob::into_inner)
@@ -203,8 +243,8 @@ fn patient() -> TimeoutConfig {
 }
 
 fn from_item(item: &Item, algorithm: Algorithm) -> Result<StoredKey, ItemError> {
-    let kid = text(item, "kid")?;
-    let public = PublicKey::from_spki(kid, bytes(item, "publicKey")?).ok();
+    let spki = bytes(item, "publicKey")?;
+    let public = PublicKey::from_spki(text(item, "keyId")?, spki).ok();
     let moments = KeyMoments {
         published_at: number(item, "publishedAt")?,
         sign_from: number(item, "signFrom")?,
@@ -215,7 +255,57 @@ fn from_item(item: &Item, algorithm: Algorithm) -> Result<StoredKey, ItemError> 
         generation: number(item, "generation")?,
         moments,
         public: public.filter(|key| key.algorithm() == algorithm).ok_or_else(|| unreadable("publicKey"))?,
+        public_spki: spki.to_vec(),
         wrapped_private: bytes(item, "wrappedPrivateKey")?.to_vec(),
         expires_at: item.contains_key("expiresAt").then(|| number(item, "expiresAt")).transpose()?,
     })
+}
+
+/// What the MAC of an item is made of: a hash over all of it but `expiresAt`, which is written later and only lets DynamoDB
+/// remove the item.
+fn authenticated(key: &StoredKey) -> [u8; 32] {
+    let KeyMoments { published_at, sign_from, sign_until, verify_until } = key.moments;
+    let numbers = [key.generation, published_at, sign_from, sign_until, verify_until].map(|number| number.to_string());
+    let texts = ["signpost-signing-key", key.public.algorithm().as_str(), key.public.id()];
+    let texts = texts.into_iter().chain(numbers.iter().map(|text| &**text)).map(str::as_bytes);
+    fingerprint(texts.chain([&*key.public_spki, &*key.wrapped_private]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> StoredKey {
+        let spki = [&[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00][..], &[7; 32]].concat();
+        StoredKey {
+            generation: 3,
+            moments: KeyMoments { published_at: 1, sign_from: 2, sign_until: 3, verify_until: 4 },
+            public: PublicKey::from_spki("k", &spki).unwrap(),
+            public_spki: spki,
+            wrapped_private: vec![1],
+            expires_at: None,
+        }
+    }
+
+    #[test]
+    fn a_mac_covers_everything_that_matters_of_an_item() {
+        type Change = fn(&mut StoredKey);
+        let alterations: [(Change, &str); 8] = [
+            (|key| key.generation = 4, "the generation"),
+            (|key| key.moments.published_at = 0, "publishedAt"),
+            (|key| key.moments.sign_from = 0, "signFrom"),
+            (|key| key.moments.sign_until = 9, "signUntil"),
+            (|key| key.moments.verify_until = 9, "verifyUntil"),
+            (|key| key.public = PublicKey::from_spki("l", &key.public_spki).unwrap(), "the id"),
+            (|key| *key.public_spki.last_mut().unwrap() = 8, "the public key"),
+            (|key| key.wrapped_private = vec![2], "the private key"),
+        ];
+        for (alter, what) in alterations {
+            let mut changed = key();
+            alter(&mut changed);
+            assert_ne!(authenticated(&changed), authenticated(&key()), "{what}");
+        }
+        let expiring = StoredKey { expires_at: Some(9), ..key() };
+        assert_eq!(authenticated(&expiring), authenticated(&key()), "which is written later");
+    }
 }

@@ -10,7 +10,7 @@ use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId, SignatureFo
 use signpost_core::event::TenantId;
 use signpost_core::live_secrets::LiveSecret;
 use signpost_core::secret::Secret;
-use signpost_core::standard_webhooks::SigningSecret;
+use signpost_core::standard_webhooks::EndpointKeys;
 use tokio::sync::Mutex;
 
 use crate::aws::AwsError;
@@ -26,7 +26,7 @@ pub struct Recipient {
     stored: StoredEndpoint,
     /// How it is shown who calls.
     pub caller: Caller,
-    secrets: Vec<LiveSecret<SigningSecret>>,
+    keys: Vec<LiveSecret<Arc<EndpointKeys>>>,
     opened: Opened,
 }
 
@@ -46,10 +46,10 @@ impl Recipient {
         self.stored.disabled.is_none()
     }
 
-    /// The secrets that sign at `now`, in seconds since the Unix epoch.
+    /// Its own keys that sign at `now`, in seconds since the Unix epoch.
     #[must_use]
-    pub fn signing_secrets(&self, now: u64) -> Vec<SigningSecret> {
-        self.secrets.iter().filter(|secret| secret.is_live(now)).map(|secret| secret.secret.clone()).collect()
+    pub fn endpoint_keys(&self, now: u64) -> Vec<Arc<EndpointKeys>> {
+        self.keys.iter().filter(|keys| keys.is_live(now)).map(|keys| Arc::clone(&keys.secret)).collect()
     }
 }
 
@@ -177,7 +177,7 @@ impl Recipients {
         let authenticates = stored.settings.auth != Auth::None;
         let sealed_auth = stored.auth_secret.as_ref().filter(|_| authenticates).map(|sealed| (auth, sealed, true));
         // Of a secret that another has followed, the receiver does without: it is not worth holding everything up.
-        let sealed_signing = live.iter().map(|secret| (signing, &secret.secret, secret.expires_at.is_none()));
+        let sealed_signing = live.iter().map(|live| (signing, &live.secret.sealed, live.expires_at.is_none()));
         let all = sealed_auth.into_iter().chain(sealed_signing);
         let opened =
             try_join_all(all.map(|(place, sealed, needed)| self.open_one(place, sealed, needed, known))).await?;
@@ -193,14 +193,14 @@ impl Recipients {
             (Auth::Mtls { .. }, Some(identity)) => Caller::certificate(identity, stored.trusted.clone()),
             (Auth::OAuth2(client), Some(secret)) => Caller::OAuth2 { client: client.clone(), secret },
         };
-        let mut secrets = Vec::new();
+        let mut keys = Vec::new();
         for LiveSecret { secret, created_at, expires_at } in live {
-            let Some(opened) = of(secret, signing) else { continue };
-            let secret =
-                SigningSecret::parse(opened.reveal()).ok_or(RecipientError::BadSecret("`whsec_` and base64"))?;
-            secrets.push(LiveSecret { secret, created_at: *created_at, expires_at: *expires_at });
+            let Some(opened) = of(&secret.sealed, signing) else { continue };
+            let opened =
+                EndpointKeys::parse(opened.reveal()).ok_or(RecipientError::BadSecret("`whsec_` and `whsk_`"))?;
+            keys.push(LiveSecret { secret: Arc::new(opened), created_at: *created_at, expires_at: *expires_at });
         }
-        Ok(Recipient { stored, caller, secrets, opened })
+        Ok(Recipient { stored, caller, keys, opened })
     }
 
     /// Opens a secret that is not open yet. One that is not `needed` and whose seal is broken is left out.

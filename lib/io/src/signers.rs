@@ -73,7 +73,7 @@ impl Signers {
 
     /// Gives the signer of the algorithm's key that is current now.
     ///
-    /// Needs `dynamodb:Query` every [`REFRESH_AFTER`] and `kms:Decrypt` once per key; otherwise it costs nothing, and
+    /// Needs `dynamodb:Query` every [`REFRESH_AFTER`], `kms:VerifyMac` and `kms:Decrypt` once per key; otherwise it costs nothing, and
     /// neither does an algorithm that nobody asks for.
     /// Callers at the same time share one reading. When AWS fails, what is known goes on being used: an older key
     /// signs as long as it can be verified.
@@ -97,25 +97,25 @@ impl Signers {
         let moments: Vec<KeyMoments> = known.keys.iter().map(|key| key.moments).collect();
         let index = current(&moments, now).ok_or(NoSignerError::NoKey)?;
         let key = &known.keys[index];
-        if let Some(signer) = known.signer.as_ref().filter(|signer| signer.kid() == key.public.kid()) {
+        if let Some(signer) = known.signer.as_ref().filter(|signer| signer.id() == key.public.id()) {
             return Ok(Arc::clone(signer));
         }
         let may_open = is_due(known.open_at);
         let opened = if may_open { self.open(key).await } else { Err(NoSignerError::JustFailed) };
         match opened {
             Ok(signer) => {
-                tracing::info!(key.kid = signer.kid(), "signing key taken up");
+                tracing::info!(key.id = signer.id(), "signing key taken up");
                 let signer = Arc::new(signer);
                 known.signer = Some(Arc::clone(&signer));
                 Ok(signer)
             }
             Err(error) => {
-                let stand_in = known.signer.clone().filter(|signer| is_verifiable(signer.kid(), &known.keys, now));
+                let stand_in = known.signer.clone().filter(|signer| is_verifiable(signer.id(), &known.keys, now));
                 if may_open {
                     known.open_at = Some(unix_now() + RETRY_AFTER);
                 }
                 let Some(signer) = stand_in else { return Err(error) };
-                tracing::error!(error = %Chain(&error), key.kid = signer.kid(), "an older signing key stands in");
+                tracing::error!(error = %Chain(&error), key.id = signer.id(), "an older signing key stands in");
                 Ok(signer)
             }
         }
@@ -123,11 +123,11 @@ impl Signers {
 
     /// Reads the keys anew. If that fails, those that are known go on being used.
     async fn refresh(&self, algorithm: Algorithm, known: &mut Known) -> Result<(), NoSignerError> {
-        let read = self.table.all(algorithm).await;
+        let read = self.table.line(algorithm).await;
         known.read_failed = read.is_err();
         known.refresh_at = Some(unix_now() + if known.read_failed { RETRY_AFTER } else { REFRESH_AFTER });
         match read {
-            Ok(keys) => known.keys = keys,
+            Ok(line) => known.keys = line.keys,
             Err(error) if known.keys.is_empty() => return Err(error.into()),
             Err(error) => tracing::warn!(error = %Chain(&error), "signing keys were not refreshed"),
         }
@@ -135,7 +135,7 @@ impl Signers {
     }
 
     async fn open(&self, key: &StoredKey) -> Result<Signer, NoSignerError> {
-        let pkcs8 = Zeroizing::new(self.wrapping.unwrap_private(key.public.kid(), &key.wrapped_private).await?);
+        let pkcs8 = Zeroizing::new(self.wrapping.unwrap_private(key.public.id(), &key.wrapped_private).await?);
         Ok(Signer::from_pkcs8(&key.public, &pkcs8)?)
     }
 }
@@ -145,9 +145,9 @@ fn is_due(at: Option<Duration>) -> bool {
     at.is_none_or(|at| unix_now() >= at)
 }
 
-/// Whether verifiers can still fetch the key called `kid`.
-fn is_verifiable(kid: &str, keys: &[StoredKey], now: u64) -> bool {
+/// Whether verifiers can still fetch the key with this id.
+fn is_verifiable(id: &str, keys: &[StoredKey], now: u64) -> bool {
     let moments: Vec<KeyMoments> = keys.iter().map(|key| key.moments).collect();
     let standings = keys.iter().zip(standing(&moments, now));
-    standings.into_iter().any(|(key, standing)| key.public.kid() == kid && standing != Standing::Forgotten)
+    standings.into_iter().any(|(key, standing)| key.public.id() == id && standing != Standing::Forgotten)
 }

@@ -8,6 +8,8 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderMap;
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -18,10 +20,12 @@ use signpost_core::endpoint::{Endpoint, EndpointId};
 use signpost_core::event::{Event, EventId, EventKey, TenantId};
 use signpost_core::listing::{Place, key_of};
 use signpost_core::parking::Lane;
+use signpost_core::standard_webhooks::WebhookPublicKey;
 use signpost_io::deliveries::Deliveries;
 use signpost_io::endpoints::{Endpoints, StoredEndpoint};
 use signpost_io::events::Events;
 use signpost_io::keys::{KeyTable, StoredKey};
+use signpost_io::mac::MacKey;
 use signpost_io::parking::Parking;
 use uuid::Uuid;
 
@@ -51,6 +55,12 @@ pub struct Registered {
 #[must_use]
 pub fn endpoints_path(tenant: &TenantId) -> String {
     format!("/v1/tenants/{tenant}/endpoints")
+}
+
+/// What the paths of a tenant's public keys begin with.
+#[must_use]
+pub fn keys_path(tenant: &TenantId) -> String {
+    format!("/tenants/{tenant}")
 }
 
 /// The path of an endpoint.
@@ -384,17 +394,45 @@ impl LocalStack {
     /// # Panics
     /// The table cannot be read.
     pub async fn keys(&self, algorithm: Algorithm) -> Vec<StoredKey> {
-        let table = KeyTable::new(self.dynamodb(), setting("KEYS_TABLE"));
-        table.all(algorithm).await.expect("the table can be read")
+        self.key_table().line(algorithm).await.expect("the table can be read").keys
     }
 
-    /// Has `rotate-keys` make keys that sign at once, one for each algorithm, and gives their `kid`s.
+    /// Gives the table of signing keys, in the name of the account's root.
+    #[must_use]
+    pub fn key_table(&self) -> KeyTable {
+        let mac = MacKey::new(aws_sdk_kms::Client::new(&self.aws), setting("MAC_KEY"));
+        KeyTable::new(self.dynamodb(), setting("KEYS_TABLE"), mac)
+    }
+
+    /// Waits until a tenant's key set has the endpoint's key `whpk_…`, and gives its JWK: the function remembers a set for
+    /// some seconds.
+    ///
+    /// # Panics
+    /// It has not within two minutes.
+    pub async fn until_set_has(&self, tenant: &TenantId, public_key: &str) -> Value {
+        let bytes = WebhookPublicKey::parse(public_key).expect("`whpk_` and base64");
+        let x = URL_SAFE_NO_PAD.encode(bytes.bytes());
+        until(&format!("{public_key} in the key set"), async || {
+            let set = self.get(&format!("{}/.well-known/jwks.json", keys_path(tenant)), &[]).await.json();
+            set["keys"].as_array()?.iter().find(|key| key["x"] == x.as_str()).cloned()
+        })
+        .await
+    }
+
+    /// What the URLs of a tenant's public keys begin with.
+    #[must_use]
+    pub fn keys_url(&self, tenant: &TenantId) -> String {
+        format!("{}{}", self.api_url, keys_path(tenant))
+    }
+
+    /// Makes keys that sign at once by `rotate-keys`, one for each algorithm, and gives their ids.
     ///
     /// # Panics
     /// The function cannot be invoked or fails.
     pub async fn rotate_now(&self) -> Vec<String> {
         let answer = self.invoke("ROTATE_KEYS_FUNCTION", &json!({"force": true})).await;
-        serde_json::from_value(answer.json()["kids"].clone()).unwrap_or_else(|_| panic!("no key was made: {answer:?}"))
+        serde_json::from_value(answer.json()["keyIds"].clone())
+            .unwrap_or_else(|_| panic!("no key was made: {answer:?}"))
     }
 
     /// Invokes the function whose name is the setting `function`, as an operator does.
@@ -622,7 +660,9 @@ impl LocalStack {
         Answer::read(send(&self.http, request, &Signature { credentials: &root(), service }).await).await
     }
 
-    fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+    /// DynamoDB, past the API.
+    #[must_use]
+    pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
         aws_sdk_dynamodb::Client::new(&self.aws)
     }
 

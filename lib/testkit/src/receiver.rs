@@ -46,6 +46,12 @@ pub struct Received {
 }
 
 impl Received {
+    /// Gives the id of the event: what the header `webhook-id` has before its last colon.
+    #[must_use]
+    pub fn event_id(&self) -> &str {
+        self.header("webhook-id").rsplit_once(':').map_or("", |(id, _)| id)
+    }
+
     /// Gives a header's text; empty where there is none.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
@@ -103,6 +109,18 @@ impl Receiver {
     /// # Panics
     /// Loopback has no free port.
     pub async fn start_answering(answer: impl Fn(usize, &Received) -> (u16, String) + Send + Sync + 'static) -> Self {
+        Self::start_with_headers(move |index, request| {
+            let (status, body) = answer(index, request);
+            (status, body, Vec::new())
+        })
+        .await
+    }
+
+    /// Starts a server that answers the n-th request (from 0) with the status, the body and the headers that `answer` gives.
+    ///
+    /// # Panics
+    /// Loopback has no free port.
+    pub async fn start_with_headers(answer: impl Fn(usize, &Received) -> Answered + Send + Sync + 'static) -> Self {
         Self::listen("http", None, Arc::new(answer), Duration::ZERO).await
     }
 
@@ -111,7 +129,7 @@ impl Receiver {
     /// # Panics
     /// Loopback has no free port.
     pub async fn start_slow(time: Duration) -> Self {
-        Self::listen("http", None, Arc::new(|_, _| (204, String::new())), time).await
+        Self::listen("http", None, Arc::new(|_, _| (204, String::new(), Vec::new())), time).await
     }
 
     /// Starts a server that speaks TLS under `certificate` and accepts everything.
@@ -139,7 +157,7 @@ impl Receiver {
 
     async fn listen_tls(config: rustls::ServerConfig) -> Self {
         let tls = TlsAcceptor::from(Arc::new(config));
-        Self::listen("https", Some(tls), Arc::new(|_, _| (204, String::new())), Duration::ZERO).await
+        Self::listen("https", Some(tls), Arc::new(|_, _| (204, String::new(), Vec::new())), Duration::ZERO).await
     }
 
     async fn listen(scheme: &str, tls: Option<TlsAcceptor>, answer: Arc<Answer>, time: Duration) -> Self {
@@ -207,7 +225,10 @@ pub(crate) fn tls() -> rustls::ConfigBuilder<rustls::ServerConfig, rustls::Wants
         .expect("versions that the provider speaks")
 }
 
-type Answer = dyn Fn(usize, &Received) -> (u16, String) + Send + Sync;
+type Answer = dyn Fn(usize, &Received) -> Answered + Send + Sync;
+
+/// Status, body, and headers besides those of HTTP itself.
+pub type Answered = (u16, String, Vec<(&'static str, String)>);
 
 /// What all connections share.
 #[derive(Clone)]
@@ -264,17 +285,20 @@ async fn respond(
     let mut answered = None;
     received.send_modify(|all| {
         if !is_holding.load(Ordering::Relaxed) {
-            let (status, text) = answer(all.len(), &one);
-            (one.status, answered) = (Some(status), Some((status, text)));
+            let answer = answer(all.len(), &one);
+            (one.status, answered) = (Some(answer.0), Some(answer));
         }
         all.push(one);
     });
-    let Some((status, text)) = answered else {
+    let Some((status, text, headers)) = answered else {
         return pending().await; // Ends with the connection, when the sender is dead.
     };
     tokio::time::sleep(time).await;
     at_once.now.fetch_sub(1, Ordering::Relaxed);
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
+    for (name, value) in headers {
+        response.headers_mut().append(name, value.parse().expect("a header's value"));
+    }
     Ok(response)
 }

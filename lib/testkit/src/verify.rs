@@ -1,5 +1,6 @@
 //! Signatures verified by programs that share no code with Signpost: libraries of Python and JavaScript, and openssl.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -29,36 +30,86 @@ pub struct Report {
 /// `v1a` of Standard Webhooks. A request without a signature is an error, and so is one with a `v1`.
 ///
 /// Gives one report per program and request: first all of Python's, then all of JavaScript's, which knows JWS and `v1`
-/// and passes over the rest. The programs fetch the keys from the stack at `api_url`, by `kid` as PEM and JWK, and as a
-/// set. What has a timestamp that its signature covers is refused when that is more than five minutes ago.
+/// and passes over the rest. The programs fetch the tenant's keys below `keys_url` ([`LocalStack::keys_url`]), by `kid` as PEM
+/// and JWK, and as a set. What has a timestamp that its signature covers is refused when that is more than five minutes ago.
 ///
 /// # Panics
 /// `python` or `node` cannot be run: the tests are started with the venv of the local stack first in `PATH`.
-pub async fn independently(api_url: &str, requests: &[Received]) -> Vec<Report> {
-    verify(api_url, requests, None).await
+///
+/// [`LocalStack::keys_url`]: crate::local_stack::LocalStack::keys_url
+pub async fn independently(keys_url: &str, requests: &[Received]) -> Vec<Report> {
+    verify(keys_url, "", requests, None).await
 }
 
 /// Does what [`independently`] does for endpoints with a signing secret, `whsec_…`, so that `v1` is verified too.
 ///
 /// # Panics
 /// As [`independently`].
-pub async fn independently_with(api_url: &str, requests: &[Received], secret: &str) -> Vec<Report> {
-    verify(api_url, requests, Some(secret)).await
+///
+/// [`LocalStack::keys_url`]: crate::local_stack::LocalStack::keys_url
+pub async fn independently_with(keys_url: &str, requests: &[Received], secret: &str) -> Vec<Report> {
+    verify(keys_url, "", requests, Some(secret)).await
 }
 
-async fn verify(api_url: &str, requests: &[Received], secret: Option<&str>) -> Vec<Report> {
-    let input: String = requests.iter().map(|request| captured(request, secret).to_string() + "\n").collect();
-    let api_url = api_url.to_owned();
+/// Does what [`independently_with`] does for an endpoint whose URL has a query of its own, which a `GET` does not sign.
+///
+/// # Panics
+/// As [`independently`].
+pub async fn independently_behind(keys_url: &str, own_query: &str, requests: &[Received], secret: &str) -> Vec<Report> {
+    verify(keys_url, own_query, requests, Some(secret)).await
+}
+
+async fn verify(keys_url: &str, own_query: &str, requests: &[Received], secret: Option<&str>) -> Vec<Report> {
+    let input: String =
+        requests.iter().map(|request| captured(request, own_query, secret).to_string() + "\n").collect();
+    let keys_url = keys_url.to_owned();
     let run = move || {
-        let python = verifier("python", "verify.py", &api_url, &input);
-        let node = verifier("node", "verify.mjs", &api_url, &input);
+        let python = verifier("python", "verify.py", &keys_url, &input);
+        let node = verifier("node", "verify.mjs", &keys_url, &input);
         [python, node].concat()
     };
     tokio::task::spawn_blocking(run).await.expect("the verifiers run")
 }
 
+/// An integrator who has programmed a receiver after `docs/verifying.md`, and has these settings from the operator.
+#[derive(Clone, Debug)]
+pub struct Integrator {
+    /// The endpoint's `jwksUrl`, without what follows the tenant.
+    pub keys_url: String,
+    /// The endpoint's id.
+    pub endpoint: String,
+    /// The endpoint's URL.
+    pub url: String,
+    /// The endpoint's secret, `whsec_…`.
+    pub secret: String,
+    /// The endpoint's `jwsAlgorithm`.
+    pub algorithm: String,
+}
+
+/// What the examples of the page say of one request: by the format's name, nothing if it was accepted, or why not.
+pub type Verdicts = BTreeMap<String, Option<String>>;
+
+impl Integrator {
+    /// Has the examples of the page judge requests, each by all formats that it carries.
+    ///
+    /// # Panics
+    /// As [`independently`].
+    pub async fn judge(&self, requests: &[Received]) -> Vec<Verdicts> {
+        let requests: Vec<_> = requests.iter().map(|request| captured(request, "", None)).collect();
+        let task = json!({
+            "keysUrl": self.keys_url, "endpoint": self.endpoint, "url": self.url, "secret": self.secret,
+            "alg": self.algorithm, "requests": requests,
+        });
+        let run = move || output("python", "from_docs.py", None, &task.to_string());
+        let output = tokio::task::spawn_blocking(run).await.expect("the examples run");
+        let verdicts: Vec<_> = output.lines().map(|line| serde_json::from_str(line).expect("verdicts")).collect();
+        assert_eq!(verdicts.len(), requests.len(), "the examples ran to their end");
+        verdicts
+    }
+}
+
 /// A request as a line of the programs' input.
-fn captured(request: &Received, secret: Option<&str>) -> Value {
+fn captured(request: &Received, own_query: &str, secret: Option<&str>) -> Value {
     let header = |name: &HeaderName| {
         let lines: Vec<_> = request.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
         // Several lines of one field mean the same as one (RFC 9110, section 5.3).
@@ -68,17 +119,24 @@ fn captured(request: &Received, secret: Option<&str>) -> Value {
     json!({
         "method": request.method.as_str(),
         "url": request.url,
+        "ownQuery": own_query,
         "headers": headers,
         "body": STANDARD.encode(&request.body),
         "secret": secret,
     })
 }
 
-fn verifier(interpreter: &str, program: &str, api_url: &str, input: &str) -> Vec<Report> {
+fn verifier(interpreter: &str, program: &str, keys_url: &str, input: &str) -> Vec<Report> {
+    let text = output(interpreter, program, Some(keys_url), input);
+    text.lines().map(|line| serde_json::from_str(line).expect("a report")).collect()
+}
+
+/// Runs one of the programs of `infra/local/verify/`, and gives what it prints.
+fn output(interpreter: &str, program: &str, argument: Option<&str>, input: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/local/verify").join(program);
     let mut child = Command::new(interpreter)
         .arg(path)
-        .arg(api_url)
+        .args(argument)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -88,6 +146,5 @@ fn verifier(interpreter: &str, program: &str, api_url: &str, input: &str) -> Vec
     let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output().expect("output of the verifier");
     writer.join().expect("no panic").expect("the verifier reads its input");
-    let text = String::from_utf8(output.stdout).expect("UTF-8");
-    text.lines().map(|line| serde_json::from_str(line).expect("a report")).collect()
+    String::from_utf8(output.stdout).expect("UTF-8")
 }

@@ -72,7 +72,7 @@ async fn the_beginning_of_an_answer_is_kept_without_what_authenticated_the_reque
     let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
     let caller = Caller::Header(basic(&secret("user:correct horse")).unwrap());
     let url = format!("{}?token=battery%2Fstaple", receiver.url);
-    let Exchange { result, response } = post(&callbacks, &url, &caller).await;
+    let Exchange { result, response, .. } = post(&callbacks, &url, &caller).await;
     assert!(matches!(result, Err(AttemptError::Rejected { status: 500, .. })), "{result:?}");
     let kept = response.unwrap();
     assert_eq!(kept.len(), 1_024);

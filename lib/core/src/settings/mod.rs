@@ -98,6 +98,9 @@ fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Op
     if let Some(found) = object.member("fields") {
         endpoint.fields = read_fields(&found, faults);
     }
+    if let Some(found) = object.member("cloudEvents") {
+        endpoint.cloud_events = found.read("one of headers, structured, none", faults).unwrap_or_default();
+    }
     if let Some(found) = object.member("method") {
         endpoint.method = found.read("one of GET, POST, PUT", faults).unwrap_or_default();
     }
@@ -132,7 +135,17 @@ fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Op
     {
         faults.push(Fault::hidden("/auth/secret", "a header that is not among `headers` as well"));
     }
-    for name in ["id", "tenant", "disabledBecause", "createdAt", "updatedAt", "signingSecrets", "signingSecret"] {
+    for name in [
+        "id",
+        "tenant",
+        "disabledBecause",
+        "createdAt",
+        "updatedAt",
+        "signingSecrets",
+        "signingSecret",
+        "signingPublicKey",
+        "jwksUrl",
+    ] {
         object.refuse(name, "nothing: it is shown, and not set", faults);
     }
     object.refuse("enabled", "nothing: POST …/enable or …/disable", faults);
@@ -234,7 +247,7 @@ pub(super) mod tests {
     fn every_setting_is_read_and_shown_again() {
         let settings = r#"{"url":"https://a.example/hook","description":"d",
             "types":[{"type":"operation","statuses":["APPROVED"]},{"type":"session","stages":["Accounts"]}],
-            "fields":{"operation":["operationId","status"]},"method":"PUT","auth":{"kind":"none"},
+            "fields":{"operation":["operationId","status"]},"cloudEvents":"structured","method":"PUT","auth":{"kind":"none"},
             "signatures":["standard-webhooks","jws"],"jwsAlgorithm":"ES256",
             "retry":{"maxRetries":3,"intervalSeconds":7,"backoff":"fixed"},"timeoutSeconds":9,"maxConcurrency":500,
             "maxPerSecond":1,"headers":{"X-Team":"a"}}"#;
@@ -248,7 +261,7 @@ pub(super) mod tests {
     #[test]
     fn all_faults_are_listed_at_once() {
         let settings = r#"{"url":"http://a.example","description":7,"types":[{"type":"operation","statuses":["DONE",3]},{}],
-            "fields":{"operation":"status"},"method":"DELETE","auth":{"kind":"basic","secret":"nocolon","user":"u"},
+            "fields":{"operation":"status"},"cloudEvents":"binary","method":"DELETE","auth":{"kind":"basic","secret":"nocolon","user":"u"},
             "signatures":["jwt"],"jwsAlgorithm":"HS256","retry":{"maxRetries":101,"intervalSeconds":"5","backoff":"wild"},
             "timeoutSeconds":31,"maxConcurrency":501,"maxPerSecond":"5","headers":{"Host":"evil"},"url2":1,"description":"twice"}"#;
         let expected = [
@@ -257,6 +270,7 @@ pub(super) mod tests {
             "/types/0/statuses/1",
             "/types/1/type",
             "/fields/operation",
+            "/cloudEvents",
             "/method",
             "/auth/secret",
             "/auth/user",

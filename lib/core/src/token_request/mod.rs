@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use url::Url;
 
-use crate::event::{Event, EventId, TenantId};
+use crate::event::{CALLBACKS_SOURCE, Event, EventId, TenantId};
 use crate::family::{self, Payload};
 use crate::fault::Fault;
 use crate::query;
@@ -24,9 +24,6 @@ pub use state::{State, StateHash};
 
 /// The CloudEvents `type` of what banks say, and its payload family.
 const KIND: &str = "token-request";
-/// The CloudEvents `source` of what banks say.
-pub const SOURCE: &str = "/callbacks";
-
 /// A token request's id: the page's are like `rq:3SVzgJtzu2DvaZSgRGznpdknT3dq:5zKtXEAq`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(String);
@@ -171,14 +168,14 @@ impl TokenRequest {
         let envelope = Envelope {
             specversion: "1.0",
             id: self.event_id(),
-            source: SOURCE,
+            source: CALLBACKS_SOURCE,
             kind: KIND,
             tenant: self.tenant.as_str(),
             subject: self.id.as_str(),
             time: moment(called.at),
             data,
         };
-        Event::parse(&serde_json::to_string(&envelope).unwrap_or_default()) // Strings and JSON always serialize.
+        Event::parse_own(&serde_json::to_string(&envelope).unwrap_or_default()) // Strings and JSON always serialize.
     }
 
     /// Where the browser is sent on to: the registered URL, what query it has included, and what the integrator's `GET`

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use signpost_core::breaker::Admission;
 use signpost_core::delivery::{
-    DeadLetterReason, DeliveryStatus, Due, MOST_RECEIVES, Next, Progress, Receipt, due, next,
+    DeadLetterReason, DeliveryStatus, Due, DueAttempt, MOST_RECEIVES, Next, Progress, Receipt, due, next,
 };
 use signpost_core::parking::LONGEST_IN_QUEUE;
 
@@ -128,7 +128,7 @@ impl Environment {
         let (due, taken) = self.due(id, receipt).await?;
         *lease = taken;
         let fate = match due {
-            Due::Attempt { number, before_replay, on_record } => {
+            Due::Attempt(DueAttempt { number, before_replay, on_record, .. }) => {
                 return Ok(match self.permission(endpoint, &recipient).await? {
                     Some(slot) => Readiness::Ready(Ready { recipient, number, before_replay, on_record }, slot),
                     None => Readiness::NotNow,
@@ -249,7 +249,8 @@ impl Environment {
         let wait = if let Next::Retry(wait) = next { wait } else { Duration::ZERO };
         let next_attempt = self.process.now() + u64::try_from(wait.as_millis()).unwrap();
         let (status, next_attempt_unix_ms) = (next.status(), next_attempt);
-        let progress = Progress { status, attempts: number, before_replay, next_attempt_unix_ms };
+        let progress =
+            Progress { status, attempts: number, before_replay, next_attempt_unix_ms, replay: None, last_sent: None };
         let recorded = self.record(id, on_record, progress).await;
         if recorded.is_ok() {
             self.process.world.laws.borrow_mut().recorded(id, self.process.world.now());

@@ -1,7 +1,7 @@
 //! What `deliver` parks for an endpoint, and drains: step by step as `functions/deliver/src/draining.rs`.
 
 use signpost_core::breaker::Admission;
-use signpost_core::delivery::{Due, Receipt};
+use signpost_core::delivery::{Due, DueAttempt, Receipt};
 use signpost_core::draining::ASKED_FOR_SECONDS;
 
 use crate::deliver::{Environment, Fate, Ready};
@@ -117,7 +117,7 @@ impl Environment {
         }
         let (due, lease) = self.due(id, &receipt).await?;
         let fate = match due {
-            Due::Attempt { number, before_replay, on_record } => match process.renew(slot).await {
+            Due::Attempt(DueAttempt { number, before_replay, on_record, .. }) => match process.renew(slot).await {
                 Ok(true) => self.attempt(id, &receipt, Ready { recipient, number, before_replay, on_record }).await?,
                 renewed => {
                     self.call_off(id, &receipt, lease).await;

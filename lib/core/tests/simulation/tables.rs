@@ -82,6 +82,8 @@ impl Record {
             attempts,
             before_replay: self.before_replay.unwrap_or_default(),
             next_attempt_unix_ms: self.next_attempt,
+            replay: None,
+            last_sent: None,
         });
         Standing { progress, leased_until_unix_ms: self.leased_until.unwrap_or_default() }
     }

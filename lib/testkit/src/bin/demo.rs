@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use serde_json::{Value, json};
 use signpost_core::event::TenantId;
+use signpost_core::kid::of_signing_key;
 use signpost_testkit::bank::Bank;
 use signpost_testkit::build::event;
 use signpost_testkit::examples::EXAMPLES;
@@ -57,7 +58,7 @@ async fn main() -> ExitCode {
     let arrived = healthy.so_far().len();
     stack.send_events(EXAMPLES.map(|example| example.event(acme.as_str()))).await;
     for request in &healthy.wait_for(arrived + EXAMPLES.len()).await[arrived..] {
-        println!("  {:26} {:.90}…", request.header("webhook-id"), String::from_utf8_lossy(&request.body));
+        println!("  {:26} {:.90}…", request.event_id(), String::from_utf8_lossy(&request.body));
     }
 
     title("Whoever would rather poll waits for news: a session while it advances");
@@ -68,7 +69,7 @@ async fn main() -> ExitCode {
     let tries = flaky.wait_for(2).await;
     for (request, status) in tries.iter().zip([503, 204]) {
         let after = (request.at - tries[0].at).as_secs_f32();
-        let (id, attempt) = (request.header("webhook-id"), request.header("signpost-attempt"));
+        let (id, attempt) = (request.event_id(), request.header("signpost-attempt"));
         println!("  {id} attempt {attempt}, {after:.1} s after the first → {status}");
     }
 
@@ -77,7 +78,7 @@ async fn main() -> ExitCode {
     title("An operator tries an endpoint out");
     let path = format!("{}/test", endpoint_path(&globex, &globex_endpoint.id));
     println!("  POST {path} → {}", stack.manage("POST", &path, None).await.status);
-    println!("  {} arrived", flaky.wait_for(3).await[2].header("webhook-id"));
+    println!("  {} arrived", flaky.wait_for(3).await[2].event_id());
 
     title("A bank calls back: the integrator hears of it, and the browser goes on to him");
     let integrator = Receiver::start(|_| 204).await;
@@ -86,14 +87,16 @@ async fn main() -> ExitCode {
     title("The signing keys are rotated while events go on");
     let old = kid(&healthy.so_far()[0]);
     let made = stack.rotate_now().await;
+    let made: Vec<_> = made.iter().map(|key_id| of_signing_key(key_id, &acme)).collect();
     let (signed_anew, new) = send_until_signed_by(&stack, &acme, &healthy, &made).await;
     println!("  until now {old}\n  from now  {new}");
     println!("  {signed_anew} is the first event signed with the new key");
 
     title("Everybody can verify, with keys fetched over HTTP");
-    let plain = independently(&stack.api_url, &healthy.so_far()).await;
-    let every_format = independently_with(&stack.api_url, &flaky.so_far(), &globex_endpoint.signing_secret).await;
-    let relayed = independently(&stack.api_url, &integrator.so_far()).await;
+    let plain = independently(&stack.keys_url(&acme), &healthy.so_far()).await;
+    let every_format =
+        independently_with(&stack.keys_url(&globex), &flaky.so_far(), &globex_endpoint.signing_secret).await;
+    let relayed = independently(&stack.keys_url(&tenant("tpp")), &integrator.so_far()).await;
     let reports = [plain, every_format, relayed].concat();
     let mut tally = BTreeMap::<_, usize>::new();
     for report in &reports {
@@ -245,7 +248,7 @@ async fn send_until_signed_by(
         stack.send_events([event(tenant, &format!("heartbeat-{index}"), &json!({"beat": index})).to_string()]).await;
         let requests = receiver.wait_for(arrived + 1).await;
         if let Some(request) = requests[arrived..].iter().find(|request| kids.contains(&kid(request))) {
-            return (request.header("webhook-id").to_owned(), kid(request));
+            return (request.event_id().to_owned(), kid(request));
         }
     }
     unreachable!("the loop has no end")

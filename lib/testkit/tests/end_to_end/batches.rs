@@ -8,6 +8,7 @@ use signpost_core::attempt::Attempt;
 use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey};
+use signpost_core::sent::SentRecord;
 use signpost_io::deliveries::{Deliveries, Recorded};
 use signpost_testkit::aws_proxy::AwsProxy;
 use signpost_testkit::build::{ARRIVED, delivery, event, event_id, tenant};
@@ -77,9 +78,13 @@ async fn of_first_attempts_that_are_recorded_together_each_is_judged_alone() {
         status: Some(204),
         error: None,
         response: None,
+        sent: SentRecord::Nothing,
+        connection: None,
+        redirect: None,
     };
     let status = DeliveryStatus::Delivered;
-    let progress = Progress { status, attempts: 1, before_replay: 0, next_attempt_unix_ms: 1 };
+    let progress =
+        Progress { status, attempts: 1, before_replay: 0, next_attempt_unix_ms: 1, replay: None, last_sent: None };
     let (known, leased, new) = (event(), event(), event());
     let [known, leased, new] =
         [&known, &leased, &new].map(|event| DeliveryKey { event, endpoint: &endpoint, arrived_unix_ms: ARRIVED });

@@ -44,7 +44,7 @@ async fn an_endpoint_that_fails_is_left_alone_until_a_probe_succeeds_and_then_ge
 
     let alone = requests[10].at - requests[9].at;
     assert!(alone >= Duration::from_secs(24), "{alone:?}: half a minute less a fifth is the least");
-    let mut arrived: Vec<_> = requests[10..].iter().map(|one| one.header("webhook-id").to_owned()).collect();
+    let mut arrived: Vec<_> = requests[10..].iter().map(|one| one.event_id().to_owned()).collect();
     arrived.sort_unstable();
     sent.sort_unstable();
     assert_eq!(arrived, sent, "each once");
@@ -70,7 +70,7 @@ async fn enabling_an_endpoint_that_is_left_alone_has_everything_tried_at_once() 
     assert_eq!(stack.manage("POST", &format!("{}/enable", endpoint_path(&tenant, &endpoint)), None).await.status, 200);
 
     let requests = receiver.wait_for(failed + EVENTS).await;
-    let arrived: HashSet<_> = requests[failed..].iter().map(|one| one.header("webhook-id").to_owned()).collect();
+    let arrived: HashSet<_> = requests[failed..].iter().map(|one| one.event_id().to_owned()).collect();
     assert_eq!(arrived, ids, "each once");
 }
 
@@ -133,7 +133,7 @@ async fn an_endpoint_that_failed_for_days_is_disabled_and_its_operators_are_told
     let seen = stack.manage("GET", &endpoint_path(&tenant, &endpoint), None).await.json();
     assert_eq!((&seen["enabled"], &seen["disabledBecause"]), (&json!(false), &json!("failing")));
     let told = stack.wait_for_message_at(&own.events, |body| body.contains(endpoint.as_str())).await;
-    let told = Event::parse(told.body().unwrap()).unwrap();
+    let told = Event::parse_own(told.body().unwrap()).unwrap();
     assert_eq!((&told.key.tenant, told.kind.as_str()), (&tenant, "signpost.endpoint-disabled"));
     let data = json!({"endpoint": endpoint.as_str(), "disabledBecause": "failing"});
     assert_eq!(serde_json::from_str::<serde_json::Value>(told.data()).unwrap(), data);

@@ -5,9 +5,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use signpost_core::attempt::Attempt;
-use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress};
+use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress, ReplayKind};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey, TenantId};
+use signpost_core::sent::SentRecord;
 use signpost_io::deliveries::{Deliveries, Recorded};
 use signpost_testkit::build::{ARRIVED, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path, setting};
@@ -62,10 +63,26 @@ impl Records {
     /// Adds an attempt that was made at once when the event arrived, or so much later.
     async fn add(&self, id: &str, number: u32, arrived_unix_ms: u64, later_ms: u64, status: DeliveryStatus) {
         let at_unix_ms = arrived_unix_ms + later_ms;
-        let attempt =
-            Attempt { number, at_unix_ms, duration_ms: 1, kids: Vec::new(), status: None, error: None, response: None };
-        let progress =
-            Progress { status, attempts: number, before_replay: 0, next_attempt_unix_ms: at_unix_ms + 5_000 };
+        let attempt = Attempt {
+            number,
+            at_unix_ms,
+            duration_ms: 1,
+            kids: Vec::new(),
+            status: None,
+            error: None,
+            response: None,
+            sent: SentRecord::Nothing,
+            connection: None,
+            redirect: None,
+        };
+        let progress = Progress {
+            status,
+            attempts: number,
+            before_replay: 0,
+            next_attempt_unix_ms: at_unix_ms + 5_000,
+            replay: None,
+            last_sent: None,
+        };
         let event = self.event(id);
         let key = DeliveryKey { event: &event, endpoint: &self.endpoint, arrived_unix_ms };
         let standing = self.table.standing(key).await.unwrap();
@@ -144,7 +161,7 @@ async fn pages_lead_through_all_deliveries_of_that_endpoint_once_and_the_newest_
     records.add(late, 2, ARRIVED + 7_000, 9_000, DeliveryStatus::Exhausted).await;
     let event = records.event(anew);
     let key = DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
-    records.table.begin_anew(key).await.unwrap();
+    records.table.begin_anew(key, ReplayKind::Replay).await.unwrap();
     let cursor = page["cursor"].as_str().unwrap();
     let rest = listed(&stack, &path, &format!("cursor={cursor}")).await;
     assert!(!ids(&rest).iter().any(|id| id == late || ids(&page).contains(id)));
@@ -173,7 +190,7 @@ async fn a_delivery_is_listed_once_it_has_begun() {
     let path = list_path(&tenant, &endpoint);
     assert_eq!(listed(&stack, &path, "").await, json!({"deliveries": []}));
 
-    records.table.begin_anew(key).await.unwrap();
+    records.table.begin_anew(key, ReplayKind::Replay).await.unwrap();
 
     let page = listed(&stack, &path, "").await;
     let [one] = &page["deliveries"].as_array().unwrap()[..] else { panic!("{page}") };

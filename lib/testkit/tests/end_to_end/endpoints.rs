@@ -134,7 +134,7 @@ async fn a_test_event_takes_the_whole_way_to_that_endpoint_only() {
     assert_eq!(answer.status, 202);
     let event_id = answer.json()["event"].as_str().unwrap().to_owned();
     let request = &tried.wait_for(1).await[0];
-    assert_eq!(request.header("webhook-id"), event_id);
+    assert_eq!(request.event_id(), event_id);
     assert_eq!(request.header("x-team"), "payments");
     assert!(request.header("jws-signature").contains(".."), "signed like any other");
     assert_eq!(serde_json::from_slice::<Value>(&request.body).unwrap()["endpoint"], id.as_str());

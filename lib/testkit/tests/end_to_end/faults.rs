@@ -79,7 +79,7 @@ async fn a_fan_out_that_fails_halfway_is_finished_by_the_same_message() {
         assert!(receiver.so_far().is_empty());
 
         assert_eq!(failed(&fanout::handle(message, &app).await.unwrap()), 0, "{operation}");
-        assert_eq!(receiver.wait_for(1).await[0].header("webhook-id"), id, "{operation}");
+        assert_eq!(receiver.wait_for(1).await[0].event_id(), id, "{operation}");
     }
 }
 

@@ -5,6 +5,8 @@ use serde_json::Value;
 use serde_json::json;
 use signpost_core::algorithm::Algorithm;
 use signpost_core::endpoint::Endpoint;
+use signpost_core::event::TenantId;
+use signpost_core::kid::of_signing_key;
 use signpost_testkit::build::{event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, attribute, setting};
 use signpost_testkit::receiver::Receiver;
@@ -139,12 +141,12 @@ async fn rotate_keys_takes_the_schedule_and_the_force() {
     let schedule: Value = serde_json::from_str(include_str!("../../../../events/rotate-keys-schedule.json")).unwrap();
     let force: Value = serde_json::from_str(include_str!("../../../../events/rotate-keys-force.json")).unwrap();
 
-    let forced = rotate_keys::handle(force, &app).await.unwrap().kids;
+    let forced = rotate_keys::handle(force, &app).await.unwrap().key_ids;
     rotate_keys::handle(schedule, &app).await.unwrap();
 
     for algorithm in Algorithm::ALL {
         let keys = stack.keys(algorithm).await;
-        let made = keys.iter().find(|key| forced.iter().any(|kid| kid == key.public.kid())).unwrap();
+        let made = keys.iter().find(|key| forced.iter().any(|id| id == key.public.id())).unwrap();
         assert_eq!(made.moments.sign_from, made.moments.published_at, "a forced key signs at once");
     }
 }
@@ -163,8 +165,9 @@ async fn public_keys_answers_what_the_files_ask() {
     let jwk = include_str!("../../../../events/public-keys-jwk.json");
     let set = include_str!("../../../../events/public-keys-set.json");
 
-    assert_eq!(text(ask(pem, newest.public.kid()).await.body.as_ref()), newest.public.pem());
-    assert!(text(ask(jwk, newest.public.kid()).await.body.as_ref()).contains(r#""kty":"RSA""#));
-    assert!(text(ask(set, "").await.body.as_ref()).contains(newest.public.kid()));
+    let kid = of_signing_key(newest.public.id(), &TenantId::parse("acme").unwrap());
+    assert_eq!(text(ask(pem, &kid).await.body.as_ref()), newest.public.pem());
+    assert!(text(ask(jwk, &kid).await.body.as_ref()).contains(r#""kty":"RSA""#));
+    assert!(text(ask(set, "").await.body.as_ref()).contains(&kid));
     assert_eq!(ask(pem, placeholder).await.status_code, 404);
 }

@@ -322,10 +322,10 @@ impl Scene {
     async fn row(&self, point: &'static str, ids: &[String], sent_before: usize, may_repeat: usize) -> Row {
         let requests = self.receiver.so_far();
         let accepted = requests.iter().filter(|request| request.status == Some(204));
-        let delivered: HashSet<_> = accepted.map(|request| request.header("webhook-id").to_owned()).collect();
+        let delivered: HashSet<_> = accepted.map(|request| request.event_id().to_owned()).collect();
         let mut attempts = HashMap::<_, usize>::new();
         for request in &requests {
-            *attempts.entry((request.header("webhook-id"), request.header("signpost-attempt"))).or_default() += 1;
+            *attempts.entry((request.event_id(), request.header("signpost-attempt"))).or_default() += 1;
         }
         let kept: HashSet<_> = self.parked().await.union(&self.dead_letters().await).cloned().collect();
         Row {

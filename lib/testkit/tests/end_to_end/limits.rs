@@ -17,7 +17,7 @@ use crate::own::Own;
 const SLOW: Duration = Duration::from_millis(200);
 
 fn ids(requests: &[Received]) -> HashSet<String> {
-    requests.iter().map(|request| request.header("webhook-id").to_owned()).collect()
+    requests.iter().map(|request| request.event_id().to_owned()).collect()
 }
 
 #[tokio::test]

@@ -55,7 +55,7 @@ impl Own {
         match name {
             "DEAD_LETTER_QUEUE_URL" => Some(self.dead_letters.clone()),
             "DELIVERIES_QUEUE_URL" => Some(self.deliveries.clone()),
-            "EVENTS_QUEUE_URL" => Some(self.events.clone()),
+            "EVENTS_QUEUE_URL" | "OWN_EVENTS_QUEUE_URL" => Some(self.events.clone()),
             "PARKING_TABLE" => Some(self.parking.clone()),
             "REJECTED_QUEUE_URL" => Some(self.rejected.clone()),
             name => lookup(name),
@@ -105,7 +105,7 @@ impl Own {
     /// Sweeps as often as can be until each of these events has arrived, and gives the requests.
     pub(crate) async fn sweep_until_all(&self, receiver: &Receiver, ids: &HashSet<String>) -> Vec<Received> {
         let is_missing = |requests: &[Received]| {
-            let arrived: HashSet<_> = requests.iter().map(|request| request.header("webhook-id")).collect();
+            let arrived: HashSet<_> = requests.iter().map(Received::event_id).collect();
             ids.iter().any(|id| !arrived.contains(id.as_str()))
         };
         self.sweep_while(receiver, is_missing).await
@@ -126,7 +126,7 @@ impl Own {
 
     /// A function in a process of its own, in the name of the account's root, which finds AWS at `endpoint_url`.
     pub(crate) fn host(&self, function: &str, endpoint_url: &str) -> Arc<LambdaHost> {
-        const SETTINGS: [&str; 15] = [
+        const SETTINGS: [&str; 18] = [
             "AWS_ACCESS_KEY_ID",
             "AWS_REGION",
             "AWS_SECRET_ACCESS_KEY",
@@ -138,6 +138,9 @@ impl Own {
             "EVENTS_QUEUE_URL",
             "EVENTS_TABLE",
             "KEYS_TABLE",
+            "MAC_KEY",
+            "OWN_EVENTS_QUEUE_ARN",
+            "OWN_EVENTS_QUEUE_URL",
             "PARKING_TABLE",
             "REJECTED_QUEUE_URL",
             "RETENTION_DAYS",

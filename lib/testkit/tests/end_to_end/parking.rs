@@ -102,7 +102,7 @@ async fn what_is_meant_for_a_disabled_endpoint_is_parked_and_goes_out_once_it_is
     switch("enable").await;
 
     let requests = receiver.wait_for(5).await;
-    let mut arrived: Vec<_> = requests.iter().map(|request| request.header("webhook-id").to_owned()).collect();
+    let mut arrived: Vec<_> = requests.iter().map(|request| request.event_id().to_owned()).collect();
     arrived.sort_unstable();
     let mut sent = ids.to_vec();
     sent.sort_unstable();

@@ -6,7 +6,7 @@ use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::examples::EXAMPLES;
 use signpost_testkit::local_stack::{LocalStack, attribute};
 use signpost_testkit::receiver::Receiver;
-use signpost_testkit::verify::independently;
+use signpost_testkit::verify::{independently, independently_behind};
 
 #[tokio::test]
 async fn every_example_arrives_as_its_page_shows_it_and_verifies() {
@@ -22,10 +22,10 @@ async fn every_example_arrives_as_its_page_shows_it_and_verifies() {
 
     let requests = receiver.wait_for(EXAMPLES.len()).await;
     for example in EXAMPLES {
-        let request = requests.iter().find(|request| request.header("webhook-id") == example.id()).unwrap();
+        let request = requests.iter().find(|request| request.event_id() == example.id()).unwrap();
         assert_eq!(request.body, example.body(), "{}", example.name);
     }
-    for report in independently(&stack.api_url, &requests).await {
+    for report in independently(&stack.keys_url(&tenant), &requests).await {
         assert_eq!(report.error, None, "{report:?}");
     }
 }
@@ -63,7 +63,9 @@ async fn an_endpoint_chooses_statuses_fields_and_method() {
     let operation = r#"{"type":"OPERATION","operationId":"7a0c2c2b-4a3e-4b6e-9a44-0c4f1d3c7e21","status":"APPROVED"}"#;
     let session = r#"{"sessionId":"0d5c2b7e-3f5a-4c1d-9b2e-7a6f5e4d3c2b","stage":"Accounts","status":"InProgress"}"#;
     assert_eq!(bodies, [("PUT", session.as_bytes()), ("PUT", operation.as_bytes())]);
-    for report in independently(&stack.api_url, &[got, put].concat()).await {
+    let keys_url = stack.keys_url(&tenant);
+    let reports = [independently_behind(&keys_url, "key=1", &got, "").await, independently(&keys_url, &put).await];
+    for report in reports.concat() {
         assert_eq!(report.error, None, "{report:?}");
     }
 }

@@ -3,6 +3,8 @@
 
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::MacAlgorithmSpec;
 use serde_json::json;
 use signpost_core::algorithm::Algorithm;
 use signpost_core::endpoint::EndpointId;
@@ -40,7 +42,14 @@ async fn no_function_may_do_what_it_does_not_need() {
 
         assert!(may_do_its_work(role, &dynamodb, &sqs).await, "{role} may do its work");
 
-        for table in ["ENDPOINTS_TABLE", "EVENTS_TABLE", "KEYS_TABLE", "PARKING_TABLE", "TOKEN_REQUESTS_TABLE"] {
+        for table in [
+            "ENDPOINTS_TABLE",
+            "ENDPOINT_KEYS_TABLE",
+            "EVENTS_TABLE",
+            "KEYS_TABLE",
+            "PARKING_TABLE",
+            "TOKEN_REQUESTS_TABLE",
+        ] {
             let scan = dynamodb.scan().table_name(setting(table)).send().await;
             assert_refused(scan.map(drop), &format!("{role}: dynamodb:Scan on {table}"));
         }
@@ -70,7 +79,7 @@ async fn no_function_may_do_what_it_does_not_need() {
             assert_refused(call.send().await.map(drop), &format!("{role}: dynamodb:Query of token requests"));
         }
         if role == "RELAY_ROLE" {
-            // Strangers call it: what they could make of it must end at the token requests and EventsQueue.
+            // Strangers call it: what they could make of it must end at the token requests and OwnEventsQueue.
             for (table, [hash, range]) in [
                 ("ENDPOINTS_TABLE", ["tenant", "endpoint"]),
                 ("EVENTS_TABLE", ["event", "record"]),
@@ -80,7 +89,7 @@ async fn no_function_may_do_what_it_does_not_need() {
                 let read = dynamodb.get_item().table_name(name).key(hash, first).key(range, second).send().await;
                 assert_refused(read.map(drop), &format!("{role}: dynamodb:GetItem on {table}"));
             }
-            for queue in ["DELIVERIES_QUEUE_URL", "DEAD_LETTER_QUEUE_URL", "REJECTED_QUEUE_URL"] {
+            for queue in ["DELIVERIES_QUEUE_URL", "DEAD_LETTER_QUEUE_URL", "EVENTS_QUEUE_URL", "REJECTED_QUEUE_URL"] {
                 let sent =
                     sqs.send_message().queue_url(setting(queue)).message_body("from a test of roles").send().await;
                 assert_refused(sent.map(drop), &format!("{role}: sqs:SendMessage to {queue}"));
@@ -88,11 +97,31 @@ async fn no_function_may_do_what_it_does_not_need() {
             let taken = sqs.receive_message().queue_url(setting("EVENTS_QUEUE_URL")).visibility_timeout(0).send().await;
             assert_refused(taken.map(drop), &format!("{role}: sqs:ReceiveMessage from EventsQueue"));
         }
+        let mac = |role: &str| matches!(role, "MANAGE_ROLE" | "ROTATEKEYS_ROLE");
+        if !mac(role) {
+            let call = kms.generate_mac().key_id(setting("MAC_KEY")).mac_algorithm(MacAlgorithmSpec::HmacSha256);
+            let made = call.message(Blob::new("a planted key")).send().await;
+            assert_refused(made.map(drop), &format!("{role}: kms:GenerateMac, by which keys could be planted"));
+        }
+        if role != "ROTATEKEYS_ROLE" {
+            let call = dynamodb.put_item().table_name(setting("KEYS_TABLE"));
+            let call = call.item("algorithm", nobody.clone()).item("generation", AttributeValue::N("0".into()));
+            assert_refused(call.send().await.map(drop), &format!("{role}: dynamodb:PutItem of a signing key"));
+        }
+        if role != "MANAGE_ROLE" {
+            let (table, tenant, key) = at("ENDPOINT_KEYS_TABLE");
+            let call = dynamodb.put_item().table_name(table).item("tenant", tenant).item("key", key);
+            assert_refused(call.send().await.map(drop), &format!("{role}: dynamodb:PutItem of an endpoint's key"));
+        }
+        if !matches!(role, "DELIVER_ROLE" | "MANAGE_ROLE" | "RELAY_ROLE") {
+            let call = sqs.send_message().queue_url(setting("OWN_EVENTS_QUEUE_URL")).message_body("forged");
+            assert_refused(call.send().await.map(drop), &format!("{role}: sqs:SendMessage to OwnEventsQueue"));
+        }
         if role != "DELIVER_ROLE" {
             let key = stack.keys(Algorithm::RS256).await.remove(0);
             let call = kms.decrypt().key_id(setting("WRAPPING_KEY")).encryption_context("purpose", "signing");
-            let call = call.encryption_context("kid", key.public.kid());
-            let opened = call.ciphertext_blob(aws_sdk_kms::primitives::Blob::new(key.wrapped_private)).send().await;
+            let call = call.encryption_context("keyId", key.public.id());
+            let opened = call.ciphertext_blob(Blob::new(key.wrapped_private)).send().await;
             assert_refused(opened.map(drop), &format!("{role}: kms:Decrypt of a private key"));
         }
     }
@@ -144,7 +173,8 @@ async fn a_redrive_is_granted_to_sweep_and_to_nobody_else() {
 async fn may_do_its_work(role: &str, dynamodb: &aws_sdk_dynamodb::Client, sqs: &aws_sdk_sqs::Client) -> bool {
     match role {
         "INGEST_ROLE" | "RELAY_ROLE" => {
-            let call = sqs.send_message().queue_url(setting("EVENTS_QUEUE_URL")).message_body("from a test of roles");
+            let queue = if role == "INGEST_ROLE" { "EVENTS_QUEUE_URL" } else { "OWN_EVENTS_QUEUE_URL" };
+            let call = sqs.send_message().queue_url(setting(queue)).message_body("from a test of roles");
             call.send().await.is_ok()
         }
         "FANOUT_ROLE" | "MANAGE_ROLE" => {

@@ -9,6 +9,7 @@ use signpost_core::attempt::Attempt;
 use signpost_core::delivery::{Delivery, DeliveryStatus, Progress};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, TenantId};
+use signpost_core::sent::SentRecord;
 use signpost_io::deliveries::{Deliveries, Recorded};
 use signpost_io::queue::{Message, Queue};
 use signpost_testkit::aws_proxy::AwsProxy;
@@ -80,8 +81,12 @@ async fn record(stack: &LocalStack, message: &str, status: DeliveryStatus) {
         status: None,
         error: None,
         response: None,
+        sent: SentRecord::Nothing,
+        connection: None,
+        redirect: None,
     };
-    let progress = Progress { status, attempts: 1, before_replay: 0, next_attempt_unix_ms: 1 };
+    let progress =
+        Progress { status, attempts: 1, before_replay: 0, next_attempt_unix_ms: 1, replay: None, last_sent: None };
     assert_eq!(table.record(delivery.key(), &attempt, None, progress).await.unwrap(), Recorded::Yes);
 }
 
@@ -140,7 +145,7 @@ async fn dead_letters_that_can_be_delivered_begin_anew_and_the_others_are_kept()
         ids.sort_unstable();
         ids
     };
-    let mut arrived: Vec<_> = receiver.so_far().iter().map(|one| one.header("webhook-id").to_owned()).collect();
+    let mut arrived: Vec<_> = receiver.so_far().iter().map(|one| one.event_id().to_owned()).collect();
     arrived.sort_unstable();
     assert_eq!(arrived, ids(&[&given_up, &crashed, &back]), "what was acknowledged is not sent again");
 

@@ -18,7 +18,7 @@ async fn garbage_in_the_queue_is_rejected_and_its_neighbours_are_delivered() {
 
     stack.send_events([good(&first), format!("garbage {garbage}"), broken, good(&second)]).await;
 
-    let ids: Vec<_> = receiver.wait_for(2).await.iter().map(|one| one.header("webhook-id").to_owned()).collect();
+    let ids: Vec<_> = receiver.wait_for(2).await.iter().map(|one| one.event_id().to_owned()).collect();
     assert!(ids.contains(&first) && ids.contains(&second), "{ids:?}");
     for start in ["garbage", "{"] {
         let is_it = |body: &str| body.starts_with(start) && body.contains(&garbage);
@@ -52,7 +52,7 @@ async fn the_same_event_again_is_dropped_and_another_under_its_id_is_rejected() 
     assert_eq!(attribute(&message, "reason"), "conflicting-duplicate");
     let stored: Value = serde_json::from_str(message.body().unwrap()).unwrap();
     assert_eq!(stored, conflicting);
-    let ids: Vec<_> = receiver.wait_for(2).await.iter().map(|one| one.header("webhook-id").to_owned()).collect();
+    let ids: Vec<_> = receiver.wait_for(2).await.iter().map(|one| one.event_id().to_owned()).collect();
     assert_eq!(ids, [id, last], "once each");
 }
 
@@ -70,7 +70,7 @@ async fn an_endpoint_gets_the_types_it_asked_for_and_unwanted_events_are_stored(
 
     stack.send_events([event(&tenant, &unwanted, &json!({})).to_string(), of_that_type.to_string()]).await;
 
-    assert_eq!(receiver.wait_for(1).await[0].header("webhook-id"), wanted);
+    assert_eq!(receiver.wait_for(1).await[0].event_id(), wanted);
     assert_eq!(stack.wait_for_event(&tenant, &wanted, "/core").await.len(), 1);
     assert_eq!(stack.wait_for_event(&tenant, &unwanted, "/core").await, [""; 0], "to be seen, and to be replayed");
     assert_eq!(receiver.so_far().len(), 1);

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use signpost_core::attempt::Attempt;
-use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress};
+use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress, ReplayKind};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey};
+use signpost_core::sent::SentRecord;
 use signpost_io::deliveries::{Deliveries, Recorded};
 use signpost_testkit::build::{ARRIVED, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path, setting};
@@ -55,7 +56,7 @@ async fn an_exhausted_delivery_is_replayed_under_its_id_and_retried_like_any_oth
     // The second request fails; whether it is tried again by the old policy, remembered for ten seconds, or by the new
     // one, a replay begins with all of its retries.
     let requests = receiver.wait_for(2).await;
-    assert_eq!(requests[1].header("webhook-id"), id, "the same id");
+    assert_eq!(requests[1].event_id(), id, "the same id");
     assert_eq!(requests[1].header("signpost-attempt"), "2", "attempts are counted on");
     assert_eq!(neighbour.so_far().len(), 1, "the others are left alone");
 
@@ -89,7 +90,7 @@ async fn what_an_endpoint_did_not_get_since_a_moment_is_recovered() {
     assert_eq!((recovered.status, recovered.json()), (202, json!({"recovered": 3, "more": false})));
 
     let requests = receiver.wait_for(6).await;
-    let mut again: Vec<_> = requests[3..].iter().map(|request| request.header("webhook-id").to_owned()).collect();
+    let mut again: Vec<_> = requests[3..].iter().map(|request| request.event_id().to_owned()).collect();
     again.sort_unstable();
     let mut expected = ids.to_vec();
     expected.sort_unstable();
@@ -117,7 +118,7 @@ async fn an_event_that_nobody_wanted_can_be_seen_and_sent_to_who_wants_it_now() 
         assert_eq!(stack.manage("POST", &format!("{path}/replay"), Some(&only)).await.status, 202);
 
         let requests = receiver.wait_for(count).await;
-        assert_eq!(requests[count - 1].header("webhook-id"), id);
+        assert_eq!(requests[count - 1].event_id(), id);
         let sent: serde_json::Value = serde_json::from_slice(&requests[count - 1].body).unwrap();
         assert_eq!(sent, data);
         stack.wait_for_attempts(&tenant, &id, &endpoints[count - 1], 1).await;
@@ -168,9 +169,18 @@ async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was
         status: Some(status),
         error: None,
         response: None,
+        sent: SentRecord::Nothing,
+        connection: None,
+        redirect: None,
     };
-    let progress =
-        |status, attempts, before_replay| Progress { status, attempts, before_replay, next_attempt_unix_ms: 1 };
+    let progress = |status, attempts, before_replay| Progress {
+        status,
+        attempts,
+        before_replay,
+        next_attempt_unix_ms: 1,
+        replay: None,
+        last_sent: None,
+    };
     let (pending, delivered) = (DeliveryStatus::Pending, DeliveryStatus::Delivered);
     let event = || EventKey { tenant: tenant(), source: "/core".into(), id: EventId::parse(&event_id()).unwrap() };
 
@@ -195,7 +205,7 @@ async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was
     for number in 1..=2 {
         table.record(key, &attempt(number, 500), due(number), progress(pending, number, 0)).await.unwrap();
     }
-    table.begin_anew(key).await.unwrap();
+    table.begin_anew(key, ReplayKind::Replay).await.unwrap();
     let begun = table.standing(key).await.unwrap().unwrap().progress.unwrap();
     assert_eq!(begun.before_replay, 2);
     let exhausted = progress(DeliveryStatus::Exhausted, 3, 0);
@@ -212,7 +222,7 @@ async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was
         if was_given_up {
             table.end(key).await.unwrap();
         }
-        table.begin_anew(key).await.unwrap();
+        table.begin_anew(key, ReplayKind::Replay).await.unwrap();
         let exhausted = progress(DeliveryStatus::Exhausted, 1, 0);
         let stale = table.record(key, &attempt(1, 500), None, exhausted).await.unwrap();
         assert_eq!(stale, Recorded::Overtaken, "the replay is not swallowed");
@@ -245,9 +255,18 @@ async fn a_delivery_with_very_many_attempts_is_still_recorded() {
             status: Some(500),
             error: Some("endpoint answered 500; answer 2xx to acknowledge".into()),
             response: Some("x".repeat(1_024)),
+            sent: SentRecord::Nothing,
+            connection: None,
+            redirect: None,
         };
-        let progress =
-            Progress { status: DeliveryStatus::Pending, attempts: number, before_replay: 0, next_attempt_unix_ms: 1 };
+        let progress = Progress {
+            status: DeliveryStatus::Pending,
+            attempts: number,
+            before_replay: 0,
+            next_attempt_unix_ms: 1,
+            replay: None,
+            last_sent: None,
+        };
         let on_record = (number > 1).then_some(1);
         assert_eq!(table.record(key, &attempt, on_record, progress).await.unwrap(), Recorded::Yes, "{number}");
     }

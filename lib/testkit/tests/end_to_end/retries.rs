@@ -21,7 +21,7 @@ async fn a_receiver_that_fails_twice_gets_it_again_five_seconds_apart() {
 
     let requests = receiver.wait_for(3).await;
     for (index, request) in requests.iter().enumerate() {
-        assert_eq!(request.header("webhook-id"), id, "the event id stays");
+        assert_eq!(request.event_id(), id, "the event id stays");
         assert_eq!(request.header("signpost-attempt"), (index + 1).to_string());
     }
     for pair in requests.windows(2) {
@@ -31,7 +31,7 @@ async fn a_receiver_that_fails_twice_gets_it_again_five_seconds_apart() {
         let timestamp = |index: usize| pair[index].header("webhook-timestamp").parse::<u64>().unwrap();
         assert!(timestamp(1) >= timestamp(0) + 5, "each attempt has a moment of its own");
     }
-    for report in independently(&stack.api_url, &requests).await {
+    for report in independently(&stack.keys_url(&tenant), &requests).await {
         assert_eq!(report.error, None, "each attempt has a signature of its own");
     }
     let attempts = stack.wait_for_attempts(&tenant, &id, &endpoint, 3).await;
@@ -103,9 +103,9 @@ async fn an_unreadable_endpoint_holds_nobody_up_and_gets_what_it_missed_once_it_
     let unreadable = stack.register_unreadable(&tenant).await;
 
     stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
-    assert_eq!(neighbour.wait_for(1).await[0].header("webhook-id"), id);
+    assert_eq!(neighbour.wait_for(1).await[0].event_id(), id);
     stack.repair(&tenant, &unreadable, Endpoint::new(&repaired.url)).await;
 
-    assert_eq!(repaired.wait_for(1).await[0].header("webhook-id"), id);
+    assert_eq!(repaired.wait_for(1).await[0].event_id(), id);
     assert_eq!(repaired.so_far()[0].header("signpost-attempt"), "1", "our trouble with it was not charged");
 }

@@ -4,55 +4,91 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
-use signpost_core::endpoint::Endpoint;
+use signpost_core::event::TenantId;
+use signpost_core::kid::of_signing_key;
 use signpost_testkit::build::{event, event_id, tenant};
-use signpost_testkit::local_stack::LocalStack;
+use signpost_testkit::local_stack::{LocalStack, keys_path};
 use signpost_testkit::receiver::Receiver;
-use signpost_testkit::verify::independently;
+use signpost_testkit::verify::independently_with;
 use tokio::time::Instant;
 
-/// One event a second, from before the first scheduled rotation until the first key's grace is over.
+/// A tenant with an endpoint that asks for JWS and Standard Webhooks, and what has come of it.
+struct Watched {
+    tenant: TenantId,
+    receiver: Receiver,
+    secret: String,
+    kids: Vec<String>,
+    verified: usize,
+}
+
+impl Watched {
+    async fn new(stack: &LocalStack, algorithm: &str) -> Self {
+        let (receiver, tenant) = (Receiver::start(|_| 200).await, tenant());
+        let formats = ["jws", "standard-webhooks", "http-message-signatures"];
+        let settings = json!({"url": receiver.url, "signatures": formats, "jwsAlgorithm": algorithm});
+        let secret = stack.register_with(&tenant, &settings).await.signing_secret;
+        Self { tenant, receiver, secret, kids: Vec::new(), verified: 0 }
+    }
+
+    /// Has the next webhook verified by eight libraries and programs.
+    async fn verify_next(&mut self, stack: &LocalStack) {
+        let requests = self.receiver.wait_for(self.verified + 1).await;
+        let keys_url = stack.keys_url(&self.tenant);
+        for report in independently_with(&keys_url, &requests[self.verified..], &self.secret).await {
+            assert_eq!(report.error, None, "{report:?}");
+            if !self.kids.contains(&report.kid) {
+                self.kids.push(report.kid);
+            }
+        }
+        self.verified = requests.len();
+    }
+}
+
+/// An event a second for each of three tenants, from before the first scheduled rotation until the first key's grace is
+/// over.
 #[tokio::test]
 async fn nothing_fails_verification_while_keys_take_turns_and_an_old_key_goes_after_its_grace() {
     let stack = LocalStack::from_env().await;
-    let receiver = Receiver::start(|_| 200).await;
-    let tenant = tenant();
-    stack.register(&tenant, &Endpoint::new(&receiver.url)).await;
+    let mut tenants = Vec::new();
+    for algorithm in ["RS256", "ES256", "EdDSA"] {
+        tenants.push(Watched::new(&stack, algorithm).await);
+    }
     let deadline = Instant::now() + Duration::from_mins(6); // The grace ends three to four minutes after the deploy.
     let mut pace = tokio::time::interval(Duration::from_secs(1));
-    let mut kids: Vec<String> = Vec::new();
     let mut forced = None;
-    let mut verified = 0;
 
     loop {
-        assert!(Instant::now() < deadline, "the first of {kids:?} can still be fetched");
+        assert!(Instant::now() < deadline, "the first of {:?} can still be fetched", tenants[0].kids);
         pace.tick().await;
-        stack.send_events([event(&tenant, &event_id(), &json!({"text": "a b"})).to_string()]).await;
-        let requests = receiver.wait_for(verified + 1).await;
-        for report in independently(&stack.api_url, &requests[verified..]).await {
-            assert_eq!(report.error, None, "{report:?}");
-            if !kids.contains(&report.kid) {
-                kids.push(report.kid);
-            }
+        let events = tenants.iter().map(|one| event(&one.tenant, &event_id(), &json!({"text": "a b"})).to_string());
+        stack.send_events(events.collect::<Vec<_>>()).await;
+        for one in &mut tenants {
+            one.verify_next(&stack).await;
         }
-        verified = requests.len();
 
-        let Some(first) = kids.first() else { continue };
-        let status = stack.get(&format!("/keys/{first}"), &[]).await.status;
-        match kids.len() {
+        let Some(first) = tenants[0].kids.first() else { continue };
+        let status = stack.get(&format!("{}/keys/{first}", keys_path(&tenants[0].tenant)), &[]).await.status;
+        match tenants[0].kids.len() {
             1 => assert_eq!(status, 200, "the current key"),
             2 => assert_eq!(status, 200, "just retired, in its grace"),
             _ if status == 404 => break,
             _ => {}
         }
-        if kids.len() == 2 && forced.is_none() {
+        if tenants[0].kids.len() == 2 && forced.is_none() {
             forced = Some(stack.rotate_now().await);
         }
     }
 
-    assert!(kids.len() >= 3, "{kids:?}");
-    assert!(forced.unwrap().iter().any(|kid| kids.contains(kid)), "the forced key signed too");
-    let published = stack.get("/.well-known/jwks.json", &[]).await.json();
+    let forced = forced.unwrap();
+    let mut all = BTreeSet::new();
+    for Watched { tenant, kids, .. } in &tenants {
+        assert!(kids.len() >= 3, "{kids:?}");
+        let of_tenant: Vec<_> = forced.iter().map(|id| of_signing_key(id, tenant)).collect();
+        assert!(of_tenant.iter().any(|kid| kids.contains(kid)), "the forced key signed too");
+        assert!(kids.iter().all(|kid| all.insert(kid.clone())), "no kid is two tenants'");
+    }
+    let Watched { tenant, kids, .. } = &tenants[0];
+    let published = stack.get(&format!("{}/.well-known/jwks.json", keys_path(tenant)), &[]).await.json();
     let published: BTreeSet<_> =
         published["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect();
     assert!(!published.contains(&kids[0]), "forgotten keys leave the set as well");

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use signpost_core::endpoint::Endpoint;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::LocalStack;
-use signpost_testkit::receiver::Receiver;
+use signpost_testkit::receiver::{Received, Receiver};
 use signpost_testkit::verify::independently;
 
 #[tokio::test]
@@ -26,7 +26,7 @@ async fn events_come_in_through_both_doors_and_arrive_signed() {
     stack.send_events([event(&tenant, &queued, &data).to_string()]).await;
 
     let requests = receiver.wait_for(4).await;
-    let mut ids: Vec<_> = requests.iter().map(|request| request.header("webhook-id")).collect();
+    let mut ids: Vec<_> = requests.iter().map(Received::event_id).collect();
     let mut sent = [&*single, &*first, &*second, &*queued];
     ids.sort_unstable();
     sent.sort_unstable();
@@ -42,7 +42,7 @@ async fn events_come_in_through_both_doors_and_arrive_signed() {
         assert!(!body.contains(char::is_whitespace), "{body}");
         assert_eq!(serde_json::from_str::<Value>(body).unwrap(), data);
     }
-    for report in independently(&stack.api_url, &requests).await {
+    for report in independently(&stack.keys_url(&tenant), &requests).await {
         assert_eq!(report.error, None);
         assert!(report.verified.len() >= 2, "{report:?}");
     }

@@ -63,7 +63,7 @@ async fn a_secret_opens_for_its_own_endpoint_only() {
     }
     // What is sealed to sign with does not serve to authenticate with, even at the same endpoint.
     let mut stored = stolen.clone();
-    stored.auth_secret = Some(stolen.signing_secrets[0].secret.clone());
+    stored.auth_secret = Some(stolen.signing_secrets[0].secret.sealed.clone());
     table.put(&acme, &victim, &stored, Some(1)).await.unwrap();
     assert_eq!(deliver(&app(&stack.aws), &acme, &victim).await.batch_item_failures.len(), 1);
     assert!(receiver.so_far().is_empty());
@@ -85,13 +85,16 @@ async fn a_warm_environment_delivers_without_a_call_to_kms() {
     let app = app(&proxy.aws().await);
 
     deliver(&app, &tenant, &id).await;
-    assert_eq!(proxy.count("Decrypt"), 4, "two signing keys, the API key and the signing secret");
+    assert_eq!(proxy.count("Decrypt"), 3, "the signing key, the API key and the endpoint's own keys");
+    let verified = proxy.count("VerifyMac");
+    assert!(verified > 0, "the signing keys are authenticated");
     for _ in 0..5 {
         deliver(&app, &tenant, &id).await;
     }
 
     assert_eq!(receiver.so_far().len(), 6);
-    assert_eq!(proxy.count("Decrypt"), 4, "and no more");
+    assert_eq!(proxy.count("Decrypt"), 3, "and no more");
+    assert_eq!(proxy.count("VerifyMac"), verified, "nor to find out that the keys are authentic");
     assert!(proxy.count("BatchExecuteStatement") == 6 && proxy.count("GenerateDataKey") == 0);
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path};
 use signpost_testkit::receiver::Receiver;
-use signpost_testkit::verify::independently_with;
+use signpost_testkit::verify::{independently_behind, independently_with};
 
 const ALL_FORMATS: [&str; 3] = ["jws", "standard-webhooks", "http-message-signatures"];
 
@@ -27,7 +27,8 @@ async fn every_format_and_algorithm_verifies_with_libraries_of_others() {
         stack.send_events([event(&tenant, &event_id(), &data).to_string()]).await;
 
         let requests = receiver.wait_for(1).await;
-        let reports = independently_with(&stack.api_url, &requests, &registered.signing_secret).await;
+        let (keys_url, secret) = (stack.keys_url(&tenant), &registered.signing_secret);
+        let reports = independently_behind(&keys_url, "key=a%20b", &requests, secret).await;
         assert!(reports.iter().all(|report| report.error.is_none()), "{reports:?}");
         let verified: BTreeSet<_> = reports.iter().flat_map(|report| report.verified.clone()).collect();
         let expected = [
@@ -69,12 +70,12 @@ async fn both_secrets_verify_while_one_follows_the_other() {
     stack.send_events([event(&tenant, &event_id(), &json!({})).to_string()]).await;
     let requests = receiver.wait_for(1).await;
     for secret in [new, &registered.signing_secret] {
-        for report in independently_with(&stack.api_url, &requests, secret).await {
+        for report in independently_with(&stack.keys_url(&tenant), &requests, secret).await {
             assert_eq!(report.error, None, "{report:?}");
         }
     }
     let stranger = stack.register_with(&tenant, &settings).await.signing_secret;
-    let reports = independently_with(&stack.api_url, &requests, &stranger).await;
+    let reports = independently_with(&stack.keys_url(&tenant), &requests, &stranger).await;
     assert!(reports.iter().all(|report| report.error.is_some()), "a stranger's secret verifies nothing: {reports:?}");
 
     let at_once = rotate(Some(&json!({"overlapSeconds": 0}))).await.json();
@@ -87,9 +88,10 @@ async fn both_secrets_verify_while_one_follows_the_other() {
         stack.send_events([event(&tenant, &event_id(), &json!({})).to_string()]).await;
         let requests = receiver.wait_for(before + 1).await;
         let last = &requests[requests.len() - 1..];
-        let is_new = independently_with(&stack.api_url, last, &newest).await.iter().all(|one| one.error.is_none());
+        let is_new =
+            independently_with(&stack.keys_url(&tenant), last, &newest).await.iter().all(|one| one.error.is_none());
         if is_new {
-            let gone = independently_with(&stack.api_url, last, new).await;
+            let gone = independently_with(&stack.keys_url(&tenant), last, new).await;
             assert!(gone.iter().all(|report| report.error.is_some()), "{gone:?}");
             break;
         }

@@ -55,7 +55,7 @@ async fn exactly(count: usize, stack: &LocalStack, tenant: &TenantId, receiver: 
     let last = event_id();
     stack.send_events([event(tenant, &last, &json!({})).to_string()]).await;
     let mut arrived = receiver.wait_for(count + 1).await;
-    arrived.retain(|request| request.header("webhook-id") != last);
+    arrived.retain(|request| request.event_id() != last);
     assert_eq!(arrived.len(), count, "{arrived:?}");
     arrived
 }
@@ -113,8 +113,8 @@ async fn every_flow_of_the_page_goes_from_the_bank_to_the_integrator_and_back_to
                 let unescaped = value.as_str().map_or_else(|| value.clone(), Value::from);
                 assert_eq!(result[name], unescaped, "{name}");
             }
-            assert_eq!(result["event"], posted[0].header("webhook-id"));
-            for report in independently(&stack.api_url, &[got, posted].concat()).await {
+            assert_eq!(result["event"], posted[0].event_id());
+            for report in independently(&stack.keys_url(&tenant), &[got, posted].concat()).await {
                 assert_eq!(report.error, None, "{report:?}");
             }
         }
@@ -304,7 +304,7 @@ async fn an_answer_of_aws_that_gets_lost_costs_neither_a_callback_nor_a_registra
         assert_eq!(relayed(&relay, &callback(&url, ERROR)).await.status_code, 410, "{operation} {others}");
     }
     let arrived = exactly(lost.len(), &stack, &tenant, &receiver).await;
-    let ids: HashSet<_> = arrived.iter().map(|request| request.header("webhook-id").to_owned()).collect();
+    let ids: HashSet<_> = arrived.iter().map(|request| request.event_id().to_owned()).collect();
     assert_eq!(ids.len(), lost.len());
 }
 
@@ -370,7 +370,7 @@ async fn what_was_heard_by_a_relay_that_died_is_delivered_once_somebody_asks_for
 
 fn relay_host(proxy: &AwsProxy) -> LambdaHost {
     let names =
-        ["AWS_ACCESS_KEY_ID", "AWS_REGION", "AWS_SECRET_ACCESS_KEY", "EVENTS_QUEUE_URL", "TOKEN_REQUESTS_TABLE"];
+        ["AWS_ACCESS_KEY_ID", "AWS_REGION", "AWS_SECRET_ACCESS_KEY", "OWN_EVENTS_QUEUE_URL", "TOKEN_REQUESTS_TABLE"];
     let mut settings = names.map(|name| (name.to_owned(), lookup(name).unwrap())).to_vec();
     settings.push(("AWS_ENDPOINT_URL".to_owned(), proxy.url().to_owned()));
     LambdaHost::new("relay", settings)

@@ -1,0 +1,83 @@
+//! The KMS key that authenticates public keys in tables: an item that Signpost did not write has no valid MAC, and its key
+//! is neither published nor used. Whoever may write to a table cannot plant a key.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use aws_sdk_kms::operation::verify_mac::VerifyMacError;
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::MacAlgorithmSpec;
+use signpost_core::fingerprint::fingerprint;
+use tokio::sync::Mutex;
+
+use crate::aws::AwsError;
+
+/// An HMAC-SHA-256 key that never leaves KMS, and what it has said: KMS is asked about an item once per environment.
+#[derive(Clone, Debug)]
+pub struct MacKey {
+    client: aws_sdk_kms::Client,
+    key_id: String,
+    verdicts: Arc<Mutex<HashMap<[u8; 32], bool>>>,
+}
+
+/// How many verdicts are remembered: some 50 bytes each.
+const MAX_VERDICTS: usize = 50_000;
+
+/// The bytes of an HMAC-SHA-256 (FIPS 198-1).
+const MAC_BYTES: usize = 32;
+
+impl MacKey {
+    /// Adapts `client` to the KMS key `key_id` (id, ARN or alias), whose key spec is `HMAC_256`.
+    #[must_use]
+    pub fn new(client: aws_sdk_kms::Client, key_id: String) -> Self {
+        Self { client, key_id, verdicts: Arc::default() }
+    }
+
+    /// Returns the MAC of `message`, 32 bytes.
+    ///
+    /// Needs `kms:GenerateMac`. One call, $0.000003.
+    ///
+    /// # Errors
+    /// The call failed; try again.
+    pub async fn generate(&self, message: &[u8; 32]) -> Result<Vec<u8>, AwsError> {
+        const CALL: &str = "kms:GenerateMac";
+        let call = self.client.generate_mac().key_id(&self.key_id).mac_algorithm(MacAlgorithmSpec::HmacSha256);
+        let answer = call.message(Blob::new(message)).send().await.map_err(AwsError::of(CALL))?;
+        let mac = answer.mac.map(Blob::into_inner);
+        mac.ok_or_else(|| AwsError::of(CALL)(std::io::Error::other("the answer lacks the MAC")))
+    }
+
+    /// Returns whether `mac` is the MAC of `message`.
+    ///
+    /// Needs `kms:VerifyMac`. One call, $0.000003; none for a MAC of another length, or for a question that was asked before.
+    ///
+    /// # Errors
+    /// The call failed, which says nothing about the MAC; try again.
+    pub async fn verify(&self, message: &[u8; 32], mac: &[u8]) -> Result<bool, AwsError> {
+        if mac.len() != MAC_BYTES {
+            return Ok(false);
+        }
+        let question = fingerprint([&message[..], mac]);
+        if let Some(verdict) = self.verdicts.lock().await.get(&question) {
+            return Ok(*verdict);
+        }
+        let verdict = self.ask(message, mac).await?;
+        let mut verdicts = self.verdicts.lock().await;
+        if verdicts.len() >= MAX_VERDICTS {
+            verdicts.clear();
+        }
+        verdicts.insert(question, verdict);
+        Ok(verdict)
+    }
+
+    async fn ask(&self, message: &[u8; 32], mac: &[u8]) -> Result<bool, AwsError> {
+        let call = self.client.verify_mac().key_id(&self.key_id).mac_algorithm(MacAlgorithmSpec::HmacSha256);
+        match call.message(Blob::new(message)).mac(Blob::new(mac)).send().await {
+            Ok(answer) => Ok(answer.mac_valid),
+            Err(error) => match error.as_service_error() {
+                Some(VerifyMacError::KmsInvalidMacException(_)) => Ok(false),
+                _ => Err(AwsError::of("kms:VerifyMac")(error)),
+            },
+        }
+    }
+}
