@@ -2,7 +2,7 @@
 //!
 //! The table has each signing key's public key in the clear and its private key wrapped: only `kms:Decrypt` under
 //! encryption context `{purpose: signing, keyId: …}` opens it. Each item carries a MAC ([`crate::mac`]). Items whose MAC
-//! does not verify are neither published nor used, so whoever may write to the table cannot plant a key.
+//! does not verify are neither published nor used, so a writer of the table cannot plant a key.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! The KMS key that authenticates public keys in tables: an item that Signpost did not write has no valid MAC, and its key
-//! is neither published nor used. Whoever may write to a table cannot plant a key.
+//! is neither published nor used. A writer of a table cannot plant a key.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -404,6 +404,19 @@ impl LocalStack {
         KeyTable::new(self.dynamodb(), setting("KEYS_TABLE"), mac)
     }
 
+    /// Gives credentials of an operator of one tenant, with the example policy of `docs/` and nothing more.
+    ///
+    /// # Panics
+    /// IAM does not take the policy.
+    pub async fn operator_of(&self, tenant: &TenantId) -> Credentials {
+        let policy = include_str!("../../../docs/operator-policy.json")
+            .replace("REGION", "us-east-1")
+            .replace("ACCOUNT", "000000000000")
+            .replace("API_ID", self.api_url.rsplit('/').next().unwrap_or_default())
+            .replace("TENANT", tenant.as_str());
+        self.operator(&format!("operator-of-{tenant}"), &policy).await
+    }
+
     /// Waits until a tenant's key set has the endpoint's key `whpk_…`, and gives its JWK: the function remembers a set for
     /// some seconds.
     ///

@@ -210,12 +210,7 @@ async fn an_operator_of_one_tenant_cannot_touch_the_endpoints_of_another() {
     let [own_id, other_id] = [&own, &other]
         .map(async |tenant| stack.register_with(tenant, &json!({"url": "https://hooks.example/in"})).await.id);
     let (own_id, other_id) = (own_id.await, other_id.await);
-    let policy = include_str!("../../../../docs/operator-policy.json")
-        .replace("REGION", "us-east-1")
-        .replace("ACCOUNT", "000000000000")
-        .replace("API_ID", stack.api_url.rsplit('/').next().unwrap())
-        .replace("TENANT", own.as_str());
-    let operator = stack.operator(&format!("operator-of-{own}"), &policy).await;
+    let operator = stack.operator_of(&own).await;
     let ask = async |method: &str, path: String, body: Option<serde_json::Value>| {
         stack.manage_as(&operator, method, &path, &[], body.as_ref()).await.status
     };

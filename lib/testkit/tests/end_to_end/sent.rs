@@ -59,7 +59,7 @@ async fn the_record_has_the_version_of_tls_and_the_target_of_a_redirect_and_says
     let retry = json!({"maxRetries": 0});
     let oauth2 = json!({"kind": "oauth2", "secret": "s", "clientId": "c", "tokenUrl": format!("{}/none", moved.url)});
     let settings = [
-        json!({"url": tls.url.replace("127.0.0.1", "localhost")}),
+        json!({"url": tls.url}),
         json!({"url": moved.url, "retry": retry}),
         json!({"url": moved.url, "retry": retry, "auth": oauth2}),
     ];

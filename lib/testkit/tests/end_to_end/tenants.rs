@@ -23,12 +23,7 @@ struct Operator {
 impl Operator {
     async fn new(stack: &LocalStack) -> Self {
         let tenant = tenant();
-        let policy = include_str!("../../../../docs/operator-policy.json")
-            .replace("REGION", "us-east-1")
-            .replace("ACCOUNT", "000000000000")
-            .replace("API_ID", stack.api_url.rsplit('/').next().unwrap())
-            .replace("TENANT", tenant.as_str());
-        let credentials = stack.operator(&format!("operator-of-{tenant}"), &policy).await;
+        let credentials = stack.operator_of(&tenant).await;
         Self { tenant, credentials }
     }
 
