@@ -47,6 +47,17 @@ pub enum AttemptError {
     /// The token endpoint answered without a token that could be used.
     #[error("token URL gave no bearer token in JSON; it must answer as RFC 6749, section 5.1, says")]
     TokenUnusable,
+    /// The endpoint was asked whether it wants webhooks, and did not say so.
+    #[error(
+        "endpoint answered {status} and did not prove that it wants webhooks; answer OPTIONS with \
+         `WebHook-Allowed-Origin`, or echo the challenge"
+    )]
+    Unproven {
+        /// The HTTP status.
+        status: u16,
+        /// How long it asks to be left alone, where its status may ask.
+        retry_after: Option<Duration>,
+    },
     /// The payload makes the URL of a `GET` longer than any server takes.
     #[error("URL has {bytes} bytes with the payload in it; let the endpoint choose fewer fields, or POST")]
     UrlTooLong {
@@ -63,7 +74,7 @@ impl AttemptError {
     #[must_use]
     pub fn asks_to_wait(&self) -> Option<Duration> {
         match self {
-            Self::Rejected { retry_after, .. } => *retry_after,
+            Self::Rejected { retry_after, .. } | Self::Unproven { retry_after, .. } => *retry_after,
             Self::BadCertificate(_)
             | Self::Connection(_)
             | Self::ForbiddenTarget(_)
@@ -89,7 +100,7 @@ impl AttemptError {
             | Self::TokenUnreachable(_)
             | Self::TokenUnusable
             | Self::UrlTooLong { .. } => None,
-            Self::Rejected { status, .. } => Some(*status),
+            Self::Rejected { status, .. } | Self::Unproven { status, .. } => Some(*status),
         }
     }
 
@@ -103,7 +114,8 @@ impl AttemptError {
             | Self::TokenRefused { .. }
             | Self::TokenTimedOut(_)
             | Self::TokenUnreachable(_)
-            | Self::TokenUnusable => true,
+            | Self::TokenUnusable
+            | Self::Unproven { .. } => true,
             Self::BadCertificate(_) | Self::ForbiddenTarget(_) | Self::UrlTooLong { .. } => false,
         }
     }
@@ -244,6 +256,10 @@ mod tests {
             (
                 AttemptError::Rejected { status: 500, retry_after: None },
                 "endpoint answered 500; answer 2xx to acknowledge",
+            ),
+            (
+                AttemptError::Unproven { status: 200, retry_after: None },
+                "endpoint answered 200 and did not prove that it wants webhooks; answer OPTIONS with `WebHook-Allowed-Origin`, or echo the challenge",
             ),
             (
                 AttemptError::TimedOut(Duration::from_secs(10)),

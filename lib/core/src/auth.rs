@@ -121,8 +121,9 @@ impl Auth {
     }
 }
 
-/// Scheme, host and port of a URL.
-fn origin(url: &str) -> String {
+/// Returns scheme, host and port of a URL; nothing of what is no URL.
+#[must_use]
+pub fn origin(url: &str) -> String {
     Url::parse(url).map(|url| url.origin().ascii_serialization()).unwrap_or_default()
 }
 

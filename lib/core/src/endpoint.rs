@@ -67,6 +67,9 @@ pub struct Endpoint {
     /// Headers of its own, which every request carries.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// Whether it proves that it wants webhooks before the first delivery, if the stack does not ask for that anyway.
+    #[serde(default)]
+    pub verification: Verification,
 }
 
 /// Why nothing is sent to an endpoint.
@@ -78,6 +81,8 @@ pub enum DisabledBecause {
     Gone,
     /// An operator has switched it off.
     Operator,
+    /// Its server has not proved yet that it wants webhooks ([`crate::verification`]).
+    Unverified,
 }
 
 impl DisabledBecause {
@@ -88,19 +93,25 @@ impl DisabledBecause {
             Self::Failing => "failing",
             Self::Gone => "gone",
             Self::Operator => "operator",
+            Self::Unverified => "unverified",
         }
     }
 
     /// Reads what [`Self::as_str`] wrote.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Failing, Self::Gone, Self::Operator].into_iter().find(|because| because.as_str() == text)
+        let all = [Self::Failing, Self::Gone, Self::Operator, Self::Unverified];
+        all.into_iter().find(|because| because.as_str() == text)
     }
 }
 
 /// The type of events that try an endpoint out. They go to the endpoint that their `subject` names, whatever types it
 /// chose, and to no other.
 pub const TEST_TYPE: &str = "signpost.test";
+
+/// The type of events that ask an endpoint to prove that it wants webhooks ([`crate::verification`]). They go to the endpoint
+/// that their `subject` names, and to no other.
+pub const VERIFICATION_TYPE: &str = "signpost.verification";
 
 /// The type of events that tell of an endpoint that was disabled by Signpost itself. They go to those only who name it among
 /// their types.
@@ -133,6 +144,17 @@ pub enum CloudEvents {
     None,
     /// In the body, which is the whole event (structured mode). Not with [`Method::Get`], which has no body.
     Structured,
+}
+
+/// How an endpoint proves that it wants webhooks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verification {
+    /// By a handshake or by the echo of a challenge ([`crate::verification`]).
+    Challenge,
+    /// Not at all.
+    #[default]
+    None,
 }
 
 /// How a payload is sent.
@@ -179,6 +201,7 @@ impl Endpoint {
             max_concurrency: None,
             max_per_second: None,
             headers: BTreeMap::new(),
+            verification: Verification::default(),
         }
     }
 
@@ -258,23 +281,28 @@ impl Endpoint {
         self.types.is_empty() || self.types.iter().any(|filter| filter.matches(event))
     }
 
-    /// Whether an event is for the endpoint called `id`, whose settings are `endpoint`: one that tries an endpoint out is
-    /// for the endpoint that it names, others are for those who chose them. Nobody knows what an endpoint wants that cannot
+    /// Whether an event is for the endpoint called `id`, whose settings are `endpoint`: one that tries an endpoint out, or
+    /// asks it for proof, is for the endpoint that it names, others are for those who chose them. Nobody knows what an endpoint wants that cannot
     /// be read, so it misses nothing.
     #[must_use]
     pub fn is_for(event: &Event, traits: &Traits<'_>, id: &EndpointId, endpoint: Option<&Self>) -> bool {
         match endpoint {
-            _ if event.kind == TEST_TYPE => event.subject.as_deref() == Some(id.as_str()),
+            _ if [TEST_TYPE, VERIFICATION_TYPE].contains(&&*event.kind) => {
+                event.subject.as_deref() == Some(id.as_str())
+            }
             _ if event.kind == DISABLED_TYPE => endpoint.is_some_and(|one| !one.types.is_empty() && one.wants(traits)),
             Some(endpoint) => endpoint.wants(traits),
             None => true,
         }
     }
 
-    /// Gives the part of a minified payload that this endpoint gets.
+    /// Gives the part of a minified payload that this endpoint gets. A challenge is never sent alone: a server that reflects
+    /// all that it gets would otherwise echo it.
     #[must_use]
     pub fn payload_for<'a>(&self, kind: &str, data: &'a str) -> Cow<'a, str> {
-        let Some(chosen) = self.fields.get(kind) else { return Cow::Borrowed(data) };
+        let Some(chosen) = self.fields.get(kind).filter(|_| kind != VERIFICATION_TYPE) else {
+            return Cow::Borrowed(data);
+        };
         let mut kept: HashSet<&str> = chosen.iter().map(String::as_str).collect();
         if let Some(family) = family::of_kind(kind) {
             for name in family.mandatory_fields() {
@@ -503,12 +531,14 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_tries_an_endpoint_out_is_for_that_one_only() {
+    fn an_event_that_tries_an_endpoint_out_or_asks_for_proof_is_for_that_one_only() {
         let [tried, other] = [1, 2].map(|number| EndpointId::new(Uuid::from_u128(number)));
-        let text = format!(
-            r#"{{"specversion":"1.0","id":"1","source":"/","type":"{TEST_TYPE}","tenant":"acme","subject":"{tried}","data":{{}}}}"#
-        );
-        let trial = Event::parse_own(&text).unwrap();
+        let [trial, question] = [TEST_TYPE, VERIFICATION_TYPE].map(|kind| {
+            let text = format!(
+                r#"{{"specversion":"1.0","id":"1","source":"/","type":"{kind}","tenant":"acme","subject":"{tried}","data":{{}}}}"#
+            );
+            Event::parse_own(&text).unwrap()
+        });
         let (all, operations) = (with(r#""types":[]"#), with(r#""types":[{"type":"operation"}]"#));
         let custom = event("custom", "{}");
         let cases = [
@@ -516,6 +546,8 @@ mod tests {
             (&trial, &tried, None, true, "even if it cannot be read"),
             (&trial, &other, Some(&all), false, "nobody else"),
             (&trial, &other, None, false, "nobody else"),
+            (&question, &tried, Some(&operations), true, "whatever it chose"),
+            (&question, &other, Some(&all), false, "nobody else"),
             (&custom, &other, Some(&all), true, "chosen"),
             (&custom, &other, Some(&operations), false, "not chosen"),
             (&custom, &other, None, true, "who knows"),
@@ -554,6 +586,9 @@ mod tests {
             assert_eq!(with(&format!(r#""fields":{fields}"#)).payload_for("operation", data), expected, "{fields}");
         }
         assert_eq!(with(r#""fields":{"invoice":["b"]}"#).payload_for("invoice", r#"{"a":1,"b":2}"#), r#"{"b":2}"#);
+        let question = r#"{"endpoint":"ep_1","challenge":"a","version":1}"#;
+        let choosing = with(r#""fields":{"signpost.verification":["challenge"]}"#);
+        assert_eq!(choosing.payload_for(VERIFICATION_TYPE, question), question, "or a reflection would be an echo");
     }
 
     #[test]

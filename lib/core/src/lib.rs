@@ -59,3 +59,4 @@ pub mod standard_webhooks;
 pub mod state;
 pub mod target;
 pub mod token_request;
+pub mod verification;

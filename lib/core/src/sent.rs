@@ -3,6 +3,7 @@
 //! Most of a request follows from its event and its attempt. So a record has the names of all headers and the values of
 //! those only that do not follow, and the first attempt's stands for all that sent the same.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
@@ -13,6 +14,8 @@ use crate::cloud_events;
 use crate::event::Event;
 use crate::fingerprint::fingerprint;
 use crate::request::Request;
+use crate::target::Target;
+use crate::verification::Preflight;
 
 /// A request as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,16 +91,33 @@ impl Sent {
     /// Describes a request. `auth` is the name of the header that authenticates it, if one does; its value is secret.
     #[must_use]
     pub fn of(request: &Request, auth: Option<&str>) -> Self {
+        let Request { method, target, headers, body } = request;
+        Self::of_parts(method.as_str(), target, headers, body, auth)
+    }
+
+    /// Describes the request of a handshake in the same way.
+    #[must_use]
+    pub fn of_preflight(preflight: &Preflight, auth: Option<&str>) -> Self {
+        Self::of_parts("OPTIONS", &preflight.target, &preflight.headers, "", auth)
+    }
+
+    fn of_parts(
+        method: &str,
+        target: &Target,
+        headers: &[(Cow<'static, str>, String)],
+        body: &str,
+        auth: Option<&str>,
+    ) -> Self {
         let is_auth = |name: &str| auth.is_some_and(|auth| auth.eq_ignore_ascii_case(name));
         let is_derived = |name: &str| DERIVED.contains(&name) || name.starts_with("ce-");
         let (mut names, mut values, mut room) = (String::new(), Vec::new(), MAX_HEADER_BYTES);
-        for name in request.headers.iter().map(|(name, _)| &**name).filter(|name| !is_auth(name)).chain(auth) {
+        for name in headers.iter().map(|(name, _)| &**name).filter(|name| !is_auth(name)).chain(auth) {
             if names.len() + name.len() < MAX_HEADER_BYTES {
                 let space = if names.is_empty() { "" } else { " " };
                 let _ = write!(names, "{space}{name}"); // Writing to a string cannot fail.
             }
         }
-        for (name, value) in &request.headers {
+        for (name, value) in headers {
             let kept = shortened(value, MAX_VALUE_BYTES);
             if !is_auth(name) && !is_derived(name) && name.len() + kept.len() <= room {
                 room -= name.len() + kept.len();
@@ -105,14 +125,14 @@ impl Sent {
             }
         }
         let mut body_sha256 = [0; 32];
-        body_sha256.copy_from_slice(digest(&SHA256, request.body.as_bytes()).as_ref());
+        body_sha256.copy_from_slice(digest(&SHA256, body.as_bytes()).as_ref());
         Self {
-            method: request.method.as_str().to_owned(),
-            url: shortened(&without_query_values(request.target.url()), MAX_URL_BYTES),
+            method: method.to_owned(),
+            url: shortened(&without_query_values(target.url()), MAX_URL_BYTES),
             names,
             values,
             body_sha256,
-            body_bytes: request.body.len() as u64,
+            body_bytes: body.len() as u64,
         }
     }
 

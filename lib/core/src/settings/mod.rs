@@ -130,6 +130,9 @@ fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Op
     if let Some(found) = object.member("headers") {
         endpoint.headers = read_headers(&found, faults);
     }
+    if let Some(found) = object.member("verification") {
+        endpoint.verification = found.read("one of none, challenge", faults).unwrap_or_default();
+    }
     if let Some(header) = &auth.header
         && endpoint.headers.keys().any(|name| name.eq_ignore_ascii_case(&header.name))
     {
@@ -138,6 +141,7 @@ fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Op
     for name in [
         "id",
         "tenant",
+        "state",
         "disabledBecause",
         "createdAt",
         "updatedAt",
@@ -250,7 +254,7 @@ pub(super) mod tests {
             "fields":{"operation":["operationId","status"]},"cloudEvents":"structured","method":"PUT","auth":{"kind":"none"},
             "signatures":["standard-webhooks","jws"],"jwsAlgorithm":"ES256",
             "retry":{"maxRetries":3,"intervalSeconds":7,"backoff":"fixed"},"timeoutSeconds":9,"maxConcurrency":500,
-            "maxPerSecond":1,"headers":{"X-Team":"a"}}"#;
+            "maxPerSecond":1,"headers":{"X-Team":"a"},"verification":"challenge"}"#;
         let endpoint = read(settings, CONTEXT).unwrap().endpoint;
         assert_eq!((endpoint.method, endpoint.jws_algorithm), (Method::Put, Algorithm::ES256));
         let expected: Value = serde_json::from_str(settings).unwrap();
@@ -263,7 +267,7 @@ pub(super) mod tests {
         let settings = r#"{"url":"http://a.example","description":7,"types":[{"type":"operation","statuses":["DONE",3]},{}],
             "fields":{"operation":"status"},"cloudEvents":"binary","method":"DELETE","auth":{"kind":"basic","secret":"nocolon","user":"u"},
             "signatures":["jwt"],"jwsAlgorithm":"HS256","retry":{"maxRetries":101,"intervalSeconds":"5","backoff":"wild"},
-            "timeoutSeconds":31,"maxConcurrency":501,"maxPerSecond":"5","headers":{"Host":"evil"},"url2":1,"description":"twice"}"#;
+            "timeoutSeconds":31,"maxConcurrency":501,"maxPerSecond":"5","headers":{"Host":"evil"},"verification":"dns","url2":1,"description":"twice"}"#;
         let expected = [
             "/url",
             "/description",
@@ -282,6 +286,7 @@ pub(super) mod tests {
             "/timeoutSeconds",
             "/maxConcurrency",
             "/maxPerSecond",
+            "/verification",
             "/url2",
             "/description",
             "/types/0/statuses/0",
