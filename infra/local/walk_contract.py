@@ -132,13 +132,14 @@ class Callback(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
+        self.send_header("webhook-allowed-origin", "*")  # Proves that it wants webhooks, if it is asked.
         self.end_headers()
         self.wfile.write(body)
         with self.receiver.arrival:
             self.receiver.arrived.add(self.headers.get("webhook-id", ""))
             self.receiver.arrival.notify_all()
 
-    do_GET = do_POST = do_PUT = answer
+    do_GET = do_OPTIONS = do_POST = do_PUT = answer
 
     def log_message(self, *_) -> None:
         pass

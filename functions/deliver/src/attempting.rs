@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use signpost_core::attempt::{Attempt, AttemptError, AttemptResult};
+use signpost_core::auth::origin;
 use signpost_core::delivery::{Delivery, DueAttempt, Next, Progress, Receipt, next};
 use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause};
 use signpost_core::event::OWN_SOURCE;
 use signpost_core::request::{AttemptStart, Keyring, Request, RequestError};
 use signpost_core::sent::{Sent, SentRecord};
+use signpost_core::verification::{Preflight, Question, REQUEST_ORIGIN};
 use signpost_io::callback::Exchange;
 use signpost_io::clock::{millis, unix_ms_now, unix_now};
 use signpost_io::deliveries::Recorded;
@@ -27,16 +29,20 @@ impl App {
         receipt: &Receipt,
         ready: Ready,
     ) -> Result<Fate, DeferredError> {
-        let Ready { recipient, keyring, due: DueAttempt { number, before_replay, on_record, replay, last_sent } } =
-            ready;
+        let Ready { recipient, keyring, due, question } = ready;
+        let DueAttempt { number, before_replay, on_record, replay, last_sent } = due;
         let is_first = on_record.is_none() && receipt.is_only();
         let expected = is_first.then(|| self.deliveries.expect_first());
         let (started, started_at) = (Instant::now(), unix_now());
         let start = AttemptStart { number, unix_seconds: started_at.as_secs(), replay };
-        let sent = self.send(delivery, &recipient, start, &keyring);
+        let sent = self.send(delivery, &recipient, start, &keyring, question.as_ref());
         let Exchange { result, response, sent, connection, redirect } =
             self.breakers.watch(&delivery.endpoint, sent).await?;
         let took = started.elapsed();
+        if question.is_some() && result.is_ok() {
+            // Before the record, which would keep whoever comes after a crash from doing it.
+            Box::pin(self.verify(delivery, &recipient)).await?;
+        }
         let sent_now = sent.as_ref().map(Sent::print).or(last_sent);
 
         let attempt = Attempt {
@@ -88,18 +94,43 @@ impl App {
         recipient: &Recipient,
         start: AttemptStart,
         keyring: &Keyring,
+        question: Option<&Question>,
     ) -> Result<Exchange, DeferredError> {
-        let endpoint = recipient.endpoint();
+        let (endpoint, caller) = (recipient.endpoint(), &recipient.caller);
+        let timeout = endpoint.timeout_seconds.into();
         let failed = |error| Ok(Exchange::failed(error));
         let target = match self.callbacks.target(&endpoint.url) {
             Ok(target) => target,
             Err(error) => return failed(error),
         };
-        match Request::build(&delivery.event, endpoint, target, start, keyring) {
-            Ok(request) => Ok(self.callbacks.send(request, &recipient.caller, endpoint.timeout_seconds.into()).await),
+        let preflight = question.map(|_| Preflight::new(endpoint, target.clone(), &self.sender));
+        let built = Request::build(&delivery.event, endpoint, target, start, keyring).map(|mut request| {
+            if question.is_some() || recipient.has_proved() {
+                // Who was asked for permission is told by each webhook whom it was given to (section 4.1.2).
+                request.headers.push((REQUEST_ORIGIN.into(), self.sender.clone()));
+            }
+            request
+        });
+        match built {
+            Ok(request) => Ok(match (preflight, question) {
+                (Some(preflight), Some(Question { challenge, .. })) => {
+                    // Kept apart, for it is rare and makes every attempt's future larger.
+                    Box::pin(self.callbacks.prove(preflight, request, &self.sender, challenge, caller, timeout)).await
+                }
+                _ => self.callbacks.send(request, caller, timeout).await,
+            }),
             Err(RequestError::UrlTooLong { bytes }) => failed(AttemptError::UrlTooLong { bytes }),
             Err(error @ (RequestError::NoSigner(_) | RequestError::Signer(_))) => Err(DeferredError::Unsigned(error)),
         }
+    }
+
+    /// Enables an endpoint that has proved itself as `recipient`, and has what is parked for it sent.
+    async fn verify(&self, delivery: &Delivery, recipient: &Recipient) -> Result<(), DeferredError> {
+        let origin = origin(&recipient.endpoint().url);
+        // Before it is enabled: whoever dies in between leaves a drain that finds it disabled, and moves nothing.
+        self.parking.ask_to_drain(&delivery.endpoint).await?;
+        self.recipients.verify(&delivery.event.key.tenant, &delivery.endpoint, &origin).await?;
+        Ok(())
     }
 
     /// Disables the endpoint of a delivery, and tells the tenant's operators of it by an event.

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use signpost_core::target::TargetRules;
-use signpost_io::config::{ConfigError, environment, required, retention, target_rules};
+use signpost_io::config::{ConfigError, environment, required, retention, sender, target_rules};
 
 /// Settings of the `deliver` function, read once at cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Config {
     pub parking_table: String,
     /// `RETENTION_DAYS`: how long attempts are kept, in days; 1 to 365, required.
     pub retention: Duration,
+    /// `PUBLIC_URL`: its host is the name by which receivers know the sender; `signpost` by default.
+    pub sender: String,
     /// `DANGEROUSLY_ALLOW_HTTP`, `DANGEROUSLY_ALLOW_PRIVATE_TARGETS` and `MORE_TARGET_PORTS`: see
     /// [`signpost_io::config::target_rules`].
     pub target_rules: TargetRules,
@@ -55,6 +57,7 @@ impl Config {
             own_events_queue_url: required(&get, "OWN_EVENTS_QUEUE_URL")?,
             parking_table: required(&get, "PARKING_TABLE")?,
             retention: retention(&get)?,
+            sender: sender(&get)?,
             target_rules: target_rules(&get)?,
             wrapping_key: required(&get, "WRAPPING_KEY")?,
         })

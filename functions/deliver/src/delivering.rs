@@ -12,6 +12,7 @@ use signpost_core::event::TenantId;
 use signpost_core::parking::LONGEST_IN_QUEUE;
 use signpost_core::request::{Keyring, RequestError};
 use signpost_core::signer::TenantSigner;
+use signpost_core::verification::Question;
 use signpost_io::aws::AwsError;
 use signpost_io::clock::{unix_ms_now, unix_now};
 use signpost_io::deliveries::{Claim, Lease};
@@ -57,6 +58,8 @@ pub(crate) struct Ready {
     pub(crate) recipient: Arc<Recipient>,
     pub(crate) keyring: Keyring,
     pub(crate) due: DueAttempt,
+    /// What the endpoint has to prove itself by, if the attempt asks for that.
+    pub(crate) question: Option<Question>,
 }
 
 /// What is to become of a delivery.
@@ -131,7 +134,17 @@ impl App {
         let Some(recipient) = timeout(PREPARATION, recipient).await.map_err(|_| DeferredError::TooSlow)?? else {
             return self.without_endpoint(delivery).await.map(|()| Readiness::Otherwise(Fate::Done));
         };
-        if !recipient.is_enabled() {
+        let question = Question::of(&delivery.event);
+        let recipient = match &question {
+            Some(question) if recipient.version() < question.version => {
+                // As it was before it had to prove itself: it would get the question at the URL that it had then.
+                self.recipients.forget(&delivery.event.key.tenant, &delivery.endpoint).await;
+                self.recipients.get(&delivery.event.key.tenant, &delivery.endpoint).await?.unwrap_or(recipient)
+            }
+            Some(_) | None => recipient,
+        };
+        let question = question.filter(|one| recipient.is_unverified() && recipient.version() == one.version);
+        if !recipient.is_enabled() && question.is_none() {
             return self.park(delivery, receipt).await.map(|()| Readiness::Otherwise(Fate::Done));
         }
         // Before anything else, so that what is sent to an endpoint that is down costs next to nothing.
@@ -144,7 +157,7 @@ impl App {
             Due::Attempt(due) => {
                 let keyring = self.keyring(&delivery.event.key.tenant, &recipient).await?;
                 return Ok(match self.permission(&recipient, &delivery.endpoint).await? {
-                    Permission::Granted(slot) => Readiness::Ready(Ready { recipient, keyring, due }, slot),
+                    Permission::Granted(slot) => Readiness::Ready(Ready { recipient, keyring, due, question }, slot),
                     Permission::NotNow => Readiness::NotNow,
                 });
             }

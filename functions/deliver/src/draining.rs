@@ -166,7 +166,9 @@ impl App {
         let (due, lease) = self.due(delivery.key(), &receipt).await?;
         let fate = match due {
             Due::Attempt(due) => match self.limits.renew(slot).await {
-                Ok(true) => self.attempt(&delivery, &receipt, Ready { recipient, keyring, due }).await?,
+                Ok(true) => {
+                    self.attempt(&delivery, &receipt, Ready { recipient, keyring, due, question: None }).await?
+                }
                 renewed => {
                     self.call_off(delivery.key(), &receipt, lease).await;
                     renewed?;

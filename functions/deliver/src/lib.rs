@@ -51,6 +51,8 @@ pub struct App {
     parking: Parking,
     queue: Queue,
     recipients: Recipients,
+    /// The name by which receivers know the sender.
+    sender: String,
     signers: Signers,
 }
 
@@ -74,6 +76,7 @@ impl App {
             own_events: Queue::new(sqs.clone(), config.own_events_queue_url),
             parking: Parking::new(dynamodb.clone(), config.parking_table, config.retention),
             queue: Queue::new(sqs, config.deliveries_queue_url),
+            sender: config.sender,
             recipients: Recipients::new(Endpoints::new(dynamodb.clone(), config.endpoints_table), vault),
             signers: Signers::new(
                 KeyTable::new(dynamodb, config.keys_table, MacKey::new(kms.clone(), config.mac_key)),

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
+use signpost_core::endpoint::Verification;
 use signpost_core::target::TargetRules;
-use signpost_io::config::{ConfigError, environment, required, retention, target_rules};
+use signpost_io::config::{ConfigError, endpoint_verification, environment, required, retention, target_rules};
 
 /// Settings of the `manage` function, read once at cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub struct Config {
     pub endpoints_table: String,
     /// `ENDPOINT_KEYS_TABLE`: DynamoDB table of endpoints' public keys; required.
     pub endpoint_keys_table: String,
+    /// `ENDPOINT_VERIFICATION`: how new origins prove that they want webhooks, `none` or `challenge`; `none` by default.
+    pub endpoint_verification: Verification,
     /// `DANGEROUSLY_ALLOW_HTTP`, `DANGEROUSLY_ALLOW_PRIVATE_TARGETS` and `MORE_TARGET_PORTS`: see
     /// [`signpost_io::config::target_rules`]. Those of `deliver`, or what is accepted here would fail there.
     pub target_rules: TargetRules,
@@ -56,6 +59,7 @@ impl Config {
             deliveries_queue_url: required(&get, "DELIVERIES_QUEUE_URL")?,
             endpoints_table: required(&get, "ENDPOINTS_TABLE")?,
             endpoint_keys_table: required(&get, "ENDPOINT_KEYS_TABLE")?,
+            endpoint_verification: endpoint_verification(&get)?,
             mac_key: required(&get, "MAC_KEY")?,
             own_events_queue_url: required(&get, "OWN_EVENTS_QUEUE_URL")?,
             events_table: required(&get, "EVENTS_TABLE")?,

@@ -1,5 +1,6 @@
 //! What operators do with endpoints.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
@@ -8,13 +9,14 @@ use futures_util::future::try_join_all;
 use http::header::{ETAG, LOCATION};
 use serde_json::{Value, json};
 use signpost_core::auth::Auth;
-use signpost_core::endpoint::{DisabledBecause, EndpointId, SignatureFormat, TEST_TYPE};
+use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId, SignatureFormat, TEST_TYPE, VERIFICATION_TYPE};
 use signpost_core::event::{Event, OWN_SOURCE, TenantId};
 use signpost_core::fault::Fault;
 use signpost_core::live_secrets::{LiveSecret, rotate};
 use signpost_core::problem::Problem;
 use signpost_core::settings::{self, Context, Stored, Submission};
 use signpost_core::standard_webhooks::EndpointKeys;
+use signpost_core::verification::{Proof, Question, after_change, after_disabling, after_enabling, state};
 use signpost_io::clock::unix_now;
 use signpost_io::endpoint_keys::EndpointKey;
 use signpost_io::endpoints::{SealedKeys, StoredEndpoint, Written};
@@ -55,10 +57,13 @@ impl App {
         let id = EndpointId::new(Uuid::new_v4());
         let now = unix_now().as_secs();
         let (keys, sealed) = self.new_keys(&asked.tenant, &id).await?;
+        let auth_secret = self.sealed_auth(&asked.tenant, &id, &submission).await?;
+        let must_prove = self.proof(&submission.endpoint, None).is_missing();
         let stored = StoredEndpoint {
-            auth_secret: self.sealed_auth(&asked.tenant, &id, &submission).await?,
+            auth_secret,
             settings: submission.endpoint,
-            disabled: None,
+            verified_origin: None,
+            disabled: must_prove.then_some(DisabledBecause::Unverified),
             version: 1,
             created_at: now,
             updated_at: now,
@@ -69,6 +74,7 @@ impl App {
         // An id that is taken is ours, of a try whose answer got lost: nobody else draws the same 122 random bits.
         self.endpoints.put(&asked.tenant, &id, &stored, None).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.created");
+        self.try_to_ask_for_proof(asked, &id, &stored).await;
         let location = format!("/v1/tenants/{}/endpoints/{id}", asked.tenant);
         Ok(with_header(self.answer_with_secret(201, asked, &id, &stored, &keys), LOCATION, &location))
     }
@@ -109,7 +115,9 @@ impl App {
     pub(crate) async fn update(&self, asked: &Asked<'_>) -> Answer {
         let id = asked.endpoint()?;
         let patch = asked.body(&[MERGE_PATCH, JSON])?;
+        let version_before = AtomicU64::new(0);
         let change = async |stored: StoredEndpoint| -> Result<StoredEndpoint, Refusal> {
+            version_before.store(stored.version, Ordering::Relaxed);
             let trusted = stored.trusted.as_deref();
             let whole = settings::patched(&stored.settings, trusted, &patch).map_err(Problem::bad_request)?;
             let submission = self.submission(&whole, Some(&stored)).await?;
@@ -117,7 +125,12 @@ impl App {
             let kept = stored.auth_secret.clone().filter(|_| submission.endpoint.auth != Auth::None);
             let (settings, trusted) = (submission.endpoint, submission.trusted);
             let had_keys = signs_by_itself(&stored);
-            let changed = StoredEndpoint { settings, trusted, auth_secret: sealed.or(kept), ..stored };
+            let proof = self.proof(&settings, stored.verified_origin.as_deref());
+            let disabled = after_change(stored.disabled, &stored.settings, proof);
+            if stored.disabled.is_some() && disabled.is_none() {
+                self.parking.ask_to_drain(&id).await?; // Before it is enabled, as in `switch`.
+            }
+            let changed = StoredEndpoint { settings, trusted, disabled, auth_secret: sealed.or(kept), ..stored };
             if !had_keys {
                 self.publish_keys(&asked.tenant, &id, &changed).await?; // Before they can sign.
             }
@@ -125,6 +138,9 @@ impl App {
         };
         let stored = self.change(asked, &id, change).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.updated");
+        if stored.version != version_before.into_inner() {
+            self.try_to_ask_for_proof(asked, &id, &stored).await; // A challenge is good for one version.
+        }
         Ok(self.answer(asked, &id, &stored))
     }
 
@@ -160,8 +176,13 @@ impl App {
     pub(crate) async fn switch(&self, asked: &Asked<'_>, is_enabled: bool) -> Answer {
         let id = asked.endpoint()?;
         let change = async |stored: StoredEndpoint| -> Result<_, Refusal> {
-            let because = stored.disabled.unwrap_or(DisabledBecause::Operator);
-            Ok(StoredEndpoint { disabled: (!is_enabled).then_some(because), ..stored })
+            let proof = self.proof(&stored.settings, stored.verified_origin.as_deref());
+            let disabled = if is_enabled {
+                after_enabling(stored.disabled, proof)
+            } else {
+                Some(after_disabling(stored.disabled))
+            };
+            Ok(StoredEndpoint { disabled, ..stored })
         };
         self.stored(asked, &id).await?; // Before anything is asked for an endpoint that is not the tenant's.
         if is_enabled {
@@ -171,26 +192,79 @@ impl App {
         }
         let stored = self.change(asked, &id, change).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, endpoint.enabled = is_enabled, "endpoint.switched");
+        if stored.disabled == Some(DisabledBecause::Unverified) {
+            self.ask_for_proof(asked, &id, &stored).await?;
+        }
         Ok(self.answer(asked, &id, &stored))
     }
 
     /// Sends an event that reaches this endpoint only, through the same door and on the same way as any other.
     pub(crate) async fn test(&self, asked: &Asked<'_>) -> Answer {
         let id = asked.endpoint()?;
-        if self.stored(asked, &id).await?.disabled.is_some() {
-            return Err(Problem::conflict("the endpoint is disabled; enable it first").into());
+        match self.stored(asked, &id).await?.disabled {
+            None => {}
+            Some(DisabledBecause::Unverified) => {
+                let text = "the endpoint has not proved that it wants webhooks; enable it to ask it again";
+                return Err(Problem::conflict(text).into());
+            }
+            Some(DisabledBecause::Failing | DisabledBecause::Gone | DisabledBecause::Operator) => {
+                return Err(Problem::conflict("the endpoint is disabled; enable it first").into());
+            }
         }
         let event_id = format!("test-{}", Uuid::new_v4());
+        let data = json!({"endpoint": id.as_str(), "message": "Signpost tries this endpoint out."});
+        self.send_own(asked, &id, &event_id, TEST_TYPE, &data).await?;
+        tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, event.id = event_id, "endpoint.tested");
+        Ok(respond(202, JSON, json!({ "event": event_id }).to_string()))
+    }
+
+    /// What decides whether an endpoint with these settings has to prove that it wants webhooks.
+    fn proof<'a>(&self, endpoint: &'a Endpoint, verified_origin: Option<&'a str>) -> Proof<'a> {
+        Proof { stack: self.endpoint_verification, endpoint, verified_origin }
+    }
+
+    /// Asks an endpoint that is unverified to prove that it wants webhooks. If that fails, the endpoint stays as it is, and
+    /// its operator can enable it to have it asked.
+    async fn try_to_ask_for_proof(&self, asked: &Asked<'_>, id: &EndpointId, stored: &StoredEndpoint) {
+        if stored.disabled != Some(DisabledBecause::Unverified) {
+            return;
+        }
+        let cause = match self.ask_for_proof(asked, id, stored).await {
+            Ok(()) => return,
+            Err(Refusal::Aws(error)) => Chain(&error).to_string(),
+            Err(Refusal::Problem(problem)) => problem.detail,
+        };
+        tracing::error!(tenant.id = %asked.tenant, endpoint.id = %id, cause, "endpoint.not_asked_for_proof");
+    }
+
+    /// Asks an endpoint to prove that it wants webhooks, by an event that reaches this endpoint only.
+    async fn ask_for_proof(&self, asked: &Asked<'_>, id: &EndpointId, stored: &StoredEndpoint) -> Result<(), Refusal> {
+        let mut random = [0; 32];
+        rand::fill(&mut random).map_err(|_| Problem::unavailable("no random numbers; enable the endpoint"))?;
+        let question = Question::new(id, stored.version, random);
+        let event_id = format!("verification-{}", Uuid::new_v4());
+        self.send_own(asked, id, &event_id, VERIFICATION_TYPE, &question.data()).await?;
+        tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, event.id = event_id, "endpoint.asked_for_proof");
+        Ok(())
+    }
+
+    /// Sends an event of Signpost's own about an endpoint, through the same door and on the same way as any other.
+    async fn send_own(
+        &self,
+        asked: &Asked<'_>,
+        id: &EndpointId,
+        event_id: &str,
+        kind: &str,
+        data: &Value,
+    ) -> Result<(), Refusal> {
         let event = json!({
-            "specversion": "1.0", "id": event_id, "source": OWN_SOURCE, "type": TEST_TYPE,
-            "tenant": asked.tenant.as_str(), "subject": id.as_str(),
-            "data": {"endpoint": id.as_str(), "message": "Signpost tries this endpoint out."},
+            "specversion": "1.0", "id": event_id, "source": OWN_SOURCE, "type": kind,
+            "tenant": asked.tenant.as_str(), "subject": id.as_str(), "data": data,
         });
         let event = Event::parse_own(&event.to_string()).map_err(Problem::bad_request)?;
         let group = Some(asked.tenant.to_string());
         self.own_events.send_all([Message { body: event.json().to_owned(), group, ..Message::default() }]).await?;
-        tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, event.id = event_id, "endpoint.tested");
-        Ok(respond(202, JSON, json!({ "event": event_id }).to_string()))
+        Ok(())
     }
 
     pub(crate) async fn rotate_secret(&self, asked: &Asked<'_>) -> Answer {
@@ -209,6 +283,7 @@ impl App {
         };
         let stored = self.change(asked, &id, change).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.secret_rotated");
+        self.try_to_ask_for_proof(asked, &id, &stored).await; // A challenge is good for one version.
         Ok(self.answer_with_secret(200, asked, &id, &stored, &keys))
     }
 
@@ -293,6 +368,7 @@ impl App {
         let newest = stored.signing_secrets.last().map(|keys| keys.secret.public_key.to_string());
         shown["id"] = id.as_str().into();
         shown["tenant"] = asked.tenant.as_str().into();
+        shown["state"] = state(stored.disabled).into();
         shown["enabled"] = stored.disabled.is_none().into();
         shown["disabledBecause"] = stored.disabled.map(DisabledBecause::as_str).into();
         shown["createdAt"] = moment(stored.created_at).into();

@@ -17,6 +17,7 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
+use signpost_core::endpoint::Verification;
 use signpost_core::problem::Problem;
 use signpost_io::aws::AwsError;
 use signpost_io::breakers::Breakers;
@@ -46,6 +47,7 @@ pub struct App {
     deliveries: Deliveries,
     endpoint_keys: EndpointKeyTable,
     endpoints: Endpoints,
+    endpoint_verification: Verification,
     own_events: Queue,
     events_table: Events,
     guard: Guard,
@@ -73,6 +75,7 @@ impl App {
             deliveries: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             endpoint_keys: EndpointKeyTable::new(dynamodb.clone(), config.endpoint_keys_table, mac),
             endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
+            endpoint_verification: config.endpoint_verification,
             own_events: Queue::new(sqs.clone(), config.own_events_queue_url),
             events_table: Events::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             guard: Guard::new(config.target_rules),
@@ -113,7 +116,7 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
             "POST /v1/tenants/{tenant}/endpoints" => app.create(&asked).await,
             "GET /v1/tenants/{tenant}/endpoints" => app.list(&asked).await,
             "GET /v1/tenants/{tenant}/endpoints/{endpoint}" => app.read(&asked).await,
-            "PATCH /v1/tenants/{tenant}/endpoints/{endpoint}" => app.update(&asked).await,
+            "PATCH /v1/tenants/{tenant}/endpoints/{endpoint}" => Box::pin(app.update(&asked)).await, // The largest.
             "DELETE /v1/tenants/{tenant}/endpoints/{endpoint}" => app.delete(&asked).await,
             "POST /v1/tenants/{tenant}/endpoints/{endpoint}/enable" => app.switch(&asked, true).await,
             "POST /v1/tenants/{tenant}/endpoints/{endpoint}/disable" => app.switch(&asked, false).await,

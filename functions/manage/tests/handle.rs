@@ -7,12 +7,14 @@ use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse
 use aws_lambda_events::encodings::Body;
 use manage::{App, Config, handle};
 use serde_json::{Value, json};
+use signpost_core::endpoint::Verification;
 use signpost_core::target::TargetRules;
 
 /// Without region and credentials: whatever reaches for AWS gets a 503. Targets are those of the internet.
 fn app() -> App {
     let aws = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
     let config = Config {
+        endpoint_verification: Verification::None,
         deliveries_queue_url: "https://queue.invalid/deliveries".into(),
         endpoints_table: "endpoints".into(),
         endpoint_keys_table: "endpoint-keys".into(),

@@ -91,6 +91,7 @@ impl World {
             let now = unix_now().as_secs();
             let stored = StoredEndpoint {
                 settings,
+                verified_origin: None,
                 disabled: None,
                 version: 1,
                 created_at: now,
@@ -119,6 +120,7 @@ impl World {
             ("DANGEROUSLY_ALLOW_PRIVATE_TARGETS", "true".to_owned()),
             ("DEAD_LETTER_QUEUE_URL", queue_url(DEAD_LETTERS)),
             ("DELIVERIES_QUEUE_URL", queue_url(DELIVERIES)),
+            ("ENDPOINT_VERIFICATION", "none".to_owned()),
             ("ENDPOINTS_TABLE", ENDPOINTS.to_owned()),
             ("ENDPOINT_KEYS_TABLE", ENDPOINT_KEYS.to_owned()),
             ("EVENTS_QUEUE_URL", queue_url(EVENTS_QUEUE)),

@@ -1,5 +1,6 @@
 //! Callbacks: the requests of attempts, in whatever way their receiver wants to be shown who calls, under one deadline.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -17,6 +18,7 @@ use signpost_core::request::Request;
 use signpost_core::secret::Secret;
 use signpost_core::sent::{Connection, Sent, shortened, without_query_values};
 use signpost_core::target::Target;
+use signpost_core::verification::{ALLOWED_ORIGIN, Answer, Preflight};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clients::{Clients, Guard, Tls, read_body, refusal};
@@ -119,26 +121,78 @@ impl Callbacks {
     /// Makes one attempt and judges the answer. `timeout` covers everything from DNS to the last byte, an access token
     /// that is fetched first included.
     pub async fn send(&self, request: Request, caller: &Caller, timeout: Duration) -> Exchange {
-        let deadline = Instant::now() + timeout;
-        let header = match timeout_at(deadline, self.header(caller)).await {
-            Err(_) => return Exchange::failed(AttemptError::TokenTimedOut(timeout)),
-            Ok(Err(error)) => return Exchange::failed(error),
-            Ok(Ok(header)) => header,
+        let deadline = Deadline::after(timeout);
+        let header = match self.header_by(deadline, caller).await {
+            Ok(header) => header,
+            Err(error) => return Exchange::failed(error),
         };
-        let sent = Some(Sent::of(&request, header.as_ref().map(|header| &*header.name)));
-        let exchange = match timeout_at(deadline, self.exchange(request, caller, header.as_ref())).await {
-            Err(_) => Exchange::failed(AttemptError::TimedOut(timeout)),
+        let call = Call { caller, auth: header.as_ref(), deadline };
+        self.webhook(request, call, |answer| judge_status(answer.status, answer.retry_after)).await
+    }
+
+    /// Makes one attempt in which the receiver proves that it wants webhooks from `sender`: by its answer to `preflight`, or
+    /// else by the echo of `challenge` in its answer to `request`. `timeout` covers both.
+    ///
+    /// The exchange is that of the request that decided.
+    pub async fn prove(
+        &self,
+        preflight: Preflight,
+        request: Request,
+        sender: &str,
+        challenge: &str,
+        caller: &Caller,
+        timeout: Duration,
+    ) -> Exchange {
+        let deadline = Deadline::after(timeout);
+        let header = match self.header_by(deadline, caller).await {
+            Ok(header) => header,
+            Err(error) => return Exchange::failed(error),
+        };
+        let call = Call { caller, auth: header.as_ref(), deadline };
+        // Some firewalls swallow every OPTIONS: the webhook needs some of the time.
+        let half = Call { deadline: Deadline { at: deadline.at - timeout / 2, ..deadline }, ..call };
+        let permission = self.handshake(preflight, half, sender).await;
+        if permission.result.is_ok() {
+            return permission;
+        }
+        self.webhook(request, call, |answer| answer.judge_echo(challenge)).await
+    }
+
+    async fn handshake(&self, preflight: Preflight, call: Call<'_>, sender: &str) -> Exchange {
+        let sent = Sent::of_preflight(&preflight, call.auth.map(|auth| &*auth.name));
+        let Preflight { target, headers } = preflight;
+        let outgoing = Outgoing { method: reqwest::Method::OPTIONS, target, headers, body: Bytes::new() };
+        let exchange = self.call(outgoing, call, |answer| answer.judge_permission(sender)).await;
+        Exchange { sent: Some(sent), ..exchange }
+    }
+
+    async fn webhook(&self, request: Request, call: Call<'_>, judge: impl Fn(Answer<'_>) -> AttemptResult) -> Exchange {
+        let sent = Sent::of(&request, call.auth.map(|auth| &*auth.name));
+        let exchange = self.call(Outgoing::from(request), call, judge).await;
+        Exchange { sent: Some(sent), ..exchange }
+    }
+
+    /// Sends a request by its deadline, and has `judge` judge the answer.
+    async fn call(&self, outgoing: Outgoing, call: Call<'_>, judge: impl Fn(Answer<'_>) -> AttemptResult) -> Exchange {
+        let Call { caller, auth, deadline } = call;
+        let exchange = match timeout_at(deadline.at, self.exchange(outgoing, caller, auth, judge)).await {
+            Err(_) => Exchange::failed(AttemptError::TimedOut(deadline.timeout)),
             Ok(Err(error)) => Exchange::failed(error),
             Ok(Ok(exchange)) => exchange,
         };
-        if let (Caller::OAuth2 { client, secret }, Err(AttemptError::Rejected { status: 401, .. }), Some(header)) =
-            (caller, &exchange.result, &header)
+        let is_unauthorized = exchange.result.as_ref().is_err_and(|error| error.status() == Some(401));
+        if let (Caller::OAuth2 { client, secret }, true, Some(header)) = (caller, is_unauthorized, auth)
             && let Some((_, token)) = header.value.reveal().split_once(' ')
         {
             // Revoked before its time: the next attempt gets another.
             self.tokens.forget(client, secret, &Secret::new(token.to_owned())).await;
         }
-        Exchange { sent, ..exchange }
+        exchange
+    }
+
+    async fn header_by(&self, deadline: Deadline, caller: &Caller) -> Result<Option<AuthHeader>, AttemptError> {
+        let header = timeout_at(deadline.at, self.header(caller)).await;
+        header.unwrap_or(Err(AttemptError::TokenTimedOut(deadline.timeout)))
     }
 
     /// The header that shows who calls, if one does; an access token is fetched if there is none at hand.
@@ -156,17 +210,18 @@ impl Callbacks {
 
     async fn exchange(
         &self,
-        request: Request,
+        outgoing: Outgoing,
         caller: &Caller,
         header: Option<&AuthHeader>,
+        judge: impl Fn(Answer<'_>) -> AttemptResult,
     ) -> Result<Exchange, AttemptError> {
         let sent = match caller {
             Caller::Certificate(certificate) => {
                 let clients = self.with_certificate(certificate)?;
-                exchange(&clients, request, header).await
+                exchange(&clients, outgoing, header, judge).await
             }
             Caller::Anonymous | Caller::Header(_) | Caller::OAuth2 { .. } => {
-                exchange(&self.plain, request, header).await
+                exchange(&self.plain, outgoing, header, judge).await
             }
         };
         sent.map_err(classify)
@@ -203,15 +258,55 @@ impl fmt::Debug for Callbacks {
     }
 }
 
-/// Sends a request, reads the answer to its end, and judges the status.
-async fn exchange(clients: &Clients, request: Request, auth: Option<&AuthHeader>) -> Result<Exchange, reqwest::Error> {
-    let Request { method, target, headers, body } = request;
-    let method = match method {
-        Method::Get => reqwest::Method::GET,
-        Method::Post => reqwest::Method::POST,
-        Method::Put => reqwest::Method::PUT,
-    };
-    let body = Bytes::from(body);
+/// When an attempt has to be over, and how long it may take, for messages.
+#[derive(Clone, Copy)]
+struct Deadline {
+    at: Instant,
+    timeout: Duration,
+}
+
+impl Deadline {
+    fn after(timeout: Duration) -> Self {
+        Self { at: Instant::now() + timeout, timeout }
+    }
+}
+
+/// In whose name a request is sent, and until when.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    caller: &'a Caller,
+    auth: Option<&'a AuthHeader>,
+    deadline: Deadline,
+}
+
+/// A request as HTTP has it, but for what authenticates it.
+struct Outgoing {
+    method: reqwest::Method,
+    target: Target,
+    headers: Vec<(Cow<'static, str>, String)>,
+    body: Bytes,
+}
+
+impl From<Request> for Outgoing {
+    fn from(request: Request) -> Self {
+        let Request { method, target, headers, body } = request;
+        let method = match method {
+            Method::Get => reqwest::Method::GET,
+            Method::Post => reqwest::Method::POST,
+            Method::Put => reqwest::Method::PUT,
+        };
+        Self { method, target, headers, body: Bytes::from(body) }
+    }
+}
+
+/// Sends a request, reads the answer to its end, and has `judge` judge it.
+async fn exchange(
+    clients: &Clients,
+    outgoing: Outgoing,
+    auth: Option<&AuthHeader>,
+    judge: impl Fn(Answer<'_>) -> AttemptResult,
+) -> Result<Exchange, reqwest::Error> {
+    let Outgoing { method, target, headers, body } = outgoing;
     let build = |client: &reqwest::Client| {
         let request = client.request(method.clone(), target.url().clone());
         let request = if body.is_empty() { request } else { request.body(body.clone()) };
@@ -226,10 +321,11 @@ async fn exchange(clients: &Clients, request: Request, auth: Option<&AuthHeader>
     };
     let response = clients.send(build).await?;
     let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let asked = asked.and_then(|value| retry_after(value, SystemTime::now()));
-    let result = judge_status(response.status().as_u16(), asked);
+    let retry_after = asked.and_then(|value| retry_after(value, SystemTime::now()));
+    let (status, allowed_origin) = (response.status().as_u16(), only(&response, ALLOWED_ORIGIN));
     let (connection, redirect) = (connection(&response), redirect(&response));
     let read = read_body(response, READ_BYTES + 1).await?; // One more tells whether the answer goes on.
+    let result = judge(Answer { status, retry_after, allowed_origin: allowed_origin.as_deref(), body: &read });
     // Of an acknowledgement, the status says it all.
     let kept = (result.is_err() && !read.is_empty()).then(|| {
         let mut secrets = auth.map(AuthHeader::secrets).unwrap_or_default();
@@ -237,6 +333,13 @@ async fn exchange(clients: &Clients, request: Request, auth: Option<&AuthHeader>
         excerpt(&read[..read.len().min(READ_BYTES)], read.len() > READ_BYTES, &secrets)
     });
     Ok(Exchange { result, response: kept, sent: None, connection, redirect })
+}
+
+/// The value of a header that is there once.
+fn only(response: &Response, name: &str) -> Option<String> {
+    let mut values = response.headers().get_all(name).iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    value.to_str().ok().map(str::to_owned)
 }
 
 fn connection(response: &Response) -> Option<Connection> {

@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use http::Uri;
+use signpost_core::endpoint::Verification;
 use signpost_core::target::TargetRules;
 
 /// A setting that is missing or bad.
@@ -104,6 +106,35 @@ pub fn target_rules(get: impl Fn(&str) -> Option<String>) -> Result<TargetRules,
     })
 }
 
+/// Reads `ENDPOINT_VERIFICATION`, `none` or `challenge`: how endpoints prove that they want webhooks; `none` when it is not
+/// set.
+///
+/// # Errors
+/// It is anything else.
+pub fn endpoint_verification(get: impl Fn(&str) -> Option<String>) -> Result<Verification, ConfigError> {
+    const NAME: &str = "ENDPOINT_VERIFICATION";
+    match get(NAME).as_deref() {
+        None | Some("" | "none") => Ok(Verification::None),
+        Some("challenge") => Ok(Verification::Challenge),
+        Some(found) => {
+            Err(ConfigError::Invalid { name: NAME, found: found.to_owned(), expected: "`none` or `challenge`".into() })
+        }
+    }
+}
+
+/// Reads the name by which receivers know this stack as a sender: the host of `PUBLIC_URL`, or `signpost` when that is not
+/// set.
+///
+/// # Errors
+/// `PUBLIC_URL` is no URL with a host.
+pub fn sender(get: impl Fn(&str) -> Option<String>) -> Result<String, ConfigError> {
+    const NAME: &str = "PUBLIC_URL";
+    let Some(found) = get(NAME).filter(|text| !text.is_empty()) else { return Ok("signpost".into()) };
+    let host = found.parse::<Uri>().ok().and_then(|url| url.scheme().and(url.host()).map(str::to_ascii_lowercase));
+    let expected = || "a URL such as `https://callbacks.example`".into();
+    host.ok_or_else(|| ConfigError::Invalid { name: NAME, found, expected: expected() })
+}
+
 /// Reads a switch, `true` or `false`; off when it is not set.
 ///
 /// # Errors
@@ -138,6 +169,14 @@ mod tests {
                 target_rules(|name| (name == "MORE_TARGET_PORTS").then(|| "8443;9443".into())).unwrap_err(),
                 "`MORE_TARGET_PORTS` is `8443;9443`; expected ports separated by commas, such as `8443,9443`",
             ),
+            (
+                endpoint_verification(|_| Some("dns".into())).unwrap_err(),
+                "`ENDPOINT_VERIFICATION` is `dns`; expected `none` or `challenge`",
+            ),
+            (
+                sender(|_| Some("callbacks.example".into())).unwrap_err(),
+                "`PUBLIC_URL` is `callbacks.example`; expected a URL such as `https://callbacks.example`",
+            ),
         ];
         for (error, text) in cases {
             assert_eq!(error.to_string(), text);
@@ -152,5 +191,22 @@ mod tests {
         assert_eq!(target_rules(|_| None), Ok(TargetRules::INTERNET));
         let ports = target_rules(|name| (name == "MORE_TARGET_PORTS").then(|| "8443, 9443".into())).unwrap();
         assert_eq!(ports.more_ports, [8_443, 9_443].into());
+        for (text, expected) in
+            [("", Verification::None), ("none", Verification::None), ("challenge", Verification::Challenge)]
+        {
+            assert_eq!(endpoint_verification(|_| Some(text.into())), Ok(expected));
+        }
+        let senders = [
+            ("", "signpost"),
+            ("https://Callbacks.example/base", "callbacks.example"),
+            ("http://127.0.0.1:4566/api", "127.0.0.1"),
+        ];
+        for (text, expected) in senders {
+            assert_eq!(sender(|_| Some(text.into())).as_deref(), Ok(expected), "{text:?}");
+        }
+        assert_eq!(
+            (sender(|_| None).as_deref(), endpoint_verification(|_| None)),
+            (Ok("signpost"), Ok(Verification::None))
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, Select};
+use signpost_core::auth::origin;
 use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId};
 use signpost_core::event::TenantId;
 use signpost_core::fault::Fault;
@@ -27,6 +28,8 @@ pub struct Endpoints {
 pub struct StoredEndpoint {
     /// What is no secret.
     pub settings: Endpoint,
+    /// The origin that has proved that it wants webhooks ([`signpost_core::verification`]), if one has.
+    pub verified_origin: Option<String>,
     /// Why nothing is sent to it; none if it is enabled.
     pub disabled: Option<DisabledBecause>,
     /// Counts up by one with each change.
@@ -239,6 +242,38 @@ impl Endpoints {
         if_condition_held(call.send().await, "dynamodb:UpdateItem").map(|answer| Written::of(answer.is_some()))
     }
 
+    /// Notes that the origin of an endpoint's URL has proved itself, and enables it, if it is still unverified and its URL
+    /// still has that origin. Tells whether that was so.
+    ///
+    /// Needs `dynamodb:GetItem` and `dynamodb:UpdateItem`. One call of each, or more if others change it meanwhile.
+    ///
+    /// # Errors
+    /// A call failed, or the item cannot be read.
+    pub async fn verify(&self, tenant: &TenantId, id: &EndpointId, proved: &str) -> Result<Written, AwsError> {
+        loop {
+            let Some(stored) = self.get(tenant, id).await? else { return Ok(Written::Overtaken) };
+            let is_asked = stored.disabled == Some(DisabledBecause::Unverified);
+            if !is_asked || origin(&stored.settings.url) != proved {
+                return Ok(Written::Overtaken);
+            }
+            let call = self
+                .client
+                .update_item()
+                .table_name(&self.table)
+                .set_key(Some(key(tenant, id)))
+                .update_expression("SET verifiedOrigin = :origin, updatedAt = :now REMOVE disabled ADD version :one")
+                .condition_expression("version = :before")
+                .expression_attribute_values(":origin", s(proved))
+                .expression_attribute_values(":now", n(unix_now().as_secs()))
+                .expression_attribute_values(":one", n(1))
+                .expression_attribute_values(":before", n(stored.version));
+            // Whoever was faster has changed the version: what is there now is judged again.
+            if if_condition_held(call.send().await, "dynamodb:UpdateItem")?.is_some() {
+                return Ok(Written::Yes);
+            }
+        }
+    }
+
     /// Removes an endpoint, whatever it is, or only if its version is `before`.
     ///
     /// Needs `dynamodb:DeleteItem`.
@@ -314,6 +349,10 @@ fn stored_of(item: &Item) -> Result<StoredEndpoint, AwsError> {
         });
         Ok(StoredEndpoint {
             settings,
+            verified_origin: item
+                .contains_key("verifiedOrigin")
+                .then(|| text(item, "verifiedOrigin").map(str::to_owned))
+                .transpose()?,
             disabled: disabled.transpose()?,
             version: number(item, "version")?,
             created_at: number(item, "createdAt")?,
@@ -350,6 +389,7 @@ fn item_of(stored: &StoredEndpoint) -> Result<Item, AwsError> {
     ]);
     item.extend(stored.auth_secret.as_ref().map(|sealed| ("authSecret".into(), b(sealed))));
     item.extend(stored.disabled.map(|because| ("disabled".into(), s(because.as_str()))));
+    item.extend(stored.verified_origin.as_ref().map(|origin| ("verifiedOrigin".into(), s(origin))));
     item.extend(stored.trusted.as_ref().map(|pem| ("trusted".into(), s(pem))));
     Ok(item)
 }
@@ -366,6 +406,7 @@ mod tests {
     fn endpoints_read_back() {
         let full = StoredEndpoint {
             settings: Endpoint::new("https://a.example"),
+            verified_origin: Some("https://a.example".into()),
             disabled: Some(DisabledBecause::Gone),
             version: 7,
             created_at: 1,
@@ -378,6 +419,7 @@ mod tests {
             ],
         };
         let bare = StoredEndpoint {
+            verified_origin: None,
             disabled: None,
             auth_secret: None,
             trusted: None,
@@ -393,6 +435,7 @@ mod tests {
     fn settings_that_make_no_sense_are_unreadable() {
         let mut item = item_of(&StoredEndpoint {
             settings: Endpoint::new("https://a.example"),
+            verified_origin: None,
             disabled: None,
             version: 1,
             created_at: 1,

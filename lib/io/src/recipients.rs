@@ -11,6 +11,7 @@ use signpost_core::event::TenantId;
 use signpost_core::live_secrets::LiveSecret;
 use signpost_core::secret::Secret;
 use signpost_core::standard_webhooks::EndpointKeys;
+use signpost_core::verification::has_proved;
 use tokio::sync::Mutex;
 
 use crate::aws::AwsError;
@@ -44,6 +45,24 @@ impl Recipient {
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         self.stored.disabled.is_none()
+    }
+
+    /// The version of what is remembered of it.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.stored.version
+    }
+
+    /// Whether its server has yet to prove that it wants webhooks.
+    #[must_use]
+    pub fn is_unverified(&self) -> bool {
+        self.stored.disabled == Some(DisabledBecause::Unverified)
+    }
+
+    /// Whether its server has proved that it wants webhooks.
+    #[must_use]
+    pub fn has_proved(&self) -> bool {
+        has_proved(self.stored.verified_origin.as_deref(), &self.stored.settings.url)
     }
 
     /// Its own keys that sign at `now`, in seconds since the Unix epoch.
@@ -147,10 +166,31 @@ impl Recipients {
             let because = because.as_str();
             tracing::warn!(tenant.id = %tenant, endpoint.id = %id, because, "endpoint.disabled");
         }
-        if let Some((read_at, _)) = &mut *self.slot((tenant.clone(), id.clone())).await.lock().await {
-            *read_at = Duration::ZERO; // To be read anew, secrets kept.
-        }
+        self.forget(tenant, id).await;
         Ok(was_enabled)
+    }
+
+    /// Notes that the server of an endpoint has proved at `origin` that it wants webhooks, and enables the endpoint. Tells
+    /// whether it was still unverified, and is still there.
+    ///
+    /// Needs `dynamodb:GetItem` and `dynamodb:UpdateItem`.
+    ///
+    /// # Errors
+    /// A call failed.
+    pub async fn verify(&self, tenant: &TenantId, id: &EndpointId, origin: &str) -> Result<bool, AwsError> {
+        let was_unverified = self.table.verify(tenant, id, origin).await? == Written::Yes;
+        if was_unverified {
+            tracing::info!(tenant.id = %tenant, endpoint.id = %id, "endpoint.verified");
+        }
+        self.forget(tenant, id).await;
+        Ok(was_unverified)
+    }
+
+    /// Has an endpoint read anew when it is needed next. Its secrets stay open.
+    pub async fn forget(&self, tenant: &TenantId, id: &EndpointId) {
+        if let Some((read_at, _)) = &mut *self.slot((tenant.clone(), id.clone())).await.lock().await {
+            *read_at = Duration::ZERO;
+        }
     }
 
     async fn slot(&self, key: Key) -> Arc<Slot> {

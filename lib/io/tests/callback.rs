@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use signpost_core::attempt::{AttemptError, AttemptResult};
-use signpost_core::endpoint::Method;
+use signpost_core::endpoint::{Endpoint, Method};
 use signpost_core::request::Request;
 use signpost_core::target::TargetRules;
+use signpost_core::verification::Preflight;
 use signpost_io::callback::{Callbacks, Caller};
 use signpost_io::clients::{Guard, Lookup};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -239,4 +240,30 @@ async fn a_host_that_does_not_resolve_is_none_to_refuse_but_none_to_reach_either
     assert_eq!(guard.probe(&target, TIMEOUT).await, Ok(()));
     let result = post(&Callbacks::new(guard).unwrap(), "https://later.example/", TIMEOUT).await;
     assert!(matches!(result, Err(AttemptError::Connection(_))), "{result:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_swallows_options_has_the_other_half_of_the_time_to_echo() {
+    const ECHO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc";
+    let count = Arc::new(AtomicUsize::new(0));
+    let (port, _connections) = server(move |stream| {
+        let number = count.fetch_add(1, Ordering::Relaxed);
+        async move {
+            if number == 0 {
+                std::future::pending::<()>().await;
+            }
+            answer(stream, ECHO).await;
+        }
+    })
+    .await;
+    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let endpoint = Endpoint::new(format!("http://127.0.0.1:{port}/"));
+    let target = callbacks.target(&endpoint.url).unwrap();
+    let preflight = Preflight::new(&endpoint, target.clone(), "signpost");
+    let request = Request { method: Method::Post, target, headers: Vec::new(), body: "{}".into() };
+
+    let exchange = callbacks.prove(preflight, request, "signpost", "abc", &Caller::Anonymous, TIMEOUT).await;
+
+    assert_eq!(exchange.result.unwrap(), 200);
+    assert_eq!(exchange.sent.unwrap().method, "POST", "the request that decided");
 }

@@ -285,6 +285,7 @@ impl LocalStack {
     pub async fn repair(&self, tenant: &TenantId, id: &EndpointId, settings: Endpoint) {
         let stored = StoredEndpoint {
             settings,
+            verified_origin: None,
             disabled: None,
             version: 1,
             created_at: 0,

@@ -9,10 +9,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use signpost_core::attempt::AttemptError;
 use signpost_core::auth::{ClientAuthentication, ClientCredentials, api_key, basic};
-use signpost_core::endpoint::Method;
+use signpost_core::endpoint::{Endpoint, Method};
 use signpost_core::request::Request;
 use signpost_core::secret::Secret;
 use signpost_core::target::TargetRules;
+use signpost_core::verification::Preflight;
 use signpost_io::callback::{Callbacks, Caller, Exchange};
 use signpost_io::clients::Guard;
 use signpost_testkit::authority::Authority;
@@ -302,4 +303,38 @@ async fn more_clients_with_certificates_than_are_kept_all_get_through() {
     }
     let shown: BTreeSet<_> = receiver.so_far().into_iter().filter_map(|request| request.client_certificate).collect();
     assert_eq!((receiver.so_far().len(), shown.len()), (40, 20), "each under its own certificate");
+}
+
+#[tokio::test]
+async fn whoever_asks_for_proof_shows_who_calls_in_both_requests() {
+    let tokens = Receiver::start_answering(|_, _| {
+        (200, r#"{"access_token":"t-1","token_type":"Bearer","expires_in":3600}"#.into())
+    })
+    .await;
+    let client = ClientCredentials {
+        token_url: tokens.url.clone(),
+        client_id: "c".into(),
+        scope: None,
+        client_authentication: ClientAuthentication::ClientSecretBasic,
+    };
+    let cases = [
+        (Caller::Header(api_key(&secret("x-key:abc")).unwrap()), "x-key", "abc"),
+        (Caller::OAuth2 { client, secret: secret("s") }, "authorization", "Bearer t-1"),
+    ];
+    for (caller, name, value) in cases {
+        let receiver = Receiver::start_answering(|index, _| (200, ["", "challenge"][index].into())).await;
+        let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+        let endpoint = Endpoint::new(receiver.url.clone());
+        let target = callbacks.target(&endpoint.url).unwrap();
+        let preflight = Preflight::new(&endpoint, target.clone(), "signpost");
+        let request = Request { method: Method::Post, target, headers: Vec::new(), body: "{}".into() };
+
+        let exchange = callbacks.prove(preflight, request, "signpost", "challenge", &caller, TIMEOUT).await;
+
+        assert_eq!(exchange.result.unwrap(), 200);
+        let methods: Vec<_> = receiver.so_far().iter().map(|request| request.method.to_string()).collect();
+        assert_eq!(methods, ["OPTIONS", "POST"]);
+        assert!(receiver.so_far().iter().all(|request| request.header(name) == value), "{name}");
+    }
+    assert_eq!(tokens.so_far().len(), 1, "one token for both");
 }

@@ -32,3 +32,4 @@ mod status;
 mod tenants;
 mod tls;
 mod token_requests;
+mod verification;
