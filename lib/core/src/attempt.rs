@@ -14,12 +14,23 @@ pub enum AttemptError {
     /// The client's certificate cannot be used any more: rules have changed since it was written.
     #[error("client certificate cannot be used; write its key store anew")]
     BadCertificate(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// No connection, or it broke before the answer was complete.
+    /// The endpoint acknowledged, but the answer broke off or did not end in time.
+    #[error(
+        "endpoint answered {status}, but the answer broke off or did not end in time; send the whole answer, or none"
+    )]
+    AnswerCut {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// No connection, or it broke before there was a status.
     #[error(
         "connection to the endpoint failed; check that it is up, reachable and speaks TLS with a valid certificate"
     )]
     Connection(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The URL or its addresses are none that Signpost calls.
+    /// The host resolved to an address that Signpost does not call. DNS may answer otherwise next time.
+    #[error("endpoint's host resolves to an address that is not public; check its DNS records")]
+    ForbiddenAddress(#[source] TargetError),
+    /// The URL is none that Signpost calls, whatever DNS says.
     #[error("endpoint's target is refused; use a publicly routable https URL")]
     ForbiddenTarget(#[source] TargetError),
     /// The endpoint answered with something else than 2xx.
@@ -76,7 +87,9 @@ impl AttemptError {
         match self {
             Self::Rejected { retry_after, .. } | Self::Unproven { retry_after, .. } => *retry_after,
             Self::BadCertificate(_)
+            | Self::AnswerCut { .. }
             | Self::Connection(_)
+            | Self::ForbiddenAddress(_)
             | Self::ForbiddenTarget(_)
             | Self::TimedOut(_)
             | Self::TokenRefused { .. }
@@ -93,6 +106,7 @@ impl AttemptError {
         match self {
             Self::BadCertificate(_)
             | Self::Connection(_)
+            | Self::ForbiddenAddress(_)
             | Self::ForbiddenTarget(_)
             | Self::TimedOut(_)
             | Self::TokenRefused { .. }
@@ -100,7 +114,7 @@ impl AttemptError {
             | Self::TokenUnreachable(_)
             | Self::TokenUnusable
             | Self::UrlTooLong { .. } => None,
-            Self::Rejected { status, .. } | Self::Unproven { status, .. } => Some(*status),
+            Self::AnswerCut { status } | Self::Rejected { status, .. } | Self::Unproven { status, .. } => Some(*status),
         }
     }
 
@@ -108,7 +122,9 @@ impl AttemptError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Connection(_)
+            Self::AnswerCut { .. }
+            | Self::Connection(_)
+            | Self::ForbiddenAddress(_)
             | Self::Rejected { .. }
             | Self::TimedOut(_)
             | Self::TokenRefused { .. }
@@ -224,6 +240,14 @@ mod tests {
             (
                 AttemptError::Connection(secret_cause()),
                 "connection to the endpoint failed; check that it is up, reachable and speaks TLS with a valid certificate",
+            ),
+            (
+                AttemptError::AnswerCut { status: 200 },
+                "endpoint answered 200, but the answer broke off or did not end in time; send the whole answer, or none",
+            ),
+            (
+                AttemptError::ForbiddenAddress(TargetError::ForbiddenAddress { address: [10, 0, 0, 7].into() }),
+                "endpoint's host resolves to an address that is not public; check its DNS records",
             ),
             (
                 AttemptError::ForbiddenTarget(TargetError::ForbiddenAddress { address: [10, 0, 0, 7].into() }),

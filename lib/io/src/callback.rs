@@ -21,7 +21,7 @@ use signpost_core::target::Target;
 use signpost_core::verification::{ALLOWED_ORIGIN, Answer, Preflight};
 use tokio::time::{Instant, timeout_at};
 
-use crate::clients::{Clients, Guard, Tls, read_body, refusal};
+use crate::clients::{Body, Clients, Guard, Tls, is_framed_twice, read_body, refusal};
 use crate::tokens::Tokens;
 
 /// Who calls, as the receiver is shown it.
@@ -174,12 +174,8 @@ impl Callbacks {
 
     /// Sends a request by its deadline, and has `judge` judge the answer.
     async fn call(&self, outgoing: Outgoing, call: Call<'_>, judge: impl Fn(Answer<'_>) -> AttemptResult) -> Exchange {
-        let Call { caller, auth, deadline } = call;
-        let exchange = match timeout_at(deadline.at, self.exchange(outgoing, caller, auth, judge)).await {
-            Err(_) => Exchange::failed(AttemptError::TimedOut(deadline.timeout)),
-            Ok(Err(error)) => Exchange::failed(error),
-            Ok(Ok(exchange)) => exchange,
-        };
+        let Call { caller, auth, .. } = call;
+        let exchange = self.exchange(outgoing, call, judge).await.unwrap_or_else(Exchange::failed);
         let is_unauthorized = exchange.result.as_ref().is_err_and(|error| error.status() == Some(401));
         if let (Caller::OAuth2 { client, secret }, true, Some(header)) = (caller, is_unauthorized, auth)
             && let Some((_, token)) = header.value.reveal().split_once(' ')
@@ -203,7 +199,7 @@ impl Callbacks {
             Caller::OAuth2 { client, secret } => {
                 let target = self.target(&client.token_url)?;
                 let token = self.tokens.get(&self.plain, target, client, secret).await?;
-                bearer(&token).map(Some).map_err(|_| AttemptError::TokenUnusable)
+                bearer(&token).map(Some).map_err(|_| AttemptError::TokenUnusable) // Judged before it was kept.
             }
         }
     }
@@ -211,20 +207,18 @@ impl Callbacks {
     async fn exchange(
         &self,
         outgoing: Outgoing,
-        caller: &Caller,
-        header: Option<&AuthHeader>,
+        call: Call<'_>,
         judge: impl Fn(Answer<'_>) -> AttemptResult,
     ) -> Result<Exchange, AttemptError> {
-        let sent = match caller {
+        match call.caller {
             Caller::Certificate(certificate) => {
                 let clients = self.with_certificate(certificate)?;
-                exchange(&clients, outgoing, header, judge).await
+                exchange(&clients, outgoing, call, judge).await
             }
             Caller::Anonymous | Caller::Header(_) | Caller::OAuth2 { .. } => {
-                exchange(&self.plain, outgoing, header, judge).await
+                exchange(&self.plain, outgoing, call, judge).await
             }
-        };
-        sent.map_err(classify)
+        }
     }
 
     /// Gives the client that shows this certificate, made when it is first needed; the one that was not needed for
@@ -300,12 +294,15 @@ impl From<Request> for Outgoing {
 }
 
 /// Sends a request, reads the answer to its end, and has `judge` judge it.
+///
+/// A status that came counts, whatever becomes of the body. An acknowledgement alone needs the whole answer: a receiver that
+/// breaks off may have failed in the middle of its work.
 async fn exchange(
     clients: &Clients,
     outgoing: Outgoing,
-    auth: Option<&AuthHeader>,
+    Call { auth, deadline, .. }: Call<'_>,
     judge: impl Fn(Answer<'_>) -> AttemptResult,
-) -> Result<Exchange, reqwest::Error> {
+) -> Result<Exchange, AttemptError> {
     let Outgoing { method, target, headers, body } = outgoing;
     let build = |client: &reqwest::Client| {
         let request = client.request(method.clone(), target.url().clone());
@@ -319,18 +316,23 @@ async fn exchange(
             None => request,
         }
     };
-    let response = clients.send(build).await?;
+    let response = timeout_at(deadline.at, clients.send(build)).await;
+    let response = response.map_err(|_| AttemptError::TimedOut(deadline.timeout))?.map_err(classify)?;
+    if is_framed_twice(&response) {
+        return Err(AttemptError::Connection("the answer says in two ways where its body ends".into()));
+    }
     let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = asked.and_then(|value| retry_after(value, SystemTime::now()));
     let (status, allowed_origin) = (response.status().as_u16(), only(&response, ALLOWED_ORIGIN));
     let (connection, redirect) = (connection(&response), redirect(&response));
-    let read = read_body(response, READ_BYTES + 1).await?; // One more tells whether the answer goes on.
+    let Body { kept: read, is_cut } = read_body(response, READ_BYTES + 1, deadline.at).await; // One more tells whether it goes on.
     let result = judge(Answer { status, retry_after, allowed_origin: allowed_origin.as_deref(), body: &read });
+    let result = result.and_then(|status| if is_cut { Err(AttemptError::AnswerCut { status }) } else { Ok(status) });
     // Of an acknowledgement, the status says it all.
     let kept = (result.is_err() && !read.is_empty()).then(|| {
         let mut secrets = auth.map(AuthHeader::secrets).unwrap_or_default();
         secrets.extend(target.query_secrets());
-        excerpt(&read[..read.len().min(READ_BYTES)], read.len() > READ_BYTES, &secrets)
+        excerpt(&read[..read.len().min(READ_BYTES)], is_cut || read.len() > READ_BYTES, &secrets)
     });
     Ok(Exchange { result, response: kept, sent: None, connection, redirect })
 }
@@ -364,7 +366,7 @@ const MAX_REDIRECT_BYTES: usize = 200;
 
 fn classify(error: reqwest::Error) -> AttemptError {
     match refusal(&error) {
-        Some(refusal) => AttemptError::ForbiddenTarget(refusal),
+        Some(refusal) => AttemptError::ForbiddenAddress(refusal), // URLs and literals were judged before.
         None => AttemptError::Connection(Box::new(error.without_url())), // A URL may hold a token in its query.
     }
 }

@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Response};
 use signpost_core::target::{Target, TargetError, TargetRules};
+
+use tokio::time::{Instant, timeout_at};
 
 use crate::connections::{self, Connection, ObserveConnections};
 
@@ -130,6 +133,11 @@ fn builder(guard: &Guard, tls: &Tls) -> ClientBuilder {
         .retry(reqwest::retry::never())
         .tcp_nodelay(true)
         .tls_info(true)
+        // The status line decides. Other HTTP clients read such heads, so receivers that write them believe that they answered.
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_ignore_invalid_headers_in_responses(true)
+        .http1_max_headers(MAX_HEADERS)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .connector_layer(ObserveConnections)
         .dns_resolver(VettedResolver(guard.clone()));
@@ -143,18 +151,43 @@ fn builder(guard: &Guard, tls: &Tls) -> ClientBuilder {
     }
 }
 
+/// How many header lines of an answer are read. hyper's own limit is 100, and a head has 400 KiB at the most.
+const MAX_HEADERS: usize = 1_000;
+
 /// How many bytes of an answer are read, so that a connection can be used again; what is beyond is left unread.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
-/// Reads an answer's body, up to [`MAX_RESPONSE_BYTES`], and gives its first `most` bytes.
-pub(crate) async fn read_body(mut response: Response, most: usize) -> Result<Vec<u8>, reqwest::Error> {
+/// An answer's body as far as it was read.
+pub(crate) struct Body {
+    /// Its first bytes.
+    pub(crate) kept: Vec<u8>,
+    /// Whether it broke off, or did not end in time.
+    pub(crate) is_cut: bool,
+}
+
+/// Reads an answer's body, up to [`MAX_RESPONSE_BYTES`] and until `deadline`, and keeps its first `most` bytes. What was read
+/// of a body that breaks off is kept too.
+pub(crate) async fn read_body(mut response: Response, most: usize, deadline: Instant) -> Body {
     let (mut read, mut kept) = (0, Vec::new());
     while read < MAX_RESPONSE_BYTES {
-        let Some(chunk) = response.chunk().await? else { break };
-        read += chunk.len();
-        keep(&mut kept, &chunk, most);
+        match timeout_at(deadline, response.chunk()).await {
+            Ok(Ok(None)) => break,
+            Ok(Ok(Some(chunk))) => {
+                read += chunk.len();
+                keep(&mut kept, &chunk, most);
+            }
+            Ok(Err(_)) | Err(_) => return Body { kept, is_cut: true },
+        }
     }
-    Ok(kept)
+    Body { kept, is_cut: false }
+}
+
+/// Whether an answer says in two ways where its body ends (RFC 9112, section 6.3): nobody knows then where the next answer
+/// on the connection begins, so it is neither believed nor is its connection used again.
+pub(crate) fn is_framed_twice(response: &Response) -> bool {
+    let mut lengths = response.headers().get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else { return false };
+    lengths.any(|other| other != first) || response.headers().contains_key(TRANSFER_ENCODING)
 }
 
 fn keep(kept: &mut Vec<u8>, chunk: &Bytes, most: usize) {

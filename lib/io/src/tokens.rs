@@ -7,13 +7,14 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 use signpost_core::attempt::AttemptError;
-use signpost_core::auth::{ClientAuthentication, ClientCredentials};
+use signpost_core::auth::{ClientAuthentication, ClientCredentials, bearer};
 use signpost_core::fingerprint::fingerprint;
 use signpost_core::secret::Secret;
 use signpost_core::target::{Target, TargetError};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
-use crate::clients::{Clients, read_body, refusal};
+use crate::clients::{Body, Clients, is_framed_twice, read_body, refusal};
 use crate::clock::unix_now;
 
 /// The tokens of one warm environment.
@@ -51,7 +52,7 @@ enum Failure {
 impl From<Failure> for AttemptError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Forbidden(error) => Self::ForbiddenTarget(error),
+            Failure::Forbidden(error) => Self::ForbiddenAddress(error),
             Failure::Refused { status } => Self::TokenRefused { status },
             Failure::Unreachable(error) => Self::TokenUnreachable(Box::new(error)),
             Failure::Unusable => Self::TokenUnusable,
@@ -79,6 +80,8 @@ const LONGEST: Duration = Duration::from_hours(24);
 const MARGIN: Duration = Duration::from_mins(1);
 /// How long a failure is shared, so that the deliveries of one batch do not wait for it one by one.
 const FAILURE_SHARED_FOR: Duration = Duration::from_secs(1);
+/// How long an answer's body is read. The deadline of the attempt ends it earlier.
+const LONGEST_READ: Duration = Duration::from_secs(30);
 /// The longest answer of a token endpoint.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
@@ -173,15 +176,24 @@ async fn fetch(
         .await
         .map_err(unreachable)?;
     let status = response.status().as_u16();
-    let body = zeroize::Zeroizing::new(read_body(response, MAX_ANSWER_BYTES).await.map_err(unreachable)?);
+    if is_framed_twice(&response) {
+        return Err(Failure::Unusable);
+    }
+    let Body { kept, is_cut } = read_body(response, MAX_ANSWER_BYTES, Instant::now() + LONGEST_READ).await;
+    let body = zeroize::Zeroizing::new(kept);
     if status != 200 {
         return Err(Failure::Refused { status });
+    }
+    if is_cut {
+        return Err(Failure::Unusable);
     }
     let answer: Answer = serde_json::from_slice(&body).map_err(|_| Failure::Unusable)?;
     if !answer.token_type.eq_ignore_ascii_case("bearer") {
         return Err(Failure::Unusable);
     }
-    Ok(Token { text: Secret::new(answer.access_token), good_until: asked_at + good_for(&answer.expires_in) })
+    let text = Secret::new(answer.access_token);
+    bearer(&text).map_err(|_| Failure::Unusable)?; // Before it is kept: the next attempt asks again.
+    Ok(Token { text, good_until: asked_at + good_for(&answer.expires_in) })
 }
 
 /// How long a token is used that says to expire in so many seconds: a number, or a text that says one. Whatever else it

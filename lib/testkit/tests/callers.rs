@@ -175,6 +175,26 @@ async fn a_token_endpoint_that_fails_is_told_apart_from_the_endpoint() {
     assert!(receiver.so_far().is_empty(), "nothing is sent without a token");
 }
 
+/// A token is judged before it is kept, or an environment would fail for as long as the token says to be good.
+#[tokio::test]
+async fn a_token_that_is_of_no_use_is_not_kept() {
+    for bad in ["", "two words", "t\r\nx: y"] {
+        let tokens = Receiver::start_answering(move |index, _| {
+            let token = if index == 0 { bad } else { "good" };
+            (200, serde_json::json!({"access_token": token, "token_type": "bearer", "expires_in": 86_400}).to_string())
+        })
+        .await;
+        let receiver = Receiver::start(|_| 204).await;
+        let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+        let caller = client(&tokens);
+        let failed = post(&callbacks, &receiver.url, &caller).await.result;
+        assert!(matches!(failed, Err(AttemptError::TokenUnusable)), "{bad:?}: {failed:?}");
+        tokio::time::sleep(Duration::from_millis(1_100)).await; // The failure is shared for a second.
+        assert!(matches!(post(&callbacks, &receiver.url, &caller).await.result, Ok(204)), "{bad:?}");
+        assert_eq!(tokens.so_far().len(), 2, "{bad:?}: the server was asked again");
+    }
+}
+
 #[tokio::test]
 async fn a_failure_of_the_token_endpoint_is_shared_by_those_who_wait_for_it() {
     let tokens = Receiver::start_answering(|_, _| (503, String::new())).await;
@@ -217,7 +237,8 @@ async fn a_token_url_is_a_target_like_any_other() {
         let target = callbacks.target("https://example.com/").unwrap();
         let request = Request { method: Method::Post, target, headers: Vec::new(), body: "{}".into() };
         let result = callbacks.send(request, &caller, TIMEOUT).await.result;
-        assert!(matches!(result, Err(AttemptError::ForbiddenTarget(_))), "{result:?}");
+        let is_refused = matches!(result, Err(AttemptError::ForbiddenTarget(_) | AttemptError::ForbiddenAddress(_)));
+        assert!(is_refused, "{result:?}");
     }
     assert!(tokens.so_far().is_empty());
 }
