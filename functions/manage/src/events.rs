@@ -1,6 +1,6 @@
 //! What operators do with events: see what became of them, and have them delivered again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use signpost_core::attempt::Attempt;
 use signpost_core::delivery::{DeliveryKey, DeliveryStatus, ReplayKind};
 use signpost_core::endpoint::{Endpoint, EndpointId};
-use signpost_core::event::{Event, TenantId};
+use signpost_core::event::{Event, EventKey, TenantId};
 use signpost_core::parking::Lane;
 use signpost_core::problem::Problem;
 use signpost_core::sent::{Sent, SentRecord};
@@ -82,20 +82,32 @@ impl App {
         if !self.endpoints.is_there(&asked.tenant, &endpoint).await? {
             return Err(no_such_endpoint().into());
         }
-        let (lane, started) = (Lane::Exhausted(endpoint), Instant::now());
-        let (mut recovered, mut is_all) = (0, false);
+        let (lane, started, began_unix_ms) = (Lane::Exhausted(endpoint), Instant::now(), unix_ms_now());
+        let (mut recovered, mut is_all) = (HashSet::new(), false);
         while !is_all && started.elapsed() < RECOVERY {
             let page = self.parking.first_since(&lane, since, PAGE).await?;
+            // What is given up from now on was tried by this request: it would be sent again and again.
+            let page: Vec<_> = page.into_iter().take_while(|parked| parked.at_unix_ms < began_unix_ms).collect();
             is_all = page.is_empty();
-            recovered += self.recover_all(&asked.tenant, &page).await?;
+            self.recover_all(&asked.tenant, &page, &mut recovered).await?;
         }
+        let recovered = recovered.len();
         tracing::info!(tenant.id = %asked.tenant, recovered, is_all, "endpoint.recovered");
         Ok(respond(202, JSON, json!({"recovered": recovered, "more": !is_all}).to_string()))
     }
 
-    /// Has deliveries begin anew that are still given up, and takes the notes of all of them away. Gives how many.
-    async fn recover_all(&self, tenant: &TenantId, page: &[Parked]) -> Result<usize, AwsError> {
-        let read = page.iter().filter(|parked| parked.event.tenant == *tenant).map(async |parked| {
+    /// Starts the deliveries again that are still given up, each once, and takes the notes of all of them away. Adds their
+    /// events to `recovered`.
+    async fn recover_all(
+        &self,
+        tenant: &TenantId,
+        page: &[Parked],
+        recovered: &mut HashSet<EventKey>,
+    ) -> Result<(), AwsError> {
+        let mut seen = recovered.clone();
+        let is_due = |parked: &&Parked| parked.event.tenant == *tenant && seen.insert(parked.event.clone());
+        let due: Vec<_> = page.iter().filter(is_due).collect();
+        let read = due.into_iter().map(async |parked| {
             let Some(kept) = self.events_table.get(&parked.event).await? else { return Ok(None) };
             let (event, arrived_unix_ms) = (&parked.event, kept.arrived_unix_ms);
             let delivery = DeliveryKey { event, endpoint: &parked.endpoint, arrived_unix_ms };
@@ -105,13 +117,12 @@ impl App {
                 Some(DeliveryStatus::Pending) => {} // As who died here left it: its message may not have been sent.
                 None | Some(DeliveryStatus::Delivered) => return Ok(None), // Replayed meanwhile, or forgotten.
             }
-            Ok::<_, AwsError>(Some(Message::of_parked(parked, &kept)))
+            Ok::<_, AwsError>(Some((parked.event.clone(), Message::of_parked(parked, &kept))))
         });
-        let messages: Vec<_> = try_join_all(read).await?.into_iter().flatten().collect();
-        let count = messages.len();
+        let (keys, messages): (Vec<_>, Vec<_>) = try_join_all(read).await?.into_iter().flatten().unzip();
         self.queue.send_all(messages).await?;
-        try_join_all(page.iter().map(|parked| self.parking.remove(parked))).await?;
-        Ok(count)
+        recovered.extend(keys);
+        try_join_all(page.iter().map(|parked| self.parking.remove(parked))).await.map(drop)
     }
 
     /// The event that is asked for, and where it went. Where several producers used its id, `source` has to say whose.

@@ -1,6 +1,6 @@
 //! Gives what is in a dead-letter queue another try, on an operator's command.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
 use signpost_core::delivery::{Delivery, DeliveryStatus, RejectionReason, ReplayKind};
 use signpost_core::endpoint::EndpointId;
-use signpost_core::event::{Event, TenantId};
+use signpost_core::event::{Event, EventKey, TenantId};
 use signpost_io::aws::AwsError;
 use signpost_io::clock::unix_ms_now;
 use signpost_io::logs::Chain;
@@ -33,10 +33,22 @@ pub enum Redrive {
     },
 }
 
+/// What is tried once in a run, whichever message it is in.
+fn identity(redrive: &Redrive, received: &Received) -> String {
+    let event = |key: &EventKey| format!("{}/{}#{}", key.tenant, key.id, key.source);
+    let found = match redrive {
+        Redrive::DeadLetters { .. } => Delivery::parse(&received.body)
+            .ok()
+            .map(|delivery| format!("{} {}", delivery.endpoint, event(&delivery.event.key))),
+        Redrive::Rejected { .. } => Event::parse(&received.body).ok().map(|one| event(&one.key)),
+    };
+    found.unwrap_or_else(|| received.id.clone())
+}
+
 /// What one redrive did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Redriven {
-    /// How many messages are on their way again.
+    /// How many deliveries or events are on their way again.
     pub moved: usize,
     /// How many were looked at and stay in the queue.
     pub kept: usize,
@@ -53,6 +65,9 @@ const RECEIVED_AT_ONCE: usize = 4;
 
 /// Gives what is in a queue another try, for `work` at the most.
 ///
+/// Each delivery and each event is tried once in a run: what comes into the queue after the run began is left alone, or a
+/// delivery that fails at once would be sent again and again.
+///
 /// A delivery begins anew if it was given up and its endpoint is there; one that was replayed or acknowledged since is
 /// put into the queue as well, where its record tells what is left to do. An event is sent anew if it is valid now.
 /// Messages of which neither is true are kept.
@@ -67,9 +82,9 @@ pub async fn redrive_for(app: &App, redrive: &Redrive, work: Duration) -> Result
         Redrive::DeadLetters { .. } => (&app.dead_letters, &app.deliveries),
         Redrive::Rejected { .. } => (&app.rejected, &app.accepted),
     };
-    let mut tally = Tally::default();
+    let mut tally = Tally { began_unix_ms: unix_ms_now(), ..Tally::default() };
     let outcome = app.move_until(redrive, from, to, Instant::now() + work, &mut tally).await;
-    let Tally { moved, held, failed } = tally;
+    let Tally { moved, held, failed, .. } = tally;
     let kept = held.len();
     if let Err(error) = from.present_all_again(held.into_values()).await {
         tracing::warn!(error = %Chain(&error), kept, "redrive.still_hidden"); // For as long as if the run had died.
@@ -82,6 +97,10 @@ pub async fn redrive_for(app: &App, redrive: &Redrive, work: Duration) -> Result
 /// What a run has done so far.
 #[derive(Default)]
 struct Tally {
+    /// When the run began, in milliseconds since the Unix epoch.
+    began_unix_ms: u64,
+    /// What is on its way again. SQS's clock may be behind ours, so the moments alone do not tell.
+    tried: HashSet<String>,
     moved: usize,
     /// The receipts of the messages that are still in the queue, by their ids.
     held: HashMap<String, String>,
@@ -108,7 +127,10 @@ impl App {
             if received.is_empty() {
                 return Ok(false);
             }
-            let judged = received.iter().map(async |received| (received, self.again(redrive, received).await));
+            let began = tally.began_unix_ms;
+            let received: Vec<_> = received.into_iter().filter(|one| one.sent_unix_ms < began).collect();
+            let received: Vec<_> = received.iter().filter(|one| tally.tried.insert(identity(redrive, one))).collect();
+            let judged = received.into_iter().map(async |received| (received, self.again(redrive, received).await));
             let judged: Vec<_> = stream::iter(judged).buffered(CALLS_AT_ONCE).collect().await;
             let (mut messages, mut done) = (Vec::new(), Vec::new());
             for (received, judged) in judged {

@@ -515,6 +515,51 @@ fn attempt_of(item: &Item) -> Result<Attempt, ItemError> {
 mod tests {
     use super::*;
 
+    /// Bytes as DynamoDB counts them ("DynamoDB item sizes and formats"): names and values, a byte for each element of a list or
+    /// a map, and three for each of those.
+    fn size(value: &AttributeValue) -> usize {
+        match value {
+            AttributeValue::S(text) => text.len(),
+            AttributeValue::N(digits) => digits.len().div_ceil(2) + 2,
+            AttributeValue::B(bytes) => bytes.as_ref().len(),
+            AttributeValue::L(values) => 3 + values.iter().map(|value| 1 + size(value)).sum::<usize>(),
+            AttributeValue::M(item) => 3 + item.iter().map(|(name, value)| 1 + name.len() + size(value)).sum::<usize>(),
+            _ => 1,
+        }
+    }
+
+    /// Each attempt of the worst delivery sends something else than the one before, and everything is as long as it gets.
+    #[test]
+    fn the_worst_record_fits_into_an_item() {
+        let long = |bytes| "x".repeat(bytes);
+        let attempts = (1..=1_000).filter(|number| *number <= KEPT_ATTEMPTS).map(|number| {
+            let value = |index: usize| (format!("{index:03}"), long(128));
+            let sent = Sent {
+                method: "POST".into(),
+                url: long(512),
+                names: long(1_024),
+                values: (0..8).map(value).collect(),
+                body_sha256: [7; 32],
+                body_bytes: u64::MAX,
+            };
+            let address = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap();
+            item_of(&bounded(Attempt {
+                number,
+                at_unix_ms: u64::MAX,
+                duration_ms: u64::MAX,
+                kids: vec![long(36)],
+                status: Some(599),
+                error: Some(long(160)),
+                response: Some(long(1_024)),
+                redirect: Some(long(200)),
+                sent: SentRecord::This(sent),
+                connection: Some(Connection { address, tls: Some("1.3".into()) }),
+            }))
+        });
+        let attempts = AttributeValue::L(attempts.map(AttributeValue::M).collect());
+        assert!(size(&attempts) < 395 * 1_024, "{} bytes, of 400 KB that an item may have", size(&attempts));
+    }
+
     #[test]
     fn attempts_read_back() {
         let failed = Attempt {

@@ -6,7 +6,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{
     BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
-    MessageAttributeValue, SendMessageBatchRequestEntry,
+    MessageAttributeValue, MessageSystemAttributeName, SendMessageBatchRequestEntry,
 };
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use signpost_core::delivery::Delivery;
@@ -64,6 +64,8 @@ pub struct Received {
     pub body: String,
     /// Its attribute `reason`, which tells why it is in a dead-letter queue.
     pub reason: Option<String>,
+    /// `SentTimestamp`: when the queue took it, in milliseconds since the Unix epoch; 0 if SQS does not say.
+    pub sent_unix_ms: u64,
     /// `ReceiptHandle`: names this receipt of it, for whoever removes it or lets it be seen again.
     pub receipt: String,
 }
@@ -129,6 +131,7 @@ impl Queue {
             .queue_url(&self.url)
             .max_number_of_messages(10)
             .message_attribute_names("reason")
+            .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
             .visibility_timeout(i32::try_from(hidden_for.as_secs()).unwrap_or(i32::MAX))
             .wait_time_seconds(1); // Asks all of SQS's servers, which no waiting does not (long polling).
         let patient = TimeoutConfig::builder().operation_attempt_timeout(CALL_TIMEOUT).build();
@@ -137,6 +140,10 @@ impl Queue {
         let received = messages.into_iter().map(|message| Received {
             id: message.message_id.unwrap_or_default(),
             body: message.body.unwrap_or_default(),
+            sent_unix_ms: message
+                .attributes
+                .and_then(|all| all.get(&MessageSystemAttributeName::SentTimestamp)?.parse().ok())
+                .unwrap_or_default(),
             reason: message.message_attributes.and_then(|mut all| all.remove("reason")?.string_value),
             receipt: message.receipt_handle.unwrap_or_default(),
         });

@@ -216,6 +216,42 @@ async fn a_redrive_ends_when_its_time_is_up_and_tells_that_there_is_more() {
     assert_eq!(whole, Redriven { moved: 0, kept: 60, more: false }, "each once");
 }
 
+/// The queue that a command empties is filled by what the command sends.
+#[tokio::test]
+async fn a_redrive_tries_a_delivery_once_though_it_fails_again_at_once() {
+    let (stack, tenant, receiver) = (LocalStack::from_env().await, tenant(), Receiver::start(|_| 500).await);
+    let own = Own::of(&stack).await;
+    let settings = json!({"url": receiver.url, "retry": {"maxRetries": 0}});
+    let endpoint = stack.register_with(&tenant, &settings).await.id;
+    let given_up = message(&tenant, &endpoint);
+    record(&stack, &given_up, DeliveryStatus::Exhausted).await;
+    own.bury(&given_up, Some("exhausted")).await;
+    own.bury(&given_up, Some("exhausted")).await; // As after a crash between the dead letter and the end of its message.
+    let (app, queue) = (own.deliver(), own.at(&own.deliveries));
+    let delivering = tokio::spawn(async move {
+        loop {
+            for received in queue.receive(Duration::from_mins(1)).await.unwrap() {
+                let attributes =
+                    json!({"ApproximateReceiveCount": "1", "SentTimestamp": received.sent_unix_ms.to_string()});
+                let since = json!({"since": {"stringValue": received.sent_unix_ms.to_string(), "dataType": "Number"}});
+                let record = json!({"messageId": received.id, "receiptHandle": received.receipt, "body": received.body,
+                                    "attributes": attributes, "messageAttributes": since});
+                let batch: SqsEvent = serde_json::from_value(json!({"Records": [record]})).unwrap();
+                deliver::handle(batch, &app).await.unwrap();
+                queue.remove_all([received.receipt]).await.unwrap();
+            }
+        }
+    });
+
+    let redriven = own.redrive(json!({"redrive": "DeadLetterQueue"})).await;
+
+    receiver.wait_for(1).await;
+    stack.wait_for_message_at(&own.dead_letters, |body| body == given_up).await;
+    assert_eq!((redriven.moved, redriven.more), (1, false), "{redriven:?}");
+    assert_eq!(receiver.so_far().len(), 1, "once");
+    delivering.abort();
+}
+
 /// A run that dies between two steps, and the next one.
 #[tokio::test]
 async fn a_redrive_that_fails_anywhere_loses_nothing_and_sends_nothing_twice() {
