@@ -23,6 +23,10 @@ pub struct Breaker {
     failures_in_a_row: u32,
     /// The first of them.
     failing_since: Option<u64>,
+    /// On how many days (of UTC) some of them were,
+    failing_days: u32,
+    /// and the last of these days, since the Unix epoch.
+    last_failing_day: u64,
     /// How often it has opened without staying closed in between.
     openings: u32,
     closed_at: Option<u64>,
@@ -100,8 +104,12 @@ const FIRST_OPEN: Duration = Duration::from_secs(30);
 pub const LONGEST_OPEN: Duration = Duration::from_mins(15);
 /// How much longer or shorter it may turn out, so that endpoints that failed together are not probed together.
 const JITTER: f64 = 0.2;
-/// An endpoint that has done nothing but fail for so long is disabled.
+/// An endpoint that has done nothing but fail for so long is disabled,
 pub const HOPELESS_AFTER: Duration = Duration::from_hours(5 * 24);
+/// if that was so often,
+const HOPELESS_FAILURES: u32 = 10;
+/// and on so many days. Two blips with days of silence between them say nothing.
+const HOPELESS_DAYS: u32 = 3;
 /// How many parked deliveries an endpoint gets in the first minute after it is back; twice as many in each that follows,
 const FIRST_PACE: usize = 600;
 /// up to this, a hundred a second.
@@ -146,7 +154,12 @@ impl Breaker {
         if outcomes.has_acknowledgement {
             self.failures_in_a_row = 0;
             self.failing_since = None;
+            self.failing_days = 0;
             self.silences = 0;
+        }
+        let day = now_unix_ms / DAY_MS;
+        if outcomes.failures_in_a_row > 0 && (self.failing_days == 0 || self.last_failing_day != day) {
+            (self.failing_days, self.last_failing_day) = (self.failing_days.saturating_add(1), day);
         }
         if matches!(self.state, State::Held { until } if now_unix_ms >= until) {
             (self.state, self.silences) = (State::Closed, 0);
@@ -174,10 +187,13 @@ impl Breaker {
         }
     }
 
-    /// Whether the endpoint has done nothing but fail for [`HOPELESS_AFTER`].
+    /// Whether the endpoint has done nothing but fail for [`HOPELESS_AFTER`], often, on several days, and today.
     #[must_use]
     pub fn is_hopeless(&self, now_unix_ms: u64) -> bool {
         self.failing_since.is_some_and(|since| now_unix_ms >= since + millis(HOPELESS_AFTER))
+            && self.failures_in_a_row >= HOPELESS_FAILURES
+            && self.failing_days >= HOPELESS_DAYS
+            && self.last_failing_day == now_unix_ms / DAY_MS
     }
 
     /// Since when it has done nothing but fail.
@@ -290,6 +306,8 @@ impl Tally {
         })
     }
 }
+
+const DAY_MS: u64 = 24 * 3_600_000;
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -429,11 +447,26 @@ mod tests {
     }
 
     #[test]
-    fn five_days_of_nothing_but_failures_are_hopeless() {
-        let mut breaker = open(1_000);
-        let last = 1_000 + 5 * 24 * HOUR;
-        assert!(!breaker.is_hopeless(last - 1));
-        assert!(breaker.is_hopeless(last));
+    fn five_days_of_nothing_but_failures_often_and_on_several_days_are_hopeless() {
+        const DAY: u64 = 24 * HOUR;
+        let failing = |days: &[(u64, usize)]| {
+            let fail = |breaker, (at, count): &(u64, usize)| after(breaker, &vec![500; *count], 1_000 + at * DAY);
+            days.iter().fold(Breaker::default(), fail)
+        };
+        let last = 1_000 + 5 * DAY;
+        let cases: [(&[(u64, usize)], _, _); 6] = [
+            (&[(0, 1), (5, 1)], false, "two blips five days apart"),
+            (&[(0, 10), (5, 10)], false, "two bad days"),
+            (&[(0, 3), (2, 3), (5, 3)], false, "nine failures"),
+            (&[(0, 4), (2, 3), (5, 3)], true, "ten failures on three days, one of them today"),
+            (&[(0, 4), (1, 3), (2, 3), (3, 9)], false, "none today"),
+            (&[(1, 10), (2, 10), (3, 10), (4, 10), (5, 10)], false, "four days"),
+        ];
+        for (days, is_hopeless, why) in cases {
+            assert_eq!(failing(days).is_hopeless(last), is_hopeless, "{why}");
+        }
+        let mut breaker = failing(&[(0, 4), (2, 3), (5, 3)]);
+        assert!(!breaker.is_hopeless(last - DAY), "not before");
         breaker = after(breaker, &[204], last);
         assert!(!breaker.is_hopeless(last));
         breaker = after(breaker, &[500], last);

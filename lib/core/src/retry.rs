@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 /// How an endpoint's failed deliveries are tried again.
 ///
 /// Written as `{"maxRetries":5,"intervalSeconds":5,"backoff":"fixed"}`, as the same with `"backoff":"exponential"` and
-/// `maxIntervalSeconds`, or as `{"schedule":[5,300,…]}`. The default is TransactionLink's: five retries, five seconds
-/// apart.
+/// `maxIntervalSeconds`, or as `{"schedule":[5,300,…]}`. The default is a schedule over about 28 hours
+/// ([`DEFAULT_SCHEDULE_SECONDS`]). TransactionLink's policy, five retries five seconds apart, is the first of these examples.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub struct RetryPolicy(Waits);
@@ -39,7 +39,7 @@ pub enum Backoff {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Written {
-    /// How many retries; 5 by default.
+    /// How many retries; 5 by default, where there is another member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_retries: Option<u32>,
     /// The first wait, or every; 5 by default.
@@ -85,6 +85,9 @@ const DEFAULT_MAX_INTERVAL_SECONDS: u32 = 3_600;
 /// How much longer or shorter a growing wait may turn out, so that deliveries that failed together do not come back
 /// together.
 const JITTER: f64 = 0.2;
+
+/// The waits of an endpoint that says nothing: a receiver that is down for a day still gets everything.
+pub const DEFAULT_SCHEDULE_SECONDS: [u32; 7] = [5, 300, 1_800, 7_200, 18_000, 36_000, 36_000];
 
 impl RetryPolicy {
     /// How many retries there may be.
@@ -165,7 +168,7 @@ impl Waits {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self(Waits::Fixed { max_retries: 5, interval_seconds: 5 })
+        Self(Waits::Schedule(DEFAULT_SCHEDULE_SECONDS.to_vec()))
     }
 }
 
@@ -173,6 +176,9 @@ impl TryFrom<Written> for RetryPolicy {
     type Error = RetryPolicyError;
 
     fn try_from(written: Written) -> Result<Self, RetryPolicyError> {
+        if written == Written::default() {
+            return Ok(Self::default());
+        }
         let Written { max_retries, interval_seconds, max_interval_seconds, backoff, schedule } = written;
         if let Some(schedule) = schedule {
             let is_alone = max_retries.is_none()
@@ -232,7 +238,8 @@ mod tests {
     #[test]
     fn each_policy_waits_as_it_is_written() {
         let cases = [
-            ("{}", vec![5.0; 5], "TransactionLink's"),
+            ("{}", vec![5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 36_000.0], "about 28 hours"),
+            (r#"{"backoff":"fixed"}"#, vec![5.0; 5], "TransactionLink's"),
             (r#"{"maxRetries":2,"intervalSeconds":60,"backoff":"fixed"}"#, vec![60.0, 60.0], "equal"),
             (r#"{"maxRetries":0}"#, vec![], "one attempt and no more"),
             (

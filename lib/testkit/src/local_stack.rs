@@ -20,6 +20,7 @@ use signpost_core::endpoint::{Endpoint, EndpointId};
 use signpost_core::event::{Event, EventId, EventKey, TenantId};
 use signpost_core::listing::{Place, key_of};
 use signpost_core::parking::Lane;
+use signpost_core::retry::RetryPolicy;
 use signpost_core::standard_webhooks::WebhookPublicKey;
 use signpost_io::deliveries::Deliveries;
 use signpost_io::endpoints::{Endpoints, StoredEndpoint};
@@ -216,12 +217,17 @@ impl LocalStack {
         self.register_with(tenant, &json!(endpoint)).await.id
     }
 
-    /// Registers an endpoint by settings as operators write them.
+    /// Registers an endpoint by settings as operators write them. Where they say nothing of retries, it gets five, five seconds
+    /// apart, so that no test waits for the default schedule.
     ///
     /// # Panics
     /// The API does not take it.
     pub async fn register_with(&self, tenant: &TenantId, settings: &Value) -> Registered {
-        let answer = self.manage("POST", &endpoints_path(tenant), Some(settings)).await;
+        let mut settings = settings.clone();
+        if settings.get("retry").is_none_or(|retry| *retry == json!(RetryPolicy::default())) {
+            settings["retry"] = json!({"maxRetries": 5, "intervalSeconds": 5, "backoff": "fixed"});
+        }
+        let answer = self.manage("POST", &endpoints_path(tenant), Some(&settings)).await;
         assert_eq!(answer.status, 201, "{answer:?}");
         let text = |name: &str| answer.json()[name].as_str().unwrap_or_default().to_owned();
         let id = EndpointId::parse(&text("id")).expect("an endpoint's id");

@@ -34,6 +34,7 @@ async fn main() -> ExitCode {
     let every_format = json!({
         "url": flaky.url, "auth": {"kind": "apiKey", "secret": "X-Api-Key:open sesame"},
         "signatures": ["jws", "standard-webhooks", "http-message-signatures"], "jwsAlgorithm": "EdDSA",
+        "retry": {"maxRetries": 5, "intervalSeconds": 5, "backoff": "fixed"},
     });
     let globex_endpoint = make_endpoint(&stack, &globex, &every_format).await;
     let faulty =

@@ -139,12 +139,15 @@ async fn an_endpoint_that_failed_for_days_is_disabled_and_its_operators_are_told
     assert_eq!(serde_json::from_str::<serde_json::Value>(told.data()).unwrap(), data);
 }
 
+/// A breaker that has seen ten failures on the first day, and as many on the second.
 fn failing_since(unix_ms: u64) -> Breaker {
-    let mut outcomes = Outcomes::default();
-    for _ in 0..10 {
-        outcomes.add(&Err(AttemptError::Rejected { status: 500, retry_after: None }), unix_ms);
-    }
-    Breaker::default().after(&outcomes, unix_ms, 0.5)
+    [unix_ms, unix_ms + 24 * 3_600_000].into_iter().fold(Breaker::default(), |breaker, at| {
+        let mut outcomes = Outcomes::default();
+        for _ in 0..10 {
+            outcomes.add(&Err(AttemptError::Rejected { status: 500, retry_after: None }), at);
+        }
+        breaker.after(&outcomes, at, 0.5)
+    })
 }
 
 async fn put_breaker(stack: &LocalStack, own: &Own, endpoint: &EndpointId, breaker: &Breaker) {

@@ -224,3 +224,16 @@ async fn a_change_that_changes_nothing_writes_nothing() {
         assert_eq!((answer.status, answer.header("etag")), (200, "\"1\""), "{patch}");
     }
 }
+
+#[tokio::test]
+async fn an_endpoint_that_says_nothing_of_retries_is_tried_for_more_than_a_day() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let made = stack.manage("POST", &endpoints_path(&tenant), Some(&json!({"url": "https://hooks.example/in"}))).await;
+    let schedule = json!({"schedule": [5, 300, 1_800, 7_200, 18_000, 36_000, 36_000]});
+    assert_eq!((made.status, &made.json()["retry"]), (201, &schedule));
+    let path = endpoint_path(&tenant, &EndpointId::parse(made.json()["id"].as_str().unwrap()).unwrap());
+    let fewer = stack.manage("PATCH", &path, Some(&json!({"retry": {"maxRetries": 3}}))).await.json();
+    assert_eq!(fewer["retry"], json!({"maxRetries": 3, "intervalSeconds": 5, "backoff": "fixed"}));
+    let again = stack.manage("PATCH", &path, Some(&json!({"retry": null}))).await.json();
+    assert_eq!(again["retry"], schedule);
+}
