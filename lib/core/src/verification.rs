@@ -159,7 +159,7 @@ pub struct Answer<'a> {
     pub retry_after: Option<Duration>,
     /// The value of [`ALLOWED_ORIGIN`]; none if there is no such header, or there are several.
     pub allowed_origin: Option<&'a str>,
-    /// The beginning of the body, and more than [`MAX_ECHO_BYTES`] of one that is longer.
+    /// The beginning of the body, and more than an echo can have of one that is longer.
     pub body: &'a [u8],
 }
 

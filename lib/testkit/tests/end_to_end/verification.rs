@@ -134,24 +134,28 @@ async fn a_server_that_grants_what_options_asks_for_gets_what_was_parked() {
 async fn a_server_that_echoes_the_challenge_gets_what_was_parked() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
     for in_json in [false, true] {
+        let is_first = AtomicBool::new(true);
         let receiver = Receiver::start_answering(move |_, request| match challenge(request) {
+            Some(_) if is_first.swap(false, Ordering::Relaxed) => (500, String::new()),
             Some(challenge) if in_json => (200, json!({"challenge": challenge}).to_string()),
             Some(challenge) => (200, format!("{challenge}\n")),
             None if request.method == "OPTIONS" => (200, String::new()),
             None => (204, String::new()),
         })
         .await;
-        let settings =
-            json!({"url": receiver.url, "signatures": ["standard-webhooks"], "types": [{"type": "example"}]});
+        let settings = json!({
+            "url": receiver.url, "signatures": ["standard-webhooks"], "types": [{"type": "example"}],
+            "retry": {"schedule": [3_600]},
+        });
         let endpoint = Seen::made(&stack, &tenant, settings).await;
-        endpoint.until_state("enabled").await;
         let question = wait_for(&receiver, 1, is_question).await.remove(0);
         assert!(question.header("webhook-signature").starts_with("v1,"), "signed like any other");
         assert_eq!(serde_json::from_slice::<Value>(&question.body).unwrap()["endpoint"], endpoint.id.as_str());
+        let parked = endpoint.park(1).await;
 
-        let id = event_id();
-        stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
-        stack.wait_for_status(&tenant, &id, &endpoint.id, 204).await;
+        assert_eq!(endpoint.ask("enable").await.status, 200);
+        endpoint.until_state("enabled").await;
+        stack.wait_for_status(&tenant, &parked, &endpoint.id, 204).await;
         stack.remove(&tenant, &endpoint.id).await;
     }
 }
@@ -216,6 +220,10 @@ async fn an_endpoint_that_moves_to_another_server_proves_itself_again_and_to_ano
     let settings = json!({"url": here.url, "types": [{"type": "example"}], "retry": {"schedule": [3_600]}});
     let endpoint = Seen::made(&stack, &tenant, settings).await;
     endpoint.until_state("enabled").await;
+
+    let id = event_id();
+    stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
+    stack.wait_for_status(&tenant, &id, &endpoint.id, 200).await; // From now on, the endpoint is remembered as it is.
 
     let path = endpoint.patch(&json!({"url": format!("{}/more", here.url)})).await;
     assert_eq!(path["state"], "enabled", "another path");
