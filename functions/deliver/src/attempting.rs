@@ -43,13 +43,14 @@ impl App {
             // Before the record, which would keep whoever comes after a crash from doing it.
             Box::pin(self.verify(delivery, &recipient)).await?;
         }
+        let is_signed = sent.as_ref().is_none_or(Sent::is_webhook);
         let sent_now = sent.as_ref().map(Sent::print).or(last_sent);
 
         let attempt = Attempt {
             number,
             at_unix_ms: millis(started_at),
             duration_ms: millis(took),
-            kids: keyring.signer.iter().map(|signer| signer.kid().to_owned()).collect(),
+            kids: keyring.signer.iter().filter(|_| is_signed).map(|signer| signer.kid().to_owned()).collect(),
             status: result.as_ref().map_or_else(AttemptError::status, |status| Some(*status)),
             error: result.as_ref().err().map(ToString::to_string),
             response,

@@ -73,6 +73,9 @@ const MAX_VALUE_BYTES: usize = 128;
 /// The most bytes of all names, and of all values, that are kept.
 const MAX_HEADER_BYTES: usize = 1_024;
 
+/// The method of a handshake.
+const PREFLIGHT: &str = "OPTIONS";
+
 /// Headers whose values follow from the event and the attempt, or are signatures.
 const DERIVED: [&str; 10] = [
     "content-digest",
@@ -98,7 +101,7 @@ impl Sent {
     /// Describes the request of a handshake in the same way.
     #[must_use]
     pub fn of_preflight(preflight: &Preflight, auth: Option<&str>) -> Self {
-        Self::of_parts("OPTIONS", &preflight.target, &preflight.headers, "", auth)
+        Self::of_parts(PREFLIGHT, &preflight.target, &preflight.headers, "", auth)
     }
 
     fn of_parts(
@@ -134,6 +137,12 @@ impl Sent {
             body_sha256,
             body_bytes: body.len() as u64,
         }
+    }
+
+    /// Whether it was a webhook, and so signed: a handshake is not.
+    #[must_use]
+    pub fn is_webhook(&self) -> bool {
+        self.method != PREFLIGHT
     }
 
     /// Tells this from another: the first eight bytes of a hash over all of it.

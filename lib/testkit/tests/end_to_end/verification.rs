@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use aws_lambda_events::encodings::Body;
 use serde_json::{Value, json};
 use signpost_core::endpoint::{EndpointId, VERIFICATION_TYPE};
 use signpost_core::event::TenantId;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::{Answer, LocalStack, endpoint_path, endpoints_path, until};
 use signpost_testkit::receiver::{Answered, Received, Receiver};
+
+use crate::handlers::lookup;
 
 /// How the local stack names itself to receivers: it has no `PublicUrl` when it is deployed.
 const SENDER: &str = "signpost";
@@ -284,4 +288,40 @@ async fn an_operator_who_knows_the_challenge_cannot_have_another_server_repeat_i
     // The first question, whose retry is due, is parked: it was asked about other settings.
     stack.wait_for_parked(&endpoint.id, 1).await;
     assert_eq!(endpoint.state().await, "unverified");
+}
+
+#[tokio::test]
+async fn a_stack_that_asks_for_proof_asks_every_new_endpoint_and_leaves_those_there_were() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let receiver = Receiver::start(|_| 204).await;
+    let settings = json!({"url": receiver.url, "types": [{"type": "other"}], "retry": {"schedule": [3_600]}});
+    let before = stack.register_with(&tenant, &settings).await.id;
+    let strict = |name: &str| if name == "ENDPOINT_VERIFICATION" { Some("challenge".into()) } else { lookup(name) };
+    let app = manage::App::new(&stack.aws, manage::Config::from_lookup(strict).unwrap());
+    let ask = async |route: &str, endpoint: &str, body: Value| {
+        let mut request: ApiGatewayV2httpRequest =
+            serde_json::from_str(include_str!("../../../../events/manage-create.json")).unwrap();
+        request.route_key = Some(route.to_owned());
+        request.path_parameters.insert("tenant".into(), tenant.to_string());
+        request.path_parameters.insert("endpoint".into(), endpoint.to_owned());
+        request.body = Some(body.to_string());
+        let Some(Body::Text(text)) = manage::handle(request, &app).await.body else { panic!("no text") };
+        serde_json::from_str::<Value>(&text).unwrap()["state"].as_str().unwrap().to_owned()
+    };
+    let (create, one) = ("POST /v1/tenants/{tenant}/endpoints", "/v1/tenants/{tenant}/endpoints/{endpoint}");
+    let (patch, enable, disable) =
+        (format!("PATCH {one}"), format!("POST {one}/enable"), format!("POST {one}/disable"));
+
+    for verification in ["none", "challenge"] {
+        let mut settings = settings.clone();
+        settings["verification"] = verification.into();
+        assert_eq!(ask(create, "", settings).await, "unverified", "{verification}");
+    }
+    wait_for(&receiver, 2, is_question).await;
+    let before = before.as_str();
+    assert_eq!(ask(&patch, before, json!({"description": "as it was"})).await, "enabled");
+    assert_eq!(ask(&enable, before, json!({})).await, "enabled", "it is already");
+    assert_eq!(ask(&disable, before, json!({})).await, "disabled");
+    assert_eq!(ask(&enable, before, json!({})).await, "unverified");
+    wait_for(&receiver, 3, is_question).await;
 }
