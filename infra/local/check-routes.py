@@ -6,14 +6,14 @@ each difference; ends with 1 if there is one.
 import sys
 from pathlib import Path
 
-import yaml
+from template import read
 
 INFRA = Path(__file__).resolve().parents[1]
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")  # A path has other members as well.
 
 
 def main() -> int:
-    template = read(INFRA.parent / "template.yaml")
+    template = read()
     deployed = deployed_routes(template)
     described = described_routes(read(INFRA / "openapi.yaml"))
     differences = [f"{route}: in template.yaml, not in the contract" for route in sorted(deployed.keys() - described)]
@@ -60,24 +60,6 @@ def described_routes(contract: dict) -> dict[str, bool]:
 def told(guarded: bool) -> str:
     return "guarded by IAM" if guarded else "public"
 
-
-def read(path: Path) -> dict:
-    return yaml.load(path.read_text(), Loader=Loader)
-
-
-class Loader(yaml.SafeLoader):
-    """YAML with the short forms of CloudFormation's functions, of which only the arguments are kept."""
-
-
-def argument(loader: Loader, _: str, node: yaml.Node) -> object:
-    if isinstance(node, yaml.MappingNode):
-        return loader.construct_mapping(node, deep=True)
-    if isinstance(node, yaml.SequenceNode):
-        return loader.construct_sequence(node, deep=True)
-    return loader.construct_scalar(node)
-
-
-Loader.add_multi_constructor("!", argument)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,0 +1,94 @@
+"""Finds the functions of template.yaml that may start themselves again, through queues or by invoking each other.
+
+AWS Lambda drops a message that has gone through the same function more than 16 times, unless the function says
+`RecursiveLoop: Allow`. So each function on a loop has to say so, and needs an alarm on `RecursiveInvocationsDropped` in
+case that Lambda drops something all the same. A function on no loop keeps AWS's protection. Prints each fault; ends with 1
+if there is one.
+
+A function sends to the queues that its role lets it send to; a queue starts the functions whose `Events` name it, and
+SQS moves messages from a queue to its dead-letter queue.
+"""
+
+import sys
+
+from template import read
+
+METRIC = "RecursiveInvocationsDropped"
+LEADS_TO = ("sqs:SendMessage", "lambda:InvokeFunction")
+
+
+def main() -> int:
+    resources = read()["Resources"]
+    found = faults(resources)
+    for fault in found:
+        print(fault, file=sys.stderr)
+    return 1 if found else 0
+
+
+def faults(resources: dict) -> list[str]:
+    edges = ways(resources)
+    watched = watched_functions(resources)
+    found = []
+    for name, function in of_type(resources, "AWS::Serverless::Function").items():
+        allowed = function["Properties"].get("RecursiveLoop") == "Allow"
+        loops = name in reachable(edges, name)
+        if loops and not allowed:
+            found.append(f"{name} can start itself again: Lambda drops its messages; set RecursiveLoop: Allow")
+        if loops and name not in watched:
+            found.append(f"{name} can start itself again: add an alarm on {METRIC} of that function")
+        if allowed and not loops:
+            found.append(f"{name} cannot start itself again: remove RecursiveLoop, which only takes a protection away")
+    return found
+
+
+def ways(resources: dict) -> dict[str, set[str]]:
+    """From each function and queue, where its messages lead at once."""
+    edges = {name: set() for name in resources}
+    for name, function in of_type(resources, "AWS::Serverless::Function").items():
+        role = resources[resource(function["Properties"]["Role"])]
+        edges[name] |= {
+            resource(statement["Resource"])
+            for policy in role["Properties"]["Policies"]
+            for statement in policy["PolicyDocument"]["Statement"]
+            if statement["Action"] in LEADS_TO
+        }
+        for event in function["Properties"].get("Events", {}).values():
+            if event["Type"] == "SQS":
+                edges[resource(event["Properties"]["Queue"])].add(name)
+    for name, queue in of_type(resources, "AWS::SQS::Queue").items():
+        if redrive := queue["Properties"].get("RedrivePolicy"):
+            edges[name].add(resource(redrive["deadLetterTargetArn"]))
+    return edges
+
+
+def reachable(edges: dict[str, set[str]], start: str) -> set[str]:
+    """All that messages of `start` may come to; `start` too, if they lead back to it."""
+    seen, ahead = set(), [start]
+    while ahead:
+        for name in edges[ahead.pop()] - seen:
+            seen.add(name)
+            ahead.append(name)
+    return seen
+
+
+def watched_functions(resources: dict) -> set[str]:
+    alarms = of_type(resources, "AWS::CloudWatch::Alarm").values()
+    return {
+        dimension["Value"]
+        for alarm in alarms
+        if alarm["Properties"].get("MetricName") == METRIC
+        for dimension in alarm["Properties"]["Dimensions"]
+    }
+
+
+def of_type(resources: dict, wanted: str) -> dict[str, dict]:
+    return {name: one for name, one in resources.items() if one["Type"] == wanted}
+
+
+def resource(attribute: str) -> str:
+    """The resource of an argument of !GetAtt."""
+    return attribute.partition(".")[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
