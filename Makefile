@@ -12,8 +12,7 @@ CARGO_DENY := $(CACHE)/cargo-deny-0.20.2/bin/cargo-deny
 MINUTES ?= 10
 
 ALL := --workspace --features signpost-testkit/end-to-end
-WITH_PARAMETERS = $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
-STACK := $(TOOLS)/bin/python infra/local/stack.py
+LOCAL_STACK := $(TOOLS)/bin/python infra/local/stack.py
 BENCH := cargo run --release --quiet --package signpost-bench --bin bench --
 
 .PHONY: help
@@ -22,13 +21,13 @@ help: ## Lists these targets.
 
 .PHONY: demo
 demo: tools build ## Shows events going in and signed callbacks coming out, all on this machine.
-	@$(STACK) run -- cargo run --quiet --package signpost-testkit --bin demo
+	@$(LOCAL_STACK) run -- cargo run --quiet --package signpost-testkit --bin demo
 
 .PHONY: test
 test: tools build ## Runs every test, end to end ones included.
 	cargo test --workspace
 	cargo test $(ALL) --no-run
-	$(STACK) run --auth --fast-keys -- cargo test $(ALL) --test end_to_end -- --test-threads 16
+	$(LOCAL_STACK) run --auth --fast-keys -- cargo test $(ALL) --test end_to_end -- --test-threads 16
 
 .PHONY: soak
 soak: ## Runs the simulation of the delivery engine over ever new schedules, and long property tests; MINUTES=10 is optional.
@@ -37,11 +36,11 @@ soak: ## Runs the simulation of the delivery engine over ever new schedules, and
 
 .PHONY: up
 up: tools build ## Starts the local stack and leaves it running; PORT=4566 and AUTH=true are optional.
-	@$(STACK) up $(if $(PORT),--port $(PORT)) $(if $(filter true,$(AUTH)),--auth)
+	@$(LOCAL_STACK) up $(if $(PORT),--port $(PORT)) $(if $(filter true,$(AUTH)),--auth)
 
 .PHONY: down
 down: tools ## Stops what `make up` started.
-	@$(STACK) down
+	@$(LOCAL_STACK) down
 
 .PHONY: bench
 bench: ## Measures what a delivery costs; BENCH_STACK=no leaves out what needs the local stack.
@@ -50,7 +49,7 @@ bench: ## Measures what a delivery costs; BENCH_STACK=no leaves out what needs t
 	@$(BENCH)
 ifneq ($(BENCH_STACK),no)
 	@$(MAKE) --no-print-directory tools
-	@$(STACK) run --release --deliver-concurrency 50 -- $(BENCH) latency
+	@$(LOCAL_STACK) run --release --deliver-concurrency 50 -- $(BENCH) latency
 endif
 
 .PHONY: check
@@ -70,9 +69,8 @@ check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licenc
 	$(TOOLS)/bin/shellcheck infra/local/*.sh .ci/run
 
 .PHONY: deploy
-deploy: tools ## Builds for Lambda and deploys to your AWS account, asking first; PARAMETERS="Name=value …" is optional.
-	PATH="$(TOOLS)/bin:$$PATH" SAM_CLI_TELEMETRY=0 sam build $(WITH_PARAMETERS)
-	PATH="$(TOOLS)/bin:$$PATH" SAM_CLI_TELEMETRY=0 sam deploy $(WITH_PARAMETERS)
+deploy: tools ## Builds for Lambda and deploys to your AWS account, asking first; STACK=name and PARAMETERS="Name=value …" are optional.
+	PATH="$(TOOLS)/bin:$$PATH" $(TOOLS)/bin/python infra/deploy.py $(if $(STACK),--stack $(STACK)) $(PARAMETERS)
 
 .PHONY: tools
 tools:

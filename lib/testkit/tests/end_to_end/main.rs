@@ -7,6 +7,7 @@ mod batches;
 mod breaker;
 mod contract;
 mod deliveries;
+mod deploy;
 mod duplicates;
 mod endpoints;
 mod faults;

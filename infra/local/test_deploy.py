@@ -1,0 +1,154 @@
+"""Tests infra/deploy.py against a CloudFormation on loopback, with a `sam` that only writes down what it was asked for.
+
+Needs the settings of the local stack (`AWS_ENDPOINT_URL` and credentials) in the environment.
+"""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import unittest
+import uuid
+from pathlib import Path
+
+import boto3
+
+ROOT = Path(__file__).resolve().parents[2]
+MACHINES = {"x86_64": 62, "arm64": 183}
+# Builds functions for the processor that `sam build` would choose, or that SAM_WRITES asks for.
+SAM = f"""#!{sys.executable}
+import json, os, sys
+from pathlib import Path
+arguments = sys.argv[2:]
+parameters = {{}}
+if "--parameter-overrides" in arguments:
+    at = arguments.index("--parameter-overrides")
+    parameters = json.loads(Path(arguments[at + 1].removeprefix("file://")).read_text())
+    del arguments[at : at + 2]
+asked = {{"command": sys.argv[1], "arguments": arguments, "parameters": parameters, "environment": dict(os.environ)}}
+with open(os.environ["SAM_ASKED"], "a") as out:
+    out.write(json.dumps(asked) + "\\n")
+if sys.argv[1] == "build":
+    built = Path(".aws-sam/build/IngestFunction")
+    built.mkdir(parents=True)
+    machine = {MACHINES}[os.environ.get("SAM_WRITES") or parameters.get("Architecture", "arm64")]
+    (built / "bootstrap").write_bytes(b"\\x7fELF" + bytes(14) + machine.to_bytes(2, "little"))
+"""
+
+
+class Deploys(unittest.TestCase):
+    def setUp(self):
+        self.formation = boto3.client("cloudformation")
+        self.stack = f"deploys-{uuid.uuid4()}"
+        home = tempfile.TemporaryDirectory()
+        self.addCleanup(home.cleanup)
+        self.root = Path(home.name) / "copy"
+        (self.root / "infra").mkdir(parents=True)
+        for name in ("infra/deploy.py", "samconfig.toml", "template.yaml"):
+            shutil.copy(ROOT / name, self.root / name)
+        self.asked = Path(home.name) / "asked"
+        sam = Path(home.name) / "bin/sam"
+        sam.parent.mkdir()
+        sam.write_text(SAM)
+        sam.chmod(sam.stat().st_mode | stat.S_IXUSR)
+        self.env = {
+            **os.environ, "PATH": f"{sam.parent}{os.pathsep}{os.environ['PATH']}", "SAM_ASKED": str(self.asked),
+        }
+
+    def create_stack(self, **parameters: str):
+        """A stack with these parameters, as `sam deploy` leaves one behind, but for what is in it."""
+        body = {
+            "Parameters": {name: {"Type": "String"} for name in parameters},
+            "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},
+        }
+        given = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
+        self.formation.create_stack(StackName=self.stack, TemplateBody=json.dumps(body), Parameters=given)
+        self.formation.get_waiter("stack_create_complete").wait(StackName=self.stack, WaiterConfig={"Delay": 1})
+        self.addCleanup(self.formation.delete_stack, StackName=self.stack)
+
+    def deploy(self, *arguments: str, **env: str):
+        """What sam was asked for, and how it ended."""
+        program = [sys.executable, self.root / "infra/deploy.py", *arguments]
+        done = subprocess.run(program, env={**self.env, **env}, capture_output=True, text=True, check=False)
+        asked = [json.loads(line) for line in self.asked.read_text().splitlines()] if self.asked.exists() else []
+        return {one["command"]: one for one in asked}, done
+
+    def test_a_second_plain_deploy_builds_for_the_processor_of_the_stack(self):
+        for architecture in ("x86_64", "arm64"):
+            with self.subTest(architecture):
+                self.setUp()
+                self.create_stack(Architecture=architecture)
+                asked, done = self.deploy("--stack", self.stack)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual(asked["build"]["parameters"], {"Architecture": architecture})
+                self.assertEqual(asked["deploy"]["parameters"], {"Architecture": architecture})
+
+    def test_build_and_deploy_get_all_the_same_values(self):
+        self.create_stack(Architecture="x86_64", RetentionDays="90", PublicUrl="", MoreTargetPorts="8443,9443")
+        asked, done = self.deploy("--stack", self.stack, "RetentionDays=7", "KeyLeadMinutes=30")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        wanted = {
+            "Architecture": "x86_64", "RetentionDays": "7", "PublicUrl": "", "MoreTargetPorts": "8443,9443",
+            "KeyLeadMinutes": "30",
+        }
+        self.assertEqual(asked["build"]["parameters"], wanted)
+        self.assertEqual(asked["deploy"]["parameters"], wanted)
+        self.assertEqual(asked["deploy"]["arguments"], ["--stack-name", self.stack])
+
+    def test_a_parameter_that_is_given_changes_build_and_stack(self):
+        self.create_stack(Architecture="x86_64")
+        asked, done = self.deploy("--stack", self.stack, "Architecture=arm64")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(asked["build"]["parameters"], {"Architecture": "arm64"})
+        self.assertEqual(asked["deploy"]["parameters"], {"Architecture": "arm64"})
+
+    def test_a_first_deploy_takes_the_defaults_of_the_template(self):
+        asked, done = self.deploy("--stack", self.stack)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(asked["build"]["parameters"], {})
+        self.assertEqual(asked["deploy"]["parameters"], {})
+
+    def test_the_stack_is_that_of_samconfig_unless_another_is_named(self):
+        config = self.root / "samconfig.toml"
+        config.write_text(config.read_text().replace('"signpost"', f'"{self.stack}"'))
+        self.create_stack(Architecture="x86_64")
+        asked, done = self.deploy()
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(asked["build"]["parameters"], {"Architecture": "x86_64"})
+        self.assertEqual(asked["deploy"]["arguments"], ["--stack-name", self.stack])
+
+    def test_parameters_that_the_template_no_longer_has_are_left_out(self):
+        self.create_stack(Architecture="x86_64", Bygone="yes")
+        asked, done = self.deploy("--stack", self.stack)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(asked["deploy"]["parameters"], {"Architecture": "x86_64"})
+
+    def test_functions_for_another_processor_are_not_deployed(self):
+        self.create_stack(Architecture="x86_64")
+        asked, done = self.deploy("--stack", self.stack, SAM_WRITES="arm64")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("IngestFunction was built for arm64, and the stack runs x86_64", done.stderr)
+        self.assertEqual(asked.keys(), {"build"})
+
+    def test_settings_of_the_local_stack_do_not_decide_what_is_built(self):
+        asked, done = self.deploy("--stack", self.stack, CARGO_LAMBDA_COMPILER="cargo", SAM_BUILD_MODE="debug")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for name in ("CARGO_LAMBDA_COMPILER", "SAM_BUILD_MODE"):
+            self.assertNotIn(name, asked["build"]["environment"])
+
+    def test_nothing_is_built_before_a_mistake_is_told(self):
+        for parameter in ("Architektur=x86_64", "x86_64"):
+            with self.subTest(parameter):
+                asked, done = self.deploy("--stack", self.stack, parameter)
+                self.assertEqual((asked, done.returncode), ({}, 1))
+                self.assertIn(f"`{parameter}` is no parameter; give NAME=VALUE", done.stderr)
+        asked, done = self.deploy("--stack", self.stack, AWS_ENDPOINT_URL="http://127.0.0.1:9")
+        self.assertEqual((asked, done.returncode), ({}, 1))
+        self.assertIn("cannot ask AWS", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
