@@ -15,6 +15,7 @@ import uuid
 from pathlib import Path
 
 import boto3
+import botocore.exceptions
 
 ROOT = Path(__file__).resolve().parents[2]
 MACHINES = {"x86_64": 62, "arm64": 183}
@@ -148,6 +149,45 @@ class Deploys(unittest.TestCase):
         asked, done = self.deploy("--stack", self.stack, AWS_ENDPOINT_URL="http://127.0.0.1:9")
         self.assertEqual((asked, done.returncode), ({}, 1))
         self.assertIn("cannot ask AWS", done.stderr)
+
+
+class FirstDeploys(unittest.TestCase):
+    def test_one_that_fails_says_why_at_once_and_leaves_nothing_behind(self):
+        formation, stack = boto3.client("cloudformation"), f"first-{uuid.uuid4()}"
+        deployed = formation.describe_stacks(StackName="signpost")["Stacks"][0]["Parameters"]
+        bad = {"KeyLeadMinutes": "2", "KeySigningMinutes": "1"}
+        parameters = {one["ParameterKey"]: one["ParameterValue"] for one in deployed} | bad
+        template = formation.get_template(StackName="signpost", TemplateStage="Processed")["TemplateBody"]
+        formation.create_stack(
+            StackName=stack, TemplateURL=self.upload(json.dumps(template)), Capabilities=["CAPABILITY_IAM"],
+            Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
+        )
+        self.addCleanup(formation.delete_stack, StackName=stack)
+        with self.assertRaises(botocore.exceptions.WaiterError) as end:
+            formation.get_waiter("stack_create_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
+        [rolled_back] = end.exception.last_response["Stacks"]
+        self.assertEqual(rolled_back["StackStatus"], "ROLLBACK_COMPLETE")
+
+        events = formation.describe_stack_events(StackName=stack)["StackEvents"]
+        [failed] = [one for one in events if one["ResourceStatus"] == "CREATE_FAILED"]
+        self.assertEqual(failed["LogicalResourceId"], "FirstSigningKey")
+        self.assertIn("`KEY_LEAD_MINUTES` is `2`; expected KEY_SIGNING_MINUTES at the most", failed["ResourceStatusReason"])
+        self.assertEqual([name for name in self.names() if name.startswith(stack)], [])
+        left = formation.describe_stack_resources(StackName=stack)["StackResources"]
+        self.assertEqual([one for one in left if one["ResourceStatus"] != "DELETE_COMPLETE"], [])
+
+    def upload(self, text: str) -> str:
+        """Puts a template where CloudFormation takes longer ones from."""
+        storage, bucket = boto3.client("s3"), f"templates-{uuid.uuid4()}"
+        storage.create_bucket(Bucket=bucket)
+        storage.put_object(Bucket=bucket, Key="template.json", Body=text.encode())
+        return f"{os.environ['AWS_ENDPOINT_URL']}/{bucket}/template.json"
+
+    def names(self) -> list[str]:
+        """All tables, and the last part of all queues' URLs."""
+        tables = boto3.client("dynamodb").get_paginator("list_tables").paginate().build_full_result()["TableNames"]
+        queues = boto3.client("sqs").get_paginator("list_queues").paginate().build_full_result().get("QueueUrls", [])
+        return tables + [url.rpartition("/")[2] for url in queues]
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 use serde::Deserialize;
 use serde_json::json;
-use signpost_io::aws::AwsError;
-use signpost_io::logs::Chain;
+
+/// The most characters of a reason. CloudFormation takes answers of up to 4,096 bytes, and a character may take six.
+const REASON_CHARS: usize = 500;
 
 /// What CloudFormation asks ("Custom resource request objects").
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -23,8 +24,8 @@ impl CustomResourceEvent {
         self.request_type == "Delete"
     }
 
-    /// The answer ("Custom resource response objects").
-    fn answer(&self, failure: Option<&AwsError>) -> String {
+    /// The answer ("Custom resource response objects"), with the reason of a failure.
+    fn answer(&self, failure: Option<&str>) -> String {
         let mut answer = json!({
             "Status": if failure.is_some() { "FAILED" } else { "SUCCESS" },
             "PhysicalResourceId": "signing-keys",
@@ -32,8 +33,8 @@ impl CustomResourceEvent {
             "RequestId": self.request_id,
             "LogicalResourceId": self.logical_resource_id,
         });
-        if let Some(error) = failure {
-            answer["Reason"] = Chain(error).to_string().into();
+        if let Some(reason) = failure {
+            answer["Reason"] = reason.chars().take(REASON_CHARS).collect::<String>().into();
         }
         answer.to_string()
     }
@@ -55,7 +56,7 @@ impl Responder {
     pub(crate) async fn answer(
         &self,
         request: &CustomResourceEvent,
-        failure: Option<&AwsError>,
+        failure: Option<&str>,
     ) -> Result<(), reqwest::Error> {
         // No content-type: the presigned URL was signed without one.
         let put = self.client.put(&request.response_url).body(request.answer(failure));
@@ -76,9 +77,12 @@ mod tests {
     fn a_deploy_is_told_the_outcome_under_the_ids_it_asked_with() {
         let request: CustomResourceEvent = serde_json::from_str(CREATE).unwrap();
         let asked: Value = serde_json::from_str(CREATE).unwrap();
-        let error = AwsError::of("kms:Decrypt")(std::io::Error::other("throttled"));
-        for (failure, status) in [(None, "SUCCESS"), (Some(&error), "FAILED")] {
-            let answer: Value = serde_json::from_str(&request.answer(failure)).unwrap();
+        let endless = "\u{1}".repeat(10_000); // Six bytes each, as JSON spells it.
+        for (failure, status) in [(None, "SUCCESS"), (Some("throttled"), "FAILED"), (Some(endless.as_str()), "FAILED")]
+        {
+            let text = request.answer(failure);
+            assert!(text.len() <= 4_096, "CloudFormation would not take it: {}", text.len());
+            let answer: Value = serde_json::from_str(&text).unwrap();
             assert_eq!(answer["Status"], status);
             for id in ["StackId", "RequestId", "LogicalResourceId"] {
                 assert_eq!(answer[id], asked[id], "{id}");

@@ -13,7 +13,7 @@ use signpost_core::target::TargetRules;
 /// A setting that is missing or bad.
 ///
 /// `Debug` is `Display`, for that is what a `main` prints that ends with an error.
-#[derive(PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// It cannot be read as what it should be.
     #[error("`{name}` is `{found}`; expected {expected}")]

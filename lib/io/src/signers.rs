@@ -56,9 +56,15 @@ pub enum NoSignerError {
     /// It failed a moment ago, and is not tried again yet.
     #[error("signing keys could not be loaded a moment ago; deliveries wait until they can")]
     JustFailed,
-    /// The table has no key that may sign yet.
-    #[error("there is no signing key; invoke the rotate-keys function")]
-    NoKey,
+    /// The table has no key of this algorithm that may sign.
+    #[error(
+        "there is no `{algorithm}` key; look for `key.not_made` in the log of RotateKeysFunction, or choose another \
+         jwsAlgorithm for the endpoint"
+    )]
+    NoKey {
+        /// What the endpoint asks for.
+        algorithm: Algorithm,
+    },
     /// The current key is of no use.
     #[error("signing key is unusable; invoke the rotate-keys function with {{\"force\":true}}")]
     Unusable(#[from] SignerError),
@@ -95,7 +101,7 @@ impl Signers {
         }
         let now = unix_now().as_secs();
         let moments: Vec<KeyMoments> = known.keys.iter().map(|key| key.moments).collect();
-        let index = current(&moments, now).ok_or(NoSignerError::NoKey)?;
+        let index = current(&moments, now).ok_or(NoSignerError::NoKey { algorithm })?;
         let key = &known.keys[index];
         if let Some(signer) = known.signer.as_ref().filter(|signer| signer.id() == key.public.id()) {
             return Ok(Arc::clone(signer));

@@ -46,6 +46,8 @@ struct Calls {
     holding: Option<(String, Hold)>,
     /// The calls that are held, by the SDK's invocation id, which its retries share.
     held: watch::Sender<HashSet<String>>,
+    /// What the body of a call has in it that AWS does not support.
+    unsupported: Option<String>,
     /// The operation of which an answer gets lost, and how many calls of it are answered before.
     to_lose: Option<(String, usize)>,
 }
@@ -91,7 +93,12 @@ impl AwsProxy {
         lock(&self.calls).failing = Some((operation.to_owned(), passed));
     }
 
-    /// Lets every call through again. What is held stays held.
+    /// Refuses every call whose body has `text` in it, as AWS does with what a region does not support.
+    pub fn lack(&self, text: &str) {
+        lock(&self.calls).unsupported = Some(text.to_owned());
+    }
+
+    /// Lets every call through again, but for those that are lacked. What is held stays held.
     pub fn heal(&self) {
         let mut calls = lock(&self.calls);
         (calls.failing, calls.holding) = (None, None);
@@ -154,7 +161,7 @@ async fn pass_on(
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let operation = operation(&parts.headers);
-    let (fails, is_lost, hold) = {
+    let (fails, is_lost, hold, is_lacked) = {
         let mut calls = lock(&calls);
         *calls.counts.entry(operation.clone()).or_default() += 1;
         let fails = match &mut calls.failing {
@@ -171,11 +178,17 @@ async fn pass_on(
             *others = others.saturating_sub(usize::from(*to_lose == operation));
             is_its_turn
         };
-        (fails, calls.to_lose.take_if(is_its_turn).is_some(), hold)
+        let is_lacked = calls.unsupported.as_ref().is_some_and(|text| String::from_utf8_lossy(&body).contains(text));
+        (fails, calls.to_lose.take_if(is_its_turn).is_some(), hold, is_lacked)
     };
     let call = text(&parts.headers, "amz-sdk-invocation-id").to_owned();
     if hold == Some(Hold::Called) {
         return hold_for_ever(call, &calls).await;
+    }
+    if is_lacked {
+        let body = r#"{"__type":"UnsupportedOperationException","message":"not in this region"}"#;
+        let response = Response::builder().status(400).header("content-type", "application/x-amz-json-1.1");
+        return Ok(response.body(Full::from(body)).expect("a response"));
     }
     if fails {
         let body = r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#;

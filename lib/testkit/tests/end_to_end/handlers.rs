@@ -138,7 +138,7 @@ async fn deliver_has_a_failed_delivery_presented_again() {
 #[tokio::test]
 async fn rotate_keys_takes_the_schedule_and_the_force() {
     let stack = LocalStack::from_env().await;
-    let app = rotate_keys::App::new(&stack.aws, rotate_keys::Config::from_lookup(lookup).unwrap()).unwrap();
+    let app = rotate_keys::App::new(&stack.aws, rotate_keys::Config::from_lookup(lookup)).unwrap();
     let schedule: Value = serde_json::from_str(include_str!("../../../../events/rotate-keys-schedule.json")).unwrap();
     let force: Value = serde_json::from_str(include_str!("../../../../events/rotate-keys-force.json")).unwrap();
 

@@ -11,6 +11,7 @@ mod deploy;
 mod duplicates;
 mod endpoints;
 mod faults;
+mod first_keys;
 mod handlers;
 mod hostile;
 mod kills;

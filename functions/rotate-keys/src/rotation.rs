@@ -1,0 +1,134 @@
+//! Makes the keys that are due, for each algorithm by itself.
+
+use aws_config::SdkConfig;
+use futures_util::future::join_all;
+use serde::Serialize;
+use signpost_core::algorithm::Algorithm;
+use signpost_core::keys::{KeyMoments, KeySchedule, plan, superseded};
+use signpost_core::public_key::PublicKey;
+use signpost_io::aws::AwsError;
+use signpost_io::clock::unix_now;
+use signpost_io::keys::{KeyLine, KeyTable, StoredKey, WrappedPair, WrappingKey};
+use signpost_io::logs::Chain;
+use signpost_io::mac::MacKey;
+use uuid::Uuid;
+
+use crate::Config;
+
+/// What the function answers.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rotation {
+    /// The ids of the keys it made, none if none was due. Each tenant knows them under a `kid` of its own.
+    pub key_ids: Vec<String>,
+    /// The algorithms whose key was due and was not made.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_made: Vec<NotMade>,
+}
+
+/// A key that was due and was not made. The last key of its algorithm goes on signing, if there is one.
+#[derive(Clone, Debug, thiserror::Error, Serialize)]
+#[error("no `{algorithm}` key was made; the next run, within a minute, tries again")]
+pub struct NotMade {
+    /// What the key was for.
+    pub algorithm: Algorithm,
+    /// Whether the algorithm has keys, or may have, or is the default one.
+    ///
+    /// If not, no endpoint has ever been sent anything by it. KMS may lack it in this region, so an alarm would never end.
+    #[serde(skip)]
+    pub in_use: bool,
+    #[serde(serialize_with = "chain")]
+    source: AwsError,
+}
+
+/// Operators who ask for keys read why there are none.
+fn chain<S: serde::Serializer>(error: &AwsError, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&Chain(error))
+}
+
+/// How many keys of an algorithm are made at the most, or lost to a faster rotation, in one invocation. Three are enough: a forced key,
+/// and, where keys sign hardly longer than they are published ahead, two successors.
+const ROUNDS: usize = 5;
+
+/// What makes keys: the table of keys, the KMS key that wraps them, and the schedule.
+#[derive(Debug)]
+pub(crate) struct Rotator {
+    keys: KeyTable,
+    schedule: KeySchedule,
+    wrapping: WrappingKey,
+}
+
+impl Rotator {
+    /// Makes the clients. Needs no network yet.
+    pub(crate) fn new(aws: &SdkConfig, config: Config) -> Self {
+        let kms = aws_sdk_kms::Client::new(aws);
+        let mac = MacKey::new(kms.clone(), config.mac_key);
+        Self {
+            keys: KeyTable::new(aws_sdk_dynamodb::Client::new(aws), config.keys_table, mac),
+            schedule: config.schedule,
+            wrapping: WrappingKey::new(kms, config.wrapping_key),
+        }
+    }
+
+    /// Makes keys of every algorithm until none is due. One algorithm's failure does not keep the others from their keys.
+    pub(crate) async fn rotate(&self, force: bool) -> Rotation {
+        let tried = join_all(Algorithm::ALL.map(async |algorithm| {
+            let mut key_ids = Vec::new();
+            let failure = self.rotate_one(algorithm, force, &mut key_ids).await.err();
+            (key_ids, failure)
+        }));
+        let (key_ids, failures): (Vec<_>, Vec<_>) = tried.await.into_iter().unzip();
+        Rotation { key_ids: key_ids.concat(), not_made: failures.into_iter().flatten().collect() }
+    }
+
+    /// Adds the ids of the keys that it makes to `key_ids`, whatever fails after them.
+    async fn rotate_one(&self, algorithm: Algorithm, force: bool, key_ids: &mut Vec<String>) -> Result<(), NotMade> {
+        let because = |in_use| move |source| NotMade { algorithm, in_use, source };
+        for _ in 0..ROUNDS {
+            let KeyLine { keys, taken } = self.keys.line(algorithm).await.map_err(because(true))?;
+            let in_use = !keys.is_empty() || !taken.is_empty() || algorithm == Algorithm::default();
+            let moments: Vec<KeyMoments> = keys.iter().map(|key| key.moments).collect();
+            self.leave_to_ttl(&keys, &moments).await;
+            let force = force && key_ids.is_empty();
+            let Some(planned) = plan(&moments, unix_now().as_secs(), &self.schedule, force) else { break };
+            let generation = next_generation(&keys, &taken);
+            let key = self.make(algorithm, planned, generation).await.map_err(because(in_use))?;
+            // The first to write a generation has made it; the other plans again.
+            if self.keys.add(&key).await.map_err(because(in_use))? {
+                let key_id = key.public.id();
+                tracing::info!(key.id = key_id, key.algorithm = %algorithm, key.sign_from = planned.sign_from, force, "key.made");
+                key_ids.push(key_id.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    async fn make(&self, algorithm: Algorithm, moments: KeyMoments, generation: u64) -> Result<StoredKey, AwsError> {
+        let id = Uuid::new_v4().to_string();
+        let WrappedPair { public_spki, wrapped_private } = self.wrapping.generate_pair(algorithm, &id).await?;
+        let public =
+            PublicKey::from_spki(&id, &public_spki).map_err(AwsError::of("kms:GenerateDataKeyPairWithoutPlaintext"))?;
+        Ok(StoredKey { generation, moments, public, public_spki, wrapped_private, expires_at: None })
+    }
+
+    /// Gives every key that has a successor and no date of removal yet one. If that fails, the next run does it.
+    async fn leave_to_ttl(&self, keys: &[StoredKey], moments: &[KeyMoments]) {
+        for (key, verify_until) in keys.iter().zip(superseded(moments)) {
+            if let (Some(verify_until), None) = (verify_until, key.expires_at)
+                && let Err(error) = self.keys.expire(key, verify_until + MARGIN_SECONDS).await
+            {
+                tracing::warn!(key.id = key.public.id(), error = %Chain(&error), "key.not_left_to_ttl");
+            }
+        }
+    }
+}
+
+/// The generation of a new key: behind those of all keys, and not that of an item that was refused.
+fn next_generation(keys: &[StoredKey], taken: &[u64]) -> u64 {
+    let after = keys.iter().map(|key| key.generation + 1).max().unwrap_or_default();
+    let mut candidates = after..=after + taken.len() as u64; // One more than there are items to take them.
+    candidates.find(|generation| !taken.contains(generation)).unwrap_or(after)
+}
+
+/// How long a key is kept after nobody can fetch it: a day, for those who look into what happened.
+const MARGIN_SECONDS: u64 = 86_400;
