@@ -3,8 +3,10 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-# Where the local stack's tools go. CI keeps them, and cargo's target folder, outside of its fresh clone.
+# Where tools go. CI keeps them, and cargo's target folder, outside of its fresh clone. What deploys to AWS has a venv of its
+# own: it runs with an account's credentials, and nothing else may run beside it.
 CACHE ?= $(CURDIR)/.local
+DEPLOY_TOOLS := $(CACHE)/deploy-tools
 TOOLS := $(CACHE)/tools
 CARGO_DENY := $(CACHE)/cargo-deny-0.20.2/bin/cargo-deny
 
@@ -53,28 +55,34 @@ ifneq ($(BENCH_STACK),no)
 endif
 
 .PHONY: check
-check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licences: what CI runs before the tests.
+check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licences, advisories: what CI runs before the tests.
 	cargo fmt --check
 	cargo clippy $(ALL) --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --quiet
 	infra/local/check-core.sh
 	infra/local/check-docs.sh
 	$(CARGO_DENY) --log-level error check bans licenses sources
+	infra/local/check-advisories.sh $(CARGO_DENY) $(TOOLS) --if-reachable
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(TOOLS)/bin/sam validate --lint
 	$(TOOLS)/bin/cfn-lint template.yaml
 	$(TOOLS)/bin/openapi-spec-validator infra/openapi.yaml
 	$(TOOLS)/bin/python infra/local/check-routes.py
 	$(TOOLS)/bin/python infra/local/check-loops.py
 	$(TOOLS)/bin/ruff check infra
-	$(TOOLS)/bin/shellcheck infra/local/*.sh .ci/run
+	$(TOOLS)/bin/shellcheck infra/local/*.sh infra/tools/*.sh .ci/run
+
+.PHONY: advisories
+advisories: tools $(CARGO_DENY) ## Looks for known vulnerabilities in dependencies; needs a network.
+	infra/local/check-advisories.sh $(CARGO_DENY) $(TOOLS)
 
 .PHONY: deploy
-deploy: tools ## Builds for Lambda and deploys to your AWS account, asking first; STACK=name and PARAMETERS="Name=value …" are optional.
-	PATH="$(TOOLS)/bin:$$PATH" $(TOOLS)/bin/python infra/deploy.py $(if $(STACK),--stack $(STACK)) $(PARAMETERS)
+deploy: ## Builds for Lambda and deploys to your AWS account, asking first; STACK=name and PARAMETERS="Name=value …" are optional.
+	@infra/local/tools.sh $(DEPLOY_TOOLS)
+	PATH="$(DEPLOY_TOOLS)/bin:$$PATH" $(DEPLOY_TOOLS)/bin/python infra/deploy.py $(if $(STACK),--stack $(STACK)) $(PARAMETERS)
 
 .PHONY: tools
 tools:
-	@infra/local/tools.sh $(TOOLS)
+	@infra/local/tools.sh $(DEPLOY_TOOLS) $(TOOLS)
 
 .PHONY: build
 build: tools

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Sets up what `make` needs beside Rust, Python and a C compiler: a private venv with the pinned packages of
-# requirements.txt, and the JavaScript package of verify/. Does nothing when that is there already.
-# usage: tools.sh VENV
+# Sets up what `make` needs beside Rust, Python and a C compiler, each in a private venv, with the packages whose versions
+# and hashes infra/tools/*.txt has. Does nothing when that is there already.
+# usage: tools.sh DEPLOY_VENV           what deploys to AWS, and nothing else
+#        tools.sh DEPLOY_VENV VENV      also what the local stack, checks and tests need
 set -euo pipefail
-venv=$1
+deploy_venv=$1 venv=${2:-}
 here=$(cd "$(dirname "$0")" && pwd)
 
 need() { # command, how to install it
@@ -14,22 +15,39 @@ wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$here/../../Cargo.toml")
 found=$(cargo --version | cut -d' ' -f2)
 [ "$(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1)" = "$wanted" ] ||
   { echo "cargo is $found: update to Rust $wanted or later, such as with 'rustup update stable'" >&2; exit 1; }
-need ps "install it, such as with 'apt-get install procps'"
-need cc "install a C compiler, such as with 'apt-get install gcc' or 'xcode-select --install'"
-need openssl "install OpenSSL 3, such as with 'apt-get install openssl' or 'brew install openssl'"
 need python3 "install Python 3.10 or later, such as with 'apt-get install python3 python3-venv'"
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
   { echo "python3 is $(python3 -V | cut -d' ' -f2): install Python 3.10 or later" >&2; exit 1; }
 python3 -c 'import ensurepip, venv' 2>/dev/null ||
   { echo "python3 cannot make a venv: install it, such as with 'apt-get install python3-venv'" >&2; exit 1; }
 
-if [ "$(cat "$venv/made-from" 2>/dev/null)" != "$(cksum < "$here/requirements.txt")" ]; then
-  echo "· Setting up the local stack's tools in $venv (once; a minute or two)"
-  rm -rf "$venv"
-  python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$here/requirements.txt"
-  cksum < "$here/requirements.txt" > "$venv/made-from"
-fi
+make_venv() { # venv, name of the lists in infra/tools
+  wanted=$here/../tools/$2.in locked=$here/../tools/$2.txt
+  while read -r pin; do
+    grep -qixF "$pin \\" "$locked" ||
+      { echo "infra/tools/$2.txt has not $pin, which $2.in asks for: run infra/tools/lock.sh" >&2; exit 1; }
+  done < <(sed -n 's/^\([A-Za-z-]*\)\(\[.*\]\)\?\(==[0-9.]*\).*/\1\3/p' "$wanted")
+  [ "$(cat "$1/made-from" 2>/dev/null)" = "$(cksum < "$locked")" ] && return
+  echo "· Setting up tools in $1 (once; a minute or two)"
+  rm -rf "$1"
+  python3 -m venv "$1"
+  # No package that is not in the list, and none that is another than when the list was made. Nothing is built here, for
+  # that would run code of packages which no list has.
+  "$1/bin/pip" install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+    --requirement "$locked"
+  cksum < "$locked" > "$1/made-from"
+}
+
+make_venv "$deploy_venv" deploy
+[ -n "$venv" ] || exit 0
+
+need ps "install it, such as with 'apt-get install procps'"
+need cc "install a C compiler, such as with 'apt-get install gcc' or 'xcode-select --install'"
+need openssl "install OpenSSL 3, such as with 'apt-get install openssl' or 'brew install openssl'"
+make_venv "$venv" local
+for tool in sam cargo-lambda; do   # The local stack is deployed by the tools that deploy to AWS.
+  ln -sf "$deploy_venv/bin/$tool" "$venv/bin/$tool"
+done
 verify=$here/verify
 if [ "$verify/package-lock.json" -nt "$verify/node_modules/.package-lock.json" ]; then
   (cd "$verify" && PATH="$venv/bin:$PATH" npm ci --silent --no-audit --no-fund)

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Looks for known vulnerabilities in what Signpost is built from (RustSec, for Cargo.lock) and in the JavaScript that tests
+# run (npm, for verify/package-lock.json). Both lists come from the network. With --if-reachable a list that cannot be
+# fetched is told and passed over; without it, that is a failure.
+# usage: check-advisories.sh CARGO_DENY TOOLS [--if-reachable]
+set -euo pipefail
+cargo_deny=$1 tools=$2 if_reachable=${3:-}
+cd "$(dirname "$0")/../.."
+
+unreachable() { # what
+  echo "· $1 cannot be reached: its advisories are not checked" >&2
+  [ "$if_reachable" = --if-reachable ] || exit 1
+}
+
+if "$cargo_deny" --log-level off fetch db 2>/dev/null; then
+  "$cargo_deny" --offline --log-level error check advisories
+else
+  unreachable "the RustSec database"
+fi
+if (cd infra/local/verify && PATH="$tools/bin:$PATH" npm audit --package-lock-only --audit-level=none >/dev/null 2>&1); then
+  (cd infra/local/verify && PATH="$tools/bin:$PATH" npm audit --package-lock-only)
+else
+  unreachable "npm's list"
+fi
