@@ -62,11 +62,7 @@ mod tests {
             (r#"{"auth":{"clientId":"d"}}"#, "/auth/scope", json!("s")),
             (r#"{"auth":{"kind":"basic","secret":"u:p"}}"#, "/auth", json!({"kind": "basic", "secret": "u:p"})),
             (r#"{"auth":null}"#, "/auth", Value::Null),
-            (
-                r#"{"retry":{"maxRetries":3}}"#,
-                "/retry",
-                json!({"maxRetries": 3, "intervalSeconds": 5, "backoff": "fixed"}),
-            ),
+            (r#"{"retry":{"maxRetries":3}}"#, "/retry", json!({"maxRetries": 3})), // The default's schedule goes.
             (r#"{"retry":{"schedule":[7]}}"#, "/retry", json!({"schedule": [7]})),
             (r#"{"retry":{"backoff":"exponential"}}"#, "/retry", json!({"backoff": "exponential"})),
             ("{}", "/url", json!("https://a.example")),

@@ -20,8 +20,8 @@ use crate::world::{Plan, Trouble, World};
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
 /// How long after everything is well again the last delivery may be on its way: a wait that was on record, a breaker that
-/// was open, messages that come back after faults, and the drains.
-const AFTERMATH: u64 = 3 * HOUR;
+/// was open, messages that come back after faults, and the drains. The waits of the default policy are 28 hours together.
+const AFTERMATH: u64 = (28 + 3) * HOUR;
 
 /// Runs the world of a seed to its end.
 pub fn run(seed: u64, is_told: bool) -> Figures {
