@@ -175,6 +175,7 @@ struct ShownAttempt<'a> {
     duration_ms: u64,
     status: Option<u16>,
     error: Option<&'a str>,
+    cause: Option<&'a str>,
     response: Option<&'a str>,
     kids: &'a [String],
     sent: Option<ShownSent<'a>>,
@@ -271,6 +272,7 @@ fn shown_attempt<'a>(event: &Event, attempt: &'a Attempt, sent: Option<&'a Sent>
         duration_ms: attempt.duration_ms,
         status: attempt.status,
         error: attempt.error.as_deref(),
+        cause: attempt.cause.as_deref(),
         response: attempt.response.as_deref(),
         kids: &attempt.kids,
     }

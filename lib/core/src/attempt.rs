@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::cause::{Cause, ExchangeFault};
 use crate::sent::{Connection, SentRecord};
 use crate::target::TargetError;
 
@@ -11,26 +12,34 @@ use crate::target::TargetError;
 /// Causes stay in `source()`, which only operators see in the logs.
 #[derive(Debug, thiserror::Error)]
 pub enum AttemptError {
-    /// The client's certificate cannot be used any more: rules have changed since it was written.
-    #[error("client certificate cannot be used; write its key store anew")]
-    BadCertificate(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The endpoint acknowledged, but the answer broke off or did not end in time.
-    #[error(
-        "endpoint answered {status}, but the answer broke off or did not end in time; send the whole answer, or none"
-    )]
-    AnswerCut {
+    /// The endpoint answered 2xx, and the answer did not come to its end.
+    #[error("endpoint answered {status}, but: {}", fault.told("endpoint", *timeout))]
+    AnswerBroken {
         /// The HTTP status.
         status: u16,
+        /// What became of the rest.
+        fault: ExchangeFault,
+        /// The time of the whole attempt.
+        timeout: Duration,
     },
-    /// No connection, or it broke before there was a status.
-    #[error(
-        "connection to the endpoint failed; check that it is up, reachable and speaks TLS with a valid certificate"
-    )]
-    Connection(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The host resolved to an address that Signpost does not call. DNS may answer otherwise next time.
-    #[error("endpoint's host resolves to an address that is not public; check its DNS records")]
+    /// The client's certificate cannot be used any more: rules have changed since it was written.
+    #[error("client certificate cannot be used; write its key store anew")]
+    BadCertificate(#[source] BoxError),
+    /// No answer came.
+    #[error("{}", fault.told("endpoint", *timeout))]
+    Exchange {
+        /// Why.
+        fault: ExchangeFault,
+        /// The time of the whole attempt.
+        timeout: Duration,
+        /// The cause, where there is one.
+        #[source]
+        source: Option<BoxError>,
+    },
+    /// An address that the host resolves to is none that Signpost calls. DNS may say something else next time.
+    #[error("endpoint's host resolves to an address that is not public; correct its DNS records")]
     ForbiddenAddress(#[source] TargetError),
-    /// The URL is none that Signpost calls, whatever DNS says.
+    /// The URL is none that Signpost calls.
     #[error("endpoint's target is refused; use a publicly routable https URL")]
     ForbiddenTarget(#[source] TargetError),
     /// The endpoint answered with something else than 2xx.
@@ -41,23 +50,39 @@ pub enum AttemptError {
         /// How long it asks to be left alone, where its status may ask.
         retry_after: Option<Duration>,
     },
+    /// No answer came from the token URL.
+    #[error("{}", fault.told("token URL", *timeout))]
+    TokenExchange {
+        /// Why.
+        fault: ExchangeFault,
+        /// The time of the whole attempt.
+        timeout: Duration,
+        /// The cause, where there is one.
+        #[source]
+        source: Option<BoxError>,
+    },
+    /// An address that the token URL's host resolves to is none that Signpost calls.
+    #[error("token URL's host resolves to an address that is not public; correct its DNS records")]
+    TokenForbiddenAddress(#[source] TargetError),
+    /// The token URL is none that Signpost calls.
+    #[error("token URL is refused; use a publicly routable https URL")]
+    TokenForbiddenTarget(#[source] TargetError),
     /// The token endpoint answered with something else than 200.
-    #[error("token URL answered {status}; check the client's id, its secret and its scope")]
+    #[error("token URL answered {status}{}; {}", spelled(*error), advice(*status, *error))]
     TokenRefused {
         /// The HTTP status.
         status: u16,
+        /// What it says that is wrong.
+        error: Option<OAuthError>,
+        /// How long it asks to be left alone, where its status may ask.
+        retry_after: Option<Duration>,
     },
-    /// The attempt's time ran out before there was an access token.
-    #[error("token URL gave no token within {} s, which is the time of the whole attempt", .0.as_secs())]
-    TokenTimedOut(Duration),
-    /// No connection to the token endpoint, or it broke before the answer was complete.
-    #[error(
-        "connection to the token URL failed; check that it is up, reachable and speaks TLS with a valid certificate"
-    )]
-    TokenUnreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The token endpoint answered without a token that could be used.
-    #[error("token URL gave no bearer token in JSON; it must answer as RFC 6749, section 5.1, says")]
-    TokenUnusable,
+    #[error("token URL answered 200 {lack}")]
+    TokenUnusable {
+        /// What lacks.
+        lack: TokenLack,
+    },
     /// The endpoint was asked whether it wants webhooks, and did not say so.
     #[error(
         "endpoint answered {status} and did not prove that it wants webhooks; answer OPTIONS with \
@@ -75,27 +100,134 @@ pub enum AttemptError {
         /// How long it is.
         bytes: usize,
     },
-    /// The attempt's time ran out before the answer was complete.
-    #[error("endpoint did not answer within {} s; acknowledge first and work later", .0.as_secs())]
-    TimedOut(Duration),
+}
+
+/// A cause of any type.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The registered error codes of a token endpoint (RFC 6749, section 5.2). Other texts of its answer are not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OAuthError {
+    /// The client is unknown, or its secret is wrong.
+    InvalidClient,
+    /// The grant is none that it gives.
+    InvalidGrant,
+    /// The request lacks something.
+    InvalidRequest,
+    /// The scope is none that it gives.
+    InvalidScope,
+    /// The client may not use this grant.
+    UnauthorizedClient,
+    /// The server does not know this grant.
+    UnsupportedGrantType,
+}
+
+impl OAuthError {
+    const ALL: [Self; 6] = [
+        Self::InvalidClient,
+        Self::InvalidGrant,
+        Self::InvalidRequest,
+        Self::InvalidScope,
+        Self::UnauthorizedClient,
+        Self::UnsupportedGrantType,
+    ];
+
+    /// The registered code.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant => "invalid_grant",
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidScope => "invalid_scope",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+        }
+    }
+
+    /// Reads a registered code; nothing of any other text.
+    #[must_use]
+    pub fn parse(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|error| error.as_str() == code)
+    }
+}
+
+/// What a token endpoint's answer lacks (RFC 6749, section 5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenLack {
+    /// It is no JSON object.
+    #[error("with something else than a JSON object; answer as RFC 6749, section 5.1, says")]
+    Json,
+    /// It has no `access_token`, an empty one, or one that fits in no header.
+    #[error("without a usable `access_token`; answer one of visible ASCII characters (RFC 6750, section 2.1)")]
+    Token,
+    /// It has no `token_type`.
+    #[error("without `token_type`; answer `Bearer`")]
+    Type,
+    /// Its `token_type` is another.
+    #[error("with a `token_type` other than `Bearer`; Signpost sends bearer tokens only")]
+    OtherType,
+}
+
+fn spelled(error: Option<OAuthError>) -> String {
+    error.map(|error| format!(" `{}`", error.as_str())).unwrap_or_default()
+}
+
+/// What to do about a refusal of the token endpoint. Its code says more than its status.
+fn advice(status: u16, error: Option<OAuthError>) -> &'static str {
+    match (error, status) {
+        (Some(OAuthError::InvalidClient), _) | (None, 401) => "check the client's id, its secret and how it is sent",
+        (Some(OAuthError::InvalidGrant | OAuthError::UnauthorizedClient | OAuthError::UnsupportedGrantType), _) => {
+            "allow the client the grant `client_credentials`"
+        }
+        (Some(OAuthError::InvalidRequest), _) => "check how the client authenticates, and its scope",
+        (Some(OAuthError::InvalidScope), _) => "check the client's scope",
+        (None, 300..=399) => "redirects are not followed: set `tokenUrl` to where it leads",
+        (None, 403) => "allow the client to fetch tokens",
+        (None, 404 | 405 | 410) => "check `tokenUrl`",
+        (None, 408 | 429) => "it is asked too often, or too slow: raise its limits",
+        (None, 400..=499) => "check the client's id, its secret and its scope",
+        (None, 500..) => "the token server fails: look into its log",
+        (None, _) => "answer 200 with a token",
+    }
 }
 
 impl AttemptError {
-    /// How long the endpoint asks to be left alone.
+    /// The code of the cause.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::AnswerBroken { fault, .. } | Self::Exchange { fault, .. } => Cause::Exchange(*fault),
+            Self::BadCertificate(_) => Cause::ClientCertificateUnusable,
+            Self::ForbiddenAddress(_) => Cause::AddressForbidden,
+            Self::ForbiddenTarget(_) => Cause::TargetForbidden,
+            Self::Rejected { .. } => Cause::Status,
+            Self::TokenExchange { fault, .. } => Cause::TokenExchange(*fault),
+            Self::TokenForbiddenAddress(_) => Cause::TokenAddressForbidden,
+            Self::TokenForbiddenTarget(_) => Cause::TokenTargetForbidden,
+            Self::TokenRefused { .. } => Cause::TokenStatus,
+            Self::TokenUnusable { .. } => Cause::TokenUnusable,
+            Self::Unproven { .. } => Cause::Unproven,
+            Self::UrlTooLong { .. } => Cause::UrlTooLong,
+        }
+    }
+
+    /// How long the endpoint, or the server of its tokens, asks to be left alone.
     #[must_use]
     pub fn asks_to_wait(&self) -> Option<Duration> {
         match self {
-            Self::Rejected { retry_after, .. } | Self::Unproven { retry_after, .. } => *retry_after,
-            Self::BadCertificate(_)
-            | Self::AnswerCut { .. }
-            | Self::Connection(_)
+            Self::Rejected { retry_after, .. }
+            | Self::TokenRefused { retry_after, .. }
+            | Self::Unproven { retry_after, .. } => *retry_after,
+            Self::AnswerBroken { .. }
+            | Self::BadCertificate(_)
+            | Self::Exchange { .. }
             | Self::ForbiddenAddress(_)
             | Self::ForbiddenTarget(_)
-            | Self::TimedOut(_)
-            | Self::TokenRefused { .. }
-            | Self::TokenTimedOut(_)
-            | Self::TokenUnreachable(_)
-            | Self::TokenUnusable
+            | Self::TokenExchange { .. }
+            | Self::TokenForbiddenAddress(_)
+            | Self::TokenForbiddenTarget(_)
+            | Self::TokenUnusable { .. }
             | Self::UrlTooLong { .. } => None,
         }
     }
@@ -104,17 +236,19 @@ impl AttemptError {
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
+            Self::AnswerBroken { status, .. } | Self::Rejected { status, .. } | Self::Unproven { status, .. } => {
+                Some(*status)
+            }
             Self::BadCertificate(_)
-            | Self::Connection(_)
+            | Self::Exchange { .. }
             | Self::ForbiddenAddress(_)
             | Self::ForbiddenTarget(_)
-            | Self::TimedOut(_)
+            | Self::TokenExchange { .. }
+            | Self::TokenForbiddenAddress(_)
+            | Self::TokenForbiddenTarget(_)
             | Self::TokenRefused { .. }
-            | Self::TokenTimedOut(_)
-            | Self::TokenUnreachable(_)
-            | Self::TokenUnusable
+            | Self::TokenUnusable { .. }
             | Self::UrlTooLong { .. } => None,
-            Self::AnswerCut { status } | Self::Rejected { status, .. } | Self::Unproven { status, .. } => Some(*status),
         }
     }
 
@@ -122,17 +256,19 @@ impl AttemptError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::AnswerCut { .. }
-            | Self::Connection(_)
+            Self::AnswerBroken { .. }
+            | Self::Exchange { .. }
             | Self::ForbiddenAddress(_)
             | Self::Rejected { .. }
-            | Self::TimedOut(_)
+            | Self::TokenExchange { .. }
+            | Self::TokenForbiddenAddress(_)
             | Self::TokenRefused { .. }
-            | Self::TokenTimedOut(_)
-            | Self::TokenUnreachable(_)
-            | Self::TokenUnusable
+            | Self::TokenUnusable { .. }
             | Self::Unproven { .. } => true,
-            Self::BadCertificate(_) | Self::ForbiddenTarget(_) | Self::UrlTooLong { .. } => false,
+            Self::BadCertificate(_)
+            | Self::ForbiddenTarget(_)
+            | Self::TokenForbiddenTarget(_)
+            | Self::UrlTooLong { .. } => false,
         }
     }
 }
@@ -150,7 +286,13 @@ pub fn judge_status(status: u16, retry_after: Option<Duration>) -> AttemptResult
     if (200..300).contains(&status) {
         return Ok(status);
     }
-    Err(AttemptError::Rejected { status, retry_after: retry_after.filter(|_| matches!(status, 429 | 503)) })
+    Err(AttemptError::Rejected { status, retry_after: may_ask(status, retry_after) })
+}
+
+/// What `Retry-After` asks for, where the status may ask.
+#[must_use]
+pub fn may_ask(status: u16, retry_after: Option<Duration>) -> Option<Duration> {
+    retry_after.filter(|_| matches!(status, 429 | 503))
 }
 
 /// Reads `Retry-After`: seconds, or a moment (RFC 9110, section 10.2.3). What is past asks for nothing; what cannot be
@@ -180,6 +322,8 @@ pub struct Attempt {
     pub status: Option<u16>,
     /// The [`AttemptError`]'s `Display`; absent when the endpoint acknowledged.
     pub error: Option<String>,
+    /// The code of the cause; absent when the endpoint acknowledged.
+    pub cause: Option<String>,
     /// The beginning of what was answered; absent when the endpoint acknowledged, or answered nothing.
     pub response: Option<String>,
     /// What was sent.
@@ -193,6 +337,7 @@ pub struct Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cause::Stage;
 
     #[test]
     fn status_decides_acknowledgement() {
@@ -235,63 +380,141 @@ mod tests {
 
     #[test]
     fn stored_texts_tell_the_tenant_what_to_change_and_quote_no_cause() {
-        let secret_cause = || -> Box<dyn std::error::Error + Send + Sync> { "10.0.0.7 refused".into() };
+        let secret_cause = || -> BoxError { "10.0.0.7 refused".into() };
+        let inside = || TargetError::ForbiddenAddress { address: [10, 0, 0, 7].into() };
+        let timeout = Duration::from_secs(10);
+        let exchange = |fault| AttemptError::Exchange { fault, timeout, source: Some(secret_cause()) };
         let cases = [
             (
-                AttemptError::Connection(secret_cause()),
-                "connection to the endpoint failed; check that it is up, reachable and speaks TLS with a valid certificate",
+                exchange(ExchangeFault::ConnectionRefused),
+                "connection-refused",
+                "endpoint refused the connection; check that its server listens on the URL's port",
             ),
             (
-                AttemptError::AnswerCut { status: 200 },
-                "endpoint answered 200, but the answer broke off or did not end in time; send the whole answer, or none",
+                exchange(ExchangeFault::Dns),
+                "dns",
+                "host of the endpoint does not resolve; check its spelling and its DNS records",
             ),
             (
-                AttemptError::ForbiddenAddress(TargetError::ForbiddenAddress { address: [10, 0, 0, 7].into() }),
-                "endpoint's host resolves to an address that is not public; check its DNS records",
+                exchange(ExchangeFault::CertificateExpired),
+                "certificate-expired",
+                "certificate of the endpoint has expired; renew it",
             ),
             (
-                AttemptError::ForbiddenTarget(TargetError::ForbiddenAddress { address: [10, 0, 0, 7].into() }),
+                exchange(ExchangeFault::TimedOut(Stage::Waiting)),
+                "timeout-waiting",
+                "endpoint did not answer within 10 s; acknowledge first and work later",
+            ),
+            (
+                AttemptError::AnswerBroken { status: 200, fault: ExchangeFault::AnswerCut, timeout },
+                "answer-cut",
+                "endpoint answered 200, but: endpoint cut its answer off; send as many bytes as Content-Length says, or \
+                 end the last chunk",
+            ),
+            (
+                AttemptError::ForbiddenTarget(inside()),
+                "target-forbidden",
                 "endpoint's target is refused; use a publicly routable https URL",
             ),
             (
+                AttemptError::ForbiddenAddress(inside()),
+                "address-forbidden",
+                "endpoint's host resolves to an address that is not public; correct its DNS records",
+            ),
+            (
                 AttemptError::BadCertificate(secret_cause()),
+                "client-certificate-unusable",
                 "client certificate cannot be used; write its key store anew",
             ),
             (
-                AttemptError::TokenRefused { status: 401 },
-                "token URL answered 401; check the client's id, its secret and its scope",
-            ),
-            (
-                AttemptError::TokenUnreachable(secret_cause()),
-                "connection to the token URL failed; check that it is up, reachable and speaks TLS with a valid certificate",
-            ),
-            (
-                AttemptError::TokenTimedOut(Duration::from_secs(10)),
-                "token URL gave no token within 10 s, which is the time of the whole attempt",
-            ),
-            (
-                AttemptError::TokenUnusable,
-                "token URL gave no bearer token in JSON; it must answer as RFC 6749, section 5.1, says",
-            ),
-            (
                 AttemptError::UrlTooLong { bytes: 70_000 },
+                "url-too-long",
                 "URL has 70000 bytes with the payload in it; let the endpoint choose fewer fields, or POST",
             ),
             (
-                AttemptError::Rejected { status: 500, retry_after: None },
-                "endpoint answered 500; answer 2xx to acknowledge",
-            ),
-            (
                 AttemptError::Unproven { status: 200, retry_after: None },
+                "unproven",
                 "endpoint answered 200 and did not prove that it wants webhooks; answer OPTIONS with `WebHook-Allowed-Origin`, or echo the challenge",
             ),
             (
-                AttemptError::TimedOut(Duration::from_secs(10)),
-                "endpoint did not answer within 10 s; acknowledge first and work later",
+                AttemptError::Rejected { status: 500, retry_after: None },
+                "status",
+                "endpoint answered 500; answer 2xx to acknowledge",
             ),
         ];
-        for (error, text) in cases {
-            assert_eq!(error.to_string(), text);
+        for (error, cause, text) in cases {
+            assert_eq!((error.cause().to_string(), error.to_string()), (cause.to_owned(), text.to_owned()));
+            assert!(!text.contains("10.0.0.7"));
         }
+    }
+
+    #[test]
+    fn stored_texts_about_a_token_server_fit_what_it_answered() {
+        let inside = || TargetError::ForbiddenAddress { address: [10, 0, 0, 7].into() };
+        let timeout = Duration::from_secs(10);
+        let token_exchange =
+            |fault| AttemptError::TokenExchange { fault, timeout, source: Some("10.0.0.7 refused".into()) };
+        let refused = |status, error| AttemptError::TokenRefused { status, error, retry_after: None };
+        let unusable = |lack| AttemptError::TokenUnusable { lack };
+        let cases = [
+            (
+                refused(401, None),
+                "token-status",
+                "token URL answered 401; check the client's id, its secret and how it is sent",
+            ),
+            (
+                refused(400, Some(OAuthError::InvalidScope)),
+                "token-status",
+                "token URL answered 400 `invalid_scope`; check the client's scope",
+            ),
+            (
+                refused(302, None),
+                "token-status",
+                "token URL answered 302; redirects are not followed: set `tokenUrl` to where it leads",
+            ),
+            (
+                refused(429, None),
+                "token-status",
+                "token URL answered 429; it is asked too often, or too slow: raise its limits",
+            ),
+            (refused(503, None), "token-status", "token URL answered 503; the token server fails: look into its log"),
+            (
+                token_exchange(ExchangeFault::ConnectionRefused),
+                "token-connection-refused",
+                "token URL refused the connection; check that its server listens on the URL's port",
+            ),
+            (
+                token_exchange(ExchangeFault::TimedOut(Stage::Waiting)),
+                "token-timeout-waiting",
+                "token URL did not answer within 10 s; it is part of the attempt, and must leave time for the rest",
+            ),
+            (
+                AttemptError::TokenForbiddenAddress(inside()),
+                "token-address-forbidden",
+                "token URL's host resolves to an address that is not public; correct its DNS records",
+            ),
+            (
+                AttemptError::TokenForbiddenTarget(inside()),
+                "token-target-forbidden",
+                "token URL is refused; use a publicly routable https URL",
+            ),
+            (
+                unusable(TokenLack::Type),
+                "token-unusable",
+                "token URL answered 200 without `token_type`; answer `Bearer`",
+            ),
+        ];
+        for (error, cause, text) in cases {
+            assert_eq!((error.cause().to_string(), error.to_string()), (cause.to_owned(), text.to_owned()));
+            assert!(!text.contains("10.0.0.7"));
+        }
+    }
+
+    #[test]
+    fn only_registered_codes_of_a_token_server_are_kept() {
+        for error in OAuthError::ALL {
+            assert_eq!(OAuthError::parse(error.as_str()), Some(error));
+        }
+        assert_eq!(OAuthError::parse("your secret is hunter2"), None);
     }
 }

@@ -20,6 +20,7 @@ pub mod algorithm;
 pub mod attempt;
 pub mod auth;
 pub mod breaker;
+pub mod cause;
 pub mod cloud_events;
 pub mod delivery;
 pub mod draining;

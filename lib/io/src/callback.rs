@@ -10,7 +10,7 @@ use http::header::{LOCATION, RETRY_AFTER};
 use reqwest::tls::{TlsInfo, Version};
 use reqwest::{Certificate, Identity, Response};
 use signpost_core::attempt::{AttemptError, AttemptResult, judge_status, retry_after};
-use signpost_core::auth::{AuthHeader, ClientCredentials, bearer};
+use signpost_core::auth::{AuthHeader, ClientCredentials};
 use signpost_core::endpoint::Method;
 use signpost_core::excerpt::{READ_BYTES, excerpt};
 use signpost_core::fingerprint::fingerprint;
@@ -19,9 +19,9 @@ use signpost_core::secret::Secret;
 use signpost_core::sent::{Connection, Sent, shortened, without_query_values};
 use signpost_core::target::Target;
 use signpost_core::verification::{ALLOWED_ORIGIN, Answer, Preflight};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use crate::clients::{Body, Clients, Guard, Tls, is_framed_twice, read_body, refusal};
+use crate::clients::{Body, Clients, Failed, Guard, Tls, read_body};
 use crate::tokens::Tokens;
 
 /// Who calls, as the receiver is shown it.
@@ -122,7 +122,7 @@ impl Callbacks {
     /// that is fetched first included.
     pub async fn send(&self, request: Request, caller: &Caller, timeout: Duration) -> Exchange {
         let deadline = Deadline::after(timeout);
-        let header = match self.header_by(deadline, caller).await {
+        let header = match self.header(caller, deadline).await {
             Ok(header) => header,
             Err(error) => return Exchange::failed(error),
         };
@@ -144,7 +144,7 @@ impl Callbacks {
         timeout: Duration,
     ) -> Exchange {
         let deadline = Deadline::after(timeout);
-        let header = match self.header_by(deadline, caller).await {
+        let header = match self.header(caller, deadline).await {
             Ok(header) => header,
             Err(error) => return Exchange::failed(error),
         };
@@ -177,29 +177,22 @@ impl Callbacks {
         let Call { caller, auth, .. } = call;
         let exchange = self.exchange(outgoing, call, judge).await.unwrap_or_else(Exchange::failed);
         let is_unauthorized = exchange.result.as_ref().is_err_and(|error| error.status() == Some(401));
-        if let (Caller::OAuth2 { client, secret }, true, Some(header)) = (caller, is_unauthorized, auth)
-            && let Some((_, token)) = header.value.reveal().split_once(' ')
-        {
+        if let (Caller::OAuth2 { client, secret }, true, Some(header)) = (caller, is_unauthorized, auth) {
             // Revoked before its time: the next attempt gets another.
-            self.tokens.forget(client, secret, &Secret::new(token.to_owned())).await;
+            self.tokens.forget(client, secret, header).await;
         }
         exchange
     }
 
-    async fn header_by(&self, deadline: Deadline, caller: &Caller) -> Result<Option<AuthHeader>, AttemptError> {
-        let header = timeout_at(deadline.at, self.header(caller)).await;
-        header.unwrap_or(Err(AttemptError::TokenTimedOut(deadline.timeout)))
-    }
-
     /// The header that shows who calls, if one does; an access token is fetched if there is none at hand.
-    async fn header(&self, caller: &Caller) -> Result<Option<AuthHeader>, AttemptError> {
+    async fn header(&self, caller: &Caller, deadline: Deadline) -> Result<Option<AuthHeader>, AttemptError> {
         match caller {
             Caller::Anonymous | Caller::Certificate(_) => Ok(None),
             Caller::Header(header) => Ok(Some(header.clone())),
             Caller::OAuth2 { client, secret } => {
-                let target = self.target(&client.token_url)?;
-                let token = self.tokens.get(&self.plain, target, client, secret).await?;
-                bearer(&token).map(Some).map_err(|_| AttemptError::TokenUnusable) // Judged before it was kept.
+                let target = self.guard.rules().parse(&client.token_url);
+                let target = target.map_err(AttemptError::TokenForbiddenTarget)?;
+                self.tokens.get(&self.plain, &target, client, secret, deadline).await.map(Some)
             }
         }
     }
@@ -236,8 +229,9 @@ impl Callbacks {
             let trusted = certificate.trusted.as_ref().map(|pem| Certificate::from_pem_bundle(pem.as_bytes()));
             Ok(Tls { identity: Some(identity), trusted: trusted.transpose()? })
         };
-        let tls = read().map_err(|error| AttemptError::BadCertificate(Box::new(error)))?;
-        let clients = Arc::new(Clients::new(self.guard.clone(), tls).map_err(classify)?);
+        let unusable = |error: reqwest::Error| AttemptError::BadCertificate(Box::new(error));
+        let tls = read().map_err(unusable)?;
+        let clients = Arc::new(Clients::new(self.guard.clone(), tls).map_err(unusable)?);
         if known.len() >= MAX_CERTIFICATE_CLIENTS {
             known.remove(0);
         }
@@ -253,10 +247,10 @@ impl fmt::Debug for Callbacks {
 }
 
 /// When an attempt has to be over, and how long it may take, for messages.
-#[derive(Clone, Copy)]
-struct Deadline {
-    at: Instant,
-    timeout: Duration,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    pub(crate) at: Instant,
+    pub(crate) timeout: Duration,
 }
 
 impl Deadline {
@@ -316,25 +310,34 @@ async fn exchange(
             None => request,
         }
     };
-    let response = timeout_at(deadline.at, clients.send(build)).await;
-    let response = response.map_err(|_| AttemptError::TimedOut(deadline.timeout))?.map_err(classify)?;
-    if is_framed_twice(&response) {
-        return Err(AttemptError::Connection("the answer says in two ways where its body ends".into()));
-    }
-    let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let retry_after = asked.and_then(|value| retry_after(value, SystemTime::now()));
+    let response = clients.send(build, deadline.at).await.map_err(|failed| match failed {
+        Failed::Forbidden(refusal) => AttemptError::ForbiddenAddress(refusal),
+        Failed::Exchange { fault, source } => {
+            AttemptError::Exchange { fault, timeout: deadline.timeout, source: source.map(Into::into) }
+        }
+    })?;
+    let retry_after = wait_of(&response);
     let (status, allowed_origin) = (response.status().as_u16(), only(&response, ALLOWED_ORIGIN));
     let (connection, redirect) = (connection(&response), redirect(&response));
-    let Body { kept: read, is_cut } = read_body(response, READ_BYTES + 1, deadline.at).await; // One more tells whether it goes on.
+    let Body { kept: read, fault } = read_body(response, READ_BYTES + 1, deadline.at).await; // One more tells whether it goes on.
     let result = judge(Answer { status, retry_after, allowed_origin: allowed_origin.as_deref(), body: &read });
-    let result = result.and_then(|status| if is_cut { Err(AttemptError::AnswerCut { status }) } else { Ok(status) });
+    let result = result.and_then(|status| match fault {
+        Some(fault) => Err(AttemptError::AnswerBroken { status, fault, timeout: deadline.timeout }),
+        None => Ok(status),
+    });
     // Of an acknowledgement, the status says it all.
     let kept = (result.is_err() && !read.is_empty()).then(|| {
         let mut secrets = auth.map(AuthHeader::secrets).unwrap_or_default();
         secrets.extend(target.query_secrets());
-        excerpt(&read[..read.len().min(READ_BYTES)], is_cut || read.len() > READ_BYTES, &secrets)
+        excerpt(&read[..read.len().min(READ_BYTES)], fault.is_some() || read.len() > READ_BYTES, &secrets)
     });
     Ok(Exchange { result, response: kept, sent: None, connection, redirect })
+}
+
+/// How long an answer asks to be left alone.
+pub(crate) fn wait_of(response: &Response) -> Option<Duration> {
+    let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    asked.and_then(|value| retry_after(value, SystemTime::now()))
 }
 
 /// The value of a header that is there once.
@@ -363,10 +366,3 @@ fn redirect(response: &Response) -> Option<String> {
 
 /// The most bytes that are kept of where an answer redirects to.
 const MAX_REDIRECT_BYTES: usize = 200;
-
-fn classify(error: reqwest::Error) -> AttemptError {
-    match refusal(&error) {
-        Some(refusal) => AttemptError::ForbiddenAddress(refusal), // URLs and literals were judged before.
-        None => AttemptError::Connection(Box::new(error.without_url())), // A URL may hold a token in its query.
-    }
-}

@@ -1,7 +1,6 @@
 //! Guarded HTTP clients: no redirects, no proxies, no private networks. Everything that is fetched from a URL of
 //! somebody else's goes through one of them.
 
-use std::error::Error;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -13,11 +12,12 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Response};
+use signpost_core::cause::{ExchangeFault, Stage};
 use signpost_core::target::{Target, TargetError, TargetRules};
-
 use tokio::time::{Instant, timeout_at};
 
-use crate::connections::{self, Connection, ObserveConnections};
+use crate::connections::{Connection, ObserveConnections, observe};
+use crate::exchange_faults::{fault_of, refusal, was_closed};
 
 /// The rules that clients are guarded by, and how they resolve names.
 #[derive(Clone)]
@@ -102,7 +102,7 @@ impl Clients {
         Ok(Self { pooled: builder(&guard, &tls).build()?, unpooled: OnceLock::new(), guard, tls })
     }
 
-    /// Sends what `build` makes of a client.
+    /// Sends what `build` makes of a client, and waits for the head of the answer until `deadline`.
     ///
     /// Lambda freezes between invocations, and what a pooled connection was connected to may be gone when it thaws. So a
     /// request whose *reused* connection was closed before anything was answered is sent once more, over a new one. On
@@ -110,10 +110,34 @@ impl Clients {
     pub(crate) async fn send(
         &self,
         build: impl Fn(&Client) -> reqwest::RequestBuilder,
-    ) -> Result<Response, reqwest::Error> {
-        match connections::observe(build(&self.pooled).send()).await {
-            (Err(error), Connection::Reused) if connections::was_closed(&error) => build(self.unpooled()?).send().await,
-            (sent, _) => sent,
+        deadline: Instant,
+    ) -> Result<Response, Failed> {
+        let (sent, connection) = observe(timeout_at(deadline, build(&self.pooled).send())).await;
+        let (sent, connection) = match (sent, connection) {
+            (Ok(Err(error)), Connection::Reused) if was_closed(&error) => {
+                let client = self.unpooled().map_err(|error| self.failed(error))?;
+                observe(timeout_at(deadline, build(client).send())).await
+            }
+            sent => sent,
+        };
+        let Ok(sent) = sent else {
+            let stage = if connection == Connection::Opening { Stage::Connecting } else { Stage::Waiting };
+            return Err(Failed::Exchange { fault: ExchangeFault::TimedOut(stage), source: None });
+        };
+        let response = sent.map_err(|error| self.failed(error))?;
+        if is_framed_twice(&response) {
+            return Err(Failed::Exchange { fault: ExchangeFault::AnswerAmbiguous, source: None });
+        }
+        Ok(response)
+    }
+
+    fn failed(&self, error: reqwest::Error) -> Failed {
+        match refusal(&error) {
+            Some(refusal) => Failed::Forbidden(refusal), // URLs and literals were judged before.
+            None => Failed::Exchange {
+                fault: fault_of(&error, self.tls.identity.is_some()),
+                source: Some(error.without_url()), // A URL may hold a token in its query.
+            },
         }
     }
 
@@ -124,6 +148,15 @@ impl Clients {
         let client = builder(&self.guard, &self.tls).pool_max_idle_per_host(0).build()?;
         Ok(self.unpooled.get_or_init(|| client))
     }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// The host resolved to an address that is not called.
+    Forbidden(TargetError),
+    /// The exchange failed.
+    Exchange { fault: ExchangeFault, source: Option<reqwest::Error> },
 }
 
 fn builder(guard: &Guard, tls: &Tls) -> ClientBuilder {
@@ -161,30 +194,34 @@ const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 pub(crate) struct Body {
     /// Its first bytes.
     pub(crate) kept: Vec<u8>,
-    /// Whether it broke off, or did not end in time.
-    pub(crate) is_cut: bool,
+    /// Why it did not come to its end, if it did not.
+    pub(crate) fault: Option<ExchangeFault>,
 }
 
 /// Reads an answer's body, up to [`MAX_RESPONSE_BYTES`] and until `deadline`, and keeps its first `most` bytes. What was read
 /// of a body that breaks off is kept too.
 pub(crate) async fn read_body(mut response: Response, most: usize, deadline: Instant) -> Body {
     let (mut read, mut kept) = (0, Vec::new());
-    while read < MAX_RESPONSE_BYTES {
+    let fault = loop {
+        if read >= MAX_RESPONSE_BYTES {
+            break None;
+        }
         match timeout_at(deadline, response.chunk()).await {
-            Ok(Ok(None)) => break,
+            Ok(Ok(None)) => break None,
             Ok(Ok(Some(chunk))) => {
                 read += chunk.len();
                 keep(&mut kept, &chunk, most);
             }
-            Ok(Err(_)) | Err(_) => return Body { kept, is_cut: true },
+            Ok(Err(_)) => break Some(ExchangeFault::AnswerCut),
+            Err(_) => break Some(ExchangeFault::TimedOut(Stage::Reading)),
         }
-    }
-    Body { kept, is_cut: false }
+    };
+    Body { kept, fault }
 }
 
 /// Whether an answer says in two ways where its body ends (RFC 9112, section 6.3): nobody knows then where the next answer
 /// on the connection begins, so it is neither believed nor is its connection used again.
-pub(crate) fn is_framed_twice(response: &Response) -> bool {
+fn is_framed_twice(response: &Response) -> bool {
     let mut lengths = response.headers().get_all(CONTENT_LENGTH).iter();
     let Some(first) = lengths.next() else { return false };
     lengths.any(|other| other != first) || response.headers().contains_key(TRANSFER_ENCODING)
@@ -195,17 +232,10 @@ fn keep(kept: &mut Vec<u8>, chunk: &Bytes, most: usize) {
     kept.extend_from_slice(&chunk[..room]);
 }
 
-/// The refusal of a target among the causes of a failure.
-pub(crate) fn refusal(error: &reqwest::Error) -> Option<TargetError> {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(current) = cause {
-        if let Some(refusal) = current.downcast_ref::<TargetError>() {
-            return Some(refusal.clone());
-        }
-        cause = current.source();
-    }
-    None
-}
+/// A host's name does not resolve.
+#[derive(Debug, thiserror::Error)]
+#[error("name does not resolve")]
+pub(crate) struct LookupError(#[source] io::Error);
 
 /// Refuses a host if *any* of its addresses is none we call: the connection is made to the very addresses that were
 /// vetted, so a second answer (DNS rebinding) never counts.
@@ -215,7 +245,7 @@ impl Resolve for VettedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let Guard { rules, lookup } = self.0.clone();
         Box::pin(async move {
-            let addresses = lookup(name.as_str().to_owned()).await?;
+            let addresses = lookup(name.as_str().to_owned()).await.map_err(LookupError)?;
             for address in &addresses {
                 rules.vet_address(*address)?;
             }

@@ -1,9 +1,7 @@
-//! Whether a request went over a new connection or over one from the pool, which reqwest does not tell.
+//! How far the connection of a request has come, which reqwest does not tell.
 
 use std::cell::Cell;
-use std::error::Error as _;
-use std::io;
-use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tower_layer::Layer;
@@ -12,6 +10,8 @@ use tower_service::Service;
 /// What a request was sent over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Connection {
+    /// A connection is being opened for it.
+    Opening,
     /// A connection was opened for it. If one from the pool became free meanwhile, it may have gone over that.
     New,
     /// A connection from the pool.
@@ -31,22 +31,6 @@ pub(crate) async fn observe<T>(request: impl Future<Output = T>) -> (T, Connecti
     CONNECTION.scope(Cell::new(Connection::Reused), observed).await
 }
 
-/// Whether a request failed because its connection was closed before anything was answered. A connection that is reused
-/// and dead fails like that; so does one whose other end read the request and hung up, which cannot be told apart.
-pub(crate) fn was_closed(error: &reqwest::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message) {
-            return true;
-        }
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected);
-        }
-        cause = error.source();
-    }
-    false
-}
-
 /// A layer around the client's connector: it is called only when a connection is to be opened.
 #[derive(Clone, Debug)]
 pub(crate) struct ObserveConnections;
@@ -62,9 +46,14 @@ impl<S> Layer<S> for ObserveConnections {
 #[derive(Clone, Debug)]
 pub(crate) struct Observed<S>(S);
 
-impl<R, S: Service<R>> Service<R> for Observed<S> {
+impl<R, S: Service<R>> Service<R> for Observed<S>
+where
+    S::Future: Send + 'static,
+    S::Response: 'static,
+    S::Error: 'static,
+{
     type Error = S::Error;
-    type Future = S::Future;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
     type Response = S::Response;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -72,7 +61,17 @@ impl<R, S: Service<R>> Service<R> for Observed<S> {
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let _ = CONNECTION.try_with(|connection| connection.set(Connection::New)); // Outside of `observe`: nobody asks.
-        self.0.call(request)
+        note(Connection::Opening);
+        let opening = self.0.call(request);
+        Box::pin(async move {
+            let opened = opening.await?;
+            note(Connection::New);
+            Ok(opened)
+        })
     }
+}
+
+/// Outside of [`observe`], nobody asks: the client may open a connection for later.
+fn note(connection: Connection) {
+    let _ = CONNECTION.try_with(|known| known.set(connection));
 }

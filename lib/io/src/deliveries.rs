@@ -444,6 +444,7 @@ fn item_of(attempt: &Attempt) -> Item {
     ]);
     item.extend(attempt.status.map(|status| ("status".into(), n(status))));
     item.extend(attempt.error.as_ref().map(|error| ("error".into(), s(error))));
+    item.extend(attempt.cause.as_ref().map(|cause| ("cause".into(), s(cause))));
     item.extend(attempt.response.as_ref().map(|response| ("response".into(), s(response))));
     item.extend(attempt.redirect.as_ref().map(|redirect| ("redirect".into(), s(redirect))));
     item.extend(match &attempt.sent {
@@ -500,6 +501,7 @@ fn attempt_of(item: &Item) -> Result<Attempt, ItemError> {
         kids: kids.ok_or_else(|| unreadable("kids"))?,
         status: status.map(u16::try_from).transpose().map_err(|_| unreadable("status"))?,
         error: optional("error")?,
+        cause: optional("cause")?,
         response: optional("response")?,
         redirect: optional("redirect")?,
         sent: match item.get("sent") {
@@ -549,7 +551,8 @@ mod tests {
                 duration_ms: u64::MAX,
                 kids: vec![long(36)],
                 status: Some(599),
-                error: Some(long(160)),
+                error: Some(long(240)),
+                cause: Some(long(40)),
                 response: Some(long(1_024)),
                 redirect: Some(long(200)),
                 sent: SentRecord::This(sent),
@@ -569,6 +572,7 @@ mod tests {
             kids: vec!["070725bf-7dac-4712-b61a-420ba3701263".into()],
             status: Some(500),
             error: Some("endpoint answered 500; answer 2xx to acknowledge".into()),
+            cause: Some("status".into()),
             response: Some("no such payment".into()),
             redirect: Some("https://a.example/login".into()),
             sent: SentRecord::This(Sent {
@@ -583,7 +587,7 @@ mod tests {
         };
         let timed_out = Attempt { status: None, connection: None, sent: SentRecord::Same, ..failed.clone() };
         let unsent = Attempt { sent: SentRecord::Nothing, ..timed_out.clone() };
-        let acknowledged = Attempt { error: None, response: None, status: Some(204), ..failed.clone() };
+        let acknowledged = Attempt { error: None, cause: None, response: None, status: Some(204), ..failed.clone() };
         for attempt in [failed, timed_out, unsent, acknowledged] {
             assert_eq!(attempt_of(&item_of(&attempt)).unwrap(), attempt);
         }

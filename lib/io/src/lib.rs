@@ -11,6 +11,7 @@ pub mod deliveries;
 pub mod endpoint_keys;
 pub mod endpoints;
 pub mod events;
+mod exchange_faults;
 mod gathering;
 pub mod history;
 pub mod http_api;

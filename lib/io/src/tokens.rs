@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
-use signpost_core::attempt::AttemptError;
-use signpost_core::auth::{ClientAuthentication, ClientCredentials, bearer};
+use signpost_core::attempt::{AttemptError, OAuthError, TokenLack, may_ask};
+use signpost_core::auth::{AuthHeader, ClientAuthentication, ClientCredentials, bearer};
+use signpost_core::cause::{ExchangeFault, Stage};
 use signpost_core::fingerprint::fingerprint;
 use signpost_core::secret::Secret;
 use signpost_core::target::{Target, TargetError};
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::timeout_at;
 
-use crate::clients::{Body, Clients, is_framed_twice, read_body, refusal};
+use crate::callback::{Deadline, wait_of};
+use crate::clients::{Body, Clients, Failed, read_body};
 use crate::clock::unix_now;
 
 /// The tokens of one warm environment.
@@ -34,8 +36,9 @@ struct Slot {
     failure: Option<(Failure, Duration)>,
 }
 
+/// A token that was judged: it fits in its header.
 struct Token {
-    text: Secret,
+    header: AuthHeader,
     /// By the wall clock: the monotonic one may stand still while Lambda has the process frozen.
     good_until: Duration,
 }
@@ -43,31 +46,49 @@ struct Token {
 /// Why there is no token, in a form that several callers can share.
 #[derive(Clone, Debug)]
 enum Failure {
+    Exchange { fault: ExchangeFault, source: Option<Arc<reqwest::Error>> },
     Forbidden(TargetError),
-    Refused { status: u16 },
-    Unreachable(Arc<reqwest::Error>),
-    Unusable,
+    Refused { status: u16, error: Option<OAuthError>, retry_after: Option<Duration> },
+    Unusable(TokenLack),
 }
 
-impl From<Failure> for AttemptError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Forbidden(error) => Self::ForbiddenAddress(error),
-            Failure::Refused { status } => Self::TokenRefused { status },
-            Failure::Unreachable(error) => Self::TokenUnreachable(Box::new(error)),
-            Failure::Unusable => Self::TokenUnusable,
+impl Failure {
+    const TIMED_OUT: Self = Self::Exchange { fault: ExchangeFault::TimedOut(Stage::Waiting), source: None };
+
+    fn told(self, timeout: Duration) -> AttemptError {
+        match self {
+            Self::Exchange { fault, source } => {
+                let source = source.map(|source| Box::new(source) as _);
+                AttemptError::TokenExchange { fault, timeout, source }
+            }
+            Self::Forbidden(error) => AttemptError::TokenForbiddenAddress(error),
+            Self::Refused { status, error, retry_after } => AttemptError::TokenRefused { status, error, retry_after },
+            Self::Unusable(lack) => AttemptError::TokenUnusable { lack },
         }
+    }
+
+    /// Whether it says something to those who wait for the same token. That one's own time is up says nothing.
+    fn is_shared(&self) -> bool {
+        !matches!(self, Self::Exchange { fault: ExchangeFault::TimedOut(_), .. })
     }
 }
 
-/// A successful answer (RFC 6749, section 5.1).
+/// A successful answer (RFC 6749, section 5.1), before it is judged.
 #[derive(Deserialize)]
 struct Answer {
-    access_token: String,
-    token_type: String,
+    #[serde(default)]
+    access_token: Value,
+    #[serde(default)]
+    token_type: Value,
     /// Seconds. Some servers spell them as a text.
     #[serde(default)]
     expires_in: Value,
+}
+
+/// An answer of a server that gives no token (RFC 6749, section 5.2).
+#[derive(Deserialize)]
+struct Refusal {
+    error: String,
 }
 
 /// How many clients' tokens are kept.
@@ -80,8 +101,6 @@ const LONGEST: Duration = Duration::from_hours(24);
 const MARGIN: Duration = Duration::from_mins(1);
 /// How long a failure is shared, so that the deliveries of one batch do not wait for it one by one.
 const FAILURE_SHARED_FOR: Duration = Duration::from_secs(1);
-/// How long an answer's body is read. The deadline of the attempt ends it earlier.
-const LONGEST_READ: Duration = Duration::from_secs(30);
 /// The longest answer of a token endpoint.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
@@ -95,36 +114,40 @@ impl Tokens {
     pub(crate) async fn get(
         &self,
         clients: &Clients,
-        target: Target,
+        target: &Target,
         client: &ClientCredentials,
         secret: &Secret,
-    ) -> Result<Secret, AttemptError> {
+        deadline: Deadline,
+    ) -> Result<AuthHeader, AttemptError> {
+        let timeout = deadline.timeout;
         let slot = self.slot(key(client, secret)).await;
-        let mut slot = slot.lock().await;
+        let slot = timeout_at(deadline.at, slot.lock()).await; // Somebody else may be fetching, with more time.
+        let mut slot = slot.map_err(|_| Failure::TIMED_OUT.told(timeout))?;
         if let Some(token) = slot.token.as_ref().filter(|token| unix_now() < token.good_until) {
-            return Ok(token.text.clone());
+            return Ok(token.header.clone());
         }
         if let Some((failure, _)) = slot.failure.as_ref().filter(|(_, until)| unix_now() < *until) {
-            return Err(failure.clone().into());
+            return Err(failure.clone().told(timeout));
         }
-        match fetch(clients, target, client, secret).await {
+        match fetch(clients, target, client, secret, deadline).await {
             Ok(token) => {
-                let text = token.text.clone();
+                let header = token.header.clone();
                 *slot = Slot { token: Some(token), failure: None };
-                Ok(text)
+                Ok(header)
             }
             Err(failure) => {
-                *slot = Slot { token: None, failure: Some((failure.clone(), unix_now() + FAILURE_SHARED_FOR)) };
-                Err(failure.into())
+                let until = unix_now() + FAILURE_SHARED_FOR;
+                *slot = Slot { token: None, failure: failure.is_shared().then(|| (failure.clone(), until)) };
+                Err(failure.told(timeout))
             }
         }
     }
 
     /// Has the next caller fetch another token than `used`. If somebody is fetching one at the moment, that is another.
-    pub(crate) async fn forget(&self, client: &ClientCredentials, secret: &Secret, used: &Secret) {
+    pub(crate) async fn forget(&self, client: &ClientCredentials, secret: &Secret, used: &AuthHeader) {
         let slot = self.slot(key(client, secret)).await;
         if let Ok(mut slot) = slot.try_lock()
-            && slot.token.as_ref().is_some_and(|token| token.text == *used)
+            && slot.token.as_ref().is_some_and(|token| token.header.value == used.value)
         {
             slot.token = None;
         }
@@ -150,50 +173,54 @@ fn key(client: &ClientCredentials, secret: &Secret) -> Key {
 
 async fn fetch(
     clients: &Clients,
-    target: Target,
+    target: &Target,
     client: &ClientCredentials,
     secret: &Secret,
+    deadline: Deadline,
 ) -> Result<Token, Failure> {
     let (form, header) = client.token_request(secret);
     let asked_at = unix_now();
-    let unreachable = |error: reqwest::Error| match refusal(&error) {
-        Some(refusal) => Failure::Forbidden(refusal),
-        None => Failure::Unreachable(Arc::new(error.without_url())),
+    let build = |http: &reqwest::Client| {
+        let request = http
+            .post(target.url().clone())
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("accept", "application/json")
+            .header("user-agent", signpost_core::request::USER_AGENT)
+            .body(form.reveal().to_owned());
+        match &header {
+            Some(header) => request.header(&header.name, header.value.reveal()),
+            None => request,
+        }
     };
-    let response = clients
-        .send(|http| {
-            let request = http
-                .post(target.url().clone())
-                .header("content-type", "application/x-www-form-urlencoded")
-                .header("accept", "application/json")
-                .header("user-agent", signpost_core::request::USER_AGENT)
-                .body(form.reveal().to_owned());
-            match &header {
-                Some(header) => request.header(&header.name, header.value.reveal()),
-                None => request,
-            }
-        })
-        .await
-        .map_err(unreachable)?;
-    let status = response.status().as_u16();
-    if is_framed_twice(&response) {
-        return Err(Failure::Unusable);
-    }
-    let Body { kept, is_cut } = read_body(response, MAX_ANSWER_BYTES, Instant::now() + LONGEST_READ).await;
+    let response = clients.send(build, deadline.at).await.map_err(|failed| match failed {
+        Failed::Forbidden(refusal) => Failure::Forbidden(refusal),
+        Failed::Exchange { fault, source } => Failure::Exchange { fault, source: source.map(Arc::new) },
+    })?;
+    let (status, asked) = (response.status().as_u16(), wait_of(&response));
+    let Body { kept, fault } = read_body(response, MAX_ANSWER_BYTES, deadline.at).await;
     let body = zeroize::Zeroizing::new(kept);
     if status != 200 {
-        return Err(Failure::Refused { status });
+        let error = serde_json::from_slice::<Refusal>(&body).ok();
+        let error = error.and_then(|refusal| OAuthError::parse(&refusal.error));
+        return Err(Failure::Refused { status, error, retry_after: may_ask(status, asked) });
     }
-    if is_cut {
-        return Err(Failure::Unusable);
+    if let Some(fault) = fault {
+        return Err(Failure::Exchange { fault, source: None });
     }
-    let answer: Answer = serde_json::from_slice(&body).map_err(|_| Failure::Unusable)?;
-    if !answer.token_type.eq_ignore_ascii_case("bearer") {
-        return Err(Failure::Unusable);
+    judged(&body, asked_at).map_err(Failure::Unusable)
+}
+
+/// Judges an answer before anything of it is kept.
+fn judged(body: &[u8], asked_at: Duration) -> Result<Token, TokenLack> {
+    let answer: Answer = serde_json::from_slice(body).map_err(|_| TokenLack::Json)?;
+    match answer.token_type.as_str() {
+        Some(kind) if kind.eq_ignore_ascii_case("bearer") => {}
+        None if answer.token_type.is_null() => return Err(TokenLack::Type),
+        None | Some(_) => return Err(TokenLack::OtherType),
     }
-    let text = Secret::new(answer.access_token);
-    bearer(&text).map_err(|_| Failure::Unusable)?; // Before it is kept: the next attempt asks again.
-    Ok(Token { text, good_until: asked_at + good_for(&answer.expires_in) })
+    let Value::String(token) = answer.access_token else { return Err(TokenLack::Token) };
+    let header = bearer(&Secret::new(token)).map_err(|_| TokenLack::Token)?;
+    Ok(Token { header, good_until: asked_at + good_for(&answer.expires_in) })
 }
 
 /// How long a token is used that says to expire in so many seconds: a number, or a text that says one. Whatever else it

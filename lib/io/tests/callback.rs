@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use signpost_core::attempt::{AttemptError, AttemptResult};
+use signpost_core::cause::{Cause, ExchangeFault, Stage};
 use signpost_core::endpoint::{Endpoint, Method};
 use signpost_core::request::Request;
 use signpost_core::target::TargetRules;
@@ -80,16 +81,16 @@ async fn one_deadline_covers_everything_up_to_the_last_byte() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let cases = [("silence", server(silent).await, None), ("a drip", server(dripping).await, Some(200))];
-    for (what, (port, _connections), status) in cases {
+    let cases = [
+        ("silence", server(silent).await, Stage::Waiting, None),
+        ("a drip", server(dripping).await, Stage::Reading, Some(200)),
+    ];
+    for (what, (port, _connections), stage, status) in cases {
         let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
         let started = Instant::now();
         let result = post(&callbacks, &format!("http://127.0.0.1:{port}/"), TIMEOUT).await;
-        let is_late = match status {
-            None => matches!(result, Err(AttemptError::TimedOut(TIMEOUT))),
-            Some(status) => matches!(result, Err(AttemptError::AnswerCut { status: of }) if of == status),
-        };
-        assert!(is_late, "{what}: {result:?}");
+        let error = result.unwrap_err();
+        assert_eq!((fault(&error), error.status()), (Some(ExchangeFault::TimedOut(stage)), status), "{what}");
         assert!(started.elapsed() < 2 * TIMEOUT, "{what}: {:?}", started.elapsed());
     }
 }
@@ -108,20 +109,33 @@ async fn an_endless_answer_is_read_to_its_limit_and_its_status_counts() {
 }
 
 #[tokio::test]
-async fn broken_answers_are_connection_faults() {
+async fn an_answer_without_a_status_says_what_is_wrong_with_it() {
+    use ExchangeFault::{AnswerAmbiguous, AnswerUnreadable, ConnectionClosed};
     let cases = [
-        ("", "closed without a word"),
-        ("HTTP/1.1 200 OK\r\ncontent-le", "closed in the middle of the head"),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok", "two lengths"),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "a length, and chunks"),
-        ("HTTP/1.1 20x OK\r\n\r\n", "no status"),
-        ("not HTTP at all\r\n\r\n", "another protocol"),
+        ("", ConnectionClosed, "closed without a word"),
+        ("HTTP/1.1 200 OK\r\ncontent-le", ConnectionClosed, "closed in the middle of the head"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok", AnswerUnreadable, "two lengths"),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            AnswerAmbiguous,
+            "a length, and chunks",
+        ),
+        ("HTTP/1.1 20x OK\r\n\r\n", AnswerUnreadable, "no status"),
+        ("not HTTP at all\r\n\r\n", AnswerUnreadable, "another protocol"),
     ];
-    for (text, why) in cases {
+    for (text, expected, why) in cases {
         let (port, _connections) = server(move |stream| answer(stream, text)).await;
         let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
-        let result = post(&callbacks, &format!("http://127.0.0.1:{port}/"), TIMEOUT).await;
-        assert!(matches!(result, Err(AttemptError::Connection(_))), "{why}: {result:?}");
+        let error = post(&callbacks, &format!("http://127.0.0.1:{port}/"), TIMEOUT).await.unwrap_err();
+        assert_eq!((fault(&error), error.status()), (Some(expected), None), "{why}: {error:?}");
+    }
+}
+
+/// What broke an exchange off.
+fn fault(error: &AttemptError) -> Option<ExchangeFault> {
+    match error.cause() {
+        Cause::Exchange(fault) => Some(fault),
+        _ => None,
     }
 }
 
@@ -232,7 +246,7 @@ async fn an_answer_that_breaks_off_is_not_tried_twice() {
     let url = format!("http://127.0.0.1:{port}/");
     post(&callbacks, &url, TIMEOUT).await.unwrap();
     let result = post(&callbacks, &url, TIMEOUT).await;
-    assert!(matches!(result, Err(AttemptError::Connection(_))), "{result:?}");
+    assert_eq!(fault(&result.unwrap_err()), Some(ExchangeFault::AnswerUnreadable));
     connections.recv().await.unwrap();
     assert!(connections.try_recv().is_err(), "one connection for both");
 }
@@ -242,7 +256,7 @@ async fn a_new_connection_that_breaks_is_not_tried_twice() {
     let (port, mut connections) = server(|stream| async move { drop(stream) }).await;
     let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
     let result = post(&callbacks, &format!("http://127.0.0.1:{port}/"), TIMEOUT).await;
-    assert!(matches!(result, Err(AttemptError::Connection(_))), "{result:?}");
+    assert_eq!(fault(&result.unwrap_err()), Some(ExchangeFault::ConnectionClosed));
     connections.recv().await.unwrap();
     assert!(connections.try_recv().is_err(), "the receiver got it once");
 }
@@ -327,7 +341,7 @@ async fn a_host_that_does_not_resolve_is_none_to_refuse_but_none_to_reach_either
     let target = guard.rules().parse("https://later.example/").unwrap();
     assert_eq!(guard.probe(&target, TIMEOUT).await, Ok(()));
     let result = post(&Callbacks::new(guard).unwrap(), "https://later.example/", TIMEOUT).await;
-    assert!(matches!(result, Err(AttemptError::Connection(_))), "{result:?}");
+    assert_eq!(fault(&result.unwrap_err()), Some(ExchangeFault::Dns));
 }
 
 #[tokio::test]

@@ -2,9 +2,10 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
+    date_time_ymd,
 };
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::CertifiedKey;
 
 /// An authority that exists for one test.
@@ -43,12 +44,63 @@ impl Authority {
     /// Never: what it asks for can be made.
     #[must_use]
     pub fn server(&self) -> CertifiedKey {
+        self.issue(CertificateParams::default())
+    }
+
+    /// Issues what a server on 127.0.0.1 shows whose owner has forgotten it: it has expired.
+    ///
+    /// # Panics
+    /// Never: what it asks for can be made.
+    #[must_use]
+    pub fn expired_server(&self) -> CertifiedKey {
         let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
+        params.not_after = date_time_ymd(2001, 2, 3);
+        self.issue(params)
+    }
+
+    /// Issues what a server on 127.0.0.1 shows whose clock is wrong: it is not valid yet.
+    ///
+    /// # Panics
+    /// Never: what it asks for can be made.
+    #[must_use]
+    pub fn future_server(&self) -> CertifiedKey {
+        let mut params = CertificateParams::default();
+        params.not_before = date_time_ymd(3001, 2, 3);
+        self.issue(params)
+    }
+
+    /// Issues what a server of another host shows.
+    ///
+    /// # Panics
+    /// Never: what it asks for can be made.
+    #[must_use]
+    pub fn server_elsewhere(&self) -> CertifiedKey {
+        let name = "elsewhere.example".try_into().expect("a host's name");
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::DnsName(name)];
+        self.issue(params)
+    }
+
+    fn issue(&self, mut params: CertificateParams) -> CertifiedKey {
+        if params.subject_alt_names.is_empty() {
+            params.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
+        }
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
-        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("PKCS#8");
-        CertifiedKey::from_der(vec![certificate.der().clone()], key, &default_provider()).expect("a matching key")
+        certified(certificate.der().clone(), &key)
+    }
+
+    /// What a server on 127.0.0.1 shows that nobody has vouched for, as `openssl req -x509` makes it.
+    ///
+    /// # Panics
+    /// Never: what it asks for can be made.
+    #[must_use]
+    pub fn self_signed_server() -> CertifiedKey {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        certified(params.self_signed(&key).expect("a certificate").der().clone(), &key)
     }
 
     /// Issues what a client shows: its private key and its certificate, in PEM.
@@ -64,4 +116,9 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
         key.serialize_pem() + &certificate.pem()
     }
+}
+
+fn certified(certificate: CertificateDer<'static>, key: &KeyPair) -> CertifiedKey {
+    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("PKCS#8");
+    CertifiedKey::from_der(vec![certificate], key, &default_provider()).expect("a matching key")
 }

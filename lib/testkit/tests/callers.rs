@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use signpost_core::attempt::AttemptError;
+use signpost_core::attempt::{AttemptError, TokenLack};
 use signpost_core::auth::{ClientAuthentication, ClientCredentials, api_key, basic};
+use signpost_core::cause::{Cause, ExchangeFault, Stage};
 use signpost_core::endpoint::{Endpoint, Method};
 use signpost_core::request::Request;
 use signpost_core::secret::Secret;
@@ -17,6 +18,7 @@ use signpost_core::verification::Preflight;
 use signpost_io::callback::{Callbacks, Caller, Exchange};
 use signpost_io::clients::Guard;
 use signpost_testkit::authority::Authority;
+use signpost_testkit::hostile::{Hostile, Trick};
 use signpost_testkit::receiver::{Received, Receiver};
 
 const LOCAL: TargetRules =
@@ -142,29 +144,34 @@ async fn a_token_that_the_receiver_refuses_is_replaced_at_the_next_attempt() {
 async fn a_token_endpoint_that_fails_is_told_apart_from_the_endpoint() {
     let receiver = Receiver::start(|_| 204).await;
     let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
-    let cases: [(u16, &str, &str); 6] = [
+    let cases: [(u16, &str, &str); 11] = [
         (
             401,
             r#"{"error":"invalid_client"}"#,
-            "token URL answered 401; check the client's id, its secret and its scope",
+            "token URL answered 401 `invalid_client`; check the client's id, its secret and how it is sent",
         ),
-        (302, "", "token URL answered 302; check the client's id, its secret and its scope"),
-        (200, "<html>", "token URL gave no bearer token in JSON; it must answer as RFC 6749, section 5.1, says"),
+        (
+            400,
+            r#"{"error":"invalid_scope","error_description":"hunter2"}"#,
+            "token URL answered 400 `invalid_scope`; check the client's scope",
+        ),
+        (400, r#"{"error":"hunter2"}"#, "token URL answered 400; check the client's id, its secret and its scope"),
+        (302, "", "token URL answered 302; redirects are not followed: set `tokenUrl` to where it leads"),
+        (503, "", "token URL answered 503; the token server fails: look into its log"),
+        (
+            200,
+            "<html>",
+            "token URL answered 200 with something else than a JSON object; answer as RFC 6749, section 5.1, says",
+        ),
+        (200, r#"{"access_token":"t"}"#, "token URL answered 200 without `token_type`; answer `Bearer`"),
         (
             200,
             r#"{"access_token":"t","token_type":"mac"}"#,
-            "token URL gave no bearer token in JSON; it must answer as RFC 6749, section 5.1, says",
+            "token URL answered 200 with a `token_type` other than `Bearer`; Signpost sends bearer tokens only",
         ),
-        (
-            200,
-            r#"{"access_token":"t\r\nx: y","token_type":"bearer"}"#,
-            "token URL gave no bearer token in JSON; it must answer as RFC 6749, section 5.1, says",
-        ),
-        (
-            200,
-            r#"{"access_token":"","token_type":"bearer"}"#,
-            "token URL gave no bearer token in JSON; it must answer as RFC 6749, section 5.1, says",
-        ),
+        (200, r#"{"token_type":"bearer"}"#, NO_TOKEN),
+        (200, r#"{"access_token":"t\r\nx: y","token_type":"bearer"}"#, NO_TOKEN),
+        (200, r#"{"access_token":"","token_type":"bearer"}"#, NO_TOKEN),
     ];
     for (status, body, text) in cases {
         let tokens = Receiver::start_answering(move |_, _| (status, body.to_owned())).await;
@@ -175,23 +182,36 @@ async fn a_token_endpoint_that_fails_is_told_apart_from_the_endpoint() {
     assert!(receiver.so_far().is_empty(), "nothing is sent without a token");
 }
 
-/// A token is judged before it is kept, or an environment would fail for as long as the token says to be good.
+const NO_TOKEN: &str = "token URL answered 200 without a usable `access_token`; answer one of visible ASCII characters \
+                        (RFC 6750, section 2.1)";
+
 #[tokio::test]
-async fn a_token_that_is_of_no_use_is_not_kept() {
-    for bad in ["", "two words", "t\r\nx: y"] {
+async fn a_token_is_judged_before_it_is_kept() {
+    for bad in [r#""""#, r#""a b""#, "null", "7"] {
         let tokens = Receiver::start_answering(move |index, _| {
-            let token = if index == 0 { bad } else { "good" };
-            (200, serde_json::json!({"access_token": token, "token_type": "bearer", "expires_in": 86_400}).to_string())
-        })
-        .await;
-        let receiver = Receiver::start(|_| 204).await;
+            let token = if index == 0 { bad } else { r#""good""# };
+            (200, format!(r#"{{"access_token":{token},"token_type":"Bearer","expires_in":86400}}"#))
+        });
+        let (tokens, receiver) = (tokens.await, Receiver::start(|_| 204).await);
         let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
         let caller = client(&tokens);
-        let failed = post(&callbacks, &receiver.url, &caller).await.result;
-        assert!(matches!(failed, Err(AttemptError::TokenUnusable)), "{bad:?}: {failed:?}");
-        tokio::time::sleep(Duration::from_millis(1_100)).await; // The failure is shared for a second.
-        assert!(matches!(post(&callbacks, &receiver.url, &caller).await.result, Ok(204)), "{bad:?}");
-        assert_eq!(tokens.so_far().len(), 2, "{bad:?}: the server was asked again");
+        let result = post(&callbacks, &receiver.url, &caller).await.result;
+        assert!(matches!(result, Err(AttemptError::TokenUnusable { lack: TokenLack::Token })), "{bad}: {result:?}");
+        tokio::time::sleep(Duration::from_millis(1_100)).await; // A failure is shared for a second.
+        post(&callbacks, &receiver.url, &caller).await.result.unwrap();
+        assert_eq!(receiver.so_far()[0].header("authorization"), "Bearer good", "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_server_that_asks_to_wait_is_left_alone_for_so_long() {
+    let receiver = Receiver::start(|_| 204).await;
+    for (status, asked) in [(429, Some(77)), (503, Some(77)), (500, None)] {
+        let answer = move |_: usize, _: &Received| (status, String::new(), vec![("retry-after", "77".to_owned())]);
+        let tokens = Receiver::start_with_headers(answer).await;
+        let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+        let error = post(&callbacks, &receiver.url, &client(&tokens)).await.result.unwrap_err();
+        assert_eq!(error.asks_to_wait(), asked.map(Duration::from_secs), "{status}");
     }
 }
 
@@ -203,7 +223,7 @@ async fn a_failure_of_the_token_endpoint_is_shared_by_those_who_wait_for_it() {
     let caller = client(&tokens);
     let posts = (0..10).map(|_| post(&callbacks, &receiver.url, &caller));
     for exchange in futures_util::future::join_all(posts).await {
-        assert!(matches!(exchange.result, Err(AttemptError::TokenRefused { status: 503 })), "{exchange:?}");
+        assert!(matches!(exchange.result, Err(AttemptError::TokenRefused { status: 503, .. })), "{exchange:?}");
     }
     assert_eq!(tokens.so_far().len(), 1);
 }
@@ -220,7 +240,8 @@ async fn a_token_endpoint_that_hangs_is_not_taken_for_the_endpoint() {
     let request = Request { method: Method::Post, target, headers: Vec::new(), body: "{}".into() };
     let timeout = Duration::from_millis(300);
     let result = callbacks.send(request, &caller, timeout).await.result;
-    assert!(matches!(result, Err(AttemptError::TokenTimedOut(_))), "{result:?}");
+    let cause = result.map_err(|error| error.cause());
+    assert_eq!(cause, Err(Cause::TokenExchange(ExchangeFault::TimedOut(Stage::Waiting))));
     assert!(receiver.so_far().is_empty());
 }
 
@@ -232,13 +253,14 @@ async fn a_token_url_is_a_target_like_any_other() {
     let callbacks = Callbacks::new(Guard::new(TargetRules { dangerously_allow_http: true, ..rules })).unwrap();
     let Caller::OAuth2 { client, secret } = client(&tokens) else { unreachable!() };
     for token_url in [client.token_url.clone(), client.token_url.replace("127.0.0.1", "localhost")] {
-        let caller =
-            Caller::OAuth2 { client: ClientCredentials { token_url, ..client.clone() }, secret: secret.clone() };
+        let client = ClientCredentials { token_url: token_url.clone(), ..client.clone() };
+        let caller = Caller::OAuth2 { client, secret: secret.clone() };
         let target = callbacks.target("https://example.com/").unwrap();
         let request = Request { method: Method::Post, target, headers: Vec::new(), body: "{}".into() };
         let result = callbacks.send(request, &caller, TIMEOUT).await.result;
-        let is_refused = matches!(result, Err(AttemptError::ForbiddenTarget(_) | AttemptError::ForbiddenAddress(_)));
-        assert!(is_refused, "{result:?}");
+        let is_resolved = token_url.contains("localhost");
+        let expected = if is_resolved { Cause::TokenAddressForbidden } else { Cause::TokenTargetForbidden };
+        assert_eq!(result.map_err(|error| (error.cause(), error.is_retryable())), Err((expected, is_resolved)));
     }
     assert!(tokens.so_far().is_empty());
 }
@@ -257,22 +279,73 @@ async fn a_server_that_demands_a_certificate_gets_the_one_it_trusts() {
     assert!(seen.iter().all(Option::is_some));
 
     let cases = [
-        ("no certificate", Caller::Anonymous),
-        ("one of another authority", Caller::certificate(secret(&stranger.client("acme")), Some(authority.pem()))),
         (
             "the right one, but the server's is not trusted",
             Caller::certificate(secret(&authority.client("acme")), None),
+            ExchangeFault::CertificateUntrusted,
         ),
         (
             "a trust store of another authority",
             Caller::certificate(secret(&authority.client("acme")), Some(stranger.pem())),
+            ExchangeFault::CertificateUntrusted,
+        ),
+        ("no certificate, and the server's is not trusted", Caller::Anonymous, ExchangeFault::CertificateUntrusted),
+        (
+            "one of another authority",
+            Caller::certificate(secret(&stranger.client("acme")), Some(authority.pem())),
+            ExchangeFault::ClientCertificateRefused,
         ),
     ];
-    for (what, caller) in cases {
+    for (what, caller, fault) in cases {
         let result = post(&callbacks, &receiver.url, &caller).await.result;
-        assert!(matches!(result, Err(AttemptError::Connection(_))), "{what}: {result:?}");
+        let cause = result.map_err(|error| error.cause());
+        assert_eq!(cause, Err(Cause::Exchange(fault)), "{what}");
     }
     assert_eq!(receiver.so_far().len(), 2, "none of these got through");
+}
+
+/// What each fault of a receiver is called, over real sockets and real TLS.
+#[tokio::test]
+async fn the_cause_of_a_failure_is_on_record() {
+    let authority = Authority::new();
+    let certificate = |trusted: String| Caller::certificate(secret(&authority.client("acme")), Some(trusted));
+    let trusting = || certificate(authority.pem());
+    let tls = |key| Receiver::start_tls(key);
+    let (good, expired, early) = (authority.server(), authority.expired_server(), authority.future_server());
+    let elsewhere = authority.server_elsewhere();
+    let (good, expired, early) = (tls(good).await, tls(expired).await, tls(early).await);
+    let (elsewhere, own) = (tls(elsewhere).await, tls(Authority::self_signed_server()).await);
+    let plain = Receiver::start(|_| 204).await;
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap(); // Nobody listens.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(); // Connections wait in its backlog.
+    let silent_address = silent.local_addr().unwrap();
+    let garbage = Hostile::start(Trick::TlsGarbage, authority.server()).await;
+    let never = Hostile::start(Trick::NeverAnswers, authority.server()).await;
+    let drips = Hostile::start(Trick::Drips, authority.server()).await;
+    let cases = [
+        (good.url.clone(), Caller::Anonymous, "certificate-untrusted"),
+        (expired.url.clone(), trusting(), "certificate-expired"),
+        (early.url.clone(), trusting(), "certificate-not-yet-valid"),
+        (elsewhere.url.clone(), trusting(), "certificate-wrong-name"),
+        (own.url.clone(), Caller::Anonymous, "certificate-untrusted"),
+        (plain.url.replace("http:", "https:"), Caller::Anonymous, "not-tls"),
+        (format!("https://{closed}/"), Caller::Anonymous, "connection-refused"),
+        ("https://nowhere.invalid/".to_owned(), Caller::Anonymous, "dns"),
+        (format!("https://{silent_address}/"), Caller::Anonymous, "timeout-connecting"),
+        (format!("http://{silent_address}/"), Caller::Anonymous, "timeout-waiting"),
+        (garbage.url.clone(), trusting(), "tls-failed"),
+        (never.url.clone(), trusting(), "timeout-waiting"),
+        (drips.url.clone(), trusting(), "timeout-waiting"),
+        (good.url.replace("https:", "http:"), Caller::Anonymous, "answer-unreadable"),
+    ];
+    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    for (url, caller, cause) in cases {
+        let target = callbacks.target(&url).unwrap();
+        let request = Request { method: Method::Post, target, headers: Vec::new(), body: "{}".into() };
+        let error = callbacks.send(request, &caller, Duration::from_secs(2)).await.result.unwrap_err();
+        assert_eq!(error.cause().to_string(), cause, "{url}: {error:?}");
+        assert!(!error.to_string().contains("127.0.0.1"), "{error}");
+    }
 }
 
 #[tokio::test]

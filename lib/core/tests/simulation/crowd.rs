@@ -43,7 +43,13 @@ fn plan(seed: u64) -> Plan {
 }
 
 fn endpoint(max_concurrency: Option<Limit>, max_per_second: Option<Limit>) -> Endpoint {
-    Endpoint { is_enabled: true, retry: RetryPolicy::fixed(5, 5).unwrap(), timeout_ms: 10_000, max_concurrency, max_per_second }
+    Endpoint {
+        is_enabled: true,
+        retry: RetryPolicy::fixed(5, 5).unwrap(),
+        timeout_ms: 10_000,
+        max_concurrency,
+        max_per_second,
+    }
 }
 
 /// How many of each, for how long. The well get ten events a second each.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use signpost_core::attempt::{AttemptError, AttemptResult, judge_status};
+use signpost_core::cause::{ExchangeFault, Stage};
 
 use crate::laws::Laws;
 use crate::tables::Endpoint;
@@ -54,7 +55,7 @@ impl Process {
         let (took, result) = match mood {
             Mood::Well(ms) => (1 + world.below(ms), judge_status(204, None)),
             Mood::Failing => (1 + world.below(20), judge_status(500, None)),
-            Mood::Refusing => (1, Err(AttemptError::Connection("refused".into()))),
+            Mood::Refusing => (1, Err(failed(ExchangeFault::ConnectionRefused, endpoint))),
             Mood::Hanging => (endpoint.timeout_ms, Err(timed_out(endpoint))),
             Mood::Busy(seconds) => (1 + world.below(20), judge_status(429, Some(Duration::from_secs(seconds)))),
             Mood::Gone => (1 + world.below(20), judge_status(410, None)),
@@ -83,5 +84,9 @@ impl Process {
 }
 
 fn timed_out(endpoint: &Endpoint) -> AttemptError {
-    AttemptError::TimedOut(Duration::from_millis(endpoint.timeout_ms))
+    failed(ExchangeFault::TimedOut(Stage::Waiting), endpoint)
+}
+
+fn failed(fault: ExchangeFault, endpoint: &Endpoint) -> AttemptError {
+    AttemptError::Exchange { fault, timeout: Duration::from_millis(endpoint.timeout_ms), source: None }
 }

@@ -81,6 +81,7 @@ async fn of_first_attempts_that_are_recorded_together_each_is_judged_alone() {
         sent: SentRecord::Nothing,
         connection: None,
         redirect: None,
+        cause: None,
     };
     let status = DeliveryStatus::Delivered;
     let progress =

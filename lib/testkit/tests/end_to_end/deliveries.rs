@@ -74,6 +74,7 @@ impl Records {
             sent: SentRecord::Nothing,
             connection: None,
             redirect: None,
+            cause: None,
         };
         let progress = Progress {
             status,

@@ -84,6 +84,7 @@ async fn record(stack: &LocalStack, message: &str, status: DeliveryStatus) {
         sent: SentRecord::Nothing,
         connection: None,
         redirect: None,
+        cause: None,
     };
     let progress =
         Progress { status, attempts: 1, before_replay: 0, next_attempt_unix_ms: 1, replay: None, last_sent: None };

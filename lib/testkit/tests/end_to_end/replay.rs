@@ -194,6 +194,7 @@ async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was
         sent: SentRecord::Nothing,
         connection: None,
         redirect: None,
+        cause: None,
     };
     let progress = |status, attempts, before_replay| Progress {
         status,
@@ -280,6 +281,7 @@ async fn a_delivery_with_very_many_attempts_is_still_recorded() {
             sent: SentRecord::Nothing,
             connection: None,
             redirect: None,
+            cause: Some("status".into()),
         };
         let progress = Progress {
             status: DeliveryStatus::Pending,

@@ -24,9 +24,9 @@ async fn a_receiver_is_called_over_tls_under_the_names_of_its_certificate_only()
 
     assert_eq!(stack.wait_for_attempts(&tenant, &id, &right, 1).await[0].status, Some(204));
     let refused = &stack.wait_for_attempts(&tenant, &id, &wrong, 1).await[0];
-    let text =
-        "connection to the endpoint failed; check that it is up, reachable and speaks TLS with a valid certificate";
-    assert_eq!((refused.status, refused.error.as_deref()), (None, Some(text)));
+    assert_eq!((refused.status, refused.cause.as_deref()), (None, Some("certificate-wrong-name")));
+    let text = "certificate of the endpoint is for another host; use one that names the URL's host";
+    assert_eq!(refused.error.as_deref(), Some(text));
     assert_eq!(receiver.so_far().len(), 1, "nothing was sent over the connection that failed");
 }
 
@@ -41,7 +41,9 @@ async fn a_receiver_that_demands_a_certificate_is_shown_that_of_the_endpoint() {
     });
     let retry = json!({"maxRetries": 0});
     let made = stack.register_with(&tenant, &json!({"url": receiver.url, "auth": auth, "retry": retry})).await;
-    let stranger = stack.register_with(&tenant, &json!({"url": receiver.url, "retry": retry})).await;
+    let key = certified_key(&setting("RECEIVER_CERTIFICATE"), &setting("RECEIVER_KEY"));
+    let public = Receiver::start_mtls(key, authority.der()).await; // Under a certificate that everybody trusts.
+    let stranger = stack.register_with(&tenant, &json!({"url": public.url, "retry": retry})).await;
 
     let shown = stack.manage("GET", &endpoint_path(&tenant, &made.id), None).await;
     assert_eq!(shown.json()["auth"]["certificate"]["subject"], "CN=acme");
@@ -50,8 +52,9 @@ async fn a_receiver_that_demands_a_certificate_is_shown_that_of_the_endpoint() {
     stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
 
     assert_eq!(stack.wait_for_attempts(&tenant, &id, &made.id, 1).await[0].status, Some(204));
-    assert_eq!(stack.wait_for_attempts(&tenant, &id, &stranger.id, 1).await[0].status, None);
-    assert_eq!(receiver.so_far().len(), 1);
+    let refused = &stack.wait_for_attempts(&tenant, &id, &stranger.id, 1).await[0];
+    assert_eq!((refused.status, refused.cause.as_deref()), (None, Some("client-certificate-required")));
+    assert_eq!((receiver.so_far().len(), public.so_far().len()), (1, 0));
     assert!(receiver.so_far()[0].client_certificate.is_some());
 
     let patch = json!({"auth": {"keyStore": store(authority.client("acme renewed"))}});
