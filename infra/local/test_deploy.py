@@ -168,7 +168,8 @@ class FirstDeploys(unittest.TestCase):
         [rolled_back] = end.exception.last_response["Stacks"]
         self.assertEqual(rolled_back["StackStatus"], "ROLLBACK_COMPLETE")
 
-        events = formation.describe_stack_events(StackName=stack)["StackEvents"]
+        pages = formation.get_paginator("describe_stack_events").paginate(StackName=stack)
+        events = pages.build_full_result()["StackEvents"]
         [failed] = [one for one in events if one["ResourceStatus"] == "CREATE_FAILED"]
         self.assertEqual(failed["LogicalResourceId"], "FirstSigningKey")
         self.assertIn("`KEY_LEAD_MINUTES` is `2`; expected KEY_SIGNING_MINUTES at the most", failed["ResourceStatusReason"])

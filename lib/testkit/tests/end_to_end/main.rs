@@ -8,6 +8,7 @@ mod breaker;
 mod contract;
 mod deliveries;
 mod deploy;
+mod docs;
 mod duplicates;
 mod endpoints;
 mod faults;
