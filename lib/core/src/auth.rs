@@ -15,8 +15,8 @@ use crate::secret::Secret;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Auth {
-    /// A header of the receiver's choice. Its secret is `header:value`, or `value` alone for `Authorization` (S4).
-    ApiKey,
+    /// A header of the receiver's choice. Its secret is sealed as `header:value`, or `value` alone for `Authorization` (S4).
+    ApiKey(ApiKeyHeader),
     /// HTTP Basic (RFC 7617). Its secret is `user:pass` (S0, S4).
     Basic,
     /// A client certificate (S0). Its secret is the private key with the certificate's chain, in PEM.
@@ -30,6 +30,19 @@ pub enum Auth {
     /// An access token by OAuth 2.0 client credentials (RFC 6749, section 4.4). Its secret is the client's.
     #[serde(rename = "oauth2")]
     OAuth2(ClientCredentials),
+}
+
+/// Which header an API key goes in. Only one of the two says so; neither does in settings that were stored before both were
+/// kept. What is sent follows the sealed secret alone, so that a table that is rewritten sends it nowhere else.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiKeyHeader {
+    /// As the operator named it beside the secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// As the operator wrote it into the secret (`header:value`). It is not shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_header: Option<String>,
 }
 
 /// How an access token is asked for (RFC 6749, section 4.4.2).
@@ -106,11 +119,20 @@ impl Auth {
     #[must_use]
     pub fn binding(&self, url: &str) -> String {
         match self {
-            Self::ApiKey => format!("apiKey {}", origin(url)),
+            Self::ApiKey(_) => format!("apiKey {}", origin(url)),
             Self::Basic => format!("basic {}", origin(url)),
             Self::Mtls { .. } => "mtls".into(), // A private key is never sent.
             Self::None => "none".into(),
             Self::OAuth2(client) => format!("oauth2 {} {}", origin(url), origin(&client.token_url)),
+        }
+    }
+
+    /// The header that an API key goes in, if this is one and its header is known.
+    #[must_use]
+    pub fn api_key_header(&self) -> Option<&str> {
+        match self {
+            Self::ApiKey(ApiKeyHeader { header, secret_header }) => header.as_deref().or(secret_header.as_deref()),
+            Self::Basic | Self::Mtls { .. } | Self::None | Self::OAuth2(_) => None,
         }
     }
 

@@ -17,6 +17,7 @@ pub(crate) struct Object<'a> {
     pointer: String,
     members: Vec<(Cow<'a, str>, &'a RawValue)>,
     asked: Vec<&'static str>,
+    is_patch: bool,
 }
 
 /// A member's value and where it stands.
@@ -24,6 +25,9 @@ pub(crate) struct Object<'a> {
 pub(crate) struct Found<'a> {
     pub(crate) pointer: String,
     pub(crate) value: &'a RawValue,
+    /// Whether a member of it that is `null` counts as absent, since a merge patch takes it away (RFC 7396). The items of
+    /// lists are no part of a merge.
+    is_patch: bool,
 }
 
 impl<'a> Object<'a> {
@@ -38,19 +42,31 @@ impl<'a> Object<'a> {
             });
             return None;
         };
-        Some(Self { pointer: found.pointer.clone(), members, asked: Vec::new() })
+        Some(Self { pointer: found.pointer.clone(), members, asked: Vec::new(), is_patch: found.is_patch })
     }
 
     /// Gives the member `name`; none if it is absent.
     pub(crate) fn member(&mut self, name: &'static str) -> Option<Found<'a>> {
         self.asked.push(name);
         let (_, value) = self.members.iter().find(|(known, _)| known == name)?;
-        Some(Found { pointer: self.pointer_to(name), value })
+        let found = Found { pointer: self.pointer_to(name), value, is_patch: self.is_patch };
+        (!found.is_removed()).then_some(found)
     }
 
     /// Gives the member `name`; none if it is absent or `null`.
     pub(crate) fn nullable_member(&mut self, name: &'static str) -> Option<Found<'a>> {
         self.member(name).filter(|found| found.value.get() != "null")
+    }
+
+    /// Whether the member `name` is this value, as it is shown. It may then stand there.
+    pub(crate) fn holds(&mut self, name: &'static str, value: &Value) -> bool {
+        let holds = self.members.iter().any(|(known, found)| {
+            known == name && serde_json::from_str::<Value>(found.get()).is_ok_and(|own| own == *value)
+        });
+        if holds {
+            self.asked.push(name);
+        }
+        holds
     }
 
     /// Takes the member `name` out, if it is there, as one that is `expected` to be left out.
@@ -90,7 +106,7 @@ impl<'a> Object<'a> {
         for (name, value) in self.members.iter().take(most) {
             let pointer = self.pointer_to(name);
             if seen.insert(name) {
-                read.push((name.to_string(), Found { pointer, value }));
+                read.push((name.to_string(), Found { pointer, value, is_patch: self.is_patch }));
             } else {
                 faults.push(Fault::hidden(pointer, "each member once"));
             }
@@ -99,7 +115,24 @@ impl<'a> Object<'a> {
     }
 }
 
+impl<'a> Found<'a> {
+    /// The whole of an input.
+    pub(crate) fn whole(value: &'a RawValue) -> Self {
+        Self { pointer: String::new(), value, is_patch: false }
+    }
+
+    /// The whole of what a merge patch was applied to, with each `null` of the patch left in.
+    pub(crate) fn whole_patched(value: &'a RawValue) -> Self {
+        Self { is_patch: true, ..Self::whole(value) }
+    }
+}
+
 impl Found<'_> {
+    /// Whether a merge patch takes it away.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.is_patch && self.value.get() == "null"
+    }
+
     /// Reads it as a `T`; anything else is a fault.
     pub(crate) fn read<T: DeserializeOwned>(&self, expected: &str, faults: &mut Faults) -> Option<T> {
         let read = serde_json::from_str(self.value.get()).ok();
@@ -186,7 +219,7 @@ impl<'a> Found<'a> {
             let expected = format!("{most} items at the most");
             faults.push(Fault::whole(format!("{} items", items.len()), expected).under(&*self.pointer));
         }
-        let found = |(index, value)| Found { pointer: format!("{}/{index}", self.pointer), value };
+        let found = |(index, value)| Found { pointer: format!("{}/{index}", self.pointer), value, is_patch: false };
         items.into_iter().take(most).enumerate().map(found).collect()
     }
 }

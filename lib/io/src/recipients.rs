@@ -228,7 +228,7 @@ impl Recipients {
         let caller = match (&stored.settings.auth, secret) {
             (Auth::None, _) => Caller::Anonymous,
             (_, None) => return Err(RecipientError::BadSecret("there")),
-            (Auth::ApiKey, Some(secret)) => Caller::Header(api_key(&secret).map_err(RecipientError::BadSecret)?),
+            (Auth::ApiKey(_), Some(secret)) => Caller::Header(api_key(&secret).map_err(RecipientError::BadSecret)?),
             (Auth::Basic, Some(secret)) => Caller::Header(basic(&secret).map_err(RecipientError::BadSecret)?),
             (Auth::Mtls { .. }, Some(identity)) => Caller::certificate(identity, stored.trusted.clone()),
             (Auth::OAuth2(client), Some(secret)) => Caller::OAuth2 { client: client.clone(), secret },

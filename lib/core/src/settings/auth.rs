@@ -6,8 +6,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Context, MAX_SECRET_CHARACTERS, MAX_TEXT_CHARACTERS, read_target};
-use crate::auth::{Auth, AuthHeader, ClientCredentials, api_key, basic};
+use crate::auth::{ApiKeyHeader, Auth, ClientCredentials, api_key, basic};
 use crate::fault::{Fault, Faults};
+use crate::headers::{self, is_name, is_ours, is_value};
 use crate::key_store::{Store, StoreError, StoreFormat};
 use crate::object::{Found, Object};
 use crate::secret::Secret;
@@ -21,7 +22,6 @@ pub(super) struct ReadAuth {
     pub(super) auth: Auth,
     pub(super) secret: Option<Secret>,
     pub(super) trusted: Option<String>,
-    pub(super) header: Option<AuthHeader>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -44,8 +44,8 @@ pub(super) fn read_auth(found: &Found<'_>, url: Option<&str>, context: Context<'
     let Some(kind) = kind.read::<Kind>(KINDS, faults) else { return ReadAuth::default() };
     let read = match kind {
         Kind::None => ReadAuth::default(),
-        Kind::ApiKey => read_header(&mut object, Auth::ApiKey, api_key, url, context, faults),
-        Kind::Basic => read_header(&mut object, Auth::Basic, basic, url, context, faults),
+        Kind::ApiKey => read_api_key(&mut object, url, context, faults),
+        Kind::Basic => read_basic(&mut object, url, context, faults),
         Kind::Mtls => read_mtls(&mut object, context, faults),
         Kind::Oauth2 => read_oauth2(&mut object, url, context, faults),
     };
@@ -69,7 +69,8 @@ fn read_secret(
     let expected = match stored {
         None => match auth {
             Auth::Basic => "the secret: `user:pass`",
-            Auth::ApiKey => "the secret: `header:value`, or `value` for Authorization",
+            Auth::ApiKey(ApiKeyHeader { header: Some(_), .. }) => "the secret: the value of `header`",
+            Auth::ApiKey(_) => "the secret: `header:value`, or `value` for Authorization",
             Auth::OAuth2(_) => "the client's secret",
             Auth::Mtls { .. } | Auth::None => "no secret",
         },
@@ -81,20 +82,74 @@ fn read_secret(
     None
 }
 
-fn read_header(
-    object: &mut Object<'_>,
-    auth: Auth,
-    header_of: fn(&Secret) -> Result<AuthHeader, &'static str>,
-    url: Option<&str>,
-    context: Context<'_>,
-    faults: &mut Faults,
-) -> ReadAuth {
-    let secret = read_secret(object, &auth, url, context, faults);
-    let header = secret.as_ref().map(header_of);
-    if let Some(Err(expected)) = &header {
-        faults.push(Fault::hidden(object.pointer_to("secret"), *expected));
+fn read_basic(object: &mut Object<'_>, url: Option<&str>, context: Context<'_>, faults: &mut Faults) -> ReadAuth {
+    let secret = read_secret(object, &Auth::Basic, url, context, faults);
+    if let Some(Err(expected)) = secret.as_ref().map(basic) {
+        faults.push(Fault::hidden(object.pointer_to("secret"), expected));
     }
-    ReadAuth { auth, secret, trusted: None, header: header.and_then(Result::ok) }
+    ReadAuth { auth: Auth::Basic, secret, trusted: None }
+}
+
+/// Reads an API key: `secret` is the value of the header that `header` names; without `header`, it is `header:value`, or
+/// `value` alone for `Authorization`.
+fn read_api_key(object: &mut Object<'_>, url: Option<&str>, context: Context<'_>, faults: &mut Faults) -> ReadAuth {
+    let header = object.member("header").map(|found| read_header_name(&found, faults));
+    let is_named = header.is_some();
+    let mut written = ApiKeyHeader { header: header.flatten(), secret_header: None };
+    let secret = read_secret(object, &Auth::ApiKey(written.clone()), url, context, faults);
+    let secret = match (secret, &written.header) {
+        (Some(value), Some(header)) => {
+            if !is_value(value.reveal()) {
+                let expected = "the value of a header: visible ASCII characters, and spaces inside";
+                faults.push(Fault::hidden(object.pointer_to("secret"), expected));
+            }
+            Some(Secret::new(format!("{header}:{}", value.reveal())))
+        }
+        (Some(secret), None) if !is_named => {
+            match api_key(&secret) {
+                Ok(header) => written.secret_header = Some(header.name),
+                Err(expected) => faults.push(Fault::hidden(object.pointer_to("secret"), expected)),
+            }
+            Some(secret)
+        }
+        (None, _) => {
+            if let Some(Auth::ApiKey(stored)) = context.stored.map(|stored| &stored.endpoint.auth) {
+                keep_header(&mut written, stored, object, faults);
+            }
+            None
+        }
+        (Some(secret), None) => Some(secret), // The header's name is a fault already.
+    };
+    ReadAuth { auth: Auth::ApiKey(written), secret, trusted: None }
+}
+
+/// Judges an API key whose secret stays: it was sealed with its header, and goes in no other.
+fn keep_header(written: &mut ApiKeyHeader, stored: &ApiKeyHeader, object: &Object<'_>, faults: &mut Faults) {
+    let known = stored.header.as_deref().or(stored.secret_header.as_deref());
+    let stays = match &written.header {
+        Some(header) => known.is_some_and(|known| known.eq_ignore_ascii_case(header)),
+        None => stored.header.is_none(),
+    };
+    if !stays {
+        let expected = "the secret again, for it would go in another header than before";
+        faults.push(Fault::nothing_at(&object.pointer_to("secret"), expected));
+    } else if written.header.is_none() {
+        written.secret_header.clone_from(&stored.secret_header);
+    }
+}
+
+fn read_header_name(found: &Found<'_>, faults: &mut Faults) -> Option<String> {
+    let name = found.text(headers::MAX_NAME_BYTES, faults)?;
+    let lower = name.to_ascii_lowercase();
+    let expected = if !is_name(&name) {
+        "a header's name, such as X-Api-Key"
+    } else if lower != "authorization" && is_ours(&lower) {
+        "a header that Signpost does not set itself"
+    } else {
+        return Some(name);
+    };
+    faults.push(Fault::at(&found.pointer, found.value, expected));
+    None
 }
 
 fn read_oauth2(object: &mut Object<'_>, url: Option<&str>, context: Context<'_>, faults: &mut Faults) -> ReadAuth {
@@ -136,6 +191,11 @@ fn read_mtls(object: &mut Object<'_>, context: Context<'_>, faults: &mut Faults)
         check_size(&found, &pem, faults);
         Some(pem)
     });
+    let known = context.stored.map(|stored| &stored.endpoint.auth);
+    let is_shown = known.is_some_and(|auth| object.holds("certificate", &json!(auth)["certificate"]));
+    if !is_shown {
+        object.refuse("certificate", "nothing: it is shown, and not set", faults);
+    }
     let (secret, certificate) = match (object.member("keyStore"), context.stored.map(|stored| &stored.endpoint.auth)) {
         (Some(found), _) => {
             let Some(identity) = with_store(&found, faults, |store| store.identity(context.now)) else {
@@ -152,7 +212,7 @@ fn read_mtls(object: &mut Object<'_>, context: Context<'_>, faults: &mut Faults)
             return ReadAuth::default();
         }
     };
-    ReadAuth { auth: Auth::Mtls { certificate }, secret, trusted, header: None }
+    ReadAuth { auth: Auth::Mtls { certificate }, secret, trusted }
 }
 
 /// Reads a key store or a trust store with `read`.
@@ -243,6 +303,14 @@ mod tests {
             (r#"{"kind":"basic","secret":"user:pass"}"#, vec![], Some("user:pass")),
             (r#"{"kind":"apiKey","secret":"x-key:v"}"#, vec![], Some("x-key:v")),
             (r#"{"kind":"apiKey","secret":"v"}"#, vec![], Some("v")),
+            (r#"{"kind":"apiKey","header":"X-Key","secret":"a:b"}"#, vec![], Some("X-Key:a:b")),
+            (r#"{"kind":"apiKey","header":"Authorization","secret":"v"}"#, vec![], Some("Authorization:v")),
+            (r#"{"kind":"apiKey","header":"Host","secret":"v"}"#, vec!["/auth/header"], None),
+            (r#"{"kind":"apiKey","header":"a b","secret":"v"}"#, vec!["/auth/header"], None),
+            (r#"{"kind":"apiKey","header":"X-Key","secret":"v "}"#, vec!["/auth/secret"], None),
+            (r#"{"kind":"apiKey","header":"X-Key"}"#, vec!["/auth/secret"], None),
+            (r#"{"kind":"apiKey","header":"x-TEAM","secret":"v"}"#, vec!["/auth/secret"], None),
+            (r#"{"kind":"basic","header":"X-Key","secret":"u:p"}"#, vec!["/auth/header"], None),
             (r#"{"kind":"oauth2","tokenUrl":"https://t.example","clientId":"c","secret":"s"}"#, vec![], Some("s")),
             (r#"{"kind":"none"}"#, vec![], None),
             ("null", vec!["/auth"], None),

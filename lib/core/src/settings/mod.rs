@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::endpoint::{Endpoint, Limit, SignatureFormat, TimeoutSeconds, TypeFilter};
 use crate::fault::{Fault, Faults};
+use crate::headers;
 use crate::object::{Found, Object};
 use crate::secret::Secret;
 use crate::target::{Target, TargetRules};
@@ -86,7 +87,9 @@ pub fn read(text: &str, context: Context<'_>) -> Result<Submission, Vec<Fault>> 
 }
 
 fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Option<Submission> {
-    let mut object = Object::open(&Found { pointer: String::new(), value }, faults)?;
+    // What a patch takes away must be something that could be set, so it is read as well.
+    let whole = if context.stored.is_some() { Found::whole_patched(value) } else { Found::whole(value) };
+    let mut object = Object::open(&whole, faults)?;
     let url = read_target(&mut object, "url", context.targets, faults);
     let mut endpoint = Endpoint::new(url.clone().unwrap_or_default());
     if let Some(found) = object.member("description") {
@@ -133,10 +136,11 @@ fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Op
     if let Some(found) = object.member("verification") {
         endpoint.verification = found.read("one of none, challenge", faults).unwrap_or_default();
     }
-    if let Some(header) = &auth.header
-        && endpoint.headers.keys().any(|name| name.eq_ignore_ascii_case(&header.name))
+    if let Some(header) = auth.auth.api_key_header()
+        && endpoint.headers.keys().any(|name| name.eq_ignore_ascii_case(header))
     {
-        faults.push(Fault::hidden("/auth/secret", "a header that is not among `headers` as well"));
+        let pointer = if auth.secret.is_some() { "/auth/secret" } else { "/headers" };
+        faults.push(Fault::hidden(pointer, "no header among `headers` that `auth` sets"));
     }
     for name in [
         "id",
@@ -184,7 +188,13 @@ fn read_target(
         faults.push(Fault::of_text(found.pointer, &url, expected));
         return None;
     }
-    targets.parse(&url).ok().map(|target| target.url().to_string()) // As it will be called, and signed.
+    let normal = targets.parse(&url).ok()?.url().to_string(); // As it will be called, and signed.
+    if normal.len() > MAX_URL_CHARACTERS {
+        let expected = format!("a URL of {MAX_URL_CHARACTERS} characters at the most, percent-encoded as it is called");
+        faults.push(Fault::whole(format!("{} characters", normal.len()), expected).under(found.pointer));
+        return None;
+    }
+    Some(normal)
 }
 
 const PERCENT_ENCODED: &str = "a URL with characters such as `|` and `[` percent-encoded (RFC 3986)";
@@ -211,7 +221,8 @@ fn read_fields(found: &Found<'_>, faults: &mut Faults) -> BTreeMap<String, Vec<S
             faults.push(Fault::of_text(names.pointer.clone(), kind, expected));
         }
     }
-    members.into_iter().map(|(kind, names)| (kind, read_names(&names, faults))).collect()
+    let kept = members.into_iter().filter(|(_, names)| !names.is_removed());
+    kept.map(|(kind, names)| (kind, read_names(&names, faults))).collect()
 }
 
 fn read_names(found: &Found<'_>, faults: &mut Faults) -> Vec<String> {
@@ -221,8 +232,15 @@ fn read_names(found: &Found<'_>, faults: &mut Faults) -> Vec<String> {
 
 fn read_headers(found: &Found<'_>, faults: &mut Faults) -> BTreeMap<String, String> {
     let Some(object) = Object::open(found, faults) else { return BTreeMap::new() };
-    let members = object.into_members(MAX_ITEMS, faults).into_iter();
-    members.filter_map(|(name, value)| Some((name, value.text_or_empty(MAX_SECRET_CHARACTERS, faults)?))).collect()
+    let (removed, kept): (Vec<_>, Vec<_>) =
+        object.into_members(MAX_ITEMS, faults).into_iter().partition(|(_, value)| value.is_removed());
+    for (name, value) in removed {
+        if !headers::is_name(&name) || headers::is_ours(&name.to_ascii_lowercase()) {
+            faults.push(Fault::of_text(value.pointer, &name, "the name of a header that endpoints may have"));
+        }
+    }
+    let kept = kept.into_iter();
+    kept.filter_map(|(name, value)| Some((name, value.text_or_empty(MAX_SECRET_CHARACTERS, faults)?))).collect()
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub fn overlap(text: Option<&str>) -> Result<Duration, Vec<Fault>> {
         .map_err(|error| vec![Fault::whole(error.to_string(), "{\"overlapSeconds\":…}, or no body")])?;
     let mut faults = Faults::default();
     let mut overlap = Some(DEFAULT_OVERLAP);
-    if let Some(mut object) = Object::open(&Found { pointer: String::new(), value }, &mut faults) {
+    if let Some(mut object) = Object::open(&Found::whole(value), &mut faults) {
         if let Some(found) = object.member("overlapSeconds") {
             overlap = found.within(0..=604_800, &mut faults).map(|seconds| Duration::from_secs(seconds.into()));
         }
@@ -42,7 +42,7 @@ pub fn replay(text: Option<&str>) -> Result<Option<EndpointId>, Vec<Fault>> {
     let value: &RawValue = serde_json::from_str(text)
         .map_err(|error| vec![Fault::whole(error.to_string(), "{\"endpoint\":\"ep_…\"}, or no body")])?;
     let (mut faults, mut endpoint) = (Faults::default(), None);
-    if let Some(mut object) = Object::open(&Found { pointer: String::new(), value }, &mut faults) {
+    if let Some(mut object) = Object::open(&Found::whole(value), &mut faults) {
         if let Some(found) = object.member("endpoint") {
             let text: Option<String> = found.read(ENDPOINT_ID, &mut faults);
             endpoint = text.as_deref().and_then(EndpointId::parse);
@@ -63,7 +63,7 @@ pub fn since(text: &str) -> Result<u64, Vec<Fault>> {
     let value: &RawValue =
         serde_json::from_str(text).map_err(|error| vec![Fault::whole(error.to_string(), "{\"since\":…}")])?;
     let (mut faults, mut since) = (Faults::default(), None);
-    if let Some(mut object) = Object::open(&Found { pointer: String::new(), value }, &mut faults) {
+    if let Some(mut object) = Object::open(&Found::whole(value), &mut faults) {
         match object.member("since") {
             None => faults.push(Fault::missing("since", MOMENT)),
             Some(found) => {

@@ -36,7 +36,7 @@ impl Registration {
             .map_err(|error| vec![Fault::whole(error.to_string(), "a token request in JSON")])?;
         let mut faults = Faults::default();
         let mut read = Self { id: None, redirect_url: None, lifetime: DEFAULT_LIFETIME };
-        if let Some(mut object) = Object::open(&Found { pointer: String::new(), value }, &mut faults) {
+        if let Some(mut object) = Object::open(&Found::whole(value), &mut faults) {
             if let Some(found) = object.nullable_member("requestId") {
                 read.id = read_id(&found, &mut faults);
             }
