@@ -6,8 +6,10 @@ use std::fmt::Write as _;
 
 use aws_config::SdkConfig;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
-use http::header::RETRY_AFTER;
+use http::HeaderMap;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use serde_json::json;
+use signpost_core::cloud_events::{self, BATCH_MEDIA_TYPE, MEDIA_TYPE};
 use signpost_core::event::Event;
 use signpost_core::fault::Fault;
 use signpost_core::problem::Problem;
@@ -61,20 +63,52 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
 
 fn parse(request: &ApiGatewayV2httpRequest) -> Result<Vec<Event>, Problem> {
     let media_type = media_type(&request.headers);
-    let parse = match media_type.as_str() {
-        "application/cloudevents+json" | "application/json" => |text: &str| Event::parse(text).map(|event| vec![event]),
-        "application/cloudevents-batch+json" => Event::parse_batch,
+    let text = body_text(request);
+    let parsed = match media_type.as_str() {
+        MEDIA_TYPE => Event::parse(&text?).map(|event| vec![event]),
+        BATCH_MEDIA_TYPE => Event::parse_batch(&text?),
+        // HTTP Protocol Binding 1.0.2, section 3: any other type with the headers of an event is binary mode. Of that, a body
+        // need not name its type to be refused with a word.
+        _ if is_binary(&request.headers) && !media_type.starts_with("application/cloudevents") => {
+            if !is_json(&media_type) {
+                return Err(unsupported_data(&media_type));
+            }
+            parse_binary(request, &text?).map(|event| vec![event])
+        }
+        "application/json" => Event::parse(&text?).map(|event| vec![event]),
         _ => return Err(unsupported(&media_type)),
     };
-    let text = body_text(request)
-        .map_err(|error| Problem::bad_request(vec![Fault::whole(error.to_string(), "JSON in UTF-8")]))?;
-    parse(&text).map_err(problem_of)
+    parsed.map_err(problem_of)
+}
+
+/// Whether a request carries an event in binary mode: as soon as it has any attribute of CloudEvents in a header.
+fn is_binary(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with("ce-"))
+}
+
+fn is_json(media_type: &str) -> bool {
+    media_type.split_once('/').is_some_and(|(_, subtype)| subtype == "json" || subtype.ends_with("+json"))
+}
+
+fn parse_binary(request: &ApiGatewayV2httpRequest, text: &str) -> Result<Event, Vec<Fault>> {
+    let content_type = request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let headers = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    cloud_events::parse_binary(headers, content_type, text)
+}
+
+fn unsupported_data(media_type: &str) -> Problem {
+    let found = if media_type.is_empty() { "missing".to_owned() } else { format!("`{media_type}`") };
+    Problem::unsupported_media_type(format!(
+        "content-type is {found}; the headers `ce-…` say that the body is the event's data, which has to be JSON: expected \
+         application/json, or another type that ends in +json"
+    ))
 }
 
 fn unsupported(media_type: &str) -> Problem {
+    let found = if media_type.is_empty() { "missing".to_owned() } else { format!("`{media_type}`") };
     Problem::unsupported_media_type(format!(
-        "content-type is `{media_type}`; expected application/cloudevents+json, application/json or \
-         application/cloudevents-batch+json"
+        "content-type is {found}; expected {MEDIA_TYPE} or application/json for one event, {BATCH_MEDIA_TYPE} for several, or \
+         the data's own JSON type beside the headers `ce-…` (binary mode)"
     ))
 }
 

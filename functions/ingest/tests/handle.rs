@@ -69,7 +69,7 @@ async fn what_is_refused_says_why() {
         request
     };
     let cases = [
-        (request(include_str!("../../../events/ingest-not-json.json")), 400, "EOF while parsing"),
+        (request(include_str!("../../../events/ingest-not-json.json")), 400, "JSON that ends too early"),
         (request(include_str!("../../../events/ingest-unsupported.json")), 415, "application/cloudevents-batch+json"),
         (too_large(256 * 1024), 413, "262144 bytes"),
         (too_large(7 * 1024 * 1024), 413, "262144 bytes"),
@@ -81,6 +81,76 @@ async fn what_is_refused_says_why() {
         let problem = body(&response).to_string();
         assert!(problem.contains(text), "{problem}");
         assert_eq!(response.headers["cache-control"], "no-store");
+    }
+}
+
+/// A request whose header `name` is `value`, or is not there, with this body.
+fn sent(file: &str, headers: &[(&'static str, &str)], body: &str) -> ApiGatewayV2httpRequest {
+    let mut request = request(file);
+    for (name, value) in headers {
+        request.headers.remove(*name);
+        if !value.is_empty() {
+            request.headers.insert(*name, value.parse().unwrap());
+        }
+    }
+    request.body = Some(body.into());
+    request
+}
+
+const SINGLE: &str = include_str!("../../../events/ingest-single.json");
+const BINARY: &str = include_str!("../../../events/ingest-binary.json");
+
+#[tokio::test]
+async fn what_comes_through_a_wrong_door_is_shown_the_right_one() {
+    const BATCH: &str = "application/cloudevents-batch+json";
+    let event = || request(SINGLE).body.unwrap_or_default();
+    let data = || request(BINARY).body.unwrap_or_default();
+    let batch = format!("[{}]", event());
+    let cases = [
+        (sent(SINGLE, &[], &batch), 400, "wrong-media-type", BATCH),
+        (sent(SINGLE, &[("content-type", "application/json")], "[]"), 400, "wrong-media-type", BATCH),
+        (sent(SINGLE, &[("content-type", BATCH)], &event()), 400, "wrong-media-type", "application/cloudevents+json"),
+        (sent(SINGLE, &[("content-type", BATCH)], "[]"), 400, "out-of-range", "0 events"),
+        (sent(SINGLE, &[("content-type", BATCH)], "7"), 400, "wrong-type", "1 to 100"),
+        (sent(SINGLE, &[("content-type", "")], &event()), 415, "missing", "application/cloudevents+json"),
+        (sent(BINARY, &[("content-type", "")], &data()), 415, "missing", "application/json"),
+        (sent(BINARY, &[("content-type", "text/xml")], "<a/>"), 415, "text/xml", "application/json"),
+        (sent(BINARY, &[("ce-tenant", "")], &data()), 400, "missing", "/tenant"),
+        (sent(BINARY, &[], &data()), 503, "", ""),
+        (sent(BINARY, &[("content-type", "application/vnd.acme+json")], &data()), 503, "", ""),
+    ];
+    for (request, status, first, second) in cases {
+        let shown = format!("{:?} {:?}", request.headers, request.body);
+        let response = handle(request, &app()).await;
+        let problem = body(&response).to_string();
+        assert_eq!(response.status_code, status, "{shown}: {problem}");
+        assert!(problem.contains(first) && problem.contains(second), "{shown}: {problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_plain_json_is_told_so_in_plain_words() {
+    let utf16 = || {
+        let mut request = sent(SINGLE, &[], "//57AH0A");
+        request.is_base64_encoded = true;
+        request
+    };
+    let cases = [
+        (sent(SINGLE, &[], ""), 400, "missing", "nothing"),
+        (sent(SINGLE, &[], "\u{feff}{}"), 400, "not-json", "a byte order mark before the JSON"),
+        (sent(SINGLE, &[], "{\"data\":NaN}"), 400, "not-json", "`NaN`"),
+        (utf16(), 400, "not-utf8", "from byte 1 on"),
+        (sent(SINGLE, &[("content-encoding", "gzip")], "x"), 415, "gzip", "without a content coding"),
+        (sent(SINGLE, &[("content-encoding", "identity, br")], "x"), 415, "br", "without a content coding"),
+        (sent(SINGLE, &[("content-encoding", "identity")], "7"), 400, "wrong-type", "a JSON object"),
+    ];
+    for (request, status, first, second) in cases {
+        let response = handle(request, &app()).await;
+        let problem = body(&response).to_string();
+        assert_eq!(response.status_code, status, "{problem}");
+        assert!(problem.contains(first) && problem.contains(second), "{problem}");
+        assert!(!problem.contains("expected value") && !problem.contains(" at line "), "{problem}");
+        assert_eq!(response.headers.get("accept-encoding").is_some(), problem.contains("content coding"));
     }
 }
 

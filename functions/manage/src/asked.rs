@@ -61,8 +61,7 @@ impl<'a> Asked<'a> {
             let expected = media_types.join(" or ");
             return Err(Problem::unsupported_media_type(format!("content-type is `{found}`; expected {expected}")));
         }
-        let text = body_text(self.request)
-            .map_err(|error| Problem::bad_request(vec![Fault::whole(error.to_string(), "JSON in UTF-8")]))?;
+        let text = body_text(self.request)?;
         if text.len() > MAX_BODY_BYTES {
             let expected = format!("{MAX_BODY_BYTES} bytes at the most");
             let fault = Fault::too_large(format!("{} bytes", text.len()), expected);

@@ -199,6 +199,11 @@ async fn what_is_no_request_for_an_endpoint_is_told_so() {
     let cases = [
         (with(&|_| ()), 503, "valid, and nowhere to write it"),
         (with(&|request| request.body = None), 400, "no body"),
+        (
+            with(&|request| drop(request.headers.insert("content-encoding", "br".parse().unwrap()))),
+            415,
+            "a content coding",
+        ),
         (with(&|request| request.body = Some("x".repeat(256 * 1024 + 1))), 413, "too large"),
         (with(&|request| drop(request.headers.remove("content-type"))), 415, "no media type"),
         (with(&|request| drop(request.headers.insert("content-type", "text/plain".parse().unwrap()))), 415, "another"),

@@ -2,13 +2,23 @@
 //!
 //! A receiver sees by them what a webhook is about before it reads the body.
 
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use serde_json::json;
+use serde_json::value::RawValue;
 
 use crate::event::Event;
+use crate::fault::{Fault, FaultCode, Faults, pointer_to};
 use crate::headers::is_value;
+use crate::json;
 
 /// The media type of a whole event in JSON (CloudEvents JSON format 1.0.2, section 3).
 pub const MEDIA_TYPE: &str = "application/cloudevents+json";
+
+/// The media type of a batch of events in JSON (CloudEvents JSON format 1.0.2, section 4).
+pub const BATCH_MEDIA_TYPE: &str = "application/cloudevents-batch+json";
 
 /// What section 3.1.3.2 percent-encodes besides all that is not printable ASCII.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
@@ -30,6 +40,90 @@ pub fn headers(event: &Event) -> Vec<(&'static str, String)> {
     ];
     let optional = optional.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
     required.into_iter().chain(optional).map(|(name, value)| (name, encoded(value))).collect()
+}
+
+/// Reads an event in binary mode (section 3.1): its attributes are headers `ce-…`, percent-encoded, and the body is its
+/// `data`. Gives the same event in the JSON format, as [`Event::parse`] reads it.
+///
+/// `headers` are all of the request, names in lower case, values as their bytes. `traceparent` and `tracestate` are
+/// attributes as well, unless `ce-traceparent` says so. `Content-Type` is the attribute `datacontenttype`.
+///
+/// # Errors
+/// Headers that come twice, or that are no text once they are decoded, and a body that is not JSON; and what
+/// [`Event::parse`] refuses, pointers being those of the JSON format (`/source` is `ce-source`).
+pub fn parse_binary<'a>(
+    headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    content_type: &str,
+    body: &str,
+) -> Result<Event, Vec<Fault>> {
+    let mut faults = Faults::default();
+    let mut members: BTreeMap<String, String> = BTreeMap::new();
+    let mut trace = Vec::new();
+    for (header, value) in headers {
+        let Some(name) = header.strip_prefix("ce-") else {
+            if matches!(header, "traceparent" | "tracestate") {
+                trace.push((header, value));
+            }
+            continue;
+        };
+        if matches!(name, "data" | "data_base64" | "datacontenttype") {
+            let expected = "no such header: the body is the data, and `content-type` its media type";
+            faults.push(Fault::hidden(pointer_to(name), expected).code(FaultCode::UnknownMember));
+        } else if let Some(text) = decoded(value) {
+            if members.insert(name.to_owned(), text).is_some() {
+                faults.push(Fault::hidden(pointer_to(name), "each attribute once").code(FaultCode::Duplicate));
+            }
+        } else {
+            faults.push(Fault::hidden(pointer_to(name), "percent-encoded UTF-8").code(FaultCode::NotUtf8));
+        }
+    }
+    for (name, value) in trace {
+        if let Some(text) = decoded(value) {
+            members.entry(name.to_owned()).or_insert(text);
+        }
+    }
+    members.insert("datacontenttype".into(), content_type.to_owned());
+    let data = json::parse(body, "the event's `data`, a JSON object, as body").unwrap_or_else(|found| {
+        faults.extend(found.into_iter().map(|fault| fault.under("/data")));
+        RawValue::NULL
+    });
+    let mut spelled: Vec<_> = members.iter().map(|(name, text)| format!("{}:{}", json!(name), json!(text))).collect();
+    let has_data = data.get() != "null";
+    if has_data {
+        spelled.push(format!("\"data\":{}", data.get()));
+    }
+    let parsed = Event::parse(&format!("{{{}}}", spelled.join(",")));
+    let faults = faults.none().err().unwrap_or_default();
+    match parsed {
+        Ok(event) if faults.is_empty() => Ok(event),
+        Ok(_) => Err(faults),
+        Err(more) => {
+            let is_told = |fault: &Fault| faults.iter().any(|told| told.pointer == fault.pointer);
+            let more: Vec<_> = more.into_iter().filter(|fault| !is_told(fault)).collect();
+            Err(faults.into_iter().chain(more).collect())
+        }
+    }
+}
+
+/// A header's value as the binding reads it (section 3.1.3.3): quotes around it go, and what is percent-encoded is decoded.
+fn decoded(value: &[u8]) -> Option<String> {
+    let text = str::from_utf8(value).ok()?.trim_matches([' ', '\t']);
+    let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    let text = match inner {
+        Some(inner) => unescaped(inner),
+        None => text.to_owned(),
+    };
+    percent_decode_str(&text).decode_utf8().ok().map(Cow::into_owned)
+}
+
+/// The content of a quoted string (RFC 9110, section 5.6.4).
+fn unescaped(text: &str) -> String {
+    let mut characters = text.chars();
+    let mut out = String::with_capacity(text.len());
+    while let Some(character) = characters.next() {
+        out.extend(if character == '\\' { characters.next() } else { Some(character) });
+    }
+    out
 }
 
 /// Returns `traceparent` and `tracestate` as the event has them, so that a receiver's trace goes on where the producer's
@@ -70,6 +164,68 @@ mod tests {
                                "tenant": "acme", "data": {}});
         event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         Event::parse(&event.to_string()).unwrap()
+    }
+
+    /// Requests as the SDKs make them by default: `HTTP.binary` of JavaScript, `to_binary` of Python, `NewHTTPRequestFromEvent`
+    /// of Go.
+    #[test]
+    fn binary_mode_gives_the_event_that_the_json_format_gives() {
+        let sdks = [
+            ("JavaScript", "application/json; charset=utf-8", "2026-01-31T10:00:00.000Z"),
+            ("Python", "application/json", "2026-01-31T10:00:00+00:00"),
+            ("Go", "application/json", "2026-01-31T10:00:00Z"),
+        ];
+        for (sdk, content_type, time) in sdks {
+            let headers: [(&str, &[u8]); 9] = [
+                ("ce-id", b"op-1"),
+                ("ce-specversion", b"1.0"),
+                ("ce-source", b"/core"),
+                ("ce-type", b"operation.v1"),
+                ("ce-tenant", b"acme"),
+                ("ce-subject", b"caf%C3%A9%20%2525"),
+                ("ce-time", time.as_bytes()),
+                ("content-type", content_type.as_bytes()),
+                ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+            ];
+            let event = parse_binary(headers, content_type, "{ \"amount\": 10.10 }").unwrap();
+            assert_eq!((event.data(), event.subject.as_deref()), (r#"{"amount":10.10}"#, Some("café %25")), "{sdk}");
+            assert_eq!(event.context.time.as_deref(), Some(time), "{sdk}");
+            assert!(event.context.traceparent.is_some(), "{sdk}");
+            assert_eq!(Event::parse(event.json()).unwrap(), event, "{sdk}");
+        }
+    }
+
+    #[test]
+    fn faults_of_binary_mode_name_the_attribute() {
+        let good: [(&str, &[u8]); 5] = [
+            ("ce-id", b"1"),
+            ("ce-specversion", b"1.0"),
+            ("ce-source", b"/c"),
+            ("ce-type", b"t"),
+            ("ce-tenant", b"acme"),
+        ];
+        let told = |more: &[(&'static str, &'static [u8])], content_type: &str, body: &str| {
+            let headers =
+                good.iter().filter(|(name, _)| more.iter().all(|(other, value)| other != name || !value.is_empty()));
+            let headers = headers.copied().chain(more.iter().copied().filter(|(_, value)| !value.is_empty()));
+            let faults = parse_binary(headers, content_type, body).err().unwrap_or_default();
+            faults.into_iter().map(|fault| (fault.pointer, fault.code)).collect::<Vec<_>>()
+        };
+        let one = |pointer: &str, code| vec![(pointer.to_owned(), code)];
+        assert_eq!(told(&[], "application/json", "{}"), []);
+        assert_eq!(told(&[("ce-source", b"")], "application/json", "{}"), one("/source", FaultCode::Missing));
+        assert_eq!(told(&[("ce-id", b"2")], "application/json", "{}"), one("/id", FaultCode::Duplicate));
+        assert_eq!(told(&[("ce-subject", b"%ff")], "application/json", "{}"), one("/subject", FaultCode::NotUtf8));
+        assert_eq!(told(&[("ce-data", b"x")], "application/json", "{}"), one("/data", FaultCode::UnknownMember));
+        assert_eq!(told(&[], "application/json", ""), one("/data", FaultCode::Missing));
+        assert_eq!(told(&[], "application/json", "\u{feff}{}"), one("/data", FaultCode::NotJson));
+        assert_eq!(told(&[], "application/json", "[]"), one("/data", FaultCode::WrongType));
+        assert_eq!(told(&[], "text/xml", "{}"), one("/datacontenttype", FaultCode::Malformed));
+        assert_eq!(
+            told(&[("ce-type", b""), ("ce-type", b"signpost.test")], "application/json", "{}"),
+            one("/type", FaultCode::Reserved)
+        );
+        assert_eq!(told(&[("ce-subject", b"\"a\\\"b\"")], "application/json", "{}"), [], "a quoted string");
     }
 
     #[test]

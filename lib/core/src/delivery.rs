@@ -9,6 +9,7 @@ use crate::attempt::{AttemptError, AttemptResult};
 use crate::endpoint::EndpointId;
 use crate::event::{Event, EventKey};
 use crate::fault::Fault;
+use crate::json;
 use crate::retry::{MAX_WAIT, RetryPolicy};
 
 /// One event on its way to one endpoint: what a message of `DeliveriesQueue` says.
@@ -55,8 +56,9 @@ impl Delivery {
             event: &'a RawValue,
         }
 
-        let message: Message<'_> = serde_json::from_str(body)
-            .map_err(|error| vec![Fault::whole(error.to_string(), "a message that fanout wrote")])?;
+        const EXPECTED: &str = "a message that fanout wrote";
+        let raw = json::parse(body, EXPECTED)?;
+        let message: Message<'_> = serde_json::from_str(raw.get()).map_err(|_| vec![Fault::at("", raw, EXPECTED)])?;
         let Some(endpoint) = EndpointId::parse(&message.endpoint) else {
             return Err(vec![Fault::whole("another `endpoint`", "an endpoint id such as ep_0123…")]);
         };

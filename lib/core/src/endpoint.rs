@@ -13,7 +13,7 @@ use crate::algorithm::Algorithm;
 use crate::auth::Auth;
 use crate::event::{Event, Traits};
 use crate::family::{self, Statuses};
-use crate::fault::{Fault, Faults, pointer_to};
+use crate::fault::{Fault, FaultCode, Faults, pointer_to};
 use crate::headers;
 use crate::projection::project;
 use crate::retry::RetryPolicy;
@@ -217,15 +217,24 @@ impl Endpoint {
         }
         self.check_headers(&mut faults);
         if (self.cloud_events, self.method) == (CloudEvents::Structured, Method::Get) {
-            let found = Fault::whole("`structured` with method GET", "`headers` or `none`: a GET has no body");
+            let found = Fault::whole("`structured` with method GET", "`headers` or `none`: a GET has no body")
+                .code(FaultCode::Conflict);
             faults.push(found.under("/cloudEvents"));
         }
         if self.signatures.is_empty() {
-            faults.push(Fault::whole("no format", "one signature format at least").under("/signatures"));
+            faults.push(
+                Fault::whole("no format", "one signature format at least")
+                    .code(FaultCode::OutOfRange)
+                    .under("/signatures"),
+            );
         }
         for (index, format) in self.signatures.iter().enumerate() {
             if self.signatures[..index].contains(format) {
-                faults.push(Fault::whole("a format again", "each once").under(format!("/signatures/{index}")));
+                faults.push(
+                    Fault::whole("a format again", "each once")
+                        .code(FaultCode::Duplicate)
+                        .under(format!("/signatures/{index}")),
+                );
             }
         }
         faults.none()
@@ -234,7 +243,11 @@ impl Endpoint {
     fn check_headers(&self, faults: &mut Faults) {
         if self.headers.len() > headers::MAX_COUNT {
             let expected = format!("{} headers at the most", headers::MAX_COUNT);
-            faults.push(Fault::whole(format!("{} headers", self.headers.len()), expected).under("/headers"));
+            faults.push(
+                Fault::whole(format!("{} headers", self.headers.len()), expected)
+                    .code(FaultCode::OutOfRange)
+                    .under("/headers"),
+            );
         }
         let mut seen = HashSet::new();
         for (name, value) in &self.headers {
@@ -242,19 +255,18 @@ impl Endpoint {
             if name.len() > headers::MAX_NAME_BYTES || value.len() > headers::MAX_VALUE_BYTES {
                 let (name_bytes, value_bytes) = (headers::MAX_NAME_BYTES, headers::MAX_VALUE_BYTES);
                 let expected = format!("a name of {name_bytes} bytes and a value of {value_bytes} at the most");
-                faults.push(Fault::of_text(pointer, name, expected));
+                faults.push(Fault::of_text(pointer, name, expected).code(FaultCode::OutOfRange));
             } else if !headers::is_name(name) {
                 faults.push(Fault::of_text(pointer, name, "a header's name, such as X-Team"));
             } else if headers::is_ours(&lower) {
-                faults.push(Fault::of_text(
-                    pointer,
-                    name,
-                    "a header that Signpost does not set itself; secrets go to `auth`",
-                ));
+                let expected = "a header that Signpost does not set itself; secrets go to `auth`";
+                faults.push(Fault::of_text(pointer, name, expected).code(FaultCode::Reserved));
             } else if !headers::is_value(value) {
                 faults.push(Fault::of_text(pointer, value, "visible ASCII characters, and spaces inside"));
             } else if !seen.insert(lower) {
-                faults.push(Fault::of_text(pointer, name, "each header once, in whatever case"));
+                faults.push(
+                    Fault::of_text(pointer, name, "each header once, in whatever case").code(FaultCode::Duplicate),
+                );
             }
         }
     }
@@ -352,7 +364,7 @@ impl TypeFilter {
                     [] => format!("no {name}, for events of this type have none"),
                     _ => format!("one of {}", possible.join(", ")),
                 };
-                Fault::of_text(format!("{pointer}/{name}/{index}"), value, expected)
+                Fault::of_text(format!("{pointer}/{name}/{index}"), value, expected).code(FaultCode::NotOneOf)
             }));
         };
         if let Some(Statuses::Closed(possible)) = family.map(|family| family.statuses) {

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::event::{Context, EventId, TenantId, is_own_source, is_own_type};
-use crate::fault::{Fault, Faults};
+use crate::fault::{Fault, FaultCode, Faults};
 use crate::json::Members;
 
 /// What an envelope says. Whatever is absent or faulty is none, and among the faults if it is required.
@@ -85,7 +85,7 @@ impl<'a> Reader<'_, 'a> {
 
     fn refuse(&mut self, name: &str, expected: &str) {
         if let Some(value) = self.member(name) {
-            self.faults.push(Fault::member(name, value, expected));
+            self.faults.push(Fault::member(name, value, expected).code(FaultCode::Reserved));
         }
     }
 
@@ -101,7 +101,7 @@ impl<'a> Reader<'_, 'a> {
         let value = self.member(name)?;
         let parsed = serde_json::from_str::<Cow<'_, str>>(value.get()).ok().and_then(|text| parse(&text));
         if parsed.is_none() {
-            self.faults.push(Fault::member(name, value, expected));
+            self.faults.push(Fault::member(name, value, expected).unless_begins(value, &['"']));
         }
         parsed
     }
@@ -111,7 +111,7 @@ impl<'a> Reader<'_, 'a> {
         match self.member("data") {
             Some(data) if serde_json::from_str::<Members<'_>>(data.get()).is_ok() => Some(data),
             Some(data) => {
-                self.faults.push(Fault::member("data", data, expected));
+                self.faults.push(Fault::member("data", data, expected).code(FaultCode::WrongType));
                 None
             }
             None => {
@@ -128,17 +128,21 @@ impl<'a> Reader<'_, 'a> {
         let mut seen = HashSet::with_capacity(members.len());
         for (name, value) in members {
             if !seen.insert(name) {
-                self.faults.push(Fault::member(name, value, "each attribute once"));
+                self.faults.push(Fault::member(name, value, "each attribute once").code(FaultCode::Duplicate));
             }
             if KNOWN_ATTRIBUTES.contains(&&**name) {
                 continue;
             }
             if name == "data_base64" {
-                self.faults.push(Fault::member(name, value, "the payload as a JSON object in `data`"));
+                self.faults.push(
+                    Fault::member(name, value, "the payload as a JSON object in `data`").code(FaultCode::UnknownMember),
+                );
             } else if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
-                self.faults.push(Fault::member(name, value, "an attribute name of a-z, 0-9"));
+                self.faults
+                    .push(Fault::member(name, value, "an attribute name of a-z, 0-9").code(FaultCode::UnknownMember));
             } else if value.get().starts_with(['{', '[']) {
-                self.faults.push(Fault::member(name, value, "a string, a number or a boolean"));
+                self.faults
+                    .push(Fault::member(name, value, "a string, a number or a boolean").code(FaultCode::WrongType));
             }
         }
     }

@@ -8,11 +8,12 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
+use crate::cloud_events::{BATCH_MEDIA_TYPE, MEDIA_TYPE};
 use crate::envelope::Envelope;
 use crate::family::{self, Payload};
-use crate::fault::{Fault, Faults};
+use crate::fault::{Fault, FaultCode, Faults};
 use crate::fingerprint::fingerprint;
-use crate::json::{Members, minify};
+use crate::json::{self, Members, minify};
 
 /// The most bytes one event may have once it is minified.
 pub const MAX_EVENT_BYTES: usize = 256 * 1024;
@@ -178,10 +179,12 @@ impl Event {
     }
 
     fn from_text(text: &str, rules: Rules) -> Result<Self, Vec<Fault>> {
-        match serde_json::from_str(text) {
-            Ok(raw) => Self::from_raw(raw, rules),
-            Err(error) => Err(vec![Fault::whole(error.to_string(), "a CloudEvents 1.0 event in JSON")]),
+        let raw = json::parse(text, "a CloudEvents 1.0 event in JSON")?;
+        if rules == Rules::Producer && raw.get().starts_with('[') {
+            let expected = format!("one event; a batch has the media type {BATCH_MEDIA_TYPE}");
+            return Err(vec![Fault::whole("a list", expected).code(FaultCode::WrongMediaType)]);
         }
+        Self::from_raw(raw, rules)
     }
 
     /// Reads the events of a CloudEvents JSON batch: 1 to [`MAX_BATCH_EVENTS`], all valid or none taken.
@@ -190,10 +193,17 @@ impl Event {
     /// Every fault of every event, its pointer starting with the event's index.
     pub fn parse_batch(text: &str) -> Result<Vec<Self>, Vec<Fault>> {
         let expected = format!("a JSON array of 1 to {MAX_BATCH_EVENTS} CloudEvents 1.0 events");
-        let raws: Vec<&RawValue> =
-            serde_json::from_str(text).map_err(|error| vec![Fault::whole(error.to_string(), &*expected)])?;
+        let raw = json::parse(text, &*expected)?;
+        if raw.get().starts_with('{') {
+            let expected = format!("{expected}; a single event has the media type {MEDIA_TYPE}");
+            return Err(vec![Fault::whole("a JSON object", expected).code(FaultCode::WrongMediaType)]);
+        }
+        let raws: Vec<&RawValue> = serde_json::from_str(raw.get())
+            .map_err(|_| vec![Fault::at("", raw, &*expected).code(FaultCode::WrongType)])?;
         if !(1..=MAX_BATCH_EVENTS).contains(&raws.len()) {
-            return Err(vec![Fault::whole(format!("{} events", raws.len()), expected)]);
+            let expected = format!("{expected}; an empty batch says nothing, and is not sent");
+            let found = format!("{} events", raws.len());
+            return Err(vec![Fault::whole(found, expected).code(FaultCode::OutOfRange)]);
         }
         let mut events = Vec::with_capacity(raws.len());
         let mut faults = Vec::new();
@@ -220,8 +230,8 @@ impl Event {
             return Err(vec![too_large(raw.get().len())]);
         }
         let json = minify(raw.get());
-        let members: Members<'_> =
-            serde_json::from_str(&json).map_err(|_| vec![Fault::at("", raw, "a JSON object")])?;
+        let members: Members<'_> = serde_json::from_str(&json)
+            .map_err(|_| vec![Fault::at("", raw, "a JSON object").code(FaultCode::WrongType)])?;
         let mut faults = Faults::default();
         if json.len() > MAX_EVENT_BYTES {
             faults.push(too_large(json.len()));

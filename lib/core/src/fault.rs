@@ -9,6 +9,8 @@ use serde_json::value::RawValue;
 /// quote at most [`QUOTED_CHARACTERS`] characters of a name or a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fault {
+    /// Which kind of fault it is, for programs.
+    pub code: FaultCode,
     /// JSON Pointer (RFC 6901) into the input; empty for the whole of it.
     pub pointer: String,
     /// What was found, as the input spells it, shortened; `nothing` for what is missing.
@@ -17,6 +19,48 @@ pub struct Fault {
     pub expected: String,
     #[serde(skip)]
     is_too_large: bool,
+}
+
+/// The kinds of faults. The words stay the same from release to release; texts may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultCode {
+    /// Two settings, or two fields, that do not go together.
+    Conflict,
+    /// A member, an item or a name that comes again.
+    Duplicate,
+    /// A URL that is not called.
+    ForbiddenTarget,
+    /// A value of the right type that does not have the form.
+    Malformed,
+    /// Nothing, where something must be.
+    Missing,
+    /// Faults that are not listed, since there are too many.
+    MoreFaults,
+    /// Not JSON, or not only JSON.
+    NotJson,
+    /// A text that is none of those that may stand there.
+    NotOneOf,
+    /// Bytes that are not UTF-8.
+    NotUtf8,
+    /// A number, a length or a count outside its bounds.
+    OutOfRange,
+    /// Shown, and not set.
+    ReadOnly,
+    /// A name or a value that is Signpost's own.
+    Reserved,
+    /// More bytes than are taken.
+    TooLarge,
+    /// A member that does not exist.
+    UnknownMember,
+    /// A query parameter that does not exist.
+    UnknownParameter,
+    /// A key store that cannot be used.
+    UnusableKeyStore,
+    /// One event where a batch is expected, or a batch where one event is: another media type fits.
+    WrongMediaType,
+    /// A value of another JSON type.
+    WrongType,
 }
 
 /// How much of an offending value a fault quotes, so that an error stays small beside a 256 KiB event.
@@ -32,19 +76,19 @@ impl Fault {
     /// A fault of `value`, which stands at `pointer`.
     #[must_use]
     pub fn at(pointer: &str, value: &RawValue, expected: impl Into<String>) -> Self {
-        Self { pointer: pointer.to_owned(), found: quote(value.get()), expected: expected.into(), is_too_large: false }
+        Self::of(FaultCode::Malformed, pointer, quote(value.get()), expected)
     }
 
     /// A fault of the text `found`, which stands at `pointer`.
     #[must_use]
     pub fn of_text(pointer: String, found: &str, expected: impl Into<String>) -> Self {
-        Self { pointer, found: format!("\"{}\"", quote(found)), expected: expected.into(), is_too_large: false }
+        Self::of(FaultCode::Malformed, pointer, format!("\"{}\"", quote(found)), expected)
     }
 
     /// Nothing stands at `pointer`, where something must.
     #[must_use]
     pub fn nothing_at(pointer: &str, expected: impl Into<String>) -> Self {
-        Self { pointer: pointer.to_owned(), found: "nothing".into(), expected: expected.into(), is_too_large: false }
+        Self::of(FaultCode::Missing, pointer, "nothing", expected)
     }
 
     /// A member that is required and absent.
@@ -56,13 +100,30 @@ impl Fault {
     /// A fault of the input as a whole.
     #[must_use]
     pub fn whole(found: impl Into<String>, expected: impl Into<String>) -> Self {
-        Self { pointer: String::new(), found: found.into(), expected: expected.into(), is_too_large: false }
+        Self::of(FaultCode::Malformed, "", found, expected)
     }
 
     /// A fault of what stands at `pointer`, which is a secret, or stands where secrets do: it is not quoted.
     #[must_use]
     pub fn hidden(pointer: impl Into<String>, expected: impl Into<String>) -> Self {
         Self::whole("a value that is not shown", expected).under(pointer)
+    }
+
+    fn of(code: FaultCode, pointer: impl Into<String>, found: impl Into<String>, expected: impl Into<String>) -> Self {
+        let (pointer, found, expected) = (pointer.into(), found.into(), expected.into());
+        Self { code, pointer, found, expected, is_too_large: false }
+    }
+
+    /// The same fault of another kind: [`FaultCode::Malformed`], or [`FaultCode::Missing`] of nothing, unless it is said.
+    #[must_use]
+    pub fn code(self, code: FaultCode) -> Self {
+        Self { code, ..self }
+    }
+
+    /// The same fault, of [`FaultCode::WrongType`] if `value` does not begin as one of the type does, such as `"` for a text.
+    #[must_use]
+    pub(crate) fn unless_begins(self, value: &RawValue, first: &[char]) -> Self {
+        if value.get().starts_with(first) { self } else { self.code(FaultCode::WrongType) }
     }
 
     /// The same fault, at `pointer`.
@@ -74,7 +135,7 @@ impl Fault {
     /// The input as a whole is over a size limit.
     #[must_use]
     pub fn too_large(found: impl Into<String>, expected: impl Into<String>) -> Self {
-        Self { is_too_large: true, ..Self::whole(found, expected) }
+        Self { is_too_large: true, ..Self::whole(found, expected).code(FaultCode::TooLarge) }
     }
 
     /// Whether this is about a size limit, which HTTP has a status of its own for.
@@ -128,7 +189,7 @@ impl Faults {
     /// The faults, and a last one that counts those that are not told.
     pub fn none(mut self) -> Result<(), Vec<Fault>> {
         if self.untold > 0 {
-            self.listed.push(Fault::whole(format!("{} more faults", self.untold), "none"));
+            self.listed.push(Fault::whole(format!("{} more faults", self.untold), "none").code(FaultCode::MoreFaults));
         }
         if self.listed.is_empty() { Ok(()) } else { Err(self.listed) }
     }

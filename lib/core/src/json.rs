@@ -3,11 +3,13 @@
 //! What is respelled here must have been parsed before: a text that is no JSON comes out as no JSON.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::fault::{Fault, FaultCode};
 
 /// Drops the insignificant whitespace of a JSON text ([RFC 8259, section 2][ws]) and keeps every other byte.
 ///
@@ -80,6 +82,46 @@ fn push_escape(out: &mut String, character: char) {
     out.push_str("\\u");
     let digits = [12, 8, 4, 0].map(|shift| char::from_digit((u32::from(character) >> shift) & 0xf, 16));
     out.extend(digits.into_iter().flatten());
+}
+
+/// Takes `text` for JSON, whose values are read later.
+///
+/// # Errors
+/// One fault in words of our own, whatever the parser says: what stands there instead, and from where on.
+pub(crate) fn parse(text: &str, expected: impl Into<String>) -> Result<&RawValue, Vec<Fault>> {
+    serde_json::from_str(text).map_err(|error| vec![not_json(text, &error, expected.into())])
+}
+
+fn not_json(text: &str, error: &serde_json::Error, expected: String) -> Fault {
+    if text.starts_with('\u{feff}') {
+        let expected = "JSON without a byte order mark (U+FEFF); remove it";
+        return Fault::whole("a byte order mark before the JSON", expected).code(FaultCode::NotJson);
+    }
+    if text.trim_matches([' ', '\t', '\n', '\r']).is_empty() {
+        return Fault::nothing_at("", expected);
+    }
+    if error.is_eof() {
+        return Fault::whole("JSON that ends too early", expected).code(FaultCode::NotJson);
+    }
+    let before = text.split_inclusive('\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let before = before.as_bytes().get(..error.column().saturating_sub(1)).unwrap_or_default();
+    let column = String::from_utf8_lossy(before).chars().count() + 1; // The parser counts bytes, and people count characters.
+    let mut found = format!("not JSON from line {}, column {column} on", error.line());
+    if let Some(word) = ["NaN", "Infinity", "undefined", "None", "True", "False"]
+        .into_iter()
+        .find(|word| at(text, error).starts_with(word))
+    {
+        let _ = write!(found, ": `{word}`, which JSON does not have"); // A String takes all.
+    }
+    Fault::whole(found, expected).code(FaultCode::NotJson)
+}
+
+/// What the parser did not understand, from the beginning of its word.
+fn at<'a>(text: &'a str, error: &serde_json::Error) -> &'a str {
+    let line: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+    let end = line + error.column().saturating_sub(1);
+    let before = text.get(..end).unwrap_or_default();
+    &text[before.trim_end_matches(|character: char| character.is_ascii_alphabetic()).len()..]
 }
 
 /// The members of one JSON object: in the order of the text, repeated names kept, values as they are spelled.
@@ -158,6 +200,37 @@ mod tests {
         assert_eq!(seen, [("b", "1.0"), ("ab", "[ 2 ]"), ("b", "3")]);
     }
 
+    #[test]
+    fn what_is_no_json_is_told_in_words_of_our_own() {
+        let cases = [
+            ("", FaultCode::Missing, "nothing"),
+            (" \r\n", FaultCode::Missing, "nothing"),
+            ("\u{feff}{}", FaultCode::NotJson, "a byte order mark before the JSON"),
+            ("{\"a\":", FaultCode::NotJson, "JSON that ends too early"),
+            ("{\"é\":1,}", FaultCode::NotJson, "not JSON from line 1, column 8 on"),
+            (
+                "{\n \"a\":NaN}",
+                FaultCode::NotJson,
+                "not JSON from line 2, column 6 on: `NaN`, which JSON does not have",
+            ),
+            (
+                "[-Infinity]",
+                FaultCode::NotJson,
+                "not JSON from line 1, column 3 on: `Infinity`, which JSON does not have",
+            ),
+            ("{} x", FaultCode::NotJson, "not JSON from line 1, column 4 on"),
+            ("a=b", FaultCode::NotJson, "not JSON from line 1, column 1 on"),
+            ("\"\u{1}\"", FaultCode::NotJson, "not JSON from line 1, column 1 on"),
+        ];
+        for (text, code, found) in cases {
+            let faults = parse(text, "a letter").unwrap_err();
+            assert_eq!((faults[0].code, &*faults[0].found), (code, found), "{text:?}");
+        }
+        for fine in ["\"\u{fffe}\u{ffff}\"", " {} ", "1e400"] {
+            assert!(parse(fine, "").is_ok(), "{fine}");
+        }
+    }
+
     fn any_json() -> impl Strategy<Value = Value> {
         let text = prop_oneof![any::<String>(), "[ \\t\\n\\r\u{b}\u{c}\u{85}\u{a0}\u{2003}\u{feff}\"\\\\a]{0,12}"];
         let leaf = prop_oneof![
@@ -188,6 +261,14 @@ mod tests {
             let Members(read) = serde_json::from_str(&bare).unwrap();
             let read: Vec<_> = read.iter().map(|(name, value)| (name.to_string(), value.get().to_owned())).collect();
             prop_assert_eq!(read, members);
+        }
+
+        /// Whatever comes, no word of the parser's is told.
+        #[test]
+        fn no_parsers_word_is_told(text in prop_oneof![any::<String>(), "[\\[{\"a:, 1.eENaInf\\\\u]{0,12}"]) {
+            let Err(faults) = parse(&text, "a letter") else { return Ok(()) };
+            let ours = ["nothing", "a byte order mark before the JSON", "JSON that ends too early", "not JSON from line "];
+            prop_assert!(ours.iter().any(|start| faults[0].found.starts_with(start)), "{}", faults[0].found);
         }
 
         #[test]

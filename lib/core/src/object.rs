@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::fault::{Fault, Faults, pointer_to};
+use crate::fault::{Fault, FaultCode, Faults, pointer_to};
 use crate::json::Members;
 
 /// An object while it is read. What nobody has asked for at the end is a fault: a setting that is not honoured must not
@@ -35,11 +35,12 @@ impl<'a> Object<'a> {
     pub(crate) fn open(found: &Found<'a>, faults: &mut Faults) -> Option<Self> {
         let Ok(Members(members)) = serde_json::from_str::<Members<'a>>(found.value.get()) else {
             let is_secret = found.pointer.starts_with("/auth") || found.pointer.is_empty();
-            faults.push(if is_secret {
+            let fault = if is_secret {
                 Fault::hidden(&*found.pointer, "a JSON object")
             } else {
                 Fault::at(&found.pointer, found.value, "a JSON object")
-            });
+            };
+            faults.push(fault.code(FaultCode::WrongType));
             return None;
         };
         Some(Self { pointer: found.pointer.clone(), members, asked: Vec::new(), is_patch: found.is_patch })
@@ -72,7 +73,7 @@ impl<'a> Object<'a> {
     /// Takes the member `name` out, if it is there, as one that is `expected` to be left out.
     pub(crate) fn refuse(&mut self, name: &str, expected: &str, faults: &mut Faults) {
         if self.members.iter().any(|(known, _)| known == name) {
-            faults.push(Fault::hidden(self.pointer_to(name), expected));
+            faults.push(Fault::hidden(self.pointer_to(name), expected).code(FaultCode::ReadOnly));
             self.members.retain(|(known, _)| known != name);
         }
     }
@@ -89,9 +90,9 @@ impl<'a> Object<'a> {
         for (name, _) in &self.members {
             if !self.asked.contains(&&**name) {
                 let expected = format!("no such member; there are {}", self.asked.join(", "));
-                faults.push(Fault::hidden(self.pointer_to(name), expected));
+                faults.push(Fault::hidden(self.pointer_to(name), expected).code(FaultCode::UnknownMember));
             } else if !seen.insert(name) {
-                faults.push(Fault::hidden(self.pointer_to(name), "each member once"));
+                faults.push(Fault::hidden(self.pointer_to(name), "each member once").code(FaultCode::Duplicate));
             }
         }
     }
@@ -100,7 +101,11 @@ impl<'a> Object<'a> {
     pub(crate) fn into_members(self, most: usize, faults: &mut Faults) -> Vec<(String, Found<'a>)> {
         if self.members.len() > most {
             let found = format!("{} members", self.members.len());
-            faults.push(Fault::whole(found, format!("{most} members at the most")).under(&*self.pointer));
+            faults.push(
+                Fault::whole(found, format!("{most} members at the most"))
+                    .code(FaultCode::OutOfRange)
+                    .under(&*self.pointer),
+            );
         }
         let (mut seen, mut read) = (HashSet::new(), Vec::new());
         for (name, value) in self.members.iter().take(most) {
@@ -108,7 +113,7 @@ impl<'a> Object<'a> {
             if seen.insert(name) {
                 read.push((name.to_string(), Found { pointer, value, is_patch: self.is_patch }));
             } else {
-                faults.push(Fault::hidden(pointer, "each member once"));
+                faults.push(Fault::hidden(pointer, "each member once").code(FaultCode::Duplicate));
             }
         }
         read
@@ -137,7 +142,17 @@ impl Found<'_> {
     pub(crate) fn read<T: DeserializeOwned>(&self, expected: &str, faults: &mut Faults) -> Option<T> {
         let read = serde_json::from_str(self.value.get()).ok();
         if read.is_none() {
-            faults.push(Fault::at(&self.pointer, self.value, expected));
+            faults.push(Fault::at(&self.pointer, self.value, expected).code(FaultCode::WrongType));
+        }
+        read
+    }
+
+    /// Reads it as one of several texts, which a `T` is written as; anything else is a fault.
+    pub(crate) fn one_of<T: DeserializeOwned>(&self, expected: &str, faults: &mut Faults) -> Option<T> {
+        let read = serde_json::from_str(self.value.get()).ok();
+        if read.is_none() {
+            let fault = Fault::at(&self.pointer, self.value, expected).code(FaultCode::NotOneOf);
+            faults.push(fault.unless_begins(self.value, &['"']));
         }
         read
     }
@@ -147,7 +162,7 @@ impl Found<'_> {
         let expected = format!("a text of 1 to {most} characters");
         let text: String = self.read(&expected, faults)?;
         if text.is_empty() || text.chars().count() > most {
-            faults.push(Fault::at(&self.pointer, self.value, expected));
+            faults.push(Fault::at(&self.pointer, self.value, expected).code(FaultCode::OutOfRange));
             return None;
         }
         Some(text)
@@ -158,7 +173,7 @@ impl Found<'_> {
         let expected = format!("a text of {most} characters at the most");
         let text: String = self.read(&expected, faults)?;
         if text.chars().count() > most {
-            faults.push(Fault::at(&self.pointer, self.value, expected));
+            faults.push(Fault::at(&self.pointer, self.value, expected).code(FaultCode::OutOfRange));
             return None;
         }
         Some(text)
@@ -170,7 +185,8 @@ impl Found<'_> {
         let number =
             serde_json::from_str(self.value.get()).ok().and_then(whole).filter(|number| range.contains(number));
         if number.is_none() {
-            faults.push(Fault::at(&self.pointer, self.value, expected));
+            let fault = Fault::at(&self.pointer, self.value, expected).code(FaultCode::OutOfRange);
+            faults.push(fault.unless_begins(self.value, &NUMBER));
         }
         number
     }
@@ -190,7 +206,8 @@ impl Found<'_> {
         let text = text.filter(|text| characters.contains(&text.chars().count()));
         if text.is_none() {
             let expected = format!("a text of {} to {} characters", characters.start(), characters.end());
-            faults.push(Fault::hidden(&*self.pointer, expected));
+            let fault = Fault::hidden(&*self.pointer, expected).code(FaultCode::OutOfRange);
+            faults.push(fault.unless_begins(self.value, &['"']));
         }
         text
     }
@@ -200,6 +217,9 @@ impl Found<'_> {
         serde_json::from_str::<Value>(self.value.get()).is_ok_and(|own| own == *value)
     }
 }
+
+/// What a number begins with.
+const NUMBER: [char; 11] = ['-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'];
 
 /// A whole number, however it is spelled: to JSON Schema, `5.0` is one.
 fn whole(number: f64) -> Option<u32> {
@@ -212,12 +232,16 @@ impl<'a> Found<'a> {
     /// Reads it as a list of at most `most` items.
     pub(crate) fn items(&self, most: usize, faults: &mut Faults) -> Vec<Found<'a>> {
         let items: Vec<&'a RawValue> = serde_json::from_str(self.value.get()).unwrap_or_else(|_| {
-            faults.push(Fault::at(&self.pointer, self.value, "a list"));
+            faults.push(Fault::at(&self.pointer, self.value, "a list").code(FaultCode::WrongType));
             Vec::new()
         });
         if items.len() > most {
             let expected = format!("{most} items at the most");
-            faults.push(Fault::whole(format!("{} items", items.len()), expected).under(&*self.pointer));
+            faults.push(
+                Fault::whole(format!("{} items", items.len()), expected)
+                    .code(FaultCode::OutOfRange)
+                    .under(&*self.pointer),
+            );
         }
         let found = |(index, value)| Found { pointer: format!("{}/{index}", self.pointer), value, is_patch: false };
         items.into_iter().take(most).enumerate().map(found).collect()

@@ -51,6 +51,20 @@ pub enum TargetError {
     },
 }
 
+impl TargetError {
+    /// Whether it is not even a URL.
+    #[must_use]
+    pub fn is_malformed(&self) -> bool {
+        match self {
+            Self::Malformed => true,
+            Self::ForbiddenAddress { .. }
+            | Self::ForbiddenPort { .. }
+            | Self::HasUserinfo
+            | Self::UnsupportedScheme { .. } => false,
+        }
+    }
+}
+
 /// A URL that may be called, as far as that can be told without resolving its host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {

@@ -1,7 +1,5 @@
 //! Settings are stable: what is accepted is shown, and what is shown is accepted again.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;

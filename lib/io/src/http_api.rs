@@ -3,8 +3,9 @@
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue};
+use signpost_core::fault::{Fault, FaultCode, QUOTED_CHARACTERS};
 use signpost_core::problem::{self, Problem};
 
 /// Gives the body of a request as text.
@@ -12,20 +13,32 @@ use signpost_core::problem::{self, Problem};
 /// API Gateway encodes bodies that it takes for binary in base64; to the sender they are the same.
 ///
 /// # Errors
-/// Bytes that are no UTF-8, which JSON has to be (RFC 8259, section 8.1).
-pub fn body_text(request: &ApiGatewayV2httpRequest) -> Result<String, NotUtf8> {
+/// 415 for a body in a content coding; 400 for bytes that are not UTF-8, which JSON has to be (RFC 8259, section 8.1).
+pub fn body_text(request: &ApiGatewayV2httpRequest) -> Result<String, Problem> {
+    if let Some(coding) = content_coding(&request.headers) {
+        return Err(Problem::unsupported_content_coding(&coding));
+    }
     let body = request.body.as_deref().unwrap_or_default();
     if !request.is_base64_encoded {
         return Ok(body.to_owned());
     }
-    let bytes = STANDARD.decode(body).map_err(|_| NotUtf8)?;
-    String::from_utf8(bytes).map_err(|_| NotUtf8)
+    let not_utf8 =
+        |found: String| Problem::bad_request(vec![Fault::whole(found, "JSON in UTF-8").code(FaultCode::NotUtf8)]);
+    let bytes = STANDARD.decode(body).map_err(|_| not_utf8("a body that is damaged".into()))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let first = error.utf8_error().valid_up_to() + 1;
+        not_utf8(format!("bytes that are not UTF-8, from byte {first} on"))
+    })
 }
 
-/// A body that is not text.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("body is not UTF-8; send JSON in UTF-8")]
-pub struct NotUtf8;
+/// The coding of a body that is not sent as it is.
+fn content_coding(headers: &HeaderMap) -> Option<String> {
+    let codings = headers.get_all(CONTENT_ENCODING).iter();
+    let codings: Vec<_> = codings.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    let all = codings.join(", ");
+    let is_identity = |coding: &str| matches!(coding.trim(), "") || coding.trim().eq_ignore_ascii_case("identity");
+    (!all.split(',').all(is_identity)).then(|| all.chars().take(QUOTED_CHARACTERS).collect())
+}
 
 /// Gives the media type of a request's body, in lower case and without parameters; empty if none is named.
 #[must_use]
@@ -82,7 +95,11 @@ pub fn empty(status: u16) -> ApiGatewayV2httpResponse {
 #[must_use]
 pub fn refuse(problem: &Problem) -> ApiGatewayV2httpResponse {
     let body = serde_json::to_string(problem).unwrap_or_default(); // Strings and numbers always serialize.
-    with_header(respond(problem.status, problem::MEDIA_TYPE, body), CACHE_CONTROL, "no-store")
+    let response = with_header(respond(problem.status, problem::MEDIA_TYPE, body), CACHE_CONTROL, "no-store");
+    match problem.accept_encoding {
+        Some(codings) => with_header(response, ACCEPT_ENCODING, codings),
+        None => response,
+    }
 }
 
 /// Adds a header whose value is visible ASCII.

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use time::{Date, Month};
 
 use super::{Field, mandatory, optional};
-use crate::fault::{Fault, Faults, pointer_to};
+use crate::fault::{Fault, FaultCode, Faults, pointer_to};
 use crate::json::Members;
 
 /// What a field may hold.
@@ -63,6 +63,33 @@ impl Shape {
             Self::Text => "a text".into(),
             Self::TextMap => "an object whose values are texts".into(),
             Self::TextOrInteger => "a text or a whole number".into(),
+        }
+    }
+
+    /// Which kind of fault it is that `value` does not fit.
+    fn code_of(&self, value: &RawValue) -> FaultCode {
+        let begins = |first: fn(char) -> bool| value.get().starts_with(first);
+        let (is_text, is_number) =
+            (begins(|first| first == '"'), begins(|first| first == '-' || first.is_ascii_digit()));
+        match self {
+            Self::Constant(_) | Self::OneOf(_) if is_text => FaultCode::NotOneOf,
+            Self::Count | Self::Integer(..) if is_number => FaultCode::OutOfRange,
+            Self::Counter | Self::DateTime | Self::Id | Self::Text if is_text => FaultCode::Malformed,
+            Self::Any
+            | Self::Constant(_)
+            | Self::Count
+            | Self::Counter
+            | Self::DateTime
+            | Self::Either(_)
+            | Self::Flag
+            | Self::Integer(..)
+            | Self::Id
+            | Self::List(_)
+            | Self::Object(_)
+            | Self::OneOf(_)
+            | Self::Text
+            | Self::TextMap
+            | Self::TextOrInteger => FaultCode::WrongType,
         }
     }
 
@@ -123,7 +150,7 @@ impl Shape {
             Self::TextOrInteger => text(value).is_some() || integer(value).is_some(),
         };
         if !fits {
-            faults.push(Fault::at(pointer, value, self.expected()));
+            faults.push(Fault::at(pointer, value, self.expected()).code(self.code_of(value)));
         }
     }
 }
@@ -140,7 +167,7 @@ pub(super) fn check_fields(fields: &[Field], members: &Members<'_>, pointer: &st
             None if *is_mandatory => faults.push(Fault::nothing_at(&pointer, shape.expected())),
             None => {}
         }
-        faults.extend(values.map(|again| Fault::at(&pointer, again, "each field once")));
+        faults.extend(values.map(|again| Fault::at(&pointer, again, "each field once").code(FaultCode::Duplicate)));
     }
 }
 

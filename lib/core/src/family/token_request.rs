@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::shape::Shape;
 use super::{Family, Payload, StatusOf, Statuses, mandatory, optional};
-use crate::fault::{Fault, Faults};
+use crate::fault::{Fault, FaultCode, Faults};
 
 /// A token request is authorized, asks for more credentials, or has failed. Which of them is told by the fields there are.
 pub(super) static TOKEN_REQUEST: Family = Family {
@@ -43,7 +43,7 @@ fn rules(payload: &Payload<'_>, faults: &mut Faults) {
     if let (Some(_), Some(underscore)) = (payload.field("request-id"), payload.field("request_id"))
         && payload.text("request-id") != payload.text("request_id")
     {
-        faults.push(Fault::at("/data/request_id", underscore, "the same as `request-id`"));
+        faults.push(Fault::at("/data/request_id", underscore, "the same as `request-id`").code(FaultCode::Conflict));
     }
     if let Some(error) = payload.field("error") {
         for name in ["message", "trace-id"] {
@@ -52,7 +52,9 @@ fn rules(payload: &Payload<'_>, faults: &mut Faults) {
             }
         }
         if payload.field("credential-fields").is_some() {
-            faults.push(Fault::at("/data/error", error, "either `error` or `credential-fields`"));
+            faults.push(
+                Fault::at("/data/error", error, "either `error` or `credential-fields`").code(FaultCode::Conflict),
+            );
         }
     }
     if let (Some(raw), Some(text)) = (payload.field("credential-fields"), payload.text("credential-fields"))

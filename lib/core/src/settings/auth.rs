@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Context, MAX_SECRET_CHARACTERS, MAX_TEXT_CHARACTERS, read_target};
 use crate::auth::{ApiKeyHeader, Auth, ClientCredentials, api_key, basic};
-use crate::fault::{Fault, Faults};
+use crate::fault::{Fault, FaultCode, Faults};
 use crate::headers::{self, is_name, is_ours, is_value};
 use crate::key_store::{Store, StoreError, StoreFormat};
 use crate::object::{Found, Object};
@@ -41,7 +41,7 @@ pub(super) fn read_auth(found: &Found<'_>, url: Option<&str>, context: Context<'
         faults.push(Fault::nothing_at(&object.pointer_to("kind"), KINDS));
         return ReadAuth::default();
     };
-    let Some(kind) = kind.read::<Kind>(KINDS, faults) else { return ReadAuth::default() };
+    let Some(kind) = kind.one_of::<Kind>(KINDS, faults) else { return ReadAuth::default() };
     let read = match kind {
         Kind::None => ReadAuth::default(),
         Kind::ApiKey => read_api_key(&mut object, url, context, faults),
@@ -148,7 +148,8 @@ fn read_header_name(found: &Found<'_>, faults: &mut Faults) -> Option<String> {
     } else {
         return Some(name);
     };
-    faults.push(Fault::at(&found.pointer, found.value, expected));
+    let code = if is_name(&name) { FaultCode::Reserved } else { FaultCode::Malformed };
+    faults.push(Fault::at(&found.pointer, found.value, expected).code(code));
     None
 }
 
@@ -163,7 +164,7 @@ fn read_oauth2(object: &mut Object<'_>, url: Option<&str>, context: Context<'_>,
     let scope = object.member("scope").and_then(|found| found.text(MAX_TEXT_CHARACTERS, faults));
     let client_authentication = object
         .member("clientAuthentication")
-        .and_then(|found| found.read("one of client_secret_basic, client_secret_post", faults))
+        .and_then(|found| found.one_of("one of client_secret_basic, client_secret_post", faults))
         .unwrap_or_default();
     let is_visible = |text: &str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     for (name, value) in [("clientId", Some(&client_id)), ("scope", scope.as_ref())] {
@@ -231,7 +232,7 @@ fn with_store<T>(
     }
     let password = object.member("password");
     let password = password.map(|found| found.secret_or_empty(MAX_SECRET_CHARACTERS, faults).map(Secret::new));
-    let format: Option<StoreFormat> = format.and_then(|found| found.read(FORMATS, faults));
+    let format: Option<StoreFormat> = format.and_then(|found| found.one_of(FORMATS, faults));
     let text = content.as_ref().and_then(|found| found.secret(usize::MAX, faults)).map(Secret::new);
     let at = object.pointer_to("content");
     object.close(faults);
@@ -256,7 +257,7 @@ fn with_store<T>(
     match read(store) {
         Ok(read) => Some(read),
         Err(error) => {
-            faults.push(Fault::hidden(&*found.pointer, error.to_string()));
+            faults.push(Fault::hidden(&*found.pointer, error.to_string()).code(FaultCode::UnusableKeyStore));
             None
         }
     }
@@ -267,7 +268,9 @@ const FORMATS: &str = "one of pem, pkcs12, jks";
 fn check_size(found: &Found<'_>, pem: &str, faults: &mut Faults) {
     if pem.len() > MAX_PEM_BYTES {
         let expected = format!("{MAX_PEM_BYTES} bytes in PEM at the most");
-        faults.push(Fault::whole(format!("{} bytes", pem.len()), expected).under(&*found.pointer));
+        faults.push(
+            Fault::whole(format!("{} bytes", pem.len()), expected).code(FaultCode::TooLarge).under(&*found.pointer),
+        );
     }
 }
 

@@ -11,8 +11,9 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::endpoint::{Endpoint, Limit, SignatureFormat, TimeoutSeconds, TypeFilter};
-use crate::fault::{Fault, Faults};
+use crate::fault::{Fault, FaultCode, Faults};
 use crate::headers;
+use crate::json;
 use crate::object::{Found, Object};
 use crate::secret::Secret;
 use crate::target::{Target, TargetRules};
@@ -73,15 +74,17 @@ const MAX_SETTINGS_BYTES: usize = 32 * 1024;
 /// # Errors
 /// Every fault, with pointers into the settings. No secret is quoted.
 pub fn read(text: &str, context: Context<'_>) -> Result<Submission, Vec<Fault>> {
-    let value: &RawValue = serde_json::from_str(text)
-        .map_err(|error| vec![Fault::whole(error.to_string(), "settings of an endpoint in JSON")])?;
+    let value = json::parse(text, "settings of an endpoint in JSON")?;
     let mut faults = Faults::default();
     let read = read_value(value, context, &mut faults);
     let Some(submission) = read else { return Err(faults.none().err().unwrap_or_default()) };
     faults.extend(submission.endpoint.check().err().unwrap_or_default());
     let bytes = json!(submission.endpoint).to_string().len();
     if bytes > MAX_SETTINGS_BYTES {
-        faults.push(Fault::whole(format!("{bytes} bytes"), format!("{MAX_SETTINGS_BYTES} bytes at the most, in all")));
+        faults.push(
+            Fault::whole(format!("{bytes} bytes"), format!("{MAX_SETTINGS_BYTES} bytes at the most, in all"))
+                .code(FaultCode::TooLarge),
+        );
     }
     faults.none().map(|()| submission)
 }
@@ -102,10 +105,10 @@ fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Op
         endpoint.fields = read_fields(&found, faults);
     }
     if let Some(found) = object.member("cloudEvents") {
-        endpoint.cloud_events = found.read("one of headers, structured, none", faults).unwrap_or_default();
+        endpoint.cloud_events = found.one_of("one of headers, structured, none", faults).unwrap_or_default();
     }
     if let Some(found) = object.member("method") {
-        endpoint.method = found.read("one of GET, POST, PUT", faults).unwrap_or_default();
+        endpoint.method = found.one_of("one of GET, POST, PUT", faults).unwrap_or_default();
     }
     let auth = object.member("auth");
     let auth = auth.map_or_else(ReadAuth::default, |found| read_auth(&found, url.as_deref(), context, faults));
@@ -113,13 +116,13 @@ fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Op
         let expected = "one of jws, standard-webhooks, http-message-signatures";
         let formats = found.items(MAX_ITEMS, faults);
         let formats: Vec<Option<SignatureFormat>> =
-            formats.iter().map(|format| format.read(expected, faults)).collect();
+            formats.iter().map(|format| format.one_of(expected, faults)).collect();
         if formats.iter().all(Option::is_some) {
             endpoint.signatures = formats.into_iter().flatten().collect(); // Else none may be left, a fault by itself.
         }
     }
     if let Some(found) = object.member("jwsAlgorithm") {
-        endpoint.jws_algorithm = found.read("one of RS256, ES256, EdDSA", faults).unwrap_or_default();
+        endpoint.jws_algorithm = found.one_of("one of RS256, ES256, EdDSA", faults).unwrap_or_default();
     }
     if let Some(found) = object.member("retry") {
         endpoint.retry = read_retry(&found, faults).unwrap_or_default();
@@ -134,13 +137,13 @@ fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Op
         endpoint.headers = read_headers(&found, faults);
     }
     if let Some(found) = object.member("verification") {
-        endpoint.verification = found.read("one of none, challenge", faults).unwrap_or_default();
+        endpoint.verification = found.one_of("one of none, challenge", faults).unwrap_or_default();
     }
     if let Some(header) = auth.auth.api_key_header()
         && endpoint.headers.keys().any(|name| name.eq_ignore_ascii_case(header))
     {
         let pointer = if auth.secret.is_some() { "/auth/secret" } else { "/headers" };
-        faults.push(Fault::hidden(pointer, "no header among `headers` that `auth` sets"));
+        faults.push(Fault::hidden(pointer, "no header among `headers` that `auth` sets").code(FaultCode::Conflict));
     }
     for name in [
         "id",
@@ -180,18 +183,28 @@ fn read_target(
         return None;
     };
     let url = found.text(MAX_URL_CHARACTERS, faults)?;
-    let target = targets.parse(&url).map_err(|error| format!("a URL that may be called: {error}"));
+    let target = targets.parse(&url).map_err(|error| {
+        let code = if error.is_malformed() { FaultCode::Malformed } else { FaultCode::ForbiddenTarget };
+        (code, format!("a URL that may be called: {error}"))
+    });
     // Verifiers of HTTP Message Signatures read the target URI by the letter of RFC 3986; the WHATWG parser is milder.
     let is_uri = |target: &Target| fluent_uri::Uri::parse(target.url().as_str()).is_ok();
-    let strict = target.and_then(|target| if is_uri(&target) { Ok(()) } else { Err(PERCENT_ENCODED.to_owned()) });
-    if let Err(expected) = strict {
-        faults.push(Fault::of_text(found.pointer, &url, expected));
+    let strict =
+        target.and_then(
+            |target| if is_uri(&target) { Ok(()) } else { Err((FaultCode::Malformed, PERCENT_ENCODED.to_owned())) },
+        );
+    if let Err((code, expected)) = strict {
+        faults.push(Fault::of_text(found.pointer, &url, expected).code(code));
         return None;
     }
     let normal = targets.parse(&url).ok()?.url().to_string(); // As it will be called, and signed.
     if normal.len() > MAX_URL_CHARACTERS {
         let expected = format!("a URL of {MAX_URL_CHARACTERS} characters at the most, percent-encoded as it is called");
-        faults.push(Fault::whole(format!("{} characters", normal.len()), expected).under(found.pointer));
+        faults.push(
+            Fault::whole(format!("{} characters", normal.len()), expected)
+                .code(FaultCode::OutOfRange)
+                .under(found.pointer),
+        );
         return None;
     }
     Some(normal)
@@ -218,7 +231,7 @@ fn read_fields(found: &Found<'_>, faults: &mut Faults) -> BTreeMap<String, Vec<S
     for (kind, names) in &members {
         if kind.is_empty() || kind.chars().count() > MAX_NAME_CHARACTERS {
             let expected = format!("an event type of 1 to {MAX_NAME_CHARACTERS} characters");
-            faults.push(Fault::of_text(names.pointer.clone(), kind, expected));
+            faults.push(Fault::of_text(names.pointer.clone(), kind, expected).code(FaultCode::OutOfRange));
         }
     }
     let kept = members.into_iter().filter(|(_, names)| !names.is_removed());

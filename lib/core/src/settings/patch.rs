@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::endpoint::Endpoint;
-use crate::fault::Fault;
-use crate::json::Members;
+use crate::fault::{Fault, FaultCode};
+use crate::json::{self, Members};
 
 /// Gives the settings as they are shown: without secrets, a client certificate by its facts, trusted authorities in PEM.
 #[must_use]
@@ -34,9 +34,10 @@ pub fn shown(endpoint: &Endpoint, trusted: Option<&str>) -> Value {
 /// The patch is no JSON object.
 pub fn patched(endpoint: &Endpoint, trusted: Option<&str>, patch: &str) -> Result<String, Vec<Fault>> {
     const EXPECTED: &str = "a JSON Merge Patch (RFC 7396) of the settings";
-    let patch: &RawValue =
-        serde_json::from_str(patch).map_err(|error| vec![Fault::whole(error.to_string(), EXPECTED)])?;
-    let Some(members) = members_of(patch) else { return Err(vec![Fault::whole("no JSON object", EXPECTED)]) };
+    let patch = json::parse(patch, EXPECTED)?;
+    let Some(members) = members_of(patch) else {
+        return Err(vec![Fault::whole("no JSON object", EXPECTED).code(FaultCode::WrongType)]);
+    };
     let mut settings = shown(endpoint, trusted);
     if let Some(auth) = settings["auth"].as_object_mut() {
         auth.remove("certificate"); // It is shown, and not set.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::endpoint::EndpointId;
 use crate::fault::{Fault, Faults};
+use crate::json;
 use crate::object::{Found, Object};
 
 /// How long a signing secret goes on signing after another has followed it, unless the operator says.
@@ -19,8 +19,7 @@ pub const DEFAULT_OVERLAP: Duration = Duration::from_hours(24);
 /// Every fault.
 pub fn overlap(text: Option<&str>) -> Result<Duration, Vec<Fault>> {
     let Some(text) = text else { return Ok(DEFAULT_OVERLAP) };
-    let value: &RawValue = serde_json::from_str(text)
-        .map_err(|error| vec![Fault::whole(error.to_string(), "{\"overlapSeconds\":…}, or no body")])?;
+    let value = json::parse(text, "{\"overlapSeconds\":…}, or no body")?;
     let mut faults = Faults::default();
     let mut overlap = Some(DEFAULT_OVERLAP);
     if let Some(mut object) = Object::open(&Found::whole(value), &mut faults) {
@@ -39,8 +38,7 @@ pub fn overlap(text: Option<&str>) -> Result<Duration, Vec<Fault>> {
 /// Every fault.
 pub fn replay(text: Option<&str>) -> Result<Option<EndpointId>, Vec<Fault>> {
     let Some(text) = text else { return Ok(None) };
-    let value: &RawValue = serde_json::from_str(text)
-        .map_err(|error| vec![Fault::whole(error.to_string(), "{\"endpoint\":\"ep_…\"}, or no body")])?;
+    let value = json::parse(text, "{\"endpoint\":\"ep_…\"}, or no body")?;
     let (mut faults, mut endpoint) = (Faults::default(), None);
     if let Some(mut object) = Object::open(&Found::whole(value), &mut faults) {
         if let Some(found) = object.member("endpoint") {
@@ -60,8 +58,7 @@ pub fn replay(text: Option<&str>) -> Result<Option<EndpointId>, Vec<Fault>> {
 /// # Errors
 /// Every fault.
 pub fn since(text: &str) -> Result<u64, Vec<Fault>> {
-    let value: &RawValue =
-        serde_json::from_str(text).map_err(|error| vec![Fault::whole(error.to_string(), "{\"since\":…}")])?;
+    let value = json::parse(text, "{\"since\":…}")?;
     let (mut faults, mut since) = (Faults::default(), None);
     if let Some(mut object) = Object::open(&Found::whole(value), &mut faults) {
         match object.member("since") {

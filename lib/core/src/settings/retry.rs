@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::fault::{Fault, Faults};
+use crate::fault::{Fault, FaultCode, Faults};
 use crate::object::{Found, Object};
 use crate::retry::{RetryPolicy, Written};
 
@@ -12,7 +12,7 @@ pub(super) fn read_retry(found: &Found<'_>, faults: &mut Faults) -> Option<Retry
     let max_retries = number("maxRetries", RetryPolicy::RETRIES);
     let interval_seconds = number("intervalSeconds", RetryPolicy::INTERVAL_SECONDS);
     let max_interval_seconds = number("maxIntervalSeconds", RetryPolicy::INTERVAL_SECONDS);
-    let backoff = object.member("backoff").map(|found| found.read("one of fixed, exponential", faults));
+    let backoff = object.member("backoff").map(|found| found.one_of("one of fixed, exponential", faults));
     let schedule = object.member("schedule").map(|found| {
         let waits = found.items(*RetryPolicy::RETRIES.end() as usize, faults);
         let read: Vec<_> = waits.iter().map(|wait| wait.within(RetryPolicy::INTERVAL_SECONDS, faults)).collect();
@@ -28,7 +28,10 @@ pub(super) fn read_retry(found: &Found<'_>, faults: &mut Faults) -> Option<Retry
     };
     let policy = RetryPolicy::try_from(written);
     if let Err(error) = &policy {
-        faults.push(Fault::at(&found.pointer, found.value, format!("a policy of one kind that ends: {error}")));
+        faults.push(
+            Fault::at(&found.pointer, found.value, format!("a policy of one kind that ends: {error}"))
+                .code(FaultCode::Conflict),
+        );
     }
     policy.ok()
 }

@@ -16,6 +16,7 @@ use url::Url;
 use crate::event::{CALLBACKS_SOURCE, Event, EventId, TenantId};
 use crate::family::{self, Payload};
 use crate::fault::Fault;
+use crate::json;
 use crate::query;
 
 pub use callback::{Body, Callback, CallbackError, MAX_CALLBACK_BYTES, MAX_PARAMETERS};
@@ -163,8 +164,7 @@ impl TokenRequest {
     /// # Errors
     /// The payload is none of a token request: it was not written by [`Callback::payload`].
     pub fn event(&self, called: &Called) -> Result<Event, Vec<Fault>> {
-        let data: &RawValue =
-            serde_json::from_str(&called.payload).map_err(|error| vec![Fault::whole(error.to_string(), "JSON")])?;
+        let data = json::parse(&called.payload, "JSON")?;
         let envelope = Envelope {
             specversion: "1.0",
             id: self.event_id(),

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use serde_json::value::RawValue;
 use url::Url;
 
 use super::RequestId;
 use crate::fault::{Fault, Faults};
+use crate::json;
 use crate::object::{Found, Object};
 use crate::settings::MAX_URL_CHARACTERS;
 use crate::target::TargetRules;
@@ -32,8 +32,7 @@ impl Registration {
     /// # Errors
     /// Every fault.
     pub fn parse(text: &str, rules: &TargetRules) -> Result<Self, Vec<Fault>> {
-        let value: &RawValue = serde_json::from_str(text)
-            .map_err(|error| vec![Fault::whole(error.to_string(), "a token request in JSON")])?;
+        let value = json::parse(text, "a token request in JSON")?;
         let mut faults = Faults::default();
         let mut read = Self { id: None, redirect_url: None, lifetime: DEFAULT_LIFETIME };
         if let Some(mut object) = Object::open(&Found::whole(value), &mut faults) {
