@@ -13,7 +13,7 @@ use signpost_core::cloud_events::{self, BATCH_MEDIA_TYPE, MEDIA_TYPE};
 use signpost_core::event::Event;
 use signpost_core::fault::Fault;
 use signpost_core::problem::Problem;
-use signpost_io::http_api::{body_text, media_type, refuse, respond, with_header};
+use signpost_io::http_api::{body_text, check_parameters, media_type, refuse, respond, with_header};
 use signpost_io::logs::Chain;
 use signpost_io::queue::{Message, Queue};
 
@@ -62,6 +62,7 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
 }
 
 fn parse(request: &ApiGatewayV2httpRequest) -> Result<Vec<Event>, Problem> {
+    check_parameters(request, &[])?;
     let media_type = media_type(&request.headers);
     let text = body_text(request);
     let parsed = match media_type.as_str() {

@@ -18,6 +18,7 @@ use aws_config::SdkConfig;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use signpost_core::endpoint::Verification;
+use signpost_core::fault::FaultCode;
 use signpost_core::problem::Problem;
 use signpost_io::aws::AwsError;
 use signpost_io::breakers::Breakers;
@@ -27,7 +28,7 @@ use signpost_io::endpoint_keys::EndpointKeyTable;
 use signpost_io::endpoints::Endpoints;
 use signpost_io::events::Events;
 use signpost_io::history::Histories;
-use signpost_io::http_api::{refuse, with_header};
+use signpost_io::http_api::{check_parameters, refuse, with_header};
 use signpost_io::listing::Listing;
 use signpost_io::logs::Chain;
 use signpost_io::mac::MacKey;
@@ -109,7 +110,10 @@ impl App {
 /// Answers one request, by its route. Who may ask is decided before, by API Gateway and IAM.
 pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2httpResponse {
     let route = request.route_key.as_deref().unwrap_or_default();
-    let answer = match Asked::of(&request) {
+    let answer = match check_parameters(&request, parameters_of(route)).and_then(|()| Asked::of(&request)) {
+        Err(problem) if problem.errors.iter().any(|fault| fault.code == FaultCode::UnknownParameter) => {
+            Err(problem.into())
+        }
         _ if sessions::is_asked(route) => app.read_session(&request).await,
         _ if route == "GET /token-requests/{tokenRequestId}/result" => app.result(&request).await,
         Ok(asked) => match route {
@@ -147,6 +151,18 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
             let problem = Problem::unavailable("the tables could not be reached; send the same request again");
             with_header(refuse(&problem), RETRY_AFTER, "1")
         }
+    }
+}
+
+/// The parameters that a route's query may have.
+fn parameters_of(route: &str) -> &'static [&'static str] {
+    match route {
+        "GET /v1/tenants/{tenant}/endpoints" => &["limit", "cursor"],
+        "GET /v1/tenants/{tenant}/endpoints/{endpoint}/deliveries" => &["status", "since", "cursor"],
+        "GET /v1/tenants/{tenant}/events/{event}" | "POST /v1/tenants/{tenant}/events/{event}/replay" => &["source"],
+        "GET /token-requests/{tokenRequestId}/result" => &["tenant"],
+        _ if sessions::is_asked(route) => &["tenant", "sessionId"],
+        _ => &[],
     }
 }
 

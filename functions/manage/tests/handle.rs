@@ -82,6 +82,27 @@ async fn every_bad_parameter_of_a_list_is_told() {
 }
 
 #[tokio::test]
+async fn a_parameter_that_is_not_known_is_refused_wherever_it_comes() {
+    for file in [
+        CREATE,
+        RESULT,
+        include_str!("../../../events/manage-deliveries-faults.json"),
+        include_str!("../../../events/manage-list.json"),
+        include_str!("../../../events/manage-patch.json"),
+        include_str!("../../../events/manage-session.json"),
+        include_str!("../../../events/manage-status.json"),
+        include_str!("../../../events/manage-token-request.json"),
+    ] {
+        let mut asked = request(file);
+        let parameters = std::collections::HashMap::from([("stauts".to_owned(), "x".to_owned())]);
+        asked.query_string_parameters = parameters.into();
+        let response = handle(asked, &app()).await;
+        assert_eq!((response.status_code, &*faults(&response)[0].0), (400, "?stauts"), "{file}");
+        assert_eq!(body(&response)["errors"][0]["code"], "unknown-parameter");
+    }
+}
+
+#[tokio::test]
 async fn every_bad_parameter_of_a_question_about_a_session_is_told() {
     let asked = request(include_str!("../../../events/manage-session-faults.json"));
     let response = handle(asked.clone(), &app()).await;

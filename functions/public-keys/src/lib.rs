@@ -7,7 +7,7 @@ mod key_set;
 
 use aws_config::SdkConfig;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use signpost_core::event::TenantId;
 use signpost_core::kid::is_kid;
 use signpost_core::problem::Problem;
@@ -49,7 +49,17 @@ impl App {
 ///
 /// 404 for a key that is unknown, another tenant's, or past its grace; 503 if a table cannot be read and nothing is
 /// remembered.
+///
+/// `HEAD` is answered as `GET` is, without the body (RFC 9110, section 9.3.2).
 pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2httpResponse {
+    let mut response = answer_of(&request, app).await;
+    if request.request_context.http.method == Method::HEAD {
+        response.body = None;
+    }
+    response
+}
+
+async fn answer_of(request: &ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2httpResponse {
     let parameter = |name: &str| request.path_parameters.get(name).map(String::as_str);
     let Some(tenant) = parameter("tenant") else { return refuse(&keys_are_tenants()) };
     let Some(tenant) = TenantId::parse(tenant) else { return refuse(&answer::no_such_key()) };

@@ -117,7 +117,7 @@ impl Wanted {
     pub fn parse(status: Option<&str>, since: Option<&str>, cursor: Option<&str>) -> Result<Self, Vec<Fault>> {
         let mut faults = Faults::default();
         let status = read("?status", status, DeliveryStatus::parse, "delivered, exhausted or pending", &mut faults);
-        let since = read("?since", since, unix_ms, MOMENT, &mut faults);
+        let since = read("?since", since, unix_ms, expected_of(since), &mut faults);
         let cursor = read("?cursor", cursor, Place::of_cursor, "the `cursor` of the page before", &mut faults);
         faults.none()?;
         let newest = Place { arrived_unix_ms: LAST_MS, tie: u128::MAX };
@@ -137,6 +137,14 @@ impl Wanted {
         self.to.filter(|to| self.from <= *to).map(|to| (self.from, to))
     }
 }
+
+/// What was expected of a moment; a `+` that came as a space is explained.
+fn expected_of(since: Option<&str>) -> &'static str {
+    let has_lost_plus = |text: &str| text.contains(' ') && unix_ms(&text.replacen(' ', "+", 1)).is_some();
+    if since.is_some_and(has_lost_plus) { PLUS } else { MOMENT }
+}
+
+const PLUS: &str = "a moment in RFC 3339 with its `+` written as `%2B`: in a query, `+` is a space";
 
 fn read<T>(
     pointer: &str,
@@ -193,6 +201,14 @@ mod tests {
     fn event(id: &str, source: &str) -> EventKey {
         let (tenant, id) = (TenantId::parse("acme").unwrap(), EventId::parse(id).unwrap());
         EventKey { tenant, source: source.into(), id }
+    }
+
+    #[test]
+    fn a_plus_that_a_query_made_a_space_is_explained() {
+        let expected = |since| Wanted::parse(None, Some(since), None).unwrap_err().remove(0).expected;
+        assert_eq!(expected("2026-01-31T10:00:00 01:00"), PLUS);
+        assert_eq!(expected("2026-01-31 ten"), MOMENT);
+        assert!(Wanted::parse(None, Some("2026-01-31T10:00:00+01:00"), None).is_ok());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
+use crate::fault::QUOTED_CHARACTERS;
 use crate::secret::Secret;
 
 /// What may be called. [`TargetRules::default`] is for the internet; the exceptions are for local and test stacks.
@@ -43,6 +44,12 @@ pub enum TargetError {
     /// Not a URL.
     #[error("URL cannot be read; expected one such as https://hooks.example/path")]
     Malformed,
+    /// A name that DNS cannot hold (RFC 1035, section 2.3.4).
+    #[error("URL host is `{host}`; expected parts of 1 to 63 characters between its dots, and 253 in all")]
+    UnfitHost {
+        /// The host found, as it is resolved.
+        host: String,
+    },
     /// Neither `https:` nor an allowed `http:`.
     #[error("URL scheme is `{scheme}`; expected `https`")]
     UnsupportedScheme {
@@ -56,7 +63,7 @@ impl TargetError {
     #[must_use]
     pub fn is_malformed(&self) -> bool {
         match self {
-            Self::Malformed => true,
+            Self::Malformed | Self::UnfitHost { .. } => true,
             Self::ForbiddenAddress { .. }
             | Self::ForbiddenPort { .. }
             | Self::HasUserinfo
@@ -145,6 +152,10 @@ impl TargetRules {
         }
         match url.host() {
             None => return Err(TargetError::Malformed),
+            Some(Host::Domain(host)) if !fits_dns(host) => {
+                let host = host.chars().take(QUOTED_CHARACTERS).collect();
+                return Err(TargetError::UnfitHost { host });
+            }
             Some(Host::Domain(_)) => {} // Judged when it is resolved.
             Some(Host::Ipv4(address)) => self.vet_address(address.into())?,
             Some(Host::Ipv6(address)) => self.vet_address(address.into())?,
@@ -219,6 +230,12 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         // unique local RFC 4193, link-local, multicast, and segment routing's RFC 9602.
         [first, ..] => first & 0xe000 == 0x2000,
     }
+}
+
+/// Whether DNS can hold a name: RFC 1035, section 2.3.4. The dot of the root may end it.
+fn fits_dns(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    host.len() <= 253 && host.split('.').all(|label| (1..=63).contains(&label.len()))
 }
 
 #[cfg(test)]
@@ -321,6 +338,27 @@ mod tests {
         let rules = TargetRules { more_ports: BTreeSet::from([8_443]), ..TargetRules::default() };
         for (text, expected, why) in cases {
             assert_eq!(rules.parse(text).map(drop), expected, "{text}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_that_dns_can_hold() {
+        let label = |count| "a".repeat(count);
+        let cases = [
+            ("hooks.example".to_owned(), true, "the ordinary case"),
+            ("hooks.example.".into(), true, "with the root's dot"),
+            ("_hooks.example".into(), true, "an underscore, which DNS takes"),
+            ("a..b.example".into(), false, "an empty part"),
+            (".example".into(), false, "an empty part in front"),
+            ("example..".into(), false, "two dots at the end"),
+            (format!("{}.example", label(63)), true, "the longest part"),
+            (format!("{}.example", label(64)), false, "a part too long"),
+            (format!("{}.example", "ä".repeat(60)), false, "a part that punycode makes too long"),
+            ([label(63), label(63), label(63), label(61)].join("."), true, "253 in all"),
+            ([label(63), label(63), label(63), label(62)].join("."), false, "254 in all"),
+        ];
+        for (host, fits, why) in cases {
+            assert_eq!(TargetRules::default().parse(&format!("https://{host}/")).is_ok(), fits, "{host}: {why}");
         }
     }
 

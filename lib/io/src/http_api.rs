@@ -1,11 +1,13 @@
 //! API Gateway HTTP APIs, payload format 2.0: what requests carry and how answers are shaped.
 
+use std::collections::BTreeSet;
+
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue};
-use signpost_core::fault::{Fault, FaultCode, QUOTED_CHARACTERS};
+use signpost_core::fault::{Fault, FaultCode, Faults, QUOTED_CHARACTERS};
 use signpost_core::problem::{self, Problem};
 
 /// Gives the body of a request as text.
@@ -54,6 +56,22 @@ pub fn media_type(headers: &HeaderMap) -> String {
 #[must_use]
 pub fn parameter(request: &ApiGatewayV2httpRequest, name: &str) -> Option<String> {
     request.query_string_parameters.all(name).map(|parts| parts.join(","))
+}
+
+/// Refuses parameters of the query that are none of `known`: what is not honoured must not look as if it were.
+///
+/// # Errors
+/// 400 with a fault for each; values are not quoted.
+pub fn check_parameters(request: &ApiGatewayV2httpRequest, known: &[&str]) -> Result<(), Problem> {
+    let there_are = if known.is_empty() { "none".into() } else { known.join(", ") };
+    let names: BTreeSet<_> = request.query_string_parameters.iter().map(|(name, _)| name).collect();
+    let mut faults = Faults::default();
+    for name in names.into_iter().filter(|name| !known.contains(name)) {
+        let pointer = format!("?{}", name.chars().take(QUOTED_CHARACTERS).collect::<String>());
+        let expected = format!("no such parameter; there are {there_are}");
+        faults.push(Fault::hidden(pointer, expected).code(FaultCode::UnknownParameter));
+    }
+    faults.none().map_err(Problem::bad_request)
 }
 
 /// Whether the header `name` lists the entity tag `tag`, or any, by weak comparison, as `If-None-Match` asks for
