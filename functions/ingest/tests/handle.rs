@@ -36,7 +36,7 @@ async fn every_fault_is_listed_with_what_was_found_and_expected() {
         faults.iter().map(|one| (one["pointer"].as_str().unwrap(), one["found"].as_str().unwrap())).collect();
     let expected = [
         ("/specversion", r#""0.3""#),
-        ("/id", r#""no.dots""#),
+        ("/id", r#""no#hashes""#),
         ("/source", r#""not a uri""#),
         ("/type", "nothing"),
         ("/tenant", r#""ACME""#),

@@ -30,7 +30,8 @@ impl<'a> Envelope<'a> {
     pub(crate) fn read(members: &Members<'a>, faults: &mut Faults) -> Self {
         let mut reader = Reader { members, faults };
         reader.required("specversion", "`1.0`", |text| (text == "1.0").then_some(()));
-        let id = reader.required("id", EventId::EXPECTED, EventId::parse);
+        let unfit_id = reader.scalar("id").and_then(|text| EventId::judge(&text).err());
+        let id = reader.required("id", unfit_id.as_deref().unwrap_or(EventId::EXPECTED), EventId::parse);
         let source = reader.required("source", SOURCE_EXPECTED, parse_source);
         let kind = reader.required("type", TYPE_EXPECTED, |text| parse_text(text, MAX_TYPE_BYTES));
         let tenant = reader.required("tenant", TenantId::EXPECTED, TenantId::parse);

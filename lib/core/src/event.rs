@@ -5,6 +5,9 @@ use std::fmt;
 use std::ops::Range;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
@@ -91,7 +94,14 @@ pub struct EventKey {
     pub id: EventId,
 }
 
-/// An event's id: 1 to 128 of `A-Za-z0-9_-:`. No dot, for Standard Webhooks joins what it signs with dots.
+/// An event's id: 1 to 128 visible ASCII characters, less those that some part of its way cannot carry.
+///
+/// - `#` and `/` separate the parts of table keys; `/`, `?` and `\` end a segment of a URL's path, and API Gateway decodes
+///   `%` twice. `.` and `..` are no segments at all.
+/// - Standard Webhooks signs `<webhook-id>.<timestamp>.<body>`. So that no signed text begins as another one, no part of an
+///   id between two dots has nine digits or more, as timestamps have.
+/// - A JSON Web Signature signs `<header in base64url>.<payload>`. So that no signed text reads as one, what stands before
+///   an id's first dot is no JSON object in base64url.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventId(String);
 
@@ -103,8 +113,8 @@ impl EventKey {
     /// The header `webhook-id`: `<event id>:<12 hexadecimal digits of SHA-256 over the source>`.
     ///
     /// It is the same over all attempts and replays of an event, and differs between two sources that use the same id, so
-    /// that a receiver that drops repetitions never drops the other source's event. Its colon keeps it from being the
-    /// first part of a JSON Web Signature.
+    /// that a receiver that drops repetitions never drops the other source's event. What is signed with it reads as
+    /// nothing else, a JSON Web Signature least of all: see [`EventId`].
     #[must_use]
     pub fn webhook_id(&self) -> String {
         let hash = digest(&SHA256, self.source.as_bytes());
@@ -114,13 +124,39 @@ impl EventKey {
 
 impl EventId {
     /// What an event id may look like, for messages.
-    pub const EXPECTED: &str = "1 to 128 of A-Z, a-z, 0-9, `_`, `-`, `:`";
+    pub const EXPECTED: &str = "1 to 128 visible ASCII characters other than `#`, `/`, `?`, `%` and `\\`";
 
-    /// Takes an id that fits [`Self::EXPECTED`].
+    /// Takes an id that fits [`Self::EXPECTED`] and reads as nothing else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b':');
-        ((1..=128).contains(&text.len()) && text.bytes().all(fits)).then(|| Self(text.to_owned()))
+        Self::judge(text).ok()
+    }
+
+    /// As [`Self::parse`].
+    ///
+    /// # Errors
+    /// What was expected, with the first character that does not fit.
+    pub fn judge(text: &str) -> Result<Self, String> {
+        let is_carried = |character: &char| character.is_ascii_graphic() && !"#/?%\\".contains(*character);
+        if let Some(character) = text.chars().find(|character| !is_carried(character)) {
+            return Err(format!("{}; `{}` is not carried", Self::EXPECTED, character.escape_default()));
+        }
+        if !(1..=128).contains(&text.len()) {
+            return Err(Self::EXPECTED.to_owned());
+        }
+        if matches!(text, "." | "..") {
+            return Err(format!("{}; `.` and `..` alone are no part of a URL's path", Self::EXPECTED));
+        }
+        if reads_as_signed(text) {
+            return Err(
+                "an id without nine digits or more between two dots, which look like the timestamp of a signature"
+                    .into(),
+            );
+        }
+        if reads_as_jws_header(text) {
+            return Err("an id that is no JSON Web Signature: no JSON object in base64url before its first `.`".into());
+        }
+        Ok(Self(text.to_owned()))
     }
 
     /// The id as text.
@@ -128,6 +164,29 @@ impl EventId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether a part between two dots of an id could be taken for a timestamp. A receiver knows no ids: it would verify
+/// `a.1900000000.status=DONE:…` as the webhook `a` of that moment, with a body that begins in the id.
+fn reads_as_signed(id: &str) -> bool {
+    let parts: Vec<&str> = id.split('.').collect();
+    let digits = |part: &&str| part.bytes().filter(u8::is_ascii_digit).count();
+    let between = parts.get(1..parts.len().saturating_sub(1)).unwrap_or_default();
+    between.iter().any(|part| digits(part) >= TIMESTAMP_DIGITS)
+}
+
+/// The fewest digits of a Unix time in seconds that a receiver would take; since 2001 there are ten.
+const TIMESTAMP_DIGITS: usize = 9;
+
+/// Whether an id begins as a JSON Web Signature does (RFC 7515, section 7.1).
+fn reads_as_jws_header(id: &str) -> bool {
+    let Some((header, _)) = id.split_once('.') else { return false };
+    let config = GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true);
+    let Ok(decoded) = GeneralPurpose::new(&URL_SAFE, config).decode(header) else { return false };
+    let decoded = decoded.trim_ascii();
+    decoded.starts_with(b"{") && decoded.ends_with(b"}")
 }
 
 impl TenantId {
@@ -317,6 +376,7 @@ fn too_large(size_bytes: usize) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
@@ -352,7 +412,7 @@ mod tests {
             ("specversion", json!("0.3"), "another version of the specification"),
             ("specversion", json!(1.0), "a number"),
             ("id", json!(""), "empty"),
-            ("id", json!("a.b"), "a dot"),
+            ("id", json!("a#b"), "a separator of keys"),
             ("id", json!(long(129)), "too long"),
             ("id", json!(7), "a number"),
             ("source", json!(""), "empty"),
@@ -455,6 +515,61 @@ mod tests {
             let mut event = envelope();
             event[name] = value;
             assert!(Event::parse(&event.to_string()).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn ids_of_other_systems_are_taken_and_those_that_cannot_be_carried_are_not() {
+        let header = "eyJhbGciOiJFZERTQSIsImI2NCI6ZmFsc2V9"; // {"alg":"EdDSA","b64":false}
+        let jws = format!("{header}.payload");
+        let cases = [
+            ("order.17", true, "a dot"),
+            ("name:test_server1;lsn:29274832;txId:565", true, "Debezium"),
+            (r#"name:pg;lsn:29274832;txId:565;sequence:["29273320","29274832"]"#, true, "Debezium, with its sequence"),
+            ("1096434104173400", true, "Eventarc, of Pub/Sub"),
+            ("exam.17", true, "base64url of no JSON"),
+            ("A234-1234-1234", true, "the specification's own"),
+            ("a@b+c=d~e!f$g&h'(i)*,{j}|^`<k>", true, "all that is left"),
+            ("2026-01-31T10:00:00.123Z", true, "a moment"),
+            (header, true, "no dot, and so a colon before the first one of what is signed"),
+            ("a/b", false, "a separator of paths and keys"),
+            ("a#b", false, "a separator of keys"),
+            ("a?b", false, "where a path ends"),
+            ("a%2Fb", false, "decoded twice"),
+            ("a\\b", false, "a slash to some"),
+            ("a b", false, "a space"),
+            ("é", false, "no ASCII"),
+            ("a\n", false, "a control character"),
+            ("", false, "nothing"),
+            (".", false, "no segment"),
+            ("..", false, "no segment"),
+            ("a.1900000000.status=DONE", false, "the begin of another signed text"),
+            ("a.1_900_000_000.status=DONE", false, "the same to some parsers"),
+            ("a.1900000000", true, "no body behind it"),
+            ("v1.20260131.17", true, "a date"),
+            (&jws, false, "a header of JWS with an unencoded payload (RFC 7797)"),
+        ];
+        for (id, fits, why) in cases {
+            assert_eq!(EventId::parse(id).is_some(), fits, "{id}: {why}");
+        }
+        let mut event = envelope();
+        event["id"] = json!("a/b");
+        let expected = &Event::parse(&event.to_string()).unwrap_err()[0].expected;
+        assert!(expected.ends_with("; `/` is not carried"), "{expected}");
+    }
+
+    proptest! {
+        /// What Standard Webhooks signs begins with no other id and timestamp than its own.
+        #[test]
+        fn no_signed_text_begins_as_another(id in "([a-z0-9:.{]|\\.|1900000000|[0-9]{8}){1,8}") {
+            let Some(id) = EventId::parse(&id) else { return Ok(()) };
+            let webhook_id = format!("{id}:648622138063");
+            let signed = format!("{webhook_id}.1700000000.{{}}");
+            let mut read = signed.match_indices('.').filter(|(at, _)| {
+                let timestamp = signed[at + 1..].split_once('.').map(|(timestamp, _)| timestamp);
+                timestamp.is_some_and(|text| text.len() >= 9 && text.bytes().all(|byte| byte.is_ascii_digit()))
+            });
+            prop_assert_eq!(read.next().map(|(at, _)| &signed[..at]), Some(&*webhook_id));
         }
     }
 

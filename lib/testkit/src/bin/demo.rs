@@ -46,7 +46,7 @@ async fn main() -> ExitCode {
     show_answer(&stack, "application/cloudevents+json", one).await;
     let batch = format!("[{},{}]", payment("payment-2", "pending"), payment("payment-2", "rejected"));
     show_answer(&stack, "application/cloudevents-batch+json", batch).await;
-    show_answer(&stack, "application/cloudevents+json", r#"{"specversion":"1.0","id":"no.dots"}"#.into()).await;
+    show_answer(&stack, "application/cloudevents+json", r#"{"specversion":"1.0","id":"no#hashes"}"#.into()).await;
     stack.send_events([event(&globex, "device-7-registered", &json!({"device": 7})).to_string()]).await;
     println!("  SQS EventsQueue ← device-7-registered, for globex");
 
