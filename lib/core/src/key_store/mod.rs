@@ -4,6 +4,7 @@
 //! What is read here comes from outside: no length is believed, and what a store may cost is bounded by
 //! [`MAX_STORE_BYTES`], [`MAX_PASSWORD_BYTES`] and [`MAX_HASH_ROUNDS`].
 
+mod ber;
 mod certificate;
 mod encryption;
 mod jks;
@@ -252,7 +253,7 @@ impl StoreFormat {
         if content.starts_with(&jks::MAGIC) {
             Some(Self::Jks)
         } else if content.first() == Some(&0x30) && has(&pkcs12::VERSION_3, 8) {
-            Some(Self::Pkcs12) // A SEQUENCE that starts with a 3, after at most five bytes of length.
+            Some(Self::Pkcs12) // A SEQUENCE that starts with a 3, after at most five bytes of length, or the one of BER.
         } else if has(pem::BEGIN.as_bytes(), usize::MAX) {
             Some(Self::Pem)
         } else {

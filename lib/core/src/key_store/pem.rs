@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use der::Decode as _;
 
+use super::ber;
 use super::encryption::{EncryptedPrivateKeyInfo, Opener};
 use super::private_key::{self, KeyEncoding};
 use super::{KeyAndCertificates, StoreError, StoreFormat};
@@ -66,7 +67,8 @@ fn certificates(sections: &[Section<'_>]) -> Result<Vec<Vec<u8>>, StoreError> {
 }
 
 fn decrypt(der: &[u8], password: Option<&str>) -> Result<Vec<u8>, StoreError> {
-    let info = EncryptedPrivateKeyInfo::from_der(der).map_err(|source| StoreFormat::Pem.malformed(source))?;
+    let der = ber::to_der(der).map_err(|source| StoreFormat::Pem.malformed(source))?; // RFC 7468, section 11.
+    let info = EncryptedPrivateKeyInfo::from_der(&der).map_err(|source| StoreFormat::Pem.malformed(source))?;
     let mut opener = Opener::new(StoreFormat::Pem, password.ok_or(StoreError::PasswordMissing)?);
     let key = opener.decrypt(&info.algorithm, info.encrypted.as_bytes())?;
     // There is no digest: whether a password is right shows by what it makes of the key.

@@ -1,4 +1,4 @@
-//! PKCS#12, RFC 7292, in DER and with a password for both privacy and integrity, as everybody writes it.
+//! PKCS#12, RFC 7292, in BER and with a password for both privacy and integrity, as everybody writes it.
 //!
 //! Bags are told apart by what they hold. Their attributes are passed over: names are for people, and which certificate
 //! belongs to the key, the key itself says.
@@ -8,9 +8,10 @@ use std::borrow::Cow;
 use aws_lc_rs::digest;
 use aws_lc_rs::hmac;
 use der::asn1::{AnyRef, OctetStringRef};
-use der::{Decode, Sequence};
+use der::{Decode, Sequence, Tag, TagNumber, Tagged as _};
 use spki::{AlgorithmIdentifierRef, ObjectIdentifier};
 
+use super::ber;
 use super::encryption::{EncryptedPrivateKeyInfo, Opener, Purpose, pkcs12_key};
 use super::private_key::{self, KeyEncoding};
 use super::{KeyAndCertificates, StoreError, StoreFormat};
@@ -63,8 +64,8 @@ struct EncryptedData<'a> {
 struct EncryptedContentInfo<'a> {
     content_type: ObjectIdentifier,
     algorithm: AlgorithmIdentifierRef<'a>,
-    #[asn1(context_specific = "0", tag_mode = "IMPLICIT")]
-    encrypted: &'a OctetStringRef,
+    /// An octet string with the tag `[0]`, in one piece or, with the same tag, in several.
+    encrypted: AnyRef<'a>,
 }
 
 /// Section 4.2.
@@ -144,7 +145,8 @@ pub(super) fn trusted(content: &[u8], password: Option<&str>) -> Result<Vec<Vec<
 
 /// Checks a store's integrity, if there is a password to do so, and decrypts what holds its bags.
 fn open<'a>(content: &[u8], password: Option<&'a str>) -> Result<Opened<'a>, StoreError> {
-    let pfx: Pfx<'_> = parse(content)?;
+    let content = normal(content)?;
+    let pfx: Pfx<'_> = parse(&content)?;
     if pfx.version != 3 || pfx.auth_safe.content_type != DATA {
         return Err(StoreFormat::Pkcs12.malformed("version is not 3, or integrity is not by password"));
     }
@@ -155,14 +157,15 @@ fn open<'a>(content: &[u8], password: Option<&'a str>) -> Result<Opened<'a>, Sto
         (None, _) | (_, None) => false,
     };
     let mut bags = Bags::default();
-    for safe in parse::<Vec<ContentInfo<'_>>>(auth_safe)? {
+    let auth_safe = normal(auth_safe)?; // The MAC is over its bytes as they were.
+    for safe in parse::<Vec<ContentInfo<'_>>>(&auth_safe)? {
         let contents = match safe.content_type {
             DATA => Cow::Borrowed(octets(safe.content)?.as_bytes()),
             ENCRYPTED_DATA => {
                 let data: EncryptedData<'_> =
                     safe.content.decode_as().map_err(|source| StoreFormat::Pkcs12.malformed(source))?;
                 let opener = opener.as_mut().ok_or(StoreError::PasswordMissing)?;
-                Cow::Owned(opener.decrypt(&data.content.algorithm, data.content.encrypted.as_bytes())?)
+                Cow::Owned(opener.decrypt(&data.content.algorithm, &data.content.encrypted()?)?)
             }
             _ => return Err(StoreError::UnsupportedEncryption), // For a public key, section 3.1.
         };
@@ -176,13 +179,28 @@ fn open<'a>(content: &[u8], password: Option<&'a str>) -> Result<Opened<'a>, Sto
 fn unshroud(der: &[u8], opener: Option<Opener<'_>>) -> Result<Vec<u8>, StoreError> {
     let info: EncryptedPrivateKeyInfo<'_> = parse(der)?;
     let key = opener.ok_or(StoreError::PasswordMissing)?.decrypt(&info.algorithm, info.encrypted.as_bytes())?;
+    let key = ber::to_der(&key).map_err(|_| StoreError::WrongPassword)?;
     private_key::algorithm(&key).map_err(|_| StoreError::WrongPassword)?;
     Ok(key)
 }
 
+impl EncryptedContentInfo<'_> {
+    fn encrypted(&self) -> Result<Cow<'_, [u8]>, StoreError> {
+        let bytes = self.encrypted.value();
+        let number = TagNumber(0);
+        match self.encrypted.tag() {
+            Tag::ContextSpecific { constructed: false, number: found } if found == number => Ok(Cow::Borrowed(bytes)),
+            Tag::ContextSpecific { constructed: true, number: found } if found == number => {
+                ber::joined(bytes).map(Cow::Owned).map_err(|source| StoreFormat::Pkcs12.malformed(source))
+            }
+            _ => Err(StoreFormat::Pkcs12.malformed("encrypted content is no octet string")),
+        }
+    }
+}
+
 impl Bags {
     fn add(&mut self, contents: &[u8]) -> Result<(), StoreError> {
-        for bag in parse::<Vec<SafeBag<'_>>>(contents)? {
+        for bag in parse::<Vec<SafeBag<'_>>>(&normal(contents)?)? {
             match bag.kind {
                 KEY_BAG | SHROUDED_KEY_BAG => {
                     let der =
@@ -238,6 +256,10 @@ impl MacData<'_> {
 
 fn parse<'a, T: Decode<'a, Error = der::Error>>(der: &'a [u8]) -> Result<T, StoreError> {
     T::from_der(der).map_err(|source| StoreFormat::Pkcs12.malformed(source))
+}
+
+fn normal(ber: &[u8]) -> Result<Vec<u8>, StoreError> {
+    ber::to_der(ber).map_err(|source| StoreFormat::Pkcs12.malformed(source))
 }
 
 fn octets(content: AnyRef<'_>) -> Result<&OctetStringRef, StoreError> {

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes the key stores of the tests anew, with OpenSSL 3 and the keytool of JDK 17: every key changes, no test does.
+# Makes the key stores of the tests anew, with OpenSSL 3, the keytool of JDK 17 and Bouncy Castle (the variable BOUNCY_CASTLE
+# names its jar, such as /usr/share/java/bcprov.jar of Debian's libbcprov-java): every key changes, no test does.
 # These keys are for tests only; nothing trusts them. The password is `changeit` wherever nothing else is said.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -55,7 +56,7 @@ encrypted -v2 aes-192-cbc -v2prf hmacWithSHA512 >encrypted-aes192-sha512.pem
 encrypted -v2 des3 >encrypted-3des.pem
 encrypted -v1 PBE-SHA1-3DES >encrypted-pbes1.pem
 encrypted -scrypt >encrypted-scrypt.pem
-encrypted -iter 1000001 >encrypted-endless.pem
+encrypted -iter 3000001 >encrypted-endless.pem
 openssl ec -in "$work/p256.key" -aes256 -passout "pass:$pw" 2>/dev/null | p256 >encrypted-rfc1421.pem
 cat "$work/p384.key" "$work/p256.crt" >mismatch.pem
 openssl x509 -req -in "$work/p256.csr" -CA "$work/intermediate.crt" -CAkey "$work/intermediate.key" $forever \
@@ -87,7 +88,8 @@ p12 openssl-no-mac.p12 -nomac
 p12 openssl-plain.p12 -keypbe NONE -certpbe NONE
 p12 openssl-empty-password.p12 -passout pass:
 p12 openssl-umlaut.p12 -passout pass:pässwörd€
-p12 openssl-endless.p12 -iter 400000
+p12 openssl-600k.p12 -iter 600000
+p12 openssl-endless.p12 -iter 1200000
 for kind in rsa p384 ed25519; do
   openssl pkcs12 -export -out openssl-$kind.p12 -in "$work/$kind.crt" -inkey "$work/$kind.key" \
     -certfile "$work/authorities.pem" -passout "pass:$pw"
@@ -169,3 +171,39 @@ class Unusual {
 }
 JAVA
 java "$work/Unusual.java" "$pw" openssl-p384.p12 openssl.p12
+
+# --- PKCS#12 by Bouncy Castle: BER, with indefinite lengths, and with definite ones ----------------------------------------
+cat >"$work/Bouncy.java" <<'JAVA'
+import java.io.*;
+import java.security.*;
+
+/** Copies stores into Bouncy Castle's. */
+class Bouncy {
+  public static void main(String[] args) throws Exception {
+    Security.addProvider((Provider) Class.forName("org.bouncycastle.jce.provider.BouncyCastleProvider").getConstructor().newInstance());
+    char[] password = args[0].toCharArray();
+    copy("PKCS12", args[1], "bouncy-castle.p12", password);
+    copy("PKCS12-DEF", args[1], "bouncy-castle-def.p12", password);
+    copy("PKCS12-3DES-3DES", args[1], "bouncy-castle-3des.p12", password);
+    copy("PKCS12", args[2], "bouncy-castle-rsa.p12", password);
+    copy("PKCS12", args[3], "authorities-bouncy-castle.p12", password);
+  }
+
+  static void copy(String type, String from, String to, char[] password) throws Exception {
+    KeyStore one = KeyStore.getInstance(new File(from), password);
+    KeyStore other = KeyStore.getInstance(type, "BC");
+    other.load(null, null);
+    for (String alias : java.util.Collections.list(one.aliases())) {
+      if (one.isKeyEntry(alias)) {
+        other.setKeyEntry(alias, one.getKey(alias, password), null, one.getCertificateChain(alias));
+      } else {
+        other.setCertificateEntry(alias, one.getCertificate(alias));
+      }
+    }
+    try (OutputStream out = new FileOutputStream(to)) {
+      other.store(out, password);
+    }
+  }
+}
+JAVA
+java -cp "$BOUNCY_CASTLE" "$work/Bouncy.java" "$pw" openssl.p12 openssl-rsa.p12 authorities.p12
