@@ -14,7 +14,7 @@ use signpost_core::event::{Event, OWN_SOURCE, TenantId};
 use signpost_core::fault::Fault;
 use signpost_core::live_secrets::{LiveSecret, rotate};
 use signpost_core::problem::Problem;
-use signpost_core::settings::{self, Context, Stored, Submission};
+use signpost_core::settings::{self, Context, Rotation, Stored, Submission};
 use signpost_core::standard_webhooks::EndpointKeys;
 use signpost_core::verification::{Proof, Question, after_change, after_disabling, after_enabling, state};
 use signpost_io::clock::unix_now;
@@ -270,18 +270,26 @@ impl App {
     pub(crate) async fn rotate_secret(&self, asked: &Asked<'_>) -> Answer {
         let id = asked.endpoint()?;
         let body = asked.optional_body(&[JSON])?;
-        let overlap = settings::overlap(body.as_deref()).map_err(Problem::bad_request)?;
+        let rotation = settings::rotation(body.as_deref()).map_err(Problem::bad_request)?;
         self.stored(asked, &id).await?; // Before KMS is asked for an endpoint that is not there.
         let (keys, sealed) = self.new_keys(&asked.tenant, &id).await?;
         let change = async |stored: StoredEndpoint| -> Result<StoredEndpoint, Refusal> {
             let now = unix_now().as_secs();
-            let signing_secrets = rotate(stored.signing_secrets, sealed.clone(), now, overlap)
-                .map_err(|error| Problem::conflict(error.to_string()))?;
+            let signing_secrets = match rotation {
+                Rotation::EndAllOthers => vec![LiveSecret::new(sealed.clone(), now)],
+                Rotation::Overlap(overlap) => rotate(stored.signing_secrets, sealed.clone(), now, overlap)
+                    .map_err(|error| Problem::conflict(error.to_string()))?,
+            };
             let changed = StoredEndpoint { signing_secrets, ..stored };
             self.publish_keys(&asked.tenant, &id, &changed).await?; // Before they can sign.
             Ok(changed)
         };
         let stored = self.change(asked, &id, change).await?;
+        if rotation == Rotation::EndAllOthers {
+            // If this fails, the same request again does it: it ends the secret that was made here as well.
+            let now = unix_now().as_secs();
+            self.endpoint_keys.expire_but(&asked.tenant, &id, Some(&sealed.public_key), now).await?;
+        }
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.secret_rotated");
         self.try_to_ask_for_proof(asked, &id, &stored).await; // A challenge is good for one version.
         Ok(self.answer_with_secret(200, asked, &id, &stored, &keys))

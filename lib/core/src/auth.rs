@@ -1,5 +1,7 @@
 //! Receiver authentication: how an endpoint is shown who calls.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::alphabet::STANDARD as STANDARD_ALPHABET;
 use base64::engine::DecodePaddingMode;
@@ -56,6 +58,15 @@ pub struct ClientCredentials {
     /// What for: scope tokens, separated by spaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
+    /// Which API the token is for, as Auth0 and others ask for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// The URI of what the token is for (RFC 8707, section 2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// More parameters of the request, none of them secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
     /// How the client shows its secret.
     #[serde(default)]
     pub client_authentication: ClientAuthentication,
@@ -199,13 +210,30 @@ pub fn bearer(token: &Secret) -> Result<AuthHeader, &'static str> {
 }
 
 impl ClientCredentials {
+    /// The parameters of a token request that have a setting of their own, or are the client's secret.
+    pub const OWN_PARAMETERS: [&str; 8] = [
+        "audience",
+        "client_assertion",
+        "client_assertion_type",
+        "client_id",
+        "client_secret",
+        "grant_type",
+        "resource",
+        "scope",
+    ];
+
     /// The form that asks for a token, and the header that shows the secret, where the body does not.
     #[must_use]
     pub fn token_request(&self, secret: &Secret) -> (Secret, Option<AuthHeader>) {
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
-        if let Some(scope) = &self.scope {
-            form.append_pair("scope", scope);
+        for (name, value) in [("scope", &self.scope), ("audience", &self.audience), ("resource", &self.resource)] {
+            if let Some(value) = value {
+                form.append_pair(name, value);
+            }
+        }
+        for (name, value) in &self.parameters {
+            form.append_pair(name, value);
         }
         match self.client_authentication {
             ClientAuthentication::ClientSecretBasic => {
@@ -296,6 +324,9 @@ mod tests {
             token_url: "https://login.example/token".into(),
             client_id: "s6BhdRkqt3".into(),
             scope: None,
+            audience: None,
+            resource: None,
+            parameters: BTreeMap::new(),
             client_authentication: ClientAuthentication::ClientSecretBasic,
         };
         let (form, header) = client.token_request(&Secret::new("7Fjfp0ZBr1KtDRbnfVdmIw".into()));
@@ -308,6 +339,15 @@ mod tests {
         let (form, header) = client.token_request(&Secret::new("a b&c".into()));
         let expected = "grant_type=client_credentials&scope=hooks%3Awrite+x&client_id=s6BhdRkqt3&client_secret=a+b%26c";
         assert_eq!((form.reveal(), header), (expected, None));
+
+        client.scope = None;
+        client.audience = Some("https://api.example/".into());
+        client.resource = Some("urn:hooks".into());
+        client.parameters = BTreeMap::from([("organization".into(), "org 1".into())]);
+        let (form, _) = client.token_request(&Secret::new("s".into()));
+        let expected = "grant_type=client_credentials&audience=https%3A%2F%2Fapi.example%2F&resource=urn%3Ahooks&\
+                        organization=org+1&client_id=s6BhdRkqt3&client_secret=s";
+        assert_eq!(form.reveal(), expected);
     }
 
     #[test]

@@ -71,8 +71,26 @@ impl EndpointKeyTable {
     /// # Errors
     /// A call failed; doing it again does the rest.
     pub async fn expire(&self, tenant: &TenantId, endpoint: &EndpointId, expires_at: u64) -> Result<(), AwsError> {
+        self.expire_but(tenant, endpoint, None, expires_at).await
+    }
+
+    /// The same for all keys of an endpoint but `kept`.
+    ///
+    /// # Errors
+    /// As [`Self::expire`].
+    pub async fn expire_but(
+        &self,
+        tenant: &TenantId,
+        endpoint: &EndpointId,
+        kept: Option<&WebhookPublicKey>,
+        expires_at: u64,
+    ) -> Result<(), AwsError> {
+        let kept = kept.map(|key| sort_key(endpoint, key));
         for item in self.items(tenant, Some(endpoint)).await? {
             let Ok(key) = text(&item, "key") else { continue };
+            if kept.as_deref() == Some(key) {
+                continue;
+            }
             let call = self
                 .client
                 .update_item()

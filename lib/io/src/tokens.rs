@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use signpost_core::attempt::{AttemptError, OAuthError, TokenLack, may_ask};
-use signpost_core::auth::{AuthHeader, ClientAuthentication, ClientCredentials, bearer};
+use signpost_core::auth::{AuthHeader, ClientCredentials, bearer};
 use signpost_core::cause::{ExchangeFault, Stage};
 use signpost_core::fingerprint::fingerprint;
 use signpost_core::secret::Secret;
@@ -163,12 +163,7 @@ impl Tokens {
 }
 
 fn key(client: &ClientCredentials, secret: &Secret) -> Key {
-    let authentication = match client.client_authentication {
-        ClientAuthentication::ClientSecretBasic => "basic",
-        ClientAuthentication::ClientSecretPost => "post",
-    };
-    let scope = client.scope.as_deref().unwrap_or_default();
-    fingerprint([&*client.token_url, &*client.client_id, scope, authentication, secret.reveal()])
+    fingerprint([&*json!(client).to_string(), secret.reveal()]) // All of it: whatever differs asks for another token.
 }
 
 async fn fetch(
@@ -234,7 +229,9 @@ fn good_for(expires_in: &Value) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use signpost_core::auth::ClientAuthentication;
 
     use super::*;
 
@@ -255,5 +252,28 @@ mod tests {
         for (expires_in, seconds, why) in cases {
             assert_eq!(good_for(&expires_in), Duration::from_secs(seconds), "{why}");
         }
+    }
+
+    #[test]
+    fn whatever_differs_in_a_request_asks_for_another_token() {
+        let client = ClientCredentials {
+            token_url: "https://t.example/".into(),
+            client_id: "c".into(),
+            scope: None,
+            audience: None,
+            resource: None,
+            parameters: BTreeMap::new(),
+            client_authentication: ClientAuthentication::ClientSecretBasic,
+        };
+        let others = [
+            ClientCredentials { scope: Some("s".into()), ..client.clone() },
+            ClientCredentials { audience: Some("s".into()), ..client.clone() },
+            ClientCredentials { resource: Some("s".into()), ..client.clone() },
+            ClientCredentials { parameters: BTreeMap::from([("a".into(), "s".into())]), ..client.clone() },
+            ClientCredentials { client_authentication: ClientAuthentication::ClientSecretPost, ..client.clone() },
+        ];
+        let secret = Secret::new("s".into());
+        let keys: BTreeSet<_> = others.iter().chain([&client]).map(|one| key(one, &secret)).collect();
+        assert_eq!(keys.len(), others.len() + 1);
     }
 }

@@ -98,6 +98,9 @@ fn client(tokens: &Receiver) -> Caller {
         token_url: tokens.url.clone(),
         client_id: "signpost".into(),
         scope: Some("hooks".into()),
+        audience: None,
+        resource: None,
+        parameters: std::collections::BTreeMap::new(),
         client_authentication: ClientAuthentication::ClientSecretBasic,
     };
     Caller::OAuth2 { client, secret: secret("s3cret") }
@@ -409,6 +412,9 @@ async fn whoever_asks_for_proof_shows_who_calls_in_both_requests() {
         token_url: tokens.url.clone(),
         client_id: "c".into(),
         scope: None,
+        audience: None,
+        resource: None,
+        parameters: std::collections::BTreeMap::new(),
         client_authentication: ClientAuthentication::ClientSecretBasic,
     };
     let cases = [

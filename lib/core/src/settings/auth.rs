@@ -1,5 +1,7 @@
 //! `auth` as operators write it.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
@@ -154,7 +156,6 @@ fn read_header_name(found: &Found<'_>, faults: &mut Faults) -> Option<String> {
 }
 
 fn read_oauth2(object: &mut Object<'_>, url: Option<&str>, context: Context<'_>, faults: &mut Faults) -> ReadAuth {
-    const VISIBLE: &str = "visible ASCII characters and spaces (RFC 6749, appendix A)";
     let token_url = read_target(object, "tokenUrl", context.targets, faults).unwrap_or_default();
     let client_id = object.member("clientId");
     if client_id.is_none() {
@@ -162,22 +163,68 @@ fn read_oauth2(object: &mut Object<'_>, url: Option<&str>, context: Context<'_>,
     }
     let client_id = client_id.and_then(|found| found.text(MAX_TEXT_CHARACTERS, faults)).unwrap_or_default();
     let scope = object.member("scope").and_then(|found| found.text(MAX_TEXT_CHARACTERS, faults));
+    let audience = object.member("audience").and_then(|found| found.text(MAX_TEXT_CHARACTERS, faults));
+    let resource = object.member("resource").and_then(|found| found.text(MAX_TEXT_CHARACTERS, faults));
+    let parameters = object.member("parameters").map(|found| read_parameters(&found, faults)).unwrap_or_default();
     let client_authentication = object
         .member("clientAuthentication")
         .and_then(|found| found.one_of("one of client_secret_basic, client_secret_post", faults))
         .unwrap_or_default();
-    let is_visible = |text: &str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-    for (name, value) in [("clientId", Some(&client_id)), ("scope", scope.as_ref())] {
+    let texts = [
+        ("clientId", Some(&client_id)),
+        ("scope", scope.as_ref()),
+        ("audience", audience.as_ref()),
+        ("resource", resource.as_ref()),
+    ];
+    for (name, value) in texts {
         if let Some(value) = value.filter(|value| !is_visible(value)) {
             faults.push(Fault::of_text(object.pointer_to(name), value, VISIBLE));
         }
     }
-    let auth = Auth::OAuth2(ClientCredentials { token_url, client_id, scope, client_authentication });
+    let client =
+        ClientCredentials { token_url, client_id, scope, audience, resource, parameters, client_authentication };
+    let auth = Auth::OAuth2(client);
     let secret = read_secret(object, &auth, url, context, faults);
     if secret.as_ref().is_some_and(|secret| !is_visible(secret.reveal())) {
         faults.push(Fault::hidden(object.pointer_to("secret"), VISIBLE));
     }
     ReadAuth { auth, secret, ..ReadAuth::default() }
+}
+
+/// The most parameters of a token request that have no setting of their own.
+const MAX_PARAMETERS: usize = 10;
+/// The most characters of such a parameter's name.
+const MAX_PARAMETER_NAME: usize = 100;
+
+const VISIBLE: &str = "visible ASCII characters and spaces (RFC 6749, appendix A)";
+
+fn is_visible(text: &str) -> bool {
+    text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
+
+/// Reads more parameters of a token request.
+fn read_parameters(found: &Found<'_>, faults: &mut Faults) -> BTreeMap<String, String> {
+    let Some(object) = Object::open(found, faults) else { return BTreeMap::new() };
+    let mut read = BTreeMap::new();
+    for (name, found) in object.into_members(MAX_PARAMETERS, faults) {
+        let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
+        if !(1..=MAX_PARAMETER_NAME).contains(&name.len()) || !name.bytes().all(is_letter) {
+            let expected = format!("a name of 1 to {MAX_PARAMETER_NAME} letters, digits, `.`, `_`, `~`, `-`");
+            faults.push(Fault::hidden(&*found.pointer, expected));
+        } else if ClientCredentials::OWN_PARAMETERS.contains(&&*name) {
+            let expected = "a parameter that has no setting of its own, and is no secret";
+            faults.push(Fault::hidden(&*found.pointer, expected).code(FaultCode::Reserved));
+        } else if !found.is_removed()
+            && let Some(value) = found.secret(MAX_TEXT_CHARACTERS, faults)
+        {
+            if is_visible(&value) {
+                read.insert(name, value);
+            } else {
+                faults.push(Fault::hidden(&*found.pointer, VISIBLE));
+            }
+        }
+    }
+    read
 }
 
 fn read_mtls(object: &mut Object<'_>, context: Context<'_>, faults: &mut Faults) -> ReadAuth {
@@ -315,6 +362,22 @@ mod tests {
             (r#"{"kind":"apiKey","header":"x-TEAM","secret":"v"}"#, vec!["/auth/secret"], None),
             (r#"{"kind":"basic","header":"X-Key","secret":"u:p"}"#, vec!["/auth/header"], None),
             (r#"{"kind":"oauth2","tokenUrl":"https://t.example","clientId":"c","secret":"s"}"#, vec![], Some("s")),
+            (
+                r#"{"kind":"oauth2","tokenUrl":"https://t.example","clientId":"c","secret":"s","audience":"a","resource":"urn:r","parameters":{"organization":"o"}}"#,
+                vec![],
+                Some("s"),
+            ),
+            (
+                r#"{"kind":"oauth2","tokenUrl":"https://t.example","clientId":"c","secret":"s","audience":"ä","parameters":{"scope":"x","a b":"y","c":7,"d":"é"}}"#,
+                vec![
+                    "/auth/parameters/scope",
+                    "/auth/parameters/a b",
+                    "/auth/parameters/c",
+                    "/auth/parameters/d",
+                    "/auth/audience",
+                ],
+                None,
+            ),
             (r#"{"kind":"none"}"#, vec![], None),
             ("null", vec!["/auth"], None),
             (r#"{"kind":"none","secret":"s"}"#, vec!["/auth/secret"], None),

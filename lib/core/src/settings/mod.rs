@@ -20,7 +20,7 @@ use crate::target::{Target, TargetRules};
 
 use auth::{ReadAuth, read_auth};
 pub use patch::{patched, shown};
-pub use requests::{DEFAULT_OVERLAP, overlap, replay, since};
+pub use requests::{DEFAULT_OVERLAP, Rotation, replay, rotation, since};
 pub(crate) use requests::{MOMENT, unix_ms};
 use retry::read_retry;
 

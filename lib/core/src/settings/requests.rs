@@ -6,30 +6,48 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::endpoint::EndpointId;
-use crate::fault::{Fault, Faults};
+use crate::fault::{Fault, FaultCode, Faults};
 use crate::json;
 use crate::object::{Found, Object};
 
 /// How long a signing secret goes on signing after another has followed it, unless the operator says.
 pub const DEFAULT_OVERLAP: Duration = Duration::from_hours(24);
 
-/// Reads how long the overlap of a secret's rotation is: `{"overlapSeconds":…}`, 0 to a week. The body may be absent.
+/// What becomes of the secrets before a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// All of them end at once, whatever was promised: one has leaked.
+    EndAllOthers,
+    /// The newest goes on signing for this long; those that have an end already keep it.
+    Overlap(Duration),
+}
+
+/// Reads how a secret is rotated: `{"overlapSeconds":…}`, 0 to a week, or `{"endAllOthers":true}`. The body may be absent.
 ///
 /// # Errors
 /// Every fault.
-pub fn overlap(text: Option<&str>) -> Result<Duration, Vec<Fault>> {
-    let Some(text) = text else { return Ok(DEFAULT_OVERLAP) };
-    let value = json::parse(text, "{\"overlapSeconds\":…}, or no body")?;
+pub fn rotation(text: Option<&str>) -> Result<Rotation, Vec<Fault>> {
+    let Some(text) = text else { return Ok(Rotation::Overlap(DEFAULT_OVERLAP)) };
+    let value = json::parse(text, "{\"overlapSeconds\":…}, {\"endAllOthers\":true}, or no body")?;
     let mut faults = Faults::default();
-    let mut overlap = Some(DEFAULT_OVERLAP);
+    let (mut overlap, mut ends_all) = (Some(DEFAULT_OVERLAP), false);
     if let Some(mut object) = Object::open(&Found::whole(value), &mut faults) {
-        if let Some(found) = object.member("overlapSeconds") {
+        let seconds = object.member("overlapSeconds");
+        if let Some(found) = object.member("endAllOthers") {
+            ends_all = found.read("true or false", &mut faults).unwrap_or_default();
+            if ends_all && seconds.is_some() {
+                let expected = "either `endAllOthers` or `overlapSeconds`";
+                faults.push(Fault::at(&found.pointer, found.value, expected).code(FaultCode::Conflict));
+            }
+        }
+        if let Some(found) = seconds {
             overlap = found.within(0..=604_800, &mut faults).map(|seconds| Duration::from_secs(seconds.into()));
         }
         object.close(&mut faults);
     }
     faults.none()?;
-    Ok(overlap.unwrap_or(DEFAULT_OVERLAP))
+    let overlap = Rotation::Overlap(overlap.unwrap_or(DEFAULT_OVERLAP));
+    Ok(if ends_all { Rotation::EndAllOthers } else { overlap })
 }
 
 /// Reads which endpoint a replay is for: `{"endpoint":"ep_…"}`; all that want the event if the body is absent or empty.
@@ -128,9 +146,14 @@ mod tests {
             (Some(r#"{"overlap":5}"#), None),
             (Some("7"), None),
             (Some("{"), None),
+            (Some(r#"{"endAllOthers":false,"overlapSeconds":60}"#), Some(60)),
+            (Some(r#"{"endAllOthers":true,"overlapSeconds":60}"#), None),
+            (Some(r#"{"endAllOthers":"true"}"#), None),
         ];
+        assert_eq!(rotation(Some(r#"{"endAllOthers":true}"#)), Ok(Rotation::EndAllOthers));
         for (text, seconds) in cases {
-            assert_eq!(overlap(text).ok(), seconds.map(Duration::from_secs), "{text:?}");
+            let expected = seconds.map(|seconds| Rotation::Overlap(Duration::from_secs(seconds)));
+            assert_eq!(rotation(text).ok(), expected, "{text:?}");
         }
     }
 }
