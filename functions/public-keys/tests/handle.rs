@@ -1,7 +1,5 @@
 //! Requests that are answered without a table.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, SdkConfig};

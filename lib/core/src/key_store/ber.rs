@@ -129,12 +129,13 @@ fn header<'a>(rest: &mut &'a [u8]) -> Result<Value<'a>, BerError> {
 
 fn push(tag: &[u8], content: &[u8], der: &mut Vec<u8>) -> Result<(), BerError> {
     der.extend_from_slice(tag);
-    match u8::try_from(content.len()) {
-        Ok(short @ 0..0x80) => der.push(short),
-        _ => {
-            let digits = u32::try_from(content.len()).map_err(|_| BerError::Length)?.to_be_bytes();
-            let digits = &digits[digits.iter().take_while(|digit| **digit == 0).count()..];
-            der.extend(u8::try_from(digits.len()).map(|count| 0x80 | count));
+    let length = u32::try_from(content.len()).map_err(|_| BerError::Length)?.to_be_bytes();
+    let digits = &length[length.iter().take_while(|digit| **digit == 0).count()..];
+    match digits {
+        [] => der.push(0),
+        [short @ 0..0x80] => der.push(*short),
+        digits => {
+            der.push(0x80 | u8::try_from(digits.len()).map_err(|_| BerError::Length)?);
             der.extend_from_slice(digits);
         }
     }
@@ -148,10 +149,13 @@ mod tests {
 
     use super::*;
 
+    /// BER, the DER of it, and why.
+    type Case = (&'static [u8], Result<&'static [u8], BerError>, &'static str);
+
     #[test]
     fn ber_is_rewritten_as_der() {
         let deep = |levels: usize| [[0x30, 0x80].repeat(levels), [0, 0].repeat(levels)].concat();
-        let cases: [(&[u8], Result<&[u8], BerError>, _); 13] = [
+        let cases: [Case; 13] = [
             (&[0x30, 3, 2, 1, 3], Ok(&[0x30, 3, 2, 1, 3]), "DER stays"),
             (&[0x30, 0x80, 2, 1, 3, 0, 0], Ok(&[0x30, 3, 2, 1, 3]), "an indefinite length"),
             (&[0x30, 0x83, 0, 0, 3, 2, 1, 3], Ok(&[0x30, 3, 2, 1, 3]), "a length longer than it needs to be"),
