@@ -59,6 +59,11 @@ impl<'a> Object<'a> {
         self.member(name).filter(|found| found.value.get() != "null")
     }
 
+    /// Whether a patch takes the member `name` away.
+    pub(crate) fn removes(&self, name: &str) -> bool {
+        self.is_patch && self.members.iter().any(|(known, value)| known == name && value.get() == "null")
+    }
+
     /// Whether the member `name` is this value, as it is shown. It may then stand there.
     pub(crate) fn holds(&mut self, name: &'static str, value: &Value) -> bool {
         let holds = self.members.iter().any(|(known, found)| {

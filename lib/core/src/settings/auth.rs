@@ -68,14 +68,16 @@ fn read_secret(
         return found.secret(MAX_SECRET_CHARACTERS, faults).map(Secret::new);
     }
     let stored = context.stored.map(|stored| stored.endpoint).filter(|stored| stored.auth.is_kind_of(auth));
+    let needed = match auth {
+        Auth::Basic => "the secret: `user:pass`",
+        Auth::ApiKey(ApiKeyHeader { header: Some(_), .. }) => "the secret: the value of `header`",
+        Auth::ApiKey(_) => "the secret: `header:value`, or `value` for Authorization",
+        Auth::OAuth2(_) => "the client's secret",
+        Auth::Mtls { .. } | Auth::None => "no secret",
+    };
     let expected = match stored {
-        None => match auth {
-            Auth::Basic => "the secret: `user:pass`",
-            Auth::ApiKey(ApiKeyHeader { header: Some(_), .. }) => "the secret: the value of `header`",
-            Auth::ApiKey(_) => "the secret: `header:value`, or `value` for Authorization",
-            Auth::OAuth2(_) => "the client's secret",
-            Auth::Mtls { .. } | Auth::None => "no secret",
-        },
+        None => needed,
+        Some(_) if object.removes("secret") => needed,
         // A URL with faults has been told of already.
         Some(stored) if url.is_none_or(|url| stored.auth.binding(&stored.url) == auth.binding(url)) => return None,
         Some(_) => "the secret again, for it would be sent to another server than before",

@@ -121,7 +121,7 @@ mod tests {
         let named = stored(r#"{"kind":"apiKey","header":"X-Key"}"#);
         let vendors = stored(r#"{"kind":"apiKey","secretHeader":"x-key"}"#);
         let mtls = stored(r#"{"kind":"mtls","certificate":{"subject":"CN=a","notAfter":"2100-01-01T00:00:00Z"}}"#);
-        let cases: [(_, _, &[&str], _); 32] = [
+        let cases: [(_, _, &[&str], _); 33] = [
             (&none, r#"{"colour":null}"#, &["/colour"], "an unknown member, taken away"),
             (&none, r#"{"auth":{"colour":null}}"#, &["/auth/colour"], "further in"),
             (&none, r#"{"retry":{"colour":null}}"#, &["/retry/colour"], "further in"),
@@ -149,6 +149,7 @@ mod tests {
             (&vendors, r#"{"headers":{"X-Key":"b"}}"#, &["/headers"], "the API key's own header"),
             (&vendors, r#"{"auth":{"secret":"x-team:v"}}"#, &["/auth/secret"], "a header of its own"),
             (&named, r#"{"auth":{"header":"X-Other"}}"#, &["/auth/secret"], "the secret was sealed with its header"),
+            (&named, r#"{"auth":{"secret":null}}"#, &["/auth/secret"], "nothing authenticates without it"),
             (&named, r#"{"auth":{"header":null}}"#, &["/auth/secret"], "the secret was sealed with its header"),
             (&vendors, r#"{"auth":{"header":"X-KEY"}}"#, &[], "the same header"),
             (&vendors, r#"{"auth":{"secretHeader":null}}"#, &["/auth/secretHeader"], "how it is kept"),
