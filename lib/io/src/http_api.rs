@@ -68,7 +68,7 @@ pub fn check_parameters(request: &ApiGatewayV2httpRequest, known: &[&str]) -> Re
     let mut faults = Faults::default();
     for name in names.into_iter().filter(|name| !known.contains(name)) {
         let pointer = format!("?{}", name.chars().take(QUOTED_CHARACTERS).collect::<String>());
-        let expected = format!("no such parameter; there are {there_are}");
+        let expected = format!("no such parameter; known: {there_are}");
         faults.push(Fault::hidden(pointer, expected).code(FaultCode::UnknownParameter));
     }
     faults.none().map_err(Problem::bad_request)

@@ -12,8 +12,9 @@ use signpost_testkit::receiver::Receiver;
 use signpost_testkit::verify::independently_with;
 use tokio::time::Instant;
 
-/// How long a key of the test stack can be fetched after it has signed for the last time.
-const GRACE: Duration = Duration::from_mins(1);
+/// How long a key of the test stack can be fetched after it has signed for the last time: a minute after its end, and a
+/// function signs with a key that it remembers for 15 seconds after that.
+const GRACE: Duration = Duration::from_secs(60 - 20);
 
 /// A tenant with an endpoint that asks for JWS and Standard Webhooks, and what has come of it.
 struct Watched {
@@ -79,7 +80,7 @@ async fn nothing_fails_verification_while_keys_take_turns_and_an_old_key_goes_af
                 first_signed_at = sent_at;
             }
             _ if first_signed_at.elapsed() < GRACE => assert_eq!(status, 200, "just retired, in its grace"),
-            seen if seen > 2 && status == 404 => break,
+            _ if status == 404 && tenants.iter().all(|one| one.kids.len() > 2) => break,
             _ => {}
         }
         if tenants[0].kids.len() == 2 && forced.is_none() {
