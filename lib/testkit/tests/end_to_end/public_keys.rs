@@ -135,7 +135,8 @@ async fn an_endpoints_own_key_is_published_with_its_name_replaced_with_overlap_a
     assert_ne!(rotated["signingPublicKey"], shown["signingPublicKey"]);
     assert_eq!(rotated["signingSecrets"][0]["publicKey"], shown["signingPublicKey"]);
     stack.until_set_has(&tenant, rotated["signingPublicKey"].as_str().unwrap()).await;
-    assert_eq!(of_endpoints().await.len(), 2, "both verify while both sign");
+    // Another environment may remember the set as it was.
+    until("both keys, while both sign", async || (of_endpoints().await.len() == 2).then_some(())).await;
     stack.send_events([event(&tenant, &event_id(), &json!({})).to_string()]).await;
     let secret = rotated["signingSecret"].as_str().unwrap();
     for report in independently_with(&stack.keys_url(&tenant), &receiver.wait_for(1).await, secret).await {
@@ -245,9 +246,12 @@ async fn keys_that_signpost_did_not_write_are_neither_published_nor_used_and_nev
     assert_eq!(made.len(), 3, "rotation goes on, for each algorithm");
     stack.send_events([event(&tenant, &event_id(), &json!({})).to_string()]).await;
     let requests = receiver.wait_for(1).await;
-    for report in independently_with(&stack.keys_url(&tenant), &requests, &endpoint.signing_secret).await {
-        assert_eq!(report.error, None, "deliveries go on: {report:?}");
-    }
+    // Deliveries go on. For a second after a forced rotation, an environment may not know the newest key.
+    until("the webhook to be verified", async || {
+        let reports = independently_with(&stack.keys_url(&tenant), &requests, &endpoint.signing_secret).await;
+        reports.iter().all(|report| report.error.is_none()).then_some(())
+    })
+    .await;
     let logs = stack.logs_of(&["RotateKeysLogs"], "key.refused").await;
     assert!(logs.contains("ERROR"), "refused items are logged at `error`, by which the alarm counts them: {logs}");
 
