@@ -301,8 +301,11 @@ async fn a_server_that_demands_a_certificate_gets_the_one_it_trusts() {
     ];
     for (what, caller, fault) in cases {
         let result = post(&callbacks, &receiver.url, &caller).await.result;
-        let cause = result.map_err(|error| error.cause());
-        assert_eq!(cause, Err(Cause::Exchange(fault)), "{what}");
+        let cause = result.unwrap_err().cause();
+        // With TLS 1.3 the server refuses after the handshake, and its alert is lost if the end of the connection is seen first.
+        let is_lost = fault == ExchangeFault::ClientCertificateRefused
+            && [ExchangeFault::ConnectionClosed, ExchangeFault::ConnectionReset].map(Cause::Exchange).contains(&cause);
+        assert!(cause == Cause::Exchange(fault) || is_lost, "{what}: {cause}");
     }
     assert_eq!(receiver.so_far().len(), 2, "none of these got through");
 }

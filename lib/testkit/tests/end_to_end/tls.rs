@@ -53,7 +53,10 @@ async fn a_receiver_that_demands_a_certificate_is_shown_that_of_the_endpoint() {
 
     assert_eq!(stack.wait_for_attempts(&tenant, &id, &made.id, 1).await[0].status, Some(204));
     let refused = &stack.wait_for_attempts(&tenant, &id, &stranger.id, 1).await[0];
-    assert_eq!((refused.status, refused.cause.as_deref()), (None, Some("client-certificate-required")));
+    // With TLS 1.3 the server refuses after the handshake, and its alert is lost if the end of the connection is seen first.
+    let causes = ["client-certificate-required", "connection-closed", "connection-reset"];
+    assert_eq!(refused.status, None);
+    assert!(causes.contains(&refused.cause.as_deref().unwrap_or_default()), "{refused:?}");
     assert_eq!((receiver.so_far().len(), public.so_far().len()), (1, 0));
     assert!(receiver.so_far()[0].client_certificate.is_some());
 
