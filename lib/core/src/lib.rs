@@ -59,5 +59,6 @@ mod spelling;
 pub mod standard_webhooks;
 pub mod state;
 pub mod target;
+pub mod token_refusal;
 pub mod token_request;
 pub mod verification;

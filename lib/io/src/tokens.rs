@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use signpost_core::attempt::{AttemptError, OAuthError, TokenLack, may_ask};
+use signpost_core::attempt::{AttemptError, may_ask};
 use signpost_core::auth::{AuthHeader, ClientCredentials, bearer};
 use signpost_core::cause::{ExchangeFault, Stage};
 use signpost_core::fingerprint::fingerprint;
 use signpost_core::secret::Secret;
 use signpost_core::target::{Target, TargetError};
+use signpost_core::token_refusal::{OAuthError, TokenLack};
 use tokio::sync::Mutex;
 use tokio::time::timeout_at;
 

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use signpost_core::attempt::{AttemptError, TokenLack};
+use signpost_core::attempt::AttemptError;
 use signpost_core::auth::{ClientAuthentication, ClientCredentials, api_key, basic};
 use signpost_core::cause::{Cause, ExchangeFault, Stage};
 use signpost_core::endpoint::{Endpoint, Method};
 use signpost_core::request::Request;
 use signpost_core::secret::Secret;
 use signpost_core::target::TargetRules;
+use signpost_core::token_refusal::TokenLack;
 use signpost_core::verification::Preflight;
 use signpost_io::callback::{Callbacks, Caller, Exchange};
 use signpost_io::clients::Guard;
