@@ -1,8 +1,10 @@
 //! Builders: the least that is valid, with names of their own, so that tests never meet each other's.
 
 use serde_json::{Value, json};
+use signpost_core::attempt::Attempt;
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::TenantId;
+use signpost_core::sent::SentRecord;
 use uuid::Uuid;
 
 /// Gives a tenant that nobody else has.
@@ -35,4 +37,22 @@ pub fn event(tenant: &TenantId, id: &str, data: &Value) -> Value {
     json!({
         "specversion": "1.0", "id": id, "source": "/core", "type": "example", "tenant": tenant.as_str(), "data": data
     })
+}
+
+/// Builds an attempt that sent nothing and kept nothing but its status.
+#[must_use]
+pub fn attempt(number: u32, status: Option<u16>) -> Attempt {
+    Attempt {
+        number,
+        at_unix_ms: 1,
+        duration_ms: 1,
+        kids: Vec::new(),
+        status,
+        error: None,
+        cause: None,
+        response: None,
+        sent: SentRecord::Nothing,
+        connection: None,
+        redirect: None,
+    }
 }

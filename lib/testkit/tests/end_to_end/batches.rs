@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
-use signpost_core::attempt::Attempt;
 use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey};
-use signpost_core::sent::SentRecord;
 use signpost_io::deliveries::{Deliveries, Recorded};
 use signpost_testkit::aws_proxy::AwsProxy;
-use signpost_testkit::build::{ARRIVED, delivery, event, event_id, tenant};
+use signpost_testkit::build::{ARRIVED, attempt, delivery, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, setting};
 use signpost_testkit::receiver::Receiver;
 use uuid::Uuid;
@@ -70,19 +68,7 @@ async fn of_first_attempts_that_are_recorded_together_each_is_judged_alone() {
     let table = Deliveries::new(dynamodb, setting("EVENTS_TABLE"), Duration::from_hours(1));
     let endpoint = EndpointId::new(Uuid::new_v4());
     let event = || EventKey { tenant: tenant(), source: "/core".into(), id: EventId::parse(&event_id()).unwrap() };
-    let attempt = Attempt {
-        number: 1,
-        at_unix_ms: 1,
-        duration_ms: 1,
-        kids: vec!["070725bf-7dac-4712-b61a-420ba3701263".into()],
-        status: Some(204),
-        error: None,
-        response: None,
-        sent: SentRecord::Nothing,
-        connection: None,
-        redirect: None,
-        cause: None,
-    };
+    let attempt = attempt(1, Some(204));
     let status = DeliveryStatus::Delivered;
     let progress =
         Progress { status, attempts: 1, before_replay: 0, next_attempt_unix_ms: 1, replay: None, last_sent: None };

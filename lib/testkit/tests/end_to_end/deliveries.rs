@@ -8,9 +8,8 @@ use signpost_core::attempt::Attempt;
 use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress, ReplayKind};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey, TenantId};
-use signpost_core::sent::SentRecord;
 use signpost_io::deliveries::{Deliveries, Recorded};
-use signpost_testkit::build::{ARRIVED, event, event_id, tenant};
+use signpost_testkit::build::{ARRIVED, attempt, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path, setting};
 use signpost_testkit::receiver::Receiver;
 
@@ -63,19 +62,7 @@ impl Records {
     /// Adds an attempt that was made at once when the event arrived, or so much later.
     async fn add(&self, id: &str, number: u32, arrived_unix_ms: u64, later_ms: u64, status: DeliveryStatus) {
         let at_unix_ms = arrived_unix_ms + later_ms;
-        let attempt = Attempt {
-            number,
-            at_unix_ms,
-            duration_ms: 1,
-            kids: Vec::new(),
-            status: None,
-            error: None,
-            response: None,
-            sent: SentRecord::Nothing,
-            connection: None,
-            redirect: None,
-            cause: None,
-        };
+        let attempt = Attempt { at_unix_ms, ..attempt(number, None) };
         let progress = Progress {
             status,
             attempts: number,

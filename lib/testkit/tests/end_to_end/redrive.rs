@@ -5,15 +5,13 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsEvent;
 use serde_json::{Value, json};
-use signpost_core::attempt::Attempt;
 use signpost_core::delivery::{Delivery, DeliveryStatus, Progress};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, TenantId};
-use signpost_core::sent::SentRecord;
 use signpost_io::deliveries::{Deliveries, Recorded};
 use signpost_io::queue::{Message, Queue};
 use signpost_testkit::aws_proxy::AwsProxy;
-use signpost_testkit::build::{ARRIVED, event, event_id, tenant};
+use signpost_testkit::build::{ARRIVED, attempt, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, setting};
 use signpost_testkit::receiver::Receiver;
 use sweep::{Done, Redrive, Redriven};
@@ -73,19 +71,7 @@ fn message(tenant: &TenantId, endpoint: &EndpointId) -> String {
 /// Has a delivery on record with one attempt.
 async fn record(stack: &LocalStack, message: &str, status: DeliveryStatus) {
     let (table, delivery) = (table(stack), Delivery::parse(message).unwrap());
-    let attempt = Attempt {
-        number: 1,
-        at_unix_ms: 1,
-        duration_ms: 1,
-        kids: Vec::new(),
-        status: None,
-        error: None,
-        response: None,
-        sent: SentRecord::Nothing,
-        connection: None,
-        redirect: None,
-        cause: None,
-    };
+    let attempt = attempt(1, None);
     let progress =
         Progress { status, attempts: 1, before_replay: 0, next_attempt_unix_ms: 1, replay: None, last_sent: None };
     assert_eq!(table.record(delivery.key(), &attempt, None, progress).await.unwrap(), Recorded::Yes);

@@ -8,9 +8,8 @@ use signpost_core::attempt::Attempt;
 use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress, ReplayKind};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey};
-use signpost_core::sent::SentRecord;
 use signpost_io::deliveries::{Deliveries, Recorded};
-use signpost_testkit::build::{ARRIVED, event, event_id, tenant};
+use signpost_testkit::build::{ARRIVED, attempt, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path, setting};
 use signpost_testkit::receiver::Receiver;
 
@@ -183,19 +182,7 @@ async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was
         std::time::Duration::from_hours(1),
     );
     let endpoint = EndpointId::new(uuid::Uuid::new_v4());
-    let attempt = |number, status| Attempt {
-        number,
-        at_unix_ms: 1,
-        duration_ms: 1,
-        kids: Vec::new(),
-        status: Some(status),
-        error: None,
-        response: None,
-        sent: SentRecord::Nothing,
-        connection: None,
-        redirect: None,
-        cause: None,
-    };
+    let attempt = |number, status| attempt(number, Some(status));
     let progress = |status, attempts, before_replay| Progress {
         status,
         attempts,
@@ -271,17 +258,13 @@ async fn a_delivery_with_very_many_attempts_is_still_recorded() {
     let key = DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
     for number in 1..=420 {
         let attempt = Attempt {
-            number,
             at_unix_ms: u64::MAX,
             duration_ms: 30_000,
             kids: vec!["070725bf-7dac-4712-b61a-420ba3701263".into(); 2],
-            status: Some(500),
             error: Some("endpoint answered 500; answer 2xx to acknowledge".into()),
-            response: Some("x".repeat(1_024)),
-            sent: SentRecord::Nothing,
-            connection: None,
-            redirect: None,
             cause: Some("status".into()),
+            response: Some("x".repeat(1_024)),
+            ..attempt(number, Some(500))
         };
         let progress = Progress {
             status: DeliveryStatus::Pending,
