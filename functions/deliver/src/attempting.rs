@@ -55,7 +55,7 @@ impl App {
             error: result.as_ref().err().map(ToString::to_string),
             cause: result.as_ref().err().map(|error| error.cause().to_string()),
             response,
-            sent: SentRecord::new(sent, last_sent),
+            sent: SentRecord::new(sent, last_sent, number),
             connection,
             redirect,
         };
@@ -136,20 +136,20 @@ impl App {
     }
 
     /// Disables the endpoint of a delivery, and tells the tenant's operators of it by an event.
+    ///
+    /// The event comes first, so that nobody can die in between and leave it untold: the delivery comes back, finds the
+    /// endpoint enabled, and sends the same event, for the endpoint's version is in its id.
     async fn disable(&self, delivery: &Delivery, because: DisabledBecause) -> Result<(), DeferredError> {
         let (tenant, endpoint) = (&delivery.event.key.tenant, &delivery.endpoint);
-        if !self.recipients.disable(tenant, endpoint, because).await? {
-            return Ok(()); // It was before.
-        }
+        let Some(version) = self.recipients.enabled_version(tenant, endpoint).await? else { return Ok(()) };
+        let because_of = because.as_str();
         let event = json!({
-            "specversion": "1.0", "id": format!("disabled-{endpoint}-{}", unix_ms_now()), "source": OWN_SOURCE,
+            "specversion": "1.0", "id": format!("disabled-{endpoint}-{version}-{because_of}"), "source": OWN_SOURCE,
             "type": DISABLED_TYPE, "tenant": tenant.as_str(), "subject": endpoint.as_str(),
-            "data": { "endpoint": endpoint.as_str(), "disabledBecause": because.as_str() },
+            "data": { "endpoint": endpoint.as_str(), "disabledBecause": because_of },
         });
-        let message = Message { body: event.to_string(), ..Message::default() };
-        if let Err(error) = self.own_events.send_all([message]).await {
-            tracing::error!(endpoint.id = %endpoint, error = %Chain(&error), "endpoint.disabled_untold");
-        }
+        self.own_events.send_all([Message { body: event.to_string(), ..Message::default() }]).await?;
+        self.recipients.disable(tenant, endpoint, because).await?;
         Ok(())
     }
 }

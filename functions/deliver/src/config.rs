@@ -22,7 +22,7 @@ pub struct Config {
     pub own_events_queue_url: String,
     /// `PARKING_TABLE`: DynamoDB table of parked deliveries; required.
     pub parking_table: String,
-    /// `RETENTION_DAYS`: how long attempts are kept, in days; 1 to 365, required.
+    /// `RETENTION_DAYS`: how long attempts are kept, in days; 8 to 365, required.
     pub retention: Duration,
     /// `PUBLIC_URL`: its host is the name by which receivers know the sender; `signpost` by default.
     pub sender: String,

@@ -214,6 +214,7 @@ impl App {
         if wait <= LONGEST_IN_QUEUE {
             return Ok(Fate::Again(wait));
         }
+        self.events.keep_until(delivery.key(), until_unix_ms).await?; // The parking has the event's key only.
         self.parking.until(delivery.key(), until_unix_ms).await?;
         Ok(Fate::Done)
     }
@@ -234,22 +235,26 @@ impl App {
             }
             None | Some(Progress { status: DeliveryStatus::Pending, .. }) => {
                 self.bury(delivery.written(), DeadLetterReason::EndpointGone).await?;
-                Ok(self.deliveries.end(delivery.key()).await?)
+                Ok(self.deliveries.end(delivery.key(), DeadLetterReason::EndpointGone).await?)
             }
         }
     }
 
-    /// Sees a message to its end that faults on our side have held up for days. Tells whether that could be done.
+    /// Sees a message to its end that faults on our side have held up for days. Tells whether that could be done. It is
+    /// noted first, so that the delivery can be recovered.
     pub(crate) async fn defer_no_more(&self, record: &SqsMessage) -> bool {
         let body = record.body.clone().unwrap_or_default();
         let Ok(delivery) = Delivery::parse(&body) else { return false };
-        let buried = self.bury(body, DeadLetterReason::Deferred).await;
-        if buried.is_ok()
-            && let Err(error) = self.deliveries.end(delivery.key()).await
-        {
-            tracing::error!(event.id = %delivery.event.key.id, error = %Chain(&error), "delivery.end_not_recorded");
+        let end = async {
+            self.parking.exhausted(delivery.key(), unix_ms_now()).await?;
+            self.bury(body, DeadLetterReason::Deferred).await?;
+            self.deliveries.end(delivery.key(), DeadLetterReason::Deferred).await
+        };
+        let ended = end.await;
+        if let Err(error) = &ended {
+            tracing::error!(event.id = %delivery.event.key.id, error = %Chain(error), "delivery.end_not_recorded");
         }
-        buried.is_ok()
+        ended.is_ok()
     }
 
     /// Puts a message into `DeadLetterQueue`. May happen twice when a crash comes between this and the end.

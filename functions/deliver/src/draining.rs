@@ -34,6 +34,7 @@ enum Unparked {
 impl App {
     /// Has a delivery wait until its endpoint is enabled.
     pub(crate) async fn park(&self, delivery: &Delivery, receipt: &Receipt) -> Result<(), DeferredError> {
+        self.events.keep_for_endpoint(delivery.key()).await?; // The parking has the event's key only.
         self.parking.for_endpoint(delivery.key(), receipt.since_unix_ms).await?;
         tracing::info!(endpoint.id = %delivery.endpoint, event.id = %delivery.event.key.id, "delivery.parked");
         Ok(())
@@ -148,6 +149,9 @@ impl App {
         let Some(Kept { event, arrived_unix_ms }) = self.events.get(&parked.event).await? else {
             let Message { body, .. } = without_event(parked);
             self.bury(body, DeadLetterReason::EventGone).await?;
+            if let Some(delivery) = parked.key() {
+                self.deliveries.end(delivery, DeadLetterReason::EventGone).await?;
+            }
             self.parking.remove(parked).await?;
             return Ok(Unparked::Yes);
         };

@@ -16,7 +16,7 @@ pub struct Config {
     pub own_events_queue_arn: String,
     /// `REJECTED_QUEUE_URL`: where messages go that are no events or conflict with one; required.
     pub rejected_queue_url: String,
-    /// `RETENTION_DAYS`: how long events are kept, in days; 1 to 365, required.
+    /// `RETENTION_DAYS`: how long events are kept, in days; 8 to 365, required.
     pub retention: Duration,
 }
 

@@ -32,7 +32,7 @@ pub struct Config {
     /// `PUBLIC_URL`: what callback URLs begin with, such as `https://callbacks.example`, without a query; by default, the
     /// domain that the registration came by.
     pub public_url: Option<String>,
-    /// `RETENTION_DAYS`: how long deliveries are kept once they are replayed, and token requests, in days; 1 to 365, required.
+    /// `RETENTION_DAYS`: how long deliveries are kept once they are replayed, and token requests, in days; 8 to 365, required.
     pub retention: Duration,
     /// `TOKEN_REQUESTS_TABLE`: DynamoDB table of token requests; required.
     pub token_requests_table: String,

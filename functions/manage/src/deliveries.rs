@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use signpost_core::delivery::DeliveryStatus;
+use signpost_core::delivery::{DeadLetterReason, DeliveryStatus};
 use signpost_core::listing::{Place, Wanted};
 use signpost_core::problem::Problem;
 use signpost_io::http_api::respond;
@@ -60,6 +60,7 @@ struct Shown<'a> {
     event: &'a str,
     source: &'a str,
     status: &'static str,
+    reason: Option<&'static str>,
     attempts: u32,
     arrived_at: String,
     first_attempt_at: Option<String>,
@@ -72,6 +73,7 @@ fn shown(listed: &Listed) -> Shown<'_> {
         event: listed.event.id.as_str(),
         source: &listed.event.source,
         status: listed.progress.status.as_str(),
+        reason: listed.reason.map(DeadLetterReason::as_str),
         attempts: listed.progress.attempts,
         arrived_at: moment_ms(listed.arrived_unix_ms),
         first_attempt_at: listed.first_attempt_unix_ms.map(moment_ms),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use signpost_core::attempt::Attempt;
-use signpost_core::delivery::{DeliveryKey, DeliveryStatus, ReplayKind};
+use signpost_core::delivery::{DeadLetterReason, DeliveryKey, DeliveryStatus, ReplayKind};
 use signpost_core::endpoint::{Endpoint, EndpointId};
 use signpost_core::event::{Event, EventKey, TenantId};
 use signpost_core::parking::Lane;
@@ -163,6 +163,7 @@ struct ShownEvent<'a> {
 struct ShownDelivery<'a> {
     endpoint: &'a str,
     status: &'static str,
+    reason: Option<&'static str>,
     next_attempt_at: Option<String>,
     attempts: Vec<ShownAttempt<'a>>,
 }
@@ -206,6 +207,7 @@ fn shown(history: &History, deliveries: &[DeliveryHistory]) -> Result<ApiGateway
     let unseen = unseen.map(|id| ShownDelivery {
         endpoint: id.as_str(),
         status: DeliveryStatus::Pending.as_str(),
+        reason: None,
         next_attempt_at: None,
         attempts: Vec::new(),
     });
@@ -226,15 +228,19 @@ fn shown_delivery<'a>(event: &Event, delivery: &'a DeliveryHistory) -> ShownDeli
     ShownDelivery {
         endpoint: delivery.endpoint.as_str(),
         status: delivery.progress.status.as_str(),
+        reason: delivery.reason.map(DeadLetterReason::as_str),
         next_attempt_at: is_pending.then(|| moment_ms(delivery.progress.next_attempt_unix_ms)),
         attempts: shown_attempts(event, &delivery.attempts),
     }
 }
 
-/// Attempts with what each sent, which is on record only where it was not the same as before.
+/// Attempts with what each sent, which is on record only where it was not the same as before. What is the same as by an
+/// attempt that is not kept is not known.
 fn shown_attempts<'a>(event: &Event, attempts: &'a [Attempt]) -> Vec<ShownAttempt<'a>> {
-    let mut last = None;
+    let (mut last, mut before) = (None, 0);
     let shown = attempts.iter().map(|attempt| {
+        last = last.filter(|_| attempt.number <= before + 1);
+        before = attempt.number;
         let sent = match &attempt.sent {
             SentRecord::Nothing => None,
             SentRecord::Same => last,

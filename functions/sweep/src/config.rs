@@ -19,7 +19,7 @@ pub struct Config {
     pub parking_table: String,
     /// `REJECTED_QUEUE_URL`: where messages are that were no events, and which is redriven; required.
     pub rejected_queue_url: String,
-    /// `RETENTION_DAYS`: how long events are kept, in days; 1 to 365, required.
+    /// `RETENTION_DAYS`: how long events are kept, in days; 8 to 365, required.
     pub retention: Duration,
 }
 

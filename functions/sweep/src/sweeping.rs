@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use lambda_runtime::Error;
 use serde::Serialize;
+use signpost_core::delivery::DeadLetterReason;
 use signpost_core::draining::{DRAIN_SECONDS, Spread, room};
 use signpost_core::parking::{Lane, last_due_minute};
 use signpost_io::aws::AwsError;
@@ -246,11 +247,14 @@ impl App {
                 Some(kept) => {
                     messages.push(Message { delay: spread.delay(), ..Message::of_parked(parked, &kept) });
                 }
-                None => gone.push(without_event(parked)),
+                None => gone.push(parked),
             }
         }
         self.deliveries.send_all(messages).await?;
-        self.dead_letters.send_all(gone).await?;
+        self.dead_letters.send_all(gone.iter().map(|parked| without_event(parked))).await?;
+        for delivery in gone.iter().filter_map(|parked| parked.key()) {
+            self.records.end(delivery, DeadLetterReason::EventGone).await?;
+        }
         let removed = page.iter().map(|parked| self.parking.remove(parked));
         stream::iter(removed).buffer_unordered(CALLS_AT_ONCE).try_collect::<()>().await
     }

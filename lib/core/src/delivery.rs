@@ -88,7 +88,7 @@ pub struct DeliveryKey<'a> {
 pub enum DeliveryStatus {
     /// An attempt acknowledged it.
     Delivered,
-    /// Its retries are used up; it is in `DeadLetterQueue`.
+    /// It was given up, and put into `DeadLetterQueue`: [`DeadLetterReason`] says why.
     Exhausted,
     /// At least one attempt failed and another will follow.
     Pending,
@@ -333,7 +333,7 @@ pub fn next(result: &AttemptResult, number: u32, policy: &RetryPolicy, random: f
     }
 }
 
-/// Why a delivery is in `DeadLetterQueue`: the message attribute `reason`.
+/// Why a delivery was given up: the attribute `reason` of its message in `DeadLetterQueue`, and of its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeadLetterReason {
     /// The message is none that `fanout` writes.
@@ -359,6 +359,13 @@ impl DeadLetterReason {
             Self::EventGone => "event-gone",
             Self::Exhausted => "exhausted",
         }
+    }
+
+    /// Reads what [`Self::as_str`] wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let reasons = [Self::BadMessage, Self::Deferred, Self::EndpointGone, Self::EventGone, Self::Exhausted];
+        reasons.into_iter().find(|reason| reason.as_str() == text)
     }
 }
 
@@ -532,6 +539,15 @@ mod tests {
             assert_eq!(ReplayKind::parse(kind.as_str()), Some(kind));
         }
         assert_eq!(ReplayKind::parse("again"), None);
+    }
+
+    #[test]
+    fn reasons_read_back() {
+        use DeadLetterReason::{BadMessage, Deferred, EndpointGone, EventGone, Exhausted};
+        for reason in [BadMessage, Deferred, EndpointGone, EventGone, Exhausted] {
+            assert_eq!(DeadLetterReason::parse(reason.as_str()), Some(reason));
+        }
+        assert_eq!(DeadLetterReason::parse("lost"), None);
     }
 
     #[test]

@@ -15,6 +15,25 @@ pub const LONGEST_IN_QUEUE: Duration = Duration::from_mins(15);
 /// share: 1,000 writes a second each.
 pub const SHARDS: u8 = 8;
 
+/// How long behind its moment the event of a parked delivery is kept: for a sweep that is late, and for what follows.
+const KEPT_BEHIND: Duration = Duration::from_hours(24);
+
+/// Until when, in seconds since the Unix epoch, an event has to be kept whose delivery is parked until a moment; nothing
+/// if it is kept as long anyway. The table of parked deliveries has the event's key only.
+#[must_use]
+pub fn kept_until(arrived_unix_ms: u64, retention: Duration, until_unix_ms: u64) -> Option<u64> {
+    let needed = until_unix_ms / 1_000 + KEPT_BEHIND.as_secs();
+    (needed > arrived_unix_ms / 1_000 + retention.as_secs()).then_some(needed)
+}
+
+/// The same for a delivery that is parked now and waits for its endpoint, nobody knows for how long: a whole retention,
+/// given anew once half of the event's own is over, so that most deliveries are parked without another write.
+#[must_use]
+pub fn kept_for_endpoint(arrived_unix_ms: u64, retention: Duration, now_unix_ms: u64) -> Option<u64> {
+    let (arrived, now) = (arrived_unix_ms / 1_000, now_unix_ms / 1_000);
+    (now > arrived + retention.as_secs() / 2).then_some(now + retention.as_secs())
+}
+
 /// Where parked deliveries stand in line: a partition of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lane {
@@ -104,6 +123,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn an_event_is_kept_until_after_its_delivery_was_due(
+            arrived in 0..10_000_000_000_000_u64, days in 8..366_u64, wait in 0..100 * 24 * 3_600_000_u64
+        ) {
+            let (retention, due) = (Duration::from_hours(24 * days), arrived + wait);
+            let own = arrived / 1_000 + retention.as_secs();
+            let kept = kept_until(arrived, retention, due).unwrap_or(own);
+            prop_assert!(kept >= own && kept >= due / 1_000 + 24 * 3_600);
+            let for_endpoint = kept_for_endpoint(arrived, retention, due).unwrap_or(own);
+            prop_assert!(for_endpoint >= due / 1_000 + retention.as_secs() / 2, "half a retention at least");
+        }
+
         #[test]
         fn what_is_swept_is_due_and_what_is_due_is_swept_within_a_minute(due in 0..10_000_000_000_000_u64, late in 0..120_000_u64) {
             let (event, endpoint) = (event(), EndpointId::new(Uuid::from_u128(1)));

@@ -46,16 +46,20 @@ pub enum SentRecord {
 }
 
 impl SentRecord {
-    /// Compares what was sent with what was sent before, by [`Sent::print`].
+    /// Compares what attempt `number` sent with what was sent before, by [`Sent::print`]. Every tenth attempt says it anew:
+    /// of very many, those that said it before are not kept.
     #[must_use]
-    pub fn new(sent: Option<Sent>, last: Option<u64>) -> Self {
+    pub fn new(sent: Option<Sent>, last: Option<u64>, number: u32) -> Self {
         match sent {
             None => Self::Nothing,
-            Some(sent) if Some(sent.print()) == last => Self::Same,
+            Some(sent) if Some(sent.print()) == last && !number.is_multiple_of(SAID_EVERY) => Self::Same,
             Some(sent) => Self::This(sent),
         }
     }
 }
+
+/// How often what was sent is said anew, although it is the same.
+const SAID_EVERY: u32 = 10;
 
 /// What a request was answered over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +75,7 @@ pub const MAX_URL_BYTES: usize = 512;
 /// The most bytes of one header's value that are kept.
 const MAX_VALUE_BYTES: usize = 128;
 /// The most bytes of all names, and of all values, that are kept.
-const MAX_HEADER_BYTES: usize = 1_024;
+pub const MAX_HEADER_BYTES: usize = 1_024;
 
 /// The method of a handshake.
 const PREFLIGHT: &str = "OPTIONS";

@@ -77,12 +77,12 @@ where
     }
 }
 
-/// Reads `RETENTION_DAYS`, 1 to 365: how long events and what became of them are kept.
+/// Reads `RETENTION_DAYS`, 8 to 365: how long events and what became of them are kept. No retry policy lasts that long.
 ///
 /// # Errors
 /// As [`number`].
 pub fn retention(get: impl Fn(&str) -> Option<String>) -> Result<Duration, ConfigError> {
-    number(get, "RETENTION_DAYS", "days", 1..=365).map(|days: u64| Duration::from_hours(24 * days))
+    number(get, "RETENTION_DAYS", "days", 8..=365).map(|days: u64| Duration::from_hours(24 * days))
 }
 
 /// Reads the rules for targets: `DANGEROUSLY_ALLOW_HTTP` and `DANGEROUSLY_ALLOW_PRIVATE_TARGETS`, `true` or `false`, off
@@ -149,6 +149,8 @@ pub fn switch(get: impl Fn(&str) -> Option<String>, name: &'static str) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use signpost_core::retry::MAX_TOTAL_SECONDS;
+
     use super::*;
 
     fn only(value: &'static str) -> impl Fn(&str) -> Option<String> {
@@ -181,6 +183,13 @@ mod tests {
         for (error, text) in cases {
             assert_eq!(error.to_string(), text);
         }
+    }
+
+    #[test]
+    fn the_shortest_retention_outlasts_the_longest_retry_policy() {
+        let of = |days: &'static str| retention(move |_| Some(days.to_owned()));
+        assert!(of("8").unwrap() > Duration::from_secs(MAX_TOTAL_SECONDS));
+        assert_eq!(of("7").unwrap_err().to_string(), "`RETENTION_DAYS` is `7`; expected days, 8 to 365");
     }
 
     #[test]

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use signpost_core::attempt::Attempt;
 use signpost_core::delivery::{
-    DeliveryKey, DeliveryStatus, EARLY_MS, LONGEST_ATTEMPT, Progress, Receipt, ReplayKind, Standing,
+    DeadLetterReason, DeliveryKey, DeliveryStatus, EARLY_MS, LONGEST_ATTEMPT, Progress, Receipt, ReplayKind, Standing,
 };
 use signpost_core::event::EventId;
 use signpost_core::listing::key_of;
@@ -23,6 +24,7 @@ use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number,
 use crate::clock::{millis, unix_ms_now, unix_now};
 use crate::gathering::{Expected, Gathering};
 use crate::inserting::{Inserted, insert};
+use crate::logs::Chain;
 use crate::reading::{Projection, get, get_all};
 
 /// The deliveries in the table.
@@ -172,7 +174,7 @@ impl Deliveries {
     /// Needs `dynamodb:UpdateItem`. One write. A failure is recorded only as the next attempt of the record that it was made
     /// on, so that two senders cannot count the same one and none judges by retries that a replay has renewed. An
     /// acknowledgement is recorded unless there is one already, whatever else is, and no failure follows it: a second write
-    /// where another attempt was faster.
+    /// where another attempt was faster. A record that is full goes on without the attempt, which takes a write of its own.
     ///
     /// # Errors
     /// The call failed; the attempt may be repeated, which at-least-once delivery allows.
@@ -187,32 +189,28 @@ impl Deliveries {
             None => "attribute_not_exists(attemptCount)",
             Some(_) => "attemptCount = :before AND #status = :pending AND nextAttemptAt = :due",
         };
-        let mut call = self
-            .update(delivery, attempt, progress)
-            .update_expression(format!(
-                "{SET}, attemptCount = :count{}{} REMOVE leasedUntil",
-                appended(attempt),
-                printed(progress)
-            ))
-            .condition_expression(condition)
-            .expression_attribute_values(":count", n(progress.attempts));
-        if let Some(due) = on_record {
-            // DynamoDB refuses a value that is not used.
+        let next = |kept: Option<&Attempt>| {
+            let expression =
+                format!("{SET}, attemptCount = :count{}{} REMOVE leasedUntil", put(kept), printed(progress));
+            let call = self.update(delivery, kept, progress).update_expression(expression);
+            let call = call.condition_expression(condition).expression_attribute_values(":count", n(progress.attempts));
+            let Some(due) = on_record else { return call }; // DynamoDB refuses a value that is not used.
             let pending = s(DeliveryStatus::Pending.as_str());
-            call = call.expression_attribute_values(":before", n(attempt.number - 1));
-            call = call.expression_attribute_values(":pending", pending).expression_attribute_values(":due", n(due));
-        }
-        if sent(call).await? {
+            let call = call.expression_attribute_values(":before", n(attempt.number - 1));
+            call.expression_attribute_values(":pending", pending).expression_attribute_values(":due", n(due))
+        };
+        if sent_if_it_fits(next, attempt).await? {
             return Ok(Recorded::Yes);
         }
         if progress.status != DeliveryStatus::Delivered {
             return Ok(Recorded::Overtaken);
         }
-        let call = self
-            .update(delivery, attempt, progress)
-            .update_expression(format!("{SET}{}{} REMOVE leasedUntil", appended(attempt), printed(progress)))
-            .condition_expression("#status <> :status");
-        Ok(if sent(call).await? { Recorded::Yes } else { Recorded::Overtaken })
+        let after_all = |kept: Option<&Attempt>| {
+            let expression = format!("{SET}{}{} REMOVE leasedUntil", put(kept), printed(progress));
+            let call = self.update(delivery, kept, progress).update_expression(expression);
+            call.condition_expression("#status <> :status")
+        };
+        Ok(if sent_if_it_fits(after_all, attempt).await? { Recorded::Yes } else { Recorded::Overtaken })
     }
 
     /// Has those who record a first attempt in the meantime wait for one who is going to, for some milliseconds.
@@ -252,8 +250,8 @@ impl Deliveries {
         }
     }
 
-    /// What every record of an attempt sets.
-    fn update(&self, delivery: DeliveryKey<'_>, attempt: &Attempt, progress: Progress) -> UpdateItemFluentBuilder {
+    /// What every record of an attempt sets, and the attempt, if it is kept.
+    fn update(&self, delivery: DeliveryKey<'_>, kept: Option<&Attempt>, progress: Progress) -> UpdateItemFluentBuilder {
         let call = self
             .client
             .update_item()
@@ -268,12 +266,14 @@ impl Deliveries {
             Some(print) => call.expression_attribute_values(":print", n(print)),
             None => call,
         };
-        if appended(attempt).is_empty() {
-            return call;
+        let Some(attempt) = kept else { return call };
+        let item = AttributeValue::M(item_of(attempt));
+        match slot(attempt.number) {
+            Slot::Next => call
+                .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
+                .expression_attribute_values(":attempt", AttributeValue::L(vec![item])),
+            Slot::Of(_) => call.expression_attribute_values(":attempt", item),
         }
-        let kept = bounded(attempt.clone());
-        call.expression_attribute_values(":none", AttributeValue::L(Vec::new()))
-            .expression_attribute_values(":attempt", AttributeValue::L(vec![AttributeValue::M(item_of(&kept))]))
     }
 
     /// Starts a delivery again at an operator's request, `replay`: it is due at once, whatever came of it before, and its
@@ -292,7 +292,7 @@ impl Deliveries {
             .update_expression(
                 "SET ofEvent = :of, #status = :pending, attemptCount = if_not_exists(attemptCount, :zero), \
                  beforeReplay = if_not_exists(attemptCount, :zero), nextAttemptAt = :now, replay = :replay, \
-                 expiresAt = :expires",
+                 expiresAt = :expires REMOVE reason",
             )
             .expression_attribute_values(":replay", s(replay.as_str()))
             .expression_attribute_names("#status", "status")
@@ -304,20 +304,23 @@ impl Deliveries {
         sent(call).await.map(drop)
     }
 
-    /// Puts on record that a delivery is given up although no attempt says so, unless it is delivered.
+    /// Puts on record that a delivery is given up although no attempt says so, and why, unless it is delivered.
     ///
     /// Needs `dynamodb:UpdateItem`. One write.
     ///
     /// # Errors
     /// The call failed.
-    pub async fn end(&self, delivery: DeliveryKey<'_>) -> Result<(), AwsError> {
+    pub async fn end(&self, delivery: DeliveryKey<'_>, reason: DeadLetterReason) -> Result<(), AwsError> {
         let call = self
             .client
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key(delivery)))
-            .update_expression(format!("{SET}, attemptCount = if_not_exists(attemptCount, :zero) REMOVE leasedUntil"))
+            .update_expression(format!(
+                "{SET}, attemptCount = if_not_exists(attemptCount, :zero), reason = :reason REMOVE leasedUntil"
+            ))
             .condition_expression("attribute_not_exists(#status) OR #status <> :delivered")
+            .expression_attribute_values(":reason", s(reason.as_str()))
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":of", s(event_name(delivery)))
             .expression_attribute_values(":status", s(DeliveryStatus::Exhausted.as_str()))
@@ -328,7 +331,7 @@ impl Deliveries {
         sent(call).await.map(drop)
     }
 
-    /// Reads all attempts of a delivery, for operators' tools.
+    /// Reads the attempts of a delivery that are kept, oldest first, for operators' tools.
     ///
     /// Needs `dynamodb:GetItem`.
     ///
@@ -342,20 +345,24 @@ impl Deliveries {
 
 const READING: &str = "reading a delivery";
 const SET: &str = "SET ofEvent = :of, #status = :status, nextAttemptAt = :next, expiresAt = :expires";
-/// An item has 400 KB at the most. Of so many attempts, what was answered is kept, up to 1.3 KB each,
-const KEPT_RESPONSES: u32 = 100;
-/// of so many what was sent, up to 2.8 KB each where each sent something else,
-const KEPT_SENT: u32 = 30;
-/// and of so many that they were made, up to 400 bytes each. Beyond, the record goes on without them.
-const KEPT_ATTEMPTS: u32 = 400;
+/// The first attempts are kept, so many of them,
+const KEPT_FIRST: u32 = 5;
+/// and the last ones. An item has 400 KB at the most, and the longest attempt some 4.5 KB.
+const KEPT_LAST: u32 = 70;
 
-/// What is kept of an attempt, by its number.
-fn bounded(attempt: Attempt) -> Attempt {
-    Attempt {
-        response: attempt.response.filter(|_| attempt.number <= KEPT_RESPONSES),
-        redirect: attempt.redirect.filter(|_| attempt.number <= KEPT_RESPONSES),
-        sent: if attempt.number <= KEPT_SENT { attempt.sent } else { SentRecord::Same },
-        ..attempt
+/// Where an attempt is kept in the list of them.
+enum Slot {
+    /// Behind the others.
+    Next,
+    /// In the place of an older one.
+    Of(u32),
+}
+
+/// The last attempts go round in the places behind the first.
+fn slot(number: u32) -> Slot {
+    match number.checked_sub(KEPT_FIRST + KEPT_LAST + 1) {
+        None => Slot::Next,
+        Some(beyond) => Slot::Of(KEPT_FIRST + beyond % KEPT_LAST),
     }
 }
 
@@ -365,11 +372,30 @@ fn printed(progress: Progress) -> &'static str {
 }
 
 /// The part of the update that keeps the attempt.
-fn appended(attempt: &Attempt) -> &'static str {
-    if attempt.number > KEPT_ATTEMPTS {
-        return "";
+fn put(kept: Option<&Attempt>) -> String {
+    match kept.map(|attempt| slot(attempt.number)) {
+        None => String::new(),
+        Some(Slot::Next) => ", attempts = list_append(if_not_exists(attempts, :none), :attempt)".to_owned(),
+        Some(Slot::Of(index)) => format!(", attempts[{index}] = :attempt"),
     }
-    ", attempts = list_append(if_not_exists(attempts, :none), :attempt)"
+}
+
+/// Sends an update with an attempt, or without it where the item has no room for it, as one that was written by hand or by
+/// another version. Tells whether its condition held.
+///
+/// That a request was acknowledged must be on record, or it is sent again and again.
+async fn sent_if_it_fits(
+    update: impl Fn(Option<&Attempt>) -> UpdateItemFluentBuilder,
+    attempt: &Attempt,
+) -> Result<bool, AwsError> {
+    match update(Some(attempt)).send().await {
+        Err(error) if error.code() == Some("ValidationException") => {
+            let error = AwsError::of("dynamodb:UpdateItem")(error);
+            tracing::warn!(attempt.number = attempt.number, error = %Chain(&error), "delivery.record_full");
+            sent(update(None)).await
+        }
+        answer => Ok(if_condition_held(answer, "dynamodb:UpdateItem")?.is_some()),
+    }
 }
 
 /// Sends an update, and tells whether its condition held.
@@ -409,7 +435,9 @@ pub(crate) fn event_of(item: &Item) -> Result<(EventId, &str), ItemError> {
 pub(crate) fn attempts_of(item: &Item) -> Result<Vec<Attempt>, ItemError> {
     let attempts = item.get("attempts").and_then(|list| list.as_l().ok()).map(Vec::as_slice).unwrap_or_default();
     let read = |attempt: &AttributeValue| attempt.as_m().map_err(|_| unreadable("attempts")).and_then(attempt_of);
-    attempts.iter().map(read).collect()
+    let mut attempts: Vec<Attempt> = attempts.iter().map(read).collect::<Result<_, _>>()?;
+    attempts.sort_by_key(|attempt| attempt.number); // The last ones go round.
+    Ok(attempts)
 }
 
 /// Reads where a delivery stands. One that was only leased so far has no progress.
@@ -433,6 +461,17 @@ pub(crate) fn progress_of(item: &Item) -> Result<Progress, ItemError> {
         replay: text(item, "replay").ok().and_then(ReplayKind::parse),
         last_sent: number(item, "sentPrint").ok(),
     })
+}
+
+/// Reads why a delivery was given up; nothing if it was not. Where no attribute says so, its attempts do.
+pub(crate) fn reason_of(item: &Item) -> Result<Option<DeadLetterReason>, ItemError> {
+    if text(item, "status").ok().and_then(DeliveryStatus::parse) != Some(DeliveryStatus::Exhausted) {
+        return Ok(None);
+    }
+    if !item.contains_key("reason") {
+        return Ok(Some(DeadLetterReason::Exhausted));
+    }
+    DeadLetterReason::parse(text(item, "reason")?).map(Some).ok_or_else(|| unreadable("reason"))
 }
 
 fn item_of(attempt: &Attempt) -> Item {
@@ -515,6 +554,9 @@ fn attempt_of(item: &Item) -> Result<Attempt, ItemError> {
 
 #[cfg(test)]
 mod tests {
+    use signpost_core::excerpt::KEPT_BYTES;
+    use signpost_core::sent::{MAX_HEADER_BYTES, MAX_URL_BYTES};
+
     use super::*;
 
     /// Bytes as DynamoDB counts them ("DynamoDB item sizes and formats"): names and values, a byte for each element of a list or
@@ -528,39 +570,6 @@ mod tests {
             AttributeValue::M(item) => 3 + item.iter().map(|(name, value)| 1 + name.len() + size(value)).sum::<usize>(),
             _ => 1,
         }
-    }
-
-    /// Each attempt of the worst delivery sends something else than the one before, and everything is as long as it gets.
-    #[test]
-    fn the_worst_record_fits_into_an_item() {
-        let long = |bytes| "x".repeat(bytes);
-        let attempts = (1..=1_000).filter(|number| *number <= KEPT_ATTEMPTS).map(|number| {
-            let value = |index: usize| (format!("{index:03}"), long(128));
-            let sent = Sent {
-                method: "POST".into(),
-                url: long(512),
-                names: long(1_024),
-                values: (0..8).map(value).collect(),
-                body_sha256: [7; 32],
-                body_bytes: u64::MAX,
-            };
-            let address = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap();
-            item_of(&bounded(Attempt {
-                number,
-                at_unix_ms: u64::MAX,
-                duration_ms: u64::MAX,
-                kids: vec![long(36)],
-                status: Some(599),
-                error: Some(long(240)),
-                cause: Some(long(40)),
-                response: Some(long(1_024)),
-                redirect: Some(long(200)),
-                sent: SentRecord::This(sent),
-                connection: Some(Connection { address, tls: Some("1.3".into()) }),
-            }))
-        });
-        let attempts = AttributeValue::L(attempts.map(AttributeValue::M).collect());
-        assert!(size(&attempts) < 395 * 1_024, "{} bytes, of 400 KB that an item may have", size(&attempts));
     }
 
     #[test]
@@ -590,6 +599,59 @@ mod tests {
         let acknowledged = Attempt { error: None, cause: None, response: None, status: Some(204), ..failed.clone() };
         for attempt in [failed, timed_out, unsent, acknowledged] {
             assert_eq!(attempt_of(&item_of(&attempt)).unwrap(), attempt);
+        }
+    }
+
+    /// An attempt with all that can be there, each as long as it can be.
+    fn longest() -> Attempt {
+        let values = (0..32).map(|index| (format!("x-header-{index:03}"), "v".repeat(20)));
+        Attempt {
+            number: u32::MAX,
+            at_unix_ms: u64::MAX,
+            duration_ms: u64::MAX,
+            kids: vec!["070725bf-7dac-4712-b61a-420ba3701263".into(); 2],
+            status: Some(599),
+            error: Some("x".repeat(300)),
+            cause: Some("x".repeat(40)),
+            response: Some("x".repeat(KEPT_BYTES)),
+            redirect: Some("x".repeat(200)),
+            sent: SentRecord::This(Sent {
+                method: "DELETE".into(),
+                url: "x".repeat(MAX_URL_BYTES),
+                names: "x".repeat(MAX_HEADER_BYTES),
+                values: values.collect(),
+                body_sha256: [7; 32],
+                body_bytes: u64::MAX,
+            }),
+            connection: Some(Connection {
+                address: "[2001:db8:1234:5678:9abc:def0:1234:5678]:65535".parse().unwrap(),
+                tls: Some("1.3".into()),
+            }),
+        }
+    }
+
+    #[test]
+    fn as_many_attempts_as_are_kept_fit_into_an_item_at_their_longest() {
+        const ITEM: usize = 400 * 1024;
+        const BESIDE: usize = 16 * 1024; // Its keys and all else, of which the event's source is the longest.
+        let longest = size(&AttributeValue::M(item_of(&longest())));
+        let all = (KEPT_FIRST + KEPT_LAST) as usize * (longest + 1);
+        assert!(all + BESIDE <= ITEM, "{all} bytes of attempts, {longest} each");
+    }
+
+    #[test]
+    fn the_first_attempts_stay_and_the_last_ones_go_round() {
+        let mut kept: Vec<u32> = Vec::new();
+        for number in 1..=1_000 {
+            match slot(number) {
+                Slot::Next => kept.push(number),
+                Slot::Of(index) => kept[index as usize] = number,
+            }
+            let mut sorted = kept.clone();
+            sorted.sort_unstable();
+            let last = number.saturating_sub(KEPT_LAST).max(KEPT_FIRST) + 1;
+            let expected: Vec<_> = (1..=KEPT_FIRST.min(number)).chain(last..=number).collect();
+            assert_eq!(sorted, expected);
         }
     }
 }

@@ -8,12 +8,14 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use signpost_core::delivery::DeliveryKey;
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, EventKey};
+use signpost_core::parking::{kept_for_endpoint, kept_until};
 use signpost_core::state::Moment;
 
 use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
-use crate::clock::unix_now;
+use crate::clock::{unix_ms_now, unix_now};
 use crate::gathering::Gathering;
 use crate::inserting::{Inserted, LARGEST_TOGETHER, insert};
 use crate::logs::Chain;
@@ -146,6 +148,39 @@ impl Events {
             tracing::error!(event.id = %key.id, tenant.id = %key.tenant, error = %Chain(error), "event.unreadable");
         }
         Ok(kept.ok())
+    }
+
+    /// Has the event kept for as long as a delivery of it waits that is parked until a moment, in milliseconds since the Unix
+    /// epoch.
+    ///
+    /// Needs `dynamodb:UpdateItem`: one write, where the event's own retention would end before.
+    ///
+    /// # Errors
+    /// The call failed: the delivery must not be parked, because its event could be gone when its time comes.
+    pub async fn keep_until(&self, delivery: DeliveryKey<'_>, unix_ms: u64) -> Result<(), AwsError> {
+        self.keep(delivery, kept_until(delivery.arrived_unix_ms, self.retention, unix_ms)).await
+    }
+
+    /// The same for a delivery that waits for its endpoint from now on: for half of the retention at least.
+    ///
+    /// # Errors
+    /// As [`Self::keep_until`].
+    pub async fn keep_for_endpoint(&self, delivery: DeliveryKey<'_>) -> Result<(), AwsError> {
+        self.keep(delivery, kept_for_endpoint(delivery.arrived_unix_ms, self.retention, unix_ms_now())).await
+    }
+
+    async fn keep(&self, delivery: DeliveryKey<'_>, until: Option<u64>) -> Result<(), AwsError> {
+        let Some(until) = until else { return Ok(()) };
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(item_key(delivery.event)))
+            .update_expression("SET expiresAt = :until")
+            .condition_expression("attribute_exists(#event) AND expiresAt < :until")
+            .expression_attribute_names("#event", "event")
+            .expression_attribute_values(":until", n(until));
+        if_condition_held(call.send().await, "dynamodb:UpdateItem").map(drop)
     }
 
     /// Notes that an event goes to `endpoints`, too, to which it did not go at first. Tells whether it is still there.

@@ -2,12 +2,12 @@
 
 use aws_sdk_dynamodb::Client;
 use signpost_core::attempt::Attempt;
-use signpost_core::delivery::{DeliveryKey, Progress};
+use signpost_core::delivery::{DeadLetterReason, DeliveryKey, Progress};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, EventId, EventKey, TenantId};
 
 use crate::aws::{AwsError, Item, ItemError, number, s};
-use crate::deliveries::{attempts_of, key, standing_of};
+use crate::deliveries::{attempts_of, key, reason_of, standing_of};
 use crate::events::{Kept, also_to_of, endpoints_of, kept_of, partition};
 use crate::reading::get_all;
 
@@ -40,6 +40,8 @@ pub struct DeliveryHistory {
     pub endpoint: EndpointId,
     /// Where it stands.
     pub progress: Progress,
+    /// Why it was given up; nothing if it was not.
+    pub reason: Option<DeadLetterReason>,
     /// Its attempts, oldest first.
     pub attempts: Vec<Attempt>,
 }
@@ -112,5 +114,6 @@ fn history_of(item: &Item) -> Result<History, ItemError> {
 /// Reads a delivery; nothing of one that has had no attempt.
 fn delivery_of(item: &Item, endpoint: &EndpointId) -> Result<Option<DeliveryHistory>, ItemError> {
     let Some(progress) = standing_of(item)?.progress else { return Ok(None) };
-    Ok(Some(DeliveryHistory { endpoint: endpoint.clone(), progress, attempts: attempts_of(item)? }))
+    let (reason, attempts) = (reason_of(item)?, attempts_of(item)?);
+    Ok(Some(DeliveryHistory { endpoint: endpoint.clone(), progress, reason, attempts }))
 }

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use futures_util::future::try_join_all;
-use signpost_core::delivery::Progress;
+use signpost_core::delivery::{DeadLetterReason, Progress};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventKey, TenantId};
 use signpost_core::listing::{Place, Stretch, Wanted, page, parts};
 
 use crate::aws::{AwsError, Item, ItemError, number, s, text, unreadable};
-use crate::deliveries::{event_of, progress_of};
+use crate::deliveries::{event_of, progress_of, reason_of};
 use crate::logs::Chain;
 
 /// The lists of deliveries.
@@ -27,6 +27,8 @@ pub struct Listed {
     pub event: EventKey,
     /// Where the delivery stands; how many attempts were made before a replay is not told.
     pub progress: Progress,
+    /// Why it was given up; nothing if it was not.
+    pub reason: Option<DeadLetterReason>,
     /// When the event arrived, in milliseconds since the Unix epoch.
     pub arrived_unix_ms: u64,
     /// When its first attempt started, in milliseconds since the Unix epoch; nothing if there was none.
@@ -75,7 +77,7 @@ impl Listing {
             .consistent_read(true)
             .key_condition_expression("#event = :part AND #record BETWEEN :from AND :to")
             .filter_expression(HAS_BEGUN)
-            .projection_expression("#record, ofEvent, #status, attemptCount, nextAttemptAt, attempts[0].#at")
+            .projection_expression("#record, ofEvent, #status, attemptCount, nextAttemptAt, reason, attempts[0].#at")
             .set_expression_attribute_names(Some(names()))
             .expression_attribute_values(":part", s(part))
             .expression_attribute_values(":from", s(from.key()))
@@ -117,7 +119,8 @@ fn listed_of(tenant: &TenantId, item: &Item) -> Result<(Place, Listed), ItemErro
     let arrived_unix_ms = place.arrived_unix_ms();
     let first = item.get("attempts").and_then(|attempts| attempts.as_l().ok()?.first()?.as_m().ok());
     let first_attempt_unix_ms = first.map(|first| number(first, "at")).transpose()?;
-    Ok((place, Listed { event, progress: progress_of(item)?, arrived_unix_ms, first_attempt_unix_ms }))
+    let (progress, reason) = (progress_of(item)?, reason_of(item)?);
+    Ok((place, Listed { event, progress, reason, arrived_unix_ms, first_attempt_unix_ms }))
 }
 
 fn place_of(item: &Item) -> Result<Place, ItemError> {

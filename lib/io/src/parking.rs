@@ -39,6 +39,8 @@ pub struct Parked {
     pub endpoint: EndpointId,
     /// The moment of its place, in milliseconds since the Unix epoch: since when it waits, or until when.
     pub at_unix_ms: u64,
+    /// When the event arrived, in milliseconds since the Unix epoch, where that is known: the place of its record.
+    arrived_unix_ms: Option<u64>,
     lane: String,
     place: String,
     /// Nobody else has chosen it: what tells this parking from one after it in the same place.
@@ -243,6 +245,15 @@ impl Parking {
     }
 }
 
+impl Parked {
+    /// Which delivery it is, if that is known without its event.
+    #[must_use]
+    pub fn key(&self) -> Option<DeliveryKey<'_>> {
+        let (event, endpoint) = (&self.event, &self.endpoint);
+        Some(DeliveryKey { event, endpoint, arrived_unix_ms: self.arrived_unix_ms? })
+    }
+}
+
 impl Message {
     /// The message that has a parked delivery sent, with its event as it is kept.
     #[must_use]
@@ -277,6 +288,7 @@ fn item_of(lane: &Lane, unix_ms: u64, delivery: DeliveryKey<'_>) -> Item {
     item.insert("event".into(), s(delivery.event.id.as_str()));
     item.insert("source".into(), s(&*delivery.event.source));
     item.insert("endpoint".into(), s(delivery.endpoint.as_str()));
+    item.insert("arrivedUnixMs".into(), n(delivery.arrived_unix_ms));
     item
 }
 
@@ -295,6 +307,7 @@ fn parked_of(item: &Item) -> Result<Parked, ItemError> {
     let at_unix_ms = text(item, "place")?.get(..13).and_then(|digits| digits.parse().ok());
     Ok(Parked {
         at_unix_ms: at_unix_ms.ok_or_else(|| unreadable("place"))?,
+        arrived_unix_ms: number(item, "arrivedUnixMs").ok(),
         event: EventKey { tenant, source: text(item, "source")?.to_owned(), id },
         endpoint: EndpointId::parse(text(item, "endpoint")?).ok_or_else(|| unreadable("endpoint"))?,
         lane: text(item, "lane")?.to_owned(),

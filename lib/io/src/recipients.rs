@@ -149,6 +149,17 @@ impl Recipients {
         Ok(Some(recipient))
     }
 
+    /// Reads the version of an endpoint, if it is there and enabled now.
+    ///
+    /// Needs `dynamodb:GetItem`. One call: nothing that is remembered counts.
+    ///
+    /// # Errors
+    /// The call failed, or the item cannot be read.
+    pub async fn enabled_version(&self, tenant: &TenantId, id: &EndpointId) -> Result<Option<u64>, AwsError> {
+        let stored = self.table.get(tenant, id).await?;
+        Ok(stored.filter(|stored| stored.disabled.is_none()).map(|stored| stored.version))
+    }
+
     /// Disables an endpoint, for everybody and here at once. Tells whether it was enabled before.
     ///
     /// Needs `dynamodb:UpdateItem`.

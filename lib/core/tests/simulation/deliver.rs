@@ -196,12 +196,14 @@ impl Environment {
     }
 
     async fn defer_no_more(&self, id: u32) -> bool {
-        let is_buried = self.bury(id, DeadLetterReason::Deferred).await.is_ok();
-        if is_buried {
-            let now = self.process.now();
-            let _ = self.process.delivery(id, "end", |tables| tables.end(id, now)).await;
-        }
-        is_buried
+        let now = self.process.now();
+        let end = async {
+            let lane = Place::Exhausted(self.process.world.endpoint_of(id));
+            self.process.delivery(id, "note deferred", |tables| tables.park(lane, now, id)).await?;
+            self.bury(id, DeadLetterReason::Deferred).await?;
+            self.process.delivery(id, "end", |tables| tables.end(id, now)).await
+        };
+        end.await.is_ok()
     }
 
     async fn bury(&self, id: u32, reason: DeadLetterReason) -> Result<(), Fault> {

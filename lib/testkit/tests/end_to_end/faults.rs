@@ -2,10 +2,11 @@
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use serde_json::json;
+use signpost_core::parking::Lane;
 use signpost_io::clock::unix_ms_now;
 use signpost_testkit::aws_proxy::AwsProxy;
 use signpost_testkit::build::{delivery, event, event_id, tenant};
-use signpost_testkit::local_stack::{LocalStack, attribute};
+use signpost_testkit::local_stack::{LocalStack, attribute, endpoint_path};
 use signpost_testkit::receiver::Receiver;
 
 use crate::handlers::lookup;
@@ -128,11 +129,39 @@ async fn what_faults_of_ours_hold_up_for_days_is_kept_with_the_reason_and_can_be
     assert_eq!(attribute(&message, "reason"), "deferred");
     let path = format!("/v1/tenants/{tenant}/events/{}", event["id"].as_str().unwrap());
     let seen = stack.manage("GET", &path, None).await.json();
-    assert_eq!(
-        (&seen["deliveries"][0]["status"], &seen["deliveries"][0]["attempts"]),
-        (&json!("exhausted"), &json!([]))
-    );
+    let delivery = &seen["deliveries"][0];
+    assert_eq!((&delivery["status"], &delivery["attempts"]), (&json!("exhausted"), &json!([])));
+    assert_eq!(delivery["reason"], "deferred");
+    assert_eq!(own.parking().first_of(&Lane::Exhausted(endpoint.clone()), 2).await.unwrap().len(), 1, "for `recover`");
 
     assert_eq!(stack.manage("POST", &format!("{path}/replay"), None).await.status, 202);
     assert_eq!(receiver.wait_for(1).await[0].header("signpost-attempt"), "1", "nobody was charged");
+    stack.wait_for_attempts(&tenant, event["id"].as_str().unwrap(), &endpoint, 1).await;
+    assert_eq!(stack.manage("GET", &path, None).await.json()["deliveries"][0]["reason"], json!(null));
+}
+
+/// A 410, and what follows from it fails or is lost anywhere.
+#[tokio::test]
+async fn that_an_endpoint_was_disabled_is_told_whatever_fails() {
+    let (stack, proxy) = (LocalStack::from_env().await, AwsProxy::start().await);
+    for (operation, why) in [("SendMessageBatch", "it cannot be told"), ("UpdateItem", "it cannot be disabled")] {
+        let (tenant, own) = (tenant(), Own::of(&stack).await);
+        let (receiver, queue) = (Receiver::start(|_| 410).await, own.events.clone());
+        let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
+        let (event, now) = (stored(&stack, &tenant, &endpoint).await, unix_ms_now());
+        let own = Own { aws: proxy.aws().await, ..own };
+
+        proxy.fail(operation);
+        assert!(!is_done(&own.deliver(), presented(&endpoint, &event, 1, now)).await, "{why}");
+        proxy.heal();
+        let path = endpoint_path(&tenant, &endpoint);
+        assert_eq!(stack.manage("GET", &path, None).await.json()["enabled"], true, "{why}: not before it is told");
+        assert!(is_done(&own.deliver(), presented(&endpoint, &event, 2, now)).await, "{why}");
+
+        assert_eq!(stack.manage("GET", &path, None).await.json()["disabledBecause"], "gone", "{why}");
+        let told = stack.wait_for_message_at(&queue, |body| body.contains(endpoint.as_str())).await;
+        let told: serde_json::Value = serde_json::from_str(told.body().unwrap()).unwrap();
+        assert_eq!(told["id"], format!("disabled-{endpoint}-1-gone"), "{why}: the same whenever it is said");
+        assert_eq!(told["data"], json!({"endpoint": endpoint.as_str(), "disabledBecause": "gone"}));
+    }
 }

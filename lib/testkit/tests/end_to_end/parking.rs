@@ -10,7 +10,7 @@ use signpost_core::event::Event;
 use signpost_core::parking::Lane;
 use signpost_io::clock::unix_ms_now;
 use signpost_testkit::build::{ARRIVED, event, event_id, tenant};
-use signpost_testkit::local_stack::{LocalStack, attribute, endpoint_path};
+use signpost_testkit::local_stack::{LocalStack, attribute, endpoint_path, setting, until};
 use signpost_testkit::receiver::Receiver;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -81,6 +81,10 @@ async fn a_parked_delivery_whose_event_is_gone_is_kept_with_the_reason() {
     let message = stack.wait_for_message_at(&own.dead_letters, |body| body.contains(endpoint.as_str())).await;
     assert_eq!(attribute(&message, "reason"), "event-gone");
     assert!(message.body().unwrap().contains(event["id"].as_str().unwrap()));
+    let listed = stack.manage("GET", &format!("{}/deliveries", endpoint_path(&tenant, &endpoint)), None).await.json();
+    let listed = &listed["deliveries"][0];
+    assert_eq!((&listed["event"], &listed["attempts"]), (&event["id"], &json!(1)), "the record outlives its event");
+    assert_eq!((&listed["status"], &listed["reason"]), (&json!("exhausted"), &json!("event-gone")));
 }
 
 /// With the deployed functions, and the schedule that sweeps every minute.
@@ -147,6 +151,13 @@ async fn what_is_parked_for_an_endpoint_that_is_removed_is_kept_with_the_reason(
     let started = Instant::now();
     let message = stack.wait_for_message("DEAD_LETTER_QUEUE_URL", |body| body.contains(&id)).await;
     assert_eq!(attribute(&message, "reason"), "endpoint-gone", "after {:?}", started.elapsed());
+    let path = format!("/v1/tenants/{tenant}/events/{id}");
+    let told = async || {
+        let seen = stack.manage("GET", &path, None).await.json();
+        (seen["deliveries"][0]["status"] == "exhausted").then(|| seen["deliveries"][0].clone())
+    };
+    let told = until("its end is on record", told).await;
+    assert_eq!((&told["reason"], &told["attempts"]), (&json!("endpoint-gone"), &json!([])));
 }
 
 /// With the deployed functions: 410 is how a receiver opts out.
@@ -215,4 +226,53 @@ async fn a_drain_moves_nothing_while_its_endpoint_is_disabled_and_is_not_ended_b
     assert_eq!(sweep::sweep_at(&sweep, unix_ms_now()).await.unwrap().drained, 1);
     assert_eq!(sweep::sweep_at(&sweep, unix_ms_now() + 4 * MINUTES).await.unwrap().drained, 0);
     assert_eq!(parking.drains(10).await.unwrap(), [], "empty for three minutes");
+}
+
+/// A receiver asks for more time than its event has left, and an endpoint is disabled late in its event's life.
+#[tokio::test]
+async fn an_event_is_kept_for_as_long_as_its_delivery_waits() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 500).await);
+    let settings = json!({"url": receiver.url, "retry": {"schedule": [43_200]}});
+    let endpoint = stack.register_with(&tenant, &settings).await.id;
+    let (now, days) = (unix_ms_now(), 24 * 3_600_000);
+    let expires_at = async |event: &serde_json::Value| {
+        let key = Event::parse(&event.to_string()).unwrap().key;
+        let text = aws_sdk_dynamodb::types::AttributeValue::S;
+        let call = aws_sdk_dynamodb::Client::new(&stack.aws).get_item().table_name(setting("EVENTS_TABLE"));
+        let call = call.key("event", text(format!("{tenant}/{}", key.id))).key("record", text("event#/core".into()));
+        let item = call.send().await.unwrap().item.unwrap();
+        item["expiresAt"].as_n().unwrap().parse::<u64>().unwrap() * 1_000
+    };
+    let arrived_at = |event: &serde_json::Value, arrived: u64| {
+        let body = Delivery::message(&endpoint, &Event::parse(&event.to_string()).unwrap(), arrived);
+        let mut batch = presented(&endpoint, event, 1, now);
+        batch.records[0].body = Some(body);
+        batch
+    };
+
+    // 30 days are the retention; the table says when that of an event ends that has just come.
+    let (late, early) = (stored(&stack, &tenant, &endpoint).await, stored(&stack, &tenant, &endpoint).await);
+    set_expiry(&stack, &late, now / 1_000 + 60).await;
+    set_expiry(&stack, &early, now / 1_000 + 60).await;
+    assert!(is_done(&own.deliver(), arrived_at(&late, now - 30 * days + 60_000)).await);
+    assert!(expires_at(&late).await > now + days * 3 / 2, "twelve hours, and a day more");
+    assert!(is_done(&own.deliver(), arrived_at(&early, now - days)).await);
+    assert!(expires_at(&early).await < now + days, "29 days are left, by when it arrived: no write");
+
+    stack.manage("POST", &format!("{}/disable", endpoint_path(&tenant, &endpoint)), None).await;
+    let waits = stored(&stack, &tenant, &endpoint).await;
+    set_expiry(&stack, &waits, now / 1_000 + 60).await;
+    assert!(is_done(&own.deliver(), arrived_at(&waits, now - 16 * days)).await);
+    assert!(expires_at(&waits).await > now + 29 * days, "a whole retention anew");
+}
+
+async fn set_expiry(stack: &LocalStack, event: &serde_json::Value, unix_seconds: u64) {
+    use aws_sdk_dynamodb::types::AttributeValue::{N, S};
+    let key = Event::parse(&event.to_string()).unwrap().key;
+    let call = aws_sdk_dynamodb::Client::new(&stack.aws).update_item().table_name(setting("EVENTS_TABLE"));
+    let call = call.key("event", S(format!("{}/{}", key.tenant, key.id))).key("record", S("event#/core".into()));
+    let call =
+        call.update_expression("SET expiresAt = :at").expression_attribute_values(":at", N(unix_seconds.to_string()));
+    call.send().await.unwrap();
 }

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use signpost_core::attempt::Attempt;
-use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress, ReplayKind};
+use signpost_core::delivery::{DeadLetterReason, DeliveryKey, DeliveryStatus, Progress, ReplayKind};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey};
+use signpost_core::sent::{Connection, Sent, SentRecord};
 use signpost_io::deliveries::{Deliveries, Recorded};
 use signpost_testkit::build::{ARRIVED, attempt, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path, setting};
@@ -230,7 +231,7 @@ async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was
         let event_key = event();
         let key = DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
         if was_given_up {
-            table.end(key).await.unwrap();
+            table.end(key, DeadLetterReason::EndpointGone).await.unwrap();
         }
         table.begin_anew(key, ReplayKind::Replay).await.unwrap();
         let exhausted = progress(DeliveryStatus::Exhausted, 1, 0);
@@ -244,7 +245,7 @@ async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was
     }
 }
 
-/// Beyond what an item can hold, the record goes on without the attempts' texts.
+/// Ten times as many as a retry policy allows, each as long as it can be.
 #[tokio::test]
 async fn a_delivery_with_very_many_attempts_is_still_recorded() {
     let stack = LocalStack::from_env().await;
@@ -256,28 +257,69 @@ async fn a_delivery_with_very_many_attempts_is_still_recorded() {
     let (endpoint, id) = (EndpointId::new(uuid::Uuid::new_v4()), EventId::parse(&event_id()).unwrap());
     let event_key = EventKey { tenant: tenant(), source: "/core".into(), id };
     let key = DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
-    for number in 1..=420 {
-        let attempt = Attempt {
-            at_unix_ms: u64::MAX,
-            duration_ms: 30_000,
-            kids: vec!["070725bf-7dac-4712-b61a-420ba3701263".into(); 2],
-            error: Some("endpoint answered 500; answer 2xx to acknowledge".into()),
-            cause: Some("status".into()),
-            response: Some("x".repeat(1_024)),
-            ..attempt(number, Some(500))
-        };
-        let progress = Progress {
-            status: DeliveryStatus::Pending,
-            attempts: number,
-            before_replay: 0,
-            next_attempt_unix_ms: 1,
-            replay: None,
-            last_sent: None,
-        };
+    for number in 1..=1_000 {
         let on_record = (number > 1).then_some(1);
-        assert_eq!(table.record(key, &attempt, on_record, progress).await.unwrap(), Recorded::Yes, "{number}");
+        let status = if number == 1_000 { DeliveryStatus::Delivered } else { DeliveryStatus::Pending };
+        let recorded =
+            table.record(key, &longest_attempt(number), on_record, progress_at(number, status)).await.unwrap();
+        assert_eq!(recorded, Recorded::Yes, "{number}");
     }
     let attempts = table.attempts(key).await.unwrap();
-    assert_eq!(attempts.len(), 400);
-    assert!(attempts[99].response.is_some() && attempts[100].response.is_none());
+    let numbers: Vec<_> = attempts.iter().map(|attempt| attempt.number).collect();
+    assert_eq!(numbers, (1..=5).chain(931..=1_000).collect::<Vec<_>>(), "the first few, and the last");
+    assert!(attempts.iter().all(|attempt| *attempt == longest_attempt(attempt.number)), "in full");
+}
+
+/// An item that something else has filled: what matters is on record all the same.
+#[tokio::test]
+async fn an_acknowledgement_is_recorded_where_there_is_no_room_for_the_attempt() {
+    let stack = LocalStack::from_env().await;
+    let client = aws_sdk_dynamodb::Client::new(&stack.aws);
+    let table = Deliveries::new(client.clone(), setting("EVENTS_TABLE"), std::time::Duration::from_hours(1));
+    let (endpoint, id) = (EndpointId::new(uuid::Uuid::new_v4()), EventId::parse(&event_id()).unwrap());
+    let event_key = EventKey { tenant: tenant(), source: "/core".into(), id };
+    let key = DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
+    let failed = progress_at(1, DeliveryStatus::Pending);
+    assert_eq!(table.record(key, &longest_attempt(1), None, failed).await.unwrap(), Recorded::Yes);
+    let (part, place) = signpost_core::listing::key_of(key);
+    let text = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
+    let fill = client.update_item().table_name(setting("EVENTS_TABLE")).key("event", text(part));
+    let fill = fill.key("record", text(place.key())).update_expression("SET filler = :filler");
+    fill.expression_attribute_values(":filler", text("x".repeat(400_000))).send().await.unwrap();
+
+    let acknowledged = progress_at(2, DeliveryStatus::Delivered);
+    assert_eq!(table.record(key, &longest_attempt(2), Some(1), acknowledged).await.unwrap(), Recorded::Yes);
+
+    let progress = table.standing(key).await.unwrap().unwrap().progress.unwrap();
+    assert_eq!((progress.status, progress.attempts), (DeliveryStatus::Delivered, 2));
+    assert_eq!(table.attempts(key).await.unwrap().len(), 1);
+}
+
+fn progress_at(attempts: u32, status: DeliveryStatus) -> Progress {
+    Progress { status, attempts, before_replay: 0, next_attempt_unix_ms: 1, replay: None, last_sent: None }
+}
+
+fn longest_attempt(number: u32) -> Attempt {
+    Attempt {
+        at_unix_ms: u64::MAX,
+        duration_ms: 30_000,
+        kids: vec!["070725bf-7dac-4712-b61a-420ba3701263".into(); 2],
+        cause: Some("response-truncated".into()),
+        error: Some("x".repeat(300)),
+        response: Some("x".repeat(1_024)),
+        sent: SentRecord::This(Sent {
+            method: "DELETE".into(),
+            url: "x".repeat(512),
+            names: "x".repeat(1_024),
+            values: vec![("x".repeat(100), "v".repeat(900))],
+            body_sha256: [7; 32],
+            body_bytes: u64::MAX,
+        }),
+        connection: Some(Connection {
+            address: "[2001:db8:1234:5678:9abc:def0:1234:5678]:65535".parse().unwrap(),
+            tls: Some("1.3".into()),
+        }),
+        redirect: Some("x".repeat(200)),
+        ..attempt(number, Some(500))
+    }
 }
