@@ -63,6 +63,11 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
 
 fn parse(request: &ApiGatewayV2httpRequest) -> Result<Vec<Event>, Problem> {
     check_parameters(request, &[])?;
+    let bytes = body_bytes(request);
+    if bytes > MAX_BODY_BYTES {
+        let expected = format!("{MAX_BODY_BYTES} bytes at the most; send the events in several requests");
+        return Err(Problem::content_too_large(vec![Fault::too_large(format!("{bytes} bytes"), expected)]));
+    }
     let media_type = media_type(&request.headers);
     let text = body_text(request);
     let parsed = match media_type.as_str() {
@@ -111,6 +116,17 @@ fn unsupported(media_type: &str) -> Problem {
         "content-type is {found}; expected {MEDIA_TYPE} or application/json for one event, {BATCH_MEDIA_TYPE} for several, or \
          the data's own JSON type beside the headers `ce-…` (binary mode)"
     ))
+}
+
+/// The most bytes of a body. Lambda takes 6 MB, and API Gateway hands CloudEvents' media types over in base64, which makes
+/// four bytes of three.
+const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+
+/// Counts the bytes that the sender sent.
+fn body_bytes(request: &ApiGatewayV2httpRequest) -> usize {
+    let body = request.body.as_deref().unwrap_or_default();
+    let padding = body.bytes().rev().take_while(|byte| *byte == b'=').count();
+    if request.is_base64_encoded { (body.len() / 4 * 3).saturating_sub(padding) } else { body.len() }
 }
 
 /// The most faults in one answer, which must fit through Lambda: a batch of nothing but faults has more.

@@ -5,6 +5,8 @@
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use aws_lambda_events::encodings::Body;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ingest::{App, Config, handle};
 use serde_json::{Value, json};
 
@@ -63,6 +65,11 @@ async fn what_is_refused_says_why() {
         request.body = request.body.map(|body| body.replace("op-1\"", &format!("{}\"", "x".repeat(pad))));
         request
     };
+    let in_base64 = |mut request: ApiGatewayV2httpRequest| {
+        request.body = request.body.map(|body| STANDARD.encode(body));
+        request.is_base64_encoded = true;
+        request
+    };
     let not_utf8 = || {
         let mut request = request(include_str!("../../../events/ingest-base64.json"));
         request.body = Some("/w==".into());
@@ -72,7 +79,9 @@ async fn what_is_refused_says_why() {
         (request(include_str!("../../../events/ingest-not-json.json")), 400, "JSON that ends too early"),
         (request(include_str!("../../../events/ingest-unsupported.json")), 415, "application/cloudevents-batch+json"),
         (too_large(256 * 1024), 413, "262144 bytes"),
-        (too_large(7 * 1024 * 1024), 413, "262144 bytes"),
+        (too_large(4 * 1024 * 1024), 413, "4194304 bytes"),
+        (in_base64(too_large(4 * 1024 * 1024)), 413, "4194304 bytes"),
+        (in_base64(too_large(3 * 1024 * 1024)), 413, "262144 bytes"),
         (not_utf8(), 400, "UTF-8"),
     ];
     for (request, status, text) in cases {

@@ -81,6 +81,26 @@ impl<'a> Asked<'a> {
         parameter(self.request, name)
     }
 
+    /// How many of a list that is in the order of endpoints' ids are asked for, `most` if nothing is said, and those behind
+    /// which one.
+    pub(crate) fn page_by_endpoint(&self, most: i32) -> Result<(i32, Option<EndpointId>), Problem> {
+        let mut faults = Vec::new();
+        let [limit_text, cursor] = ["limit", "cursor"].map(|name| self.parameter(name));
+        let limit = limit_text.as_deref().map_or(Some(most), |limit| limit.parse().ok());
+        let limit = limit.filter(|limit| (1..=most).contains(limit));
+        if limit.is_none() {
+            let found = limit_text.unwrap_or_default();
+            faults.push(Fault::of_text("?limit".into(), &found, format!("a whole number, 1 to {most}")));
+        }
+        let after = cursor.as_deref().map(EndpointId::parse);
+        if after == Some(None) {
+            let found = cursor.as_deref().unwrap_or_default();
+            faults.push(Fault::of_text("?cursor".into(), found, "the `cursor` of the page before"));
+        }
+        let limit = limit.filter(|_| faults.is_empty()).ok_or_else(|| Problem::bad_request(faults))?;
+        Ok((limit, after.flatten()))
+    }
+
     /// The URL that the request came by, up to the route: the domain, and what a custom domain has before the route.
     pub(crate) fn base_url(&self) -> String {
         let domain = self.request.request_context.domain_name.as_deref().unwrap_or_default();

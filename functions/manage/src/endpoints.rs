@@ -80,21 +80,8 @@ impl App {
     }
 
     pub(crate) async fn list(&self, asked: &Asked<'_>) -> Answer {
-        let mut faults = Vec::new();
-        let [limit_text, cursor] = ["limit", "cursor"].map(|name| asked.parameter(name));
-        let limit = limit_text.as_deref().map_or(Some(MAX_PAGE), |limit| limit.parse().ok());
-        let limit = limit.filter(|limit| (1..=MAX_PAGE).contains(limit));
-        if limit.is_none() {
-            let found = limit_text.unwrap_or_default();
-            faults.push(Fault::of_text("?limit".into(), &found, format!("a whole number, 1 to {MAX_PAGE}")));
-        }
-        let after = cursor.as_deref().map(EndpointId::parse);
-        if after == Some(None) {
-            let found = cursor.as_deref().unwrap_or_default();
-            faults.push(Fault::of_text("?cursor".into(), found, "the `cursor` of the page before"));
-        }
-        let Some(limit) = limit.filter(|_| faults.is_empty()) else { return Err(Problem::bad_request(faults).into()) };
-        let page = self.endpoints.page(&asked.tenant, after.flatten().as_ref(), limit).await?;
+        let (limit, after) = asked.page_by_endpoint(MAX_PAGE)?;
+        let page = self.endpoints.page(&asked.tenant, after.as_ref(), limit).await?;
         let endpoints = page.endpoints.iter().map(|(id, stored)| self.shown(asked, id, stored));
         let mut body = json!({ "endpoints": endpoints.collect::<Vec<_>>() });
         if let Some(next) = page.next {

@@ -1,9 +1,8 @@
 //! What operators do with events: see what became of them, and have them delivered again.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
-use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use futures_util::future::try_join_all;
 use serde::Serialize;
 use serde_json::json;
@@ -19,7 +18,7 @@ use signpost_core::settings;
 use signpost_io::aws::AwsError;
 use signpost_io::clock::unix_ms_now;
 use signpost_io::history::{DeliveryHistory, History};
-use signpost_io::http_api::respond;
+use signpost_io::http_api::{MAX_ANSWER_BYTES, bytes_in_answer, respond};
 use signpost_io::parking::Parked;
 use signpost_io::queue::Message;
 
@@ -31,6 +30,13 @@ use crate::{Answer, App, Refusal};
 /// without their messages.
 const REPLAYED_AT_ONCE: usize = 50;
 
+/// The most deliveries of an event in one answer.
+const MAX_DELIVERIES: i32 = 100;
+/// How many deliveries are read together: with 400 KB each, as many as fit into memory.
+const READ_AT_ONCE: usize = 20;
+/// More than an answer about an event has beside the event and the deliveries.
+const BESIDE: usize = 1_024;
+
 /// How long one request goes on recovering; within the function's 29 s.
 const RECOVERY: Duration = Duration::from_secs(10);
 /// How many deliveries are recovered together.
@@ -38,8 +44,35 @@ const PAGE: usize = 50;
 
 impl App {
     pub(crate) async fn read_event(&self, asked: &Asked<'_>) -> Answer {
+        let (limit, after) = asked.page_by_endpoint(MAX_DELIVERIES)?;
+        let limit = usize::try_from(limit).unwrap_or_default();
         let history = self.history(asked).await?;
-        shown(&history, &self.histories.deliveries(&history).await?)
+        let event = history.event.json();
+        let mut page =
+            Page { deliveries: Vec::new(), room: MAX_ANSWER_BYTES - BESIDE - bytes_in_answer(event), is_full: false };
+        let endpoints: BTreeSet<_> = history.endpoints.iter().chain(&history.also_to).collect();
+        let rest: Vec<_> = endpoints.into_iter().filter(|id| after.as_ref().is_none_or(|after| *id > after)).collect();
+        for some in rest[..rest.len().min(limit)].chunks(READ_AT_ONCE) {
+            let read = self.histories.deliveries(&history, some).await?;
+            for id in some {
+                page.add(&history, id, read.iter().find(|one| one.endpoint == **id))?;
+            }
+            if page.is_full {
+                break;
+            }
+        }
+        let shown = ShownEvent {
+            event: serde_json::from_str(event).map_err(unreadable)?,
+            fanned_out_at: moment(history.fanned_out_at),
+            cursor: page
+                .deliveries
+                .len()
+                .checked_sub(1)
+                .filter(|last| last + 1 < rest.len())
+                .map(|last| rest[last].as_str()),
+            deliveries: page.deliveries,
+        };
+        Ok(respond(200, JSON, serde_json::to_string(&shown).map_err(unreadable)?))
     }
 
     /// Has an event delivered again: to the endpoint that the body names, or to all that want it now.
@@ -155,7 +188,9 @@ fn no_such_event() -> Problem {
 struct ShownEvent<'a> {
     event: &'a RawValue,
     fanned_out_at: String,
-    deliveries: Vec<ShownDelivery<'a>>,
+    deliveries: Vec<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -201,22 +236,36 @@ struct ShownConnection<'a> {
     tls: Option<&'a str>,
 }
 
-/// The event as the producer spelled it, less whitespace, and what became of it.
-fn shown(history: &History, deliveries: &[DeliveryHistory]) -> Result<ApiGatewayV2httpResponse, Refusal> {
-    let unseen = history.endpoints.iter().filter(|id| deliveries.iter().all(|one| one.endpoint != **id));
-    let unseen = unseen.map(|id| ShownDelivery {
-        endpoint: id.as_str(),
-        status: DeliveryStatus::Pending.as_str(),
-        reason: None,
-        next_attempt_at: None,
-        attempts: Vec::new(),
-    });
-    let shown = ShownEvent {
-        event: serde_json::from_str(history.event.json()).map_err(unreadable)?,
-        fanned_out_at: moment(history.fanned_out_at),
-        deliveries: deliveries.iter().map(|one| shown_delivery(&history.event, one)).chain(unseen).collect(),
-    };
-    Ok(respond(200, JSON, serde_json::to_string(&shown).map_err(unreadable)?))
+/// The deliveries of one answer.
+struct Page {
+    deliveries: Vec<Box<RawValue>>,
+    /// How many bytes more the answer may have.
+    room: usize,
+    is_full: bool,
+}
+
+impl Page {
+    /// Adds a delivery if there is room for it, and for all before it. There is room for one that is alone.
+    fn add(&mut self, history: &History, id: &EndpointId, read: Option<&DeliveryHistory>) -> Result<(), Refusal> {
+        let shown = match read {
+            Some(delivery) => shown_delivery(&history.event, delivery),
+            None => ShownDelivery {
+                endpoint: id.as_str(),
+                status: DeliveryStatus::Pending.as_str(),
+                reason: None,
+                next_attempt_at: None,
+                attempts: Vec::new(),
+            },
+        };
+        let shown = serde_json::to_string(&shown).map_err(unreadable)?;
+        let left = self.room.checked_sub(bytes_in_answer(&shown) + 1); // And a comma.
+        self.is_full |= left.is_none() && !self.deliveries.is_empty();
+        if !self.is_full {
+            self.room = left.unwrap_or_default();
+            self.deliveries.push(RawValue::from_string(shown).map_err(unreadable)?);
+        }
+        Ok(())
+    }
 }
 
 pub(crate) fn unreadable(_: serde_json::Error) -> Refusal {

@@ -159,7 +159,8 @@ fn parameters_of(route: &str) -> &'static [&'static str] {
     match route {
         "GET /v1/tenants/{tenant}/endpoints" => &["limit", "cursor"],
         "GET /v1/tenants/{tenant}/endpoints/{endpoint}/deliveries" => &["status", "since", "cursor"],
-        "GET /v1/tenants/{tenant}/events/{event}" | "POST /v1/tenants/{tenant}/events/{event}/replay" => &["source"],
+        "GET /v1/tenants/{tenant}/events/{event}" => &["source", "limit", "cursor"],
+        "POST /v1/tenants/{tenant}/events/{event}/replay" => &["source"],
         "GET /token-requests/{tokenRequestId}/result" => &["tenant"],
         _ if sessions::is_asked(route) => &["tenant", "sessionId"],
         _ => &[],

@@ -375,7 +375,7 @@ impl TypeFilter {
 }
 
 /// An endpoint's id: `ep_` and 32 hexadecimal digits.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointId(String);
 
 impl EndpointId {

@@ -79,18 +79,22 @@ impl Histories {
         Ok(histories)
     }
 
-    /// Reads the deliveries of an event that have had attempts, were given up or are replayed.
+    /// Reads the deliveries of an event to some of its endpoints: those that have had attempts, were given up or are
+    /// replayed.
     ///
     /// Needs `dynamodb:BatchGetItem` and `dynamodb:GetItem`. One call for a hundred endpoints. Strongly consistent.
     ///
     /// # Errors
     /// A call failed, or an item cannot be read.
-    pub async fn deliveries(&self, history: &History) -> Result<Vec<DeliveryHistory>, AwsError> {
+    pub async fn deliveries(
+        &self,
+        history: &History,
+        endpoints: &[&EndpointId],
+    ) -> Result<Vec<DeliveryHistory>, AwsError> {
         let (event, arrived_unix_ms) = (&history.event.key, history.arrived_unix_ms);
-        let endpoints = || history.endpoints.iter().chain(&history.also_to);
-        let keys = endpoints().map(|endpoint| key(DeliveryKey { event, endpoint, arrived_unix_ms })).collect();
+        let keys = endpoints.iter().map(|endpoint| key(DeliveryKey { event, endpoint, arrived_unix_ms })).collect();
         let mut deliveries = Vec::new();
-        for (endpoint, item) in endpoints().zip(get_all(&self.client, &self.table, keys, None).await) {
+        for (endpoint, item) in endpoints.iter().copied().zip(get_all(&self.client, &self.table, keys, None).await) {
             let Some(item) = item? else { continue };
             deliveries.extend(delivery_of(&item, endpoint).map_err(AwsError::of::<ItemError>(READING))?);
         }

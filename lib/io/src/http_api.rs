@@ -42,6 +42,21 @@ fn content_coding(headers: &HeaderMap) -> Option<String> {
     (!all.split(',').all(is_identity)).then(|| all.chars().take(QUOTED_CHARACTERS).collect())
 }
 
+/// The most bytes of a body that this side answers with. Lambda takes 6 MB, in which the body is a JSON string.
+pub const MAX_ANSWER_BYTES: usize = 5_000_000;
+
+/// How many bytes a text has in a JSON string, as which Lambda hands a body over: quotes, backslashes and control
+/// characters take more than one.
+#[must_use]
+pub fn bytes_in_answer(text: &str) -> usize {
+    let extra = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 8 | 12 => 1,
+        0..=31 => 5,
+        _ => 0,
+    };
+    text.len() + text.bytes().map(extra).sum::<usize>()
+}
+
 /// Gives the media type of a request's body, in lower case and without parameters; empty if none is named.
 #[must_use]
 pub fn media_type(headers: &HeaderMap) -> String {
@@ -142,6 +157,14 @@ mod tests {
         assert_eq!(parameter(&request, "sessionId").as_deref(), Some("a,b,"));
         assert_eq!(parameter(&request, "tenant").as_deref(), Some("acme"));
         assert_eq!(parameter(&request, "cursor"), None);
+    }
+
+    #[test]
+    fn a_text_is_reckoned_with_as_lambda_gets_it() {
+        let all: String = (0..=127_u8).map(char::from).chain("ěšč".chars()).collect();
+        for text in ["", "{}", r#"{"a":"b\"c"}"#, &all] {
+            assert_eq!(bytes_in_answer(text) + 2, serde_json::to_string(text).unwrap().len(), "{text:?}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use signpost_core::state::{Place, State, partition, subjects};
 use crate::aws::{AwsError, Item, ItemError, n, s, text, unreadable};
 use crate::events::FirstTime;
 use crate::gathering::Gathering;
+use crate::http_api::bytes_in_answer;
 use crate::inserting::{Inserted, LARGEST_TOGETHER, insert};
 use crate::logs::Chain;
 use crate::packing::{WRITE_UNIT, length, packed, unpacked};
@@ -111,8 +112,8 @@ impl States {
         Ok(read(call, most).await?.iter().filter_map(|item| readable(item, state_of(item))).collect())
     }
 
-    /// Reads up to `most` callbacks of a session, the newest first, and no more than 4 MiB of them, however little they have
-    /// in the table.
+    /// Reads up to `most` callbacks of a session, the newest first, and no more than 4 MiB of them as they are answered,
+    /// however little they have in the table.
     ///
     /// Needs `dynamodb:Query`. One call per MiB.
     ///
@@ -151,7 +152,7 @@ const MAX_PAGES: usize = 4;
 /// The first of `callbacks` that have no more than `room` bytes together. No more are unpacked than that and one.
 fn within(mut room: usize, callbacks: impl Iterator<Item = (Place, String)>) -> Vec<(Place, String)> {
     let fits = |(_, data): &(Place, String)| {
-        let left = room.checked_sub(data.len());
+        let left = room.checked_sub(bytes_in_answer(data));
         room = left.unwrap_or_default();
         left.is_some()
     };

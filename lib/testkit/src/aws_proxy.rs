@@ -42,6 +42,8 @@ struct Calls {
     counts: BTreeMap<String, usize>,
     /// The operation that fails, and how many of its calls pass before.
     failing: Option<(String, usize)>,
+    /// The operation of which no more than so many bytes are taken.
+    bounded: Option<(String, usize)>,
     /// The operation that is held, and where.
     holding: Option<(String, Hold)>,
     /// The calls that are held, by the SDK's invocation id, which its retries share.
@@ -98,10 +100,16 @@ impl AwsProxy {
         lock(&self.calls).unsupported = Some(text.to_owned());
     }
 
-    /// Lets every call through again, but for those that are lacked. What is held stays held.
+    /// Refuses every call of `operation` that has more than so many bytes, as a write to an item that is full is, until
+    /// [`Self::heal`].
+    pub fn refuse_over(&self, operation: &str, bytes: usize) {
+        lock(&self.calls).bounded = Some((operation.to_owned(), bytes));
+    }
+
+    /// Lets every call through again, except those that are lacked. What is held stays held.
     pub fn heal(&self) {
         let mut calls = lock(&self.calls);
-        (calls.failing, calls.holding) = (None, None);
+        (calls.failing, calls.bounded, calls.holding) = (None, None, None);
     }
 
     /// Has every call of `operation` held for ever, until [`Self::heal`]: for callers that are killed there.
@@ -161,7 +169,7 @@ async fn pass_on(
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let operation = operation(&parts.headers);
-    let (fails, is_lost, hold, is_lacked) = {
+    let (fails, is_too_large, is_lost, hold, is_lacked) = {
         let mut calls = lock(&calls);
         *calls.counts.entry(operation.clone()).or_default() += 1;
         let fails = match &mut calls.failing {
@@ -179,7 +187,9 @@ async fn pass_on(
             is_its_turn
         };
         let is_lacked = calls.unsupported.as_ref().is_some_and(|text| String::from_utf8_lossy(&body).contains(text));
-        (fails, calls.to_lose.take_if(is_its_turn).is_some(), hold, is_lacked)
+        let is_over = |(bounded, bytes): &(String, usize)| *bounded == operation && body.len() > *bytes;
+        let is_too_large = calls.bounded.as_ref().is_some_and(is_over);
+        (fails, is_too_large, calls.to_lose.take_if(is_its_turn).is_some(), hold, is_lacked)
     };
     let call = text(&parts.headers, "amz-sdk-invocation-id").to_owned();
     if hold == Some(Hold::Called) {
@@ -190,8 +200,13 @@ async fn pass_on(
         let response = Response::builder().status(400).header("content-type", "application/x-amz-json-1.1");
         return Ok(response.body(Full::from(body)).expect("a response"));
     }
-    if fails {
-        let body = r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#;
+    if fails || is_too_large {
+        let (kind, message) = if fails {
+            ("ThrottlingException", "Rate exceeded")
+        } else {
+            ("ValidationException", "Item size to update has exceeded the maximum allowed size")
+        };
+        let body = format!(r#"{{"__type":"{kind}","message":"{message}"}}"#);
         let response = Response::builder().status(400).header("content-type", "application/x-amz-json-1.0");
         return Ok(response.body(Full::from(body)).expect("a response"));
     }

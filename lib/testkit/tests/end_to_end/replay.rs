@@ -10,6 +10,7 @@ use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey};
 use signpost_core::sent::{Connection, Sent, SentRecord};
 use signpost_io::deliveries::{Deliveries, Recorded};
+use signpost_testkit::aws_proxy::AwsProxy;
 use signpost_testkit::build::{ARRIVED, attempt, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path, setting};
 use signpost_testkit::receiver::Receiver;
@@ -270,29 +271,78 @@ async fn a_delivery_with_very_many_attempts_is_still_recorded() {
     assert!(attempts.iter().all(|attempt| *attempt == longest_attempt(attempt.number)), "in full");
 }
 
-/// An item that something else has filled: what matters is on record all the same.
+/// More than Lambda takes, 6 MB: endpoints that have failed for as long as they may.
+#[tokio::test]
+async fn an_event_that_failed_at_many_endpoints_is_read_page_by_page() {
+    const ENDPOINTS: usize = 24;
+    let (stack, tenant, id) = (LocalStack::from_env().await, tenant(), event_id());
+    let text = event(&tenant, &id, &json!({"quotes": "\"".repeat(60_000)})).to_string();
+    let event = signpost_core::event::Event::parse(&text).unwrap();
+    let mut ids: Vec<_> = (0..ENDPOINTS).map(|_| EndpointId::new(uuid::Uuid::new_v4())).collect();
+    ids.sort_unstable();
+    stack.store(&event, &ids[0]).await;
+    let (client, kept) = (aws_sdk_dynamodb::Client::new(&stack.aws), std::time::Duration::from_hours(1));
+    let events = signpost_io::events::Events::new(client.clone(), setting("EVENTS_TABLE"), kept);
+    assert!(events.goes_also_to(&event.key, ids[1..].iter().map(EndpointId::to_string).collect()).await.unwrap());
+    let table = Deliveries::new(client, setting("EVENTS_TABLE"), kept);
+    let fail = ids[..ENDPOINTS - 1].iter().map(async |endpoint| {
+        let key = DeliveryKey { event: &event.key, endpoint, arrived_unix_ms: ARRIVED };
+        for number in 1..=75 {
+            let on_record = (number > 1).then_some(1);
+            let progress = progress_at(number, DeliveryStatus::Pending);
+            table.record(key, &longest_attempt(number), on_record, progress).await.unwrap();
+        }
+    });
+    futures_util::future::join_all(fail).await;
+
+    let path = format!("/v1/tenants/{tenant}/events/{id}");
+    let (mut seen, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let answer = stack.manage("GET", &format!("{path}{cursor}"), None).await;
+        assert_eq!(answer.status, 200);
+        assert!(serde_json::to_string(&answer.text).unwrap().len() <= 5_000_100, "as Lambda gets it");
+        let page = answer.json();
+        assert_eq!(page["event"]["id"], *id);
+        let deliveries = page["deliveries"].as_array().unwrap();
+        seen.extend(deliveries.iter().map(|one| (one["endpoint"].clone(), one["attempts"].as_array().unwrap().len())));
+        pages += 1;
+        match page["cursor"].as_str() {
+            Some(last) => cursor = format!("?cursor={last}"),
+            None => break,
+        }
+    }
+    let all =
+        ids.iter().enumerate().map(|(index, id)| (json!(id.as_str()), if index == ENDPOINTS - 1 { 0 } else { 75 }));
+    assert_eq!(seen, all.collect::<Vec<_>>(), "each once, those without an attempt included");
+    assert!(pages > 1, "it does not fit into one answer");
+
+    let few = stack.manage("GET", &format!("{path}?limit=2"), None).await.json();
+    assert_eq!((few["deliveries"].as_array().unwrap().len(), &few["cursor"]), (2, &json!(ids[1].as_str())));
+    for (query, pointer) in [("limit=0", "?limit"), ("limit=101", "?limit"), ("cursor=ep_7", "?cursor")] {
+        let refused = stack.manage("GET", &format!("{path}?{query}"), None).await;
+        assert_eq!((refused.status, &refused.json()["errors"][0]["pointer"]), (400, &json!(pointer)));
+    }
+}
+
+/// A record that is full, which the local stack does not know of.
 #[tokio::test]
 async fn an_acknowledgement_is_recorded_where_there_is_no_room_for_the_attempt() {
-    let stack = LocalStack::from_env().await;
-    let client = aws_sdk_dynamodb::Client::new(&stack.aws);
-    let table = Deliveries::new(client.clone(), setting("EVENTS_TABLE"), std::time::Duration::from_hours(1));
+    let (_, proxy) = (LocalStack::from_env().await, AwsProxy::start().await);
+    let client = aws_sdk_dynamodb::Client::new(&proxy.aws().await);
+    let table = Deliveries::new(client, setting("EVENTS_TABLE"), std::time::Duration::from_hours(1));
     let (endpoint, id) = (EndpointId::new(uuid::Uuid::new_v4()), EventId::parse(&event_id()).unwrap());
     let event_key = EventKey { tenant: tenant(), source: "/core".into(), id };
     let key = DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
     let failed = progress_at(1, DeliveryStatus::Pending);
     assert_eq!(table.record(key, &longest_attempt(1), None, failed).await.unwrap(), Recorded::Yes);
-    let (part, place) = signpost_core::listing::key_of(key);
-    let text = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
-    let fill = client.update_item().table_name(setting("EVENTS_TABLE")).key("event", text(part));
-    let fill = fill.key("record", text(place.key())).update_expression("SET filler = :filler");
-    fill.expression_attribute_values(":filler", text("x".repeat(400_000))).send().await.unwrap();
 
+    proxy.refuse_over("UpdateItem", 3_000);
     let acknowledged = progress_at(2, DeliveryStatus::Delivered);
     assert_eq!(table.record(key, &longest_attempt(2), Some(1), acknowledged).await.unwrap(), Recorded::Yes);
 
     let progress = table.standing(key).await.unwrap().unwrap().progress.unwrap();
     assert_eq!((progress.status, progress.attempts), (DeliveryStatus::Delivered, 2));
-    assert_eq!(table.attempts(key).await.unwrap().len(), 1);
+    assert_eq!(table.attempts(key).await.unwrap().len(), 1, "the other one went without");
 }
 
 fn progress_at(attempts: u32, status: DeliveryStatus) -> Progress {
