@@ -116,13 +116,14 @@ fn read_api_key(object: &mut Object<'_>, url: Option<&str>, context: Context<'_>
             }
             Some(secret)
         }
+        (None, None) if is_named => None, // The header's name is a fault already.
         (None, _) => {
             if let Some(Auth::ApiKey(stored)) = context.stored.map(|stored| &stored.endpoint.auth) {
                 keep_header(&mut written, stored, object, faults);
             }
             None
         }
-        (Some(secret), None) => Some(secret), // The header's name is a fault already.
+        (Some(secret), None) => Some(secret), // As above.
     };
     ReadAuth { auth: Auth::ApiKey(written), secret, trusted: None }
 }
@@ -158,7 +159,10 @@ fn read_header_name(found: &Found<'_>, faults: &mut Faults) -> Option<String> {
 }
 
 fn read_oauth2(object: &mut Object<'_>, url: Option<&str>, context: Context<'_>, faults: &mut Faults) -> ReadAuth {
-    let token_url = read_target(object, "tokenUrl", context.targets, faults).unwrap_or_default();
+    let token_url = read_target(object, "tokenUrl", context.targets, faults);
+    // Of a token URL with faults nobody knows whether it is another server.
+    let url = url.filter(|_| token_url.is_some());
+    let token_url = token_url.unwrap_or_default();
     let client_id = object.member("clientId");
     if client_id.is_none() {
         faults.push(Fault::nothing_at(&object.pointer_to("clientId"), "the client's id"));
@@ -435,6 +439,7 @@ mod tests {
             serde_json::from_str(&format!(r#"{{"url":"https://a.example/in","auth":{auth}}}"#)).unwrap()
         };
         let basic = stored(r#"{"kind":"basic"}"#);
+        let api_key = stored(r#"{"kind":"apiKey","header":"x-api-key"}"#);
         let oauth2 = stored(r#"{"kind":"oauth2","tokenUrl":"https://t.example/token","clientId":"c"}"#);
         let cases = [
             (&basic, r#"{"url":"https://a.example/other"}"#, vec![], "the same server"),
@@ -445,6 +450,17 @@ mod tests {
             (&oauth2, r#"{"auth":{"tokenUrl":"https://t.example/v2"}}"#, vec![], "the same token server"),
             (&oauth2, r#"{"auth":{"tokenUrl":"https://evil.example/"}}"#, vec!["/auth/secret"], "another token server"),
             (&oauth2, r#"{"url":"https://evil.example/"}"#, vec!["/auth/secret"], "its token would go elsewhere"),
+            (&oauth2, r#"{"auth":{"tokenUrl":"http//t"}}"#, vec!["/auth/tokenUrl"], "no second fault of a faulty URL"),
+            (&oauth2, r#"{"auth":{"tokenUrl":null}}"#, vec!["/auth/tokenUrl"], "nor of one that is taken away"),
+            (&oauth2, r#"{"url":"http//t"}"#, vec!["/url"], "nor of a faulty receiver"),
+            (
+                &oauth2,
+                r#"{"auth":{"tokenUrl":"http//t","secret":null}}"#,
+                vec!["/auth/tokenUrl", "/auth/secret"],
+                "two",
+            ),
+            (&api_key, r#"{"auth":{"header":"x y"}}"#, vec!["/auth/header"], "nor of a faulty header's name"),
+            (&api_key, r#"{"auth":{"header":"x-other"}}"#, vec!["/auth/secret"], "another header"),
         ];
         let targets = TargetRules { more_ports: [8_443].into(), ..TargetRules::default() };
         for (stored, patch, expected, why) in cases {
