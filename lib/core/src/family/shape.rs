@@ -50,7 +50,7 @@ impl Shape {
         match self {
             Self::Any => "any value".into(),
             Self::Constant(text) => format!("`{text}`"),
-            Self::Count => "a whole number, 0 or more".into(),
+            Self::Count => format!("a whole number, 0 to {}", i64::MAX),
             Self::Counter => "how many of how many, such as `2/3`".into(),
             Self::DateTime => "a moment in ISO 8601, such as 2026-01-31T10:00:00Z".into(),
             Self::Either(shapes) => shapes.iter().map(Self::expected).collect::<Vec<_>>().join(", or "),
@@ -62,7 +62,7 @@ impl Shape {
             Self::OneOf(texts) => format!("one of {}", texts.join(", ")),
             Self::Text => "a text".into(),
             Self::TextMap => "an object whose values are texts".into(),
-            Self::TextOrInteger => "a text or a whole number".into(),
+            Self::TextOrInteger => format!("a text, or a whole number, {} to {}", i64::MIN, i64::MAX),
         }
     }
 
@@ -73,7 +73,7 @@ impl Shape {
             (begins(|first| first == '"'), begins(|first| first == '-' || first.is_ascii_digit()));
         match self {
             Self::Constant(_) | Self::OneOf(_) if is_text => FaultCode::NotOneOf,
-            Self::Count | Self::Integer(..) if is_number => FaultCode::OutOfRange,
+            Self::Count | Self::Integer(..) | Self::TextOrInteger if is_number => FaultCode::OutOfRange,
             Self::Counter | Self::DateTime | Self::Id | Self::Text if is_text => FaultCode::Malformed,
             Self::Any
             | Self::Constant(_)
@@ -306,7 +306,7 @@ mod tests {
             (&Shape::OneOf(&["A", "B"]), &["\"A\"", "\"B\""], &["\"C\"", "\"a\"", "0"]),
             (&Shape::Text, &["\"\"", "\"a\""], &["1", "false"]),
             (&Shape::TextMap, &["{}", r#"{"a":"b","c":null}"#], &["1", "[]"]),
-            (&Shape::TextOrInteger, &["75", "\"75\""], &["7.5", "true"]),
+            (&Shape::TextOrInteger, &["75", "\"75\"", "-9223372036854775808"], &["7.5", "true", "9223372036854775808"]),
         ];
         for (shape, good, bad) in cases {
             for value in good {
