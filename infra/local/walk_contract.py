@@ -39,7 +39,7 @@ TENANT = f"contract-{uuid.uuid4().hex}"
 ARRIVES_WITHIN_SECONDS = 5
 TOLD_WITHIN_SECONDS = 60
 # Operations that answer page by page.
-LISTS = {"listEndpoints", "listDeliveries"}
+LISTS = {"listEndpoints", "listDeliveries", "readEvent"}
 # Operations that tell how something stands.
 STATUSES = {"readStatus", "readSessionStatus", "readSessionStageStatus", "readSessionDetails"}
 CALLBACKS = {"getCallback", "postCallback"}  # Operations by which banks call back.

@@ -17,6 +17,23 @@ pub(crate) struct Asked<'a> {
     request: &'a ApiGatewayV2httpRequest,
 }
 
+/// A subject that is asked for.
+pub(crate) struct AskedSubject {
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    /// Whether the request says where the type ends.
+    is_certain: bool,
+}
+
+impl AskedSubject {
+    /// Returns the other subjects that the same path can mean, as type and name.
+    pub(crate) fn others(&self) -> Vec<(String, &str)> {
+        let slashes = self.name.match_indices('/').filter(|_| !self.is_certain);
+        let split = slashes.map(|(at, _)| (format!("{}/{}", self.kind, &self.name[..at]), &self.name[at + 1..]));
+        split.filter(|(_, name)| !name.is_empty()).collect()
+    }
+}
+
 /// The most bytes of a body: settings with two key stores in base64.
 const MAX_BODY_BYTES: usize = 256 * 1024;
 
@@ -41,11 +58,22 @@ impl<'a> Asked<'a> {
         id.ok_or_else(|| Problem::not_found(format!("there is no such event: an event's id is {}", EventId::EXPECTED)))
     }
 
-    /// The type and the name of the subject that the path names, which may hold slashes.
-    pub(crate) fn subject(&self) -> Result<(String, String), Problem> {
+    /// Reads the subject that the path names: its type and its name, both of which may hold slashes. API Gateway decodes
+    /// `%2F`, so the path does not say where the type ends: it ends at the first slash, or where the parameter `type` says.
+    pub(crate) fn subject(&self) -> Result<AskedSubject, Problem> {
         // API Gateway decodes all of a path but `%25`.
         let part = |name| self.request.path_parameters.get(name).map(|part| part.replace("%25", "%"));
-        part("type").zip(part("subject")).ok_or_else(|| Problem::not_found("there is no such route"))
+        let (kind, name) =
+            part("type").zip(part("subject")).ok_or_else(|| Problem::not_found("there is no such route"))?;
+        let Some(certain) = self.parameter("type") else { return Ok(AskedSubject { kind, name, is_certain: false }) };
+        let path = format!("{kind}/{name}");
+        let rest = path.strip_prefix(&certain).and_then(|rest| rest.strip_prefix('/')).filter(|rest| !rest.is_empty());
+        let name = rest.map(str::to_owned).ok_or_else(|| {
+            Problem::not_found(
+                "behind `/status/`, the path must go on with the `type` of the query, a slash and the subject",
+            )
+        })?;
+        Ok(AskedSubject { kind: certain, name, is_certain: true })
     }
 
     /// How long the asker would wait for news.

@@ -162,6 +162,7 @@ fn parameters_of(route: &str) -> &'static [&'static str] {
         "GET /v1/tenants/{tenant}/events/{event}" => &["source", "limit", "cursor"],
         "POST /v1/tenants/{tenant}/events/{event}/replay" => &["source"],
         "GET /token-requests/{tokenRequestId}/result" => &["tenant"],
+        "GET /v1/tenants/{tenant}/status/{type}/{subject+}" => &["type"],
         _ if sessions::is_asked(route) => &["tenant", "sessionId"],
         _ => &[],
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
+use futures_util::future::try_join_all;
 use http::HeaderName;
 use http::header::ETAG;
 use serde::Serialize;
@@ -16,14 +17,16 @@ use signpost_io::http_api::{empty, refuse, respond, with_header};
 use signpost_io::states::SubjectKey;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::asked::Asked;
+use crate::asked::{Asked, AskedSubject};
 use crate::endpoints::JSON;
 use crate::events::unreadable;
-use crate::{Answer, App};
+use crate::{Answer, App, Refusal};
 
 /// The longest that a request waits for news. API Gateway gives up after 30 s, and the function's time has room for two slow
 /// calls behind it.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// How many other subjects a path may mean without `?type=`: one read unit each.
+const MOST_OTHERS: usize = 16;
 /// How often it is looked meanwhile: one read unit each time, 40 of them in the longest wait.
 const LOOKING_EVERY: Duration = Duration::from_millis(500);
 
@@ -31,8 +34,9 @@ impl App {
     /// Shows how a subject stands and how it stood before. With `Prefer: wait`, waits for a state that the asker does not
     /// have (RFC 7240, section 4.3).
     pub(crate) async fn read_status(&self, asked: &Asked<'_>) -> Answer {
-        let (kind, name) = asked.subject()?;
-        let subject = SubjectKey { tenant: &asked.tenant, kind: &kind, name: &name };
+        let about = asked.subject()?;
+        self.refuse_ambiguous(asked, &about).await?;
+        let subject = SubjectKey { tenant: &asked.tenant, kind: &about.kind, name: &about.name };
         let wait = asked.wait().map(|wait| wait.min(LONGEST_WAIT));
         let newest = self.await_news(asked, subject, wait.unwrap_or_default()).await?;
         let answer = match newest {
@@ -42,6 +46,28 @@ impl App {
         };
         let Some(wait) = wait else { return Ok(answer) };
         Ok(with_header(answer, PREFERENCE_APPLIED, &format!("wait={}", wait.as_secs())))
+    }
+
+    /// Refuses a path that can mean two subjects if there are states of another one than `about`: an answer must not be taken
+    /// for that of another subject. Looks at the table only if the subject has a slash.
+    async fn refuse_ambiguous(&self, asked: &Asked<'_>, about: &AskedSubject) -> Result<(), Refusal> {
+        let others = about.others();
+        let ambiguous = |kind: &str| {
+            Problem::conflict(format!(
+                "the path can mean several subjects; add `?type=` with the type that you mean, such as `{kind}`"
+            ))
+        };
+        if others.len() > MOST_OTHERS {
+            return Err(ambiguous(&about.kind).into());
+        }
+        let looked = others.iter().map(async |(kind, name)| {
+            let found = self.states.newest(SubjectKey { tenant: &asked.tenant, kind, name }).await?;
+            Ok::<_, AwsError>(found.map(|_| &**kind))
+        });
+        match try_join_all(looked).await?.into_iter().flatten().next() {
+            Some(kind) => Err(ambiguous(kind).into()),
+            None => Ok(()),
+        }
     }
 
     /// Gives the newest state once the asker does not have it, or what there is after `wait`.

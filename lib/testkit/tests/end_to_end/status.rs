@@ -210,6 +210,32 @@ async fn a_subject_may_hold_anything_that_a_path_can() {
     assert_eq!(ask(&stack, &path(&tenant, "com.acme", "a/b"), &[]).await.status, 404, "another type");
 }
 
+/// API Gateway decodes `%2F`: the path alone does not say where a type ends.
+#[tokio::test]
+async fn no_subject_is_answered_with_the_state_of_another_that_its_path_can_mean() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let event = |id: &str, kind: &str, subject: &str| {
+        json!({"specversion": "1.0", "id": id, "source": "/core", "type": kind, "tenant": tenant.as_str(),
+            "subject": subject, "data": {}})
+        .to_string()
+    };
+    post(&stack, event("e-1", "a", "b/c")).await;
+    assert_eq!(told(&stack, &path(&tenant, "a", "b/c")).await.json()["event"], "e-1", "there is no other");
+    post(&stack, event("e-2", "a/b", "c")).await;
+    let certain = |kind: &str| format!("{}?type={kind}", path(&tenant, "a%2Fb", "c"));
+    assert_eq!(told(&stack, &certain("a%2Fb")).await.json()["event"], "e-2");
+
+    let refused = ask(&stack, &path(&tenant, "a%2Fb", "c"), &[]).await;
+    assert_eq!(refused.status, 409, "there are both");
+    assert!(refused.text.contains("such as `a/b`"), "{}", refused.text);
+    assert_eq!(ask(&stack, &certain("a"), &[]).await.json()["event"], "e-1");
+    assert_eq!(ask(&stack, &certain("a%2Fb%2Fc"), &[]).await.status, 404, "nothing is left for the subject");
+    assert_eq!(ask(&stack, &certain("b"), &[]).await.status, 404, "the path has another type");
+    let deep = "d/".repeat(20);
+    assert_eq!(ask(&stack, &path(&tenant, "a", &format!("{deep}e")), &[]).await.status, 409, "too many to look at");
+    assert_eq!(ask(&stack, &format!("{}?type=a", path(&tenant, "a", &format!("{deep}e"))), &[]).await.status, 404);
+}
+
 /// A callback of S3's, a minute after the one of the number before.
 fn callback(tenant: &TenantId, number: u32, stage: &str, status: &str, more: &Value) -> String {
     let mut data = json!({"sessionId": "s/1", "stage": stage, "status": status, "bankId": "75", "isSca": "true"});
