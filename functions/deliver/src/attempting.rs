@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use signpost_core::attempt::{Attempt, AttemptError, AttemptResult};
 use signpost_core::auth::origin;
-use signpost_core::delivery::{Delivery, DueAttempt, Next, Progress, Receipt, next};
+use signpost_core::delivery::{Delivery, DueAttempt, Next, Progress, Receipt, next, next_of_probe};
 use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause};
 use signpost_core::event::OWN_SOURCE;
 use signpost_core::request::{AttemptStart, Keyring, Request, RequestError};
@@ -29,7 +29,7 @@ impl App {
         receipt: &Receipt,
         ready: Ready,
     ) -> Result<Fate, DeferredError> {
-        let Ready { recipient, keyring, due, question } = ready;
+        let Ready { recipient, keyring, due, is_probe, question } = ready;
         let DueAttempt { number, before_replay, on_record, replay, last_sent } = due;
         let is_first = on_record.is_none() && receipt.is_only();
         let expected = is_first.then(|| self.deliveries.expect_first());
@@ -59,7 +59,13 @@ impl App {
             connection,
             redirect,
         };
-        let next = next(&result, number.saturating_sub(before_replay), &recipient.endpoint().retry, fastrand::f64());
+        let (counted, policy) = (number.saturating_sub(before_replay), &recipient.endpoint().retry);
+        let (next, is_free) = if is_probe {
+            next_of_probe(&result, counted, policy, fastrand::f64())
+        } else {
+            (next(&result, counted, policy, fastrand::f64()), false)
+        };
+        let before_replay = before_replay + u32::from(is_free);
         log(delivery, &attempt, next, &result);
         let wait = if let Next::Retry(wait) = next { wait } else { Duration::ZERO };
         let next_attempt_unix_ms = unix_ms_now() + millis(wait);

@@ -58,6 +58,8 @@ pub(crate) struct Ready {
     pub(crate) recipient: Arc<Recipient>,
     pub(crate) keyring: Keyring,
     pub(crate) due: DueAttempt,
+    /// Whether it is the probe of an open breaker: its failure costs the delivery no retry.
+    pub(crate) is_probe: bool,
     /// What the endpoint has to prove itself by, if the attempt asks for that.
     pub(crate) question: Option<Question>,
 }
@@ -157,7 +159,9 @@ impl App {
             Due::Attempt(due) => {
                 let keyring = self.keyring(&delivery.event.key.tenant, &recipient).await?;
                 return Ok(match self.permission(&recipient, &delivery.endpoint).await? {
-                    Permission::Granted(slot) => Readiness::Ready(Ready { recipient, keyring, due, question }, slot),
+                    Permission::Granted { slot, is_probe } => {
+                        Readiness::Ready(Ready { recipient, keyring, due, is_probe, question }, slot)
+                    }
                     Permission::NotNow => Readiness::NotNow,
                 });
             }

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use signpost_core::breaker::Admission;
 use signpost_core::delivery::{DeadLetterReason, Delivery, Due, Receipt};
-use signpost_core::draining::ASKED_FOR_SECONDS;
 use signpost_core::parking::Lane;
 use signpost_io::clock::{unix_ms_now, unix_now};
 use signpost_io::events::Kept;
@@ -16,8 +15,6 @@ use signpost_io::queue::Message;
 use crate::App;
 use crate::delivering::{DeferredError, Fate, Ready};
 
-/// How many endpoints are remembered to be drained.
-const CAPACITY: usize = 2_000;
 /// How many parked deliveries are looked at together: those that others send meanwhile are passed over.
 const PAGE: usize = 25;
 
@@ -32,8 +29,15 @@ enum Unparked {
 }
 
 impl App {
-    /// Has a delivery wait until its endpoint is enabled.
+    /// Parks a delivery until its endpoint is enabled.
     pub(crate) async fn park(&self, delivery: &Delivery, receipt: &Receipt) -> Result<(), DeferredError> {
+        // Noted first: `sweep` would not find what is parked without it.
+        if self.noted_waiting.add(&delivery.endpoint, unix_now().as_secs()).await
+            && let Err(error) = self.parking.note_waiting(&delivery.endpoint).await
+        {
+            self.noted_waiting.remove(&delivery.endpoint).await;
+            return Err(error.into());
+        }
         self.events.keep_for_endpoint(delivery.key()).await?; // The parking has the event's key only.
         self.parking.for_endpoint(delivery.key(), receipt.since_unix_ms).await?;
         tracing::info!(endpoint.id = %delivery.endpoint, event.id = %delivery.event.key.id, "delivery.parked");
@@ -42,22 +46,11 @@ impl App {
 
     /// Has a delivery wait until its endpoint takes more, which the sweeping looks after if nobody else does.
     pub(crate) async fn park_with_drain(&self, delivery: &Delivery, receipt: &Receipt) -> Result<(), DeferredError> {
-        let now = unix_now().as_secs();
-        let is_asked = {
-            let mut asked = self.asked_to_drain.lock().await;
-            if asked.len() >= CAPACITY {
-                asked.clear();
-            }
-            let before = asked.insert(delivery.endpoint.clone(), now);
-            let stands = before.is_some_and(|at| (at..at + ASKED_FOR_SECONDS).contains(&now));
-            if let (Some(before), true) = (before, stands) {
-                asked.insert(delivery.endpoint.clone(), before);
-            }
-            stands
-        };
         // Asked for first: what is parked without it would stay there.
-        if !is_asked && let Err(error) = self.parking.ask_to_drain(&delivery.endpoint).await {
-            self.asked_to_drain.lock().await.remove(&delivery.endpoint);
+        if self.asked_to_drain.add(&delivery.endpoint, unix_now().as_secs()).await
+            && let Err(error) = self.parking.ask_to_drain(&delivery.endpoint).await
+        {
+            self.asked_to_drain.remove(&delivery.endpoint).await;
             return Err(error.into());
         }
         self.park(delivery, receipt).await
@@ -171,7 +164,8 @@ impl App {
         let fate = match due {
             Due::Attempt(due) => match self.limits.renew(slot).await {
                 Ok(true) => {
-                    self.attempt(&delivery, &receipt, Ready { recipient, keyring, due, question: None }).await?
+                    let ready = Ready { recipient, keyring, due, is_probe: false, question: None };
+                    self.attempt(&delivery, &receipt, ready).await?
                 }
                 renewed => {
                     self.call_off(delivery.key(), &receipt, lease).await;

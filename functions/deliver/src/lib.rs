@@ -4,9 +4,9 @@ mod attempting;
 mod config;
 mod delivering;
 mod draining;
+mod notes;
 mod permission;
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
@@ -14,7 +14,8 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::future::join_all;
 use lambda_runtime::Error;
 use signpost_core::delivery::{MOST_RECEIVES, Receipt};
-use signpost_core::endpoint::EndpointId;
+use signpost_core::draining::ASKED_FOR_SECONDS;
+use signpost_core::parking::NOTED_FOR_SECONDS;
 use signpost_io::breakers::Breakers;
 use signpost_io::callback::Callbacks;
 use signpost_io::clients::Guard;
@@ -31,22 +32,24 @@ use signpost_io::queue::{Queue, SINCE};
 use signpost_io::recipients::Recipients;
 use signpost_io::signers::Signers;
 use signpost_io::vault::Vault;
-use tokio::sync::Mutex;
 
 pub use config::Config;
 use delivering::{Fate, Then};
+use notes::Notes;
 
 /// What the function needs at hand.
 #[derive(Debug)]
 pub struct App {
-    /// The endpoints whose lanes were asked to be drained, and when, in seconds since the Unix epoch.
-    asked_to_drain: Mutex<HashMap<EndpointId, u64>>,
+    /// The endpoints whose lanes this environment asked to be drained.
+    asked_to_drain: Notes,
     breakers: Breakers,
     callbacks: Callbacks,
     dead_letters: Queue,
     deliveries: Deliveries,
     events: Events,
     limits: Limits,
+    /// The endpoints that this environment noted as waited for.
+    noted_waiting: Notes,
     own_events: Queue,
     parking: Parking,
     queue: Queue,
@@ -66,13 +69,14 @@ impl App {
         let kms = aws_sdk_kms::Client::new(aws);
         let vault = Vault::new(kms.clone(), config.wrapping_key.clone());
         Ok(Self {
-            asked_to_drain: Mutex::default(),
+            asked_to_drain: Notes::new(ASKED_FOR_SECONDS),
             breakers: Breakers::new(dynamodb.clone(), config.parking_table.clone()),
             callbacks: Callbacks::new(Guard::new(config.target_rules))?,
             dead_letters: Queue::new(sqs.clone(), config.dead_letter_queue_url),
             deliveries: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             events: Events::new(dynamodb.clone(), config.events_table, config.retention),
             limits: Limits::new(dynamodb.clone(), config.parking_table.clone()),
+            noted_waiting: Notes::new(NOTED_FOR_SECONDS),
             own_events: Queue::new(sqs.clone(), config.own_events_queue_url),
             parking: Parking::new(dynamodb.clone(), config.parking_table, config.retention),
             queue: Queue::new(sqs, config.deliveries_queue_url),

@@ -12,8 +12,13 @@ use crate::App;
 
 /// Whether a request may be sent now.
 pub(crate) enum Permission {
-    /// It may; with the slot that it takes, where the endpoint has a limit.
-    Granted(Option<Slot>),
+    /// It may.
+    Granted {
+        /// The slot that it takes, where the endpoint has a limit.
+        slot: Option<Slot>,
+        /// Whether it is the probe of an open breaker.
+        is_probe: bool,
+    },
     /// The endpoint takes no more at the moment.
     NotNow,
 }
@@ -33,7 +38,7 @@ impl App {
             },
         };
         match self.takes_one_more(recipient, endpoint).await {
-            Ok(true) => Ok(Permission::Granted(slot)),
+            Ok(Some(is_probe)) => Ok(Permission::Granted { slot, is_probe }),
             refused => {
                 self.release(slot).await;
                 refused.map(|_| Permission::NotNow)
@@ -41,16 +46,17 @@ impl App {
         }
     }
 
-    async fn takes_one_more(&self, recipient: &Recipient, endpoint: &EndpointId) -> Result<bool, AwsError> {
+    /// Asks whether the endpoint takes one more request. Returns whether that request is a probe; nothing if it takes none.
+    async fn takes_one_more(&self, recipient: &Recipient, endpoint: &EndpointId) -> Result<Option<bool>, AwsError> {
         if let Some(limit) = recipient.endpoint().max_per_second
             && !self.limits.begin(endpoint, limit).await?
         {
-            return Ok(false);
+            return Ok(None);
         }
         Ok(match self.breakers.get(endpoint).await.admits(unix_ms_now()) {
-            Admission::Park => false,
-            Admission::Probe => self.breakers.claim_probe(endpoint).await,
-            Admission::Send => true,
+            Admission::Park => None,
+            Admission::Probe => self.breakers.claim_probe(endpoint).await.then_some(true),
+            Admission::Send => Some(false),
         })
     }
 

@@ -6,11 +6,12 @@ use serde::Serialize;
 use signpost_core::delivery::{DeadLetterReason, DeliveryStatus};
 use signpost_core::listing::{Place, Wanted};
 use signpost_core::problem::Problem;
+use signpost_io::clock::rfc3339;
 use signpost_io::http_api::respond;
 use signpost_io::listing::Listed;
 
 use crate::asked::{Asked, no_such_endpoint};
-use crate::endpoints::{JSON, moment_ms};
+use crate::endpoints::JSON;
 use crate::{Answer, App};
 
 /// The most deliveries on a page.
@@ -75,8 +76,8 @@ fn shown(listed: &Listed) -> Shown<'_> {
         status: listed.progress.status.as_str(),
         reason: listed.reason.map(DeadLetterReason::as_str),
         attempts: listed.progress.attempts,
-        arrived_at: moment_ms(listed.arrived_unix_ms),
-        first_attempt_at: listed.first_attempt_unix_ms.map(moment_ms),
-        next_attempt_at: is_pending.then(|| moment_ms(listed.progress.next_attempt_unix_ms)),
+        arrived_at: rfc3339(listed.arrived_unix_ms),
+        first_attempt_at: listed.first_attempt_unix_ms.map(rfc3339),
+        next_attempt_at: is_pending.then(|| rfc3339(listed.progress.next_attempt_unix_ms)),
     }
 }

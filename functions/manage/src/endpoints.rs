@@ -17,15 +17,13 @@ use signpost_core::problem::Problem;
 use signpost_core::settings::{self, Context, Rotation, Stored, Submission};
 use signpost_core::standard_webhooks::EndpointKeys;
 use signpost_core::verification::{Proof, Question, after_change, after_disabling, after_enabling, state};
-use signpost_io::clock::unix_now;
+use signpost_io::clock::{rfc3339, unix_now};
 use signpost_io::endpoint_keys::EndpointKey;
 use signpost_io::endpoints::{SealedKeys, StoredEndpoint, Written};
 use signpost_io::http_api::{empty, respond, with_header};
 use signpost_io::logs::Chain;
 use signpost_io::queue::Message;
 use signpost_io::vault::{Place, Purpose};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use crate::asked::{Asked, changed_meanwhile, no_such_endpoint};
@@ -400,11 +398,5 @@ fn signs_by_itself(stored: &StoredEndpoint) -> bool {
 
 /// A moment in RFC 3339, from seconds since the Unix epoch.
 pub(crate) fn moment(unix_seconds: u64) -> String {
-    moment_ms(unix_seconds.saturating_mul(1_000))
-}
-
-/// A moment in RFC 3339, from milliseconds since the Unix epoch.
-pub(crate) fn moment_ms(unix_ms: u64) -> String {
-    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000).ok();
-    at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
+    rfc3339(unix_seconds.saturating_mul(1_000))
 }

@@ -16,14 +16,14 @@ use signpost_core::problem::Problem;
 use signpost_core::sent::{Sent, SentRecord};
 use signpost_core::settings;
 use signpost_io::aws::AwsError;
-use signpost_io::clock::unix_ms_now;
+use signpost_io::clock::{rfc3339, unix_ms_now};
 use signpost_io::history::{DeliveryHistory, History};
 use signpost_io::http_api::{MAX_ANSWER_BYTES, bytes_in_answer, respond};
 use signpost_io::parking::Parked;
 use signpost_io::queue::Message;
 
 use crate::asked::{Asked, no_such_endpoint};
-use crate::endpoints::{JSON, moment, moment_ms};
+use crate::endpoints::{JSON, moment};
 use crate::{Answer, App, Refusal};
 
 /// How many deliveries begin anew together, and are then sent: a replay that is cut short leaves no more records than these
@@ -278,7 +278,7 @@ fn shown_delivery<'a>(event: &Event, delivery: &'a DeliveryHistory) -> ShownDeli
         endpoint: delivery.endpoint.as_str(),
         status: delivery.progress.status.as_str(),
         reason: delivery.reason.map(DeadLetterReason::as_str),
-        next_attempt_at: is_pending.then(|| moment_ms(delivery.progress.next_attempt_unix_ms)),
+        next_attempt_at: is_pending.then(|| rfc3339(delivery.progress.next_attempt_unix_ms)),
         attempts: shown_attempts(event, &delivery.attempts),
     }
 }
@@ -323,7 +323,7 @@ fn shown_attempt<'a>(event: &Event, attempt: &'a Attempt, sent: Option<&'a Sent>
         }),
         redirect: attempt.redirect.as_deref(),
         number: attempt.number,
-        at: moment_ms(attempt.at_unix_ms),
+        at: rfc3339(attempt.at_unix_ms),
         duration_ms: attempt.duration_ms,
         status: attempt.status,
         error: attempt.error.as_deref(),

@@ -6,6 +6,9 @@ mod command;
 mod config;
 mod redrive;
 mod sweeping;
+mod watching;
+
+use std::time::Duration;
 
 use aws_config::SdkConfig;
 use lambda_runtime::Error;
@@ -38,6 +41,7 @@ pub struct App {
     parking: Parking,
     records: Deliveries,
     rejected: Queue,
+    retention: Duration,
 }
 
 impl App {
@@ -50,6 +54,7 @@ impl App {
             breakers: Breakers::new(dynamodb.clone(), config.parking_table.clone()),
             dead_letters: Queue::new(sqs.clone(), config.dead_letter_queue_url),
             deliveries: Queue::new(sqs.clone(), config.deliveries_queue_url),
+            retention: config.retention,
             rejected: Queue::new(sqs, config.rejected_queue_url),
             records: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),

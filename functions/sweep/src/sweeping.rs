@@ -8,8 +8,9 @@ use lambda_runtime::Error;
 use serde::Serialize;
 use signpost_core::delivery::DeadLetterReason;
 use signpost_core::draining::{DRAIN_SECONDS, Spread, room};
-use signpost_core::parking::{Lane, last_due_minute};
+use signpost_core::parking::{Lane, last_swept_minute, rest_of_wait};
 use signpost_io::aws::AwsError;
+use signpost_io::clock::millis;
 use signpost_io::logs::Chain;
 use signpost_io::parking::{Drain, Parked, without_event};
 use signpost_io::queue::Message;
@@ -19,22 +20,26 @@ use crate::{App, CALLS_AT_ONCE};
 /// What one sweeping did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Swept {
-    /// How many deliveries are back in the queue because their time has come.
+    /// How many deliveries are back in the queue because they are due within the next minutes.
     pub due: usize,
     /// How many because their endpoint may be called again.
     pub drained: usize,
+    /// For how many endpoints a delivery waits whose event may expire. Looked at once an hour.
+    pub expiring: usize,
     /// Whether somebody else was at it, so that nothing was done.
     pub busy: bool,
     /// Of how many minutes what is due is left to the next runs.
     pub minutes_behind: u64,
 }
 
-/// How long what is due may take in one run; what is left is the next one's. With the drains, within the function's 50 s.
+/// How long what is due may take in one run; what is left is the next one's.
 const DUE_WORK: Duration = Duration::from_secs(20);
 /// How long the drains may take in one run, whatever is due.
 const DRAIN_WORK: Duration = Duration::from_secs(15);
 /// How long a run keeps the others away, in seconds: longer than it can last, and over when the next one comes.
 const LEASE_SECONDS: u64 = 55;
+/// How often a run looks for deliveries that may expire while they wait; with the others, within the function's 50 s.
+const WATCHED_EVERY_MINUTES: u64 = 60;
 /// How far the very first run of a stack looks back: farther than its schedule can be late.
 const FIRST_LOOK_BACK_MINUTES: u64 = 60;
 /// How many endpoints' lanes are drained in one run.
@@ -52,25 +57,29 @@ const PAGE: usize = 25;
 /// # Errors
 /// DynamoDB or SQS failed: what was not moved is moved by the next run.
 pub async fn sweep_at(app: &App, now_unix_ms: u64) -> Result<Swept, Error> {
-    let (now, last) = (now_unix_ms / 1_000, last_due_minute(now_unix_ms));
+    let (now, last) = (now_unix_ms / 1_000, last_swept_minute(now_unix_ms));
     let first = last.saturating_sub(FIRST_LOOK_BACK_MINUTES);
     let Some(mut minute) = app.parking.begin_sweep(now, now + LEASE_SECONDS, first).await? else {
         tracing::info!("sweep.busy");
         return Ok(Swept { busy: true, ..Swept::default() });
     };
     let mut swept = Swept::default();
-    let due = app.sweep_due(&mut minute, last, Instant::now() + DUE_WORK, &mut swept).await;
+    let due = app.sweep_due(&mut minute, now_unix_ms, Instant::now() + DUE_WORK, &mut swept).await;
     let drained = app.sweep_drains(now, Instant::now() + DRAIN_WORK, &mut swept).await;
+    let mut watched = Ok(());
+    if (now / 60).is_multiple_of(WATCHED_EVERY_MINUTES) {
+        watched = app.watch(now_unix_ms).await.map(|expiring| swept.expiring = expiring);
+    }
     app.parking.end_sweep(minute).await?;
     swept.minutes_behind = last.saturating_sub(minute);
     if swept != Swept::default() {
-        let Swept { due, drained, minutes_behind, .. } = swept;
-        tracing::info!(due, drained, minutes_behind, "sweep.done");
+        let Swept { due, drained, expiring, minutes_behind, .. } = swept;
+        tracing::info!(due, drained, expiring, minutes_behind, "sweep.done");
     }
     if let (Err(error), Err(_)) = (&due, &drained) {
         tracing::error!(error = %Chain(error), "sweep.due_failed"); // The other one is logged by the runtime.
     }
-    drained.and(due)?;
+    drained.and(due).and(watched)?;
     Ok(swept)
 }
 
@@ -98,14 +107,16 @@ impl App {
     async fn sweep_due(
         &self,
         minute: &mut u64,
-        last: u64,
+        now_unix_ms: u64,
         deadline: Instant,
         swept: &mut Swept,
     ) -> Result<(), AwsError> {
-        while *minute < last {
+        let began = Instant::now();
+        let now = || now_unix_ms + millis(began.elapsed());
+        while *minute < last_swept_minute(now_unix_ms) {
             let emptied = Lane::of_minute(*minute + 1).map(async |lane| {
                 let mut moved = 0;
-                let is_empty = self.empty(&lane, Spread::at_once(), deadline, &mut moved).await;
+                let is_empty = self.empty(&lane, now, deadline, &mut moved).await;
                 (is_empty, moved)
             });
             let emptied = join_all(emptied).await;
@@ -175,7 +186,7 @@ impl App {
         if page.is_empty() {
             return self.end(drain, now).await;
         }
-        self.move_all(&page, &mut spread).await?;
+        self.move_all(&page, |_| spread.delay()).await?;
         Ok(Turn { moved: page.len(), spread: Some(spread) })
     }
 
@@ -219,33 +230,35 @@ impl App {
         Ok(Room::For(room))
     }
 
-    /// Moves the deliveries of a lane as `spread` says, and tells whether there is none left.
+    /// Moves the deliveries of a lane that are due soon, and tells whether there is none left.
     async fn empty(
         &self,
         lane: &Lane,
-        mut spread: Spread,
+        now_unix_ms: impl Fn() -> u64,
         deadline: Instant,
         moved: &mut usize,
     ) -> Result<bool, AwsError> {
-        while spread.left() > 0 && Instant::now() < deadline {
-            let page = self.parking.first_of(lane, spread.left().min(PAGE)).await?;
+        while Instant::now() < deadline {
+            let page = self.parking.first_of(lane, PAGE).await?;
             if page.is_empty() {
                 return Ok(true);
             }
-            self.move_all(&page, &mut spread).await?;
+            let now = now_unix_ms();
+            self.move_all(&page, |parked| rest_of_wait(parked.at_unix_ms, now)).await?;
             *moved += page.len();
         }
         Ok(false)
     }
 
-    async fn move_all(&self, page: &[Parked], spread: &mut Spread) -> Result<(), AwsError> {
+    /// Puts deliveries back into the queue, each after `delay`, and takes them out of the table.
+    async fn move_all(&self, page: &[Parked], mut delay: impl FnMut(&Parked) -> Duration) -> Result<(), AwsError> {
         let read = page.iter().map(async |parked| Ok::<_, AwsError>((parked, self.events.get(&parked.event).await?)));
         let read: Vec<_> = stream::iter(read).buffered(CALLS_AT_ONCE).try_collect().await?;
         let (mut messages, mut gone) = (Vec::new(), Vec::new());
         for (parked, kept) in read {
             match kept {
                 Some(kept) => {
-                    messages.push(Message { delay: spread.delay(), ..Message::of_parked(parked, &kept) });
+                    messages.push(Message { delay: delay(parked), ..Message::of_parked(parked, &kept) });
                 }
                 None => gone.push(parked),
             }

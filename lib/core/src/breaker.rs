@@ -27,6 +27,8 @@ pub struct Breaker {
     failing_days: u32,
     /// and the last of these days, since the Unix epoch.
     last_failing_day: u64,
+    /// When a probe failed last, since the last acknowledgement.
+    probe_failed_at: Option<u64>,
     /// How often it has opened without staying closed in between.
     openings: u32,
     closed_at: Option<u64>,
@@ -108,8 +110,10 @@ const JITTER: f64 = 0.2;
 pub const HOPELESS_AFTER: Duration = Duration::from_hours(5 * 24);
 /// if that was so often,
 const HOPELESS_FAILURES: u32 = 10;
-/// and on so many days. Two blips with days of silence between them say nothing.
+/// on so many days, because two failures with days of silence between them say nothing,
 const HOPELESS_DAYS: u32 = 3;
+/// and if a probe has failed within this time: the endpoint gets a last chance.
+const HOPELESS_PROBE: Duration = Duration::from_hours(24);
 /// How many parked deliveries an endpoint gets in the first minute after it is back; twice as many in each that follows,
 const FIRST_PACE: usize = 600;
 /// up to this, a hundred a second.
@@ -155,6 +159,7 @@ impl Breaker {
             self.failures_in_a_row = 0;
             self.failing_since = None;
             self.failing_days = 0;
+            self.probe_failed_at = None;
             self.silences = 0;
         }
         let day = now_unix_ms / DAY_MS;
@@ -177,7 +182,9 @@ impl Breaker {
                 let (state, tally) = (State::Closed, Tally::default());
                 Self { state, tally, closed_at: Some(now_unix_ms), ..self }
             }
-            State::Probing { .. } if outcomes.failures_in_a_row > 0 => self.opened(now_unix_ms, random),
+            State::Probing { .. } if outcomes.failures_in_a_row > 0 => {
+                Self { probe_failed_at: Some(now_unix_ms), ..self }.opened(now_unix_ms, random)
+            }
             State::Held { .. } if outcomes.has_acknowledgement => Self { state: State::Closed, ..self },
             State::Closed if self.silences >= SILENCES => {
                 Self { state: State::Held { until: now_unix_ms + millis(HELD) }, ..self }
@@ -187,13 +194,14 @@ impl Breaker {
         }
     }
 
-    /// Whether the endpoint has done nothing but fail for [`HOPELESS_AFTER`], often, on several days, and today.
+    /// Tells whether the endpoint has done nothing but fail for [`HOPELESS_AFTER`], often, on several days, and whether a
+    /// probe has failed within the last day.
     #[must_use]
     pub fn is_hopeless(&self, now_unix_ms: u64) -> bool {
         self.failing_since.is_some_and(|since| now_unix_ms >= since + millis(HOPELESS_AFTER))
             && self.failures_in_a_row >= HOPELESS_FAILURES
             && self.failing_days >= HOPELESS_DAYS
-            && self.last_failing_day == now_unix_ms / DAY_MS
+            && self.probe_failed_at.is_some_and(|at| now_unix_ms < at + millis(HOPELESS_PROBE))
     }
 
     /// Since when it has done nothing but fail.
@@ -447,30 +455,32 @@ mod tests {
     }
 
     #[test]
-    fn five_days_of_nothing_but_failures_often_and_on_several_days_are_hopeless() {
+    fn five_days_of_failures_on_several_days_and_a_failed_probe_are_hopeless() {
         const DAY: u64 = 24 * HOUR;
         let failing = |days: &[(u64, usize)]| {
             let fail = |breaker, (at, count): &(u64, usize)| after(breaker, &vec![500; *count], 1_000 + at * DAY);
             days.iter().fold(Breaker::default(), fail)
         };
+        let probed = |breaker: Breaker, at| after(breaker.probing(at), &[500], at);
         let last = 1_000 + 5 * DAY;
-        let cases: [(&[(u64, usize)], _, _); 6] = [
-            (&[(0, 1), (5, 1)], false, "two blips five days apart"),
+        let cases: [(&[(u64, usize)], _, _); 5] = [
+            (&[(0, 1), (5, 1)], false, "two failures five days apart"),
             (&[(0, 10), (5, 10)], false, "two bad days"),
-            (&[(0, 3), (2, 3), (5, 3)], false, "nine failures"),
-            (&[(0, 4), (2, 3), (5, 3)], true, "ten failures on three days, one of them today"),
-            (&[(0, 4), (1, 3), (2, 3), (3, 9)], false, "none today"),
+            (&[(0, 3), (2, 3), (5, 2)], false, "nine failures with the probe's"),
+            (&[(0, 4), (2, 3), (5, 3)], true, "failures on three days"),
             (&[(1, 10), (2, 10), (3, 10), (4, 10), (5, 10)], false, "four days"),
         ];
         for (days, is_hopeless, why) in cases {
-            assert_eq!(failing(days).is_hopeless(last), is_hopeless, "{why}");
+            assert!(!failing(days).is_hopeless(last), "{why}, and no probe yet");
+            assert_eq!(probed(failing(days), last).is_hopeless(last), is_hopeless, "{why}");
         }
-        let mut breaker = failing(&[(0, 4), (2, 3), (5, 3)]);
-        assert!(!breaker.is_hopeless(last - DAY), "not before");
-        breaker = after(breaker, &[204], last);
+        let breaker = probed(failing(&[(0, 4), (2, 3), (5, 3)]), last);
+        assert!(!breaker.is_hopeless(last - 1_001), "not before");
+        assert!(breaker.is_hopeless(last + DAY - 1) && !breaker.is_hopeless(last + DAY), "the probe is a day old");
+        let breaker = after(breaker.probing(last), &[204], last);
         assert!(!breaker.is_hopeless(last));
-        breaker = after(breaker, &[500], last);
-        assert_eq!(breaker.failing_since(), Some(last), "counted anew");
+        let breaker = after(breaker, &[500], last);
+        assert_eq!(breaker.failing_since(), Some(last), "counted from here");
     }
 
     #[test]

@@ -152,7 +152,7 @@ pub struct Progress {
     pub status: DeliveryStatus,
     /// How many attempts are on record.
     pub attempts: u32,
-    /// How many of them were made before the last replay: the retry policy counts from there.
+    /// How many of them the retry policy does not count: those before the last replay, and failed probes since.
     pub before_replay: u32,
     /// The earliest moment of the next attempt, in milliseconds since the Unix epoch; meaningless once it is not pending.
     pub next_attempt_unix_ms: u64,
@@ -244,7 +244,7 @@ pub enum Due {
 pub struct DueAttempt {
     /// Its number; the first is 1.
     pub number: u32,
-    /// How many attempts were made before the last replay.
+    /// How many attempts the retry policy does not count: those before the last replay, and failed probes since.
     pub before_replay: u32,
     /// The moment that is on record for it, in milliseconds since the Unix epoch; nothing if there is no record. A replay
     /// changes it, so that what comes of the attempt is recorded only if there was none meanwhile.
@@ -332,6 +332,25 @@ pub fn next(result: &AttemptResult, number: u32, policy: &RetryPolicy, random: f
         (Err(_), _) => Next::Exhausted,
     }
 }
+
+/// Decides what follows attempt `number` that was the probe of an open breaker. Returns as well whether it is free: the retry
+/// policy then does not count it.
+///
+/// A probe is sent on behalf of all deliveries that wait for the endpoint, so its failure costs this one no retry: it waits as
+/// long as after the attempt before. A failure that no repetition can mend ends the delivery as it does without a breaker.
+#[must_use]
+pub fn next_of_probe(result: &AttemptResult, number: u32, policy: &RetryPolicy, random: f64) -> (Next, bool) {
+    match result {
+        Err(error) if error.is_retryable() && !matches!(error, AttemptError::Rejected { status: 410, .. }) => {
+            let wait = policy.wait_after(number.saturating_sub(1).max(1), random).unwrap_or(AFTER_PROBE);
+            (Next::Retry(wait.max(error.asks_to_wait().unwrap_or_default().min(MAX_WAIT))), true)
+        }
+        Ok(_) | Err(_) => (next(result, number, policy, random), false),
+    }
+}
+
+/// How long a delivery without retries waits after it was a probe: about as long as the breaker stays open.
+const AFTER_PROBE: Duration = Duration::from_secs(30);
 
 /// Why a delivery was given up: the attribute `reason` of its message in `DeadLetterQueue`, and of its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -512,6 +531,23 @@ mod tests {
         }
         let hopeless = Err(AttemptError::UrlTooLong { bytes: 70_000 });
         assert_eq!(next(&hopeless, 1, &policy, 0.0), Next::Exhausted, "the same again would fail the same");
+    }
+
+    #[test]
+    fn a_probe_that_fails_costs_no_retry() {
+        let policy = RetryPolicy::fixed(2, 5).unwrap();
+        let retry = |seconds| (Next::Retry(Duration::from_secs(seconds)), true);
+        for number in 1..=3 {
+            assert_eq!(next_of_probe(&judge_status(500, None), number, &policy, 0.0), retry(5), "attempt {number}");
+        }
+        let none = RetryPolicy::fixed(0, 5).unwrap();
+        assert_eq!(next_of_probe(&judge_status(500, None), 1, &none, 0.0), retry(30), "not even where there are none");
+        let asked = judge_status(503, Some(Duration::from_secs(77)));
+        assert_eq!(next_of_probe(&asked, 3, &policy, 0.0), retry(77));
+        assert_eq!(next_of_probe(&judge_status(204, None), 3, &policy, 0.0), (Next::Delivered, false));
+        assert_eq!(next_of_probe(&judge_status(410, None), 3, &policy, 0.0), (Next::Disable, false));
+        let hopeless = Err(AttemptError::UrlTooLong { bytes: 70_000 });
+        assert_eq!(next_of_probe(&hopeless, 1, &policy, 0.0), (Next::Exhausted, false));
     }
 
     #[test]

@@ -41,12 +41,6 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// All of them, at once.
-    #[must_use]
-    pub fn at_once() -> Self {
-        Self { most: usize::MAX, put_back: 0, per_second: usize::MAX }
-    }
-
     /// So many, over the minute until the next sweeping.
     #[must_use]
     pub fn over_a_minute(most: usize) -> Self {
@@ -79,7 +73,6 @@ mod tests {
         assert_eq!(delays(Spread::over_a_minute(600), 21)[9..], [0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2]);
         assert_eq!(delays(Spread::over_a_minute(600), 600).last(), Some(&59));
         assert_eq!(delays(Spread::over_a_minute(3), 3), [0, 1, 2]);
-        assert_eq!(delays(Spread::at_once(), 1_000).last(), Some(&0));
         let mut probe = Spread::over_a_minute(1);
         assert_eq!((probe.left(), probe.delay(), probe.left()), (1, Duration::ZERO, 0));
     }

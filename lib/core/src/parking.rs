@@ -89,11 +89,40 @@ pub fn place(unix_ms: u64, delivery: DeliveryKey<'_>) -> String {
     format!("{}#{}/{}#{endpoint}#{}", first_place(unix_ms), event.tenant, event.id, event.source)
 }
 
-/// The last minute all of whose deliveries are due at a moment.
+/// Returns the last minute whose deliveries a sweep puts into the queue at a moment. It is ahead of the moment: each
+/// delivery spends its last minutes in the queue as a delayed message ([`rest_of_wait`]), so that it comes out on time
+/// although `sweep` runs only once a minute, and although one run may fail.
 #[must_use]
-pub fn last_due_minute(now_unix_ms: u64) -> u64 {
-    now_unix_ms / MINUTE_MS
+pub fn last_swept_minute(now_unix_ms: u64) -> u64 {
+    now_unix_ms / MINUTE_MS + SWEPT_AHEAD_MINUTES
 }
+
+/// Returns the rest of a wait that a delivery spends in the queue, in whole seconds, rounded up so that it does not come out
+/// before its time. Below four minutes, of the 15 that SQS allows (`DelaySeconds`).
+#[must_use]
+pub fn rest_of_wait(due_unix_ms: u64, now_unix_ms: u64) -> Duration {
+    Duration::from_secs(due_unix_ms.saturating_sub(now_unix_ms).div_ceil(1_000))
+}
+
+/// Tells whether operators must hear of a delivery that has waited for its endpoint since a moment: half of the time is over
+/// for which its event is kept at least ([`kept_for_endpoint`]). Moments are in milliseconds since the Unix epoch.
+#[must_use]
+pub fn expires_soon(since_unix_ms: u64, retention: Duration, now_unix_ms: u64) -> bool {
+    now_unix_ms / 1_000 > since_unix_ms / 1_000 + retention.as_secs() / 4
+}
+
+/// Returns until when at least the event of a delivery is kept that waits for its endpoint since a moment. Both are in
+/// milliseconds since the Unix epoch.
+#[must_use]
+pub fn kept_for_endpoint_until(since_unix_ms: u64, retention: Duration) -> u64 {
+    since_unix_ms + retention.as_secs() / 2 * 1_000
+}
+
+/// How long a note that deliveries wait for an endpoint is valid, in seconds. Whoever parks a delivery later writes it again.
+pub const NOTED_FOR_SECONDS: u64 = 3_600;
+
+/// How many minutes ahead of time deliveries are put into the queue: two runs of `sweep`, and the minute that has begun.
+const SWEPT_AHEAD_MINUTES: u64 = 3;
 
 const MINUTE_MS: u64 = 60_000;
 
@@ -136,15 +165,19 @@ mod tests {
         }
 
         #[test]
-        fn what_is_swept_is_due_and_what_is_due_is_swept_within_a_minute(due in 0..10_000_000_000_000_u64, late in 0..120_000_u64) {
+        fn a_parked_delivery_comes_out_on_time_if_one_of_two_sweeps_runs(
+            due in 1_000_000..10_000_000_000_000_u64, before in 0..240_000_u64
+        ) {
             let (event, endpoint) = (event(), EndpointId::new(Uuid::from_u128(1)));
             let lane = Lane::due_at(due, DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms: 0 });
             let Lane::Due { minute, .. } = lane else { panic!("{lane:?}") };
             prop_assert!(Lane::of_minute(minute).any(|one| one == lane));
-            let now = due.saturating_sub(1) + late;
-            let is_swept = minute <= last_due_minute(now);
-            prop_assert!(!is_swept || now >= due, "too early");
-            prop_assert!(is_swept || now < due + 60_000, "too late");
+            let now = due - before;
+            let is_swept = minute <= last_swept_minute(now);
+            prop_assert!(is_swept || before > 120_000, "two runs find it before it is due");
+            prop_assert!(!is_swept || before < 180_000, "and none finds it while it could still be parked");
+            let comes_out = now + u64::try_from(rest_of_wait(due, now).as_millis()).unwrap();
+            prop_assert!((due..due + 1_000).contains(&comes_out));
         }
     }
 }

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 /// Gives the time since the Unix epoch.
 #[must_use]
 pub fn unix_now() -> Duration {
@@ -18,4 +21,11 @@ pub fn unix_ms_now() -> u64 {
 #[must_use]
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Formats a moment by RFC 3339 in UTC, from milliseconds since the Unix epoch. Empty behind the year 9999.
+#[must_use]
+pub fn rfc3339(unix_ms: u64) -> String {
+    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000).ok();
+    at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
 }

@@ -190,10 +190,14 @@ impl Deliveries {
             Some(_) => "attemptCount = :before AND #status = :pending AND nextAttemptAt = :due",
         };
         let next = |kept: Option<&Attempt>| {
-            let expression =
-                format!("{SET}, attemptCount = :count{}{} REMOVE leasedUntil", put(kept), printed(progress));
+            let expression = format!(
+                "{SET}, attemptCount = :count, beforeReplay = :free{}{} REMOVE leasedUntil",
+                put(kept),
+                printed(progress)
+            );
             let call = self.update(delivery, kept, progress).update_expression(expression);
             let call = call.condition_expression(condition).expression_attribute_values(":count", n(progress.attempts));
+            let call = call.expression_attribute_values(":free", n(progress.before_replay));
             let Some(due) = on_record else { return call }; // DynamoDB refuses a value that is not used.
             let pending = s(DeliveryStatus::Pending.as_str());
             let call = call.expression_attribute_values(":before", n(attempt.number - 1));
@@ -235,6 +239,7 @@ impl Deliveries {
     ) -> Result<Recorded, AwsError> {
         let mut item = key(delivery);
         item.extend(progress.last_sent.map(|print| ("sentPrint".into(), n(print))));
+        item.extend((progress.before_replay > 0).then(|| ("beforeReplay".into(), n(progress.before_replay))));
         item.extend([
             ("status".into(), s(progress.status.as_str())),
             ("nextAttemptAt".into(), n(progress.next_attempt_unix_ms)),

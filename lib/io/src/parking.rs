@@ -2,8 +2,8 @@
 //! ([`signpost_core::parking`]). What is parked never disappears by itself: a delivery whose event's retention has ended
 //! meanwhile is for the dead-letter queue to tell of. Notes of what was given up do (`expiresAt`, the table's TTL).
 //!
-//! Two lanes hold no deliveries: `drain` has the endpoints whose lanes are to be emptied, `sweep` what the sweeping knows
-//! of itself.
+//! Three lanes hold no deliveries: `drain` has the endpoints whose lanes are to be emptied, `waiting` those for which
+//! deliveries wait, and `sweep` what the sweeping knows of itself.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -54,6 +54,15 @@ pub struct Drain {
     pub endpoint: EndpointId,
     /// When it was asked for, in seconds since the Unix epoch.
     pub asked_at: u64,
+}
+
+/// An endpoint for which deliveries wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// When it was last noted, in seconds since the Unix epoch.
+    pub noted_at: u64,
 }
 
 impl Parking {
@@ -164,12 +173,23 @@ impl Parking {
     /// # Errors
     /// The call failed: what is parked stays there. Ask again.
     pub async fn ask_to_drain(&self, endpoint: &EndpointId) -> Result<(), AwsError> {
-        let call = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(key(DRAIN.into(), endpoint.to_string())))
-            .item("askedAt", n(unix_now().as_secs()));
+        self.note(DRAIN, endpoint).await
+    }
+
+    /// Notes that deliveries wait for an endpoint, so that `sweep` looks after them ([`Self::waiting`]).
+    ///
+    /// Needs `dynamodb:PutItem`. One write. Note it before the first delivery is parked, and again every hour.
+    ///
+    /// # Errors
+    /// The call failed: operators would not hear of a delivery that waits too long. Do not park yet.
+    pub async fn note_waiting(&self, endpoint: &EndpointId) -> Result<(), AwsError> {
+        self.note(WAITING, endpoint).await
+    }
+
+    async fn note(&self, lane: &str, endpoint: &EndpointId) -> Result<(), AwsError> {
+        let item = key(lane.into(), endpoint.to_string());
+        let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        let call = call.item("askedAt", n(unix_now().as_secs()));
         call.send().await.map_err(AwsError::of("dynamodb:PutItem"))?;
         Ok(())
     }
@@ -185,20 +205,47 @@ impl Parking {
         Ok(items.iter().filter_map(|item| readable(item, drain_of)).collect())
     }
 
-    /// Ends a draining, unless it has been asked for anew since.
+    /// Ends a draining, unless it has been asked for again since.
     ///
     /// Needs `dynamodb:DeleteItem`.
     ///
     /// # Errors
     /// The call failed: the lane is looked at again.
     pub async fn end_drain(&self, drain: &Drain) -> Result<(), AwsError> {
+        self.end_note(DRAIN, &drain.endpoint, drain.asked_at).await
+    }
+
+    /// Reads up to `limit` endpoints for which deliveries wait, by id, those behind `after`.
+    ///
+    /// Needs `dynamodb:Query`. One call.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn waiting(&self, after: Option<&EndpointId>, limit: usize) -> Result<Vec<Waiting>, AwsError> {
+        let from = after.map_or_else(|| "e".to_owned(), |id| format!("{id}!")); // An id has no `!`.
+        let items = self.query(WAITING, &from, limit).await?;
+        let noted = items.iter().filter_map(|item| readable(item, drain_of));
+        Ok(noted.map(|Drain { endpoint, asked_at }| Waiting { endpoint, noted_at: asked_at }).collect())
+    }
+
+    /// Removes an endpoint from those for which deliveries wait, unless it has been noted again since.
+    ///
+    /// Needs `dynamodb:DeleteItem`.
+    ///
+    /// # Errors
+    /// The call failed: the endpoint is looked at again.
+    pub async fn end_waiting(&self, waiting: &Waiting) -> Result<(), AwsError> {
+        self.end_note(WAITING, &waiting.endpoint, waiting.noted_at).await
+    }
+
+    async fn end_note(&self, lane: &str, endpoint: &EndpointId, seen: u64) -> Result<(), AwsError> {
         let call = self
             .client
             .delete_item()
             .table_name(&self.table)
-            .set_key(Some(key(DRAIN.into(), drain.endpoint.to_string())))
+            .set_key(Some(key(lane.into(), endpoint.to_string())))
             .condition_expression("askedAt = :seen")
-            .expression_attribute_values(":seen", n(drain.asked_at));
+            .expression_attribute_values(":seen", n(seen));
         if_condition_held(call.send().await, "dynamodb:DeleteItem").map(drop)
     }
 
@@ -277,6 +324,7 @@ const READING: &str = "reading the parking";
 const DRAIN: &str = "drain";
 const MARK: &str = "mark";
 const SWEEP: &str = "sweep";
+const WAITING: &str = "waiting";
 
 pub(crate) fn key(lane: String, place: String) -> HashMap<String, AttributeValue> {
     HashMap::from([("lane".into(), s(lane)), ("place".into(), s(place))])

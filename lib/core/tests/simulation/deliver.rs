@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use signpost_core::breaker::Admission;
 use signpost_core::delivery::{
-    DeadLetterReason, DeliveryStatus, Due, DueAttempt, MOST_RECEIVES, Next, Progress, Receipt, due, next,
+    DeadLetterReason, DeliveryStatus, Due, DueAttempt, MOST_RECEIVES, Next, Progress, Receipt, due, next, next_of_probe,
 };
 use signpost_core::parking::LONGEST_IN_QUEUE;
 
@@ -43,6 +43,7 @@ pub struct Ready {
     pub number: u32,
     pub before_replay: u32,
     pub on_record: Option<u64>,
+    pub is_probe: bool,
 }
 
 enum Readiness {
@@ -130,7 +131,9 @@ impl Environment {
         let fate = match due {
             Due::Attempt(DueAttempt { number, before_replay, on_record, .. }) => {
                 return Ok(match self.permission(endpoint, &recipient).await? {
-                    Some(slot) => Readiness::Ready(Ready { recipient, number, before_replay, on_record }, slot),
+                    Some((slot, is_probe)) => {
+                        Readiness::Ready(Ready { recipient, number, before_replay, on_record, is_probe }, slot)
+                    }
                     None => Readiness::NotNow,
                 });
             }
@@ -210,7 +213,7 @@ impl Environment {
         self.process.delivery(id, "bury", |tables| tables.dead_letters.entry(id).or_default().push(reason)).await
     }
 
-    async fn permission(&self, id: usize, endpoint: &Endpoint) -> Result<Option<Option<Slot>>, Fault> {
+    async fn permission(&self, id: usize, endpoint: &Endpoint) -> Result<Option<(Option<Slot>, bool)>, Fault> {
         let slot = match endpoint.max_concurrency {
             None => None,
             Some(limit) => match self.process.take_slot(id, limit).await? {
@@ -219,7 +222,7 @@ impl Environment {
             },
         };
         match self.takes_one_more(id, endpoint).await {
-            Ok(true) => Ok(Some(slot)),
+            Ok(Some(is_probe)) => Ok(Some((slot, is_probe))),
             refused => {
                 self.process.release(slot).await;
                 refused.map(|_| None)
@@ -227,27 +230,33 @@ impl Environment {
         }
     }
 
-    async fn takes_one_more(&self, id: usize, endpoint: &Endpoint) -> Result<bool, Fault> {
+    async fn takes_one_more(&self, id: usize, endpoint: &Endpoint) -> Result<Option<bool>, Fault> {
         if let Some(limit) = endpoint.max_per_second
             && !self.process.begin(id, limit).await?
         {
-            return Ok(false);
+            return Ok(None);
         }
         Ok(match self.breakers.get(id).await.admits(self.process.now()) {
-            Admission::Park => false,
-            Admission::Probe => self.breakers.claim_probe(id).await,
-            Admission::Send => true,
+            Admission::Park => None,
+            Admission::Probe => self.breakers.claim_probe(id).await.then_some(true),
+            Admission::Send => Some(false),
         })
     }
 
     pub async fn attempt(&self, id: u32, receipt: &Receipt, ready: Ready) -> Result<Fate, Fault> {
-        let Ready { recipient, number, before_replay, on_record } = ready;
+        let Ready { recipient, number, before_replay, on_record, is_probe } = ready;
         let endpoint = self.process.world.endpoint_of(id);
         let started = self.process.now();
         let result = self.breakers.watch(endpoint, self.process.send(id, endpoint, &recipient)).await;
         let took = self.process.now() - started;
         let random = self.process.world.dice.borrow_mut().f64();
-        let next = next(&result, number.saturating_sub(before_replay), &recipient.retry, random);
+        let counted = number.saturating_sub(before_replay);
+        let (next, is_free) = if is_probe {
+            next_of_probe(&result, counted, &recipient.retry, random)
+        } else {
+            (next(&result, counted, &recipient.retry, random), false)
+        };
+        let before_replay = before_replay + u32::from(is_free);
         let wait = if let Next::Retry(wait) = next { wait } else { Duration::ZERO };
         let next_attempt = self.process.now() + u64::try_from(wait.as_millis()).unwrap();
         let (status, next_attempt_unix_ms) = (next.status(), next_attempt);

@@ -118,7 +118,10 @@ impl Environment {
         let (due, lease) = self.due(id, &receipt).await?;
         let fate = match due {
             Due::Attempt(DueAttempt { number, before_replay, on_record, .. }) => match process.renew(slot).await {
-                Ok(true) => self.attempt(id, &receipt, Ready { recipient, number, before_replay, on_record }).await?,
+                Ok(true) => {
+                    self.attempt(id, &receipt, Ready { recipient, number, before_replay, on_record, is_probe: false })
+                        .await?
+                }
                 renewed => {
                     self.call_off(id, &receipt, lease).await;
                     renewed?;

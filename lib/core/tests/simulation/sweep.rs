@@ -1,11 +1,13 @@
 //! The `sweep` function: step by step as `functions/sweep/src/sweeping.rs`.
 
+use std::time::Duration;
+
 use signpost_core::draining::{DRAIN_SECONDS, Spread, room};
 use signpost_core::limits::free_slots;
-use signpost_core::parking::{SHARDS, last_due_minute};
+use signpost_core::parking::{SHARDS, last_swept_minute, rest_of_wait};
 
 use crate::shared::Breakers;
-use crate::tables::Place;
+use crate::tables::{Parked, Place};
 use crate::world::{Fault, Process};
 
 const DUE_WORK_MS: u64 = 20_000;
@@ -18,7 +20,7 @@ const CALLS_AT_ONCE: usize = 16;
 
 pub async fn sweep(process: &Process) -> Result<(), Fault> {
     let now_ms = process.now();
-    let (now, last) = (now_ms / 1_000, last_due_minute(now_ms));
+    let (now, last) = (now_ms / 1_000, last_swept_minute(now_ms));
     let first = last.saturating_sub(FIRST_LOOK_BACK_MINUTES);
     let begun = process.table(|tables| tables.begin_sweep(now, now + LEASE_SECONDS, first)).await?;
     let Some(mut minute) = begun else { return Ok(()) };
@@ -34,7 +36,7 @@ async fn sweep_due(process: &Process, minute: &mut u64, last: u64) -> Result<(),
         let mut is_empty = true;
         for shard in 0..SHARDS {
             let lane = Place::Due { minute: *minute + 1, shard };
-            is_empty &= empty(process, lane, Spread::at_once(), deadline).await?;
+            is_empty &= empty(process, lane, deadline).await?;
         }
         if !is_empty {
             return Ok(());
@@ -85,7 +87,8 @@ async fn take_turn(
     };
     let is_empty = match spread {
         Some(mut spread) if spread.left() > 0 => {
-            if move_page(process, lane, &mut spread).await? {
+            let most = spread.left().min(PAGE);
+            if move_page(process, lane, most, |_| spread.delay()).await? {
                 return Ok(Some(spread));
             }
             true
@@ -114,9 +117,10 @@ async fn room_of(process: &Process, breakers: &Breakers, id: usize, now: u64) ->
     Ok(Some(room))
 }
 
-async fn empty(process: &Process, lane: Place, mut spread: Spread, deadline: u64) -> Result<bool, Fault> {
-    while spread.left() > 0 && process.world.now() < deadline {
-        if !move_page(process, lane, &mut spread).await? {
+async fn empty(process: &Process, lane: Place, deadline: u64) -> Result<bool, Fault> {
+    while process.world.now() < deadline {
+        let now = process.now();
+        if !move_page(process, lane, PAGE, |parked| rest_of_wait(parked.at, now)).await? {
             return Ok(true);
         }
     }
@@ -124,14 +128,18 @@ async fn empty(process: &Process, lane: Place, mut spread: Spread, deadline: u64
 }
 
 /// Tells whether there was anything to move.
-async fn move_page(process: &Process, lane: Place, spread: &mut Spread) -> Result<bool, Fault> {
-    let most = spread.left().min(PAGE);
+async fn move_page(
+    process: &Process,
+    lane: Place,
+    most: usize,
+    mut delay: impl FnMut(&Parked) -> Duration,
+) -> Result<bool, Fault> {
     let page = process.table(|tables| tables.first_of(lane, most)).await?;
     for _ in page.chunks(CALLS_AT_ONCE) {
         process.table(|_| ()).await?; // Reads the events.
     }
     let messages: Vec<_> =
-        page.iter().map(|parked| (parked.id, Some(parked.at), spread.delay().as_secs().min(900))).collect();
+        page.iter().map(|parked| (parked.id, Some(parked.at), delay(parked).as_secs().min(900))).collect();
     process.send_all(&messages).await?;
     for some in page.chunks(CALLS_AT_ONCE) {
         process.table(|tables| some.iter().for_each(|parked| tables.unpark(parked))).await?;

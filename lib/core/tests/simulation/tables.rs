@@ -131,7 +131,7 @@ impl Tables {
             *record = Record {
                 status: Some(progress.status),
                 attempts: Some(progress.attempts),
-                before_replay: record.before_replay,
+                before_replay: Some(progress.before_replay),
                 next_attempt: progress.next_attempt_unix_ms,
                 leased_until: None,
             };

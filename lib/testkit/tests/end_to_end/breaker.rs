@@ -139,6 +139,30 @@ async fn an_endpoint_that_failed_for_days_is_disabled_and_its_operators_are_told
     assert_eq!(serde_json::from_str::<serde_json::Value>(told.data()).unwrap(), data);
 }
 
+/// A delivery is sent as a probe on behalf of all that wait: its last retry is not spent on that.
+#[tokio::test]
+async fn a_delivery_that_was_a_probe_keeps_its_retries() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let well = Arc::new(AtomicBool::new(false));
+    let is_well = Arc::clone(&well);
+    let receiver = Receiver::start(move |_| if is_well.load(Ordering::Relaxed) { 204 } else { 500 }).await;
+    let own = Own::of(&stack).await;
+    let settings = json!({"url": receiver.url, "retry": {"maxRetries": 1, "intervalSeconds": 1}});
+    let endpoint = stack.register_with(&tenant, &settings).await.id;
+    let event = stored(&stack, &tenant, &endpoint).await;
+    let path = format!("/v1/tenants/{tenant}/events/{}", event["id"].as_str().unwrap());
+    let read = async || stack.manage("GET", &path, None).await.json()["deliveries"][0].clone();
+    for probe in 1..=3 {
+        put_breaker(&stack, &own, &endpoint, &failing_since(unix_ms_now() - 26 * 3_600_000)).await;
+        let message = presented(&endpoint, &event, probe, unix_ms_now() - 96_000);
+        deliver::handle(message, &own.deliver()).await.unwrap();
+        let seen = read().await;
+        assert_eq!(seen["attempts"].as_array().unwrap().len(), probe as usize, "it is on record");
+        assert_eq!(seen["status"], "pending", "two attempts are allowed, and none of them was made");
+    }
+    assert_eq!(receiver.so_far().len(), 3);
+}
+
 /// A breaker that has seen ten failures on the first day, and as many on the second.
 fn failing_since(unix_ms: u64) -> Breaker {
     [unix_ms, unix_ms + 24 * 3_600_000].into_iter().fold(Breaker::default(), |breaker, at| {

@@ -9,6 +9,7 @@ use signpost_core::endpoint::EndpointId;
 use signpost_core::event::Event;
 use signpost_core::parking::Lane;
 use signpost_io::clock::unix_ms_now;
+use signpost_io::deliveries::Deliveries;
 use signpost_testkit::build::{ARRIVED, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, attribute, endpoint_path, setting, until};
 use signpost_testkit::receiver::Receiver;
@@ -46,13 +47,65 @@ async fn a_long_wait_is_spent_in_the_table_and_ends_when_it_is_due() {
         is_done(&deliver, presented(&endpoint, &event, 1, now)).await,
         "nor a repetition, which is parked in the same place"
     );
-    assert_eq!(due_by(&sweep, now + 15 * MINUTES).await, 0, "not yet");
+    assert_eq!(due_by(&sweep, now + 13 * MINUTES).await, 0, "not yet");
     assert_eq!(due_by(&sweep, now + 19 * MINUTES).await, 1, "both became one");
 
     let message = Delivery::message(&endpoint, &Event::parse(&event.to_string()).unwrap(), ARRIVED);
     stack.wait_for_message_at(&own.deliveries, |body| body == message).await;
     assert_eq!(due_by(&sweep, now + 21 * MINUTES).await, 0, "taken out");
     assert_eq!(receiver.so_far().len(), 1);
+}
+
+/// The longest part of a wait is spent in the table, and the end of it in the queue.
+#[tokio::test]
+async fn a_parked_wait_ends_within_seconds_of_its_moment() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 500).await);
+    let settings = json!({"url": receiver.url, "retry": {"schedule": [930]}});
+    let endpoint = stack.register_with(&tenant, &settings).await.id;
+    let event = stored(&stack, &tenant, &endpoint).await;
+    assert!(is_done(&own.deliver(), presented(&endpoint, &event, 1, unix_ms_now())).await);
+    let read = Event::parse(&event.to_string()).unwrap();
+    let delivery = DeliveryKey { event: &read.key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
+    let kept = std::time::Duration::from_hours(1);
+    let table = Deliveries::new(aws_sdk_dynamodb::Client::new(&stack.aws), setting("EVENTS_TABLE"), kept);
+    let standing = table.standing(delivery).await.unwrap().unwrap();
+    let due = standing.progress.unwrap().next_attempt_unix_ms;
+
+    let sweep = own.sweep();
+    assert_eq!(due_by(&sweep, due - 10 * MINUTES).await, 0, "it stays in the table");
+    let swept_at = Instant::now();
+    assert_eq!(due_by(&sweep, due - 2_500).await, 1, "it is not left to the sweep after its moment");
+    stack.wait_for_message_at(&own.deliveries, |body| body.contains(read.key.id.as_str())).await;
+    let came_after = swept_at.elapsed().as_millis();
+    assert!((2_400..6_000).contains(&came_after), "{came_after} ms, of 2,500 that were left");
+}
+
+/// An operator hears of a delivery while there is time to enable its endpoint.
+#[tokio::test]
+async fn operators_are_warned_before_the_event_of_a_waiting_delivery_expires() {
+    const QUARTER: u64 = 30 * 24 * 60 * MINUTES / 4; // Of the retention.
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 204).await);
+    let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
+    stack.manage("POST", &format!("{}/disable", endpoint_path(&tenant, &endpoint)), None).await;
+    let event = stored(&stack, &tenant, &endpoint).await;
+    let now = unix_ms_now();
+    assert!(is_done(&own.deliver(), presented(&endpoint, &event, 1, now)).await);
+    let (sweep, hour) = (own.sweep(), now - now % (60 * MINUTES));
+    let warned_at = async |unix_ms| sweep::sweep_at(&sweep, unix_ms).await.unwrap().expiring;
+
+    assert_eq!(warned_at(hour + QUARTER).await, 0, "there is time");
+    assert_eq!(warned_at(hour + QUARTER + 120 * MINUTES).await, 1);
+    assert_eq!(warned_at(hour + QUARTER + 121 * MINUTES).await, 0, "once an hour");
+
+    let parking = own.parking();
+    for parked in parking.first_of(&Lane::Endpoint(endpoint.clone()), 9).await.unwrap() {
+        parking.remove(&parked).await.unwrap();
+    }
+    let noted = async || parking.waiting(None, 9).await.unwrap().len();
+    assert_eq!((warned_at(hour + 60 * MINUTES).await, noted().await), (0, 1), "others may still count on the note");
+    assert_eq!((warned_at(hour + QUARTER + 120 * MINUTES).await, noted().await), (0, 0));
 }
 
 #[tokio::test]

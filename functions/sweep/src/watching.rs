@@ -1,0 +1,88 @@
+//! Warns operators of deliveries whose event may expire while they wait for their endpoint.
+
+use std::time::{Duration, Instant};
+
+use futures_util::stream::{self, StreamExt as _};
+use signpost_core::endpoint::EndpointId;
+use signpost_core::parking::{Lane, NOTED_FOR_SECONDS, expires_soon, kept_for_endpoint_until};
+use signpost_io::aws::AwsError;
+use signpost_io::clock::rfc3339;
+use signpost_io::logs::Chain;
+use signpost_io::parking::Waiting;
+use uuid::Uuid;
+
+use crate::{App, CALLS_AT_ONCE};
+
+/// How long one run may look.
+const WATCH_WORK: Duration = Duration::from_secs(8);
+/// How many endpoints are read together.
+const PAGE: usize = 100;
+
+impl App {
+    /// Looks at the oldest delivery of each endpoint for which deliveries wait, and logs `delivery.expires_soon` where half of
+    /// the time is over for which its event is kept. Returns for how many endpoints it did.
+    ///
+    /// Begins at an endpoint by chance, so that each gets its turn although a run may not come round.
+    ///
+    /// # Errors
+    /// The list of endpoints could not be read. An endpoint that cannot be looked at is logged, and does not stop the others.
+    pub(crate) async fn watch(&self, now_unix_ms: u64) -> Result<usize, AwsError> {
+        let (deadline, begin) = (Instant::now() + WATCH_WORK, EndpointId::new(Uuid::new_v4()));
+        let behind = self.watch_from(Some(&begin), None, now_unix_ms, deadline).await?;
+        Ok(behind + self.watch_from(None, Some(&begin), now_unix_ms, deadline).await?)
+    }
+
+    async fn watch_from(
+        &self,
+        after: Option<&EndpointId>,
+        until: Option<&EndpointId>,
+        now_unix_ms: u64,
+        deadline: Instant,
+    ) -> Result<usize, AwsError> {
+        let (mut after, mut warned) = (after.cloned(), 0);
+        while Instant::now() < deadline {
+            let page = self.parking.waiting(after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.endpoint.clone());
+            let is_over = until.is_some_and(|until| last.endpoint > *until);
+            let is_in_turn = |waiting: &&Waiting| until.is_none_or(|until| waiting.endpoint <= *until);
+            let looks =
+                page.iter().filter(is_in_turn).map(async |waiting| match self.look_after(waiting, now_unix_ms).await {
+                    Ok(is_warned) => is_warned,
+                    Err(error) => {
+                        tracing::warn!(endpoint.id = %waiting.endpoint, error = %Chain(&error), "sweep.watch_failed");
+                        false
+                    }
+                });
+            let looked: Vec<_> = stream::iter(looks).buffer_unordered(CALLS_AT_ONCE).collect().await;
+            warned += looked.into_iter().filter(|is_warned| *is_warned).count();
+            if is_over {
+                break;
+            }
+        }
+        Ok(warned)
+    }
+
+    /// Looks at one endpoint. Returns whether operators were warned.
+    async fn look_after(&self, waiting: &Waiting, now_unix_ms: u64) -> Result<bool, AwsError> {
+        let oldest = self.parking.first_of(&Lane::Endpoint(waiting.endpoint.clone()), 1).await?;
+        let Some(oldest) = oldest.first() else {
+            // An environment that still holds the note as valid may park another delivery without writing it again.
+            if now_unix_ms / 1_000 > waiting.noted_at + 2 * NOTED_FOR_SECONDS {
+                self.parking.end_waiting(waiting).await?;
+            }
+            return Ok(false);
+        };
+        if !expires_soon(oldest.at_unix_ms, self.retention, now_unix_ms) {
+            return Ok(false);
+        }
+        tracing::warn!(
+            tenant.id = %oldest.event.tenant,
+            endpoint.id = %oldest.endpoint,
+            waits.since = %rfc3339(oldest.at_unix_ms),
+            kept.until = %rfc3339(kept_for_endpoint_until(oldest.at_unix_ms, self.retention)),
+            "delivery.expires_soon"
+        );
+        Ok(true)
+    }
+}
