@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use signpost_core::attempt::{Attempt, AttemptError, AttemptResult};
-use signpost_core::auth::origin;
+use signpost_core::delivery::attempt::{Attempt, AttemptError, AttemptResult};
+use signpost_core::delivery::request::{AttemptStart, Keyring, Request, RequestError};
+use signpost_core::delivery::sent::{Sent, SentRecord};
+use signpost_core::delivery::verification::{Preflight, Question, REQUEST_ORIGIN};
 use signpost_core::delivery::{Delivery, DueAttempt, Next, Progress, Receipt, next, next_of_probe};
+use signpost_core::endpoint::auth::origin;
 use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause};
 use signpost_core::event::OWN_SOURCE;
-use signpost_core::request::{AttemptStart, Keyring, Request, RequestError};
-use signpost_core::sent::{Sent, SentRecord};
-use signpost_core::verification::{Preflight, Question, REQUEST_ORIGIN};
 use signpost_io::callback::Exchange;
 use signpost_io::clock::{millis, unix_ms_now, unix_now};
 use signpost_io::deliveries::Recorded;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use signpost_core::target::TargetRules;
+use signpost_core::endpoint::target::TargetRules;
 use signpost_io::config::{ConfigError, environment, required, retention, sender, target_rules};
 
 /// Settings of the `deliver` function, read once at cold start.

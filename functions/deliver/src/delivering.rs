@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsMessage;
-use signpost_core::breaker::Admission;
+use signpost_core::delivery::breaker::Admission;
+use signpost_core::delivery::parking::LONGEST_IN_QUEUE;
+use signpost_core::delivery::request::{Keyring, RequestError};
+use signpost_core::delivery::verification::Question;
 use signpost_core::delivery::{
     DeadLetterReason, Delivery, DeliveryKey, DeliveryStatus, Due, DueAttempt, Progress, Receipt, due,
 };
 use signpost_core::event::TenantId;
-use signpost_core::parking::LONGEST_IN_QUEUE;
-use signpost_core::request::{Keyring, RequestError};
-use signpost_core::signer::TenantSigner;
-use signpost_core::verification::Question;
+use signpost_core::signing::signer::TenantSigner;
 use signpost_io::aws::AwsError;
 use signpost_io::clock::{unix_ms_now, unix_now};
 use signpost_io::deliveries::{Claim, Lease};

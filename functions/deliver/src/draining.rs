@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use signpost_core::breaker::Admission;
+use signpost_core::delivery::breaker::Admission;
+use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::{DeadLetterReason, Delivery, Due, Receipt};
-use signpost_core::parking::Lane;
 use signpost_io::clock::{unix_ms_now, unix_now};
 use signpost_io::events::Kept;
 use signpost_io::limits::Slot;

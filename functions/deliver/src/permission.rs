@@ -1,6 +1,6 @@
 //! Whether an endpoint takes another request now: its limits, and its breaker.
 
-use signpost_core::breaker::Admission;
+use signpost_core::delivery::breaker::Admission;
 use signpost_core::endpoint::EndpointId;
 use signpost_io::aws::AwsError;
 use signpost_io::clock::unix_ms_now;

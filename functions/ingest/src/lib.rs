@@ -9,10 +9,10 @@ use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use serde_json::json;
-use signpost_core::cloud_events::{self, BATCH_MEDIA_TYPE, MEDIA_TYPE};
 use signpost_core::event::Event;
-use signpost_core::fault::Fault;
-use signpost_core::problem::Problem;
+use signpost_core::event::cloud_events::{self, BATCH_MEDIA_TYPE, MEDIA_TYPE};
+use signpost_core::input::fault::Fault;
+use signpost_core::input::problem::Problem;
 use signpost_io::http_api::{body_text, check_parameters, media_type, refuse, respond, with_header};
 use signpost_io::logs::Chain;
 use signpost_io::queue::{Message, Queue};

@@ -6,9 +6,9 @@ use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use http::header::{IF_MATCH, IF_NONE_MATCH};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, TenantId};
-use signpost_core::fault::Fault;
-use signpost_core::prefer;
-use signpost_core::problem::Problem;
+use signpost_core::input::fault::Fault;
+use signpost_core::input::prefer;
+use signpost_core::input::problem::Problem;
 use signpost_io::http_api::{body_text, lists_strongly, lists_weakly, media_type, parameter};
 
 /// A request about a tenant's endpoints.

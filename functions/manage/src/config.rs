@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use signpost_core::endpoint::Verification;
-use signpost_core::target::TargetRules;
+use signpost_core::endpoint::target::TargetRules;
 use signpost_io::config::{ConfigError, endpoint_verification, environment, required, retention, target_rules};
 
 /// Settings of the `manage` function, read once at cold start.

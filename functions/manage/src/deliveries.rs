@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use signpost_core::delivery::list::{Place, Wanted};
 use signpost_core::delivery::{DeadLetterReason, DeliveryStatus};
-use signpost_core::listing::{Place, Wanted};
-use signpost_core::problem::Problem;
+use signpost_core::input::problem::Problem;
 use signpost_io::clock::rfc3339;
 use signpost_io::http_api::respond;
 use signpost_io::listing::Listed;

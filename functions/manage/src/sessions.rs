@@ -4,10 +4,10 @@ use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use http::header::{ETAG, IF_NONE_MATCH};
 use serde::Serialize;
 use signpost_core::event::TenantId;
-use signpost_core::fault::{Fault, Faults};
-use signpost_core::problem::Problem;
-use signpost_core::session::{KIND, Session, stages};
-use signpost_core::state::tag_of;
+use signpost_core::input::fault::{Fault, Faults};
+use signpost_core::input::problem::Problem;
+use signpost_core::status::session::{KIND, Session, stages};
+use signpost_core::status::state::tag_of;
 use signpost_io::http_api::{empty, lists_weakly, parameter, respond, with_header};
 use signpost_io::states::SubjectKey;
 

@@ -8,7 +8,7 @@ use aws_lambda_events::encodings::Body;
 use manage::{App, Config, handle};
 use serde_json::{Value, json};
 use signpost_core::endpoint::Verification;
-use signpost_core::target::TargetRules;
+use signpost_core::endpoint::target::TargetRules;
 
 /// Without region and credentials: whatever reaches for AWS gets a 503. Targets are those of the internet.
 fn app() -> App {

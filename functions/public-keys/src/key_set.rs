@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use signpost_core::algorithm::Algorithm;
 use signpost_core::event::TenantId;
-use signpost_core::kid;
+use signpost_core::signing::algorithm::Algorithm;
+use signpost_core::signing::kid;
 use signpost_io::aws::AwsError;
 use signpost_io::clock::unix_now;
 use signpost_io::endpoint_keys::{EndpointKey, EndpointKeyTable};

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use signpost_core::keys::KeySchedule;
+use signpost_core::signing::key_rotation::KeySchedule;
 use signpost_io::config::{ConfigError, environment, number, required};
 
 /// Settings of the `rotate-keys` function, read once at cold start.

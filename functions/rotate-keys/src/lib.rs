@@ -11,7 +11,7 @@ use aws_config::SdkConfig;
 use lambda_runtime::Error;
 use serde::Deserialize;
 use serde_json::Value;
-use signpost_core::algorithm::Algorithm;
+use signpost_core::signing::algorithm::Algorithm;
 use signpost_io::config::ConfigError;
 use signpost_io::logs::Chain;
 

@@ -3,9 +3,9 @@
 use aws_config::SdkConfig;
 use futures_util::future::join_all;
 use serde::Serialize;
-use signpost_core::algorithm::Algorithm;
-use signpost_core::keys::{KeyMoments, KeySchedule, plan, superseded};
-use signpost_core::public_key::PublicKey;
+use signpost_core::signing::algorithm::Algorithm;
+use signpost_core::signing::key_rotation::{KeyMoments, KeySchedule, plan, superseded};
+use signpost_core::signing::public_key::PublicKey;
 use signpost_io::aws::AwsError;
 use signpost_io::clock::unix_now;
 use signpost_io::keys::{KeyLine, KeyTable, StoredKey, WrappedPair, WrappingKey};

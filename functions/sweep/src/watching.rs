@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt as _};
+use signpost_core::delivery::parking::{Lane, NOTED_FOR_SECONDS, expires_soon, kept_for_endpoint_until};
 use signpost_core::endpoint::EndpointId;
-use signpost_core::parking::{Lane, NOTED_FOR_SECONDS, expires_soon, kept_for_endpoint_until};
 use signpost_io::aws::AwsError;
 use signpost_io::clock::rfc3339;
 use signpost_io::logs::Chain;

@@ -4,8 +4,8 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use signpost_core::event::Event;
-use signpost_core::json::{minify, without_whitespace};
-use signpost_core::projection::project;
+use signpost_core::event::projection::project;
+use signpost_core::input::json::{minify, without_whitespace};
 
 /// An object of about so many bytes, spread over lines.
 fn spread(bytes: usize) -> String {

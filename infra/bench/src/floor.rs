@@ -7,13 +7,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
-use signpost_core::algorithm::Algorithm;
 use signpost_core::endpoint::SignatureFormat;
 use signpost_core::event::TenantId;
-use signpost_core::public_key::PublicKey;
-use signpost_core::signer::{Signer, TenantSigner};
-use signpost_core::standard_webhooks::EndpointKeys;
-use signpost_core::{jws, standard_webhooks};
+use signpost_core::signing::algorithm::Algorithm;
+use signpost_core::signing::public_key::PublicKey;
+use signpost_core::signing::signer::{Signer, TenantSigner};
+use signpost_core::signing::standard_webhooks::EndpointKeys;
+use signpost_core::signing::{jws, standard_webhooks};
 
 use crate::process::cpu_ms;
 use crate::world::{SIGNATURES, Signature, payload};

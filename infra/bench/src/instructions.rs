@@ -5,8 +5,8 @@ use std::hint::black_box;
 use signpost_core::delivery::Delivery;
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::Event;
-use signpost_core::json::{minify, without_whitespace};
-use signpost_core::projection::project;
+use signpost_core::event::projection::project;
+use signpost_core::input::json::{minify, without_whitespace};
 use uuid::Uuid;
 
 use crate::floor::signing;

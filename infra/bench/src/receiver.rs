@@ -18,11 +18,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use signpost_core::algorithm::Algorithm;
 use signpost_core::event::TenantId;
-use signpost_core::kid::of_signing_key;
-use signpost_core::public_key::PublicKey;
-use signpost_core::standard_webhooks::WebhookPublicKey;
+use signpost_core::signing::algorithm::Algorithm;
+use signpost_core::signing::kid::of_signing_key;
+use signpost_core::signing::public_key::PublicKey;
+use signpost_core::signing::standard_webhooks::WebhookPublicKey;
 use tokio::net::TcpListener;
 
 use crate::world::SIGNATURES;

@@ -1,64 +1,47 @@
-//! The pure rules of Signpost: what an event is, who wants it, how a request is built and signed, what an answer means,
-//! and when signing keys take turns. Nothing here talks to a network, reads a clock or rolls a die: time, randomness
-//! and settings are arguments.
+//! The pure rules of Signpost: what an event is, which endpoints want it, how a request is built and signed, what an answer
+//! means, and when a signing key takes over. Nothing here talks to a network, reads a clock or draws a random number: time,
+//! randomness and settings are arguments.
+//!
+//! # Folders
+//!
+//! Each folder uses only those above it.
+//!
+//! - [`secret`], [`fingerprint`]: values that every folder may use.
+//! - [`input`]: JSON as a sender spells it, and all faults of an input.
+//! - [`event`]: the CloudEvents envelope, and the payloads that vendors document.
+//! - [`status`]: how the subject of events stands, from all events about it.
+//! - [`signing`]: signing keys, their rotation, and the three signature formats.
+//! - [`endpoint`]: a receiver's settings, their validation, and how Signpost authenticates there.
+//! - [`delivery`]: the HTTP request of an attempt, what follows from its outcome, breakers, limits and parking.
+//! - [`token_request`]: bank callbacks, and the users' authorizations that they answer.
 //!
 //! # Glossary
 //!
 //! One word per thing, in code, logs, tables, API and docs:
 //!
 //! - **event**: what a producer submits, a CloudEvents 1.0 envelope around a payload ([`event`]).
-//! - **tenant**: whose endpoints an event may reach ([`event::TenantId`]).
+//! - **payload**: the JSON object in an event's `data`, often in a vendor's format ([`event::family`]).
+//! - **tenant**: a customer of the operator; events and endpoints belong to one ([`event::TenantId`]).
 //! - **endpoint**: a receiver's URL and its settings ([`endpoint`]).
+//! - **webhook**: an event as Signpost sends it to an endpoint, signed ([`delivery::request`]).
 //! - **delivery**: one event to one endpoint ([`delivery`]).
-//! - **attempt**: one HTTP request of a delivery ([`attempt`]).
-//! - **subject**: what an event is about, such as an operation; a **state** is how it stood from a moment on ([`state`]).
-//! - **signing key**: a key pair with a `kid` ([`keys`]); its public half is a [`public_key`].
-//! - **token request**: what a user authorizes at his bank, which calls back ([`token_request`]).
-//! - **key store**: a file with a private key and its certificates, or with authorities, for TLS ([`key_store`]).
+//! - **attempt**: one HTTP request of a delivery ([`delivery::attempt`]).
+//! - **parked**: a delivery that waits in a table and not in the queue ([`delivery::parking`]).
+//! - **breaker**: stops deliveries to an endpoint that fails; a **probe** is the one delivery that tests it
+//!   ([`delivery::breaker`]).
+//! - **subject**: what an event is about, such as an operation; a **state** is how it stood from a moment on
+//!   ([`status::state`]).
+//! - **signing key**: a key pair with a `kid` ([`signing::key_rotation`]); its public half is a [`signing::public_key`].
+//! - **bank callback**: the request by which a bank answers a **token request**, which a user authorizes there
+//!   ([`token_request`]).
+//! - **key store**: a file with a private key and its certificates, or with authorities, for TLS ([`endpoint::key_store`]).
 
-pub mod algorithm;
-pub mod attempt;
-pub mod auth;
-pub mod breaker;
-pub mod cause;
-pub mod cloud_events;
 pub mod delivery;
-pub mod draining;
 pub mod endpoint;
-mod envelope;
 pub mod event;
-pub mod excerpt;
-pub mod family;
-pub mod fault;
 pub mod fingerprint;
-pub mod headers;
-pub mod http_signature;
-pub mod json;
-pub mod jws;
-pub mod key_store;
-pub mod keys;
-pub mod kid;
-pub mod limits;
-pub mod listing;
-pub mod live_secrets;
-mod object;
-pub mod parking;
-pub mod prefer;
-pub mod problem;
-pub mod projection;
-pub mod public_key;
-pub mod query;
-pub mod request;
-pub mod retry;
+pub mod input;
 pub mod secret;
-pub mod sent;
-pub mod session;
-pub mod settings;
-pub mod signer;
-mod spelling;
-pub mod standard_webhooks;
-pub mod state;
-pub mod target;
-pub mod token_refusal;
+pub mod signing;
+pub mod status;
 pub mod token_request;
-pub mod verification;

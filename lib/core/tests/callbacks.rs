@@ -12,10 +12,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::Value;
+use signpost_core::delivery::request::{AttemptStart, Keyring, Request};
+use signpost_core::endpoint::target::TargetRules;
 use signpost_core::endpoint::{Endpoint, Method};
 use signpost_core::event::{Event, TenantId};
-use signpost_core::request::{AttemptStart, Keyring, Request};
-use signpost_core::target::TargetRules;
 use signpost_core::token_request::{Body, Callback, CallbackError, Called, RequestId, State, TokenRequest};
 
 fn read(path: &str) -> String {

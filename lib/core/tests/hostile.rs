@@ -4,11 +4,11 @@
 use proptest::prelude::*;
 use signpost_core::delivery::Delivery;
 use signpost_core::endpoint::EndpointId;
+use signpost_core::event::projection::project;
 use signpost_core::event::{Event, MAX_EVENT_BYTES};
-use signpost_core::fault::MAX_FAULTS;
-use signpost_core::json::{is_whitespace_anywhere, without_whitespace};
-use signpost_core::projection::project;
-use signpost_core::query;
+use signpost_core::input::fault::MAX_FAULTS;
+use signpost_core::input::json::{is_whitespace_anywhere, without_whitespace};
+use signpost_core::input::query;
 
 /// Events to start from: one of a family with much to check, and one of none.
 const SEEDS: [&str; 2] = [

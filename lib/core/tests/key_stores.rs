@@ -13,7 +13,7 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use signpost_core::key_store::{MAX_PASSWORD_BYTES, MAX_STORE_BYTES, Store, StoreError, StoreFormat};
+use signpost_core::endpoint::key_store::{MAX_PASSWORD_BYTES, MAX_STORE_BYTES, Store, StoreError, StoreFormat};
 
 /// In 2030, when all of them are valid but those that are named for not being so.
 const NOW: u64 = 1_900_000_000;

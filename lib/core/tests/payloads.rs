@@ -14,12 +14,12 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use signpost_core::delivery::request::{AttemptStart, Keyring, Request, RequestError, USER_AGENT};
+use signpost_core::endpoint::target::TargetRules;
 use signpost_core::endpoint::{Endpoint, Method};
 use signpost_core::event::{Event, TenantId};
-use signpost_core::public_key::PublicKey;
-use signpost_core::request::{AttemptStart, Keyring, Request, RequestError, USER_AGENT};
-use signpost_core::signer::{Signer, TenantSigner};
-use signpost_core::target::TargetRules;
+use signpost_core::signing::public_key::PublicKey;
+use signpost_core::signing::signer::{Signer, TenantSigner};
 
 const START: AttemptStart = AttemptStart { number: 1, unix_seconds: 1_769_853_600, replay: None };
 

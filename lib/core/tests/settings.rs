@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use signpost_core::endpoint::Endpoint;
-use signpost_core::settings::{Context, Stored, Submission, patched, read, shown};
-use signpost_core::target::TargetRules;
+use signpost_core::endpoint::settings::{Context, Stored, Submission, patched, read, shown};
+use signpost_core::endpoint::target::TargetRules;
 
 const LOCAL: TargetRules =
     TargetRules { more_ports: BTreeSet::new(), dangerously_allow_http: true, dangerously_allow_private_targets: true };

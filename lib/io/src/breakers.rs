@@ -1,4 +1,4 @@
-//! The circuit breakers of endpoints ([`signpost_core::breaker`]), in `ParkingTable`: lane `breaker#<endpoint>`, place
+//! The circuit breakers of endpoints ([`signpost_core::delivery::breaker`]), in `ParkingTable`: lane `breaker#<endpoint>`, place
 //! `breaker`. An endpoint that was always well has none.
 
 use std::collections::HashMap;
@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use futures_util::future::{Either, select};
-use signpost_core::attempt::AttemptResult;
-use signpost_core::breaker::{Admission, Breaker, Outcomes, SILENT_AFTER};
+use signpost_core::delivery::attempt::AttemptResult;
+use signpost_core::delivery::breaker::{Admission, Breaker, Outcomes, SILENT_AFTER};
 use signpost_core::endpoint::EndpointId;
 use tokio::sync::Mutex;
 use tokio::time::timeout;

@@ -12,8 +12,8 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Response};
-use signpost_core::cause::{ExchangeFault, Stage};
-use signpost_core::target::{Target, TargetError, TargetRules};
+use signpost_core::delivery::cause::{ExchangeFault, Stage};
+use signpost_core::endpoint::target::{Target, TargetError, TargetRules};
 use tokio::time::{Instant, timeout_at};
 
 use crate::connections::{Connection, ObserveConnections, observe};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::Uri;
 use signpost_core::endpoint::Verification;
-use signpost_core::target::TargetRules;
+use signpost_core::endpoint::target::TargetRules;
 
 /// A setting that is missing or bad.
 ///
@@ -149,7 +149,7 @@ pub fn switch(get: impl Fn(&str) -> Option<String>, name: &'static str) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use signpost_core::retry::MAX_TOTAL_SECONDS;
+    use signpost_core::endpoint::retry::MAX_TOTAL_SECONDS;
 
     use super::*;
 

@@ -1,5 +1,5 @@
 //! The deliveries to each endpoint and their attempts, in `EventsTable`: partition key `event` (a part of the endpoint's
-//! list), sort key `record` (the place in it, see [`signpost_core::listing`]). A delivery has an item from its first attempt
+//! list), sort key `record` (the place in it, see [`signpost_core::delivery::list`]). A delivery has an item from its first attempt
 //! on, or from when it is leased, called off or replayed before.
 
 use std::collections::HashMap;
@@ -12,13 +12,13 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
-use signpost_core::attempt::Attempt;
+use signpost_core::delivery::attempt::Attempt;
+use signpost_core::delivery::list::key_of;
+use signpost_core::delivery::sent::{Connection, Sent, SentRecord};
 use signpost_core::delivery::{
     DeadLetterReason, DeliveryKey, DeliveryStatus, EARLY_MS, LONGEST_ATTEMPT, Progress, Receipt, ReplayKind, Standing,
 };
 use signpost_core::event::EventId;
-use signpost_core::listing::key_of;
-use signpost_core::sent::{Connection, Sent, SentRecord};
 
 use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
 use crate::clock::{millis, unix_ms_now, unix_now};
@@ -559,8 +559,8 @@ fn attempt_of(item: &Item) -> Result<Attempt, ItemError> {
 
 #[cfg(test)]
 mod tests {
-    use signpost_core::excerpt::KEPT_BYTES;
-    use signpost_core::sent::{MAX_HEADER_BYTES, MAX_URL_BYTES};
+    use signpost_core::delivery::response_excerpt::KEPT_BYTES;
+    use signpost_core::delivery::sent::{MAX_HEADER_BYTES, MAX_URL_BYTES};
 
     use super::*;
 

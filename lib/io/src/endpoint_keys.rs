@@ -11,7 +11,7 @@ use futures_util::stream;
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::TenantId;
 use signpost_core::fingerprint::fingerprint;
-use signpost_core::standard_webhooks::WebhookPublicKey;
+use signpost_core::signing::standard_webhooks::WebhookPublicKey;
 
 use crate::aws::{AwsError, Item, bytes, if_condition_held, n, number, s, text};
 use crate::clock::unix_now;

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, Select};
-use signpost_core::auth::origin;
+use signpost_core::endpoint::auth::origin;
+use signpost_core::endpoint::signing_secrets::LiveSecret;
 use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId};
 use signpost_core::event::TenantId;
-use signpost_core::fault::Fault;
-use signpost_core::live_secrets::LiveSecret;
-use signpost_core::standard_webhooks::WebhookPublicKey;
+use signpost_core::input::fault::Fault;
+use signpost_core::signing::standard_webhooks::WebhookPublicKey;
 
 use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
 use crate::clock::unix_now;
@@ -28,7 +28,7 @@ pub struct Endpoints {
 pub struct StoredEndpoint {
     /// What is no secret.
     pub settings: Endpoint,
-    /// The origin that has proved that it wants webhooks ([`signpost_core::verification`]), if one has.
+    /// The origin that has proved that it wants webhooks ([`signpost_core::delivery::verification`]), if one has.
     pub verified_origin: Option<String>,
     /// Why nothing is sent to it; none if it is enabled.
     pub disabled: Option<DisabledBecause>,

@@ -9,10 +9,10 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use signpost_core::delivery::DeliveryKey;
+use signpost_core::delivery::parking::{kept_for_endpoint, kept_until};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, EventKey};
-use signpost_core::parking::{kept_for_endpoint, kept_until};
-use signpost_core::state::Moment;
+use signpost_core::status::state::Moment;
 
 use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
 use crate::clock::{unix_ms_now, unix_now};

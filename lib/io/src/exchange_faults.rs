@@ -4,8 +4,8 @@ use std::error::Error;
 use std::io;
 
 use rustls::{AlertDescription, CertificateError};
-use signpost_core::cause::ExchangeFault;
-use signpost_core::target::TargetError;
+use signpost_core::delivery::cause::ExchangeFault;
+use signpost_core::endpoint::target::TargetError;
 
 use crate::clients::LookupError;
 

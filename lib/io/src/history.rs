@@ -1,7 +1,7 @@
 //! What became of an event: the event, its deliveries and their attempts, as operators see them.
 
 use aws_sdk_dynamodb::Client;
-use signpost_core::attempt::Attempt;
+use signpost_core::delivery::attempt::Attempt;
 use signpost_core::delivery::{DeadLetterReason, DeliveryKey, Progress};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, EventId, EventKey, TenantId};

@@ -7,8 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue};
-use signpost_core::fault::{Fault, FaultCode, Faults, QUOTED_CHARACTERS};
-use signpost_core::problem::{self, Problem};
+use signpost_core::input::fault::{Fault, FaultCode, Faults, QUOTED_CHARACTERS};
+use signpost_core::input::problem::{self, Problem};
 
 /// Gives the body of a request as text.
 ///

@@ -11,10 +11,10 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_kms::types::DataKeyPairSpec;
 use futures_util::future::try_join_all;
-use signpost_core::algorithm::Algorithm;
 use signpost_core::fingerprint::fingerprint;
-use signpost_core::keys::KeyMoments;
-use signpost_core::public_key::PublicKey;
+use signpost_core::signing::algorithm::Algorithm;
+use signpost_core::signing::key_rotation::KeyMoments;
+use signpost_core::signing::public_key::PublicKey;
 
 use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
 use crate::logs::Chain;

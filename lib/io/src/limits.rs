@@ -1,12 +1,12 @@
-//! The limits of endpoints ([`signpost_core::limits`]), kept by all functions together in `ParkingTable`: lane
+//! The limits of endpoints ([`signpost_core::delivery::limits`]), kept by all functions together in `ParkingTable`: lane
 //! `slots#<endpoint>` has an item for each slot, lane `second#<endpoint>` one with a count.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld;
 use signpost_core::delivery::LONGEST_ATTEMPT;
+use signpost_core::delivery::limits::{HeldSlot, Second, begin, free_slots};
 use signpost_core::endpoint::{EndpointId, Limit};
-use signpost_core::limits::{HeldSlot, Second, begin, free_slots};
 
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
 use crate::clock::{millis, unix_ms_now};

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use futures_util::future::try_join_all;
+use signpost_core::delivery::list::{Place, Stretch, Wanted, page, parts};
 use signpost_core::delivery::{DeadLetterReason, Progress};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventKey, TenantId};
-use signpost_core::listing::{Place, Stretch, Wanted, page, parts};
 
 use crate::aws::{AwsError, Item, ItemError, number, s, text, unreadable};
 use crate::deliveries::{event_of, progress_of, reason_of};

@@ -1,5 +1,5 @@
 //! `ParkingTable`: deliveries that wait outside of the queue. Partition key `lane`, sort key `place`
-//! ([`signpost_core::parking`]). What is parked never disappears by itself: a delivery whose event's retention has ended
+//! ([`signpost_core::delivery::parking`]). What is parked never disappears by itself: a delivery whose event's retention has ended
 //! meanwhile is for the dead-letter queue to tell of. Notes of what was given up do (`expiresAt`, the table's TTL).
 //!
 //! Three lanes hold no deliveries: `drain` has the endpoints whose lanes are to be emptied, `waiting` those for which
@@ -11,10 +11,10 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
+use signpost_core::delivery::parking::{Lane, first_place, place};
 use signpost_core::delivery::{DeadLetterReason, DeliveryKey};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey, TenantId};
-use signpost_core::parking::{Lane, first_place, place};
 
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
 use crate::clock::unix_now;

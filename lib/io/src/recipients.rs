@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use signpost_core::auth::{Auth, api_key, basic};
+use signpost_core::delivery::verification::has_proved;
+use signpost_core::endpoint::auth::{Auth, api_key, basic};
+use signpost_core::endpoint::signing_secrets::LiveSecret;
 use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId, SignatureFormat};
 use signpost_core::event::TenantId;
-use signpost_core::live_secrets::LiveSecret;
 use signpost_core::secret::Secret;
-use signpost_core::standard_webhooks::EndpointKeys;
-use signpost_core::verification::has_proved;
+use signpost_core::signing::standard_webhooks::EndpointKeys;
 use tokio::sync::Mutex;
 
 use crate::aws::AwsError;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use signpost_core::algorithm::Algorithm;
-use signpost_core::keys::{KeyMoments, Standing, current, standing};
-use signpost_core::signer::{Signer, SignerError};
+use signpost_core::signing::algorithm::Algorithm;
+use signpost_core::signing::key_rotation::{KeyMoments, Standing, current, standing};
+use signpost_core::signing::signer::{Signer, SignerError};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 

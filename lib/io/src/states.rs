@@ -1,5 +1,5 @@
 //! The states of the things that events are about, in `EventsTable`: one item for each event and subject, which is never
-//! overwritten. Partition key `event` ([`signpost_core::state::partition`]), sort key `record` (`state#<place>`). The
+//! overwritten. Partition key `event` ([`signpost_core::status::state::partition`]), sort key `record` (`state#<place>`). The
 //! payload stays with the event, but for sessions, whose questions are answered by one query.
 
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use futures_util::future::try_join_all;
 use signpost_core::event::{Event, TenantId};
-use signpost_core::session;
-use signpost_core::state::{Place, State, partition, subjects};
+use signpost_core::status::session;
+use signpost_core::status::state::{Place, State, partition, subjects};
 
 use crate::aws::{AwsError, Item, ItemError, n, s, text, unreadable};
 use crate::events::FirstTime;

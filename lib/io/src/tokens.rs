@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use signpost_core::attempt::{AttemptError, may_ask};
-use signpost_core::auth::{AuthHeader, ClientCredentials, bearer};
-use signpost_core::cause::{ExchangeFault, Stage};
+use signpost_core::delivery::attempt::{AttemptError, may_ask};
+use signpost_core::delivery::cause::{ExchangeFault, Stage};
+use signpost_core::delivery::token_refusal::{OAuthError, TokenLack};
+use signpost_core::endpoint::auth::{AuthHeader, ClientCredentials, bearer};
+use signpost_core::endpoint::target::{Target, TargetError};
 use signpost_core::fingerprint::fingerprint;
 use signpost_core::secret::Secret;
-use signpost_core::target::{Target, TargetError};
-use signpost_core::token_refusal::{OAuthError, TokenLack};
 use tokio::sync::Mutex;
 use tokio::time::timeout_at;
 
@@ -181,7 +181,7 @@ async fn fetch(
             .post(target.url().clone())
             .header("content-type", "application/x-www-form-urlencoded")
             .header("accept", "application/json")
-            .header("user-agent", signpost_core::request::USER_AGENT)
+            .header("user-agent", signpost_core::delivery::request::USER_AGENT)
             .body(form.reveal().to_owned());
         match &header {
             Some(header) => request.header(&header.name, header.value.reveal()),
@@ -232,7 +232,7 @@ fn good_for(expires_in: &Value) -> Duration {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use signpost_core::auth::ClientAuthentication;
+    use signpost_core::endpoint::auth::ClientAuthentication;
 
     use super::*;
 

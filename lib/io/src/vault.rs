@@ -26,7 +26,7 @@ pub struct Vault {
 pub enum Purpose<'a> {
     /// To authenticate to the receiver, in this way and at this server only ([`Auth::binding`]).
     ///
-    /// [`Auth::binding`]: signpost_core::auth::Auth::binding
+    /// [`Auth::binding`]: signpost_core::endpoint::auth::Auth::binding
     Auth(&'a str),
     /// To sign requests, shared with the receiver.
     Signing,

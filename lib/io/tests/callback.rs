@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use signpost_core::attempt::{AttemptError, AttemptResult};
-use signpost_core::cause::{Cause, ExchangeFault, Stage};
+use signpost_core::delivery::attempt::{AttemptError, AttemptResult};
+use signpost_core::delivery::cause::{Cause, ExchangeFault, Stage};
+use signpost_core::delivery::request::Request;
+use signpost_core::delivery::verification::Preflight;
+use signpost_core::endpoint::target::TargetRules;
 use signpost_core::endpoint::{Endpoint, Method};
-use signpost_core::request::Request;
-use signpost_core::target::TargetRules;
-use signpost_core::verification::Preflight;
 use signpost_io::callback::{Callbacks, Caller};
 use signpost_io::clients::{Guard, Lookup};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

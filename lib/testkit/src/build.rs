@@ -1,10 +1,10 @@
 //! Builders: the least that is valid, with names of their own, so that tests never meet each other's.
 
 use serde_json::{Value, json};
-use signpost_core::attempt::Attempt;
+use signpost_core::delivery::attempt::Attempt;
+use signpost_core::delivery::sent::SentRecord;
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::TenantId;
-use signpost_core::sent::SentRecord;
 use uuid::Uuid;
 
 /// Gives a tenant that nobody else has.

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use signpost_core::attempt::AttemptError;
-use signpost_core::auth::{ClientAuthentication, ClientCredentials, api_key, basic};
-use signpost_core::cause::{Cause, ExchangeFault, Stage};
+use signpost_core::delivery::attempt::AttemptError;
+use signpost_core::delivery::cause::{Cause, ExchangeFault, Stage};
+use signpost_core::delivery::request::Request;
+use signpost_core::delivery::token_refusal::TokenLack;
+use signpost_core::delivery::verification::Preflight;
+use signpost_core::endpoint::auth::{ClientAuthentication, ClientCredentials, api_key, basic};
+use signpost_core::endpoint::target::TargetRules;
 use signpost_core::endpoint::{Endpoint, Method};
-use signpost_core::request::Request;
 use signpost_core::secret::Secret;
-use signpost_core::target::TargetRules;
-use signpost_core::token_refusal::TokenLack;
-use signpost_core::verification::Preflight;
 use signpost_io::callback::{Callbacks, Caller, Exchange};
 use signpost_io::clients::Guard;
 use signpost_testkit::authority::Authority;
@@ -383,8 +383,8 @@ async fn stores_of_keytool_open_the_way_to_a_server() {
                 "trustStore": {"format": "pem", "content": server.pem()},
             },
         });
-        let against = signpost_core::settings::Context { targets: &LOCAL, now, stored: None };
-        let read = signpost_core::settings::read(&settings.to_string(), against).unwrap();
+        let against = signpost_core::endpoint::settings::Context { targets: &LOCAL, now, stored: None };
+        let read = signpost_core::endpoint::settings::read(&settings.to_string(), against).unwrap();
         let caller = Caller::certificate(read.auth_secret.unwrap(), read.trusted);
         post(&callbacks, &receiver.url, &caller).await.result.unwrap();
         assert_eq!(receiver.so_far().len(), count, "{name}");

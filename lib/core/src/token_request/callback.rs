@@ -6,10 +6,10 @@ use serde_json::value::RawValue;
 use url::form_urlencoded;
 
 use super::{KIND, RequestId};
-use crate::family::{self, Payload};
-use crate::fault::Faults;
-use crate::json::Members;
-use crate::query;
+use crate::event::family::{self, Payload};
+use crate::input::fault::Faults;
+use crate::input::json::Members;
+use crate::input::query;
 
 /// The most bytes of a query, and of a body.
 pub const MAX_CALLBACK_BYTES: usize = 8 * 1024;

@@ -13,11 +13,11 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use url::Url;
 
+use crate::event::family::{self, Payload};
 use crate::event::{CALLBACKS_SOURCE, Event, TenantId};
-use crate::family::{self, Payload};
-use crate::fault::Fault;
-use crate::json;
-use crate::query;
+use crate::input::fault::Fault;
+use crate::input::json;
+use crate::input::query;
 
 pub use callback::{Body, Callback, CallbackError, MAX_CALLBACK_BYTES, MAX_PARAMETERS};
 pub use registration::{DEFAULT_LIFETIME, Registration};

@@ -5,11 +5,11 @@ use std::time::Duration;
 use url::Url;
 
 use super::RequestId;
-use crate::fault::{Fault, Faults};
-use crate::json;
-use crate::object::{Found, Object};
-use crate::settings::MAX_URL_CHARACTERS;
-use crate::target::TargetRules;
+use crate::endpoint::settings::MAX_URL_CHARACTERS;
+use crate::endpoint::target::TargetRules;
+use crate::input::fault::{Fault, Faults};
+use crate::input::json;
+use crate::input::object::{Found, Object};
 
 /// How long the bank may take to call back, unless it is said.
 pub const DEFAULT_LIFETIME: Duration = Duration::from_hours(1);

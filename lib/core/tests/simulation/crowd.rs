@@ -1,7 +1,7 @@
 //! Large worlds: many endpoints that are down, with far more events than the others, beside some that are well.
 
 use signpost_core::endpoint::Limit;
-use signpost_core::retry::RetryPolicy;
+use signpost_core::endpoint::retry::RetryPolicy;
 
 use crate::Schedule;
 use crate::clock::START;

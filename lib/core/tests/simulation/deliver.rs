@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use signpost_core::breaker::Admission;
+use signpost_core::delivery::breaker::Admission;
+use signpost_core::delivery::parking::LONGEST_IN_QUEUE;
 use signpost_core::delivery::{
     DeadLetterReason, DeliveryStatus, Due, DueAttempt, MOST_RECEIVES, Next, Progress, Receipt, due, next, next_of_probe,
 };
-use signpost_core::parking::LONGEST_IN_QUEUE;
 
 use crate::queue::Received;
 use crate::shared::{Breakers, Slot};

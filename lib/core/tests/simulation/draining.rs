@@ -1,8 +1,8 @@
 //! What `deliver` parks for an endpoint, and drains: step by step as `functions/deliver/src/draining.rs`.
 
-use signpost_core::breaker::Admission;
+use signpost_core::delivery::breaker::Admission;
+use signpost_core::delivery::drain::ASKED_FOR_SECONDS;
 use signpost_core::delivery::{Due, DueAttempt, Receipt};
-use signpost_core::draining::ASKED_FOR_SECONDS;
 
 use crate::deliver::{Environment, Fate, Ready};
 use crate::shared::Slot;

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use signpost_core::breaker::Breaker;
+use signpost_core::delivery::breaker::Breaker;
 
 use crate::clock::IMMORTAL;
 use crate::world::{Fault, Process, World};

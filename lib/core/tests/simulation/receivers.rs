@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use signpost_core::attempt::{AttemptError, AttemptResult, judge_status};
-use signpost_core::cause::{ExchangeFault, Stage};
+use signpost_core::delivery::attempt::{AttemptError, AttemptResult, judge_status};
+use signpost_core::delivery::cause::{ExchangeFault, Stage};
 
 use crate::laws::Laws;
 use crate::tables::Endpoint;

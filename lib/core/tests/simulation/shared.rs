@@ -7,10 +7,10 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use signpost_core::attempt::AttemptResult;
-use signpost_core::breaker::{Admission, Breaker, Outcomes, SILENT_AFTER};
+use signpost_core::delivery::attempt::AttemptResult;
+use signpost_core::delivery::breaker::{Admission, Breaker, Outcomes, SILENT_AFTER};
+use signpost_core::delivery::limits::{begin, free_slots};
 use signpost_core::endpoint::Limit;
-use signpost_core::limits::{begin, free_slots};
 
 use crate::clock::{Lock, lock};
 use crate::world::{Fault, Process, World};

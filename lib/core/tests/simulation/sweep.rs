@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use signpost_core::draining::{DRAIN_SECONDS, Spread, room};
-use signpost_core::limits::free_slots;
-use signpost_core::parking::{SHARDS, last_swept_minute, rest_of_wait};
+use signpost_core::delivery::drain::{DRAIN_SECONDS, Spread, room};
+use signpost_core::delivery::limits::free_slots;
+use signpost_core::delivery::parking::{SHARDS, last_swept_minute, rest_of_wait};
 
 use crate::shared::Breakers;
 use crate::tables::{Parked, Place};

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use signpost_core::breaker::Breaker;
+use signpost_core::delivery::breaker::Breaker;
+use signpost_core::delivery::limits::{HeldSlot, Second};
+use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::{
     DeadLetterReason, DeliveryKey, DeliveryStatus, EARLY_MS, LONGEST_ATTEMPT, Progress, Receipt, Standing,
 };
+use signpost_core::endpoint::retry::RetryPolicy;
 use signpost_core::endpoint::{EndpointId, Limit};
 use signpost_core::event::{EventId, EventKey, TenantId};
-use signpost_core::limits::{HeldSlot, Second};
-use signpost_core::parking::Lane;
-use signpost_core::retry::RetryPolicy;
 use uuid::Uuid;
 
 pub const LEASE_MS: u64 = LONGEST_ATTEMPT.as_secs() * 1_000;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use fastrand::Rng;
 use signpost_core::delivery::DeliveryStatus;
 use signpost_core::endpoint::Limit;
-use signpost_core::retry::RetryPolicy;
+use signpost_core::endpoint::retry::RetryPolicy;
 
 use crate::clock::START;
 use crate::functions::run_functions;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
-use signpost_core::attempt::AttemptError;
-use signpost_core::breaker::{Admission, Breaker, Outcomes};
+use signpost_core::delivery::attempt::AttemptError;
+use signpost_core::delivery::breaker::{Admission, Breaker, Outcomes};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::Event;
 use signpost_io::breakers::Breakers;

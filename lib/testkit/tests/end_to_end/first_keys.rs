@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
 use serde_json::Value;
-use signpost_core::algorithm::Algorithm;
+use signpost_core::signing::algorithm::Algorithm;
 use signpost_io::keys::KeyTable;
 use signpost_io::mac::MacKey;
 use signpost_testkit::aws_proxy::AwsProxy;

@@ -3,10 +3,10 @@
 use aws_lambda_events::encodings::Body;
 use serde_json::Value;
 use serde_json::json;
-use signpost_core::algorithm::Algorithm;
 use signpost_core::endpoint::Endpoint;
 use signpost_core::event::TenantId;
-use signpost_core::kid::of_signing_key;
+use signpost_core::signing::algorithm::Algorithm;
+use signpost_core::signing::kid::of_signing_key;
 use signpost_testkit::build::{event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, attribute, setting};
 use signpost_testkit::receiver::Receiver;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
-use signpost_core::attempt::Attempt;
+use signpost_core::delivery::attempt::Attempt;
 use signpost_core::delivery::{DeliveryKey, Progress};
+use signpost_core::endpoint::retry::MAX_WAIT;
 use signpost_core::event::Event;
-use signpost_core::retry::MAX_WAIT;
 use signpost_io::clock::{millis, unix_ms_now};
 use signpost_io::deliveries::Deliveries;
 use signpost_testkit::build::{ARRIVED, event, event_id, tenant};

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
+use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::{Delivery, DeliveryKey};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::Event;
-use signpost_core::parking::Lane;
 use signpost_io::clock::unix_ms_now;
 use signpost_io::deliveries::Deliveries;
 use signpost_testkit::build::{ARRIVED, event, event_id, tenant};

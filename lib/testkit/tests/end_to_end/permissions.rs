@@ -6,9 +6,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::MacAlgorithmSpec;
 use serde_json::json;
-use signpost_core::algorithm::Algorithm;
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::TenantId;
+use signpost_core::signing::algorithm::Algorithm;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path, endpoints_path, setting};
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
-use signpost_core::attempt::Attempt;
+use signpost_core::delivery::attempt::Attempt;
+use signpost_core::delivery::sent::{Connection, Sent, SentRecord};
 use signpost_core::delivery::{DeadLetterReason, DeliveryKey, DeliveryStatus, Progress, ReplayKind};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey};
-use signpost_core::sent::{Connection, Sent, SentRecord};
 use signpost_io::deliveries::{Deliveries, Recorded};
 use signpost_testkit::aws_proxy::AwsProxy;
 use signpost_testkit::build::{ARRIVED, attempt, event, event_id, tenant};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use signpost_core::endpoint::Endpoint;
-use signpost_core::retry::RetryPolicy;
+use signpost_core::endpoint::retry::RetryPolicy;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, attribute};
 use signpost_testkit::receiver::Receiver;

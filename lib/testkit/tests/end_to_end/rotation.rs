@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use signpost_core::event::TenantId;
-use signpost_core::kid::of_signing_key;
+use signpost_core::signing::kid::of_signing_key;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, keys_path};
 use signpost_testkit::receiver::Receiver;

@@ -1,7 +1,7 @@
 //! What was sent is on record, without secrets, and written once where nothing changed.
 
 use serde_json::{Value, json};
-use signpost_core::sent::SentRecord;
+use signpost_core::delivery::sent::SentRecord;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, setting};
 use signpost_testkit::receiver::{Received, Receiver, certified_key};

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use signpost_core::endpoint::Endpoint;
-use signpost_core::retry::RetryPolicy;
+use signpost_core::endpoint::retry::RetryPolicy;
 use signpost_testkit::authority::Authority;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path, setting};

@@ -1,0 +1,426 @@
+//! Attempts: one HTTP request of a delivery each, and what came of it.
+
+use std::time::{Duration, SystemTime};
+
+use crate::delivery::cause::{Cause, ExchangeFault};
+use crate::delivery::sent::{Connection, SentRecord};
+use crate::delivery::token_refusal::{OAuthError, TokenLack, advice, spelled};
+use crate::endpoint::target::TargetError;
+
+/// Why an attempt did not end in an acknowledgement.
+///
+/// `Display` is stored with the attempt and shown to the tenant: it says what *they* can change and quotes no cause.
+/// Causes stay in `source()`, which only operators see in the logs.
+#[derive(Debug, thiserror::Error)]
+pub enum AttemptError {
+    /// The endpoint answered 2xx, and the answer did not come to its end.
+    #[error("endpoint answered {status}, but: {}", fault.told("endpoint", *timeout))]
+    AnswerBroken {
+        /// The HTTP status.
+        status: u16,
+        /// What became of the rest.
+        fault: ExchangeFault,
+        /// The time of the whole attempt.
+        timeout: Duration,
+    },
+    /// The client's certificate cannot be used any more: rules have changed since it was written.
+    #[error("client certificate cannot be used; write its key store anew")]
+    BadCertificate(#[source] BoxError),
+    /// No answer came.
+    #[error("{}", fault.told("endpoint", *timeout))]
+    Exchange {
+        /// Why.
+        fault: ExchangeFault,
+        /// The time of the whole attempt.
+        timeout: Duration,
+        /// The cause, where there is one.
+        #[source]
+        source: Option<BoxError>,
+    },
+    /// An address that the host resolves to is none that Signpost calls. DNS may say something else next time.
+    #[error("endpoint's host resolves to an address that is not public; correct its DNS records")]
+    ForbiddenAddress(#[source] TargetError),
+    /// The URL is none that Signpost calls.
+    #[error("endpoint's target is refused; use a publicly routable https URL")]
+    ForbiddenTarget(#[source] TargetError),
+    /// The endpoint answered with something else than 2xx.
+    #[error("endpoint answered {status}; answer 2xx to acknowledge")]
+    Rejected {
+        /// The HTTP status.
+        status: u16,
+        /// How long it asks to be left alone, where its status may ask.
+        retry_after: Option<Duration>,
+    },
+    /// No answer came from the token URL.
+    #[error("{}", fault.told("token URL", *timeout))]
+    TokenExchange {
+        /// Why.
+        fault: ExchangeFault,
+        /// The time of the whole attempt.
+        timeout: Duration,
+        /// The cause, where there is one.
+        #[source]
+        source: Option<BoxError>,
+    },
+    /// An address that the token URL's host resolves to is none that Signpost calls.
+    #[error("token URL's host resolves to an address that is not public; correct its DNS records")]
+    TokenForbiddenAddress(#[source] TargetError),
+    /// The token URL is none that Signpost calls.
+    #[error("token URL is refused; use a publicly routable https URL")]
+    TokenForbiddenTarget(#[source] TargetError),
+    /// The token endpoint answered with something else than 200.
+    #[error("token URL answered {status}{}; {}", spelled(*error), advice(*status, *error))]
+    TokenRefused {
+        /// The HTTP status.
+        status: u16,
+        /// What it says that is wrong.
+        error: Option<OAuthError>,
+        /// How long it asks to be left alone, where its status may ask.
+        retry_after: Option<Duration>,
+    },
+    /// The token endpoint answered without a token that could be used.
+    #[error("token URL answered 200 {lack}")]
+    TokenUnusable {
+        /// What lacks.
+        lack: TokenLack,
+    },
+    /// The endpoint was asked whether it wants webhooks, and did not say so.
+    #[error(
+        "endpoint answered {status} and did not prove that it wants webhooks; answer OPTIONS with \
+         `WebHook-Allowed-Origin`, or echo the challenge"
+    )]
+    Unproven {
+        /// The HTTP status.
+        status: u16,
+        /// How long it asks to be left alone, where its status may ask.
+        retry_after: Option<Duration>,
+    },
+    /// The payload makes the URL of a `GET` longer than any server takes.
+    #[error("URL has {bytes} bytes with the payload in it; let the endpoint choose fewer fields, or POST")]
+    UrlTooLong {
+        /// How long it is.
+        bytes: usize,
+    },
+}
+
+/// A cause of any type.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl AttemptError {
+    /// The code of the cause.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::AnswerBroken { fault, .. } | Self::Exchange { fault, .. } => Cause::Exchange(*fault),
+            Self::BadCertificate(_) => Cause::ClientCertificateUnusable,
+            Self::ForbiddenAddress(_) => Cause::AddressForbidden,
+            Self::ForbiddenTarget(_) => Cause::TargetForbidden,
+            Self::Rejected { .. } => Cause::Status,
+            Self::TokenExchange { fault, .. } => Cause::TokenExchange(*fault),
+            Self::TokenForbiddenAddress(_) => Cause::TokenAddressForbidden,
+            Self::TokenForbiddenTarget(_) => Cause::TokenTargetForbidden,
+            Self::TokenRefused { .. } => Cause::TokenStatus,
+            Self::TokenUnusable { .. } => Cause::TokenUnusable,
+            Self::Unproven { .. } => Cause::Unproven,
+            Self::UrlTooLong { .. } => Cause::UrlTooLong,
+        }
+    }
+
+    /// How long the endpoint, or the server of its tokens, asks to be left alone.
+    #[must_use]
+    pub fn asks_to_wait(&self) -> Option<Duration> {
+        match self {
+            Self::Rejected { retry_after, .. }
+            | Self::TokenRefused { retry_after, .. }
+            | Self::Unproven { retry_after, .. } => *retry_after,
+            Self::AnswerBroken { .. }
+            | Self::BadCertificate(_)
+            | Self::Exchange { .. }
+            | Self::ForbiddenAddress(_)
+            | Self::ForbiddenTarget(_)
+            | Self::TokenExchange { .. }
+            | Self::TokenForbiddenAddress(_)
+            | Self::TokenForbiddenTarget(_)
+            | Self::TokenUnusable { .. }
+            | Self::UrlTooLong { .. } => None,
+        }
+    }
+
+    /// The endpoint's HTTP status, where one was received.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::AnswerBroken { status, .. } | Self::Rejected { status, .. } | Self::Unproven { status, .. } => {
+                Some(*status)
+            }
+            Self::BadCertificate(_)
+            | Self::Exchange { .. }
+            | Self::ForbiddenAddress(_)
+            | Self::ForbiddenTarget(_)
+            | Self::TokenExchange { .. }
+            | Self::TokenForbiddenAddress(_)
+            | Self::TokenForbiddenTarget(_)
+            | Self::TokenRefused { .. }
+            | Self::TokenUnusable { .. }
+            | Self::UrlTooLong { .. } => None,
+        }
+    }
+
+    /// Whether another attempt may succeed without anybody changing a setting. No `_` arm: a new variant has to decide.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::AnswerBroken { .. }
+            | Self::Exchange { .. }
+            | Self::ForbiddenAddress(_)
+            | Self::Rejected { .. }
+            | Self::TokenExchange { .. }
+            | Self::TokenForbiddenAddress(_)
+            | Self::TokenRefused { .. }
+            | Self::TokenUnusable { .. }
+            | Self::Unproven { .. } => true,
+            Self::BadCertificate(_)
+            | Self::ForbiddenTarget(_)
+            | Self::TokenForbiddenTarget(_)
+            | Self::UrlTooLong { .. } => false,
+        }
+    }
+}
+
+/// What an attempt came to: the status of the acknowledgement, or why there is none.
+pub type AttemptResult = Result<u16, AttemptError>;
+
+/// Judges a received status: any 2xx acknowledges, everything else does not. Redirects are never followed (SSRF), so a
+/// 3xx is a refusal like any other. `retry_after` is what the answer's `Retry-After` says; it counts with 429 and 503
+/// (RFC 6585, section 4; RFC 9110, section 15.6.4).
+///
+/// # Errors
+/// [`AttemptError::Rejected`] for everything outside 200 to 299.
+pub fn judge_status(status: u16, retry_after: Option<Duration>) -> AttemptResult {
+    if (200..300).contains(&status) {
+        return Ok(status);
+    }
+    Err(AttemptError::Rejected { status, retry_after: may_ask(status, retry_after) })
+}
+
+/// What `Retry-After` asks for, where the status may ask.
+#[must_use]
+pub fn may_ask(status: u16, retry_after: Option<Duration>) -> Option<Duration> {
+    retry_after.filter(|_| matches!(status, 429 | 503))
+}
+
+/// Reads `Retry-After`: seconds, or a moment (RFC 9110, section 10.2.3). What is past asks for nothing; what cannot be
+/// read does not count.
+#[must_use]
+pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let moment = httpdate::parse_http_date(value).ok()?;
+    Some(moment.duration_since(now).unwrap_or_default())
+}
+
+/// One attempt as it is kept with its delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// 1 for the first.
+    pub number: u32,
+    /// When it started, in milliseconds since the Unix epoch.
+    pub at_unix_ms: u64,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// The signing keys that its signatures were made with.
+    pub kids: Vec<String>,
+    /// The HTTP status, where one was received.
+    pub status: Option<u16>,
+    /// The [`AttemptError`]'s `Display`; absent when the endpoint acknowledged.
+    pub error: Option<String>,
+    /// The code of the cause; absent when the endpoint acknowledged.
+    pub cause: Option<String>,
+    /// The beginning of what was answered; absent when the endpoint acknowledged, or answered nothing.
+    pub response: Option<String>,
+    /// What was sent.
+    pub sent: SentRecord,
+    /// What it was answered over; absent when no answer came.
+    pub connection: Option<Connection>,
+    /// Where the answer redirects to, without the values of the URL's query. Redirects are not followed.
+    pub redirect: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::cause::Stage;
+
+    #[test]
+    fn status_decides_acknowledgement() {
+        let cases = [
+            (199, false, "interim answers never get here, but are no acknowledgement"),
+            (200, true, "ok"),
+            (204, true, "no content"),
+            (299, true, "any 2xx"),
+            (300, false, "outside"),
+            (302, false, "redirects are never followed (SSRF)"),
+            (404, false, "not found"),
+            (500, false, "server error"),
+        ];
+        for (status, acknowledged, why) in cases {
+            assert_eq!(judge_status(status, None).is_ok(), acknowledged, "{status}: {why}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_moment() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777); // Sun, 06 Nov 1994 08:49:37 GMT
+        let cases = [
+            ("120", Some(120), "seconds"),
+            ("0", Some(0), "at once"),
+            ("99999999999999999999999", Some(u64::MAX), "absurd"),
+            ("Sun, 06 Nov 1994 08:51:37 GMT", Some(120), "RFC 9110's format"),
+            ("Sunday, 06-Nov-94 08:51:37 GMT", Some(120), "RFC 850's"),
+            ("Sun Nov  6 08:51:37 1994", Some(120), "asctime's"),
+            ("Fri, 31 Dec 1999 23:59:59 GMT", Some(162_573_022), "RFC 9110's example"),
+            ("Sun, 06 Nov 1994 08:49:36 GMT", Some(0), "past"),
+            ("-1", None, "negative"),
+            ("1.5", None, "not whole"),
+            ("soon", None, "no moment"),
+            ("", None, "nothing"),
+        ];
+        for (value, seconds, why) in cases {
+            assert_eq!(retry_after(value, now), seconds.map(Duration::from_secs), "{value:?}: {why}");
+        }
+    }
+
+    #[test]
+    fn stored_texts_tell_the_tenant_what_to_change_and_quote_no_cause() {
+        let secret_cause = || -> BoxError { "10.0.0.7 refused".into() };
+        let inside = || TargetError::ForbiddenAddress { address: [10, 0, 0, 7].into() };
+        let timeout = Duration::from_secs(10);
+        let exchange = |fault| AttemptError::Exchange { fault, timeout, source: Some(secret_cause()) };
+        let cases = [
+            (
+                exchange(ExchangeFault::ConnectionRefused),
+                "connection-refused",
+                "endpoint refused the connection; check that its server listens on the URL's port",
+            ),
+            (
+                exchange(ExchangeFault::Dns),
+                "dns",
+                "host of the endpoint does not resolve; check its spelling and its DNS records",
+            ),
+            (
+                exchange(ExchangeFault::CertificateExpired),
+                "certificate-expired",
+                "certificate of the endpoint has expired; renew it",
+            ),
+            (
+                exchange(ExchangeFault::TimedOut(Stage::Waiting)),
+                "timeout-waiting",
+                "endpoint did not answer within 10 s; acknowledge first and work later",
+            ),
+            (
+                AttemptError::AnswerBroken { status: 200, fault: ExchangeFault::AnswerCut, timeout },
+                "answer-cut",
+                "endpoint answered 200, but: endpoint cut its answer off; send as many bytes as Content-Length says, or \
+                 end the last chunk",
+            ),
+            (
+                AttemptError::ForbiddenTarget(inside()),
+                "target-forbidden",
+                "endpoint's target is refused; use a publicly routable https URL",
+            ),
+            (
+                AttemptError::ForbiddenAddress(inside()),
+                "address-forbidden",
+                "endpoint's host resolves to an address that is not public; correct its DNS records",
+            ),
+            (
+                AttemptError::BadCertificate(secret_cause()),
+                "client-certificate-unusable",
+                "client certificate cannot be used; write its key store anew",
+            ),
+            (
+                AttemptError::UrlTooLong { bytes: 70_000 },
+                "url-too-long",
+                "URL has 70000 bytes with the payload in it; let the endpoint choose fewer fields, or POST",
+            ),
+            (
+                AttemptError::Unproven { status: 200, retry_after: None },
+                "unproven",
+                "endpoint answered 200 and did not prove that it wants webhooks; answer OPTIONS with `WebHook-Allowed-Origin`, or echo the challenge",
+            ),
+            (
+                AttemptError::Rejected { status: 500, retry_after: None },
+                "status",
+                "endpoint answered 500; answer 2xx to acknowledge",
+            ),
+        ];
+        for (error, cause, text) in cases {
+            assert_eq!((error.cause().to_string(), error.to_string()), (cause.to_owned(), text.to_owned()));
+            assert!(!text.contains("10.0.0.7"));
+        }
+    }
+
+    #[test]
+    fn stored_texts_about_a_token_server_fit_what_it_answered() {
+        let inside = || TargetError::ForbiddenAddress { address: [10, 0, 0, 7].into() };
+        let timeout = Duration::from_secs(10);
+        let token_exchange =
+            |fault| AttemptError::TokenExchange { fault, timeout, source: Some("10.0.0.7 refused".into()) };
+        let refused = |status, error| AttemptError::TokenRefused { status, error, retry_after: None };
+        let unusable = |lack| AttemptError::TokenUnusable { lack };
+        let cases = [
+            (
+                refused(401, None),
+                "token-status",
+                "token URL answered 401; check the client's id, its secret and how it is sent",
+            ),
+            (
+                refused(400, Some(OAuthError::InvalidScope)),
+                "token-status",
+                "token URL answered 400 `invalid_scope`; check the client's scope",
+            ),
+            (
+                refused(302, None),
+                "token-status",
+                "token URL answered 302; redirects are not followed: set `tokenUrl` to where it leads",
+            ),
+            (
+                refused(429, None),
+                "token-status",
+                "token URL answered 429; it is asked too often, or too slow: raise its limits",
+            ),
+            (refused(503, None), "token-status", "token URL answered 503; the token server fails: look into its log"),
+            (
+                token_exchange(ExchangeFault::ConnectionRefused),
+                "token-connection-refused",
+                "token URL refused the connection; check that its server listens on the URL's port",
+            ),
+            (
+                token_exchange(ExchangeFault::TimedOut(Stage::Waiting)),
+                "token-timeout-waiting",
+                "token URL did not answer within 10 s; it is part of the attempt, and must leave time for the rest",
+            ),
+            (
+                AttemptError::TokenForbiddenAddress(inside()),
+                "token-address-forbidden",
+                "token URL's host resolves to an address that is not public; correct its DNS records",
+            ),
+            (
+                AttemptError::TokenForbiddenTarget(inside()),
+                "token-target-forbidden",
+                "token URL is refused; use a publicly routable https URL",
+            ),
+            (
+                unusable(TokenLack::Type),
+                "token-unusable",
+                "token URL answered 200 without `token_type`; answer `Bearer`",
+            ),
+        ];
+        for (error, cause, text) in cases {
+            assert_eq!((error.cause().to_string(), error.to_string()), (cause.to_owned(), text.to_owned()));
+            assert!(!text.contains("10.0.0.7"));
+        }
+    }
+}

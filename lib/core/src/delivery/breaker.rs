@@ -1,0 +1,532 @@
+//! Circuit breakers: when an endpoint that keeps failing is left alone, and when it is tried again.
+//!
+//! An endpoint's breaker is *closed* while deliveries are sent to it. It *opens* when too many attempts fail; while it is
+//! open, deliveries are parked unsent. When its time is over, one delivery is sent as a *probe*, and its outcome closes the
+//! breaker or opens it again for longer.
+//!
+//! An endpoint that does not answer at all is noticed before the first attempt has timed out: while many attempts are
+//! *silent*, it is *held*, and nothing more is sent until one of them is acknowledged or they have failed.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::delivery::LONGEST_ATTEMPT;
+use crate::delivery::attempt::{AttemptError, AttemptResult};
+
+/// The state of an endpoint's breaker, shared by all who send to it. Moments are milliseconds since the Unix epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Breaker {
+    state: State,
+    /// Failures since the last acknowledgement.
+    failures_in_a_row: u32,
+    /// The first of them.
+    failing_since: Option<u64>,
+    /// On how many days (of UTC) some of them were,
+    failing_days: u32,
+    /// and the last of these days, since the Unix epoch.
+    last_failing_day: u64,
+    /// When a probe failed last, since the last acknowledgement.
+    probe_failed_at: Option<u64>,
+    /// How often it has opened without staying closed in between.
+    openings: u32,
+    closed_at: Option<u64>,
+    tally: Tally,
+    /// Silent attempts since the last acknowledgement.
+    silences: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum State {
+    #[default]
+    Closed,
+    Held {
+        until: u64,
+    },
+    Open {
+        until: u64,
+    },
+    /// A probe is under way, and is taken for dead at `until`.
+    Probing {
+        until: u64,
+    },
+}
+
+/// What a breaker says to a delivery that is about to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Park it.
+    Park,
+    /// Send it, if you are the first to say so ([`Breaker::probing`]); park it otherwise.
+    Probe,
+    /// Send it.
+    Send,
+}
+
+/// What came of attempts, as somebody counted it who has not told the others yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    tally: Tally,
+    has_acknowledgement: bool,
+    /// Since the last acknowledgement among them, or all.
+    failures_in_a_row: u32,
+    failing_since: Option<u64>,
+    /// As long.
+    silences: u32,
+}
+
+/// Attempts and failures of the last minutes, each minute once, in no order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Tally(Vec<Count>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Count {
+    minute: u64,
+    attempts: u32,
+    failures: u32,
+}
+
+/// So many failures in a row open a breaker,
+const FAILURES_IN_A_ROW: u32 = 10;
+/// and so many attempts within the window, if at least half of them failed.
+const ATTEMPTS_IN_WINDOW: u32 = 20;
+/// The window: this minute and those before it.
+const WINDOW_MINUTES: u64 = 5;
+/// So many silent attempts have an endpoint held,
+const SILENCES: u32 = 10;
+/// until all of them must be over: an attempt takes 30 s at the most.
+const HELD: Duration = Duration::from_secs(35);
+/// An attempt is silent if it has had no answer for so long, and for twice as long as acknowledgements take of late.
+pub const SILENT_AFTER: Duration = Duration::from_secs(2);
+/// How long a breaker is open the first time; twice as long each time it opens again,
+const FIRST_OPEN: Duration = Duration::from_secs(30);
+/// up to this. One that was closed for as long begins anew.
+pub const LONGEST_OPEN: Duration = Duration::from_mins(15);
+/// How much longer or shorter it may turn out, so that endpoints that failed together are not probed together.
+const JITTER: f64 = 0.2;
+/// An endpoint that has done nothing but fail for so long is disabled,
+pub const HOPELESS_AFTER: Duration = Duration::from_hours(5 * 24);
+/// if that was so often,
+const HOPELESS_FAILURES: u32 = 10;
+/// on so many days, because two failures with days of silence between them say nothing,
+const HOPELESS_DAYS: u32 = 3;
+/// and if a probe has failed within this time: the endpoint gets a last chance.
+const HOPELESS_PROBE: Duration = Duration::from_hours(24);
+/// How many parked deliveries an endpoint gets in the first minute after it is back; twice as many in each that follows,
+const FIRST_PACE: usize = 600;
+/// up to this, a hundred a second.
+const FULL_PACE: usize = 6_000;
+
+impl Breaker {
+    /// A breaker that was closed at a moment, as by an operator who says that the endpoint is well.
+    #[must_use]
+    pub fn closed_at(unix_ms: u64) -> Self {
+        Self { closed_at: Some(unix_ms), ..Self::default() }
+    }
+
+    /// Says what is to become of a delivery that would be sent now.
+    #[must_use]
+    pub fn admits(&self, now_unix_ms: u64) -> Admission {
+        match self.state {
+            State::Held { until } | State::Open { until } | State::Probing { until } if now_unix_ms < until => {
+                Admission::Park
+            }
+            State::Closed | State::Held { .. } => Admission::Send,
+            State::Open { .. } | State::Probing { .. } => Admission::Probe,
+        }
+    }
+
+    /// The breaker while a probe is under way. Only who writes this first may send the probe.
+    #[must_use]
+    pub fn probing(self, now_unix_ms: u64) -> Self {
+        Self { state: State::Probing { until: now_unix_ms + millis(LONGEST_ATTEMPT) }, ..self }
+    }
+
+    /// Whether acknowledgements are no news to it.
+    #[must_use]
+    pub fn is_untroubled(&self) -> bool {
+        self.state == State::Closed && self.failures_in_a_row == 0 && self.silences == 0
+    }
+
+    /// The breaker after some attempts. `random` is any number from 0 up to 1: the time that it is open is up to a fifth
+    /// shorter or longer by it.
+    #[must_use]
+    pub fn after(mut self, outcomes: &Outcomes, now_unix_ms: u64, random: f64) -> Self {
+        self.tally.add_all(&outcomes.tally, now_unix_ms);
+        if outcomes.has_acknowledgement {
+            self.failures_in_a_row = 0;
+            self.failing_since = None;
+            self.failing_days = 0;
+            self.probe_failed_at = None;
+            self.silences = 0;
+        }
+        let day = now_unix_ms / DAY_MS;
+        if outcomes.failures_in_a_row > 0 && (self.failing_days == 0 || self.last_failing_day != day) {
+            (self.failing_days, self.last_failing_day) = (self.failing_days.saturating_add(1), day);
+        }
+        if matches!(self.state, State::Held { until } if now_unix_ms >= until) {
+            (self.state, self.silences) = (State::Closed, 0);
+        }
+        self.silences = self.silences.saturating_add(outcomes.silences);
+        self.failures_in_a_row = self.failures_in_a_row.saturating_add(outcomes.failures_in_a_row);
+        self.failing_since = self.failing_since.or(outcomes.failing_since);
+        match self.state {
+            State::Closed | State::Held { .. } if self.has_too_many_failures() => {
+                let was_well = self.closed_at.is_none_or(|at| now_unix_ms >= at + millis(LONGEST_OPEN));
+                let openings = if was_well { 0 } else { self.openings };
+                Self { openings, ..self }.opened(now_unix_ms, random)
+            }
+            State::Probing { .. } if outcomes.has_acknowledgement => {
+                let (state, tally) = (State::Closed, Tally::default());
+                Self { state, tally, closed_at: Some(now_unix_ms), ..self }
+            }
+            State::Probing { .. } if outcomes.failures_in_a_row > 0 => {
+                Self { probe_failed_at: Some(now_unix_ms), ..self }.opened(now_unix_ms, random)
+            }
+            State::Held { .. } if outcomes.has_acknowledgement => Self { state: State::Closed, ..self },
+            State::Closed if self.silences >= SILENCES => {
+                Self { state: State::Held { until: now_unix_ms + millis(HELD) }, ..self }
+            }
+            // What was sent before it opened says nothing of what a probe would find.
+            State::Closed | State::Held { .. } | State::Open { .. } | State::Probing { .. } => self,
+        }
+    }
+
+    /// Tells whether the endpoint has done nothing but fail for [`HOPELESS_AFTER`], often, on several days, and whether a
+    /// probe has failed within the last day.
+    #[must_use]
+    pub fn is_hopeless(&self, now_unix_ms: u64) -> bool {
+        self.failing_since.is_some_and(|since| now_unix_ms >= since + millis(HOPELESS_AFTER))
+            && self.failures_in_a_row >= HOPELESS_FAILURES
+            && self.failing_days >= HOPELESS_DAYS
+            && self.probe_failed_at.is_some_and(|at| now_unix_ms < at + millis(HOPELESS_PROBE))
+    }
+
+    /// Since when it has done nothing but fail.
+    #[must_use]
+    pub fn failing_since(&self) -> Option<u64> {
+        self.failing_since
+    }
+
+    /// How many parked deliveries an endpoint whose breaker is closed gets in a minute: few at first, for it may just be
+    /// back.
+    #[must_use]
+    pub fn pace(&self, now_unix_ms: u64) -> usize {
+        let Some(closed_at) = self.closed_at else { return FULL_PACE };
+        let minutes = now_unix_ms.saturating_sub(closed_at) / 60_000;
+        u32::try_from(minutes)
+            .ok()
+            .and_then(|minutes| FIRST_PACE.checked_shl(minutes))
+            .unwrap_or(FULL_PACE)
+            .min(FULL_PACE)
+    }
+
+    fn has_too_many_failures(&self) -> bool {
+        let (attempts, failures) = self.tally.sums();
+        self.failures_in_a_row >= FAILURES_IN_A_ROW
+            || (attempts >= ATTEMPTS_IN_WINDOW && failures >= attempts.div_ceil(2))
+    }
+
+    fn opened(self, now_unix_ms: u64, random: f64) -> Self {
+        let doubled = FIRST_OPEN.saturating_mul(1_u32.checked_shl(self.openings).unwrap_or(u32::MAX)).min(LONGEST_OPEN);
+        let open = doubled.mul_f64(1.0 - JITTER + 2.0 * JITTER * random.clamp(0.0, 1.0)).min(LONGEST_OPEN);
+        let openings = self.openings.saturating_add(1);
+        let (state, tally) = (State::Open { until: now_unix_ms + millis(open) }, Tally::default());
+        Self { state, openings, tally, silences: 0, ..self }
+    }
+}
+
+impl Outcomes {
+    /// Counts an attempt. One that says nothing about the endpoint does not count: where the payload was at fault, or the
+    /// receiver has opted out.
+    pub fn add(&mut self, result: &AttemptResult, now_unix_ms: u64) {
+        match result {
+            Ok(_) => {
+                self.tally.add(now_unix_ms, 0);
+                *self = Self { tally: std::mem::take(&mut self.tally), has_acknowledgement: true, ..Self::default() };
+            }
+            Err(AttemptError::UrlTooLong { .. } | AttemptError::Rejected { status: 410, .. }) => {}
+            Err(_) => {
+                self.tally.add(now_unix_ms, 1);
+                self.failures_in_a_row += 1;
+                self.failing_since.get_or_insert(now_unix_ms);
+            }
+        }
+    }
+
+    /// Counts an attempt that has had no answer for long, and is still under way.
+    pub fn add_silence(&mut self) {
+        self.silences += 1;
+    }
+
+    /// Forgets silent attempts that were no news: those who come after them count anew.
+    pub fn forget_silences(&mut self) {
+        self.silences = 0;
+    }
+
+    /// Puts back what was counted before these.
+    pub fn put_before(&mut self, mut earlier: Self, now_unix_ms: u64) {
+        earlier.tally.add_all(&self.tally, now_unix_ms);
+        if self.has_acknowledgement {
+            self.tally = earlier.tally;
+        } else {
+            let failures_in_a_row = earlier.failures_in_a_row + self.failures_in_a_row;
+            let failing_since = earlier.failing_since.or(self.failing_since);
+            *self = Self { failures_in_a_row, failing_since, silences: earlier.silences + self.silences, ..earlier };
+        }
+    }
+
+    /// Whether a breaker has to be told of them. An endpoint that is well costs nothing: its acknowledgements are kept
+    /// until there is a failure to tell.
+    #[must_use]
+    pub fn is_news_to(&self, breaker: &Breaker) -> bool {
+        self.failures_in_a_row > 0
+            || (self.has_acknowledgement && !breaker.is_untroubled())
+            || (self.silences > 0 && breaker.state == State::Closed)
+    }
+}
+
+impl Tally {
+    fn add(&mut self, now_unix_ms: u64, failures: u32) {
+        let minute = now_unix_ms / 60_000;
+        self.add_all(&Self(vec![Count { minute, attempts: 1, failures }]), now_unix_ms);
+    }
+
+    /// Adds what another has counted, and forgets what is older than the window.
+    fn add_all(&mut self, other: &Self, now_unix_ms: u64) {
+        for added in &other.0 {
+            match self.0.iter_mut().find(|minute| minute.minute == added.minute) {
+                Some(minute) => {
+                    minute.attempts = minute.attempts.saturating_add(added.attempts);
+                    minute.failures = minute.failures.saturating_add(added.failures);
+                }
+                None => self.0.push(*added),
+            }
+        }
+        self.0.retain(|minute| minute.minute + WINDOW_MINUTES > now_unix_ms / 60_000);
+    }
+
+    fn sums(&self) -> (u32, u32) {
+        self.0.iter().fold((0, 0), |(attempts, failures), minute| {
+            (minute.attempts.saturating_add(attempts), minute.failures.saturating_add(failures))
+        })
+    }
+}
+
+const DAY_MS: u64 = 24 * 3_600_000;
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::delivery::attempt::judge_status;
+
+    const MINUTE: u64 = 60_000;
+    const HOUR: u64 = 60 * MINUTE;
+
+    fn outcomes(statuses: &[u16], now: u64) -> Outcomes {
+        let mut outcomes = Outcomes::default();
+        for status in statuses {
+            outcomes.add(&judge_status(*status, None), now);
+        }
+        outcomes
+    }
+
+    fn after(breaker: Breaker, statuses: &[u16], now: u64) -> Breaker {
+        breaker.after(&outcomes(statuses, now), now, 0.5)
+    }
+
+    fn silent(breaker: Breaker, count: u32, now: u64) -> Breaker {
+        let mut outcomes = Outcomes::default();
+        (0..count).for_each(|_| outcomes.add_silence());
+        breaker.after(&outcomes, now, 0.5)
+    }
+
+    #[test]
+    fn many_silent_attempts_hold_an_endpoint_until_one_is_acknowledged_or_they_have_failed() {
+        assert_eq!(silent(Breaker::default(), 9, HOUR).admits(HOUR), Admission::Send);
+        let held = silent(silent(Breaker::default(), 9, HOUR), 1, HOUR);
+        assert_eq!(held.admits(HOUR), Admission::Park);
+        let cases: [(&[u16], Admission, &str); 4] = [
+            (&[204], Admission::Send, "slow, and well"),
+            (&[500; 9], Admission::Park, "others are still silent"),
+            (&[500; 10], Admission::Park, "open"),
+            (&[500, 204], Admission::Send, "one of them is enough"),
+        ];
+        for (statuses, expected, why) in cases {
+            assert_eq!(after(held.clone(), statuses, HOUR).admits(HOUR), expected, "{why}");
+        }
+        let (over, opened) = (HOUR + 35_000, after(held.clone(), &[500; 10], HOUR + 10_000));
+        assert_eq!(held.admits(over), Admission::Send, "nothing was heard of it, and nothing is under way any more");
+        assert_eq!(opened.admits(over + 5_000), Admission::Probe);
+        assert_eq!(silent(held.clone(), 9, over).admits(over), Admission::Send, "counted anew");
+        let between = after(silent(Breaker::default(), 9, HOUR), &[204], HOUR);
+        assert_eq!(silent(between, 9, HOUR).admits(HOUR), Admission::Send, "an acknowledgement between");
+        let mut silence = Outcomes::default();
+        silence.add_silence();
+        assert!(silence.is_news_to(&Breaker::default()) && !silence.is_news_to(&held) && !silence.is_news_to(&opened));
+        assert!(outcomes(&[204], HOUR).is_news_to(&silent(Breaker::default(), 1, HOUR)));
+    }
+
+    fn open(now: u64) -> Breaker {
+        after(Breaker::default(), &[500; 10], now)
+    }
+
+    #[test]
+    fn failures_in_a_row_or_half_of_many_open_it() {
+        let half: Vec<u16> = [500, 204].repeat(10);
+        let few: Vec<u16> = [500, 204].repeat(9);
+        let less: Vec<u16> = [500, 204, 204].repeat(10);
+        let cases = [
+            (vec![500; 9], Admission::Send, "nine in a row"),
+            (vec![500; 10], Admission::Park, "ten in a row"),
+            ([vec![500; 9], vec![204], vec![500; 9]].concat(), Admission::Send, "an acknowledgement between: 18 of 19"),
+            ([vec![500; 9], vec![204; 2], vec![500; 9]].concat(), Admission::Park, "18 of 20"),
+            (half, Admission::Park, "ten of twenty"),
+            (few, Admission::Send, "half, but of eighteen"),
+            (less, Admission::Send, "a third"),
+            (vec![410; 30], Admission::Send, "who has opted out is not broken"),
+        ];
+        for (statuses, expected, why) in cases {
+            assert_eq!(after(Breaker::default(), &statuses, HOUR).admits(HOUR), expected, "{why}, told at once");
+            let one_by_one = statuses.iter().fold(Breaker::default(), |breaker, one| after(breaker, &[*one], HOUR));
+            assert_eq!(one_by_one.admits(HOUR), expected, "{why}, told one by one");
+        }
+    }
+
+    #[test]
+    fn only_the_last_five_minutes_count() {
+        let before = after(Breaker::default(), &[500, 204].repeat(9), HOUR);
+        let soon = after(before.clone(), &[500, 204], HOUR + 4 * MINUTE);
+        assert_eq!(soon.admits(HOUR + 4 * MINUTE), Admission::Park);
+        let late = after(before, &[500, 204], HOUR + 5 * MINUTE);
+        assert_eq!(late.admits(HOUR + 5 * MINUTE), Admission::Send);
+    }
+
+    #[test]
+    fn one_probe_decides_and_open_times_grow() {
+        let mut breaker = open(0);
+        let mut now = 0;
+        for seconds in [30, 60, 120, 240, 480, 900, 900] {
+            assert_eq!(breaker.admits(now + seconds * 1_000 - 1), Admission::Park, "{seconds}");
+            now += seconds * 1_000;
+            assert_eq!(breaker.admits(now), Admission::Probe, "{seconds}");
+            breaker = breaker.probing(now);
+            assert_eq!(breaker.admits(now), Admission::Park, "one probe at a time");
+            breaker = after(breaker, &[500], now);
+        }
+        let probing = breaker.clone().probing(now);
+        assert_eq!(probing.admits(now + millis(LONGEST_ATTEMPT)), Admission::Probe, "whoever probed has died");
+        let closed = after(probing, &[204], now);
+        assert_eq!(closed.admits(now), Admission::Send);
+        assert!(closed.is_untroubled());
+
+        let soon = after(closed.clone(), &[500; 10], now + MINUTE);
+        assert_eq!(soon.admits(now + MINUTE + 899_999), Admission::Park, "it has only flickered");
+        let later = after(closed, &[500; 10], now + 15 * MINUTE);
+        assert_eq!(later.admits(now + 15 * MINUTE + 30_000), Admission::Probe, "it was well");
+    }
+
+    #[test]
+    fn what_was_sent_before_it_opened_does_not_close_it() {
+        let late = after(open(0), &[204, 204], 1_000);
+        assert_eq!(late.admits(1_000), Admission::Park);
+        assert_eq!(late.failing_since(), None, "but it was a sign of life");
+        assert_eq!(after(open(0), &[500; 10], 1_000).openings, 1, "nor open it again");
+    }
+
+    #[test]
+    fn a_healthy_endpoint_has_no_news() {
+        let well = Breaker::default();
+        assert!(!Outcomes::default().is_news_to(&well));
+        assert!(!outcomes(&[204; 50], 0).is_news_to(&well), "acknowledgements can wait");
+        assert!(outcomes(&[204, 500], 0).is_news_to(&well));
+        let troubled = after(well, &[500], 0);
+        assert!(outcomes(&[204], 0).is_news_to(&troubled));
+        assert!(!outcomes(&[204], 0).is_news_to(&after(troubled, &[204], 0)), "told once");
+        assert!(!outcomes(&[410], 0).is_news_to(&open(0)));
+    }
+
+    #[test]
+    fn five_days_of_failures_on_several_days_and_a_failed_probe_are_hopeless() {
+        const DAY: u64 = 24 * HOUR;
+        let failing = |days: &[(u64, usize)]| {
+            let fail = |breaker, (at, count): &(u64, usize)| after(breaker, &vec![500; *count], 1_000 + at * DAY);
+            days.iter().fold(Breaker::default(), fail)
+        };
+        let probed = |breaker: Breaker, at| after(breaker.probing(at), &[500], at);
+        let last = 1_000 + 5 * DAY;
+        let cases: [(&[(u64, usize)], _, _); 5] = [
+            (&[(0, 1), (5, 1)], false, "two failures five days apart"),
+            (&[(0, 10), (5, 10)], false, "two bad days"),
+            (&[(0, 3), (2, 3), (5, 2)], false, "nine failures with the probe's"),
+            (&[(0, 4), (2, 3), (5, 3)], true, "failures on three days"),
+            (&[(1, 10), (2, 10), (3, 10), (4, 10), (5, 10)], false, "four days"),
+        ];
+        for (days, is_hopeless, why) in cases {
+            assert!(!failing(days).is_hopeless(last), "{why}, and no probe yet");
+            assert_eq!(probed(failing(days), last).is_hopeless(last), is_hopeless, "{why}");
+        }
+        let breaker = probed(failing(&[(0, 4), (2, 3), (5, 3)]), last);
+        assert!(!breaker.is_hopeless(last - 1_001), "not before");
+        assert!(breaker.is_hopeless(last + DAY - 1) && !breaker.is_hopeless(last + DAY), "the probe is a day old");
+        let breaker = after(breaker.probing(last), &[204], last);
+        assert!(!breaker.is_hopeless(last));
+        let breaker = after(breaker, &[500], last);
+        assert_eq!(breaker.failing_since(), Some(last), "counted from here");
+    }
+
+    #[test]
+    fn an_endpoint_that_is_just_back_gets_few() {
+        let closed = Breaker::closed_at(HOUR);
+        let paces = [0, 1, 2, 3, 4, 100].map(|minutes| closed.pace(HOUR + minutes * MINUTE));
+        assert_eq!(paces, [600, 1_200, 2_400, 4_800, 6_000, 6_000]);
+        assert_eq!(closed.pace(0), 600, "a clock that is behind");
+        assert_eq!(Breaker::default().pace(HOUR), 6_000, "it was never away");
+    }
+
+    #[test]
+    fn a_breaker_reads_back() {
+        let trouble = after(Breaker::default(), &[204, 500], HOUR);
+        for breaker in [Breaker::default(), trouble, open(HOUR), open(HOUR).probing(2 * HOUR), Breaker::closed_at(7)] {
+            let json = serde_json::to_string(&breaker).unwrap();
+            assert_eq!(serde_json::from_str::<Breaker>(&json).unwrap(), breaker, "{json}");
+        }
+        assert_eq!(serde_json::from_str::<Breaker>("{}").unwrap(), Breaker::default());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_put_back_counts_as_if_it_had_not_been_taken(
+            earlier in prop::collection::vec(prop::sample::select(vec![204, 500]), 0..8),
+            later in prop::collection::vec(prop::sample::select(vec![204, 500]), 0..8)
+        ) {
+            let mut again = outcomes(&later, HOUR);
+            again.put_before(outcomes(&earlier, HOUR), HOUR);
+            prop_assert_eq!(again, outcomes(&[earlier, later].concat(), HOUR));
+        }
+
+        #[test]
+        fn an_open_breaker_lets_a_probe_through_within_a_quarter_of_an_hour(
+            steps in prop::collection::vec((0..2 * HOUR, prop::collection::vec(prop::sample::select(vec![204, 500]), 0..15), 0.0..1.0_f64), 0..40)
+        ) {
+            let (mut breaker, mut now) = (Breaker::default(), HOUR);
+            for (passed, statuses, random) in steps {
+                now += passed;
+                if breaker.admits(now) == Admission::Probe {
+                    breaker = breaker.probing(now);
+                }
+                breaker = breaker.after(&outcomes(&statuses, now), now, random);
+                prop_assert_ne!(breaker.admits(now + millis(LONGEST_OPEN)), Admission::Park);
+                prop_assert!(serde_json::to_string(&breaker).unwrap().len() < 600, "it stays small");
+            }
+        }
+    }
+}

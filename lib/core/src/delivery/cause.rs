@@ -1,0 +1,289 @@
+//! Causes: why an attempt failed, as a code for programs and a sentence for the endpoint's owner.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What kept an exchange with a server from its end. No text of it quotes the server, an address or a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExchangeFault {
+    /// The headers say in two ways where the body ends.
+    AnswerAmbiguous,
+    /// The connection ended before the answer did.
+    AnswerCut,
+    /// What came is no HTTP/1.1, or more headers than anybody reads.
+    AnswerUnreadable,
+    /// The server's certificate is too old.
+    CertificateExpired,
+    /// The server's certificate cannot be verified for another reason.
+    CertificateInvalid,
+    /// The server's certificate is not valid yet.
+    CertificateNotYetValid,
+    /// Nobody who is trusted has issued the server's certificate.
+    CertificateUntrusted,
+    /// The server's certificate is for other hosts.
+    CertificateWrongName,
+    /// The server does not take the certificate that it was shown.
+    ClientCertificateRefused,
+    /// The server asks for a certificate, and the endpoint has none.
+    ClientCertificateRequired,
+    /// The server closed the connection and answered nothing.
+    ConnectionClosed,
+    /// The connection failed for another reason.
+    ConnectionFailed,
+    /// Nobody listens.
+    ConnectionRefused,
+    /// The server, or something before it, broke the connection off.
+    ConnectionReset,
+    /// The host's name does not resolve.
+    Dns,
+    /// The server does not speak TLS.
+    NotTls,
+    /// The attempt's time ran out.
+    TimedOut(Stage),
+    /// The two sides agree on no version or cipher of TLS, or one broke off.
+    TlsFailed,
+    /// There is no way to the address.
+    Unreachable,
+}
+
+/// How far an exchange has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The name is resolved, a connection is made, and TLS is agreed on.
+    Connecting,
+    /// The request is sent, and the answer's head awaited.
+    Waiting,
+    /// The answer is being read.
+    Reading,
+}
+
+/// The code of a cause, such as `certificate-expired`. The token URL's faults have `token-` before them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The address that the host resolves to is none that Signpost calls.
+    AddressForbidden,
+    /// The exchange with the endpoint failed.
+    Exchange(ExchangeFault),
+    /// The client's certificate on record cannot be used.
+    ClientCertificateUnusable,
+    /// The endpoint answered with something else than 2xx.
+    Status,
+    /// The URL is none that Signpost calls.
+    TargetForbidden,
+    /// The token URL's address is none that Signpost calls.
+    TokenAddressForbidden,
+    /// The exchange with the token URL failed.
+    TokenExchange(ExchangeFault),
+    /// The token URL answered with something else than 200.
+    TokenStatus,
+    /// The token URL is none that Signpost calls.
+    TokenTargetForbidden,
+    /// The token URL's answer has no token that can be used.
+    TokenUnusable,
+    /// The endpoint did not prove that it wants webhooks.
+    Unproven,
+    /// The payload makes the URL too long.
+    UrlTooLong,
+}
+
+#[cfg(test)]
+impl Cause {
+    /// Every cause there is.
+    fn all() -> impl Iterator<Item = Self> {
+        let alone = [
+            Self::AddressForbidden,
+            Self::ClientCertificateUnusable,
+            Self::Status,
+            Self::TargetForbidden,
+            Self::TokenAddressForbidden,
+            Self::TokenStatus,
+            Self::TokenTargetForbidden,
+            Self::TokenUnusable,
+            Self::Unproven,
+            Self::UrlTooLong,
+        ];
+        alone
+            .into_iter()
+            .chain(ExchangeFault::ALL.map(Self::Exchange))
+            .chain(ExchangeFault::ALL.map(Self::TokenExchange))
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AddressForbidden => "address-forbidden",
+            Self::Exchange(fault) => fault.code(),
+            Self::ClientCertificateUnusable => "client-certificate-unusable",
+            Self::Status => "status",
+            Self::TargetForbidden => "target-forbidden",
+            Self::TokenAddressForbidden => "token-address-forbidden",
+            Self::TokenExchange(fault) => return write!(f, "token-{}", fault.code()),
+            Self::TokenStatus => "token-status",
+            Self::TokenTargetForbidden => "token-target-forbidden",
+            Self::TokenUnusable => "token-unusable",
+            Self::Unproven => "unproven",
+            Self::UrlTooLong => "url-too-long",
+        })
+    }
+}
+
+impl ExchangeFault {
+    /// Every fault there is.
+    pub const ALL: [Self; 21] = [
+        Self::AnswerAmbiguous,
+        Self::AnswerCut,
+        Self::AnswerUnreadable,
+        Self::CertificateExpired,
+        Self::CertificateInvalid,
+        Self::CertificateNotYetValid,
+        Self::CertificateUntrusted,
+        Self::CertificateWrongName,
+        Self::ClientCertificateRefused,
+        Self::ClientCertificateRequired,
+        Self::ConnectionClosed,
+        Self::ConnectionFailed,
+        Self::ConnectionRefused,
+        Self::ConnectionReset,
+        Self::Dns,
+        Self::NotTls,
+        Self::TimedOut(Stage::Connecting),
+        Self::TimedOut(Stage::Waiting),
+        Self::TimedOut(Stage::Reading),
+        Self::TlsFailed,
+        Self::Unreachable,
+    ];
+
+    fn code(self) -> &'static str {
+        match self {
+            Self::AnswerAmbiguous => "answer-ambiguous",
+            Self::AnswerCut => "answer-cut",
+            Self::AnswerUnreadable => "answer-unreadable",
+            Self::CertificateExpired => "certificate-expired",
+            Self::CertificateInvalid => "certificate-invalid",
+            Self::CertificateNotYetValid => "certificate-not-yet-valid",
+            Self::CertificateUntrusted => "certificate-untrusted",
+            Self::CertificateWrongName => "certificate-wrong-name",
+            Self::ClientCertificateRefused => "client-certificate-refused",
+            Self::ClientCertificateRequired => "client-certificate-required",
+            Self::ConnectionClosed => "connection-closed",
+            Self::ConnectionFailed => "connection-failed",
+            Self::ConnectionRefused => "connection-refused",
+            Self::ConnectionReset => "connection-reset",
+            Self::Dns => "dns",
+            Self::NotTls => "not-tls",
+            Self::TimedOut(Stage::Connecting) => "timeout-connecting",
+            Self::TimedOut(Stage::Waiting) => "timeout-waiting",
+            Self::TimedOut(Stage::Reading) => "timeout-reading",
+            Self::TlsFailed => "tls-failed",
+            Self::Unreachable => "unreachable",
+        }
+    }
+
+    /// Says to the owner of `server` (`endpoint` or `token URL`) what was found and what to do. `timeout` is the time of the
+    /// whole attempt.
+    #[must_use]
+    pub fn told(self, server: &str, timeout: Duration) -> String {
+        let seconds = timeout.as_secs();
+        let faster = match server {
+            "endpoint" => "acknowledge first and work later",
+            _ => "it is part of the attempt, and must leave time for the rest",
+        };
+        match self {
+            Self::AnswerAmbiguous => format!(
+                "answer of the {server} says its length in two ways; send one Content-Length, or Transfer-Encoding alone"
+            ),
+            Self::AnswerCut => {
+                format!("{server} cut its answer off; send as many bytes as Content-Length says, or end the last chunk")
+            }
+            Self::AnswerUnreadable => {
+                format!("answer of the {server} cannot be read; answer in HTTP/1.1, with less than 400 KiB of headers")
+            }
+            Self::CertificateExpired => format!("certificate of the {server} has expired; renew it"),
+            Self::CertificateInvalid => {
+                format!("certificate of the {server} cannot be verified; check its form, its use and its revocation")
+            }
+            Self::CertificateNotYetValid => {
+                format!("certificate of the {server} is not valid yet; check its dates and the server's clock")
+            }
+            Self::CertificateUntrusted => format!(
+                "certificate of the {server} comes from no trusted authority; send its whole chain, use a public \
+                 authority, or add yours to the trust store"
+            ),
+            Self::CertificateWrongName => {
+                format!("certificate of the {server} is for another host; use one that names the URL's host")
+            }
+            Self::ClientCertificateRefused => {
+                format!("{server} refused the client certificate; have it trust the issuer, or write another key store")
+            }
+            Self::ClientCertificateRequired => {
+                format!("{server} asks for a client certificate; set `auth` to kind `mtls`, or have it ask for none")
+            }
+            Self::ConnectionClosed => {
+                format!("{server} closed the connection without an answer; look into its log and what stands before it")
+            }
+            Self::ConnectionFailed => format!("connection to the {server} failed; check that it is up and reachable"),
+            Self::ConnectionRefused => {
+                format!("{server} refused the connection; check that its server listens on the URL's port")
+            }
+            Self::ConnectionReset => {
+                format!("{server} reset the connection without an answer; look into its log and what stands before it")
+            }
+            Self::Dns => format!("host of the {server} does not resolve; check its spelling and its DNS records"),
+            Self::NotTls => format!("{server} does not speak TLS on the URL's port; serve https there"),
+            Self::TimedOut(Stage::Connecting) => {
+                format!("{server} took no connection within {seconds} s; check its DNS, its firewall and its TLS")
+            }
+            Self::TimedOut(Stage::Waiting) => {
+                format!("{server} did not answer within {seconds} s; {faster}")
+            }
+            Self::TimedOut(Stage::Reading) => {
+                format!("{server} did not end its answer within {seconds} s; {faster}")
+            }
+            Self::TlsFailed => {
+                format!("TLS handshake with the {server} failed; offer TLS 1.2 or 1.3 with current ciphers")
+            }
+            Self::Unreachable => {
+                format!("{server} cannot be reached over the network; check its address, its routes and its firewall")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_words() {
+        let codes: BTreeSet<_> = Cause::all().map(|cause| cause.to_string()).collect();
+        assert_eq!(codes.len(), Cause::all().count());
+        for cause in Cause::all() {
+            let code = cause.to_string();
+            assert!(code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{code}");
+        }
+    }
+
+    #[test]
+    fn every_code_is_in_the_contract_and_explained() {
+        let contract = include_str!("../../../../infra/openapi.yaml");
+        let (_, contract) = contract.split_once("\n    Cause:\n").unwrap();
+        let codes = contract.split(['[', ']']).nth(1).unwrap().split(',').map(str::trim);
+        let known: BTreeSet<_> = Cause::all().map(|cause| cause.to_string()).collect();
+        assert_eq!(codes.collect::<BTreeSet<_>>(), known.iter().map(String::as_str).collect());
+        let explained = include_str!("../../../../docs/runbook.md");
+        for cause in Cause::all().filter(|cause| !matches!(cause, Cause::TokenExchange(_))) {
+            assert!(explained.contains(&format!("`{cause}`")), "{cause}");
+        }
+    }
+
+    #[test]
+    fn each_fault_has_a_sentence_of_its_own_that_says_what_to_do() {
+        let told = |fault: ExchangeFault| fault.told("endpoint", Duration::from_secs(10));
+        let texts: BTreeSet<_> = ExchangeFault::ALL.map(told).into();
+        assert_eq!(texts.len(), ExchangeFault::ALL.len());
+        assert!(texts.iter().all(|text| text.contains("endpoint") && text.contains("; ") && !text.ends_with('.')));
+    }
+}

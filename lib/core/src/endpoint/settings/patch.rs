@@ -1,0 +1,213 @@
+//! Settings shown, and changed by a patch.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use crate::endpoint::Endpoint;
+use crate::input::fault::{Fault, FaultCode};
+use crate::input::json::{self, Members};
+
+/// Gives the settings as they are shown: without secrets, a client certificate by its facts, trusted authorities in PEM.
+#[must_use]
+pub fn shown(endpoint: &Endpoint, trusted: Option<&str>) -> Value {
+    let mut shown = json!(endpoint);
+    if let Some(pem) = trusted {
+        shown["auth"]["trustStore"] = json!({"format": "pem", "content": pem});
+    }
+    if let Some(auth) = shown["auth"].as_object_mut() {
+        auth.remove("secretHeader"); // A part of the secret's text, which is not shown.
+    }
+    shown
+}
+
+/// Applies a JSON Merge Patch (RFC 7396) to the settings and gives the whole of what comes out, to be [`super::read`].
+///
+/// Another `auth.kind` replaces all of `auth`, and a retry policy of another kind all of `retry`: what belongs to the
+/// former kind means nothing under the new one.
+///
+/// What the patch removes stays in as `null`, and what it has twice stays in twice, so that the reader judges the patch as
+/// well as what comes of it. Values stay as they are spelled.
+///
+/// # Errors
+/// The patch is no JSON object.
+pub fn patched(endpoint: &Endpoint, trusted: Option<&str>, patch: &str) -> Result<String, Vec<Fault>> {
+    const EXPECTED: &str = "a JSON Merge Patch (RFC 7396) of the settings";
+    let patch = json::parse(patch, EXPECTED)?;
+    let Some(members) = members_of(patch) else {
+        return Err(vec![Fault::whole("no JSON object", EXPECTED).code(FaultCode::WrongType)]);
+    };
+    let mut settings = shown(endpoint, trusted);
+    if let Some(auth) = settings["auth"].as_object_mut() {
+        auth.remove("certificate"); // It is shown, and not set.
+        let kind = member(&members, "auth").and_then(|auth| member(&members_of(auth)?, "kind"));
+        if kind.is_some_and(|kind| value_of(kind).as_ref() != auth.get("kind")) {
+            auth.clear();
+        }
+    }
+    if let Some(retry) = settings["retry"].as_object_mut()
+        && member(&members, "retry").and_then(members_of).is_some_and(|new| is_another_kind(&new, retry))
+    {
+        retry.clear();
+    }
+    if let Some(headers) = settings["headers"].as_object_mut()
+        && let Some(new) = member(&members, "headers").and_then(members_of)
+    {
+        // Names of headers are the same in any case (RFC 9110, section 5.1).
+        headers.retain(|known, _| !new.iter().any(|(name, _)| name.eq_ignore_ascii_case(known)));
+    }
+    Ok(merged(Some(&settings), patch, MAX_LEVELS))
+}
+
+/// How deep objects are merged: more than settings have. What is deeper is no setting, and told of by the reader.
+const MAX_LEVELS: usize = 8;
+
+type MembersOf<'a> = [(Cow<'a, str>, &'a RawValue)];
+
+fn members_of(value: &RawValue) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
+    serde_json::from_str(value.get()).ok().map(|Members(members)| members)
+}
+
+fn member<'a>(members: &MembersOf<'a>, name: &str) -> Option<&'a RawValue> {
+    members.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
+}
+
+fn value_of(value: &RawValue) -> Option<Value> {
+    serde_json::from_str(value.get()).ok()
+}
+
+/// Whether a patch makes a retry policy one of another kind: with a schedule, without it, or with another backoff.
+fn is_another_kind(new: &MembersOf<'_>, retry: &Map<String, Value>) -> bool {
+    let is_removed = |value: &RawValue| value.get() == "null";
+    let schedule = member(new, "schedule");
+    let gets_schedule = schedule.is_some_and(|schedule| schedule.get().starts_with('['));
+    let loses_schedule = retry.contains_key("schedule")
+        && (schedule.is_some_and(is_removed) || new.iter().any(|(_, value)| !is_removed(value)));
+    let backoff = member(new, "backoff").map(|backoff| value_of(backoff).filter(|value| !value.is_null()));
+    let changes_backoff = backoff.zip(retry.get("backoff")).is_some_and(|(new, old)| {
+        new.unwrap_or_else(|| "fixed".into()) != *old // Without one, it is the default.
+    });
+    gets_schedule || loses_schedule || changes_backoff
+}
+
+/// Merges a patch into its target (RFC 7396, section 2) and gives the JSON of what comes out, each `null` of the patch
+/// left in.
+fn merged(target: Option<&Value>, patch: &RawValue, levels: usize) -> String {
+    let Some(members) = members_of(patch).filter(|_| levels > 0) else { return patch.get().to_owned() };
+    let target = target.and_then(Value::as_object);
+    let kept = target.into_iter().flatten().filter(|(name, _)| members.iter().all(|(known, _)| *known != **name));
+    let kept = kept.map(|(name, value)| format!("{}:{value}", json!(name)));
+    let patched = members.iter().map(|(name, value)| {
+        let target = target.and_then(|target| target.get(&**name));
+        format!("{}:{}", json!(name), merged(target, value, levels - 1))
+    });
+    format!("{{{}}}", kept.chain(patched).collect::<Vec<_>>().join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::settings::tests::CONTEXT;
+    use crate::endpoint::settings::{Context, Stored, read};
+
+    #[test]
+    fn a_patch_is_judged_and_not_only_what_comes_of_it() {
+        let stored = |auth: &str| -> Endpoint {
+            let settings = r#"{"url":"https://a.example","headers":{"X-Team":"a"},"retry":{"schedule":[7]},"auth":"#;
+            serde_json::from_str(&format!("{settings}{auth}}}")).unwrap()
+        };
+        let none = stored(r#"{"kind":"none"}"#);
+        let named = stored(r#"{"kind":"apiKey","header":"X-Key"}"#);
+        let vendors = stored(r#"{"kind":"apiKey","secretHeader":"x-key"}"#);
+        let mtls = stored(r#"{"kind":"mtls","certificate":{"subject":"CN=a","notAfter":"2100-01-01T00:00:00Z"}}"#);
+        let cases: [(_, _, &[&str], _); 33] = [
+            (&none, r#"{"colour":null}"#, &["/colour"], "an unknown member, taken away"),
+            (&none, r#"{"auth":{"colour":null}}"#, &["/auth/colour"], "further in"),
+            (&none, r#"{"retry":{"colour":null}}"#, &["/retry/colour"], "further in"),
+            (&none, r#"{"Description":null}"#, &["/Description"], "another case"),
+            (&none, r#"{"id":null}"#, &["/id"], "shown, and not set"),
+            (&none, r#"{"enabled":null}"#, &["/enabled"], "shown, and not set"),
+            (&none, r#"{"auth":{"secret":null}}"#, &["/auth/secret"], "of another kind"),
+            (&none, r#"{"description":"a","description":"b"}"#, &["/description"], "a member twice"),
+            (&none, r#"{"description":"a","description":null}"#, &["/description"], "a member twice, once away"),
+            (&none, r#"{"headers":{"a":"1","a":null}}"#, &["/headers/a"], "a header twice"),
+            (&none, r#"{"headers":{"a":"1","A":"2"}}"#, &["/headers/a"], "a header in two cases"),
+            (&none, r#"{"types":[{"type":"a","type":"b"}]}"#, &["/types/0/type"], "a member twice in a list"),
+            (&none, r#"{"types":[{"type":"a","statuses":null}]}"#, &["/types/0/statuses"], "no merge in lists"),
+            (&none, r#"{"description":{"a":null}}"#, &["/description"], "an object for a text"),
+            (&none, r#"{"fields":{"a":{"b":null}}}"#, &["/fields/a"], "an object for a list"),
+            (&none, r#"{"fields":{"":null}}"#, &["/fields/"], "no event type"),
+            (&none, r#"{"headers":{"Host":null}}"#, &["/headers/Host"], "a header that it cannot have"),
+            (&none, r#"{"headers":{"a b":null}}"#, &["/headers/a b"], "no header's name"),
+            (&none, r#"{"retry":{"maxRetries":1e400}}"#, &["/retry/maxRetries"], "a number that no parser holds"),
+            (&none, r#"{"url":null}"#, &["/url"], "what there must be"),
+            (&none, r#"{"description":null,"headers":{"x-absent":null},"auth":null,"retry":null}"#, &[], "defaults"),
+            (&none, r#"{"retry":{"maxRetries":null}}"#, &[], "nothing to take away"),
+            (&none, r#"{"headers":{"x-team":"b"}}"#, &[], "the header in another case"),
+            (&named, r#"{"headers":{"x-key":"b"}}"#, &["/headers"], "the API key's own header"),
+            (&vendors, r#"{"headers":{"X-Key":"b"}}"#, &["/headers"], "the API key's own header"),
+            (&vendors, r#"{"auth":{"secret":"x-team:v"}}"#, &["/auth/secret"], "a header of its own"),
+            (&named, r#"{"auth":{"header":"X-Other"}}"#, &["/auth/secret"], "the secret was sealed with its header"),
+            (&named, r#"{"auth":{"secret":null}}"#, &["/auth/secret"], "nothing authenticates without it"),
+            (&named, r#"{"auth":{"header":null}}"#, &["/auth/secret"], "the secret was sealed with its header"),
+            (&vendors, r#"{"auth":{"header":"X-KEY"}}"#, &[], "the same header"),
+            (&vendors, r#"{"auth":{"secretHeader":null}}"#, &["/auth/secretHeader"], "how it is kept"),
+            (&mtls, r#"{"auth":{"certificate":{"subject":"CN=b"}}}"#, &["/auth/certificate"], "shown, and not set"),
+            (
+                &mtls,
+                r#"{"auth":{"certificate":{"subject":"CN=a","notAfter":"2100-01-01T00:00:00Z"}}}"#,
+                &[],
+                "as it is shown",
+            ),
+        ];
+        for (endpoint, patch, expected, why) in cases {
+            let context = Context { stored: Some(Stored { endpoint, trusted: None }), ..CONTEXT };
+            let faults = read(&patched(endpoint, None, patch).unwrap(), context).err().unwrap_or_default();
+            assert_eq!(faults.iter().map(|fault| &*fault.pointer).collect::<Vec<_>>(), expected, "{patch}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_patch_of_another_case_replaces_or_removes_a_header() {
+        let endpoint: Endpoint =
+            serde_json::from_str(r#"{"url":"https://a.example","headers":{"X-Team":"a","b":"1"}}"#).unwrap();
+        for (patch, expected) in [
+            (r#"{"headers":{"x-team":"c"}}"#, json!({"x-team": "c", "b": "1"})),
+            (r#"{"headers":{"x-team":null}}"#, json!({"b": "1"})),
+        ] {
+            let context = Context { stored: Some(Stored { endpoint: &endpoint, trusted: None }), ..CONTEXT };
+            let read = read(&patched(&endpoint, None, patch).unwrap(), context).unwrap();
+            assert_eq!(json!(read.endpoint.headers), expected);
+        }
+    }
+
+    #[test]
+    fn a_patch_is_merged_as_rfc_7396_says_and_a_new_kind_of_authentication_starts_afresh() {
+        let endpoint = |settings: &str| serde_json::from_str::<Endpoint>(settings).unwrap();
+        let oauth2 = r#"{"url":"https://a.example","description":"d","auth":{"kind":"oauth2","tokenUrl":"https://t.example","clientId":"c","scope":"s"},"headers":{"a":"1","b":"2"}}"#;
+        let cases = [
+            (
+                r#"{"description":null,"headers":{"a":null,"c":"3"}}"#,
+                "/headers",
+                json!({"a": null, "b": "2", "c": "3"}),
+            ),
+            (r#"{"auth":{"scope":null}}"#, "/auth/scope", Value::Null),
+            (r#"{"auth":{"clientId":"d"}}"#, "/auth/scope", json!("s")),
+            (r#"{"auth":{"kind":"basic","secret":"u:p"}}"#, "/auth", json!({"kind": "basic", "secret": "u:p"})),
+            (r#"{"auth":null}"#, "/auth", Value::Null),
+            (r#"{"retry":{"maxRetries":3}}"#, "/retry", json!({"maxRetries": 3})), // The default's schedule goes.
+            (r#"{"retry":{"schedule":[7]}}"#, "/retry", json!({"schedule": [7]})),
+            (r#"{"retry":{"backoff":"exponential"}}"#, "/retry", json!({"backoff": "exponential"})),
+            (r#"{"retry":{"backoff":null,"maxRetries":2}}"#, "/retry/maxRetries", json!(2)),
+            ("{}", "/url", json!("https://a.example")),
+        ];
+        for (patch, pointer, expected) in cases {
+            let merged: Value = serde_json::from_str(&patched(&endpoint(oauth2), None, patch).unwrap()).unwrap();
+            assert_eq!(merged.pointer(pointer).cloned().unwrap_or_default(), expected, "{patch}");
+        }
+        for bad in ["[]", "null", "{", "\"url\""] {
+            assert!(patched(&endpoint(oauth2), None, bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The bodies of requests that are about an endpoint, and are no settings.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::endpoint::EndpointId;
+use crate::input::fault::{Fault, FaultCode, Faults};
+use crate::input::json;
+use crate::input::object::{Found, Object};
+
+/// How long a signing secret goes on signing after another has followed it, unless the operator says.
+pub const DEFAULT_OVERLAP: Duration = Duration::from_hours(24);
+
+/// What becomes of the secrets before a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// All of them end at once, whatever was promised: one has leaked.
+    EndAllOthers,
+    /// The newest goes on signing for this long; those that have an end already keep it.
+    Overlap(Duration),
+}
+
+/// Reads how a secret is rotated: `{"overlapSeconds":…}`, 0 to a week, or `{"endAllOthers":true}`. The body may be absent.
+///
+/// # Errors
+/// Every fault.
+pub fn rotation(text: Option<&str>) -> Result<Rotation, Vec<Fault>> {
+    let Some(text) = text else { return Ok(Rotation::Overlap(DEFAULT_OVERLAP)) };
+    let value = json::parse(text, "{\"overlapSeconds\":…}, {\"endAllOthers\":true}, or no body")?;
+    let mut faults = Faults::default();
+    let (mut overlap, mut ends_all) = (Some(DEFAULT_OVERLAP), false);
+    if let Some(mut object) = Object::open(&Found::whole(value), &mut faults) {
+        let seconds = object.member("overlapSeconds");
+        if let Some(found) = object.member("endAllOthers") {
+            ends_all = found.read("true or false", &mut faults).unwrap_or_default();
+            if ends_all && seconds.is_some() {
+                let expected = "either `endAllOthers` or `overlapSeconds`";
+                faults.push(Fault::at(&found.pointer, found.value, expected).code(FaultCode::Conflict));
+            }
+        }
+        if let Some(found) = seconds {
+            overlap = found.within(0..=604_800, &mut faults).map(|seconds| Duration::from_secs(seconds.into()));
+        }
+        object.close(&mut faults);
+    }
+    faults.none()?;
+    let overlap = Rotation::Overlap(overlap.unwrap_or(DEFAULT_OVERLAP));
+    Ok(if ends_all { Rotation::EndAllOthers } else { overlap })
+}
+
+/// Reads which endpoint a replay is for: `{"endpoint":"ep_…"}`; all that want the event if the body is absent or empty.
+///
+/// # Errors
+/// Every fault.
+pub fn replay(text: Option<&str>) -> Result<Option<EndpointId>, Vec<Fault>> {
+    let Some(text) = text else { return Ok(None) };
+    let value = json::parse(text, "{\"endpoint\":\"ep_…\"}, or no body")?;
+    let (mut faults, mut endpoint) = (Faults::default(), None);
+    if let Some(mut object) = Object::open(&Found::whole(value), &mut faults) {
+        if let Some(found) = object.member("endpoint") {
+            let text: Option<String> = found.read(ENDPOINT_ID, &mut faults);
+            endpoint = text.as_deref().and_then(EndpointId::parse);
+            if text.is_some() && endpoint.is_none() {
+                faults.push(Fault::at(&found.pointer, found.value, ENDPOINT_ID));
+            }
+        }
+        object.close(&mut faults);
+    }
+    faults.none().map(|()| endpoint)
+}
+
+/// Reads since when an endpoint is to recover, `{"since":"2026-01-31T10:00:00Z"}`, in milliseconds since the Unix epoch.
+///
+/// # Errors
+/// Every fault.
+pub fn since(text: &str) -> Result<u64, Vec<Fault>> {
+    let value = json::parse(text, "{\"since\":…}")?;
+    let (mut faults, mut since) = (Faults::default(), None);
+    if let Some(mut object) = Object::open(&Found::whole(value), &mut faults) {
+        match object.member("since") {
+            None => faults.push(Fault::missing("since", MOMENT)),
+            Some(found) => {
+                let text: Option<String> = found.read(MOMENT, &mut faults);
+                since = text.as_deref().and_then(unix_ms);
+                if text.is_some() && since.is_none() {
+                    faults.push(Fault::at(&found.pointer, found.value, MOMENT));
+                }
+            }
+        }
+        object.close(&mut faults);
+    }
+    faults.none().map(|()| since.unwrap_or_default())
+}
+
+/// What a moment looks like, for messages.
+pub(crate) const MOMENT: &str = "a moment in RFC 3339, such as 2026-01-31T10:00:00Z";
+
+/// Reads a moment in RFC 3339, in milliseconds since the Unix epoch; 0 if it is before, when there was nothing yet.
+pub(crate) fn unix_ms(text: &str) -> Option<u64> {
+    let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    Some(u64::try_from(moment.unix_timestamp_nanos() / 1_000_000).unwrap_or_default())
+}
+
+const ENDPOINT_ID: &str = "an endpoint's id, `ep_` and 32 hexadecimal digits";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recovery_begins_at_a_moment() {
+        assert_eq!(since(r#"{"since":"1970-01-01T00:00:01.5Z"}"#), Ok(1_500));
+        assert_eq!(since(r#"{"since":"1970-01-01T01:00:00+01:00"}"#), Ok(0));
+        assert_eq!(since(r#"{"since":"1969-12-31T23:59:59Z"}"#), Ok(0));
+        for bad in ["", "{}", r#"{"since":"yesterday"}"#, r#"{"since":7}"#, r#"{"since":null}"#] {
+            assert!(since(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_replay_is_for_all_or_for_one() {
+        let id = "ep_00000000000000000000000000000007";
+        let named = format!(r#"{{"endpoint":"{id}"}}"#);
+        assert_eq!((replay(None), replay(Some("{}"))), (Ok(None), Ok(None)));
+        assert_eq!(replay(Some(&named)), Ok(EndpointId::parse(id)));
+        for bad in ["", "7", r#"{"endpoint":"x"}"#, r#"{"endpoint":7}"#, r#"{"endpoints":[]}"#] {
+            assert!(replay(Some(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_overlap_is_a_day_unless_said() {
+        let cases = [
+            (None, Some(86_400)),
+            (Some("{}"), Some(86_400)),
+            (Some(r#"{"overlapSeconds":null}"#), None),
+            (Some(r#"{"overlapSeconds":60.0}"#), Some(60)),
+            (Some(r#"{"overlapSeconds":60.5}"#), None),
+            (Some(r#"{"overlapSeconds":1e400}"#), None),
+            (Some(r#"{"overlapSeconds":0}"#), Some(0)),
+            (Some(r#"{"overlapSeconds":604800}"#), Some(604_800)),
+            (Some(r#"{"overlapSeconds":604801}"#), None),
+            (Some(r#"{"overlapSeconds":-1}"#), None),
+            (Some(r#"{"overlap":5}"#), None),
+            (Some("7"), None),
+            (Some("{"), None),
+            (Some(r#"{"endAllOthers":false,"overlapSeconds":60}"#), Some(60)),
+            (Some(r#"{"endAllOthers":true,"overlapSeconds":60}"#), None),
+            (Some(r#"{"endAllOthers":"true"}"#), None),
+        ];
+        assert_eq!(rotation(Some(r#"{"endAllOthers":true}"#)), Ok(Rotation::EndAllOthers));
+        for (text, seconds) in cases {
+            let expected = seconds.map(|seconds| Rotation::Overlap(Duration::from_secs(seconds)));
+            assert_eq!(rotation(text).ok(), expected, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! CloudEvents on the wire: an event's attributes as headers of the request (HTTP Protocol Binding 1.0.2, section 3.1).
+//!
+//! A receiver sees by them what a webhook is about before it reads the body.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::event::Event;
+use crate::input::fault::{Fault, FaultCode, Faults, pointer_to};
+use crate::input::headers::is_value;
+use crate::input::json;
+
+/// The media type of a whole event in JSON (CloudEvents JSON format 1.0.2, section 3).
+pub const MEDIA_TYPE: &str = "application/cloudevents+json";
+
+/// The media type of a batch of events in JSON (CloudEvents JSON format 1.0.2, section 4).
+pub const BATCH_MEDIA_TYPE: &str = "application/cloudevents-batch+json";
+
+/// What section 3.1.3.2 percent-encodes besides all that is not printable ASCII.
+const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
+
+/// The longest `tracestate` that is passed on, in bytes (W3C Trace Context, section 3.3.1.5).
+const MAX_TRACESTATE_BYTES: usize = 512;
+
+/// Returns the headers `ce-specversion`, `ce-id`, `ce-source`, `ce-type` and, where the event has them, `ce-subject`,
+/// `ce-time` and `ce-sequence`, values percent-encoded.
+#[must_use]
+pub fn headers(event: &Event) -> Vec<(&'static str, String)> {
+    let context = &event.context;
+    let optional = [("ce-subject", &event.subject), ("ce-time", &context.time), ("ce-sequence", &context.sequence)];
+    let required = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", event.key.id.as_str()),
+        ("ce-source", &event.key.source),
+        ("ce-type", &event.kind),
+    ];
+    let optional = optional.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+    required.into_iter().chain(optional).map(|(name, value)| (name, encoded(value))).collect()
+}
+
+/// Reads an event in binary mode (section 3.1): its attributes are headers `ce-…`, percent-encoded, and the body is its
+/// `data`. Gives the same event in the JSON format, as [`Event::parse`] reads it.
+///
+/// `headers` are all of the request, names in lower case, values as their bytes. `traceparent` and `tracestate` are
+/// attributes as well, unless `ce-traceparent` says so. `Content-Type` is the attribute `datacontenttype`.
+///
+/// # Errors
+/// Headers that come twice, or that are no text once they are decoded, and a body that is not JSON; and what
+/// [`Event::parse`] refuses, pointers being those of the JSON format (`/source` is `ce-source`).
+pub fn parse_binary<'a>(
+    headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    content_type: &str,
+    body: &str,
+) -> Result<Event, Vec<Fault>> {
+    let mut faults = Faults::default();
+    let mut members: BTreeMap<String, String> = BTreeMap::new();
+    let mut trace = Vec::new();
+    for (header, value) in headers {
+        let Some(name) = header.strip_prefix("ce-") else {
+            if matches!(header, "traceparent" | "tracestate") {
+                trace.push((header, value));
+            }
+            continue;
+        };
+        if matches!(name, "data" | "data_base64" | "datacontenttype") {
+            let expected = "no such header: the body is the data, and `content-type` its media type";
+            faults.push(Fault::hidden(pointer_to(name), expected).code(FaultCode::UnknownMember));
+        } else if let Some(text) = decoded(value) {
+            if members.insert(name.to_owned(), text).is_some() {
+                faults.push(Fault::hidden(pointer_to(name), "each attribute once").code(FaultCode::Duplicate));
+            }
+        } else {
+            faults.push(Fault::hidden(pointer_to(name), "percent-encoded UTF-8").code(FaultCode::NotUtf8));
+        }
+    }
+    for (name, value) in trace {
+        if let Some(text) = decoded(value) {
+            members.entry(name.to_owned()).or_insert(text);
+        }
+    }
+    members.insert("datacontenttype".into(), content_type.to_owned());
+    let data = json::parse(body, "the event's `data`, a JSON object, as body").unwrap_or_else(|found| {
+        faults.extend(found.into_iter().map(|fault| fault.under("/data")));
+        RawValue::NULL
+    });
+    let mut spelled: Vec<_> = members.iter().map(|(name, text)| format!("{}:{}", json!(name), json!(text))).collect();
+    let has_data = data.get() != "null";
+    if has_data {
+        spelled.push(format!("\"data\":{}", data.get()));
+    }
+    let parsed = Event::parse(&format!("{{{}}}", spelled.join(",")));
+    let faults = faults.none().err().unwrap_or_default();
+    match parsed {
+        Ok(event) if faults.is_empty() => Ok(event),
+        Ok(_) => Err(faults),
+        Err(more) => {
+            let is_told = |fault: &Fault| faults.iter().any(|told| told.pointer == fault.pointer);
+            let more: Vec<_> = more.into_iter().filter(|fault| !is_told(fault)).collect();
+            Err(faults.into_iter().chain(more).collect())
+        }
+    }
+}
+
+/// A header's value as the binding reads it (section 3.1.3.3): quotes around it go, and what is percent-encoded is decoded.
+fn decoded(value: &[u8]) -> Option<String> {
+    let text = str::from_utf8(value).ok()?.trim_matches([' ', '\t']);
+    let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    let text = match inner {
+        Some(inner) => unescaped(inner),
+        None => text.to_owned(),
+    };
+    percent_decode_str(&text).decode_utf8().ok().map(Cow::into_owned)
+}
+
+/// The content of a quoted string (RFC 9110, section 5.6.4).
+fn unescaped(text: &str) -> String {
+    let mut characters = text.chars();
+    let mut out = String::with_capacity(text.len());
+    while let Some(character) = characters.next() {
+        out.extend(if character == '\\' { characters.next() } else { Some(character) });
+    }
+    out
+}
+
+/// Returns `traceparent` and `tracestate` as the event has them, so that a receiver's trace goes on where the producer's
+/// was. What is not of the form that W3C Trace Context demands is left out.
+#[must_use]
+pub fn trace(event: &Event) -> Vec<(&'static str, String)> {
+    let context = &event.context;
+    let Some(parent) = context.traceparent.as_ref().filter(|text| is_traceparent(text)) else { return Vec::new() };
+    let state = context.tracestate.as_ref();
+    let state = state.filter(|text| !text.is_empty() && text.len() <= MAX_TRACESTATE_BYTES && is_value(text));
+    [("traceparent", Some(parent)), ("tracestate", state)]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?.clone())))
+        .collect()
+}
+
+/// A header's value as the binding spells it.
+pub(crate) fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, ENCODED).to_string()
+}
+
+/// Whether `text` is `version-trace-parent-flags` in lower-case hexadecimal digits (W3C Trace Context, section 3.2).
+fn is_traceparent(text: &str) -> bool {
+    let is_hex = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let parts: Vec<&str> = text.split('-').collect();
+    let lengths = parts.iter().map(|part| part.len());
+    lengths.eq([2, 32, 16, 2]) && parts.iter().all(|part| is_hex(part)) && parts[0] != "ff"
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn event(more: &Value) -> Event {
+        let mut event = json!({"specversion": "1.0", "id": "op-1", "source": "/core", "type": "operation.v1",
+                               "tenant": "acme", "data": {}});
+        event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Event::parse(&event.to_string()).unwrap()
+    }
+
+    /// Requests as the SDKs make them by default: `HTTP.binary` of JavaScript, `to_binary` of Python, `NewHTTPRequestFromEvent`
+    /// of Go.
+    #[test]
+    fn binary_mode_gives_the_event_that_the_json_format_gives() {
+        let sdks = [
+            ("JavaScript", "application/json; charset=utf-8", "2026-01-31T10:00:00.000Z"),
+            ("Python", "application/json", "2026-01-31T10:00:00+00:00"),
+            ("Go", "application/json", "2026-01-31T10:00:00Z"),
+        ];
+        for (sdk, content_type, time) in sdks {
+            let headers: [(&str, &[u8]); 9] = [
+                ("ce-id", b"op-1"),
+                ("ce-specversion", b"1.0"),
+                ("ce-source", b"/core"),
+                ("ce-type", b"operation.v1"),
+                ("ce-tenant", b"acme"),
+                ("ce-subject", b"caf%C3%A9%20%2525"),
+                ("ce-time", time.as_bytes()),
+                ("content-type", content_type.as_bytes()),
+                ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+            ];
+            let event = parse_binary(headers, content_type, "{ \"amount\": 10.10 }").unwrap();
+            assert_eq!((event.data(), event.subject.as_deref()), (r#"{"amount":10.10}"#, Some("café %25")), "{sdk}");
+            assert_eq!(event.context.time.as_deref(), Some(time), "{sdk}");
+            assert!(event.context.traceparent.is_some(), "{sdk}");
+            assert_eq!(Event::parse(event.json()).unwrap(), event, "{sdk}");
+        }
+    }
+
+    #[test]
+    fn faults_of_binary_mode_name_the_attribute() {
+        let good: [(&str, &[u8]); 5] = [
+            ("ce-id", b"1"),
+            ("ce-specversion", b"1.0"),
+            ("ce-source", b"/c"),
+            ("ce-type", b"t"),
+            ("ce-tenant", b"acme"),
+        ];
+        let told = |more: &[(&'static str, &'static [u8])], content_type: &str, body: &str| {
+            let headers =
+                good.iter().filter(|(name, _)| more.iter().all(|(other, value)| other != name || !value.is_empty()));
+            let headers = headers.copied().chain(more.iter().copied().filter(|(_, value)| !value.is_empty()));
+            let faults = parse_binary(headers, content_type, body).err().unwrap_or_default();
+            faults.into_iter().map(|fault| (fault.pointer, fault.code)).collect::<Vec<_>>()
+        };
+        let one = |pointer: &str, code| vec![(pointer.to_owned(), code)];
+        assert_eq!(told(&[], "application/json", "{}"), []);
+        assert_eq!(told(&[("ce-source", b"")], "application/json", "{}"), one("/source", FaultCode::Missing));
+        assert_eq!(told(&[("ce-id", b"2")], "application/json", "{}"), one("/id", FaultCode::Duplicate));
+        assert_eq!(told(&[("ce-subject", b"%ff")], "application/json", "{}"), one("/subject", FaultCode::NotUtf8));
+        assert_eq!(told(&[("ce-data", b"x")], "application/json", "{}"), one("/data", FaultCode::UnknownMember));
+        assert_eq!(told(&[], "application/json", ""), one("/data", FaultCode::Missing));
+        assert_eq!(told(&[], "application/json", "\u{feff}{}"), one("/data", FaultCode::NotJson));
+        assert_eq!(told(&[], "application/json", "[]"), one("/data", FaultCode::WrongType));
+        assert_eq!(told(&[], "text/xml", "{}"), one("/datacontenttype", FaultCode::Malformed));
+        assert_eq!(
+            told(&[("ce-type", b""), ("ce-type", b"signpost.test")], "application/json", "{}"),
+            one("/type", FaultCode::Reserved)
+        );
+        assert_eq!(told(&[("ce-subject", b"\"a\\\"b\"")], "application/json", "{}"), [], "a quoted string");
+    }
+
+    #[test]
+    fn attributes_become_headers() {
+        let more = json!({"subject": "op/1", "time": "2026-01-31T10:00:00Z", "sequence": "0042"});
+        let expected = [
+            ("ce-specversion", "1.0"),
+            ("ce-id", "op-1"),
+            ("ce-source", "/core"),
+            ("ce-type", "operation.v1"),
+            ("ce-subject", "op/1"),
+            ("ce-time", "2026-01-31T10:00:00Z"),
+            ("ce-sequence", "0042"),
+        ];
+        assert_eq!(headers(&event(&more)), expected.map(|(name, value)| (name, value.to_owned())));
+        assert_eq!(
+            headers(&event(&json!({}))),
+            expected[..4].iter().map(|(n, v)| (*n, (*v).to_owned())).collect::<Vec<_>>()
+        );
+    }
+
+    /// The first example is that of section 3.1.3.2 of the HTTP Protocol Binding 1.0.2.
+    #[test]
+    fn values_are_percent_encoded_as_the_binding_says() {
+        let cases =
+            [("Euro € 😀", "Euro%20%E2%82%AC%20%F0%9F%98%80"), ("a\"b%c", "a%22b%25c"), ("~!a/ü", "~!a/%C3%BC")];
+        for (subject, expected) in cases {
+            let headers = headers(&event(&json!({ "subject": subject })));
+            assert_eq!(headers[4], ("ce-subject", expected.into()), "{subject}");
+        }
+    }
+
+    #[test]
+    fn a_trace_goes_on_if_it_is_one() {
+        const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let both = [("traceparent", PARENT.to_owned()), ("tracestate", "congo=t61rcWkgMzE".to_owned())];
+        let cases = [
+            (json!({"traceparent": PARENT, "tracestate": "congo=t61rcWkgMzE"}), &both[..], "W3C's own example"),
+            (json!({"traceparent": PARENT}), &both[..1], "no state"),
+            (json!({"traceparent": PARENT, "tracestate": "a\u{e9}"}), &both[..1], "no header's value"),
+            (json!({"traceparent": PARENT, "tracestate": "x".repeat(513)}), &both[..1], "too long"),
+            (json!({"tracestate": "congo=t61rcWkgMzE"}), &[], "a state alone means nothing"),
+            (json!({"traceparent": PARENT.to_uppercase()}), &[], "upper case"),
+            (json!({"traceparent": PARENT.replacen("00", "ff", 1)}), &[], "a version that is forbidden"),
+            (json!({"traceparent": "00-0af7\r\nx-evil: 1"}), &[], "another header"),
+        ];
+        for (more, expected, why) in cases {
+            assert_eq!(trace(&event(&more)), expected, "{why}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The rules of the CloudEvents envelope, one attribute after the other.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use fluent_uri::UriRef;
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::event::{Context, EventId, TenantId, is_own_source, is_own_type};
+use crate::input::fault::{Fault, FaultCode, Faults};
+use crate::input::json::Members;
+
+/// What an envelope says. Whatever is absent or faulty is none, and among the faults if it is required.
+#[derive(Debug)]
+pub(crate) struct Envelope<'a> {
+    pub(crate) id: Option<EventId>,
+    pub(crate) source: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) tenant: Option<TenantId>,
+    pub(crate) subject: Option<String>,
+    pub(crate) time: Option<OffsetDateTime>,
+    pub(crate) context: Context,
+    pub(crate) data: Option<&'a RawValue>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads the envelope of an event and adds its faults, in the order of the rules.
+    pub(crate) fn read(members: &Members<'a>, faults: &mut Faults) -> Self {
+        let mut reader = Reader { members, faults };
+        reader.required("specversion", "`1.0`", |text| (text == "1.0").then_some(()));
+        let unfit_id = reader.scalar("id").and_then(|text| EventId::judge(&text).err());
+        let id = reader.required("id", unfit_id.as_deref().unwrap_or(EventId::EXPECTED), EventId::parse);
+        let source = reader.required("source", SOURCE_EXPECTED, parse_source);
+        let kind = reader.required("type", TYPE_EXPECTED, |text| parse_text(text, MAX_TYPE_BYTES));
+        let tenant = reader.required("tenant", TenantId::EXPECTED, TenantId::parse);
+        let subject = reader.optional("subject", SUBJECT_EXPECTED, |text| parse_text(text, MAX_KEY_PART_BYTES));
+        let time = reader.optional("time", "an RFC 3339 moment such as 2026-01-31T10:00:00Z", |text| {
+            OffsetDateTime::parse(text, &Rfc3339).ok()
+        });
+        reader.optional("datacontenttype", "a JSON media type, or nothing", parse_json_media_type);
+        reader.optional("dataschema", "a URI with a scheme", |text| UriRef::parse(text).ok()?.scheme().map(drop));
+        let data = reader.data();
+        reader.check_names_and_extensions();
+        let context = Context {
+            time: time.and_then(|_| reader.scalar("time")),
+            sequence: reader.scalar("sequence"),
+            traceparent: reader.scalar("traceparent"),
+            tracestate: reader.scalar("tracestate"),
+        };
+        Self { id, source, kind, tenant, subject, time, context, data }
+    }
+
+    /// Adds a fault for each attribute that only Signpost's own events have.
+    pub(crate) fn refuse_own(&self, members: &Members<'a>, faults: &mut Faults) {
+        let mut reader = Reader { members, faults };
+        if self.kind.as_deref().is_some_and(is_own_type) {
+            reader.refuse("type", "a type that does not begin with `signpost.`: those are Signpost's own");
+        }
+        if self.source.as_deref().is_some_and(is_own_source) {
+            reader.refuse("source", "a source other than `/signpost` and `/callbacks`: those are Signpost's own");
+        }
+    }
+}
+
+/// An envelope while it is read.
+struct Reader<'r, 'a> {
+    members: &'r Members<'a>,
+    faults: &'r mut Faults,
+}
+
+impl<'a> Reader<'_, 'a> {
+    /// The member called `name`; JSON `null` counts as absent (CloudEvents JSON format 1.0, section 2.3).
+    fn member(&self, name: &str) -> Option<&'a RawValue> {
+        let Members(members) = self.members;
+        members.iter().find(|(known, value)| known == name && value.get() != "null").map(|(_, value)| *value)
+    }
+
+    /// An attribute's text; of a number or a boolean, its spelling.
+    fn scalar(&self, name: &str) -> Option<String> {
+        let value = self.member(name)?;
+        let text = serde_json::from_str::<Cow<'_, str>>(value.get()).map(Cow::into_owned);
+        text.ok().or_else(|| (!value.get().starts_with(['{', '[', '"'])).then(|| value.get().to_owned()))
+    }
+
+    fn refuse(&mut self, name: &str, expected: &str) {
+        if let Some(value) = self.member(name) {
+            self.faults.push(Fault::member(name, value, expected).code(FaultCode::Reserved));
+        }
+    }
+
+    fn required<T>(&mut self, name: &str, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        if self.member(name).is_none() {
+            self.faults.push(Fault::missing(name, expected));
+            return None;
+        }
+        self.optional(name, expected, parse)
+    }
+
+    fn optional<T>(&mut self, name: &str, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        let value = self.member(name)?;
+        let parsed = serde_json::from_str::<Cow<'_, str>>(value.get()).ok().and_then(|text| parse(&text));
+        if parsed.is_none() {
+            self.faults.push(Fault::member(name, value, expected).unless_begins(value, &['"']));
+        }
+        parsed
+    }
+
+    fn data(&mut self) -> Option<&'a RawValue> {
+        let expected = "a JSON object whose names are Unicode text";
+        match self.member("data") {
+            Some(data) if serde_json::from_str::<Members<'_>>(data.get()).is_ok() => Some(data),
+            Some(data) => {
+                self.faults.push(Fault::member("data", data, expected).code(FaultCode::WrongType));
+                None
+            }
+            None => {
+                self.faults.push(Fault::missing("data", expected));
+                None
+            }
+        }
+    }
+
+    /// CloudEvents 1.0, "Naming conventions" and "Type System", for every attribute that is not ours; and no attribute
+    /// twice, for readers disagree on which of the two counts.
+    fn check_names_and_extensions(&mut self) {
+        let Members(members) = self.members;
+        let mut seen = HashSet::with_capacity(members.len());
+        for (name, value) in members {
+            if !seen.insert(name) {
+                self.faults.push(Fault::member(name, value, "each attribute once").code(FaultCode::Duplicate));
+            }
+            if KNOWN_ATTRIBUTES.contains(&&**name) {
+                continue;
+            }
+            if name == "data_base64" {
+                self.faults.push(
+                    Fault::member(name, value, "the payload as a JSON object in `data`").code(FaultCode::UnknownMember),
+                );
+            } else if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
+                self.faults
+                    .push(Fault::member(name, value, "an attribute name of a-z, 0-9").code(FaultCode::UnknownMember));
+            } else if value.get().starts_with(['{', '[']) {
+                self.faults
+                    .push(Fault::member(name, value, "a string, a number or a boolean").code(FaultCode::WrongType));
+            }
+        }
+    }
+}
+
+const SOURCE_EXPECTED: &str = "a URI reference of 1 to 512 bytes, such as `/core` or `https://core.example`";
+const TYPE_EXPECTED: &str = "1 to 128 bytes without control characters";
+const SUBJECT_EXPECTED: &str = "1 to 512 bytes without control characters";
+
+/// CloudEvents 1.0, "source": a non-empty URI-reference (RFC 3986, section 4.1).
+fn parse_source(text: &str) -> Option<String> {
+    let fits = (1..=MAX_KEY_PART_BYTES).contains(&text.len()) && UriRef::parse(text).is_ok();
+    fits.then(|| text.to_owned())
+}
+
+/// CloudEvents 1.0, "Type System": a String has no control characters; `type` and `subject` are not empty.
+fn parse_text(text: &str, max_bytes: usize) -> Option<String> {
+    let fits = (1..=max_bytes).contains(&text.len()) && !text.contains(char::is_control);
+    fits.then(|| text.to_owned())
+}
+
+/// CloudEvents JSON format 1.0, section 3.1: `data` is a JSON value only under a media type of JSON.
+fn parse_json_media_type(text: &str) -> Option<()> {
+    let (essence, _parameters) = text.split_once(';').unwrap_or((text, ""));
+    let (kind, subtype) = essence.trim().split_once('/')?;
+    let subtype = subtype.to_ascii_lowercase();
+    (!kind.is_empty() && (subtype == "json" || subtype.ends_with("+json"))).then_some(())
+}
+
+const KNOWN_ATTRIBUTES: [&str; 10] =
+    ["specversion", "id", "source", "type", "tenant", "subject", "time", "datacontenttype", "dataschema", "data"];
+
+/// Longest `source` and `subject` in bytes: both are parts of table keys, which DynamoDB caps at 1,024 bytes for sort
+/// keys, and room must be left for what stands beside them.
+const MAX_KEY_PART_BYTES: usize = 512;
+/// Longest `type` in bytes.
+const MAX_TYPE_BYTES: usize = 128;

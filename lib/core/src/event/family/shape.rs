@@ -1,0 +1,338 @@
+//! What a field may hold.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+use time::{Date, Month};
+
+use super::{Field, mandatory, optional};
+use crate::input::fault::{Fault, FaultCode, Faults, pointer_to};
+use crate::input::json::Members;
+
+/// What a field may hold.
+#[derive(Debug)]
+pub(super) enum Shape {
+    /// Anything.
+    Any,
+    /// This text.
+    Constant(&'static str),
+    /// A whole number, 0 or more.
+    Count,
+    /// How many of how many, such as `2/3`.
+    Counter,
+    /// A moment in ISO 8601, with or without an offset.
+    DateTime,
+    /// Any one of these.
+    Either(&'static [Shape]),
+    /// `true` or `false`, or a text that says it.
+    Flag,
+    /// A whole number in this range.
+    Integer(i64, i64),
+    /// A text that is not empty.
+    Id,
+    /// A list of such.
+    List(&'static Shape),
+    /// An object with these fields, and others.
+    Object(&'static [Field]),
+    /// One of these texts.
+    OneOf(&'static [&'static str]),
+    /// A text.
+    Text,
+    /// An object whose values are texts.
+    TextMap,
+    /// A text, or a whole number.
+    TextOrInteger,
+}
+
+impl Shape {
+    /// In words, for faults.
+    fn expected(&self) -> String {
+        match self {
+            Self::Any => "any value".into(),
+            Self::Constant(text) => format!("`{text}`"),
+            Self::Count => format!("a whole number, 0 to {}", i64::MAX),
+            Self::Counter => "how many of how many, such as `2/3`".into(),
+            Self::DateTime => "a moment in ISO 8601, such as 2026-01-31T10:00:00Z".into(),
+            Self::Either(shapes) => shapes.iter().map(Self::expected).collect::<Vec<_>>().join(", or "),
+            Self::Flag => "true or false".into(),
+            Self::Integer(least, most) => format!("a whole number, {least} to {most}"),
+            Self::Id => "a text that is not empty".into(),
+            Self::List(_) => "a list".into(),
+            Self::Object(_) => "an object".into(),
+            Self::OneOf(texts) => format!("one of {}", texts.join(", ")),
+            Self::Text => "a text".into(),
+            Self::TextMap => "an object whose values are texts".into(),
+            Self::TextOrInteger => format!("a text, or a whole number, {} to {}", i64::MIN, i64::MAX),
+        }
+    }
+
+    /// Which kind of fault it is that `value` does not fit.
+    fn code_of(&self, value: &RawValue) -> FaultCode {
+        let begins = |first: fn(char) -> bool| value.get().starts_with(first);
+        let (is_text, is_number) =
+            (begins(|first| first == '"'), begins(|first| first == '-' || first.is_ascii_digit()));
+        match self {
+            Self::Constant(_) | Self::OneOf(_) if is_text => FaultCode::NotOneOf,
+            Self::Count | Self::Integer(..) | Self::TextOrInteger if is_number => FaultCode::OutOfRange,
+            Self::Counter | Self::DateTime | Self::Id | Self::Text if is_text => FaultCode::Malformed,
+            Self::Any
+            | Self::Constant(_)
+            | Self::Count
+            | Self::Counter
+            | Self::DateTime
+            | Self::Either(_)
+            | Self::Flag
+            | Self::Integer(..)
+            | Self::Id
+            | Self::List(_)
+            | Self::Object(_)
+            | Self::OneOf(_)
+            | Self::Text
+            | Self::TextMap
+            | Self::TextOrInteger => FaultCode::WrongType,
+        }
+    }
+
+    /// Adds the faults of `value`, which stands at `pointer`.
+    fn check(&self, value: &RawValue, pointer: &str, faults: &mut Faults) {
+        let fits = match self {
+            Self::Any => true,
+            Self::Constant(constant) => text(value).is_some_and(|text| text == *constant),
+            Self::Count => integer(value).is_some_and(|number| number >= 0),
+            Self::Counter => text(value).is_some_and(|text| is_counter(&text)),
+            Self::DateTime => text(value).is_some_and(|text| is_date_time(&text)),
+            Self::Either(shapes) => {
+                // The one that is meant takes the value as such, and has its faults further in, if it has any.
+                let tried = shapes.iter().map(|shape| {
+                    let mut faults = Faults::default();
+                    shape.check(value, pointer, &mut faults);
+                    faults
+                });
+                let takes = |faults: &Faults| faults.listed().iter().all(|fault| fault.pointer != pointer);
+                match tried.filter(takes).min_by_key(|faults| faults.listed().len()) {
+                    Some(found) => {
+                        faults.absorb(found);
+                        true
+                    }
+                    None => false,
+                }
+            }
+            Self::Flag => matches!(value.get(), "true" | "false") || text(value).is_some(),
+            Self::Integer(least, most) => integer(value).is_some_and(|number| (*least..=*most).contains(&number)),
+            Self::Id => text(value).is_some_and(|text| !text.is_empty()),
+            Self::List(shape) => match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
+                Ok(items) => {
+                    for (index, item) in items.into_iter().enumerate() {
+                        shape.check(item, &format!("{pointer}/{index}"), faults);
+                    }
+                    true
+                }
+                Err(_) => false,
+            },
+            Self::Object(fields) => match serde_json::from_str::<Members<'_>>(value.get()) {
+                Ok(members) => {
+                    check_fields(fields, &members, pointer, faults);
+                    true
+                }
+                Err(_) => false,
+            },
+            Self::OneOf(texts) => text(value).is_some_and(|text| texts.contains(&&*text)),
+            Self::Text => text(value).is_some(),
+            Self::TextMap => match serde_json::from_str::<Members<'_>>(value.get()) {
+                Ok(Members(members)) => {
+                    for (name, value) in members.into_iter().filter(|(_, value)| value.get() != "null") {
+                        Self::Text.check(value, &format!("{pointer}{}", pointer_to(&name)), faults);
+                    }
+                    true
+                }
+                Err(_) => false,
+            },
+            Self::TextOrInteger => text(value).is_some() || integer(value).is_some(),
+        };
+        if !fits {
+            faults.push(Fault::at(pointer, value, self.expected()).code(self.code_of(value)));
+        }
+    }
+}
+
+/// Adds the faults of an object's `members`, which stands at `pointer`: what is missing, what does not fit, and what is
+/// there twice. `null` counts as absent.
+pub(super) fn check_fields(fields: &[Field], members: &Members<'_>, pointer: &str, faults: &mut Faults) {
+    let Members(members) = members;
+    for Field { name, is_mandatory, shape } in fields {
+        let pointer = format!("{pointer}/{name}");
+        let mut values = members.iter().filter(|(known, _)| known == name).map(|(_, value)| *value);
+        match values.next().filter(|value| value.get() != "null") {
+            Some(value) => shape.check(value, &pointer, faults),
+            None if *is_mandatory => faults.push(Fault::nothing_at(&pointer, shape.expected())),
+            None => {}
+        }
+        faults.extend(values.map(|again| Fault::at(&pointer, again, "each field once").code(FaultCode::Duplicate)));
+    }
+}
+
+/// The text that a value is, if it is one.
+pub(super) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(serde::Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+    serde_json::from_str(value.get()).ok().map(|Text(text)| text)
+}
+
+fn integer(value: &RawValue) -> Option<i64> {
+    value.get().parse().ok()
+}
+
+fn is_counter(text: &str) -> bool {
+    let Some((done, all)) = text.split_once('/') else { return false };
+    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u32>().ok())?;
+    number(done).zip(number(all)).is_some_and(|(done, all)| done <= all)
+}
+
+/// `YYYY-MM-DDTHH:MM`, then seconds and their fraction, then an offset: the last three may be left out, for the vendors'
+/// pages name no format, and Java's spelling of an offset, `+0000`, is common among them.
+fn is_date_time(text: &str) -> bool {
+    let (Some(date), Some(rest)) = (text.get(..10), text.get(10..)) else { return false };
+    let Some(time) = rest.strip_prefix(['T', 't', ' ']) else { return false };
+    let offset_at = time.find(['Z', 'z', '+', '-']).unwrap_or(time.len());
+    let (time, offset) = time.split_at(offset_at);
+    let (clock, fraction) = time.split_once(['.', ',']).unwrap_or((time, "0"));
+    let is_fraction = !fraction.is_empty() && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    is_date(date) && is_clock(clock) && is_fraction && is_offset(offset)
+}
+
+fn is_date(text: &str) -> bool {
+    let year = text.get(..4).and_then(|digits| digits.parse().ok());
+    let month = u8::try_from(two(text, 5)).ok().and_then(|month| Month::try_from(month).ok());
+    let day = u8::try_from(two(text, 8)).ok();
+    let date = year.zip(month).zip(day).map(|((year, month), day)| Date::from_calendar_date(year, month, day));
+    matches_digits(text, "####-##-##") && date.is_some_and(|date| date.is_ok())
+}
+
+/// The last second of a day may be a leap second.
+fn is_clock(text: &str) -> bool {
+    let is_spelled = matches_digits(text, "##:##") || (matches_digits(text, "##:##:##") && two(text, 6) <= 60);
+    is_spelled && two(text, 0) <= 23 && two(text, 3) <= 59
+}
+
+fn is_offset(text: &str) -> bool {
+    let Some(digits) = text.strip_prefix(['+', '-']) else { return matches!(text, "" | "Z" | "z") };
+    let is_spelled = ["##", "####", "##:##"].into_iter().any(|pattern| matches_digits(digits, pattern));
+    let minutes = if digits.len() == 2 { 0 } else { two(digits, digits.len().saturating_sub(2)) };
+    is_spelled && two(digits, 0) <= 23 && minutes <= 59
+}
+
+/// Whether `text` has a digit wherever `pattern` has `#`, and else the same.
+fn matches_digits(text: &str, pattern: &str) -> bool {
+    text.len() == pattern.len()
+        && text.bytes().zip(pattern.bytes()).all(|(byte, expected)| match expected {
+            b'#' => byte.is_ascii_digit(),
+            expected => byte == expected,
+        })
+}
+
+/// The two digits at `at`; a number out of every range if there are none.
+fn two(text: &str, at: usize) -> u32 {
+    text.get(at..at + 2).and_then(|digits| digits.parse().ok()).unwrap_or(u32::MAX)
+}
+
+/// An account of the list that a session has found (S3).
+static ACCOUNT: Shape = Shape::Object(&[
+    optional("accountNumber", Shape::Text),
+    optional("accountType", Shape::Text),
+    optional("accountRelation", Shape::List(&Shape::Any)),
+    optional("manualAccountRelation", Shape::Text),
+]);
+
+/// Accounts: the list of them, or how many of how many are there (S3).
+pub(super) const ACCOUNTS: Shape = Shape::Either(&[Shape::List(&ACCOUNT), Shape::Counter]);
+
+/// Other ids of a bank or a user: a list of types and values, or an object of texts. S3 shows both.
+const SECONDARY_IDENTIFIERS: Shape = Shape::Either(&[
+    Shape::List(&Shape::Object(&[mandatory("type", Shape::TextOrInteger), mandatory("value", Shape::Text)])),
+    Shape::TextMap,
+]);
+
+/// A bank (S3).
+pub(super) const BANK: Shape =
+    Shape::Object(&[optional("id", Shape::TextOrInteger), optional("secondaryIdentifiers", SECONDARY_IDENTIFIERS)]);
+
+/// A user (S3).
+pub(super) const USER: Shape =
+    Shape::Object(&[optional("externalId", Shape::Text), optional("secondaryIdentifiers", SECONDARY_IDENTIFIERS)]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pointers(shape: &Shape, value: &str) -> Vec<String> {
+        let value: &RawValue = serde_json::from_str(value).unwrap();
+        let mut faults = Faults::default();
+        shape.check(value, "/f", &mut faults);
+        faults.listed().iter().map(|fault| fault.pointer.clone()).collect()
+    }
+
+    #[test]
+    fn each_shape_takes_its_own_and_refuses_the_rest() {
+        let cases: [(&Shape, &[&str], &[&str]); 13] = [
+            (&Shape::Any, &["null", "[1]", "\"\""], &[]),
+            (&Shape::Constant("A"), &["\"A\"", r#""\u0041""#], &["\"a\"", "\"\"", "1"]),
+            (&Shape::Count, &["0", "100"], &["-1", "1.0", "\"1\"", "true", "99999999999999999999"]),
+            (&Shape::Counter, &["\"2/3\"", "\"0/0\""], &["\"4/3\"", "\"2\"", "\"/\"", "\"+1/2\"", "2", "\"a/b\""]),
+            (
+                &Shape::DateTime,
+                &[
+                    "\"2019-02-26T00:00:00.000Z\"",
+                    "\"2022-05-13T06:29:00+0000\"",
+                    "\"2022-05-13T06:29:00+02:00\"",
+                    "\"2022-05-13T06:29\"",
+                    "\"2022-05-13T23:59:60,5+02\"",
+                ],
+                &[
+                    "\"yesterday\"",
+                    "\"2022-05-13\"",
+                    "\"2022-02-31T00:00:00Z\"",
+                    "\"2022-05-13T24:00:00Z\"",
+                    "\"2022-05-13T06:29:00+99:99\"",
+                    "\"2022-05-13T06:29:00.\"",
+                    "1",
+                    "\"ü2022\"",
+                ],
+            ),
+            (&Shape::Flag, &["true", "false", "\"true\""], &["1", "[]", "{}"]),
+            (&Shape::Integer(1, 16), &["1", "14", "16"], &["0", "17", "\"14\"", "1.5"]),
+            (&Shape::Id, &["\"x\""], &["\"\"", "1", "{}"]),
+            (&Shape::List(&Shape::Text), &["[]", "[\"a\"]"], &["{}", "\"a\""]),
+            (&Shape::OneOf(&["A", "B"]), &["\"A\"", "\"B\""], &["\"C\"", "\"a\"", "0"]),
+            (&Shape::Text, &["\"\"", "\"a\""], &["1", "false"]),
+            (&Shape::TextMap, &["{}", r#"{"a":"b","c":null}"#], &["1", "[]"]),
+            (&Shape::TextOrInteger, &["75", "\"75\"", "-9223372036854775808"], &["7.5", "true", "9223372036854775808"]),
+        ];
+        for (shape, good, bad) in cases {
+            for value in good {
+                assert!(pointers(shape, value).is_empty(), "{shape:?} takes {value}");
+            }
+            for value in bad {
+                assert_eq!(pointers(shape, value), ["/f"], "{shape:?} refuses {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn faults_inside_are_told_where_they_are() {
+        let cases: [(&Shape, &str, &[&str]); 9] = [
+            (&Shape::List(&Shape::Text), r#"["a",1,"b",2]"#, &["/f/1", "/f/3"]),
+            (&Shape::TextMap, r#"{"a":"b","c/d":1}"#, &["/f/c~1d"]),
+            (&ACCOUNTS, r#"[{"accountNumber":"BE2345"},{"accountNumber":7}]"#, &["/f/1/accountNumber"]),
+            (&ACCOUNTS, r#""2/3""#, &[]),
+            (&ACCOUNTS, r#""3/2""#, &["/f"]),
+            (&ACCOUNTS, "7", &["/f"]),
+            (&BANK, r#"{"id":75,"secondaryIdentifiers":{"swiftBicCode":"BPKOPLPW"}}"#, &[]),
+            (&BANK, r#"{"id":"b","secondaryIdentifiers":[{"type":"1","value":"SWIFT"}]}"#, &[]),
+            (&BANK, r#"{"secondaryIdentifiers":[{"type":"1"}]}"#, &["/f/secondaryIdentifiers/0/value"]),
+        ];
+        for (shape, value, expected) in cases {
+            assert_eq!(pointers(shape, value), expected, "{value}");
+        }
+    }
+}

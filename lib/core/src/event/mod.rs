@@ -1,0 +1,644 @@
+//! Events: what producers submit, as CloudEvents 1.0 in the JSON format.
+
+pub mod cloud_events;
+mod envelope;
+pub mod family;
+pub mod projection;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+
+use crate::event::cloud_events::{BATCH_MEDIA_TYPE, MEDIA_TYPE};
+use crate::event::envelope::Envelope;
+use crate::event::family::Payload;
+use crate::fingerprint::fingerprint;
+use crate::input::fault::{Fault, FaultCode, Faults};
+use crate::input::json::{self, Members, minify};
+
+/// The most bytes one event may have once it is minified.
+pub const MAX_EVENT_BYTES: usize = 256 * 1024;
+/// The most bytes one event may have as it is spelled, whitespace included: what one SQS message can carry.
+pub const MAX_SPELLED_BYTES: usize = 1024 * 1024;
+/// The most events one batch may have.
+pub const MAX_BATCH_EVENTS: usize = 100;
+
+/// A valid event: a CloudEvents 1.0 envelope around a JSON object.
+///
+/// Attributes that Signpost does not know are kept and travel with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Who it is and whose.
+    pub key: EventKey,
+    /// CloudEvents `type`: picks the payload family and the endpoints.
+    pub kind: String,
+    /// CloudEvents `subject`, if the producer set one.
+    pub subject: Option<String>,
+    /// CloudEvents `time`, if the producer set one: when it happened.
+    pub time: Option<OffsetDateTime>,
+    /// Attributes that requests carry as headers.
+    pub context: Context,
+    json: String,
+    data: Range<usize>,
+}
+
+/// Attributes of an event that its requests carry as headers, each as the producer spelled it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    /// CloudEvents `time`.
+    pub time: Option<String>,
+    /// The extension `sequence`: the order among the events of a source.
+    pub sequence: Option<String>,
+    /// The extension `traceparent` (W3C Trace Context).
+    pub traceparent: Option<String>,
+    /// The extension `tracestate` (W3C Trace Context).
+    pub tracestate: Option<String>,
+}
+
+/// The source of the events that Signpost itself makes: tests, and notices about endpoints.
+pub const OWN_SOURCE: &str = "/signpost";
+/// The source of the events that bank callbacks become.
+pub const CALLBACKS_SOURCE: &str = "/callbacks";
+
+/// Whether `kind` is a type of Signpost's own events. Producers may not use it.
+pub(crate) fn is_own_type(kind: &str) -> bool {
+    kind.starts_with("signpost.")
+}
+
+/// Whether `source` is a source of Signpost's own events. Producers may not use it.
+pub(crate) fn is_own_source(source: &str) -> bool {
+    matches!(source, OWN_SOURCE | CALLBACKS_SOURCE)
+}
+
+/// What endpoints choose events by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traits<'a> {
+    /// The CloudEvents `type`.
+    pub kind: &'a str,
+    /// The status that the payload tells, as its family says.
+    pub status: Option<Cow<'a, str>>,
+    /// The stage, which sessions have.
+    pub stage: Option<Cow<'a, str>>,
+}
+
+/// What makes an event the same event: its tenant, its source and its id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EventKey {
+    /// Whose endpoints it may reach.
+    pub tenant: TenantId,
+    /// CloudEvents `source`: a URI reference that names the producer.
+    pub source: String,
+    /// CloudEvents `id`: unique within the tenant and source.
+    pub id: EventId,
+}
+
+/// An event's id: 1 to 128 visible ASCII characters, less those that some part of its way cannot carry.
+///
+/// - `#` and `/` separate the parts of table keys; `/`, `?` and `\` end a segment of a URL's path, and API Gateway decodes
+///   `%` twice. `.` and `..` are no segments at all.
+/// - Standard Webhooks signs `<webhook-id>.<timestamp>.<body>`. So that no signed text begins as another one, no part of an
+///   id between two dots has nine digits or more, as timestamps have.
+/// - A JSON Web Signature signs `<header in base64url>.<payload>`. So that no signed text reads as one, what stands before
+///   an id's first dot is no JSON object in base64url.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId(String);
+
+/// A tenant's id: 1 to 64 of `a-z0-9-`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TenantId(String);
+
+impl EventKey {
+    /// The header `webhook-id`: `<event id>:<12 hexadecimal digits of SHA-256 over the source>`.
+    ///
+    /// It is the same over all attempts and replays of an event, and differs between two sources that use the same id, so
+    /// that a receiver that drops repetitions never drops the other source's event. What is signed with it reads as
+    /// nothing else, a JSON Web Signature least of all: see [`EventId`].
+    #[must_use]
+    pub fn webhook_id(&self) -> String {
+        let hash = digest(&SHA256, self.source.as_bytes());
+        hash.as_ref()[..6].iter().fold(format!("{}:", self.id), |id, byte| format!("{id}{byte:02x}"))
+    }
+}
+
+impl EventId {
+    /// What an event id may look like, for messages.
+    pub const EXPECTED: &str = "1 to 128 visible ASCII characters other than `#`, `/`, `?`, `%` and `\\`";
+
+    /// Takes an id that fits [`Self::EXPECTED`] and reads as nothing else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::judge(text).ok()
+    }
+
+    /// As [`Self::parse`].
+    ///
+    /// # Errors
+    /// What was expected, with the first character that does not fit.
+    pub fn judge(text: &str) -> Result<Self, String> {
+        let is_carried = |character: &char| character.is_ascii_graphic() && !"#/?%\\".contains(*character);
+        if let Some(character) = text.chars().find(|character| !is_carried(character)) {
+            return Err(format!("{}; `{}` is not carried", Self::EXPECTED, character.escape_default()));
+        }
+        if !(1..=128).contains(&text.len()) {
+            return Err(Self::EXPECTED.to_owned());
+        }
+        if matches!(text, "." | "..") {
+            return Err(format!("{}; `.` and `..` alone are no part of a URL's path", Self::EXPECTED));
+        }
+        if reads_as_signed(text) {
+            return Err(
+                "an id without nine digits or more between two dots, which look like the timestamp of a signature"
+                    .into(),
+            );
+        }
+        if reads_as_jws_header(text) {
+            return Err("an id that is no JSON Web Signature: no JSON object in base64url before its first `.`".into());
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether a part between two dots of an id could be taken for a timestamp. A receiver knows no ids: it would verify
+/// `a.1900000000.status=DONE:…` as the webhook `a` of that moment, with a body that begins in the id.
+fn reads_as_signed(id: &str) -> bool {
+    let parts: Vec<&str> = id.split('.').collect();
+    let digits = |part: &&str| part.bytes().filter(u8::is_ascii_digit).count();
+    let between = parts.get(1..parts.len().saturating_sub(1)).unwrap_or_default();
+    between.iter().any(|part| digits(part) >= TIMESTAMP_DIGITS)
+}
+
+/// The fewest digits of a Unix time in seconds that a receiver would take; since 2001 there are ten.
+const TIMESTAMP_DIGITS: usize = 9;
+
+/// Whether an id begins as a JSON Web Signature does (RFC 7515, section 7.1).
+fn reads_as_jws_header(id: &str) -> bool {
+    let Some((header, _)) = id.split_once('.') else { return false };
+    let config = GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true);
+    let Ok(decoded) = GeneralPurpose::new(&URL_SAFE, config).decode(header) else { return false };
+    let decoded = decoded.trim_ascii();
+    decoded.starts_with(b"{") && decoded.ends_with(b"}")
+}
+
+impl TenantId {
+    /// What a tenant id may look like, for messages.
+    pub const EXPECTED: &str = "1 to 64 of a-z, 0-9, `-`";
+
+    /// Takes an id that fits [`Self::EXPECTED`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        ((1..=64).contains(&text.len()) && text.bytes().all(fits)).then(|| Self(text.to_owned()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Event {
+    /// Reads one event of a producer in the CloudEvents JSON format and minifies it.
+    ///
+    /// # Errors
+    /// Every fault of the envelope and, where the type is a family's, of the payload. Types and sources of Signpost's own
+    /// events are faults too. A text that is not JSON has one fault, with the position.
+    pub fn parse(text: &str) -> Result<Self, Vec<Fault>> {
+        Self::from_text(text, Rules::Producer)
+    }
+
+    /// Reads an event that Signpost itself made, as [`Self::parse`] does. Only call it for what no producer can write.
+    ///
+    /// # Errors
+    /// As [`Self::parse`], but for the types and sources of Signpost's own events.
+    pub fn parse_own(text: &str) -> Result<Self, Vec<Fault>> {
+        Self::from_text(text, Rules::Own)
+    }
+
+    fn from_text(text: &str, rules: Rules) -> Result<Self, Vec<Fault>> {
+        let raw = json::parse(text, "a CloudEvents 1.0 event in JSON")?;
+        if rules == Rules::Producer && raw.get().starts_with('[') {
+            let expected = format!("one event; a batch has the media type {BATCH_MEDIA_TYPE}");
+            return Err(vec![Fault::whole("a list", expected).code(FaultCode::WrongMediaType)]);
+        }
+        Self::from_raw(raw, rules)
+    }
+
+    /// Reads the events of a CloudEvents JSON batch: 1 to [`MAX_BATCH_EVENTS`], all valid or none taken.
+    ///
+    /// # Errors
+    /// Every fault of every event, its pointer starting with the event's index.
+    pub fn parse_batch(text: &str) -> Result<Vec<Self>, Vec<Fault>> {
+        let expected = format!("a JSON array of 1 to {MAX_BATCH_EVENTS} CloudEvents 1.0 events");
+        let raw = json::parse(text, &*expected)?;
+        if raw.get().starts_with('{') {
+            let expected = format!("{expected}; a single event has the media type {MEDIA_TYPE}");
+            return Err(vec![Fault::whole("a JSON object", expected).code(FaultCode::WrongMediaType)]);
+        }
+        let raws: Vec<&RawValue> = serde_json::from_str(raw.get())
+            .map_err(|_| vec![Fault::at("", raw, &*expected).code(FaultCode::WrongType)])?;
+        if !(1..=MAX_BATCH_EVENTS).contains(&raws.len()) {
+            let expected = format!("{expected}; an empty batch says nothing, and is not sent");
+            let found = format!("{} events", raws.len());
+            return Err(vec![Fault::whole(found, expected).code(FaultCode::OutOfRange)]);
+        }
+        let mut events = Vec::with_capacity(raws.len());
+        let mut faults = Vec::new();
+        for (index, raw) in raws.into_iter().enumerate() {
+            match Self::from_raw(raw, Rules::Producer) {
+                Ok(event) => events.push(event),
+                Err(found) => faults.extend(found.into_iter().map(|fault| fault.within(index))),
+            }
+        }
+        if faults.is_empty() { Ok(events) } else { Err(faults) }
+    }
+
+    /// Reads an event that was accepted before. Its payload is not judged again: rules that have become stricter since
+    /// must not stop what is on its way.
+    ///
+    /// # Errors
+    /// As [`Self::parse`], for the envelope.
+    pub fn reread(raw: &RawValue) -> Result<Self, Vec<Fault>> {
+        Self::from_raw(raw, Rules::Envelope)
+    }
+
+    fn from_raw(raw: &RawValue, rules: Rules) -> Result<Self, Vec<Fault>> {
+        if raw.get().len() > MAX_SPELLED_BYTES {
+            return Err(vec![too_large(raw.get().len())]);
+        }
+        let json = minify(raw.get());
+        let members: Members<'_> = serde_json::from_str(&json)
+            .map_err(|_| vec![Fault::at("", raw, "a JSON object").code(FaultCode::WrongType)])?;
+        let mut faults = Faults::default();
+        if json.len() > MAX_EVENT_BYTES {
+            faults.push(too_large(json.len()));
+        }
+        let envelope = Envelope::read(&members, &mut faults);
+        let family = envelope.kind.as_deref().and_then(family::of_kind);
+        if let (Rules::Producer | Rules::Own, Some(family), Some(data)) = (rules, family, envelope.data) {
+            family.check(&Payload::new(data.get()), &mut faults);
+        }
+        if rules == Rules::Producer {
+            envelope.refuse_own(&members, &mut faults);
+        }
+        let checked = faults.none();
+        let Envelope {
+            id: Some(id),
+            source: Some(source),
+            kind: Some(kind),
+            tenant: Some(tenant),
+            subject,
+            time,
+            context,
+            data: Some(data),
+        } = envelope
+        else {
+            return Err(checked.err().unwrap_or_default());
+        };
+        checked?;
+        let start = data.get().as_ptr().addr() - json.as_ptr().addr();
+        let data = start..start + data.get().len();
+        drop(members);
+        Ok(Self { key: EventKey { tenant, source, id }, kind, subject, time, context, json, data })
+    }
+
+    /// What endpoints choose by. Reads the payload, so ask once per event.
+    #[must_use]
+    pub fn traits(&self) -> Traits<'_> {
+        let payload = Payload::new(self.data());
+        Traits { kind: &self.kind, status: family::status_of(&self.kind, &payload), stage: payload.text("stage") }
+    }
+
+    /// The whole event, minified: the SQS message body.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// The whole event with another payload in place of its own: what an endpoint gets that wants structured CloudEvents.
+    #[must_use]
+    pub fn json_with(&self, payload: &str) -> String {
+        [&self.json[..self.data.start], payload, &self.json[self.data.end..]].concat()
+    }
+
+    /// The payload, minified: the bytes that receivers get.
+    #[must_use]
+    pub fn data(&self) -> &str {
+        &self.json[self.data.clone()]
+    }
+
+    /// SHA-256 over what a receiver could tell apart: type, subject and payload.
+    ///
+    /// The same event submitted again with a fresh `time` is still the same; other bytes in the payload are a conflict.
+    #[must_use]
+    pub fn payload_hash(&self) -> [u8; 32] {
+        fingerprint([&*self.kind, self.subject.as_deref().unwrap_or_default(), self.data()])
+    }
+}
+
+/// Which rules an event is read by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rules {
+    /// The envelope's and the payload's, and nothing that is Signpost's own.
+    Producer,
+    /// The envelope's and the payload's.
+    Own,
+    /// The envelope's only.
+    Envelope,
+}
+
+fn too_large(size_bytes: usize) -> Fault {
+    let expected = format!("at most {MAX_EVENT_BYTES} bytes without whitespace");
+    Fault::too_large(format!("an event of {size_bytes} bytes"), expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::input::fault::MAX_FAULTS;
+
+    fn envelope() -> Value {
+        json!({"specversion": "1.0", "id": "op-1", "source": "/core", "type": "custom", "tenant": "acme", "data": {}})
+    }
+
+    fn pointers(text: &str) -> Vec<String> {
+        Event::parse(text).unwrap_err().into_iter().map(|fault| fault.pointer).collect()
+    }
+
+    #[test]
+    fn an_event_keeps_the_payload_as_it_was_spelled() {
+        let event = Event::parse(
+            "{\"specversion\":\"1.0\",\"id\":\"a:1_b-2\",\"source\":\"/core\",\"type\":\"custom\",\"tenant\":\"acme\",
+             \"traceparent\":\"00-0af7\", \"subject\":null,
+             \"data\": {\"z\": 10.10, \"a\": [1, 12345678901234567890.5], \"n\": \"John Smith\"} }",
+        )
+        .unwrap();
+        assert_eq!(event.data(), r#"{"z":10.10,"a":[1,12345678901234567890.5],"n":"John Smith"}"#);
+        assert_eq!(event.key.id.as_str(), "a:1_b-2");
+        assert_eq!(event.subject, None, "null is absent");
+        assert!(event.json().contains(r#""traceparent":"00-0af7""#), "extensions travel along");
+        assert_eq!(Event::parse(event.json()).unwrap(), event, "the queue's body reads back as the same event");
+    }
+
+    #[test]
+    fn every_attribute_has_its_rule() {
+        let long = |length: usize| "x".repeat(length);
+        let cases = [
+            ("specversion", json!("0.3"), "another version of the specification"),
+            ("specversion", json!(1.0), "a number"),
+            ("id", json!(""), "empty"),
+            ("id", json!("a#b"), "a separator of keys"),
+            ("id", json!(long(129)), "too long"),
+            ("id", json!(7), "a number"),
+            ("source", json!(""), "empty"),
+            ("source", json!("my core"), "a space is not a URI reference"),
+            ("source", json!(long(513)), "too long for a key"),
+            ("type", json!(""), "empty"),
+            ("type", json!("a\u{7}"), "a control character"),
+            ("tenant", json!("Acme"), "upper case"),
+            ("tenant", json!(long(65)), "too long"),
+            ("tenant", Value::Null, "null is absent"),
+            ("subject", json!(""), "empty"),
+            ("subject", json!(1), "a number"),
+            ("time", json!("yesterday"), "not RFC 3339"),
+            ("time", json!("2026-01-31"), "a date is no moment"),
+            ("datacontenttype", json!("text/plain"), "not JSON"),
+            ("dataschema", json!("/relative"), "a URI has a scheme"),
+            ("data", json!("text"), "a string"),
+            ("data", json!([1]), "an array"),
+            ("data", Value::Null, "null"),
+            ("data", json!({"\u{1}half": 1}), "a name that is no Unicode text"),
+            ("data_base64", json!("AAAA"), "binary payloads"),
+            ("CamelCase", json!("x"), "attribute names are lower case"),
+            ("ext", json!({"a": 1}), "extensions are scalars"),
+        ];
+        for (name, value, why) in cases {
+            let mut event = envelope();
+            event[name] = value;
+            let text = event.to_string().replace("\\u0001half", "\\ud800"); // serde_json does not write half a pair.
+            assert_eq!(pointers(&text), [format!("/{name}")], "{name}: {why}");
+        }
+    }
+
+    #[test]
+    fn types_and_sources_of_signposts_own_events_are_refused_from_producers() {
+        let cases = [
+            ("type", "signpost.test", Some("/type"), "a test event"),
+            ("type", "signpost.endpoint-disabled", Some("/type"), "a notice"),
+            ("type", "signpost.anything", Some("/type"), "all of them, those of later versions too"),
+            ("type", "signposts.test", None, "another word"),
+            ("source", "/signpost", Some("/source"), "Signpost's own"),
+            ("source", "/callbacks", Some("/source"), "a bank callback's"),
+            ("source", "/callbacks/mine", None, "another source"),
+        ];
+        for (name, value, pointer, why) in cases {
+            let mut event = envelope();
+            event[name] = json!(value);
+            let text = event.to_string();
+            let found = Event::parse(&text).err().map(|faults| faults[0].pointer.clone());
+            assert_eq!(found.as_deref(), pointer, "{value}: {why}");
+            let batch = Event::parse_batch(&format!("[{text}]"));
+            assert_eq!(batch.is_err(), pointer.is_some(), "{value} in a batch: {why}");
+            assert!(Event::parse_own(&text).is_ok() && Event::reread(serde_json::from_str(&text).unwrap()).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_webhook_id_tells_two_sources_of_one_id_apart() {
+        let key = |source: &str| EventKey {
+            tenant: TenantId::parse("acme").unwrap(),
+            source: source.into(),
+            id: EventId::parse("1").unwrap(),
+        };
+        // Python: hashlib.sha256(b"/billing").hexdigest()[:12]
+        assert_eq!(key("/billing").webhook_id(), "1:648622138063");
+        assert_eq!(key("/payments").webhook_id(), "1:2686bdb4a67c");
+    }
+
+    #[test]
+    fn attributes_for_headers_are_kept_as_they_were_spelled() {
+        let mut event = envelope();
+        event["time"] = json!("2026-01-31T10:00:00.10+01:00");
+        event["sequence"] = json!(7);
+        event["traceparent"] = json!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        let context = Event::parse(&event.to_string()).unwrap().context;
+        assert_eq!(context.time.as_deref(), Some("2026-01-31T10:00:00.10+01:00"));
+        assert_eq!(context.sequence.as_deref(), Some("7"), "a number is its spelling");
+        assert!(context.traceparent.is_some() && context.tracestate.is_none());
+    }
+
+    #[test]
+    fn another_payload_leaves_the_envelope_as_it_was() {
+        let event = Event::parse(&envelope().to_string()).unwrap();
+        assert_eq!(event.json_with("{}"), event.json());
+        let with_more = event.json_with(r#"{"a":1}"#);
+        assert_eq!(Event::parse(&with_more).unwrap().data(), r#"{"a":1}"#);
+    }
+
+    #[test]
+    fn what_the_specification_allows_is_taken() {
+        let cases = [
+            ("id", json!("x".repeat(128))),
+            ("source", json!("urn:uuid:6e8bc430-9c3a-11d9-9669-0800200c9a66")),
+            ("time", json!("2026-01-31T10:00:00.123+01:00")),
+            ("datacontenttype", json!("application/vnd.acme+json; charset=utf-8")),
+            ("dataschema", json!("https://acme.example/schema")),
+            ("partitionkey", json!("p")),
+            ("sequence", json!(7)),
+        ];
+        for (name, value) in cases {
+            let mut event = envelope();
+            event[name] = value;
+            assert!(Event::parse(&event.to_string()).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn ids_of_other_systems_are_taken_and_those_that_cannot_be_carried_are_not() {
+        let header = "eyJhbGciOiJFZERTQSIsImI2NCI6ZmFsc2V9"; // {"alg":"EdDSA","b64":false}
+        let jws = format!("{header}.payload");
+        let cases = [
+            ("order.17", true, "a dot"),
+            ("name:test_server1;lsn:29274832;txId:565", true, "Debezium"),
+            (r#"name:pg;lsn:29274832;txId:565;sequence:["29273320","29274832"]"#, true, "Debezium, with its sequence"),
+            ("1096434104173400", true, "Eventarc, of Pub/Sub"),
+            ("exam.17", true, "base64url of no JSON"),
+            ("A234-1234-1234", true, "the specification's own"),
+            ("a@b+c=d~e!f$g&h'(i)*,{j}|^`<k>", true, "all that is left"),
+            ("2026-01-31T10:00:00.123Z", true, "a moment"),
+            (header, true, "no dot, and so a colon before the first one of what is signed"),
+            ("a/b", false, "a separator of paths and keys"),
+            ("a#b", false, "a separator of keys"),
+            ("a?b", false, "where a path ends"),
+            ("a%2Fb", false, "decoded twice"),
+            ("a\\b", false, "a slash to some"),
+            ("a b", false, "a space"),
+            ("é", false, "no ASCII"),
+            ("a\n", false, "a control character"),
+            ("", false, "nothing"),
+            (".", false, "no segment"),
+            ("..", false, "no segment"),
+            ("a.1900000000.status=DONE", false, "the begin of another signed text"),
+            ("a.1_900_000_000.status=DONE", false, "the same to some parsers"),
+            ("a.1900000000", true, "no body behind it"),
+            ("v1.20260131.17", true, "a date"),
+            (&jws, false, "a header of JWS with an unencoded payload (RFC 7797)"),
+        ];
+        for (id, fits, why) in cases {
+            assert_eq!(EventId::parse(id).is_some(), fits, "{id}: {why}");
+        }
+        let mut event = envelope();
+        event["id"] = json!("a/b");
+        let expected = &Event::parse(&event.to_string()).unwrap_err()[0].expected;
+        assert!(expected.ends_with("; `/` is not carried"), "{expected}");
+    }
+
+    proptest! {
+        /// What Standard Webhooks signs begins with no other id and timestamp than its own.
+        #[test]
+        fn no_signed_text_begins_as_another(id in "([a-z0-9:.{]|\\.|1900000000|[0-9]{8}){1,8}") {
+            let Some(id) = EventId::parse(&id) else { return Ok(()) };
+            let webhook_id = format!("{id}:648622138063");
+            let signed = format!("{webhook_id}.1700000000.{{}}");
+            let mut read = signed.match_indices('.').filter(|(at, _)| {
+                let timestamp = signed[at + 1..].split_once('.').map(|(timestamp, _)| timestamp);
+                timestamp.is_some_and(|text| text.len() >= 9 && text.bytes().all(|byte| byte.is_ascii_digit()))
+            });
+            prop_assert_eq!(read.next().map(|(at, _)| &signed[..at]), Some(&*webhook_id));
+        }
+    }
+
+    #[test]
+    fn all_faults_come_at_once() {
+        assert_eq!(pointers("{}"), ["/specversion", "/id", "/source", "/type", "/tenant", "/data"]);
+        assert_eq!(pointers("[]"), [""]);
+        assert_eq!(pointers("{"), [""]);
+        assert_eq!(
+            pointers(r#"{"specversion":"1.0","id":"a","id":"b","source":"/","type":"t","tenant":"t","data":{}}"#),
+            ["/id"]
+        );
+    }
+
+    #[test]
+    fn an_event_made_to_have_endless_faults_has_a_hundred_and_a_count() {
+        let faults = Event::parse(&format!("{{{}\"\":0}}", "\"\":0,".repeat(100_000))).unwrap_err();
+        assert_eq!(faults.len(), MAX_FAULTS + 1);
+        assert!(faults[MAX_FAULTS].found.ends_with(" more faults"), "{:?}", faults[MAX_FAULTS]);
+    }
+
+    #[test]
+    fn faults_in_a_batch_name_the_event() {
+        let mut bad = envelope();
+        bad["tenant"] = json!("ACME");
+        let batch = json!([envelope(), bad, 7]).to_string();
+        let faults = Event::parse_batch(&batch).unwrap_err();
+        let pointers: Vec<_> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/1/tenant", "/2"]);
+
+        let full = Value::from(vec![envelope(); MAX_BATCH_EVENTS]);
+        assert_eq!(Event::parse_batch(&full.to_string()).unwrap().len(), MAX_BATCH_EVENTS);
+        for size in [0, MAX_BATCH_EVENTS + 1] {
+            assert!(Event::parse_batch(&Value::from(vec![envelope(); size]).to_string()).is_err(), "{size} events");
+        }
+    }
+
+    #[test]
+    fn an_event_is_measured_without_whitespace() {
+        let mut event = envelope();
+        event["data"]["pad"] = json!("");
+        let room = MAX_EVENT_BYTES - event.to_string().len();
+        event["data"]["pad"] = json!("x".repeat(room));
+        assert!(Event::parse(&serde_json::to_string_pretty(&event).unwrap()).is_ok());
+        event["data"]["pad"] = json!("x".repeat(room + 1));
+        let faults = Event::parse(&event.to_string()).unwrap_err();
+        assert!(faults[0].is_too_large() && faults.len() == 1);
+        let spaced = envelope().to_string() + &" ".repeat(MAX_SPELLED_BYTES);
+        assert!(Event::parse(&spaced).is_ok(), "whitespace around it is nobody's");
+        let spread = envelope().to_string().replace('{', &format!("{{{}", " ".repeat(MAX_SPELLED_BYTES)));
+        assert!(Event::parse(&spread).unwrap_err()[0].is_too_large(), "no message could carry it");
+    }
+
+    #[test]
+    fn the_hash_tells_apart_what_receivers_could() {
+        let hash = |change: &dyn Fn(&mut Value)| {
+            let mut event = envelope();
+            change(&mut event);
+            Event::parse(&event.to_string()).unwrap().payload_hash()
+        };
+        let same = hash(&|_| ());
+        assert_eq!(hash(&|event| event["time"] = json!("2026-01-31T10:00:00Z")), same, "a retry with a fresh time");
+        assert_ne!(hash(&|event| event["data"] = json!({"a": 1})), same);
+        assert_ne!(hash(&|event| event["type"] = json!("another")), same);
+        assert_ne!(hash(&|event| event["subject"] = json!("s")), same);
+    }
+}

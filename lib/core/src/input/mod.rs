@@ -1,0 +1,9 @@
+//! What senders write: JSON that keeps its spelling, query strings, headers, and the list of all faults of an input.
+
+pub mod fault;
+pub mod headers;
+pub mod json;
+pub(crate) mod object;
+pub mod prefer;
+pub mod problem;
+pub mod query;
