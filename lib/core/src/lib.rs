@@ -6,7 +6,7 @@
 //!
 //! Each folder uses only those above it.
 //!
-//! - [`secret`], [`fingerprint`]: values that every folder may use.
+//! - [`secret`], [`fingerprint`], [`endpoint::EndpointId`]: values that every folder may use.
 //! - [`input`]: JSON as a sender spells it, and all faults of an input.
 //! - [`event`]: the CloudEvents envelope, and the payloads that vendors document.
 //! - [`status`]: how the subject of events stands, from all events about it.
@@ -38,6 +38,7 @@
 
 pub mod delivery;
 pub mod endpoint;
+mod endpoint_id;
 pub mod event;
 pub mod fingerprint;
 pub mod input;

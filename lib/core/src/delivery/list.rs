@@ -11,9 +11,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::delivery::{DeliveryKey, DeliveryStatus};
 use crate::endpoint::EndpointId;
-use crate::endpoint::settings::{MOMENT, unix_ms};
 use crate::fingerprint::fingerprint;
 use crate::input::fault::{Fault, Faults};
+use crate::input::moment::{MOMENT, unix_ms};
 
 /// How many parts a list has. A partition takes 1,000 writes a second.
 pub const SHARDS: u8 = 8;

@@ -7,14 +7,14 @@ pub mod settings;
 pub mod signing_secrets;
 pub mod target;
 
+pub use crate::endpoint_id::EndpointId;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use crate::endpoint::auth::Auth;
 use crate::endpoint::retry::RetryPolicy;
@@ -381,38 +381,6 @@ impl TypeFilter {
     }
 }
 
-/// An endpoint's id: `ep_` and 32 hexadecimal digits.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EndpointId(String);
-
-impl EndpointId {
-    /// Makes an id from a random UUID.
-    #[must_use]
-    pub fn new(random: Uuid) -> Self {
-        Self(format!("ep_{}", random.simple()))
-    }
-
-    /// Takes an id of the form that [`Self::new`] makes.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix("ep_")?;
-        let fits = digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        fits.then(|| Self(text.to_owned()))
-    }
-
-    /// The id as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for EndpointId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// Seconds that one attempt may take: 1 to 30, 10 by default (the ten seconds of TransactionLink's page).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
@@ -479,6 +447,8 @@ impl TryFrom<u16> for Limit {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     #[test]

@@ -155,6 +155,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
+/// Returns the text that a value is, if it is one.
+#[must_use]
+pub fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+    serde_json::from_str(value.get()).ok().map(|Text(text)| text)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

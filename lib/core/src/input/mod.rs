@@ -3,6 +3,7 @@
 pub mod fault;
 pub mod headers;
 pub mod json;
+pub(crate) mod moment;
 pub(crate) mod object;
 pub mod prefer;
 pub mod problem;

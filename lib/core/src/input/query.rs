@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::event::family::text_of;
 use crate::input::json::Members;
+use crate::input::json::text_of;
 
 /// `application/x-www-form-urlencoded` ([WHATWG URL, section 5.2][form]), but with the colon left as it is: the page's
 /// ids, `rq:3SVz…:5zKtXEAq`, are spelled so.

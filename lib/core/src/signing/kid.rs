@@ -7,7 +7,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use uuid::{Builder, Uuid};
 
-use crate::endpoint::EndpointId;
+use crate::endpoint_id::EndpointId;
 use crate::event::TenantId;
 use crate::signing::standard_webhooks::WebhookPublicKey;
 

@@ -10,7 +10,7 @@ use spki::der::pem::LineEnding;
 use spki::der::{Decode as _, EncodePem as _};
 use spki::{AlgorithmIdentifierRef, ObjectIdentifier, SubjectPublicKeyInfoRef};
 
-use crate::endpoint::EndpointId;
+use crate::endpoint_id::EndpointId;
 use crate::signing::algorithm::Algorithm;
 
 /// The public half of a signing key.

@@ -7,7 +7,8 @@ use std::cmp::Reverse;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::event::family::{self, Payload, text_of};
+use crate::event::family::{self, Payload};
+use crate::input::json::text_of;
 use crate::status::state::Place;
 
 /// The CloudEvents `type` of session callbacks.

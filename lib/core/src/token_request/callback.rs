@@ -8,7 +8,7 @@ use url::form_urlencoded;
 use super::{KIND, RequestId};
 use crate::event::family::{self, Payload};
 use crate::input::fault::Faults;
-use crate::input::json::Members;
+use crate::input::json::{Members, text_of};
 use crate::input::query;
 
 /// The most bytes of a query, and of a body.
@@ -163,7 +163,7 @@ fn spelled(name: &str, value: &str) -> String {
 /// A value of a JSON object, so that the same is the same however it is spelled: a text without needless escapes, and a whole
 /// number, which to JSON Schema `14.0` is too, without a fraction.
 fn spelled_anew(value: &RawValue) -> String {
-    if let Some(text) = family::text_of(value) {
+    if let Some(text) = text_of(value) {
         return Value::from(text).to_string();
     }
     let number = value.get().parse().ok().filter(|number: &f64| number.fract() == 0.0 && (1.0..100.0).contains(number));

@@ -21,7 +21,6 @@ use crate::secret::Secret;
 use auth::{ReadAuth, read_auth};
 pub use patch::{patched, shown};
 pub use requests::{DEFAULT_OVERLAP, Rotation, replay, rotation, since};
-pub(crate) use requests::{MOMENT, unix_ms};
 use retry::read_retry;
 
 /// What settings are read against.

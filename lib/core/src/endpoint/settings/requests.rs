@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-
 use crate::endpoint::EndpointId;
 use crate::input::fault::{Fault, FaultCode, Faults};
 use crate::input::json;
+use crate::input::moment::{MOMENT, unix_ms};
 use crate::input::object::{Found, Object};
 
 /// How long a signing secret goes on signing after another has followed it, unless the operator says.
@@ -92,15 +90,6 @@ pub fn since(text: &str) -> Result<u64, Vec<Fault>> {
         object.close(&mut faults);
     }
     faults.none().map(|()| since.unwrap_or_default())
-}
-
-/// What a moment looks like, for messages.
-pub(crate) const MOMENT: &str = "a moment in RFC 3339, such as 2026-01-31T10:00:00Z";
-
-/// Reads a moment in RFC 3339, in milliseconds since the Unix epoch; 0 if it is before, when there was nothing yet.
-pub(crate) fn unix_ms(text: &str) -> Option<u64> {
-    let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-    Some(u64::try_from(moment.unix_timestamp_nanos() / 1_000_000).unwrap_or_default())
 }
 
 const ENDPOINT_ID: &str = "an endpoint's id, `ep_` and 32 hexadecimal digits";

@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use crate::input::fault::Faults;
-use crate::input::json::Members;
+use crate::input::json::{Members, text_of};
 use shape::Shape;
 
 /// The callbacks of one kind.
@@ -143,14 +143,8 @@ impl<'a> Payload<'a> {
     /// Gives the text of a field; none if it is no text.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<Cow<'a, str>> {
-        shape::text(self.field(name)?)
+        text_of(self.field(name)?)
     }
-}
-
-/// Gives the text that a value is, if it is one.
-#[must_use]
-pub fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
-    shape::text(value)
 }
 
 /// For families whose fields do not depend on each other.

@@ -1,13 +1,11 @@
 //! What a field may hold.
 
-use std::borrow::Cow;
-
 use serde_json::value::RawValue;
 use time::{Date, Month};
 
 use super::{Field, mandatory, optional};
 use crate::input::fault::{Fault, FaultCode, Faults, pointer_to};
-use crate::input::json::Members;
+use crate::input::json::{Members, text_of};
 
 /// What a field may hold.
 #[derive(Debug)]
@@ -97,10 +95,10 @@ impl Shape {
     fn check(&self, value: &RawValue, pointer: &str, faults: &mut Faults) {
         let fits = match self {
             Self::Any => true,
-            Self::Constant(constant) => text(value).is_some_and(|text| text == *constant),
+            Self::Constant(constant) => text_of(value).is_some_and(|text| text == *constant),
             Self::Count => integer(value).is_some_and(|number| number >= 0),
-            Self::Counter => text(value).is_some_and(|text| is_counter(&text)),
-            Self::DateTime => text(value).is_some_and(|text| is_date_time(&text)),
+            Self::Counter => text_of(value).is_some_and(|text| is_counter(&text)),
+            Self::DateTime => text_of(value).is_some_and(|text| is_date_time(&text)),
             Self::Either(shapes) => {
                 // The one that is meant takes the value as such, and has its faults further in, if it has any.
                 let tried = shapes.iter().map(|shape| {
@@ -117,9 +115,9 @@ impl Shape {
                     None => false,
                 }
             }
-            Self::Flag => matches!(value.get(), "true" | "false") || text(value).is_some(),
+            Self::Flag => matches!(value.get(), "true" | "false") || text_of(value).is_some(),
             Self::Integer(least, most) => integer(value).is_some_and(|number| (*least..=*most).contains(&number)),
-            Self::Id => text(value).is_some_and(|text| !text.is_empty()),
+            Self::Id => text_of(value).is_some_and(|text| !text.is_empty()),
             Self::List(shape) => match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
                 Ok(items) => {
                     for (index, item) in items.into_iter().enumerate() {
@@ -136,8 +134,8 @@ impl Shape {
                 }
                 Err(_) => false,
             },
-            Self::OneOf(texts) => text(value).is_some_and(|text| texts.contains(&&*text)),
-            Self::Text => text(value).is_some(),
+            Self::OneOf(texts) => text_of(value).is_some_and(|text| texts.contains(&&*text)),
+            Self::Text => text_of(value).is_some(),
             Self::TextMap => match serde_json::from_str::<Members<'_>>(value.get()) {
                 Ok(Members(members)) => {
                     for (name, value) in members.into_iter().filter(|(_, value)| value.get() != "null") {
@@ -147,7 +145,7 @@ impl Shape {
                 }
                 Err(_) => false,
             },
-            Self::TextOrInteger => text(value).is_some() || integer(value).is_some(),
+            Self::TextOrInteger => text_of(value).is_some() || integer(value).is_some(),
         };
         if !fits {
             faults.push(Fault::at(pointer, value, self.expected()).code(self.code_of(value)));
@@ -169,14 +167,6 @@ pub(super) fn check_fields(fields: &[Field], members: &Members<'_>, pointer: &st
         }
         faults.extend(values.map(|again| Fault::at(&pointer, again, "each field once").code(FaultCode::Duplicate)));
     }
-}
-
-/// The text that a value is, if it is one.
-pub(super) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
-    #[derive(serde::Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-    serde_json::from_str(value.get()).ok().map(|Text(text)| text)
 }
 
 fn integer(value: &RawValue) -> Option<i64> {

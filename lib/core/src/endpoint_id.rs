@@ -1,0 +1,37 @@
+//! Ids of endpoints.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+/// An endpoint's id: `ep_` and 32 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointId(String);
+
+impl EndpointId {
+    /// Makes an id from a random UUID.
+    #[must_use]
+    pub fn new(random: Uuid) -> Self {
+        Self(format!("ep_{}", random.simple()))
+    }
+
+    /// Takes an id of the form that [`Self::new`] makes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("ep_")?;
+        let fits = digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
