@@ -123,11 +123,14 @@ fn made_up() -> RequestId {
     RequestId::parse(&id).unwrap_or_else(|| unreachable!("letters, digits and a colon"))
 }
 
-/// A token request as the page calls back, and more: the fields that the bank gave, if it has called back.
+/// A token request as Token.io calls back, and more: the fields that the bank gave, if it has called back. Its other fields
+/// are in a member of their own, or they could pass for members of the answer.
 fn shown(request: &TokenRequest) -> Value {
     let (id, called) = (request.id.as_str(), request.called.as_ref());
-    let said = called.and_then(|called| serde_json::from_str(&called.payload).ok());
+    let read = |object: String| serde_json::from_str(&object).ok();
+    let said = called.and_then(|called| read(called.own_fields()));
     let mut shown: Value = said.unwrap_or_else(|| json!({"request-id": id, "request_id": id}));
+    shown["otherFields"] = called.and_then(|called| read(called.other_fields())).unwrap_or_else(|| json!({}));
     shown["tenant"] = request.tenant.as_str().into();
     shown["status"] = request.outcome(unix_now().as_secs()).as_str().into();
     shown["registeredAt"] = moment(request.registered_at).into();

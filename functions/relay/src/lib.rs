@@ -16,7 +16,7 @@ use signpost_core::token_request::{
 };
 use signpost_io::aws::AwsError;
 use signpost_io::clock::unix_now;
-use signpost_io::http_api::{body_text, media_type, respond, with_header};
+use signpost_io::http_api::{body_text, charset, media_type, respond, with_header};
 use signpost_io::logs::Chain;
 use signpost_io::queue::{Message, Queue};
 use signpost_io::token_requests::{Changed, TokenRequests};
@@ -112,6 +112,9 @@ impl App {
 fn said(request: &ApiGatewayV2httpRequest) -> Result<Callback, CallbackError> {
     if request.body.as_deref().unwrap_or_default().len() > 2 * MAX_CALLBACK_BYTES {
         return Err(CallbackError::TooLarge); // In base64 as well.
+    }
+    if request.body.as_deref().is_some_and(|body| !body.is_empty()) {
+        Body::check_charset(charset(&request.headers))?;
     }
     let text = body_text(request).map_err(|_| CallbackError::Malformed)?;
     let body = Body::of(&media_type(&request.headers), &text)?;

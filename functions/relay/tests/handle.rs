@@ -40,6 +40,13 @@ async fn garbage_is_refused_in_plain_words_and_costs_no_read() {
     let media_type = |text: &'static str| {
         with(&post, &|request| drop(request.headers.insert("content-type", text.parse().unwrap())))
     };
+    let form = |text: &str, charset: &str| {
+        let media_type = format!("application/x-www-form-urlencoded{charset}");
+        with(&post, &|request| {
+            request.headers.insert("content-type", media_type.parse().unwrap());
+            request.body = Some(text.to_owned());
+        })
+    };
     let cases = vec![
         (get.clone(), 503, "one that has to be looked up"),
         (post.clone(), 503, "the same"),
@@ -54,6 +61,12 @@ async fn garbage_is_refused_in_plain_words_and_costs_no_read() {
         (body("<script>", false), 400, "no JSON"),
         (body("/w==", true), 400, "no UTF-8"),
         (media_type("text/html"), 415, "HTML"),
+        (media_type("application/json; charset=iso-8859-1"), 415, "JSON in another charset"),
+        (media_type("application/json; charset=UTF-8"), 503, "JSON in UTF-8"),
+        (form("message=%E9", "; charset=ISO-8859-1"), 415, "a form in another charset"),
+        (form("message=%E9", ""), 400, "a form that is not UTF-8"),
+        (form("code=%C3%A9", "; charset=utf-8"), 503, "a form in UTF-8"),
+        (with(&get, &|request| request.raw_query_string = Some("code=%E9".into())), 400, "a query that is not UTF-8"),
     ];
     for (request, status, why) in cases {
         let response = handle(request, &app).await;

@@ -64,6 +64,15 @@ pub fn media_type(headers: &HeaderMap) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
+/// Returns the charset that a request names for its body, if it names one.
+#[must_use]
+pub fn charset(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let mut parameters = value.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    let (_, charset) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))?;
+    Some(charset.trim().trim_matches('"'))
+}
+
 /// Gives a parameter of the query.
 ///
 /// Commas are the value's own: API Gateway joins what came several times by commas, and it was split by them as it was
@@ -165,6 +174,22 @@ mod tests {
         for text in ["", "{}", r#"{"a":"b\"c"}"#, &all] {
             assert_eq!(bytes_in_answer(text) + 2, serde_json::to_string(text).unwrap().len(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_charset_is_found_among_the_parameters() {
+        let cases = [
+            ("text/plain", None),
+            ("text/plain; charset", None),
+            ("text/plain;charset=UTF-8", Some("UTF-8")),
+            ("text/plain; boundary=x ; Charset = \"iso-8859-1\" ", Some("iso-8859-1")),
+            ("text/plain; charset=", Some("")),
+        ];
+        for (value, expected) in cases {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, value.parse().unwrap())]);
+            assert_eq!(charset(&headers), expected, "{value}");
+        }
+        assert_eq!(charset(&HeaderMap::new()), None);
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! What a bank says when it calls back: parameters of the query, fields of a form, or members of a JSON object, as the page
 //! has them. Anybody may send anything here, so it is bounded before it is read, and no refusal repeats any of it.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use url::form_urlencoded;
 
 use super::{KIND, RequestId};
 use crate::event::family::{self, Payload};
 use crate::input::fault::Faults;
-use crate::input::json::{Members, text_of};
+use crate::input::json::{self, Members, text_of};
 use crate::input::query;
 
 /// The most bytes of a query, and of a body.
@@ -16,10 +19,10 @@ pub const MAX_CALLBACK_BYTES: usize = 8 * 1024;
 /// The most parameters, fields and members.
 pub const MAX_PARAMETERS: usize = 32;
 /// The most bytes of what is said, as a query: API Gateway answers with 10,240 bytes of headers at the most, and 2,048 of
-/// them may be the registered URL.
+/// them may be the registered URL. Endpoints that are called by `GET` get the same in their URL.
 const MAX_SAID_BYTES: usize = 7 * 1024;
 
-/// The fields that are taken, in the page's order. Banks add others, which are nobody's business.
+/// Token.io's fields, in the order of its page. Other fields follow them in the payload.
 const FIELDS: [&str; 6] = ["request-id", "request_id", "trace-id", "error", "message", "credential-fields"];
 
 /// The body of a callback.
@@ -33,10 +36,12 @@ pub enum Body<'a> {
     None,
 }
 
-/// What a bank has said: the known fields, each once, as JSON spells its value.
+/// What a bank has said: Token.io's fields, each once, as JSON spells its value, and the other fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Callback {
     fields: [Option<String>; FIELDS.len()],
+    /// Values in JSON by name: the same fields make the same payload in any order.
+    others: BTreeMap<String, Vec<String>>,
 }
 
 /// Why a callback is refused. `Display` is for whoever sent it, and quotes nothing that came with it.
@@ -48,9 +53,15 @@ pub enum CallbackError {
     /// The body is not what its media type says.
     #[error("The body cannot be read; expected a form or a JSON object in UTF-8.")]
     Malformed,
+    /// Escaped bytes are not UTF-8. To read them as another charset would be a guess, and to replace them a loss.
+    #[error("The callback has escapes that are not UTF-8; send its text in UTF-8.")]
+    NotUtf8,
     /// It names another token request than the one that its link is for.
     #[error("The link belongs to another token request than `{0}` says.")]
     OtherRequest(&'static str),
+    /// Some readers ignore the case of a name, or what PHP changes in it, and would take one field for another.
+    #[error("A field has a name that readers may take for `{0}`; spell it `{0}`, or call it otherwise.")]
+    OtherSpelling(&'static str),
     /// A field is there more than once, and readers would disagree about which of them counts.
     #[error("`{0}` is there more than once.")]
     Repeated(&'static str),
@@ -59,6 +70,9 @@ pub enum CallbackError {
         "The callback is too large; expected {MAX_CALLBACK_BYTES} bytes and {MAX_PARAMETERS} parameters at the most."
     )]
     TooLarge,
+    /// The body names another charset.
+    #[error("The body is in an unknown charset; expected UTF-8.")]
+    UnsupportedCharset,
     /// The body is in another media type.
     #[error("The body is in an unknown format; expected application/x-www-form-urlencoded or application/json.")]
     UnsupportedMediaType,
@@ -69,9 +83,14 @@ impl CallbackError {
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
-            Self::Faulty(_) | Self::Malformed | Self::OtherRequest(_) | Self::Repeated(_) => 400,
+            Self::Faulty(_)
+            | Self::Malformed
+            | Self::NotUtf8
+            | Self::OtherRequest(_)
+            | Self::OtherSpelling(_)
+            | Self::Repeated(_) => 400,
             Self::TooLarge => 413,
-            Self::UnsupportedMediaType => 415,
+            Self::UnsupportedCharset | Self::UnsupportedMediaType => 415,
         }
     }
 }
@@ -89,13 +108,24 @@ impl<'a> Body<'a> {
             _ => Err(CallbackError::UnsupportedMediaType),
         }
     }
+
+    /// Judges the charset that a body names, if it names one. US-ASCII is a part of UTF-8.
+    ///
+    /// # Errors
+    /// It is another: its escapes, such as `%E9`, mean other characters there.
+    pub fn check_charset(named: Option<&str>) -> Result<(), CallbackError> {
+        let is_read = |charset: &str| {
+            ["utf-8", "utf8", "us-ascii", "ascii"].into_iter().any(|one| one.eq_ignore_ascii_case(charset))
+        };
+        if named.is_none_or(is_read) { Ok(()) } else { Err(CallbackError::UnsupportedCharset) }
+    }
 }
 
 impl Callback {
     /// Reads what is said in the query and in the body, together: a field of the one must not be hidden by the other.
     ///
     /// # Errors
-    /// It is too large, cannot be read, or has a known field twice.
+    /// It is too large, cannot be read, has one of Token.io's fields twice, or a field that readers may take for one.
     pub fn parse(query: &str, body: Body<'_>) -> Result<Self, CallbackError> {
         let (form, object) = match body {
             Body::Form(text) => (text, ""),
@@ -105,50 +135,111 @@ impl Callback {
         if [query, form, object].into_iter().any(|part| part.len() > MAX_CALLBACK_BYTES) {
             return Err(CallbackError::TooLarge);
         }
-        let parameters = [query, form].into_iter().flat_map(|part| form_urlencoded::parse(part.as_bytes()));
-        let mut said: Vec<_> = parameters.map(|(name, value)| (name.clone(), spelled(&name, &value))).collect();
+        let mut said = [parameters(query)?, parameters(form)?].concat();
         if !object.is_empty() {
             let Members(members) = serde_json::from_str(object).map_err(|_| CallbackError::Malformed)?;
             let present = members.into_iter().filter(|(_, value)| value.get() != "null");
-            said.extend(present.map(|(name, value)| (name, spelled_anew(value))));
+            said.extend(present.map(|(name, value)| {
+                let value = spelled_anew(&name, value);
+                (name.into_owned(), value)
+            }));
         }
         if said.len() > MAX_PARAMETERS {
             return Err(CallbackError::TooLarge);
         }
-        let mut fields = [const { None }; FIELDS.len()];
-        for (name, value) in said {
-            let Some(index) = FIELDS.iter().position(|known| *known == name) else { continue };
-            if fields[index].replace(value).is_some() {
-                return Err(CallbackError::Repeated(FIELDS[index]));
-            }
-        }
-        Ok(Self { fields })
+        Self::of_fields(said)
     }
 
-    /// Gives the payload of the event that the callback becomes, the page's JSON, in the page's order. The id may be left
-    /// out of a callback, for its link is for one token request only; in the payload it stands, twice.
+    fn of_fields(said: Vec<(String, String)>) -> Result<Self, CallbackError> {
+        let mut read = Self { fields: [const { None }; FIELDS.len()], others: BTreeMap::new() };
+        for (name, value) in said {
+            if let Some(index) = FIELDS.iter().position(|known| *known == name) {
+                if read.fields[index].replace(value).is_some() {
+                    return Err(CallbackError::Repeated(FIELDS[index]));
+                }
+            } else if let Some(known) = reads_as(&name) {
+                return Err(CallbackError::OtherSpelling(known));
+            } else {
+                read.others.entry(name).or_default().push(value);
+            }
+        }
+        Ok(read)
+    }
+
+    /// Returns the payload of the event that the callback becomes: Token.io's JSON, in the order of its page, and then the
+    /// other fields by name. An other field that is there several times becomes a list. The id may be left out of a
+    /// callback, because its link is for one token request only; in the payload it stands, twice.
     ///
     /// # Errors
-    /// The callback is for another token request, or is not one of those that the page shows.
+    /// The callback is for another token request, breaks Token.io's rules, or is too large for a URL.
     pub fn payload(&self, id: &RequestId) -> Result<String, CallbackError> {
         let own = Value::from(id.as_str()).to_string();
-        let mut members = Vec::with_capacity(FIELDS.len());
+        let mut members = Vec::with_capacity(FIELDS.len() + self.others.len());
         for (name, value) in FIELDS.into_iter().zip(&self.fields) {
             let is_id = matches!(name, "request-id" | "request_id");
             match value {
                 Some(value) if is_id && *value != own => return Err(CallbackError::OtherRequest(name)),
-                None if is_id => members.push(format!("\"{name}\":{own}")),
-                Some(value) => members.push(format!("\"{name}\":{value}")),
+                None if is_id => members.push(member(name, &own)),
+                Some(value) => members.push(member(name, value)),
                 None => {}
             }
         }
-        let payload = format!("{{{}}}", members.join(","));
+        members.extend(self.others.iter().map(|(name, values)| match &**values {
+            [value] => member(name, value),
+            values => member(name, &format!("[{}]", values.join(","))),
+        }));
+        let payload = object(&members);
         check(&Payload::new(&payload))?;
+        // Receivers and the result need its values; nesting without a bound, and halves of surrogate pairs, have none.
+        serde_json::from_str::<Value>(&payload).map_err(|_| CallbackError::Malformed)?;
         if query::encode(&payload).len() > MAX_SAID_BYTES {
             return Err(CallbackError::TooLarge);
         }
         Ok(payload)
     }
+}
+
+/// Splits a payload into an object of Token.io's fields and one of the others.
+pub(super) fn split(payload: &str) -> (String, String) {
+    let Members(members) = serde_json::from_str(payload).unwrap_or(Members(Vec::new()));
+    let (own, others): (Vec<_>, Vec<_>) = members.iter().partition(|(name, _)| FIELDS.contains(&&**name));
+    let spelled = |members: Vec<&(Cow<'_, str>, &RawValue)>| {
+        object(&members.into_iter().map(|(name, value)| member(name, value.get())).collect::<Vec<_>>())
+    };
+    (spelled(own), spelled(others))
+}
+
+fn member(name: &str, value: &str) -> String {
+    format!("{}:{value}", Value::from(name))
+}
+
+fn object(members: &[String]) -> String {
+    format!("{{{}}}", members.join(","))
+}
+
+/// Reads the parameters of a query or a form (WHATWG URL, section 5.1), but refuses what is not UTF-8, in whose place the
+/// standard puts U+FFFD.
+fn parameters(text: &str) -> Result<Vec<(String, String)>, CallbackError> {
+    let decoded = |part: &str| {
+        let spaced = part.replace('+', " ");
+        let decoded = percent_decode_str(&spaced).decode_utf8().map(Cow::into_owned);
+        decoded.map_err(|_| CallbackError::NotUtf8)
+    };
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let read = pairs.map(|(name, value)| {
+        let name = decoded(name)?;
+        let value = spelled(&name, &decoded(value)?);
+        Ok((name, value))
+    });
+    read.collect()
+}
+
+/// Returns which of Token.io's fields a name is for readers that ignore case, as Go's `encoding/json` does, or that read
+/// names as PHP does: without spaces before them and without `[…]` behind them, and with `_` for a space and a dot.
+fn reads_as(name: &str) -> Option<&'static str> {
+    let name = name.split('[').next().unwrap_or_default().trim().to_uppercase().replace([' ', '.'], "_");
+    FIELDS.into_iter().find(|known| known.to_uppercase() == name)
 }
 
 /// The value of a parameter in JSON. All are texts, but for the page's number.
@@ -160,11 +251,14 @@ fn spelled(name: &str, value: &str) -> String {
     Value::from(value).to_string()
 }
 
-/// A value of a JSON object, so that the same is the same however it is spelled: a text without needless escapes, and a whole
-/// number, which to JSON Schema `14.0` is too, without a fraction.
-fn spelled_anew(value: &RawValue) -> String {
+/// A value of a JSON object, so that the same is the same however it is spelled: a text without needless escapes, and the
+/// page's number, which to JSON Schema may be `14.0`, without a fraction. Other numbers keep their spelling.
+fn spelled_anew(name: &str, value: &RawValue) -> String {
     if let Some(text) = text_of(value) {
         return Value::from(text).to_string();
+    }
+    if !FIELDS.contains(&name) {
+        return json::minify(value.get());
     }
     let number = value.get().parse().ok().filter(|number: &f64| number.fract() == 0.0 && (1.0..100.0).contains(number));
     number.map_or_else(|| value.get().to_owned(), |number| number.to_string())
@@ -199,11 +293,12 @@ mod tests {
     fn the_same_is_the_same_in_every_form() {
         let page = r#"{"request-id":"rq:1:5zKtXEAq","request_id":"rq:1:5zKtXEAq","trace-id":"t","error":14,"message":"Bank is unavailable"}"#;
         let query = "request-id=rq:1:5zKtXEAq&request_id=rq:1:5zKtXEAq&trace-id=t&error=14&message=Bank+is+unavailable";
-        let escaped = "message=Bank%20is%20unavailable&request%2Did=rq%3A1%3A5zKtXEAq&error=14&trace-id=t&utm_source=x";
-        let json = r#"{"message":"Bank\u0020is unavailable","error":14,"trace-id":"t","credential-fields":null,"more":{"a":[1]}}"#;
+        let escaped = "message=Bank%20is%20unavailable&request%2Did=rq%3A1%3A5zKtXEAq&error=14&trace-id=t&&";
+        let json =
+            r#"{"message":"Bank\u0020is unavailable","error":14,"trace-id":"t","credential-fields":null,"code":null}"#;
         let cases = [
             (query, Body::None, "as the page's URL"),
-            (escaped, Body::None, "escaped, in another order, with what nobody asked for"),
+            (escaped, Body::None, "escaped, in another order"),
             ("", Body::Form(query), "as a form"),
             ("", Body::Json(page), "as the page's JSON"),
             ("", Body::Json(json), "spelled otherwise, without the ids"),
@@ -217,12 +312,14 @@ mod tests {
 
     #[test]
     fn what_the_page_does_not_show_is_refused_without_a_quote() {
-        use CallbackError::{Malformed, OtherRequest, Repeated, TooLarge};
+        use CallbackError::{Malformed, OtherRequest, OtherSpelling, Repeated, TooLarge};
         let faulty = |text: &str| Err(CallbackError::Faulty(text.into()));
         let many = "a=1&".repeat(MAX_PARAMETERS + 1);
         let long = format!("message={}", "x".repeat(MAX_CALLBACK_BYTES));
         // Fits as JSON, and not into the URL that the browser is sent to.
         let wide = format!(r#"{{"error":14,"trace-id":"t","message":"{}"}}"#, "é".repeat(2_000));
+        let wide_code = format!("code={}", "é".repeat(2_000));
+        let deep = format!(r#"{{"code":{}{}}}"#, "[".repeat(1_000), "]".repeat(1_000));
         let cases = [
             ("request-id=rq:2:5zKtXEAq", Body::None, Err(OtherRequest("request-id"))),
             ("request_id=", Body::None, Err(OtherRequest("request_id"))),
@@ -234,6 +331,15 @@ mod tests {
             (&long, Body::None, Err(TooLarge)),
             ("", Body::Form(&long), Err(TooLarge)),
             ("", Body::Json(&wide), Err(TooLarge)),
+            (&wide_code, Body::None, Err(TooLarge)),
+            ("", Body::Json(&deep), Err(Malformed)),
+            ("", Body::Json(r#"{"code":"\ud800"}"#), Err(Malformed)),
+            ("error[]=14", Body::None, Err(OtherSpelling("error"))),
+            ("+Error=14", Body::None, Err(OtherSpelling("error"))),
+            ("request.id=rq:2:5zKtXEAq", Body::None, Err(OtherSpelling("request_id"))),
+            ("", Body::Json(r#"{"Request-ID":"rq:2:5zKtXEAq"}"#), Err(OtherSpelling("request-id"))),
+            // Go's `encoding/json` takes U+017F for an `s`.
+            ("me%C5%BFsage=m", Body::None, Err(OtherSpelling("message"))),
             ("", Body::Json("[]"), Err(Malformed)),
             ("", Body::Json("{"), Err(Malformed)),
             (
@@ -266,6 +372,59 @@ mod tests {
         }
         let told = said("credential-fields=%3Cimg+onerror%3E", Body::None).unwrap_err().to_string();
         assert!(told.contains("credential-fields") && !told.contains("img"), "{told}");
+    }
+
+    #[test]
+    fn other_fields_follow_token_ios_in_the_payload() {
+        let own = r#""request-id":"rq:1:5zKtXEAq","request_id":"rq:1:5zKtXEAq""#;
+        let json = r#"{"amount": 1.0, "more": {"b" : [1.50, null]}, "code":"\u0063"}"#;
+        let cases = [
+            ("state=s%201&code=a.b", Body::None, r#","code":"a.b","state":"s 1""#, "OAuth 2.0's, by name"),
+            ("code=a.b&state=s+1", Body::None, r#","code":"a.b","state":"s 1""#, "the same in another order"),
+            ("scope=a&scope=b", Body::None, r#","scope":["a","b"]"#, "twice: nobody can say which one counts"),
+            ("code=c", Body::Form("code=d"), r#","code":["c","d"]"#, "in both"),
+            ("", Body::Json(json), r#","amount":1.0,"code":"c","more":{"b":[1.50,null]}"#, "JSON, as it is spelled"),
+            ("%3Cimg%3E=%22&=y&a", Body::None, r#","":"y","<img>":"\"","a":"""#, "any name"),
+            ("trace_id=t", Body::None, r#","trace_id":"t""#, "as `request_id` is a twin of `request-id`"),
+            ("error2=14&error_description=x", Body::None, r#","error2":"14","error_description":"x""#, "no error"),
+        ];
+        for (query, body, others, why) in cases {
+            let payload = said(query, body).unwrap();
+            assert_eq!(payload, format!("{{{own}{others}}}"), "{why}");
+            let others = format!("{{{}}}", others.trim_start_matches(','));
+            assert_eq!(split(&payload), (format!("{{{own}}}"), others), "{why}");
+        }
+    }
+
+    #[test]
+    fn no_character_is_replaced_silently() {
+        use CallbackError::{NotUtf8, UnsupportedCharset};
+        let message = |text: &str| {
+            let ids = format!(r#""request-id":"{ID}","request_id":"{ID}""#);
+            Ok(format!(r#"{{{ids},"trace-id":"t","error":14,"message":"{text}"}}"#))
+        };
+        let cases = [
+            ("%C3%A9+%c3%bc", message("é ü"), "UTF-8"),
+            ("é", message("é"), "the same, not escaped"),
+            ("%EF%BF%BD", message("\u{fffd}"), "sent so"),
+            ("100%25%zz%", message("100%%zz%"), "no escapes"),
+            ("%E9", Err(NotUtf8), "ISO-8859-1"),
+            ("%81%40", Err(NotUtf8), "Shift_JIS"),
+            ("%ED%A0%80", Err(NotUtf8), "half of a surrogate pair"),
+        ];
+        for (text, expected, why) in cases {
+            let all = format!("error=14&trace-id=t&message={text}");
+            assert_eq!(said(&all, Body::None), expected, "{why}, in the query");
+            assert_eq!(said("", Body::Form(&all)), expected, "{why}, in the form");
+        }
+        assert_eq!(said("caf%E9=x", Body::None), Err(NotUtf8), "nor in a name");
+        for charset in [None, Some("UTF-8"), Some("utf8"), Some("US-ASCII")] {
+            assert_eq!(Body::check_charset(charset), Ok(()), "{charset:?}");
+        }
+        for charset in ["iso-8859-1", "windows-1252", "Shift_JIS", "utf-16", ""] {
+            assert_eq!(Body::check_charset(Some(charset)), Err(UnsupportedCharset), "{charset}");
+        }
+        assert_eq!((NotUtf8.status(), UnsupportedCharset.status()), (400, 415));
     }
 
     #[test]

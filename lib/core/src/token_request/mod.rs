@@ -77,10 +77,24 @@ pub struct TokenRequest {
 pub struct Called {
     /// When, in seconds since the Unix epoch.
     pub at: u64,
-    /// The payload of the event that it became: the page's JSON.
+    /// The payload of the event that it became: Token.io's JSON, and the other fields of the callback.
     pub payload: String,
     /// Who has told the bank that it arrived; only then is the state used up.
     pub acknowledged_by: Option<String>,
+}
+
+impl Called {
+    /// Returns Token.io's fields of the payload, as a JSON object.
+    #[must_use]
+    pub fn own_fields(&self) -> String {
+        callback::split(&self.payload).0
+    }
+
+    /// Returns the other fields of the payload, as a JSON object.
+    #[must_use]
+    pub fn other_fields(&self) -> String {
+        callback::split(&self.payload).1
+    }
 }
 
 /// Where a token request stands.
@@ -179,12 +193,12 @@ impl TokenRequest {
         Event::parse_own(&serde_json::to_string(&envelope).unwrap_or_default()) // Strings and JSON always serialize.
     }
 
-    /// Where the browser is sent on to: the registered URL, what query it has included, and what the integrator's `GET`
-    /// has in its query behind it.
+    /// Where the browser is sent on to: the registered URL with its own query, followed by Token.io's fields. The other fields
+    /// stay out of it: the browser's user chooses their names, which could pass for parameters of the registered URL.
     #[must_use]
     pub fn location(&self, called: &Called) -> Option<String> {
         let mut url = Url::parse(self.redirect_url.as_deref()?).ok()?;
-        let more = query::encode(&called.payload);
+        let more = query::encode(&called.own_fields());
         let query =
             url.query().filter(|query| !query.is_empty()).map_or_else(|| more.clone(), |own| format!("{own}&{more}"));
         url.set_query(Some(&query));

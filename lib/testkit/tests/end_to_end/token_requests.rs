@@ -212,7 +212,66 @@ async fn what_is_replayed_late_tampered_with_or_too_large_gets_a_plain_text_and_
 
     let arrived = exactly(2, &stack, &tenant, &receiver).await; // With the one that was sent after the first look.
     let body: Value = serde_json::from_slice(&arrived[1].body).unwrap();
-    assert_eq!((&body["request-id"], &body["error"], body.as_object().unwrap().len()), (&json!(id), &json!(14), 5));
+    assert_eq!((&body["request-id"], &body["error"], body.as_object().unwrap().len()), (&json!(id), &json!(14), 8));
+    assert_eq!(body["next"], "//evil.example", "the integrator gets all of it, and the browser goes nowhere else");
+}
+
+#[tokio::test]
+async fn what_the_bank_adds_gets_to_the_integrator_and_not_into_the_browsers_url() {
+    let (stack, tenant, bank) = (LocalStack::from_env().await, tenant(), Bank::default());
+    let (gets, posts) = (Receiver::start(|_| 200).await, Receiver::start(|_| 200).await);
+    stack.register_with(&tenant, &json!({"url": gets.url, "method": "GET"})).await;
+    stack.register_with(&tenant, &json!({"url": posts.url})).await;
+    let added = r#""code":"a.b/c","state":"s 1","tenant":"other""#;
+    let cases = [
+        ("GET", "state=s+1&code=a.b%2Fc&tenant=other".to_owned()),
+        (FORM, "tenant=other&state=s%201&code=a.b%2Fc".to_owned()),
+        ("application/json", format!("{{{added}}}")),
+    ];
+    for (index, (form, said)) in cases.into_iter().enumerate() {
+        let id = request_id();
+        let registration = json!({"requestId": id, "redirectUrl": "https://tpp.example/done?tenant=acme"});
+        let url = stack.register_token_request(&tenant, &registration).await;
+
+        let answer = match form {
+            "GET" => bank.get(&url, &said).await,
+            _ => bank.post(&url, form, said).await,
+        };
+
+        let ids = format!("request-id={id}&request_id={id}");
+        let location = format!("https://tpp.example/done?tenant=acme&{ids}");
+        assert_eq!((answer.status, answer.header("location")), (303, &*location), "{form}");
+        let (got, posted) = (gets.wait_for(index + 1).await, posts.wait_for(index + 1).await);
+        let body = format!(r#"{{"request-id":"{id}","request_id":"{id}",{}}}"#, added.replace(' ', "\\u0020"));
+        assert!(posted.iter().any(|request| request.body == body), "{form}: {body} in {posted:?}");
+        let query = format!("{ids}&code=a.b%2Fc&state=s+1&tenant=other");
+        assert!(got.iter().any(|request| request.uri.query() == Some(&query)), "{form}: {query} in {got:?}");
+        let result = stack.manage("GET", &result_path(&tenant, &id), None).await.json();
+        assert_eq!((&result["tenant"], &result["status"]), (&json!(tenant.as_str()), &json!("completed")), "{form}");
+        assert_eq!(result["otherFields"], json!({"code": "a.b/c", "state": "s 1", "tenant": "other"}), "{form}");
+    }
+}
+
+#[tokio::test]
+async fn text_in_another_charset_is_refused_and_leaves_the_link_good() {
+    let (stack, tenant, bank, id) = (LocalStack::from_env().await, tenant(), Bank::default(), request_id());
+    let receiver = Receiver::start(|_| 200).await;
+    stack.register_with(&tenant, &json!({"url": receiver.url})).await;
+    let url = stack.register_token_request(&tenant, &json!({"requestId": id})).await;
+    let said = |message: &str| format!("error=14&trace-id=t&message={message}");
+
+    let charset = "The body is in an unknown charset; expected UTF-8.";
+    let escapes = "The callback has escapes that are not UTF-8; send its text in UTF-8.";
+    let latin = format!("{FORM}; charset=ISO-8859-1");
+    assert_plain(&bank.post(&url, &latin, said("indisponibilit%E9")).await, 415, charset);
+    assert_plain(&bank.post(&url, FORM, said("indisponibilit%E9")).await, 400, escapes);
+    assert_plain(&bank.get(&url, &said("indisponibilit%E9")).await, 400, escapes);
+    let utf8 = format!("{FORM}; charset=UTF-8");
+    assert_eq!(bank.post(&url, &utf8, said("indisponibilit%C3%A9")).await.status, 200);
+
+    let arrived = exactly(1, &stack, &tenant, &receiver).await;
+    let body: Value = serde_json::from_slice(&arrived[0].body).unwrap();
+    assert_eq!(body["message"], "indisponibilité");
 }
 
 #[tokio::test]
