@@ -9,6 +9,7 @@ use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYP
 use http::{HeaderMap, HeaderValue};
 use signpost_core::input::fault::{Fault, FaultCode, Faults, QUOTED_CHARACTERS};
 use signpost_core::input::problem::{self, Problem};
+use signpost_core::input::query;
 
 /// Gives the body of a request as text.
 ///
@@ -82,7 +83,8 @@ pub fn parameter(request: &ApiGatewayV2httpRequest, name: &str) -> Option<String
     request.query_string_parameters.all(name).map(|parts| parts.join(","))
 }
 
-/// Refuses parameters of the query that are none of `known`: what is not honoured must not look as if it were.
+/// Refuses parameters of the query that are none of `known`: what is not honoured must not look as if it were. Refuses a
+/// query that is not UTF-8 as well, because API Gateway replaces its characters.
 ///
 /// # Errors
 /// 400 with a fault for each; values are not quoted.
@@ -94,6 +96,9 @@ pub fn check_parameters(request: &ApiGatewayV2httpRequest, known: &[&str]) -> Re
         let pointer = format!("?{}", name.chars().take(QUOTED_CHARACTERS).collect::<String>());
         let expected = format!("no such parameter; known: {there_are}");
         faults.push(Fault::hidden(pointer, expected).code(FaultCode::UnknownParameter));
+    }
+    if !query::is_utf8(request.raw_query_string.as_deref().unwrap_or_default()) {
+        faults.push(Fault::hidden("?", "percent-encoded UTF-8").code(FaultCode::NotUtf8));
     }
     faults.none().map_err(Problem::bad_request)
 }
@@ -173,6 +178,18 @@ mod tests {
         let all: String = (0..=127_u8).map(char::from).chain("ěšč".chars()).collect();
         for text in ["", "{}", r#"{"a":"b\"c"}"#, &all] {
             assert_eq!(bytes_in_answer(text) + 2, serde_json::to_string(text).unwrap().len(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_query_that_is_not_utf8_is_refused() {
+        let file = include_str!("../../../events/manage-session.json");
+        let mut request: ApiGatewayV2httpRequest = serde_json::from_str(file).unwrap();
+        let known = ["tenant", "sessionId"];
+        for (query, is_taken) in [("sessionId=caf%C3%A9&tenant=acme", true), ("sessionId=caf%E9&tenant=acme", false)] {
+            request.raw_query_string = Some(query.into());
+            let codes = check_parameters(&request, &known).map_err(|problem| problem.errors[0].code);
+            assert_eq!(codes, if is_taken { Ok(()) } else { Err(FaultCode::NotUtf8) }, "{query}");
         }
     }
 

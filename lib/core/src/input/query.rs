@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::input::json::Members;
 use crate::input::json::text_of;
@@ -26,6 +26,12 @@ pub fn encode(object: &str) -> String {
         format!("{}={}", encode_part(name), encode_part(&value))
     });
     parameters.collect::<Vec<_>>().join("&")
+}
+
+/// Whether a query, as it was sent, is UTF-8 once its escapes are decoded. Gateways put U+FFFD in the place of what is not.
+#[must_use]
+pub fn is_utf8(query: &str) -> bool {
+    percent_decode_str(query).decode_utf8().is_ok()
 }
 
 fn encode_part(text: &str) -> String {
