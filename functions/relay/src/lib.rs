@@ -49,6 +49,9 @@ impl App {
 /// - 404, 410: the state is not known, or was used, replaced or not used in time.
 /// - 503: send the same again; nothing else is taken by this state from now on.
 ///
+/// For ten minutes, the same callback gets the same answer again, and no second event: browsers repeat requests, and users
+/// go back.
+///
 /// What was said is written down before it is queued, so that two callbacks at once cannot become two events that contradict
 /// each other; and the state is used up after it is queued, so that whoever was not answered can say the same again.
 pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2httpResponse {
@@ -93,18 +96,21 @@ impl App {
         let now = unix_now().as_secs();
         let heard = match self.token_requests.hear(&tenant, &id, &state, &payload, now).await? {
             Changed::Yes(request) => request,
-            Changed::No(Some(request)) => return Err(request.refusal(&state, now).into()),
+            Changed::No(Some(request)) => {
+                let again = request.repeated(&state, &payload, now).cloned();
+                let refusal = request.refusal(&state, now);
+                return again.map(|called| (request, called)).ok_or(refusal.into());
+            }
             Changed::No(None) => return Err(StateError::Unknown.into()),
         };
         let called = heard.called.clone().ok_or(StateError::Unknown)?;
         let event = heard.event(&called).map_err(|_| AwsError::of("making an event")(UnfitError))?;
         let group = Some(tenant.to_string());
         self.events.send_all([Message { body: event.json().to_owned(), group, ..Message::default() }]).await?;
-        match self.token_requests.acknowledge(&heard, &Uuid::new_v4().to_string()).await? {
-            Changed::No(Some(other)) if other.state == state => Err(StateError::Used.into()),
-            // Registered again, for the next step, before this step's callback was answered: it was taken all the same.
-            Changed::Yes(_) | Changed::No(_) => Ok((heard, called)),
-        }
+        // Where this changes nothing, the same callback was answered meanwhile, or the request was registered again for the
+        // next step. The event is queued all the same.
+        self.token_requests.acknowledge(&heard, &Uuid::new_v4().to_string()).await?;
+        Ok((heard, called))
     }
 }
 

@@ -257,6 +257,21 @@ impl LocalStack {
         call.condition_expression("attribute_exists(stateHash)").send().await.expect("the token request is there");
     }
 
+    /// Moves the time at which a bank called back to `seconds` earlier.
+    ///
+    /// # Panics
+    /// There is no such token request, or the bank has not called back.
+    pub async fn let_callback_age(&self, tenant: &TenantId, token_request: &str, seconds: u64) {
+        let text = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
+        let call = self.dynamodb().update_item().table_name(setting("TOKEN_REQUESTS_TABLE"));
+        let call =
+            call.key("tokenRequest", text(token_request.to_owned())).key("record", text(format!("tenant#{tenant}")));
+        let call = call.update_expression("SET calledAt = calledAt - :seconds");
+        let seconds = aws_sdk_dynamodb::types::AttributeValue::N(seconds.to_string());
+        let call = call.expression_attribute_values(":seconds", seconds);
+        call.condition_expression("attribute_exists(calledAt)").send().await.expect("the bank has called back");
+    }
+
     /// Reads all that the table of token requests holds.
     ///
     /// # Panics

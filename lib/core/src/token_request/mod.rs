@@ -6,6 +6,7 @@ mod registration;
 mod state;
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -25,6 +26,10 @@ pub use state::{State, StateHash};
 
 /// The CloudEvents `type` of what banks say, and its payload family.
 const KIND: &str = "token-request";
+/// For how long the same callback gets the same answer again. A browser that repeats it, by itself or because its user goes
+/// back, does so within minutes; after that, a URL in its history leads nowhere any more.
+const REPEATABLE: Duration = Duration::from_mins(10);
+
 /// A token request's id: the page's are like `rq:3SVzgJtzu2DvaZSgRGznpdknT3dq:5zKtXEAq`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(String);
@@ -205,6 +210,14 @@ impl TokenRequest {
         Some(url.into())
     }
 
+    /// Returns what was said by the state with this hash, if `payload` says the same again, soon enough to get the same
+    /// answer.
+    #[must_use]
+    pub fn repeated(&self, state: &StateHash, payload: &str, now: u64) -> Option<&Called> {
+        let called = self.called.as_ref().filter(|called| called.payload == payload && self.state == *state)?;
+        (now < called.at + REPEATABLE.as_secs()).then_some(called)
+    }
+
     /// Why this request, as it is now, does not take a callback by the state with this hash.
     #[must_use]
     pub fn refusal(&self, state: &StateHash, now: u64) -> StateError {
@@ -305,6 +318,27 @@ mod tests {
         }
         let request = request(None, Some(payload("")));
         assert_eq!(request.location(request.called.as_ref().unwrap()), None);
+    }
+
+    #[test]
+    fn the_same_callback_gets_the_same_answer_for_ten_minutes() {
+        let (own, other) = (State::new([7; 32]).hash(), State::new([8; 32]).hash());
+        let request = request(None, Some(payload("code=c&scope=s")));
+        let at = request.called.as_ref().unwrap().at;
+        let cases = [
+            (&own, "code=c&scope=s", at, true, "a second request of the browser"),
+            (&own, "scope=s&code=%63", at + 599, true, "the same, spelled otherwise"),
+            (&own, "code=c&scope=s", at + 600, false, "too late"),
+            (&own, "code=d&scope=s", at, false, "something else"),
+            (&own, "code=c", at, false, "less"),
+            (&other, "code=c&scope=s", at, false, "by another state"),
+        ];
+        for (state, query, now, expected, why) in cases {
+            let repeated = request.repeated(state, &payload(query), now);
+            assert_eq!(repeated, expected.then_some(request.called.as_ref().unwrap()), "{why}");
+        }
+        let uncalled = TokenRequest { called: None, ..request };
+        assert_eq!(uncalled.repeated(&own, &payload(""), 0), None, "nothing was said yet");
     }
 
     #[test]

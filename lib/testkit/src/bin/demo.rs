@@ -228,7 +228,9 @@ async fn relay_a_callback(stack: &LocalStack, tenant: &TenantId, integrator: &Re
     let arrived = integrator.wait_for(1).await;
     println!("  {} {} arrived", arrived[0].method, arrived[0].uri);
     let again = bank.get(&callback_url, &query).await;
-    println!("  the same again → {} {}", again.status, again.text.trim_end());
+    println!("  the same again → {} to {}", again.status, again.header("location"));
+    let other = bank.get(&callback_url, "error=14&message=Bank+is+unavailable&trace-id=t").await;
+    println!("  something else → {} {}", other.status, other.text.trim_end());
     let path = format!("/token-requests/{id}/result?tenant={tenant}");
     let result = stack.manage("GET", &path, None).await.json();
     println!("  GET {path}\n    → {}", result["status"]);

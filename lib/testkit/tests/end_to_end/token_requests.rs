@@ -204,6 +204,8 @@ async fn what_is_replayed_late_tampered_with_or_too_large_gets_a_plain_text_and_
     for query in [ERROR, "", "error=2&message=m&trace-id=t"] {
         assert_plain(&bank.get(&url, query).await, 410, "This link was used before.");
     }
+    stack.let_callback_age(&tenant, &id, 600).await;
+    assert_plain(&bank.get(&url, &format!("{ERROR}&{evil}")).await, 410, "This link was used before.");
 
     let url = stack.register_token_request(&tenant, &json!({"requestId": late, "redirectUrl": redirect})).await;
     stack.let_expire(&tenant, &late).await;
@@ -275,7 +277,7 @@ async fn text_in_another_charset_is_refused_and_leaves_the_link_good() {
 }
 
 #[tokio::test]
-async fn callbacks_at_once_become_one_event_and_one_of_them_is_answered() {
+async fn callbacks_at_once_become_one_event_and_those_that_say_it_get_one_answer() {
     let (stack, bank) = (LocalStack::from_env().await, Bank::default());
     let cases = [("the same", [ERROR, ERROR]), ("others", ["", ERROR])];
     for (what, queries) in cases {
@@ -287,7 +289,9 @@ async fn callbacks_at_once_become_one_event_and_one_of_them_is_answered() {
         let answers = join_all((0..8).map(|index| bank.get(&url, queries[index % 2]))).await;
 
         let taken: Vec<_> = answers.iter().filter(|answer| answer.status == 303).collect();
-        assert_eq!(taken.len(), 1, "{what}: {answers:?}");
+        assert_eq!(taken.len(), if what == "the same" { 8 } else { 4 }, "{what}: {answers:?}");
+        let location = taken[0].header("location");
+        assert!(taken.iter().all(|answer| answer.header("location") == location), "{what}: {answers:?}");
         for refused in answers.iter().filter(|answer| answer.status != 303) {
             assert_plain(refused, 410, "This link was used before.");
         }
@@ -330,8 +334,10 @@ async fn a_callback_that_fails_anywhere_is_taken_when_it_comes_again() {
             stack.let_expire(&tenant, &id).await;
             assert_eq!(relayed(&app, &callback(&url, "")).await.status_code, 410);
         }
-        assert_eq!(relayed(&app, &callback(&url, ERROR)).await.status_code, 200, "{operation}");
-        assert_eq!(relayed(&app, &callback(&url, ERROR)).await.status_code, 410, "{operation}");
+        for _ in 0..2 {
+            assert_eq!(relayed(&app, &callback(&url, ERROR)).await.status_code, 200, "{operation}");
+        }
+        assert_eq!(relayed(&app, &callback(&url, "")).await.status_code, 410, "{operation}: used up");
         exactly(1, &stack, &tenant, &receiver).await;
     }
 }
@@ -359,8 +365,10 @@ async fn an_answer_of_aws_that_gets_lost_costs_neither_a_callback_nor_a_registra
         let url = serde_json::from_str::<Value>(text).unwrap()["callbackUrl"].as_str().unwrap().to_owned();
 
         proxy.lose_a_later_answer_of(operation, others);
-        assert_eq!(relayed(&relay, &callback(&url, ERROR)).await.status_code, 200, "{operation} {others}");
-        assert_eq!(relayed(&relay, &callback(&url, ERROR)).await.status_code, 410, "{operation} {others}");
+        for _ in 0..2 {
+            assert_eq!(relayed(&relay, &callback(&url, ERROR)).await.status_code, 200, "{operation} {others}");
+        }
+        assert_eq!(relayed(&relay, &callback(&url, "")).await.status_code, 410, "{operation} {others}: used up");
     }
     let arrived = exactly(lost.len(), &stack, &tenant, &receiver).await;
     let ids: HashSet<_> = arrived.iter().map(|request| request.event_id().to_owned()).collect();
@@ -392,8 +400,9 @@ async fn wherever_relay_is_killed_the_callback_can_come_again_and_is_delivered_o
         let (died, ()) = tokio::join!(host.invoke(&request), kill);
         assert!(matches!(died, Err(InvocationError::Died)), "{why}: {died:?}");
         proxy.heal();
-        assert_eq!(host.invoke(&request).await.unwrap()["statusCode"], status, "{why}");
-        assert_eq!(host.invoke(&request).await.unwrap()["statusCode"], 410, "{why}");
+        for _ in 0..2 {
+            assert_eq!(host.invoke(&request).await.unwrap()["statusCode"], status, "{why}");
+        }
         exactly(1, &stack, &tenant, &receiver).await;
     }
 }
