@@ -7,16 +7,16 @@ mod config;
 
 use aws_config::SdkConfig;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
-use http::HeaderName;
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
+use http::{HeaderMap, HeaderName, Method};
 use signpost_core::token_request::{
     Body, Callback, CallbackError, Called, MAX_CALLBACK_BYTES, State, StateError, TokenRequest,
 };
 use signpost_io::aws::AwsError;
 use signpost_io::clock::unix_now;
-use signpost_io::http_api::{body_text, charset, media_type, respond, with_header};
+use signpost_io::http_api::{body_text, charset, empty, media_type, respond, with_header};
 use signpost_io::logs::Chain;
 use signpost_io::queue::{Message, Queue};
 use signpost_io::token_requests::{Changed, TokenRequests};
@@ -47,7 +47,8 @@ impl App {
 /// - 303 to the registered URL, or 200 where none is registered: SQS has the event, and the state is used up.
 /// - 400, 413, 415: it is no callback of this token request; the state can still be used.
 /// - 404, 410: the state is not known, or was used, replaced or not used in time.
-/// - 503: send the same again; nothing else is taken by this state from now on.
+/// - 503: send the same again; nothing else is taken by this state from now on. Or a browser asks ahead of its user.
+/// - 204: `HEAD`, which changes nothing (RFC 9110, section 9.2.1).
 ///
 /// For ten minutes, the same callback gets the same answer again, and no second event: browsers repeat requests, and users
 /// go back.
@@ -55,6 +56,13 @@ impl App {
 /// What was said is written down before it is queued, so that two callbacks at once cannot become two events that contradict
 /// each other; and the state is used up after it is queued, so that whoever was not answered can say the same again.
 pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2httpResponse {
+    if is_ahead_of_user(&request.headers) {
+        tracing::info!("callback.asked_ahead");
+        return plain(503, "This link does not answer ahead of time. Please open it.");
+    }
+    if request.request_context.http.method == Method::HEAD {
+        return guarded(empty(204));
+    }
     let (status, text, location) = match app.relay(&request).await {
         Ok((request, called)) => {
             let (tenant, outcome) = (&request.tenant, request.outcome(called.at).as_str());
@@ -81,6 +89,20 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
         Some(location) => with_header(response, LOCATION, &location),
         None => response,
     }
+}
+
+/// Whether a browser fetches or renders the page before its user opens it: `Sec-Purpose` (Fetch standard), and what browsers
+/// sent before there was that.
+///
+/// The answer is 503, as [Nav Speculation] and the practice of servers have it: the browser drops any status but 2xx, and
+/// asks again once its user opens the link. It would keep a 204.
+///
+/// [Nav Speculation]: https://wicg.github.io/nav-speculation/prefetch.html
+fn is_ahead_of_user(headers: &HeaderMap) -> bool {
+    const NAMES: [&str; 4] = ["sec-purpose", "purpose", "x-purpose", "x-moz"];
+    let values = NAMES.iter().flat_map(|name| headers.get_all(*name)).filter_map(|value| value.to_str().ok());
+    let mut words = values.flat_map(|value| value.split([',', ';', ' ']));
+    words.any(|word| ["prefetch", "prerender", "preview"].iter().any(|ahead| word.eq_ignore_ascii_case(ahead)))
 }
 
 impl App {
@@ -161,14 +183,18 @@ impl From<StateError> for Refusal {
     }
 }
 
-/// An answer in plain text. It is kept nowhere, and tells nobody where its reader came from: the state is in the URL.
+/// An answer in plain text.
 fn plain(status: u16, text: &str) -> ApiGatewayV2httpResponse {
+    guarded(respond(status, "text/plain; charset=utf-8", format!("{text}\n")))
+}
+
+/// An answer that is kept nowhere, and tells nobody where its reader came from: the state is in the URL.
+fn guarded(response: ApiGatewayV2httpResponse) -> ApiGatewayV2httpResponse {
     const HEADERS: [(HeaderName, &str); 4] = [
         (CACHE_CONTROL, "no-store"),
         (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
         (REFERRER_POLICY, "no-referrer"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    let response = respond(status, "text/plain; charset=utf-8", format!("{text}\n"));
     HEADERS.into_iter().fold(response, |response, (name, value)| with_header(response, name, value))
 }

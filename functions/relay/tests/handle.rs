@@ -87,3 +87,45 @@ async fn garbage_is_refused_in_plain_words_and_costs_no_read() {
         assert!(!response.headers.contains_key("location"), "{why}");
     }
 }
+
+#[tokio::test]
+async fn a_look_ahead_is_told_to_come_again_and_costs_no_read() {
+    let app = app();
+    let get: ApiGatewayV2httpRequest =
+        serde_json::from_str(include_str!("../../../events/relay-redirect.json")).unwrap();
+    let ahead = "This link does not answer ahead of time. Please open it.\n";
+    let ours = "This did not work, for a reason on our side. Please try the same again in a moment.\n";
+    let cases = [
+        ("sec-purpose", "prefetch", ahead),
+        ("sec-purpose", "prefetch;prerender", ahead),
+        ("sec-purpose", "prefetch;anonymous-client-ip", ahead),
+        ("sec-purpose", "Prefetch; Prerender", ahead),
+        ("purpose", "prefetch", ahead),
+        ("x-purpose", "preview", ahead),
+        ("x-moz", "prefetch", ahead),
+        ("sec-purpose", "", ours),
+        ("sec-purpose", "prefetched", ours),
+        ("sec-fetch-dest", "prefetch", ours),
+    ];
+    for (name, value, expected) in cases {
+        let mut request = get.clone();
+        request.headers.insert(name, value.parse().unwrap());
+        let response = handle(request, &app).await;
+        let Some(Body::Text(text)) = response.body else { panic!("{name}: {value}") };
+        assert_eq!((response.status_code, &*text), (503, expected), "{name}: {value}");
+        assert_eq!(response.headers["cache-control"], "no-store", "{name}: {value}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_request_changes_nothing_and_tells_nothing() {
+    let mut request: ApiGatewayV2httpRequest =
+        serde_json::from_str(include_str!("../../../events/relay-redirect.json")).unwrap();
+    request.request_context.http.method = http::Method::HEAD;
+    for state in ["q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s", "x"] {
+        request.path_parameters.insert("state".into(), state.into());
+        let response = handle(request.clone(), &app()).await;
+        assert_eq!((response.status_code, response.body), (204, None), "{state}");
+        assert_eq!(response.headers["cache-control"], "no-store", "{state}");
+    }
+}

@@ -26,6 +26,23 @@ impl Bank {
         Answer::read(self.http.get(format!("{callback_url}?{query}")).send().await).await
     }
 
+    /// Asks for the same as [`Self::get`], with a header: as a browser does ahead of its user, for one.
+    ///
+    /// # Panics
+    /// No answer came.
+    pub async fn get_with(&self, callback_url: &str, query: &str, (name, value): (&str, &str)) -> Answer {
+        let request = self.http.get(format!("{callback_url}?{query}")).header(name, value);
+        Answer::read(request.send().await).await
+    }
+
+    /// Asks whether there is something, as mail gateways and chats do for the links that they show.
+    ///
+    /// # Panics
+    /// No answer came.
+    pub async fn head(&self, callback_url: &str, query: &str) -> Answer {
+        Answer::read(self.http.head(format!("{callback_url}?{query}")).send().await).await
+    }
+
     /// Calls back with a form or a JSON object, as the page shows it second.
     ///
     /// # Panics

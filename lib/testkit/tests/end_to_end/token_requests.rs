@@ -255,6 +255,30 @@ async fn what_the_bank_adds_gets_to_the_integrator_and_not_into_the_browsers_url
 }
 
 #[tokio::test]
+async fn what_looks_ahead_leaves_the_link_to_the_user() {
+    let (stack, tenant, bank, id) = (LocalStack::from_env().await, tenant(), Bank::default(), request_id());
+    let receiver = Receiver::start(|_| 200).await;
+    stack.register_with(&tenant, &json!({"url": receiver.url})).await;
+    let registration = json!({"requestId": id, "redirectUrl": "https://tpp.example/"});
+    let url = stack.register_token_request(&tenant, &registration).await;
+
+    for header in [("sec-purpose", "prefetch"), ("sec-purpose", "prefetch;prerender"), ("x-moz", "prefetch")] {
+        let ahead = "This link does not answer ahead of time. Please open it.";
+        assert_plain(&bank.get_with(&url, ERROR, header).await, 503, ahead);
+    }
+    let head = bank.head(&url, ERROR).await;
+    assert_eq!((head.status, head.header("cache-control"), &*head.text), (204, "no-store", ""));
+    exactly(0, &stack, &tenant, &receiver).await;
+    assert_eq!(stack.manage("GET", &result_path(&tenant, &id), None).await.json()["status"], "pending");
+
+    let opened = bank.get(&url, ERROR).await;
+    let opened_again = bank.get(&url, ERROR).await;
+    assert_eq!(opened.status, 303);
+    assert_eq!((opened_again.status, opened_again.header("location")), (303, opened.header("location")));
+    exactly(2, &stack, &tenant, &receiver).await; // With the one that was sent after the first look.
+}
+
+#[tokio::test]
 async fn text_in_another_charset_is_refused_and_leaves_the_link_good() {
     let (stack, tenant, bank, id) = (LocalStack::from_env().await, tenant(), Bank::default(), request_id());
     let receiver = Receiver::start(|_| 200).await;
