@@ -11,12 +11,12 @@ use signpost_core::delivery::{Delivery, DueAttempt, Next, Progress, Receipt, nex
 use signpost_core::endpoint::auth::origin;
 use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause};
 use signpost_core::event::OWN_SOURCE;
-use signpost_io::callback::Exchange;
-use signpost_io::clock::{millis, unix_ms_now, unix_now};
-use signpost_io::deliveries::Recorded;
-use signpost_io::logs::Chain;
+use signpost_io::cache::endpoint_cache::Recipient;
+use signpost_io::http::webhook_sender::Exchange;
 use signpost_io::queue::Message;
-use signpost_io::recipients::Recipient;
+use signpost_io::runtime::clock::{millis, unix_ms_now, unix_now};
+use signpost_io::runtime::logs::Chain;
+use signpost_io::tables::deliveries::Recorded;
 
 use crate::App;
 use crate::delivering::{DeferredError, Fate, Ready};

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use signpost_core::endpoint::target::TargetRules;
-use signpost_io::config::{ConfigError, environment, required, retention, sender, target_rules};
+use signpost_io::runtime::config::{ConfigError, environment, required, retention, sender, target_rules};
 
 /// Settings of the `deliver` function, read once at cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Config {
     /// `PUBLIC_URL`: its host is the name by which receivers know the sender; `signpost` by default.
     pub sender: String,
     /// `DANGEROUSLY_ALLOW_HTTP`, `DANGEROUSLY_ALLOW_PRIVATE_TARGETS` and `MORE_TARGET_PORTS`: see
-    /// [`signpost_io::config::target_rules`].
+    /// [`signpost_io::runtime::config::target_rules`].
     pub target_rules: TargetRules,
     /// `WRAPPING_KEY`: id, ARN or alias of the KMS key that wraps private keys and endpoints' secrets; required.
     pub wrapping_key: String,

@@ -14,13 +14,13 @@ use signpost_core::delivery::{
 use signpost_core::event::TenantId;
 use signpost_core::signing::signer::TenantSigner;
 use signpost_io::aws::AwsError;
-use signpost_io::clock::{unix_ms_now, unix_now};
-use signpost_io::deliveries::{Claim, Lease};
-use signpost_io::limits::Slot;
-use signpost_io::logs::Chain;
+use signpost_io::cache::endpoint_cache::{Recipient, RecipientError};
+use signpost_io::cache::signer_cache::NoSignerError;
 use signpost_io::queue::Message;
-use signpost_io::recipients::{Recipient, RecipientError};
-use signpost_io::signers::NoSignerError;
+use signpost_io::runtime::clock::{unix_ms_now, unix_now};
+use signpost_io::runtime::logs::Chain;
+use signpost_io::tables::deliveries::{Claim, Lease};
+use signpost_io::tables::limits::Slot;
 use tokio::time::timeout;
 
 use crate::App;

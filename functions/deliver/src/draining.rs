@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use signpost_core::delivery::breaker::Admission;
 use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::{DeadLetterReason, Delivery, Due, Receipt};
-use signpost_io::clock::{unix_ms_now, unix_now};
-use signpost_io::events::Kept;
-use signpost_io::limits::Slot;
-use signpost_io::logs::Chain;
-use signpost_io::parking::{Parked, without_event};
 use signpost_io::queue::Message;
+use signpost_io::runtime::clock::{unix_ms_now, unix_now};
+use signpost_io::runtime::logs::Chain;
+use signpost_io::tables::events::Kept;
+use signpost_io::tables::limits::Slot;
+use signpost_io::tables::parking::{Parked, without_event};
 
 use crate::App;
 use crate::delivering::{DeferredError, Fate, Ready};

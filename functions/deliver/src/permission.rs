@@ -3,10 +3,10 @@
 use signpost_core::delivery::breaker::Admission;
 use signpost_core::endpoint::EndpointId;
 use signpost_io::aws::AwsError;
-use signpost_io::clock::unix_ms_now;
-use signpost_io::limits::Slot;
-use signpost_io::logs::Chain;
-use signpost_io::recipients::Recipient;
+use signpost_io::cache::endpoint_cache::Recipient;
+use signpost_io::runtime::clock::unix_ms_now;
+use signpost_io::runtime::logs::Chain;
+use signpost_io::tables::limits::Slot;
 
 use crate::App;
 

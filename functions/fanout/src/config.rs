@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use signpost_io::config::{ConfigError, environment, required, retention};
+use signpost_io::runtime::config::{ConfigError, environment, required, retention};
 
 /// Settings of the `fanout` function, read once at cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,12 +15,12 @@ use signpost_core::event::{Event, TenantId};
 use signpost_core::input::fault::Fault;
 use signpost_core::input::json::minify;
 use signpost_io::aws::AwsError;
-use signpost_io::clock::unix_ms_now;
-use signpost_io::endpoints::Endpoints;
-use signpost_io::events::{Claim, Events};
-use signpost_io::logs::Chain;
 use signpost_io::queue::{MAX_BATCH_BYTES, Message, Queue, size};
-use signpost_io::states::States;
+use signpost_io::runtime::clock::unix_ms_now;
+use signpost_io::runtime::logs::Chain;
+use signpost_io::tables::endpoints::Endpoints;
+use signpost_io::tables::events::{Claim, Events};
+use signpost_io::tables::states::States;
 
 pub use config::Config;
 

@@ -1,4 +1,4 @@
-use signpost_io::config::{ConfigError, environment, required};
+use signpost_io::runtime::config::{ConfigError, environment, required};
 
 /// Settings of the `ingest` function, read once at cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use signpost_core::event::{EventId, TenantId};
 use signpost_core::input::fault::Fault;
 use signpost_core::input::prefer;
 use signpost_core::input::problem::Problem;
-use signpost_io::http_api::{body_text, lists_strongly, lists_weakly, media_type, parameter};
+use signpost_io::runtime::api_gateway::{body_text, lists_strongly, lists_weakly, media_type, parameter};
 
 /// A request about a tenant's endpoints.
 pub(crate) struct Asked<'a> {

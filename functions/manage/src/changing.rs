@@ -1,8 +1,8 @@
 //! Changes: read, changed and written again, on the condition that nobody else has changed it meanwhile.
 
 use signpost_core::endpoint::EndpointId;
-use signpost_io::clock::unix_now;
-use signpost_io::endpoints::{StoredEndpoint, Written};
+use signpost_io::runtime::clock::unix_now;
+use signpost_io::tables::endpoints::{StoredEndpoint, Written};
 
 use crate::asked::{Asked, changed_meanwhile, no_such_endpoint};
 use crate::{App, Refusal};

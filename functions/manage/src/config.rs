@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use signpost_core::endpoint::Verification;
 use signpost_core::endpoint::target::TargetRules;
-use signpost_io::config::{ConfigError, endpoint_verification, environment, required, retention, target_rules};
+use signpost_io::runtime::config::{
+    ConfigError, endpoint_verification, environment, required, retention, target_rules,
+};
 
 /// Settings of the `manage` function, read once at cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +18,7 @@ pub struct Config {
     /// `ENDPOINT_VERIFICATION`: how new origins prove that they want webhooks, `none` or `challenge`; `none` by default.
     pub endpoint_verification: Verification,
     /// `DANGEROUSLY_ALLOW_HTTP`, `DANGEROUSLY_ALLOW_PRIVATE_TARGETS` and `MORE_TARGET_PORTS`: see
-    /// [`signpost_io::config::target_rules`]. Those of `deliver`, or what is accepted here would fail there.
+    /// [`signpost_io::runtime::config::target_rules`]. Those of `deliver`, or what is accepted here would fail there.
     pub target_rules: TargetRules,
     /// `EVENTS_TABLE`: DynamoDB table of events and deliveries; required.
     pub events_table: String,

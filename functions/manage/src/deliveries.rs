@@ -6,9 +6,9 @@ use serde::Serialize;
 use signpost_core::delivery::list::{Place, Wanted};
 use signpost_core::delivery::{DeadLetterReason, DeliveryStatus};
 use signpost_core::input::problem::Problem;
-use signpost_io::clock::rfc3339;
-use signpost_io::http_api::respond;
-use signpost_io::listing::Listed;
+use signpost_io::runtime::api_gateway::respond;
+use signpost_io::runtime::clock::rfc3339;
+use signpost_io::tables::delivery_list::Listed;
 
 use crate::asked::{Asked, no_such_endpoint};
 use crate::endpoints::JSON;

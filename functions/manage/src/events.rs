@@ -16,11 +16,11 @@ use signpost_core::endpoint::{Endpoint, EndpointId};
 use signpost_core::event::{Event, EventKey, TenantId};
 use signpost_core::input::problem::Problem;
 use signpost_io::aws::AwsError;
-use signpost_io::clock::{rfc3339, unix_ms_now};
-use signpost_io::history::{DeliveryHistory, History};
-use signpost_io::http_api::{MAX_ANSWER_BYTES, bytes_in_answer, respond};
-use signpost_io::parking::Parked;
 use signpost_io::queue::Message;
+use signpost_io::runtime::api_gateway::{MAX_ANSWER_BYTES, bytes_in_answer, respond};
+use signpost_io::runtime::clock::{rfc3339, unix_ms_now};
+use signpost_io::tables::event_history::{DeliveryHistory, History};
+use signpost_io::tables::parking::Parked;
 
 use crate::asked::{Asked, no_such_endpoint};
 use crate::endpoints::{JSON, moment};

@@ -8,8 +8,8 @@ use signpost_core::input::fault::{Fault, Faults};
 use signpost_core::input::problem::Problem;
 use signpost_core::status::session::{KIND, Session, stages};
 use signpost_core::status::state::tag_of;
-use signpost_io::http_api::{empty, lists_weakly, parameter, respond, with_header};
-use signpost_io::states::SubjectKey;
+use signpost_io::runtime::api_gateway::{empty, lists_weakly, parameter, respond, with_header};
+use signpost_io::tables::states::SubjectKey;
 
 use crate::endpoints::JSON;
 use crate::events::unreadable;

@@ -12,9 +12,9 @@ use signpost_core::event::EventKey;
 use signpost_core::input::problem::Problem;
 use signpost_core::status::state::{MAX_HISTORY, Place, State};
 use signpost_io::aws::AwsError;
-use signpost_io::events::Kept;
-use signpost_io::http_api::{empty, refuse, respond, with_header};
-use signpost_io::states::SubjectKey;
+use signpost_io::runtime::api_gateway::{empty, refuse, respond, with_header};
+use signpost_io::tables::events::Kept;
+use signpost_io::tables::states::SubjectKey;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::asked::{Asked, AskedSubject};

@@ -9,9 +9,9 @@ use signpost_core::event::TenantId;
 use signpost_core::input::fault::Fault;
 use signpost_core::input::problem::Problem;
 use signpost_core::token_request::{Registration, RequestId, State, TokenRequest};
-use signpost_io::clock::unix_now;
-use signpost_io::http_api::{respond, with_header};
 use signpost_io::queue::Message;
+use signpost_io::runtime::api_gateway::{respond, with_header};
+use signpost_io::runtime::clock::unix_now;
 use uuid::Uuid;
 
 use crate::asked::Asked;

@@ -13,9 +13,9 @@ use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::signing::key_rotation::{KeyMoments, Standing, standing};
 use signpost_core::signing::kid;
 use signpost_core::signing::public_key::{Jwk, JwkSet, PublicKey};
-use signpost_io::endpoint_keys::EndpointKey;
-use signpost_io::http_api::{empty, lists_weakly, respond, with_header};
-use signpost_io::keys::StoredKey;
+use signpost_io::runtime::api_gateway::{empty, lists_weakly, respond, with_header};
+use signpost_io::tables::endpoint_keys::EndpointKey;
+use signpost_io::tables::signing_keys::StoredKey;
 
 const JWK: &str = "application/jwk+json";
 const JWK_SET: &str = "application/jwk-set+json";

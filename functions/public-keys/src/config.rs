@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use signpost_io::config::{ConfigError, environment, number, required};
+use signpost_io::runtime::config::{ConfigError, environment, number, required};
 
 /// Settings of the `public-keys` function, read once at cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]

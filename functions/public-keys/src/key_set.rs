@@ -10,10 +10,10 @@ use signpost_core::event::TenantId;
 use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::signing::kid;
 use signpost_io::aws::AwsError;
-use signpost_io::clock::unix_now;
-use signpost_io::endpoint_keys::{EndpointKey, EndpointKeyTable};
-use signpost_io::keys::{KeyTable, StoredKey};
-use signpost_io::logs::Chain;
+use signpost_io::runtime::clock::unix_now;
+use signpost_io::runtime::logs::Chain;
+use signpost_io::tables::endpoint_keys::{EndpointKey, EndpointKeyTable};
+use signpost_io::tables::signing_keys::{KeyTable, StoredKey};
 use tokio::sync::Mutex;
 
 /// How old remembered keys may be. Well below the shortest half of a lead, 30 seconds.

@@ -12,12 +12,12 @@ use signpost_core::event::TenantId;
 use signpost_core::input::problem::Problem;
 use signpost_core::signing::kid::is_kid;
 use signpost_io::aws::AwsError;
-use signpost_io::clock::unix_now;
-use signpost_io::endpoint_keys::EndpointKeyTable;
-use signpost_io::http_api::{refuse, with_header};
-use signpost_io::keys::KeyTable;
-use signpost_io::logs::Chain;
 use signpost_io::mac::MacKey;
+use signpost_io::runtime::api_gateway::{refuse, with_header};
+use signpost_io::runtime::clock::unix_now;
+use signpost_io::runtime::logs::Chain;
+use signpost_io::tables::endpoint_keys::EndpointKeyTable;
+use signpost_io::tables::signing_keys::KeyTable;
 
 pub use config::Config;
 use key_set::KeySets;

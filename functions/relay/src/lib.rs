@@ -15,11 +15,11 @@ use signpost_core::token_request::{
     Body, Callback, CallbackError, Called, MAX_CALLBACK_BYTES, State, StateError, TokenRequest,
 };
 use signpost_io::aws::AwsError;
-use signpost_io::clock::unix_now;
-use signpost_io::http_api::{body_text, charset, empty, media_type, respond, with_header};
-use signpost_io::logs::Chain;
 use signpost_io::queue::{Message, Queue};
-use signpost_io::token_requests::{Changed, TokenRequests};
+use signpost_io::runtime::api_gateway::{body_text, charset, empty, media_type, respond, with_header};
+use signpost_io::runtime::clock::unix_now;
+use signpost_io::runtime::logs::Chain;
+use signpost_io::tables::token_requests::{Changed, TokenRequests};
 use uuid::Uuid;
 
 pub use config::Config;

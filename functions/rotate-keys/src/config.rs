@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use signpost_core::signing::key_rotation::KeySchedule;
-use signpost_io::config::{ConfigError, environment, number, required};
+use signpost_io::runtime::config::{ConfigError, environment, number, required};
 
 /// Settings of the `rotate-keys` function, read once at cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]

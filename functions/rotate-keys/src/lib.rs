@@ -12,8 +12,8 @@ use lambda_runtime::Error;
 use serde::Deserialize;
 use serde_json::Value;
 use signpost_core::signing::algorithm::Algorithm;
-use signpost_io::config::ConfigError;
-use signpost_io::logs::Chain;
+use signpost_io::runtime::config::ConfigError;
+use signpost_io::runtime::logs::Chain;
 
 pub use config::Config;
 use custom_resource::{CustomResourceEvent, Responder};

@@ -7,10 +7,10 @@ use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::signing::key_rotation::{KeyMoments, KeySchedule, plan, superseded};
 use signpost_core::signing::public_key::PublicKey;
 use signpost_io::aws::AwsError;
-use signpost_io::clock::unix_now;
-use signpost_io::keys::{KeyLine, KeyTable, StoredKey, WrappedPair, WrappingKey};
-use signpost_io::logs::Chain;
 use signpost_io::mac::MacKey;
+use signpost_io::runtime::clock::unix_now;
+use signpost_io::runtime::logs::Chain;
+use signpost_io::tables::signing_keys::{KeyLine, KeyTable, StoredKey, WrappedPair, WrappingKey};
 use uuid::Uuid;
 
 use crate::Config;

@@ -10,9 +10,9 @@ use signpost_core::delivery::{Delivery, DeliveryStatus, RejectionReason, ReplayK
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, EventKey, TenantId};
 use signpost_io::aws::AwsError;
-use signpost_io::clock::unix_ms_now;
-use signpost_io::logs::Chain;
 use signpost_io::queue::{Message, Queue, Received};
+use signpost_io::runtime::clock::unix_ms_now;
+use signpost_io::runtime::logs::Chain;
 
 use crate::{App, CALLS_AT_ONCE};
 

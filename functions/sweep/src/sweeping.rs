@@ -10,10 +10,10 @@ use signpost_core::delivery::DeadLetterReason;
 use signpost_core::delivery::drain::{DRAIN_SECONDS, Spread, room};
 use signpost_core::delivery::parking::{Lane, last_swept_minute, rest_of_wait};
 use signpost_io::aws::AwsError;
-use signpost_io::clock::millis;
-use signpost_io::logs::Chain;
-use signpost_io::parking::{Drain, Parked, without_event};
 use signpost_io::queue::Message;
+use signpost_io::runtime::clock::millis;
+use signpost_io::runtime::logs::Chain;
+use signpost_io::tables::parking::{Drain, Parked, without_event};
 
 use crate::{App, CALLS_AT_ONCE};
 

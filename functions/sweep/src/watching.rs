@@ -6,9 +6,9 @@ use futures_util::stream::{self, StreamExt as _};
 use signpost_core::delivery::parking::{Lane, NOTED_FOR_SECONDS, expires_soon, kept_for_endpoint_until};
 use signpost_core::endpoint::EndpointId;
 use signpost_io::aws::AwsError;
-use signpost_io::clock::rfc3339;
-use signpost_io::logs::Chain;
-use signpost_io::parking::Waiting;
+use signpost_io::runtime::clock::rfc3339;
+use signpost_io::runtime::logs::Chain;
+use signpost_io::tables::parking::Waiting;
 use uuid::Uuid;
 
 use crate::{App, CALLS_AT_ONCE};

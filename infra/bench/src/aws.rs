@@ -214,7 +214,7 @@ impl Inside {
 
 /// A message as Lambda shows it to a function that receives it for the first time.
 fn record(queue: &str, message_id: &str, body: &str) -> Value {
-    let now = signpost_io::clock::unix_ms_now().to_string();
+    let now = signpost_io::runtime::clock::unix_ms_now().to_string();
     json!({
         "messageId": message_id,
         "receiptHandle": format!("AQEB{}", "x".repeat(180)),

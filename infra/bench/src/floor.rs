@@ -51,7 +51,7 @@ async fn told<const COUNT: usize>(arguments: [&str; COUNT]) -> f64 {
 /// How often as many as a batch has are posted.
 const ROUNDS: usize = 1_000;
 
-/// Posts, so many at once, and tells the CPU-ms of one. The client is built as [`signpost_io::clients`] builds it.
+/// Posts, so many at once, and tells the CPU-ms of one. The client is built as [`signpost_io::http::guarded_client`] builds it.
 pub(crate) async fn post(url: &str, bytes: usize, at_once: usize) -> f64 {
     let client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())

@@ -15,10 +15,10 @@ use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::signing::key_rotation::KeyMoments;
 use signpost_core::signing::public_key::PublicKey;
 use signpost_core::signing::standard_webhooks::EndpointKeys;
-use signpost_io::clock::unix_now;
-use signpost_io::endpoints::{Endpoints, SealedKeys, StoredEndpoint};
-use signpost_io::keys::{KeyTable, StoredKey, WrappedPair, WrappingKey};
 use signpost_io::mac::MacKey;
+use signpost_io::runtime::clock::unix_now;
+use signpost_io::tables::endpoints::{Endpoints, SealedKeys, StoredEndpoint};
+use signpost_io::tables::signing_keys::{KeyTable, StoredKey, WrappedPair, WrappingKey};
 use signpost_io::vault::{Place, Purpose, Vault};
 use uuid::Uuid;
 

@@ -1,33 +1,22 @@
 //! Adapters: how the rules of `signpost-core` reach DynamoDB, SQS, KMS, HTTPS receivers, settings and logs.
+//!
+//! # Folders
+//!
+//! - [`runtime`]: settings, the clock, logs, and requests from API Gateway. Calls nothing.
+//! - [`aws`]: the SDK's settings, the error of its calls, and one call for a whole batch (`dynamodb:BatchGetItem`,
+//!   `dynamodb:PartiQLInsert`).
+//! - [`queue`]: SQS (`sqs:SendMessage`, `sqs:ReceiveMessage`, `sqs:DeleteMessage`, `sqs:ChangeMessageVisibility`).
+//! - [`vault`], [`mac`]: secrets under KMS (`kms:GenerateDataKey`, `kms:Decrypt`) and MACs of key items (`kms:GenerateMac`,
+//!   `kms:VerifyMac`).
+//! - [`tables`]: one module per kind of item in DynamoDB (`dynamodb:GetItem`, `PutItem`, `UpdateItem`, `DeleteItem`, `Query`).
+//! - [`http`]: sends webhooks and asks token servers; the only folder that connects to receivers.
+//! - [`cache`]: what a warm environment remembers of endpoints and signing keys.
 
 pub mod aws;
-pub mod breakers;
-pub mod callback;
-pub mod clients;
-pub mod clock;
-pub mod config;
-mod connections;
-pub mod deliveries;
-pub mod endpoint_keys;
-pub mod endpoints;
-pub mod events;
-mod exchange_faults;
-mod gathering;
-pub mod history;
-pub mod http_api;
-mod inserting;
-pub mod keys;
-pub mod limits;
-pub mod listing;
-pub mod logs;
+pub mod cache;
+pub mod http;
 pub mod mac;
-mod packing;
-pub mod parking;
 pub mod queue;
-mod reading;
-pub mod recipients;
-pub mod signers;
-pub mod states;
-pub mod token_requests;
-mod tokens;
+pub mod runtime;
+pub mod tables;
 pub mod vault;

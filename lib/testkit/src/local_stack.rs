@@ -22,12 +22,12 @@ use signpost_core::endpoint::{Endpoint, EndpointId};
 use signpost_core::event::{Event, EventId, EventKey, TenantId};
 use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::signing::standard_webhooks::WebhookPublicKey;
-use signpost_io::deliveries::Deliveries;
-use signpost_io::endpoints::{Endpoints, StoredEndpoint};
-use signpost_io::events::Events;
-use signpost_io::keys::{KeyTable, StoredKey};
 use signpost_io::mac::MacKey;
-use signpost_io::parking::Parking;
+use signpost_io::tables::deliveries::Deliveries;
+use signpost_io::tables::endpoints::{Endpoints, StoredEndpoint};
+use signpost_io::tables::events::Events;
+use signpost_io::tables::parking::Parking;
+use signpost_io::tables::signing_keys::{KeyTable, StoredKey};
 use uuid::Uuid;
 
 use crate::build::ARRIVED;
@@ -742,7 +742,7 @@ pub fn attribute<'a>(message: &'a Message, name: &str) -> &'a str {
 /// It is not there.
 #[must_use]
 pub fn setting(name: &str) -> String {
-    signpost_io::config::environment(name).unwrap_or_else(|| {
+    signpost_io::runtime::config::environment(name).unwrap_or_else(|| {
         panic!(
             "`{name}` is not set, so there is no local stack; run `make test`, or `make up` and load .local/stack.env"
         )

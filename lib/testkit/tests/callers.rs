@@ -16,8 +16,8 @@ use signpost_core::endpoint::auth::{ClientAuthentication, ClientCredentials, api
 use signpost_core::endpoint::target::TargetRules;
 use signpost_core::endpoint::{Endpoint, Method};
 use signpost_core::secret::Secret;
-use signpost_io::callback::{Callbacks, Caller, Exchange};
-use signpost_io::clients::Guard;
+use signpost_io::http::guarded_client::Guard;
+use signpost_io::http::webhook_sender::{Callbacks, Caller, Exchange};
 use signpost_testkit::authority::Authority;
 use signpost_testkit::hostile::{Hostile, Trick};
 use signpost_testkit::receiver::{Received, Receiver};
@@ -360,7 +360,7 @@ async fn stores_of_keytool_open_the_way_to_a_server() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../core/tests/data/key_stores/");
     let read = |name: &str| std::fs::read(format!("{folder}{name}")).unwrap();
     let server = Authority::new();
-    let now = signpost_io::clock::unix_now().as_secs();
+    let now = signpost_io::runtime::clock::unix_now().as_secs();
     let roots = String::from_utf8(read("authorities.pem")).unwrap();
     let root: String = roots.lines().skip(1).take_while(|line| !line.starts_with("-----END")).collect();
     let receiver = Receiver::start_mtls(server.server(), BASE64.decode(root).unwrap()).await;

@@ -7,7 +7,7 @@ use serde_json::json;
 use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey};
-use signpost_io::deliveries::{Deliveries, Recorded};
+use signpost_io::tables::deliveries::{Deliveries, Recorded};
 use signpost_testkit::aws_proxy::AwsProxy;
 use signpost_testkit::build::{ARRIVED, attempt, delivery, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, setting};

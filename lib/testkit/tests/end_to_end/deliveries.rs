@@ -8,7 +8,7 @@ use signpost_core::delivery::attempt::Attempt;
 use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress, ReplayKind};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey, TenantId};
-use signpost_io::deliveries::{Deliveries, Recorded};
+use signpost_io::tables::deliveries::{Deliveries, Recorded};
 use signpost_testkit::build::{ARRIVED, attempt, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path, setting};
 use signpost_testkit::receiver::Receiver;

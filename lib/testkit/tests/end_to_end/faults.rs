@@ -3,7 +3,7 @@
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use serde_json::json;
 use signpost_core::delivery::parking::Lane;
-use signpost_io::clock::unix_ms_now;
+use signpost_io::runtime::clock::unix_ms_now;
 use signpost_testkit::aws_proxy::AwsProxy;
 use signpost_testkit::build::{delivery, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, attribute, endpoint_path};

@@ -3,8 +3,8 @@
 use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
 use serde_json::Value;
 use signpost_core::signing::algorithm::Algorithm;
-use signpost_io::keys::KeyTable;
 use signpost_io::mac::MacKey;
+use signpost_io::tables::signing_keys::KeyTable;
 use signpost_testkit::aws_proxy::AwsProxy;
 use signpost_testkit::lambda_host::{InvocationError, LambdaHost};
 use signpost_testkit::local_stack::{LocalStack, setting};

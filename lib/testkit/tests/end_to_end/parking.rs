@@ -8,8 +8,8 @@ use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::{Delivery, DeliveryKey};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::Event;
-use signpost_io::clock::unix_ms_now;
-use signpost_io::deliveries::Deliveries;
+use signpost_io::runtime::clock::unix_ms_now;
+use signpost_io::tables::deliveries::Deliveries;
 use signpost_testkit::build::{ARRIVED, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, attribute, endpoint_path, setting, until};
 use signpost_testkit::receiver::Receiver;
@@ -271,7 +271,7 @@ async fn a_drain_moves_nothing_while_its_endpoint_is_disabled_and_is_not_ended_b
     switch("disable").await;
     assert_eq!(sweep::sweep_at(&sweep, unix_ms_now()).await.unwrap().drained, 0, "it would only be parked anew");
     let drain = parking.drains(10).await.unwrap().remove(0);
-    let older = signpost_io::parking::Drain { asked_at: drain.asked_at - 1, ..drain.clone() };
+    let older = signpost_io::tables::parking::Drain { asked_at: drain.asked_at - 1, ..drain.clone() };
     parking.end_drain(&older).await.unwrap();
     assert_eq!(parking.drains(10).await.unwrap(), [drain], "asked for anew since");
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use signpost_core::event::TenantId;
 use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::signing::kid::of_signing_key;
-use signpost_io::keys::{StoredKey, WrappingKey};
+use signpost_io::tables::signing_keys::{StoredKey, WrappingKey};
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::{Answer, LocalStack, endpoint_path, keys_path, setting, until};
 use signpost_testkit::receiver::Receiver;

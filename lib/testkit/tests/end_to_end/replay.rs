@@ -9,7 +9,7 @@ use signpost_core::delivery::sent::{Connection, Sent, SentRecord};
 use signpost_core::delivery::{DeadLetterReason, DeliveryKey, DeliveryStatus, Progress, ReplayKind};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey};
-use signpost_io::deliveries::{Deliveries, Recorded};
+use signpost_io::tables::deliveries::{Deliveries, Recorded};
 use signpost_testkit::aws_proxy::AwsProxy;
 use signpost_testkit::build::{ARRIVED, attempt, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path, setting};
@@ -282,7 +282,7 @@ async fn an_event_that_failed_at_many_endpoints_is_read_page_by_page() {
     ids.sort_unstable();
     stack.store(&event, &ids[0]).await;
     let (client, kept) = (aws_sdk_dynamodb::Client::new(&stack.aws), std::time::Duration::from_hours(1));
-    let events = signpost_io::events::Events::new(client.clone(), setting("EVENTS_TABLE"), kept);
+    let events = signpost_io::tables::events::Events::new(client.clone(), setting("EVENTS_TABLE"), kept);
     assert!(events.goes_also_to(&event.key, ids[1..].iter().map(EndpointId::to_string).collect()).await.unwrap());
     let table = Deliveries::new(client, setting("EVENTS_TABLE"), kept);
     let fail = ids[..ENDPOINTS - 1].iter().map(async |endpoint| {

@@ -56,7 +56,7 @@ async fn a_secret_opens_for_its_own_endpoint_only() {
     ];
     for settings in rewritten {
         let settings = serde_json::from_value(settings).unwrap();
-        let stored = signpost_io::endpoints::StoredEndpoint { settings, ..stolen.clone() };
+        let stored = signpost_io::tables::endpoints::StoredEndpoint { settings, ..stolen.clone() };
         table.put(&acme, &victim, &stored, Some(1)).await.unwrap();
         assert_eq!(deliver(&app(&stack.aws), &acme, &victim).await.batch_item_failures.len(), 1);
         assert!(receiver.so_far().is_empty(), "{:?}", stored.settings);

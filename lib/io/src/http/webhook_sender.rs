@@ -21,8 +21,8 @@ use signpost_core::fingerprint::fingerprint;
 use signpost_core::secret::Secret;
 use tokio::time::Instant;
 
-use crate::clients::{Body, Clients, Failed, Guard, Tls, read_body};
-use crate::tokens::Tokens;
+use crate::http::access_tokens::Tokens;
+use crate::http::guarded_client::{Body, Clients, Failed, Guard, Tls, read_body};
 
 /// Who calls, as the receiver is shown it.
 #[derive(Clone, Debug)]

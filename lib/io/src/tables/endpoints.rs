@@ -13,8 +13,8 @@ use signpost_core::input::fault::Fault;
 use signpost_core::signing::standard_webhooks::WebhookPublicKey;
 
 use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
-use crate::clock::unix_now;
-use crate::logs::Chain;
+use crate::runtime::clock::unix_now;
+use crate::runtime::logs::Chain;
 
 /// The table of endpoints.
 #[derive(Clone, Debug)]

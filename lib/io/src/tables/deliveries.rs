@@ -20,12 +20,12 @@ use signpost_core::delivery::{
 };
 use signpost_core::event::EventId;
 
+use crate::aws::batch_get::{Projection, get, get_all};
+use crate::aws::batch_insert::{Inserted, insert};
+use crate::aws::coalesce::{Expected, Gathering};
 use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
-use crate::clock::{millis, unix_ms_now, unix_now};
-use crate::gathering::{Expected, Gathering};
-use crate::inserting::{Inserted, insert};
-use crate::logs::Chain;
-use crate::reading::{Projection, get, get_all};
+use crate::runtime::clock::{millis, unix_ms_now, unix_now};
+use crate::runtime::logs::Chain;
 
 /// The deliveries in the table.
 #[derive(Clone, Debug)]

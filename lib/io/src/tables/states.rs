@@ -11,13 +11,13 @@ use signpost_core::event::{Event, TenantId};
 use signpost_core::status::session;
 use signpost_core::status::state::{Place, State, partition, subjects};
 
+use crate::aws::batch_insert::{Inserted, LARGEST_TOGETHER, insert};
+use crate::aws::coalesce::Gathering;
+use crate::aws::compression::{WRITE_UNIT, length, packed, unpacked};
 use crate::aws::{AwsError, Item, ItemError, n, s, text, unreadable};
-use crate::events::FirstTime;
-use crate::gathering::Gathering;
-use crate::http_api::bytes_in_answer;
-use crate::inserting::{Inserted, LARGEST_TOGETHER, insert};
-use crate::logs::Chain;
-use crate::packing::{WRITE_UNIT, length, packed, unpacked};
+use crate::runtime::api_gateway::bytes_in_answer;
+use crate::runtime::logs::Chain;
+use crate::tables::events::FirstTime;
 
 /// The states in the table.
 #[derive(Clone, Debug)]

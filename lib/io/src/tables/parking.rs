@@ -17,10 +17,10 @@ use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey, TenantId};
 
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
-use crate::clock::unix_now;
-use crate::events::Kept;
-use crate::logs::Chain;
 use crate::queue::Message;
+use crate::runtime::clock::unix_now;
+use crate::runtime::logs::Chain;
+use crate::tables::events::Kept;
 
 /// The table of parked deliveries.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest};
 
 use crate::aws::{AwsError, Item};
-use crate::logs::Chain;
+use crate::runtime::logs::Chain;
 
 /// Whether an item was inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,8 +14,8 @@ use signpost_core::fingerprint::fingerprint;
 use signpost_core::signing::standard_webhooks::WebhookPublicKey;
 
 use crate::aws::{AwsError, Item, bytes, if_condition_held, n, number, s, text};
-use crate::clock::unix_now;
 use crate::mac::MacKey;
+use crate::runtime::clock::unix_now;
 
 /// The table of endpoints' public keys, with the key that authenticates its items.
 #[derive(Debug)]

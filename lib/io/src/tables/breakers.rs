@@ -16,9 +16,9 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text};
-use crate::clock::{millis, unix_ms_now, unix_now};
-use crate::logs::Chain;
-use crate::parking::key;
+use crate::runtime::clock::{millis, unix_ms_now, unix_now};
+use crate::runtime::logs::Chain;
+use crate::tables::parking::key;
 
 /// The breakers, each as it was at most [`REMEMBERED_FOR`] ago, and what has not been told of them yet.
 ///

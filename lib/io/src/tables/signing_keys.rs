@@ -17,8 +17,8 @@ use signpost_core::signing::key_rotation::KeyMoments;
 use signpost_core::signing::public_key::PublicKey;
 
 use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
-use crate::logs::Chain;
 use crate::mac::MacKey;
+use crate::runtime::logs::Chain;
 
 /// One signing key as the table has it.
 #[derive(Clone, Debug, PartialEq, Eq)]

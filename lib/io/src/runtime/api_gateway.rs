@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn commas_in_a_parameter_are_its_own() {
-        let file = include_str!("../../../events/manage-session.json").replace("session-9", "a,b,");
+        let file = include_str!("../../../../events/manage-session.json").replace("session-9", "a,b,");
         let request: ApiGatewayV2httpRequest = serde_json::from_str(&file).unwrap();
         assert_eq!(parameter(&request, "sessionId").as_deref(), Some("a,b,"));
         assert_eq!(parameter(&request, "tenant").as_deref(), Some("acme"));
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_query_that_is_not_utf8_is_refused() {
-        let file = include_str!("../../../events/manage-session.json");
+        let file = include_str!("../../../../events/manage-session.json");
         let mut request: ApiGatewayV2httpRequest = serde_json::from_str(file).unwrap();
         let known = ["tenant", "sessionId"];
         for (query, is_taken) in [("sessionId=caf%C3%A9&tenant=acme", true), ("sessionId=caf%E9&tenant=acme", false)] {

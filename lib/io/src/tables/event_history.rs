@@ -6,10 +6,10 @@ use signpost_core::delivery::{DeadLetterReason, DeliveryKey, Progress};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, EventId, EventKey, TenantId};
 
+use crate::aws::batch_get::get_all;
 use crate::aws::{AwsError, Item, ItemError, number, s};
-use crate::deliveries::{attempts_of, key, reason_of, standing_of};
-use crate::events::{Kept, also_to_of, endpoints_of, kept_of, partition};
-use crate::reading::get_all;
+use crate::tables::deliveries::{attempts_of, key, reason_of, standing_of};
+use crate::tables::events::{Kept, also_to_of, endpoints_of, kept_of, partition};
 
 /// The events in the table, and what became of them.
 #[derive(Clone, Debug)]

@@ -10,9 +10,9 @@ use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use crate::aws::AwsError;
-use crate::clock::unix_now;
-use crate::keys::{KeyTable, StoredKey, WrappingKey};
-use crate::logs::Chain;
+use crate::runtime::clock::unix_now;
+use crate::runtime::logs::Chain;
+use crate::tables::signing_keys::{KeyTable, StoredKey, WrappingKey};
 
 /// How old the list of keys may be before it is read again. A planned key is published long before it signs; this is
 /// how soon a *forced* one is taken up.

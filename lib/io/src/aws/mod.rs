@@ -1,5 +1,10 @@
 //! What all AWS adapters share: the SDK's settings, their one error, and how attributes of items are read.
 
+pub(crate) mod batch_get;
+pub(crate) mod batch_insert;
+pub(crate) mod coalesce;
+pub(crate) mod compression;
+
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;

@@ -14,13 +14,13 @@ use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, EventKey};
 use signpost_core::status::state::Moment;
 
+use crate::aws::batch_get::get;
+use crate::aws::batch_insert::{Inserted, LARGEST_TOGETHER, insert};
+use crate::aws::coalesce::Gathering;
+use crate::aws::compression::{WRITE_UNIT, length, packed, unpacked};
 use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
-use crate::clock::{unix_ms_now, unix_now};
-use crate::gathering::Gathering;
-use crate::inserting::{Inserted, LARGEST_TOGETHER, insert};
-use crate::logs::Chain;
-use crate::packing::{WRITE_UNIT, length, packed, unpacked};
-use crate::reading::get;
+use crate::runtime::clock::{unix_ms_now, unix_now};
+use crate::runtime::logs::Chain;
 
 /// The events in the table.
 #[derive(Clone, Debug)]

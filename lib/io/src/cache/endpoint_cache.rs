@@ -15,10 +15,10 @@ use signpost_core::signing::standard_webhooks::EndpointKeys;
 use tokio::sync::Mutex;
 
 use crate::aws::AwsError;
-use crate::callback::Caller;
-use crate::clock::unix_now;
-use crate::endpoints::{Endpoints, StoredEndpoint, Written};
-use crate::logs::Chain;
+use crate::http::webhook_sender::Caller;
+use crate::runtime::clock::unix_now;
+use crate::runtime::logs::Chain;
+use crate::tables::endpoints::{Endpoints, StoredEndpoint, Written};
 use crate::vault::{OpenError, Place, Purpose, Vault};
 
 /// An endpoint, ready to be called.

@@ -1,4 +1,4 @@
-//! The deliveries of an endpoint, newest first, as they are kept in `EventsTable` ([`crate::deliveries`]).
+//! The deliveries of an endpoint, newest first, as they are kept in `EventsTable` ([`crate::tables::deliveries`]).
 
 use std::collections::HashMap;
 
@@ -10,8 +10,8 @@ use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventKey, TenantId};
 
 use crate::aws::{AwsError, Item, ItemError, number, s, text, unreadable};
-use crate::deliveries::{event_of, progress_of, reason_of};
-use crate::logs::Chain;
+use crate::runtime::logs::Chain;
+use crate::tables::deliveries::{event_of, progress_of, reason_of};
 
 /// The lists of deliveries.
 #[derive(Clone, Debug)]

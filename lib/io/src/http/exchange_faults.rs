@@ -7,7 +7,7 @@ use rustls::{AlertDescription, CertificateError};
 use signpost_core::delivery::cause::ExchangeFault;
 use signpost_core::endpoint::target::TargetError;
 
-use crate::clients::LookupError;
+use crate::http::guarded_client::LookupError;
 
 /// Finds the fault of an exchange that has no answer. `shows_certificate` says whether the client has a certificate to show.
 pub(crate) fn fault_of(error: &reqwest::Error, shows_certificate: bool) -> ExchangeFault {

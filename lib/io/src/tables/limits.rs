@@ -9,8 +9,8 @@ use signpost_core::delivery::limits::{HeldSlot, Second, begin, free_slots};
 use signpost_core::endpoint::{EndpointId, Limit};
 
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
-use crate::clock::{millis, unix_ms_now};
-use crate::parking::key;
+use crate::runtime::clock::{millis, unix_ms_now};
+use crate::tables::parking::key;
 
 /// The limits in the table.
 #[derive(Clone, Debug)]

@@ -16,9 +16,9 @@ use signpost_core::secret::Secret;
 use tokio::sync::Mutex;
 use tokio::time::timeout_at;
 
-use crate::callback::{Deadline, wait_of};
-use crate::clients::{Body, Clients, Failed, read_body};
-use crate::clock::unix_now;
+use crate::http::guarded_client::{Body, Clients, Failed, read_body};
+use crate::http::webhook_sender::{Deadline, wait_of};
+use crate::runtime::clock::unix_now;
 
 /// The tokens of one warm environment.
 #[derive(Default)]

@@ -16,8 +16,8 @@ use signpost_core::delivery::cause::{ExchangeFault, Stage};
 use signpost_core::endpoint::target::{Target, TargetError, TargetRules};
 use tokio::time::{Instant, timeout_at};
 
-use crate::connections::{Connection, ObserveConnections, observe};
-use crate::exchange_faults::{fault_of, refusal, was_closed};
+use crate::http::connections::{Connection, ObserveConnections, observe};
+use crate::http::exchange_faults::{fault_of, refusal, was_closed};
 
 /// The rules that clients are guarded by, and how they resolve names.
 #[derive(Clone)]

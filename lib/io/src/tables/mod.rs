@@ -1,0 +1,14 @@
+//! DynamoDB: one module per kind of item.
+
+pub mod breakers;
+pub mod deliveries;
+pub mod delivery_list;
+pub mod endpoint_keys;
+pub mod endpoints;
+pub mod event_history;
+pub mod events;
+pub mod limits;
+pub mod parking;
+pub mod signing_keys;
+pub mod states;
+pub mod token_requests;
