@@ -233,6 +233,43 @@ async fn a_dead_pooled_connection_costs_no_attempt() {
     assert!(connections.try_recv().is_err(), "one new connection for each dead one");
 }
 
+/// The bytes of a long body are sent again whole.
+#[tokio::test]
+async fn a_long_body_says_its_length_and_survives_a_dead_pooled_connection() {
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let body = (0..40_000).fold(String::new(), |body, number| body + &format!("{number:05}"));
+    let receiver = tokio::spawn(async move {
+        let mut requests = Vec::new();
+        for is_dead in [true, false] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"39999") {
+                assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0, "the request ends before its body");
+            }
+            stream.write_all(OK).await.unwrap();
+            requests.push(String::from_utf8(request).unwrap());
+            if is_dead {
+                stream.read_u8().await.unwrap(); // The second request on this connection gets no answer.
+            }
+        }
+        requests
+    });
+    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    for _ in 0..2 {
+        let target = callbacks.target(&url).unwrap();
+        let request = Request { method: Method::Post, target, headers: Vec::new(), body: body.clone() };
+        let exchange = callbacks.send(request, &Caller::Anonymous, 20 * TIMEOUT).await;
+        assert!(matches!(exchange.result, Ok(200)), "{exchange:?}");
+    }
+    for request in receiver.await.unwrap() {
+        let (head, sent) = request.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("content-length: 200000") && !head.contains("transfer-encoding"), "{head}");
+        assert_eq!(sent, body);
+    }
+}
+
 /// Whatever is answered, even if it is half an answer, is the receiver's, on a reused connection as well.
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_not_tried_twice() {

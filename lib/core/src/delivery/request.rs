@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::delivery::ReplayKind;
 use crate::endpoint::target::Target;
 use crate::endpoint::{CloudEvents, Endpoint, Method, SignatureFormat, TEST_TYPE};
-use crate::event::Event;
 use crate::event::cloud_events;
+use crate::event::{Event, MAX_EVENT_BYTES};
 use crate::input::json::without_whitespace;
 use crate::input::query;
 use crate::signing::algorithm::Algorithm;
@@ -21,6 +21,10 @@ pub const USER_AGENT: &str = concat!("Signpost/", env!("CARGO_PKG_VERSION"));
 
 /// The longest URL of a `GET`, in bytes: a little less than HTTP libraries can express. Most servers take far less.
 pub const MAX_URL_BYTES: usize = 65_000;
+
+/// The longest body, in bytes: each byte of an event is a space within a string, and is sent as `\u0020`. No character
+/// grows more: all others that are escaped have two or three bytes, and their escape has six as well.
+pub const MAX_BODY_BYTES: usize = 6 * MAX_EVENT_BYTES;
 
 /// Why a request cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -201,5 +205,34 @@ impl Unsigned {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::endpoint::target::TargetRules;
+
+    #[test]
+    fn the_longest_event_of_spaces_has_six_times_its_bytes_on_the_wire() {
+        let event = |spaces| {
+            let data = json!({ "note": " ".repeat(spaces) });
+            let event =
+                json!({"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "tenant": "acme", "data": data});
+            Event::parse(&event.to_string())
+        };
+        let spaces = MAX_EVENT_BYTES - event(0).unwrap().json().len();
+        assert!(event(spaces + 1).is_err(), "longer than an event may be");
+        let event = event(spaces).unwrap();
+        let start = AttemptStart { number: 1, unix_seconds: 0, replay: None };
+        for cloud_events in [CloudEvents::Headers, CloudEvents::Structured] {
+            let endpoint = Endpoint { cloud_events, signatures: Vec::new(), ..Endpoint::new("https://a.example/") };
+            let target = TargetRules::INTERNET.parse(&endpoint.url).unwrap();
+            let request = Request::build(&event, &endpoint, target, start, &Keyring::default()).unwrap();
+            let bytes = request.body.len();
+            assert!((MAX_BODY_BYTES - 1_000..=MAX_BODY_BYTES).contains(&bytes), "{cloud_events:?}: {bytes} bytes");
+        }
     }
 }

@@ -4,4 +4,5 @@ mod access_tokens;
 mod connections;
 mod exchange_faults;
 pub mod guarded_client;
+mod pieces;
 pub mod webhook_sender;

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use crate::http::access_tokens::Tokens;
 use crate::http::guarded_client::{Body, Clients, Failed, Guard, Tls, read_body};
+use crate::http::pieces;
 
 /// Who calls, as the receiver is shown it.
 #[derive(Clone, Debug)]
@@ -300,7 +301,7 @@ async fn exchange(
     let Outgoing { method, target, headers, body } = outgoing;
     let build = |client: &reqwest::Client| {
         let request = client.request(method.clone(), target.url().clone());
-        let request = if body.is_empty() { request } else { request.body(body.clone()) };
+        let request = if body.is_empty() { request } else { request.body(pieces::body(body.clone())) };
         // What authenticates stands alone: an endpoint's own header by that name would be a second value.
         let is_other = |name: &str| auth.is_none_or(|auth| !auth.name.eq_ignore_ascii_case(name));
         let others = headers.iter().filter(|(name, _)| is_other(name));
