@@ -258,6 +258,13 @@ mod tests {
     }
 
     proptest! {
+        /// [`crate::delivery::request::MAX_BODY_BYTES`] relies on it.
+        #[test]
+        fn escapes_make_a_text_six_times_as_long_at_the_most(text in r"[ \t\u{85}\u{a0}\u{180e}\u{2003}\u{feff}aä€😀]{0,50}") {
+            let json = serde_json::to_string(&text).unwrap();
+            prop_assert!(without_whitespace(&json).len() <= 6 * json.len());
+        }
+
         /// Compared as text: a parser would not see the difference between `10.10` and `10.1`.
         #[test]
         fn key_order_and_number_spelling_survive(
