@@ -9,7 +9,9 @@ use signpost_core::event::{EventId, TenantId};
 use signpost_core::input::fault::Fault;
 use signpost_core::input::prefer;
 use signpost_core::input::problem::Problem;
-use signpost_io::runtime::api_gateway::{body_text, lists_strongly, lists_weakly, media_type, parameter};
+use signpost_io::runtime::api_gateway::{
+    body_text, lists_strongly, lists_weakly, lists_with_prefix, media_type, parameter,
+};
 
 /// A request about a tenant's endpoints.
 pub(crate) struct Asked<'a> {
@@ -142,9 +144,15 @@ impl<'a> Asked<'a> {
         self.request.headers.contains_key(IF_MATCH)
     }
 
-    /// Refuses a request whose `If-Match` does not list the version that is there.
+    /// Refuses a request whose `If-Match` does not list the version that is there: `tag`, or an `ETag` that says besides what
+    /// held the endpoint when it was read.
     pub(crate) fn check_condition(&self, tag: &str) -> Result<(), Problem> {
-        if !self.has_condition() || lists_strongly(&self.request.headers, IF_MATCH, tag) {
+        let of_version = format!("{}-", tag.trim_end_matches('"'));
+        let is_listed = || {
+            let headers = &self.request.headers;
+            lists_strongly(headers, IF_MATCH, tag) || lists_with_prefix(headers, IF_MATCH, &of_version)
+        };
+        if !self.has_condition() || is_listed() {
             return Ok(());
         }
         Err(changed_meanwhile())

@@ -5,6 +5,7 @@ use signpost_io::runtime::clock::unix_now;
 use signpost_io::tables::endpoints::{StoredEndpoint, Written};
 
 use crate::asked::{Asked, changed_meanwhile, no_such_endpoint};
+use crate::holds::ShownHold;
 use crate::{App, Refusal};
 
 /// How often a change that lost against another is made anew on what the other left.
@@ -45,7 +46,16 @@ impl App {
     }
 }
 
-/// The `ETag` of an endpoint: its version.
+/// The `ETag` of an endpoint as it is shown: its version, and what holds its deliveries, which comes and goes without a new
+/// version. As a condition of a change, it stands for the version ([`Asked::check_condition`]).
+pub(crate) fn shown_tag(stored: &StoredEndpoint, held: Option<&ShownHold>) -> String {
+    match held {
+        None => tag(stored),
+        Some(held) => format!("\"{}-{}\"", stored.version, held.tag()),
+    }
+}
+
+/// The version of an endpoint, spelled as an `ETag`.
 pub(crate) fn tag(stored: &StoredEndpoint) -> String {
     format!("\"{}\"", stored.version)
 }

@@ -3,15 +3,17 @@
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use signpost_core::delivery::hold::{Hold, next_attempt};
 use signpost_core::delivery::list::{Place, Wanted};
 use signpost_core::delivery::{DeadLetterReason, DeliveryStatus};
 use signpost_core::input::problem::Problem;
 use signpost_io::runtime::api_gateway::respond;
-use signpost_io::runtime::clock::rfc3339;
+use signpost_io::runtime::clock::{rfc3339, unix_ms_now};
 use signpost_io::tables::delivery_list::Listed;
 
 use crate::asked::{Asked, no_such_endpoint};
 use crate::endpoints::JSON;
+use crate::holds::ShownHold;
 use crate::{Answer, App};
 
 /// The most deliveries on a page.
@@ -41,7 +43,10 @@ impl App {
                 next => break next,
             }
         };
-        let deliveries = deliveries.iter().map(shown).collect();
+        let has_pending = deliveries.iter().any(|one| one.progress.status == DeliveryStatus::Pending);
+        let holds = if has_pending { self.holds(&asked.tenant, &[endpoint]).await? } else { Vec::new() };
+        let (hold, now) = (holds.into_iter().next().flatten(), unix_ms_now());
+        let deliveries = deliveries.iter().map(|one| shown(one, hold.as_ref(), now)).collect();
         let page = ShownPage { deliveries, cursor: next.map(Place::cursor) };
         let body = serde_json::to_string(&page).unwrap_or_default(); // Strings and numbers always serialize.
         Ok(respond(200, JSON, body))
@@ -66,10 +71,12 @@ struct Shown<'a> {
     arrived_at: String,
     first_attempt_at: Option<String>,
     next_attempt_at: Option<String>,
+    held: Option<ShownHold>,
 }
 
-fn shown(listed: &Listed) -> Shown<'_> {
+fn shown<'a>(listed: &'a Listed, hold: Option<&Hold>, now_unix_ms: u64) -> Shown<'a> {
     let is_pending = listed.progress.status == DeliveryStatus::Pending;
+    let next = is_pending.then(|| next_attempt(Some(listed.progress.next_attempt_unix_ms), hold, now_unix_ms));
     Shown {
         event: listed.event.id.as_str(),
         source: &listed.event.source,
@@ -78,6 +85,7 @@ fn shown(listed: &Listed) -> Shown<'_> {
         attempts: listed.progress.attempts,
         arrived_at: rfc3339(listed.arrived_unix_ms),
         first_attempt_at: listed.first_attempt_unix_ms.map(rfc3339),
-        next_attempt_at: is_pending.then(|| rfc3339(listed.progress.next_attempt_unix_ms)),
+        next_attempt_at: next.flatten().map(rfc3339),
+        held: hold.filter(|_| is_pending).map(ShownHold::of),
     }
 }

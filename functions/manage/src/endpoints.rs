@@ -27,7 +27,8 @@ use signpost_io::vault::{Place, Purpose};
 use uuid::Uuid;
 
 use crate::asked::{Asked, changed_meanwhile, no_such_endpoint};
-use crate::changing::tag;
+use crate::changing::{shown_tag, tag};
+use crate::holds::ShownHold;
 use crate::{Answer, App, Refusal};
 
 pub(crate) const JSON: &str = "application/json";
@@ -74,13 +75,16 @@ impl App {
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.created");
         self.try_to_ask_for_proof(asked, &id, &stored).await;
         let location = format!("/v1/tenants/{}/endpoints/{id}", asked.tenant);
-        Ok(with_header(self.answer_with_secret(201, asked, &id, &stored, &keys), LOCATION, &location))
+        let answer = self.answer_with_secret(201, asked, &id, &stored, None, &keys);
+        Ok(with_header(answer, LOCATION, &location))
     }
 
     pub(crate) async fn list(&self, asked: &Asked<'_>) -> Answer {
         let (limit, after) = asked.page_by_endpoint(MAX_PAGE)?;
         let page = self.endpoints.page(&asked.tenant, after.as_ref(), limit).await?;
-        let endpoints = page.endpoints.iter().map(|(id, stored)| self.shown(asked, id, stored));
+        let held = self.held_of_all(&page.endpoints).await?;
+        let endpoints = page.endpoints.iter().zip(&held);
+        let endpoints = endpoints.map(|((id, stored), held)| self.shown(asked, id, stored, held.as_ref()));
         let mut body = json!({ "endpoints": endpoints.collect::<Vec<_>>() });
         if let Some(next) = page.next {
             body["cursor"] = next.as_str().into();
@@ -91,10 +95,12 @@ impl App {
     pub(crate) async fn read(&self, asked: &Asked<'_>) -> Answer {
         let id = asked.endpoint()?;
         let stored = self.stored(asked, &id).await?;
-        if asked.has(&tag(&stored)) {
-            return Ok(with_header(empty(304), ETAG, &tag(&stored)));
+        let held = self.held(&id, &stored).await?;
+        let tag = shown_tag(&stored, held.as_ref());
+        if asked.has(&tag) {
+            return Ok(with_header(empty(304), ETAG, &tag));
         }
-        Ok(self.answer(asked, &id, &stored))
+        Ok(with_header(respond(200, JSON, self.shown(asked, &id, &stored, held.as_ref()).to_string()), ETAG, &tag))
     }
 
     pub(crate) async fn update(&self, asked: &Asked<'_>) -> Answer {
@@ -126,7 +132,7 @@ impl App {
         if stored.version != version_before.into_inner() {
             self.try_to_ask_for_proof(asked, &id, &stored).await; // A challenge is good for one version.
         }
-        Ok(self.answer(asked, &id, &stored))
+        self.answer(asked, &id, &stored).await
     }
 
     pub(crate) async fn delete(&self, asked: &Asked<'_>) -> Answer {
@@ -180,7 +186,7 @@ impl App {
         if stored.disabled == Some(DisabledBecause::Unverified) {
             self.ask_for_proof(asked, &id, &stored).await?;
         }
-        Ok(self.answer(asked, &id, &stored))
+        self.answer(asked, &id, &stored).await
     }
 
     /// Sends an event that reaches this endpoint only, through the same door and on the same way as any other.
@@ -256,7 +262,7 @@ impl App {
         let id = asked.endpoint()?;
         let body = asked.optional_body(&[JSON])?;
         let rotation = settings::rotation(body.as_deref()).map_err(Problem::bad_request)?;
-        self.stored(asked, &id).await?; // Before KMS is asked for an endpoint that is not there.
+        let held = self.held(&id, &self.stored(asked, &id).await?).await?; // Before KMS is asked for an endpoint that is not there.
         let (keys, sealed) = self.new_keys(&asked.tenant, &id).await?;
         let change = async |stored: StoredEndpoint| -> Result<StoredEndpoint, Refusal> {
             let now = unix_now().as_secs();
@@ -277,7 +283,7 @@ impl App {
         }
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.secret_rotated");
         self.try_to_ask_for_proof(asked, &id, &stored).await; // A challenge is good for one version.
-        Ok(self.answer_with_secret(200, asked, &id, &stored, &keys))
+        Ok(self.answer_with_secret(200, asked, &id, &stored, held.as_ref(), &keys))
     }
 
     /// Reads settings, and asks where the hosts in them lead to.
@@ -349,9 +355,9 @@ impl App {
 
 impl App {
     /// An endpoint as operators see it.
-    fn shown(&self, asked: &Asked<'_>, id: &EndpointId, stored: &StoredEndpoint) -> Value {
+    fn shown(&self, asked: &Asked<'_>, id: &EndpointId, stored: &StoredEndpoint, held: Option<&ShownHold>) -> Value {
         let mut shown = settings::shown(&stored.settings, stored.trusted.as_deref());
-        // Those that have expired too, until they are removed: what is shown must change with the version only.
+        // Those that have expired too, until they are removed: what is shown must change with the `ETag` only.
         let secrets = stored.signing_secrets.iter().map(|keys| {
             json!({
                 "createdAt": moment(keys.created_at), "expiresAt": keys.expires_at.map(moment),
@@ -364,6 +370,7 @@ impl App {
         shown["state"] = state(stored.disabled).into();
         shown["enabled"] = stored.disabled.is_none().into();
         shown["disabledBecause"] = stored.disabled.map(DisabledBecause::as_str).into();
+        shown["held"] = json!(held);
         shown["createdAt"] = moment(stored.created_at).into();
         shown["updatedAt"] = moment(stored.updated_at).into();
         shown["signingSecrets"] = secrets.collect::<Vec<_>>().into();
@@ -372,8 +379,10 @@ impl App {
         shown
     }
 
-    fn answer(&self, asked: &Asked<'_>, id: &EndpointId, stored: &StoredEndpoint) -> ApiGatewayV2httpResponse {
-        with_header(respond(200, JSON, self.shown(asked, id, stored).to_string()), ETAG, &tag(stored))
+    async fn answer(&self, asked: &Asked<'_>, id: &EndpointId, stored: &StoredEndpoint) -> Answer {
+        let held = self.held(id, stored).await?;
+        let body = self.shown(asked, id, stored, held.as_ref()).to_string();
+        Ok(with_header(respond(200, JSON, body), ETAG, &shown_tag(stored, held.as_ref())))
     }
 
     /// The one answer that shows the newest signing secret.
@@ -383,11 +392,12 @@ impl App {
         asked: &Asked<'_>,
         id: &EndpointId,
         stored: &StoredEndpoint,
+        held: Option<&ShownHold>,
         keys: &EndpointKeys,
     ) -> ApiGatewayV2httpResponse {
-        let mut body = self.shown(asked, id, stored);
+        let mut body = self.shown(asked, id, stored, held);
         body["signingSecret"] = keys.secret().written().reveal().into();
-        with_header(respond(status, JSON, body.to_string()), ETAG, &tag(stored))
+        with_header(respond(status, JSON, body.to_string()), ETAG, &shown_tag(stored, held))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What operators do with events: see what became of them, and have them delivered again.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use signpost_core::delivery::attempt::Attempt;
+use signpost_core::delivery::hold::{Hold, next_attempt};
 use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::sent::{Sent, SentRecord};
 use signpost_core::delivery::{DeadLetterReason, DeliveryKey, DeliveryStatus, ReplayKind};
@@ -24,6 +25,7 @@ use signpost_io::tables::parking::Parked;
 
 use crate::asked::{Asked, no_such_endpoint};
 use crate::endpoints::{JSON, moment};
+use crate::holds::ShownHold;
 use crate::{Answer, App, Refusal};
 
 /// How many deliveries begin anew together, and are then sent: a replay that is cut short leaves no more records than these
@@ -54,8 +56,10 @@ impl App {
         let rest: Vec<_> = endpoints.into_iter().filter(|id| after.as_ref().is_none_or(|after| *id > after)).collect();
         for some in rest[..rest.len().min(limit)].chunks(READ_AT_ONCE) {
             let read = self.histories.deliveries(&history, some).await?;
+            let holds = self.holds_of_pending(&asked.tenant, some, &read).await?;
             for id in some {
-                page.add(&history, id, read.iter().find(|one| one.endpoint == **id))?;
+                let read = read.iter().find(|one| one.endpoint == **id);
+                page.add(&history.event, id, read, holds.get(id).and_then(Option::as_ref))?;
             }
             if page.is_full {
                 break;
@@ -73,6 +77,23 @@ impl App {
             deliveries: page.deliveries,
         };
         Ok(respond(200, JSON, serde_json::to_string(&shown).map_err(unreadable)?))
+    }
+
+    /// Reads what holds those of the deliveries to `endpoints` that are pending.
+    async fn holds_of_pending<'a>(
+        &self,
+        tenant: &TenantId,
+        endpoints: &[&'a EndpointId],
+        read: &[DeliveryHistory],
+    ) -> Result<HashMap<&'a EndpointId, Option<Hold>>, AwsError> {
+        let is_over = |id: &EndpointId| {
+            let over = |one: &DeliveryHistory| one.endpoint == *id && one.progress.status != DeliveryStatus::Pending;
+            read.iter().any(over)
+        };
+        let pending: Vec<&EndpointId> = endpoints.iter().copied().filter(|id| !is_over(id)).collect();
+        let ids: Vec<_> = pending.iter().map(|id| (*id).clone()).collect();
+        let holds = self.holds(tenant, &ids).await?;
+        Ok(pending.into_iter().zip(holds).collect())
     }
 
     /// Has an event delivered again: to the endpoint that the body names, or to all that want it now.
@@ -200,6 +221,7 @@ struct ShownDelivery<'a> {
     status: &'static str,
     reason: Option<&'static str>,
     next_attempt_at: Option<String>,
+    held: Option<ShownHold>,
     attempts: Vec<ShownAttempt<'a>>,
 }
 
@@ -246,14 +268,22 @@ struct Page {
 
 impl Page {
     /// Adds a delivery if there is room for it, and for all before it. There is room for one that is alone.
-    fn add(&mut self, history: &History, id: &EndpointId, read: Option<&DeliveryHistory>) -> Result<(), Refusal> {
+    fn add(
+        &mut self,
+        event: &Event,
+        id: &EndpointId,
+        read: Option<&DeliveryHistory>,
+        hold: Option<&Hold>,
+    ) -> Result<(), Refusal> {
+        let now = unix_ms_now();
         let shown = match read {
-            Some(delivery) => shown_delivery(&history.event, delivery),
+            Some(delivery) => shown_delivery(event, delivery, hold, now),
             None => ShownDelivery {
                 endpoint: id.as_str(),
                 status: DeliveryStatus::Pending.as_str(),
                 reason: None,
-                next_attempt_at: None,
+                next_attempt_at: next_attempt(None, hold, now).map(rfc3339),
+                held: hold.map(ShownHold::of),
                 attempts: Vec::new(),
             },
         };
@@ -272,13 +302,20 @@ pub(crate) fn unreadable(_: serde_json::Error) -> Refusal {
     Problem::unavailable("the event cannot be shown; look into the table").into() // What was parsed before, parses.
 }
 
-fn shown_delivery<'a>(event: &Event, delivery: &'a DeliveryHistory) -> ShownDelivery<'a> {
+fn shown_delivery<'a>(
+    event: &Event,
+    delivery: &'a DeliveryHistory,
+    hold: Option<&Hold>,
+    now_unix_ms: u64,
+) -> ShownDelivery<'a> {
     let is_pending = delivery.progress.status == DeliveryStatus::Pending;
+    let next = is_pending.then(|| next_attempt(Some(delivery.progress.next_attempt_unix_ms), hold, now_unix_ms));
     ShownDelivery {
         endpoint: delivery.endpoint.as_str(),
         status: delivery.progress.status.as_str(),
         reason: delivery.reason.map(DeadLetterReason::as_str),
-        next_attempt_at: is_pending.then(|| rfc3339(delivery.progress.next_attempt_unix_ms)),
+        next_attempt_at: next.flatten().map(rfc3339),
+        held: hold.map(ShownHold::of),
         attempts: shown_attempts(event, &delivery.attempts),
     }
 }

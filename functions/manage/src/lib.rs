@@ -8,6 +8,7 @@ mod config;
 mod deliveries;
 mod endpoints;
 mod events;
+mod holds;
 mod sessions;
 mod status;
 mod token_requests;
@@ -120,13 +121,13 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
             "POST /v1/tenants/{tenant}/endpoints" => app.create(&asked).await,
             "GET /v1/tenants/{tenant}/endpoints" => app.list(&asked).await,
             "GET /v1/tenants/{tenant}/endpoints/{endpoint}" => app.read(&asked).await,
-            "PATCH /v1/tenants/{tenant}/endpoints/{endpoint}" => Box::pin(app.update(&asked)).await, // The largest.
+            "PATCH /v1/tenants/{tenant}/endpoints/{endpoint}" => Box::pin(app.update(&asked)).await, // Boxed: large.
             "DELETE /v1/tenants/{tenant}/endpoints/{endpoint}" => app.delete(&asked).await,
             "POST /v1/tenants/{tenant}/endpoints/{endpoint}/enable" => app.switch(&asked, true).await,
             "POST /v1/tenants/{tenant}/endpoints/{endpoint}/disable" => app.switch(&asked, false).await,
             "POST /v1/tenants/{tenant}/endpoints/{endpoint}/test" => app.test(&asked).await,
             "POST /v1/tenants/{tenant}/endpoints/{endpoint}/recover" => app.recover(&asked).await,
-            "POST /v1/tenants/{tenant}/endpoints/{endpoint}/rotate-secret" => app.rotate_secret(&asked).await,
+            "POST /v1/tenants/{tenant}/endpoints/{endpoint}/rotate-secret" => Box::pin(app.rotate_secret(&asked)).await,
             "GET /v1/tenants/{tenant}/endpoints/{endpoint}/deliveries" => app.list_deliveries(&asked).await,
             "GET /v1/tenants/{tenant}/events/{event}" => app.read_event(&asked).await,
             "POST /v1/tenants/{tenant}/events/{event}/replay" => app.replay(&asked).await,

@@ -13,12 +13,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::delivery::LONGEST_ATTEMPT;
 use crate::delivery::attempt::{AttemptError, AttemptResult};
+use crate::delivery::hold::{HeldBecause, Hold};
 
 /// The state of an endpoint's breaker, shared by all who send to it. Moments are milliseconds since the Unix epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Breaker {
     state: State,
+    /// Since when it has not been closed, which it is not.
+    held_since: Option<u64>,
     /// Failures since the last acknowledgement.
     failures_in_a_row: u32,
     /// The first of them.
@@ -167,11 +170,21 @@ impl Breaker {
             (self.failing_days, self.last_failing_day) = (self.failing_days.saturating_add(1), day);
         }
         if matches!(self.state, State::Held { until } if now_unix_ms >= until) {
-            (self.state, self.silences) = (State::Closed, 0);
+            (self.state, self.silences, self.held_since) = (State::Closed, 0, None);
         }
         self.silences = self.silences.saturating_add(outcomes.silences);
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(outcomes.failures_in_a_row);
         self.failing_since = self.failing_since.or(outcomes.failing_since);
+        let changed = self.changed(outcomes, now_unix_ms, random);
+        let held_since = match changed.state {
+            State::Closed => None,
+            State::Held { .. } | State::Open { .. } | State::Probing { .. } => changed.held_since.or(Some(now_unix_ms)),
+        };
+        Self { held_since, ..changed }
+    }
+
+    /// The breaker after outcomes that are counted.
+    fn changed(self, outcomes: &Outcomes, now_unix_ms: u64, random: f64) -> Self {
         match self.state {
             State::Closed | State::Held { .. } if self.has_too_many_failures() => {
                 let was_well = self.closed_at.is_none_or(|at| now_unix_ms >= at + millis(LONGEST_OPEN));
@@ -192,6 +205,19 @@ impl Breaker {
             // What was sent before it opened says nothing of what a probe would find.
             State::Closed | State::Held { .. } | State::Open { .. } | State::Probing { .. } => self,
         }
+    }
+
+    /// Returns why nothing is sent now, if that is so. A probe that is due or under way ends the hold only if it succeeds.
+    #[must_use]
+    pub fn hold(&self, now_unix_ms: u64) -> Option<Hold> {
+        let (because, until) = match self.state {
+            State::Held { until } if now_unix_ms < until => (HeldBecause::Silent, until),
+            State::Closed | State::Held { .. } => return None,
+            State::Open { until } | State::Probing { until } => (HeldBecause::Failing, until),
+        };
+        // One that was written before `held_since` was kept has only this.
+        let since_unix_ms = self.held_since.or(self.failing_since);
+        Some(Hold { because, since_unix_ms, next_probe_unix_ms: Some(until.max(now_unix_ms)) })
     }
 
     /// Tells whether the endpoint has done nothing but fail for [`HOPELESS_AFTER`], often, on several days, and whether a
@@ -347,6 +373,43 @@ mod tests {
         let mut outcomes = Outcomes::default();
         (0..count).for_each(|_| outcomes.add_silence());
         breaker.after(&outcomes, now, 0.5)
+    }
+
+    #[test]
+    fn a_hold_begins_when_the_breaker_opens_and_ends_when_it_closes() {
+        let seen = |breaker: &Breaker, now| {
+            breaker.hold(now).map(|hold| (hold.because.as_str(), hold.since_unix_ms, hold.next_probe_unix_ms))
+        };
+        assert_eq!(seen(&after(Breaker::default(), &[500; 9], HOUR), HOUR), None);
+
+        let opened = after(Breaker::default(), &[500; 10], HOUR);
+        let probe = HOUR + 30_000;
+        assert_eq!(seen(&opened, HOUR), Some(("failing", Some(HOUR), Some(probe))));
+        assert_eq!(seen(&opened, probe + 5), Some(("failing", Some(HOUR), Some(probe + 5))), "the probe is due");
+        let probing = opened.probing(probe);
+        assert_eq!(seen(&probing, probe), Some(("failing", Some(HOUR), Some(probe + millis(LONGEST_ATTEMPT)))));
+        let again = after(probing.clone(), &[500], probe + 1);
+        assert_eq!(
+            seen(&again, probe + 1),
+            Some(("failing", Some(HOUR), Some(probe + 60_001))),
+            "since the first time"
+        );
+        let closed = after(probing, &[204], probe + 1);
+        assert_eq!(seen(&closed, probe + 1), None);
+        let later = after(closed, &[500; 10], 2 * HOUR);
+        assert_eq!(seen(&later, 2 * HOUR), Some(("failing", Some(2 * HOUR), Some(2 * HOUR + 30_000))), "another hold");
+
+        let held = silent(Breaker::default(), 10, HOUR);
+        assert_eq!(seen(&held, HOUR), Some(("silent", Some(HOUR), Some(HOUR + 35_000))));
+        assert_eq!(seen(&held, HOUR + 35_000), None, "it is sent to again");
+        let failing = after(held.clone(), &[500; 10], HOUR + 10_000);
+        assert_eq!(
+            seen(&failing, HOUR + 10_000),
+            Some(("failing", Some(HOUR), Some(HOUR + 40_000))),
+            "since it was silent"
+        );
+        let anew = after(held, &[500; 10], HOUR + 36_000);
+        assert_eq!(seen(&anew, HOUR + 36_000), Some(("failing", Some(HOUR + 36_000), Some(HOUR + 66_000))));
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod attempt;
 pub mod breaker;
 pub mod cause;
 pub mod drain;
+pub mod hold;
 pub mod limits;
 pub mod list;
 pub mod parking;

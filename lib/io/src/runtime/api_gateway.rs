@@ -116,6 +116,12 @@ pub fn lists_strongly(headers: &HeaderMap, name: HeaderName, tag: &str) -> bool 
     listed(headers, name).any(|one| one == "*" || one == tag)
 }
 
+/// Whether a header lists a strong entity tag that begins with `prefix`, its quote included.
+#[must_use]
+pub fn lists_with_prefix(headers: &HeaderMap, name: HeaderName, prefix: &str) -> bool {
+    listed(headers, name).any(|one| one.starts_with(prefix))
+}
+
 fn listed(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim)

@@ -15,6 +15,7 @@ use signpost_core::endpoint::EndpointId;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use crate::aws::batch_get::get_all;
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text};
 use crate::runtime::clock::{millis, unix_ms_now, unix_now};
 use crate::runtime::logs::Chain;
@@ -145,6 +146,20 @@ impl Breakers {
         read.as_ref().map(|one| one.breaker.clone()).unwrap_or_default()
     }
 
+    /// Reads the breakers of endpoints as they are now, in their order.
+    ///
+    /// Needs `dynamodb:BatchGetItem`, and `dynamodb:GetItem` for one that is alone. One call for a hundred of them, strongly
+    /// consistent.
+    ///
+    /// # Errors
+    /// A call failed, or an item cannot be read.
+    pub async fn read_all(&self, endpoints: &[EndpointId]) -> Result<Vec<Breaker>, AwsError> {
+        let keys = endpoints.iter().map(|endpoint| key(lane(endpoint), PLACE.into())).collect();
+        let items = get_all(&self.client, &self.table, keys, None).await;
+        let read = |item: Option<Item>| Ok(item.as_ref().map(breaker_of).transpose()?.unwrap_or_default().0);
+        items.into_iter().map(|item| item.and_then(read)).collect()
+    }
+
     /// Closes a breaker, for an operator who says that the endpoint is well.
     ///
     /// Needs `dynamodb:PutItem`.
@@ -183,9 +198,8 @@ impl Breakers {
         let call = self.client.get_item().table_name(&self.table).set_key(Some(key(lane(endpoint), PLACE.into())));
         let item = call.consistent_read(true).send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item;
         let Some(item) = item else { return Ok((Breaker::default(), None)) };
-        let read = || -> Result<_, ItemError> { Ok((text(&item, "state")?, number(&item, "version")?)) };
-        let (state, version) = read().map_err(AwsError::of::<ItemError>(READING))?;
-        Ok((serde_json::from_str(state).map_err(AwsError::of(READING))?, Some(version)))
+        let (breaker, version) = breaker_of(&item)?;
+        Ok((breaker, Some(version)))
     }
 
     /// Writes what becomes of the breaker that was read, unless somebody else has changed it since.
@@ -235,6 +249,13 @@ const PLACE: &str = "breaker";
 
 fn lane(endpoint: &EndpointId) -> String {
     format!("breaker#{endpoint}")
+}
+
+/// Reads what [`item_of`] wrote: a breaker and its version.
+fn breaker_of(item: &Item) -> Result<(Breaker, u64), AwsError> {
+    let read = || -> Result<_, ItemError> { Ok((text(item, "state")?, number(item, "version")?)) };
+    let (state, version) = read().map_err(AwsError::of::<ItemError>(READING))?;
+    Ok((serde_json::from_str(state).map_err(AwsError::of(READING))?, version))
 }
 
 fn item_of(endpoint: &EndpointId, breaker: &Breaker, version: u64) -> Result<Item, AwsError> {

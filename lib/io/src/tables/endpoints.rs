@@ -12,6 +12,7 @@ use signpost_core::event::TenantId;
 use signpost_core::input::fault::Fault;
 use signpost_core::signing::standard_webhooks::WebhookPublicKey;
 
+use crate::aws::batch_get::{Projection, get_all};
 use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
 use crate::runtime::clock::unix_now;
 use crate::runtime::logs::Chain;
@@ -175,6 +176,28 @@ impl Endpoints {
         item.as_ref().map(stored_of).transpose()
     }
 
+    /// Reads why endpoints are disabled, in their order; one that was removed is not.
+    ///
+    /// Needs `dynamodb:BatchGetItem`, and `dynamodb:GetItem` for one that is alone. One call for a hundred of them, strongly
+    /// consistent.
+    ///
+    /// # Errors
+    /// A call failed, or an item cannot be read.
+    pub async fn disabled(
+        &self,
+        tenant: &TenantId,
+        ids: &[EndpointId],
+    ) -> Result<Vec<Option<DisabledBecause>>, AwsError> {
+        let keys = ids.iter().map(|id| key(tenant, id)).collect();
+        let projection = Projection {
+            expression: "tenant, endpoint, #disabled",
+            names: HashMap::from([("#disabled".into(), "disabled".into())]),
+        };
+        let read = |item: Option<Item>| Ok(item.as_ref().map(disabled_of).transpose()?.flatten());
+        let items = get_all(&self.client, &self.table, keys, Some(&projection)).await;
+        items.into_iter().map(|item| item.and_then(read)).collect()
+    }
+
     /// Whether an endpoint is there now, readable or not.
     ///
     /// Needs `dynamodb:GetItem`.
@@ -331,9 +354,6 @@ fn settings_of(item: &Item) -> Result<Endpoint, AwsError> {
 fn stored_of(item: &Item) -> Result<StoredEndpoint, AwsError> {
     let settings = settings_of(item)?;
     let read = || -> Result<StoredEndpoint, ItemError> {
-        let disabled = item.contains_key("disabled").then(|| text(item, "disabled"));
-        let because = |text: &str| DisabledBecause::parse(text).ok_or_else(|| unreadable("disabled"));
-        let disabled = disabled.map(|text| text.and_then(because));
         let secrets = item.get("signingSecrets").and_then(|value| value.as_l().ok());
         let secrets = secrets.ok_or_else(|| unreadable("signingSecrets"))?.iter().map(|secret| {
             let secret = secret.as_m().map_err(|_| unreadable("signingSecrets"))?;
@@ -353,7 +373,7 @@ fn stored_of(item: &Item) -> Result<StoredEndpoint, AwsError> {
                 .contains_key("verifiedOrigin")
                 .then(|| text(item, "verifiedOrigin").map(str::to_owned))
                 .transpose()?,
-            disabled: disabled.transpose()?,
+            disabled: disabled_in(item)?,
             version: number(item, "version")?,
             created_at: number(item, "createdAt")?,
             updated_at: number(item, "updatedAt")?,
@@ -366,6 +386,15 @@ fn stored_of(item: &Item) -> Result<StoredEndpoint, AwsError> {
         })
     };
     read().map_err(AwsError::of::<ItemError>(READING))
+}
+
+fn disabled_of(item: &Item) -> Result<Option<DisabledBecause>, AwsError> {
+    disabled_in(item).map_err(AwsError::of::<ItemError>(READING))
+}
+
+fn disabled_in(item: &Item) -> Result<Option<DisabledBecause>, ItemError> {
+    let disabled = item.contains_key("disabled").then(|| text(item, "disabled")).transpose()?;
+    disabled.map(|text| DisabledBecause::parse(text).ok_or_else(|| unreadable("disabled"))).transpose()
 }
 
 fn item_of(stored: &StoredEndpoint) -> Result<Item, AwsError> {

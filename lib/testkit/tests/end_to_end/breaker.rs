@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use serde_json::json;
+use serde_json::{Value, json};
 use signpost_core::delivery::attempt::AttemptError;
 use signpost_core::delivery::breaker::{Admission, Breaker, Outcomes};
 use signpost_core::endpoint::EndpointId;
-use signpost_core::event::Event;
+use signpost_core::endpoint::settings;
+use signpost_core::event::{Event, TenantId};
 use signpost_io::runtime::clock::unix_ms_now;
 use signpost_io::tables::breakers::Breakers;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::event_source::EventSource;
-use signpost_testkit::local_stack::{LocalStack, endpoint_path, setting};
+use signpost_testkit::local_stack::{LocalStack, endpoint_path, endpoints_path, root, setting, until};
 use signpost_testkit::receiver::Receiver;
 use tokio::time::interval;
 
@@ -137,6 +138,125 @@ async fn an_endpoint_that_failed_for_days_is_disabled_and_its_operators_are_told
     assert_eq!((&told.key.tenant, told.kind.as_str()), (&tenant, "signpost.endpoint-disabled"));
     let data = json!({"endpoint": endpoint.as_str(), "disabledBecause": "failing"});
     assert_eq!(serde_json::from_str::<serde_json::Value>(told.data()).unwrap(), data);
+}
+
+/// With the deployed functions: what an operator reads from the first failure until everything has arrived.
+#[tokio::test]
+async fn operators_see_why_nothing_is_sent_and_when_that_may_change() {
+    const EVENTS: usize = 12;
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let well = Arc::new(AtomicBool::new(false));
+    let is_well = Arc::clone(&well);
+    let receiver = Receiver::start(move |_| if is_well.load(Ordering::Relaxed) { 204 } else { 500 }).await;
+    let settings = json!({"url": receiver.url, "retry": {"maxRetries": 20, "intervalSeconds": 2}});
+    let endpoint = stack.register_with(&tenant, &settings).await.id;
+    let view = View { stack: &stack, tenant: &tenant, endpoint: &endpoint };
+    assert_eq!(view.look(None).await, Value::Null, "nothing has failed");
+    let mut ids: Vec<_> = (0..EVENTS).map(|_| event_id()).collect();
+    stack.send_events(ids.iter().map(|id| event(&tenant, id, &json!({})).to_string())).await;
+    let began = unix_ms_now();
+    let mut ticks = interval(Duration::from_millis(500));
+    while view.look(Some(&ids)).await.is_null() {
+        ticks.tick().await;
+    }
+    stack.wait_for_parked(&endpoint, EVENTS).await;
+
+    let held = view.look(Some(&ids)).await;
+    let since = unix_ms(&held["since"]);
+    assert_eq!(held["because"], "failing");
+    assert!((began..=unix_ms_now()).contains(&since), "{held}");
+    assert!((since + 24_000..=since + 36_000).contains(&unix_ms(&held["nextProbeAt"])), "{held}");
+    let path = endpoint_path(&tenant, &endpoint);
+    let seen = stack.manage("GET", &path, None).await;
+    let tag = seen.header("etag");
+    assert_ne!(tag, "\"1\"", "it shows something else");
+    let ask = async |method, name, tag, body: Option<Value>| {
+        stack.manage_as(&root(), method, &path, &[(name, tag)], body.as_ref()).await.status
+    };
+    assert_eq!(ask("GET", "if-none-match", tag, None).await, 304);
+    assert_eq!(ask("GET", "if-none-match", "\"1\"", None).await, 200);
+    assert_eq!(
+        ask("PATCH", "if-match", tag, Some(json!({"description": "down"}))).await,
+        200,
+        "the version is the same"
+    );
+    assert_eq!(ask("PATCH", "if-match", tag, Some(json!({"description": "up"}))).await, 412, "it was");
+
+    well.store(true, Ordering::Relaxed);
+    while !view.look(Some(&ids)).await.is_null() {
+        ticks.tick().await;
+        if unix_ms_now() > unix_ms(&held["nextProbeAt"]) && ids.len() == EVENTS {
+            ids.push(event_id()); // It is the probe.
+            stack.send_events([event(&tenant, &ids[EVENTS], &json!({})).to_string()]).await;
+        }
+    }
+    assert_eq!(stack.manage("GET", &path, None).await.header("etag"), "\"2\"");
+    assert_eq!(stack.manage("POST", &format!("{path}/enable"), None).await.status, 200); // Or wait for a minute.
+    for id in &ids {
+        stack.wait_for_status(&tenant, id, &endpoint, 204).await;
+        let delivery = view.delivery(id).await;
+        assert_eq!((&delivery["held"], &delivery["nextAttemptAt"]), (&Value::Null, &Value::Null), "{delivery}");
+    }
+
+    assert_eq!(stack.manage("POST", &format!("{path}/disable"), None).await.status, 200);
+    let id = event_id();
+    stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
+    stack.wait_for_parked(&endpoint, 1).await;
+    let delivery = view.delivery(&id).await;
+    let disabled = json!({"since": null, "because": "disabled", "nextProbeAt": null});
+    assert_eq!((&delivery["held"], &delivery["nextAttemptAt"]), (&disabled, &Value::Null));
+    assert_eq!(stack.manage("GET", &path, None).await.json()["held"], Value::Null, "`disabledBecause` says why");
+}
+
+/// An endpoint as its operator sees it.
+struct View<'a> {
+    stack: &'a LocalStack,
+    tenant: &'a TenantId,
+    endpoint: &'a EndpointId,
+}
+
+impl View<'_> {
+    /// Reads the endpoint, alone and in the list, and its deliveries, those of `ids` also by their events. No moment of what is
+    /// to come may have passed. Returns what holds the endpoint.
+    async fn look(&self, ids: Option<&[String]>) -> Value {
+        let path = endpoint_path(self.tenant, self.endpoint);
+        let before = unix_ms_now();
+        let held = self.stack.manage("GET", &path, None).await.json()["held"].clone();
+        assert_to_come(&held, before);
+        let listed = self.stack.manage("GET", &endpoints_path(self.tenant), None).await.json();
+        assert_to_come(&listed["endpoints"][0]["held"], before);
+        let page = self.stack.manage("GET", &format!("{path}/deliveries"), None).await.json();
+        page["deliveries"].as_array().unwrap().iter().for_each(|delivery| assert_to_come(delivery, before));
+        for id in ids.into_iter().flatten().take(2) {
+            let before = unix_ms_now();
+            let delivery = self.delivery(id).await;
+            assert_to_come(&delivery, before);
+            let [next, probe] = [&delivery["nextAttemptAt"], &delivery["held"]["nextProbeAt"]];
+            assert!(probe.is_null() || unix_ms(next) >= unix_ms(probe), "{delivery}");
+        }
+        held
+    }
+
+    /// Reads what became of an event at this endpoint, once it is there.
+    async fn delivery(&self, id: &str) -> Value {
+        let path = format!("/v1/tenants/{}/events/{id}", self.tenant);
+        until("the event", async || {
+            let seen = self.stack.manage("GET", &path, None).await;
+            (seen.status == 200).then(|| seen.json()["deliveries"][0].clone())
+        })
+        .await
+    }
+}
+
+/// Checks that the moments of what is to come have not passed at `before`.
+fn assert_to_come(shown: &Value, before: u64) {
+    for moment in [&shown["nextAttemptAt"], &shown["nextProbeAt"], &shown["held"]["nextProbeAt"]] {
+        assert!(moment.is_null() || unix_ms(moment) >= before, "{moment} has passed at {before}: {shown}");
+    }
+}
+
+fn unix_ms(moment: &Value) -> u64 {
+    settings::since(&json!({ "since": moment }).to_string()).unwrap()
 }
 
 /// A delivery is sent as a probe on behalf of all that wait: its last retry is not spent on that.
