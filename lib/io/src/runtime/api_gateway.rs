@@ -232,4 +232,19 @@ mod tests {
         }
         assert!(!lists_weakly(&HeaderMap::new(), IF_MATCH, "\"a\""));
     }
+
+    #[test]
+    fn a_tag_that_says_more_than_a_version_is_found_by_its_version() {
+        for (value, expected) in [
+            ("\"3-x\"", true),
+            ("\"1\", \"3-x\"", true),
+            ("\"3\"", false),
+            ("\"31-x\"", false),
+            ("W/\"3-x\"", false),
+            ("", false),
+        ] {
+            let headers = HeaderMap::from_iter([(IF_MATCH, value.parse().unwrap())]);
+            assert_eq!(lists_with_prefix(&headers, IF_MATCH, "\"3-"), expected, "{value}");
+        }
+    }
 }
