@@ -13,6 +13,14 @@ CARGO_DENY := $(CACHE)/cargo-deny-0.20.2/bin/cargo-deny
 # For how long `make soak` goes through new schedules.
 MINUTES ?= 10
 
+# The pinned compiler. Where rustup cannot download it, the same version under the name "stable" serves as well.
+RUST := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+ifeq ($(shell rustup toolchain list 2>/dev/null | grep -c '^$(RUST)'),0)
+ifeq ($(shell rustc +stable --version 2>/dev/null | cut -d' ' -f2),$(RUST))
+export RUSTUP_TOOLCHAIN := stable
+endif
+endif
+
 ALL := --workspace --features signpost-testkit/end-to-end
 LOCAL_STACK := $(TOOLS)/bin/python infra/local/stack.py
 BENCH := cargo run --release --quiet --package signpost-bench --bin bench --
