@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Looks for known vulnerabilities in what Signpost is built from (RustSec, for Cargo.lock) and in the JavaScript that tests
-# run (npm, for verify/package-lock.json). Both lists come from the network. With --if-reachable a list that cannot be
-# fetched is told and passed over; without it, that is a failure.
+# run (npm, for verify/package-lock.json). Both lists come from the network. With --if-reachable the script says that a list
+# cannot be fetched, and goes on; without it, the script fails.
 # usage: check-advisories.sh CARGO_DENY TOOLS [--if-reachable]
 set -euo pipefail
 cargo_deny=$1 tools=$2 if_reachable=${3:-}
 cd "$(dirname "$0")/../.."
 
 unreachable() { # what
-  echo "· $1 cannot be reached: its advisories are not checked" >&2
+  echo "· NOT CHECKED: advisories from $1, which cannot be reached. 'make advisories' fails in this case." >&2
   [ "$if_reachable" = --if-reachable ] || exit 1
 }
 
