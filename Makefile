@@ -76,8 +76,13 @@ check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licenc
 	$(TOOLS)/bin/openapi-spec-validator infra/openapi.yaml
 	$(TOOLS)/bin/python infra/local/check-routes.py
 	$(TOOLS)/bin/python infra/local/check-loops.py
+	$(TOOLS)/bin/python infra/local/check-logging.py
 	$(TOOLS)/bin/ruff check infra
 	$(TOOLS)/bin/shellcheck infra/local/*.sh infra/tools/*.sh .ci/run
+
+.PHONY: words
+words: tools ## Finds words that docs/STYLE.md rules out; `infra/local/check-words.py --count` counts them.
+	$(TOOLS)/bin/python infra/local/check-words.py
 
 .PHONY: advisories
 advisories: tools $(CARGO_DENY) ## Looks for known vulnerabilities in dependencies; needs a network.
