@@ -76,6 +76,7 @@ check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licenc
 	$(TOOLS)/bin/openapi-spec-validator infra/openapi.yaml
 	$(TOOLS)/bin/python infra/local/check-routes.py
 	$(TOOLS)/bin/python infra/local/check-loops.py
+	$(TOOLS)/bin/python infra/local/check-version.py
 	$(TOOLS)/bin/python infra/local/check-logging.py
 	$(TOOLS)/bin/ruff check infra
 	$(TOOLS)/bin/shellcheck infra/local/*.sh infra/tools/*.sh .ci/run

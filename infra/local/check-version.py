@@ -1,0 +1,61 @@
+"""Checks that Signpost has one version: `version` of [workspace.package] in Cargo.toml.
+
+Every crate inherits it, the contract repeats it in `info.version`, the `user-agent` is made from it, and no other file names
+one of its own. The compiler is one as well: the channel of rust-toolchain.toml is `rust-version`. Prints each difference;
+ends with 1 if there is one.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> int:
+    workspace = (ROOT / "Cargo.toml").read_text()
+    version = only(r'^version = "(.+)"$', workspace, "Cargo.toml")
+    rust = only(r'^rust-version = "(.+)"$', workspace, "Cargo.toml")
+    differences = [*uninherited(workspace)]
+    contract = only(r'^  version: "?([^"\n]+)"?$', (ROOT / "infra/openapi.yaml").read_text(), "infra/openapi.yaml")
+    if contract != version:
+        differences.append(f"infra/openapi.yaml: info.version is {contract}; Cargo.toml says {version}")
+    channel = only(r'^channel = "(.+)"$', (ROOT / "rust-toolchain.toml").read_text(), "rust-toolchain.toml")
+    if channel.split(".")[:2] != rust.split(".")[:2]:
+        differences.append(f"rust-toolchain.toml: channel is {channel}; rust-version of Cargo.toml is {rust}")
+    agents = [source for source in rust_sources() if re.search(r'"Signpost/', source.read_text())]
+    differences += [
+        f'{source.relative_to(ROOT)}: name the version by concat!("Signpost/", env!("CARGO_PKG_VERSION"))'
+        for source in agents
+        if re.search(r'"Signpost/\d', source.read_text())
+    ]
+    if not any("USER_AGENT: &str = concat!" in source.read_text() for source in agents):
+        differences.append("lib/core: no USER_AGENT is made from CARGO_PKG_VERSION")
+    for difference in differences:
+        print(difference, file=sys.stderr)
+    return 1 if differences else 0
+
+
+def uninherited(workspace: str):
+    """Members that a crate spells out although the workspace has them for all."""
+    members = re.search(r"^members = \[(.+)\]$", workspace, re.MULTILINE).group(1)
+    for pattern in re.findall(r'"(.+?)"', members):
+        for manifest in sorted(ROOT.glob(f"{pattern}/Cargo.toml")):
+            for key in ("version", "edition", "license", "rust-version", "publish"):
+                if not re.search(rf"^{key}\.workspace = true$", manifest.read_text(), re.MULTILINE):
+                    yield f"{manifest.relative_to(ROOT)}: write {key}.workspace = true"
+
+
+def rust_sources():
+    return [source for folder in ("lib", "functions") for source in sorted((ROOT / folder).glob("*/src/**/*.rs"))]
+
+
+def only(pattern: str, text: str, name: str) -> str:
+    found = re.findall(pattern, text, re.MULTILINE)
+    if len(found) != 1:
+        sys.exit(f"{name}: {len(found)} lines match {pattern}; expected 1")
+    return found[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
