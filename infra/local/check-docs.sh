@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What the documents point to must be there: the tests that they name, the files that they link to, and the targets of
-# make that they tell people to run.
+# Checks that the documents point to what is there: the tests that they name, the files that they link to, the targets of
+# make that they name, and the paths of files in CONTRIBUTING.md.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 documents=(*.md docs/*.md docs/adr/*.md)
@@ -17,6 +17,11 @@ for document in "${documents[@]}"; do
     [ -e "$(dirname "$document")/$link" ] || complain "$document links to $link, which is not there"
   done < <(grep -oE '\]\([^)#]+' "$document" | cut -c3- | grep -v '^https:')
 done
+
+# CONTRIBUTING.md names the files that a change touches. A path has a folder, or an ending that files here have.
+while read -r path; do
+  [ -e "$path" ] || complain "CONTRIBUTING.md names $path, which is not there"
+done < <(grep -oE "\`[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]*)+\`|\`[A-Za-z-]+\.(md|yaml|toml|json)\`" CONTRIBUTING.md | tr -d "\`" | sort -u)
 
 while read -r target; do
   grep -qE "^$target:" Makefile || complain "there is no 'make $target'"
