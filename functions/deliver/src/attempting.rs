@@ -11,7 +11,7 @@ use signpost_core::delivery::{Delivery, DueAttempt, Next, Progress, Receipt, nex
 use signpost_core::endpoint::auth::origin;
 use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause};
 use signpost_core::event::OWN_SOURCE;
-use signpost_io::cache::endpoint_cache::Recipient;
+use signpost_io::cache::endpoint_cache::ResolvedEndpoint;
 use signpost_io::http::webhook_sender::Exchange;
 use signpost_io::queue::Message;
 use signpost_io::runtime::clock::{millis, unix_ms_now, unix_now};
@@ -32,7 +32,7 @@ impl App {
         let Ready { recipient, keyring, due, is_probe, question } = ready;
         let DueAttempt { number, before_replay, on_record, replay, last_sent } = due;
         let is_first = on_record.is_none() && receipt.is_only();
-        let expected = is_first.then(|| self.deliveries.expect_first());
+        let expected = is_first.then(|| self.deliveries.announce_first());
         let (started, started_at) = (Instant::now(), unix_now());
         let start = AttemptStart { number, unix_seconds: started_at.as_secs(), replay };
         let sent = self.send(delivery, &recipient, start, &keyring, question.as_ref());
@@ -79,7 +79,7 @@ impl App {
         };
         drop(expected);
         let breaker = self.breakers.observe(&delivery.endpoint, &result, took).await;
-        if breaker.is_hopeless(unix_ms_now()) {
+        if breaker.should_disable(unix_ms_now()) {
             self.disable(delivery, DisabledBecause::Failing).await?;
         }
         if recorded? == Recorded::Overtaken {
@@ -99,7 +99,7 @@ impl App {
     async fn send(
         &self,
         delivery: &Delivery,
-        recipient: &Recipient,
+        recipient: &ResolvedEndpoint,
         start: AttemptStart,
         keyring: &Keyring,
         question: Option<&Question>,
@@ -107,7 +107,7 @@ impl App {
         let (endpoint, caller) = (recipient.endpoint(), &recipient.caller);
         let timeout = endpoint.timeout_seconds.into();
         let failed = |error| Ok(Exchange::failed(error));
-        let target = match self.callbacks.target(&endpoint.url) {
+        let target = match self.webhooks.target(&endpoint.url) {
             Ok(target) => target,
             Err(error) => return failed(error),
         };
@@ -123,9 +123,9 @@ impl App {
             Ok(request) => Ok(match (preflight, question) {
                 (Some(preflight), Some(Question { challenge, .. })) => {
                     // Kept apart, for it is rare and makes every attempt's future larger.
-                    Box::pin(self.callbacks.prove(preflight, request, &self.sender, challenge, caller, timeout)).await
+                    Box::pin(self.webhooks.prove(preflight, request, &self.sender, challenge, caller, timeout)).await
                 }
-                _ => self.callbacks.send(request, caller, timeout).await,
+                _ => self.webhooks.send(request, caller, timeout).await,
             }),
             Err(RequestError::UrlTooLong { bytes }) => failed(AttemptError::UrlTooLong { bytes }),
             Err(error @ (RequestError::NoSigner(_) | RequestError::Signer(_))) => Err(DeferredError::Unsigned(error)),
@@ -133,11 +133,11 @@ impl App {
     }
 
     /// Enables an endpoint that has proved itself as `recipient`, and has what is parked for it sent.
-    async fn verify(&self, delivery: &Delivery, recipient: &Recipient) -> Result<(), DeferredError> {
+    async fn verify(&self, delivery: &Delivery, recipient: &ResolvedEndpoint) -> Result<(), DeferredError> {
         let origin = origin(&recipient.endpoint().url);
         // Before it is enabled: whoever dies in between leaves a drain that finds it disabled, and moves nothing.
         self.parking.ask_to_drain(&delivery.endpoint).await?;
-        self.recipients.verify(&delivery.event.key.tenant, &delivery.endpoint, &origin).await?;
+        self.endpoint_cache.verify(&delivery.event.key.tenant, &delivery.endpoint, &origin).await?;
         Ok(())
     }
 
@@ -147,15 +147,15 @@ impl App {
     /// endpoint enabled, and sends the same event, for the endpoint's version is in its id.
     async fn disable(&self, delivery: &Delivery, because: DisabledBecause) -> Result<(), DeferredError> {
         let (tenant, endpoint) = (&delivery.event.key.tenant, &delivery.endpoint);
-        let Some(version) = self.recipients.enabled_version(tenant, endpoint).await? else { return Ok(()) };
+        let Some(version) = self.endpoint_cache.enabled_version(tenant, endpoint).await? else { return Ok(()) };
         let because_of = because.as_str();
         let event = json!({
             "specversion": "1.0", "id": format!("disabled-{endpoint}-{version}-{because_of}"), "source": OWN_SOURCE,
             "type": DISABLED_TYPE, "tenant": tenant.as_str(), "subject": endpoint.as_str(),
             "data": { "endpoint": endpoint.as_str(), "disabledBecause": because_of },
         });
-        self.own_events.send_all([Message { body: event.to_string(), ..Message::default() }]).await?;
-        self.recipients.disable(tenant, endpoint, because).await?;
+        self.own_events_queue.send_all([Message { body: event.to_string(), ..Message::default() }]).await?;
+        self.endpoint_cache.disable(tenant, endpoint, because).await?;
         Ok(())
     }
 }

@@ -14,17 +14,17 @@ use signpost_core::delivery::{
 use signpost_core::event::TenantId;
 use signpost_core::signing::signer::TenantSigner;
 use signpost_io::aws::AwsError;
-use signpost_io::cache::endpoint_cache::{Recipient, RecipientError};
+use signpost_io::cache::endpoint_cache::{EndpointCacheError, ResolvedEndpoint};
 use signpost_io::cache::signer_cache::NoSignerError;
 use signpost_io::queue::Message;
 use signpost_io::runtime::clock::{unix_ms_now, unix_now};
 use signpost_io::runtime::logs::Chain;
-use signpost_io::tables::deliveries::{Claim, Lease};
-use signpost_io::tables::limits::Slot;
+use signpost_io::tables::deliveries::{Lease, LeaseResult};
+use signpost_io::tables::limits::ConcurrencySlot;
 use tokio::time::timeout;
 
 use crate::App;
-use crate::permission::Permission;
+use crate::admission::Permission;
 
 /// What is left to do with a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub(crate) enum DeferredError {
     #[error("delivery could not be signed")]
     NoSigner(#[from] NoSignerError),
     #[error("endpoint of the delivery is not ready to be called")]
-    Recipient(#[from] RecipientError),
+    ResolvedEndpoint(#[from] EndpointCacheError),
     #[error("preparing the delivery took more than {} s", PREPARATION.as_secs())]
     TooSlow,
     #[error("delivery could not be signed")]
@@ -55,7 +55,7 @@ const PREPARATION: Duration = Duration::from_secs(12);
 
 /// All that an attempt needs.
 pub(crate) struct Ready {
-    pub(crate) recipient: Arc<Recipient>,
+    pub(crate) recipient: Arc<ResolvedEndpoint>,
     pub(crate) keyring: Keyring,
     pub(crate) due: DueAttempt,
     /// Whether it is the probe of an open breaker: its failure costs the delivery no retry.
@@ -71,13 +71,13 @@ enum Readiness {
     /// Nothing is to be sent.
     Otherwise(Fate),
     /// An attempt is to be made, with the slot that it takes where the endpoint has a limit.
-    Ready(Ready, Option<Slot>),
+    Ready(Ready, Option<ConcurrencySlot>),
 }
 
 /// What is left to do once a delivery is seen to, and its message has its wait.
 pub(crate) enum Then {
     /// Drain what is parked for its endpoint with the slot that was taken,
-    Drain(Slot, Delivery),
+    Drain(ConcurrencySlot, Delivery),
     /// or with one that has become free meanwhile.
     DrainIfFree(Delivery),
     Nothing,
@@ -90,7 +90,7 @@ impl App {
             Ok(delivery) => delivery,
             Err(faults) => {
                 tracing::error!(faults = faults.len(), "a message that fanout did not write");
-                self.bury(body.to_owned(), DeadLetterReason::BadMessage).await?;
+                self.dead_letter(body.to_owned(), DeadLetterReason::BadMessage).await?;
                 return Ok((Fate::Done, Then::Nothing));
             }
         };
@@ -98,7 +98,7 @@ impl App {
         let readiness = match self.ready(&delivery, receipt, &mut lease).await {
             Ok(readiness) => readiness,
             Err(error) => {
-                self.call_off(delivery.key(), receipt, lease).await;
+                self.release_lease(delivery.key(), receipt, lease).await;
                 return Err(error);
             }
         };
@@ -106,7 +106,7 @@ impl App {
             Readiness::NotNow => {
                 self.park_with_drain(&delivery, receipt).await?;
                 if lease.is_some() {
-                    self.call_off(delivery.key(), receipt, lease).await;
+                    self.release_lease(delivery.key(), receipt, lease).await;
                 }
                 Ok((Fate::Done, Then::DrainIfFree(delivery)))
             }
@@ -132,16 +132,16 @@ impl App {
         receipt: &Receipt,
         lease: &mut Option<Lease>,
     ) -> Result<Readiness, DeferredError> {
-        let recipient = self.recipients.get(&delivery.event.key.tenant, &delivery.endpoint);
+        let recipient = self.endpoint_cache.get(&delivery.event.key.tenant, &delivery.endpoint);
         let Some(recipient) = timeout(PREPARATION, recipient).await.map_err(|_| DeferredError::TooSlow)?? else {
-            return self.without_endpoint(delivery).await.map(|()| Readiness::Otherwise(Fate::Done));
+            return self.handle_missing_endpoint(delivery).await.map(|()| Readiness::Otherwise(Fate::Done));
         };
         let question = Question::of(&delivery.event);
         let recipient = match &question {
             Some(question) if recipient.version() < question.version => {
                 // As it was before it had to prove itself: it would get the question at the URL that it had then.
-                self.recipients.forget(&delivery.event.key.tenant, &delivery.endpoint).await;
-                self.recipients.get(&delivery.event.key.tenant, &delivery.endpoint).await?.unwrap_or(recipient)
+                self.endpoint_cache.forget(&delivery.event.key.tenant, &delivery.endpoint).await;
+                self.endpoint_cache.get(&delivery.event.key.tenant, &delivery.endpoint).await?.unwrap_or(recipient)
             }
             Some(_) | None => recipient,
         };
@@ -176,12 +176,12 @@ impl App {
     /// Looks up what is due. Where others may be sending the delivery too, an attempt is due to the one who gets the lease.
     pub(crate) async fn due(&self, key: DeliveryKey<'_>, receipt: &Receipt) -> Result<(Due, Option<Lease>), AwsError> {
         if receipt.is_only() {
-            let standing = self.deliveries.standing_among_others(key).await?;
+            let standing = self.deliveries.standing_batched(key).await?;
             return Ok((due(standing, receipt, unix_ms_now()), None));
         }
         match self.deliveries.claim(key, receipt).await? {
-            Claim::Taken(lease, standing) => Ok((due(standing, receipt, unix_ms_now()), Some(lease))),
-            Claim::Refused(standing) => Ok(match due(standing, receipt, unix_ms_now()) {
+            LeaseResult::Taken(lease, standing) => Ok((due(standing, receipt, unix_ms_now()), Some(lease))),
+            LeaseResult::Refused(standing) => Ok(match due(standing, receipt, unix_ms_now()) {
                 // It has become due between the table's answer and this.
                 Due::Attempt(_) => (Due::Elsewhere { until_unix_ms: unix_ms_now() + 1_000 }, None),
                 due => (due, None),
@@ -190,7 +190,11 @@ impl App {
     }
 
     /// What the endpoint's requests are signed with now.
-    pub(crate) async fn keyring(&self, tenant: &TenantId, recipient: &Recipient) -> Result<Keyring, DeferredError> {
+    pub(crate) async fn keyring(
+        &self,
+        tenant: &TenantId,
+        recipient: &ResolvedEndpoint,
+    ) -> Result<Keyring, DeferredError> {
         let signer = match recipient.endpoint().algorithm() {
             None => None,
             Some(algorithm) => {
@@ -202,7 +206,7 @@ impl App {
     }
 
     /// Says that nothing is sent after all, so that whoever comes next need not wait. If it cannot be said, they wait.
-    pub(crate) async fn call_off(&self, key: DeliveryKey<'_>, receipt: &Receipt, lease: Option<Lease>) {
+    pub(crate) async fn release_lease(&self, key: DeliveryKey<'_>, receipt: &Receipt, lease: Option<Lease>) {
         if lease.is_none() && receipt.receives > 1 {
             return; // Somebody else's, or nobody's.
         }
@@ -226,11 +230,11 @@ impl App {
     /// Sees a delivery that is on record as exhausted since a moment to its end.
     pub(crate) async fn give_up(&self, delivery: &Delivery, since_unix_ms: u64) -> Result<(), DeferredError> {
         self.parking.exhausted(delivery.key(), since_unix_ms).await?;
-        Ok(self.bury(delivery.written(), DeadLetterReason::Exhausted).await?)
+        Ok(self.dead_letter(delivery.written(), DeadLetterReason::Exhausted).await?)
     }
 
     /// Sees a delivery to its end whose endpoint was removed. One that was given up before may not be a dead letter yet.
-    async fn without_endpoint(&self, delivery: &Delivery) -> Result<(), DeferredError> {
+    async fn handle_missing_endpoint(&self, delivery: &Delivery) -> Result<(), DeferredError> {
         let standing = self.deliveries.standing(delivery.key()).await?;
         match standing.and_then(|one| one.progress) {
             Some(Progress { status: DeliveryStatus::Delivered, .. }) => Ok(()),
@@ -238,7 +242,7 @@ impl App {
                 self.give_up(delivery, next_attempt_unix_ms).await
             }
             None | Some(Progress { status: DeliveryStatus::Pending, .. }) => {
-                self.bury(delivery.written(), DeadLetterReason::EndpointGone).await?;
+                self.dead_letter(delivery.written(), DeadLetterReason::EndpointGone).await?;
                 Ok(self.deliveries.end(delivery.key(), DeadLetterReason::EndpointGone).await?)
             }
         }
@@ -246,12 +250,12 @@ impl App {
 
     /// Sees a message to its end that faults on our side have held up for days. Tells whether that could be done. It is
     /// noted first, so that the delivery can be recovered.
-    pub(crate) async fn defer_no_more(&self, record: &SqsMessage) -> bool {
+    pub(crate) async fn give_up_deferred(&self, record: &SqsMessage) -> bool {
         let body = record.body.clone().unwrap_or_default();
         let Ok(delivery) = Delivery::parse(&body) else { return false };
         let end = async {
             self.parking.exhausted(delivery.key(), unix_ms_now()).await?;
-            self.bury(body, DeadLetterReason::Deferred).await?;
+            self.dead_letter(body, DeadLetterReason::Deferred).await?;
             self.deliveries.end(delivery.key(), DeadLetterReason::Deferred).await
         };
         let ended = end.await;
@@ -262,9 +266,9 @@ impl App {
     }
 
     /// Puts a message into `DeadLetterQueue`. May happen twice when a crash comes between this and the end.
-    pub(crate) async fn bury(&self, body: String, reason: DeadLetterReason) -> Result<(), AwsError> {
+    pub(crate) async fn dead_letter(&self, body: String, reason: DeadLetterReason) -> Result<(), AwsError> {
         let attributes = vec![("reason", reason.as_str().to_owned())];
-        self.dead_letters.send_all([Message { body, attributes, ..Message::default() }]).await?;
+        self.dead_letter_queue.send_all([Message { body, attributes, ..Message::default() }]).await?;
         tracing::warn!(reason = reason.as_str(), "delivery.dead_lettered");
         Ok(())
     }

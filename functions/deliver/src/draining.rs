@@ -8,8 +8,8 @@ use signpost_core::delivery::{DeadLetterReason, Delivery, Due, Receipt};
 use signpost_io::queue::Message;
 use signpost_io::runtime::clock::{unix_ms_now, unix_now};
 use signpost_io::runtime::logs::Chain;
-use signpost_io::tables::events::Kept;
-use signpost_io::tables::limits::Slot;
+use signpost_io::tables::events::StoredEvent;
+use signpost_io::tables::limits::ConcurrencySlot;
 use signpost_io::tables::parking::{Parked, without_event};
 
 use crate::App;
@@ -68,7 +68,7 @@ impl App {
 
     /// Sends with a slot what is parked for the endpoint of `delivery`, oldest first, until nothing is left or `deadline`
     /// has passed; then the slot goes to one that is put back into the queue, so that draining never stops.
-    pub(crate) async fn drain(&self, mut slot: Slot, delivery: &Delivery, deadline: Instant) {
+    pub(crate) async fn drain(&self, mut slot: ConcurrencySlot, delivery: &Delivery, deadline: Instant) {
         let lane = Lane::Endpoint(delivery.endpoint.clone());
         loop {
             let drained = self.drain_lane(&slot, &lane, delivery, deadline).await;
@@ -80,7 +80,7 @@ impl App {
                     Ok(_) => self.take_slot(delivery).await,
                     Err(error) => Err(error.into()),
                 },
-                Ok(false) => self.hand_over(&lane, deadline).await.map(|()| None),
+                Ok(false) => self.requeue_one(&lane, deadline).await.map(|()| None),
                 Err(error) => Err(error),
             };
             match outcome {
@@ -97,7 +97,7 @@ impl App {
     /// Sends what is in a lane, and tells whether nothing is left that nobody else sends.
     async fn drain_lane(
         &self,
-        slot: &Slot,
+        slot: &ConcurrencySlot,
         lane: &Lane,
         delivery: &Delivery,
         deadline: Instant,
@@ -129,19 +129,19 @@ impl App {
     /// Sends one parked delivery to the endpoint of `like`, if that takes it.
     async fn unpark(
         &self,
-        slot: &Slot,
+        slot: &ConcurrencySlot,
         parked: &Parked,
         like: &Delivery,
         deadline: Instant,
     ) -> Result<Unparked, DeferredError> {
-        let recipient = self.recipients.get(&like.event.key.tenant, &like.endpoint).await?;
+        let recipient = self.endpoint_cache.get(&like.event.key.tenant, &like.endpoint).await?;
         let Some(recipient) = recipient.filter(|one| one.is_enabled()) else { return Ok(Unparked::NotNow) };
         if self.breakers.get(&like.endpoint).await.admits(unix_ms_now()) != Admission::Send {
             return Ok(Unparked::NotNow);
         }
-        let Some(Kept { event, arrived_unix_ms }) = self.events.get(&parked.event).await? else {
+        let Some(StoredEvent { event, arrived_unix_ms }) = self.events.get(&parked.event).await? else {
             let Message { body, .. } = without_event(parked);
-            self.bury(body, DeadLetterReason::EventGone).await?;
+            self.dead_letter(body, DeadLetterReason::EventGone).await?;
             if let Some(delivery) = parked.key() {
                 self.deliveries.end(delivery, DeadLetterReason::EventGone).await?;
             }
@@ -168,7 +168,7 @@ impl App {
                     self.attempt(&delivery, &receipt, ready).await?
                 }
                 renewed => {
-                    self.call_off(delivery.key(), &receipt, lease).await;
+                    self.release_lease(delivery.key(), &receipt, lease).await;
                     renewed?;
                     return Ok(Unparked::NotNow); // The lease has ended: the slot may be somebody else's.
                 }
@@ -186,14 +186,14 @@ impl App {
     }
 
     /// Puts the oldest parked delivery back into the queue, for whoever takes it to go on draining.
-    async fn hand_over(&self, lane: &Lane, deadline: Instant) -> Result<(), DeferredError> {
+    async fn requeue_one(&self, lane: &Lane, deadline: Instant) -> Result<(), DeferredError> {
         if Instant::now() < deadline {
             return Ok(()); // It is not for want of time that there is more to do.
         }
         for parked in self.parking.first_of(lane, 1).await? {
             let Some(kept) = self.events.get(&parked.event).await? else { continue };
             let message = Message::of_parked(&parked, &kept);
-            self.queue.send_all([message]).await?;
+            self.deliveries_queue.send_all([message]).await?;
             self.parking.remove(&parked).await?;
         }
         Ok(())
@@ -205,11 +205,11 @@ impl App {
         let message = Message::of_delivery(endpoint, event, *arrived_unix_ms, Some(receipt.since_unix_ms));
         // Rounded up, so that it does not come before its time.
         let delay = Duration::from_secs(wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX));
-        Ok(self.queue.send_all([Message { delay, ..message }]).await?)
+        Ok(self.deliveries_queue.send_all([Message { delay, ..message }]).await?)
     }
 
-    async fn take_slot(&self, delivery: &Delivery) -> Result<Option<Slot>, DeferredError> {
-        let recipient = self.recipients.get(&delivery.event.key.tenant, &delivery.endpoint).await?;
+    async fn take_slot(&self, delivery: &Delivery) -> Result<Option<ConcurrencySlot>, DeferredError> {
+        let recipient = self.endpoint_cache.get(&delivery.event.key.tenant, &delivery.endpoint).await?;
         let limit = recipient.filter(|one| one.is_enabled()).and_then(|one| one.endpoint().max_concurrency);
         let Some(limit) = limit else { return Ok(None) };
         Ok(self.limits.take(&delivery.endpoint, limit).await?)

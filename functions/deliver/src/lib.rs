@@ -1,11 +1,11 @@
 //! Reads `DeliveriesQueue`: signs and posts each delivery, records the attempt, and has SQS present again what failed.
 
+mod admission;
 mod attempting;
 mod config;
 mod delivering;
 mod draining;
 mod notes;
-mod permission;
 
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,10 @@ use lambda_runtime::Error;
 use signpost_core::delivery::drain::ASKED_FOR_SECONDS;
 use signpost_core::delivery::parking::NOTED_FOR_SECONDS;
 use signpost_core::delivery::{MOST_RECEIVES, Receipt};
-use signpost_io::cache::endpoint_cache::Recipients;
+use signpost_io::cache::endpoint_cache::EndpointCache;
 use signpost_io::cache::signer_cache::Signers;
 use signpost_io::http::guarded_client::Guard;
-use signpost_io::http::webhook_sender::Callbacks;
+use signpost_io::http::webhook_sender::WebhookSender;
 use signpost_io::mac::MacKey;
 use signpost_io::queue::{Queue, SINCE};
 use signpost_io::runtime::clock::unix_ms_now;
@@ -43,17 +43,17 @@ pub struct App {
     /// The endpoints whose lanes this environment asked to be drained.
     asked_to_drain: Notes,
     breakers: Breakers,
-    callbacks: Callbacks,
-    dead_letters: Queue,
+    webhooks: WebhookSender,
+    dead_letter_queue: Queue,
     deliveries: Deliveries,
     events: Events,
     limits: Limits,
     /// The endpoints that this environment noted as waited for.
     noted_waiting: Notes,
-    own_events: Queue,
+    own_events_queue: Queue,
     parking: Parking,
-    queue: Queue,
-    recipients: Recipients,
+    deliveries_queue: Queue,
+    endpoint_cache: EndpointCache,
     /// The name by which receivers know the sender.
     sender: String,
     signers: Signers,
@@ -71,17 +71,17 @@ impl App {
         Ok(Self {
             asked_to_drain: Notes::new(ASKED_FOR_SECONDS),
             breakers: Breakers::new(dynamodb.clone(), config.parking_table.clone()),
-            callbacks: Callbacks::new(Guard::new(config.target_rules))?,
-            dead_letters: Queue::new(sqs.clone(), config.dead_letter_queue_url),
+            webhooks: WebhookSender::new(Guard::new(config.target_rules))?,
+            dead_letter_queue: Queue::new(sqs.clone(), config.dead_letter_queue_url),
             deliveries: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             events: Events::new(dynamodb.clone(), config.events_table, config.retention),
             limits: Limits::new(dynamodb.clone(), config.parking_table.clone()),
             noted_waiting: Notes::new(NOTED_FOR_SECONDS),
-            own_events: Queue::new(sqs.clone(), config.own_events_queue_url),
+            own_events_queue: Queue::new(sqs.clone(), config.own_events_queue_url),
             parking: Parking::new(dynamodb.clone(), config.parking_table, config.retention),
-            queue: Queue::new(sqs, config.deliveries_queue_url),
+            deliveries_queue: Queue::new(sqs, config.deliveries_queue_url),
             sender: config.sender,
-            recipients: Recipients::new(Endpoints::new(dynamodb.clone(), config.endpoints_table), vault),
+            endpoint_cache: EndpointCache::new(Endpoints::new(dynamodb.clone(), config.endpoints_table), vault),
             signers: Signers::new(
                 KeyTable::new(dynamodb, config.keys_table, MacKey::new(kms.clone(), config.mac_key)),
                 WrappingKey::new(kms, config.wrapping_key),
@@ -137,13 +137,13 @@ impl App {
             Err(error) => {
                 let message_id = record.message_id.as_deref();
                 tracing::error!(message.id = message_id, error = %Chain(&error), "delivery.deferred");
-                let is_over = receipt.receives >= MOST_RECEIVES && self.defer_no_more(record).await;
+                let is_over = receipt.receives >= MOST_RECEIVES && self.give_up_deferred(record).await;
                 ((!is_over).then(|| receipt.wait_after_our_fault()), Then::Nothing)
             }
         };
         if let Some(wait) = wait {
             let handle = record.receipt_handle.as_deref().unwrap_or_default();
-            if let Err(error) = self.queue.present_again(handle, wait).await {
+            if let Err(error) = self.deliveries_queue.delay_retry(handle, wait).await {
                 // It comes back after the queue's own visibility timeout, later than asked for.
                 tracing::warn!(message.id = record.message_id.as_deref(), error = %Chain(&error), "delivery.wait_not_set");
             }

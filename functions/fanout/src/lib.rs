@@ -19,7 +19,7 @@ use signpost_io::queue::{MAX_BATCH_BYTES, Message, Queue, size};
 use signpost_io::runtime::clock::unix_ms_now;
 use signpost_io::runtime::logs::Chain;
 use signpost_io::tables::endpoints::Endpoints;
-use signpost_io::tables::events::{Claim, Events};
+use signpost_io::tables::events::{EventClaim, Events};
 use signpost_io::tables::states::States;
 
 pub use config::Config;
@@ -31,8 +31,8 @@ pub struct App {
     events: Events,
     states: States,
     own_events_queue_arn: String,
-    deliveries: Queue,
-    rejected: Queue,
+    deliveries_queue: Queue,
+    rejected_queue: Queue,
 }
 
 impl App {
@@ -45,8 +45,8 @@ impl App {
             events: Events::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             states: States::new(dynamodb, config.events_table),
             own_events_queue_arn: config.own_events_queue_arn,
-            deliveries: Queue::new(sqs.clone(), config.deliveries_queue_url),
-            rejected: Queue::new(sqs, config.rejected_queue_url),
+            deliveries_queue: Queue::new(sqs.clone(), config.deliveries_queue_url),
+            rejected_queue: Queue::new(sqs, config.rejected_queue_url),
         }
     }
 }
@@ -77,9 +77,9 @@ pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Erro
     let (mut deliveries, mut rejections) = (Vec::new(), Vec::new());
     for (record, fate) in records.iter().zip(fates) {
         match fate {
-            Ok(Fate::Deliver(fan_out)) => deliveries.push((record.id, fan_out)),
-            Ok(Fate::Reject(message)) => rejections.push((record.id, message)),
-            Ok(Fate::Drop) => {}
+            Ok(Outcome::Deliver(fan_out)) => deliveries.push((record.id, fan_out)),
+            Ok(Outcome::Reject(message)) => rejections.push((record.id, message)),
+            Ok(Outcome::Drop) => {}
             Err(error) => {
                 tracing::error!(message.id = record.id, error = %Chain(&error), "event.not_fanned_out");
                 response.add_failure(record.id);
@@ -88,14 +88,14 @@ pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Erro
     }
     // Messages are made one by one as they are sent: a large event to many endpoints would not fit into memory.
     let messages = deliveries.iter().flat_map(|(_, fan_out)| fan_out.messages());
-    if let Err(error) = app.deliveries.send_all(messages).await {
+    if let Err(error) = app.deliveries_queue.send_all(messages).await {
         tracing::error!(error = %Chain(&error), events = deliveries.len(), "event.not_fanned_out");
         for (id, ..) in &deliveries {
             response.add_failure(*id);
         }
     }
     let (ids, messages): (Vec<_>, Vec<_>) = rejections.into_iter().unzip();
-    if let Err(error) = app.rejected.send_all(messages).await {
+    if let Err(error) = app.rejected_queue.send_all(messages).await {
         tracing::error!(error = %Chain(&error), messages = ids.len(), "event.not_rejected");
         for id in ids {
             response.add_failure(id);
@@ -121,7 +121,7 @@ impl Record<'_> {
 }
 
 /// What a message leads to.
-enum Fate<'a> {
+enum Outcome<'a> {
     Deliver(FanOut<'a>),
     Drop,
     Reject(Message),
@@ -166,24 +166,25 @@ impl App {
         record: &Record<'_>,
         parsed: &'a Result<Event, Vec<Fault>>,
         endpoints: &EndpointsByTenant<'_>,
-    ) -> Result<Fate<'a>, FanOutError> {
+    ) -> Result<Outcome<'a>, FanOutError> {
         let event = match parsed {
             Ok(event) => event,
-            Err(faults) => return Ok(Fate::Reject(rejection(record, RejectionReason::InvalidEvent, faults))),
+            Err(faults) => return Ok(Outcome::Reject(rejection(record, RejectionReason::InvalidEvent, faults))),
         };
         let of_tenant = endpoints.get(&event.key.tenant).ok_or(FanOutError::EndpointsUnknown)?;
-        let traits = event.traits();
-        let is_wanted =
-            |(id, endpoint): &&(EndpointId, Option<Endpoint>)| Endpoint::is_for(event, &traits, id, endpoint.as_ref());
+        let routing_facts = event.routing_facts();
+        let is_wanted = |(id, endpoint): &&(EndpointId, Option<Endpoint>)| {
+            Endpoint::is_for(event, &routing_facts, id, endpoint.as_ref())
+        };
         let wanted: Vec<_> = of_tenant.iter().filter(is_wanted).map(|(id, _)| id.clone()).collect();
         let (event_id, tenant_id) = (event.key.id.as_str(), event.key.tenant.as_str());
         let claim = self.events.claim(event, &wanted, record.id, record.arrived_unix_ms).await?;
         // Before the deliveries: who is called and then asks sees this state, or a newer one.
-        if let Claim::FanOut(first_time) | Claim::FanOutAgain(_, first_time) = claim {
-            self.states.put(event, first_time, traits.status.as_deref(), traits.stage.as_deref()).await?;
+        if let EventClaim::FanOut(first_time) | EventClaim::FanOutAgain(_, first_time) = claim {
+            self.states.put(event, first_time, routing_facts.status.as_deref(), routing_facts.stage.as_deref()).await?;
         }
         match claim {
-            Claim::FanOut(first_time) => {
+            EventClaim::FanOut(first_time) => {
                 tracing::info!(
                     event.id = event_id,
                     tenant.id = tenant_id,
@@ -191,9 +192,9 @@ impl App {
                     "event.fanned_out"
                 );
                 let arrived_unix_ms = first_time.moment.arrived_unix_ms();
-                Ok(Fate::Deliver(FanOut { event, endpoints: wanted, arrived_unix_ms, since_unix_ms: None }))
+                Ok(Outcome::Deliver(FanOut { event, endpoints: wanted, arrived_unix_ms, since_unix_ms: None }))
             }
-            Claim::FanOutAgain(ids, first_time) => {
+            EventClaim::FanOutAgain(ids, first_time) => {
                 tracing::info!(
                     event.id = event_id,
                     tenant.id = tenant_id,
@@ -201,13 +202,13 @@ impl App {
                     "event.fanned_out_again"
                 );
                 let (arrived_unix_ms, since_unix_ms) = (first_time.moment.arrived_unix_ms(), Some(unix_ms_now()));
-                Ok(Fate::Deliver(FanOut { event, endpoints: ids, arrived_unix_ms, since_unix_ms }))
+                Ok(Outcome::Deliver(FanOut { event, endpoints: ids, arrived_unix_ms, since_unix_ms }))
             }
-            Claim::Duplicate => {
+            EventClaim::Duplicate => {
                 tracing::info!(event.id = event_id, tenant.id = tenant_id, "event.duplicate");
-                Ok(Fate::Drop)
+                Ok(Outcome::Drop)
             }
-            Claim::Conflict => Ok(Fate::Reject(rejection(record, RejectionReason::ConflictingDuplicate, &[]))),
+            EventClaim::Conflict => Ok(Outcome::Reject(rejection(record, RejectionReason::ConflictingDuplicate, &[]))),
         }
     }
 }

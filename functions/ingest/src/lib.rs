@@ -22,14 +22,14 @@ pub use config::Config;
 /// What the function needs at hand.
 #[derive(Debug)]
 pub struct App {
-    events: Queue,
+    events_queue: Queue,
 }
 
 impl App {
     /// Makes the clients. Needs no network yet.
     #[must_use]
     pub fn new(aws: &SdkConfig, config: Config) -> Self {
-        Self { events: Queue::new(aws_sdk_sqs::Client::new(aws), config.events_queue_url) }
+        Self { events_queue: Queue::new(aws_sdk_sqs::Client::new(aws), config.events_queue_url) }
     }
 }
 
@@ -52,7 +52,7 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
         group: Some(event.key.tenant.to_string()),
         ..Message::default()
     });
-    if let Err(error) = app.events.send_all(messages).await {
+    if let Err(error) = app.events_queue.send_all(messages).await {
         tracing::error!(error = %Chain(&error), events = accepted.len(), "events.not_queued");
         let problem = Problem::unavailable("the events could not be queued; send the same request again");
         return with_header(refuse(&problem), RETRY_AFTER, "1");

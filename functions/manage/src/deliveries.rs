@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use signpost_core::delivery::hold::{Hold, next_attempt};
-use signpost_core::delivery::list::{Place, Wanted};
+use signpost_core::delivery::list::{ListPosition, ListQuery};
 use signpost_core::delivery::{DeadLetterReason, DeliveryStatus};
 use signpost_core::input::problem::Problem;
 use signpost_io::runtime::api_gateway::respond;
 use signpost_io::runtime::clock::{rfc3339, unix_ms_now};
 use signpost_io::tables::delivery_list::Listed;
 
-use crate::asked::{Asked, no_such_endpoint};
+use crate::api_request::{ApiRequest, no_such_endpoint};
 use crate::endpoints::JSON;
 use crate::holds::ShownHold;
 use crate::{Answer, App};
@@ -23,12 +23,12 @@ const LOOKING: Duration = Duration::from_secs(5);
 
 impl App {
     /// Lists an endpoint's deliveries that had an attempt, were given up or are replayed, newest first.
-    pub(crate) async fn list_deliveries(&self, asked: &Asked<'_>) -> Answer {
+    pub(crate) async fn list_deliveries(&self, asked: &ApiRequest<'_>) -> Answer {
         let endpoint = asked.endpoint()?;
         let [status, since, cursor] = ["status", "since", "cursor"].map(|name| asked.parameter(name));
-        let wanted = Wanted::parse(status.as_deref(), since.as_deref(), cursor.as_deref());
+        let wanted = ListQuery::parse(status.as_deref(), since.as_deref(), cursor.as_deref());
         let mut wanted = wanted.map_err(Problem::bad_request)?;
-        if !self.endpoints.is_there(&asked.tenant, &endpoint).await? {
+        if !self.endpoints.exists(&asked.tenant, &endpoint).await? {
             return Err(no_such_endpoint().into());
         }
         let (mut deliveries, started) = (Vec::new(), Instant::now());
@@ -47,7 +47,7 @@ impl App {
         let holds = if has_pending { self.holds(&asked.tenant, &[endpoint]).await? } else { Vec::new() };
         let (hold, now) = (holds.into_iter().next().flatten(), unix_ms_now());
         let deliveries = deliveries.iter().map(|one| shown(one, hold.as_ref(), now)).collect();
-        let page = ShownPage { deliveries, cursor: next.map(Place::cursor) };
+        let page = ShownPage { deliveries, cursor: next.map(ListPosition::cursor) };
         let body = serde_json::to_string(&page).unwrap_or_default(); // Strings and numbers always serialize.
         Ok(respond(200, JSON, body))
     }

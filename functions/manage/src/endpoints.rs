@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use signpost_core::delivery::verification::{Proof, Question, after_change, after_disabling, after_enabling, state};
 use signpost_core::endpoint::auth::Auth;
 use signpost_core::endpoint::settings::{self, Context, Rotation, Stored, Submission};
-use signpost_core::endpoint::signing_secrets::{LiveSecret, rotate};
+use signpost_core::endpoint::signing_secrets::{SecretVersion, rotate};
 use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId, SignatureFormat, TEST_TYPE, VERIFICATION_TYPE};
 use signpost_core::event::{Event, OWN_SOURCE, TenantId};
 use signpost_core::input::fault::Fault;
@@ -23,12 +23,12 @@ use signpost_io::runtime::clock::{rfc3339, unix_now};
 use signpost_io::runtime::logs::Chain;
 use signpost_io::tables::endpoint_keys::EndpointKey;
 use signpost_io::tables::endpoints::{SealedKeys, StoredEndpoint, Written};
-use signpost_io::vault::{Place, Purpose};
+use signpost_io::vault::{Purpose, SealContext};
 use uuid::Uuid;
 
-use crate::asked::{Asked, changed_meanwhile, no_such_endpoint};
-use crate::changing::{shown_tag, tag};
+use crate::api_request::{ApiRequest, changed_meanwhile, no_such_endpoint};
 use crate::holds::ShownHold;
+use crate::update::{shown_tag, tag};
 use crate::{Answer, App, Refusal};
 
 pub(crate) const JSON: &str = "application/json";
@@ -47,7 +47,7 @@ const KEYS_OUTLIVE_SECONDS: u64 = 3_600;
 const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 
 impl App {
-    pub(crate) async fn create(&self, asked: &Asked<'_>) -> Answer {
+    pub(crate) async fn create(&self, asked: &ApiRequest<'_>) -> Answer {
         let submission = self.submission(&asked.body(&[JSON])?, None).await?;
         if self.endpoints.count(&asked.tenant).await? >= MAX_ENDPOINTS {
             let text = format!("the tenant has {MAX_ENDPOINTS} endpoints; remove one that is not needed");
@@ -67,7 +67,7 @@ impl App {
             created_at: now,
             updated_at: now,
             trusted: submission.trusted,
-            signing_secrets: vec![LiveSecret::new(sealed, now)],
+            signing_secrets: vec![SecretVersion::new(sealed, now)],
         };
         self.publish_keys(&asked.tenant, &id, &stored).await?; // Before they can sign.
         // An id that is taken is ours, of a try whose answer got lost: nobody else draws the same 122 random bits.
@@ -79,7 +79,7 @@ impl App {
         Ok(with_header(answer, LOCATION, &location))
     }
 
-    pub(crate) async fn list(&self, asked: &Asked<'_>) -> Answer {
+    pub(crate) async fn list(&self, asked: &ApiRequest<'_>) -> Answer {
         let (limit, after) = asked.page_by_endpoint(MAX_PAGE)?;
         let page = self.endpoints.page(&asked.tenant, after.as_ref(), limit).await?;
         let held = self.held_of_all(&page.endpoints).await?;
@@ -92,7 +92,7 @@ impl App {
         Ok(respond(200, JSON, body.to_string()))
     }
 
-    pub(crate) async fn read(&self, asked: &Asked<'_>) -> Answer {
+    pub(crate) async fn read(&self, asked: &ApiRequest<'_>) -> Answer {
         let id = asked.endpoint()?;
         let stored = self.stored(asked, &id).await?;
         let held = self.held(&id, &stored).await?;
@@ -103,7 +103,7 @@ impl App {
         Ok(with_header(respond(200, JSON, self.shown(asked, &id, &stored, held.as_ref()).to_string()), ETAG, &tag))
     }
 
-    pub(crate) async fn update(&self, asked: &Asked<'_>) -> Answer {
+    pub(crate) async fn update(&self, asked: &ApiRequest<'_>) -> Answer {
         let id = asked.endpoint()?;
         let patch = asked.body(&[MERGE_PATCH, JSON])?;
         let version_before = AtomicU64::new(0);
@@ -135,13 +135,13 @@ impl App {
         self.answer(asked, &id, &stored).await
     }
 
-    pub(crate) async fn delete(&self, asked: &Asked<'_>) -> Answer {
+    pub(crate) async fn delete(&self, asked: &ApiRequest<'_>) -> Answer {
         let id = asked.endpoint()?;
         let before = if asked.has_condition() {
             let stored = self.stored(asked, &id).await?;
             asked.check_condition(&tag(&stored))?;
             Some(stored.version)
-        } else if self.endpoints.is_there(&asked.tenant, &id).await? {
+        } else if self.endpoints.exists(&asked.tenant, &id).await? {
             None
         } else {
             return Err(no_such_endpoint().into());
@@ -164,7 +164,7 @@ impl App {
         }
     }
 
-    pub(crate) async fn switch(&self, asked: &Asked<'_>, is_enabled: bool) -> Answer {
+    pub(crate) async fn switch(&self, asked: &ApiRequest<'_>, is_enabled: bool) -> Answer {
         let id = asked.endpoint()?;
         let change = async |stored: StoredEndpoint| -> Result<_, Refusal> {
             let proof = self.proof(&stored.settings, stored.verified_origin.as_deref());
@@ -190,7 +190,7 @@ impl App {
     }
 
     /// Sends an event that reaches this endpoint only, through the same door and on the same way as any other.
-    pub(crate) async fn test(&self, asked: &Asked<'_>) -> Answer {
+    pub(crate) async fn test(&self, asked: &ApiRequest<'_>) -> Answer {
         let id = asked.endpoint()?;
         match self.stored(asked, &id).await?.disabled {
             None => {}
@@ -216,7 +216,7 @@ impl App {
 
     /// Asks an endpoint that is unverified to prove that it wants webhooks. If that fails, the endpoint stays as it is, and
     /// its operator can enable it to have it asked.
-    async fn try_to_ask_for_proof(&self, asked: &Asked<'_>, id: &EndpointId, stored: &StoredEndpoint) {
+    async fn try_to_ask_for_proof(&self, asked: &ApiRequest<'_>, id: &EndpointId, stored: &StoredEndpoint) {
         if stored.disabled != Some(DisabledBecause::Unverified) {
             return;
         }
@@ -229,7 +229,12 @@ impl App {
     }
 
     /// Asks an endpoint to prove that it wants webhooks, by an event that reaches this endpoint only.
-    async fn ask_for_proof(&self, asked: &Asked<'_>, id: &EndpointId, stored: &StoredEndpoint) -> Result<(), Refusal> {
+    async fn ask_for_proof(
+        &self,
+        asked: &ApiRequest<'_>,
+        id: &EndpointId,
+        stored: &StoredEndpoint,
+    ) -> Result<(), Refusal> {
         let mut random = [0; 32];
         rand::fill(&mut random).map_err(|_| Problem::unavailable("no random numbers; enable the endpoint"))?;
         let question = Question::new(id, stored.version, random);
@@ -242,7 +247,7 @@ impl App {
     /// Sends an event of Signpost's own about an endpoint, through the same door and on the same way as any other.
     async fn send_own(
         &self,
-        asked: &Asked<'_>,
+        asked: &ApiRequest<'_>,
         id: &EndpointId,
         event_id: &str,
         kind: &str,
@@ -254,11 +259,13 @@ impl App {
         });
         let event = Event::parse_own(&event.to_string()).map_err(Problem::bad_request)?;
         let group = Some(asked.tenant.to_string());
-        self.own_events.send_all([Message { body: event.json().to_owned(), group, ..Message::default() }]).await?;
+        self.own_events_queue
+            .send_all([Message { body: event.json().to_owned(), group, ..Message::default() }])
+            .await?;
         Ok(())
     }
 
-    pub(crate) async fn rotate_secret(&self, asked: &Asked<'_>) -> Answer {
+    pub(crate) async fn rotate_secret(&self, asked: &ApiRequest<'_>) -> Answer {
         let id = asked.endpoint()?;
         let body = asked.optional_body(&[JSON])?;
         let rotation = settings::rotation(body.as_deref()).map_err(Problem::bad_request)?;
@@ -267,7 +274,7 @@ impl App {
         let change = async |stored: StoredEndpoint| -> Result<StoredEndpoint, Refusal> {
             let now = unix_now().as_secs();
             let signing_secrets = match rotation {
-                Rotation::EndAllOthers => vec![LiveSecret::new(sealed.clone(), now)],
+                Rotation::EndAllOthers => vec![SecretVersion::new(sealed.clone(), now)],
                 Rotation::Overlap(overlap) => rotate(stored.signing_secrets, sealed.clone(), now, overlap)
                     .map_err(|error| Problem::conflict(error.to_string()))?,
             };
@@ -312,7 +319,7 @@ impl App {
         let [mut secret, mut seed] = [[0; 32]; 2];
         rand::fill(&mut secret).and_then(|()| rand::fill(&mut seed)).map_err(|_| no_keys())?;
         let keys = EndpointKeys::new(secret, seed).ok_or_else(no_keys)?;
-        let place = Place { tenant, endpoint: id, purpose: Purpose::Signing };
+        let place = SealContext { tenant, endpoint: id, purpose: Purpose::Signing };
         let sealed = self.vault.seal(place, &keys.written()).await?;
         let public_key = keys.public_key();
         Ok((keys, SealedKeys { sealed, public_key }))
@@ -348,14 +355,20 @@ impl App {
     ) -> Result<Option<Vec<u8>>, Refusal> {
         let Some(secret) = &submission.auth_secret else { return Ok(None) };
         let binding = submission.endpoint.auth.binding(&submission.endpoint.url);
-        let place = Place { tenant, endpoint: id, purpose: Purpose::Auth(&binding) };
+        let place = SealContext { tenant, endpoint: id, purpose: Purpose::Auth(&binding) };
         Ok(Some(self.vault.seal(place, secret).await?))
     }
 }
 
 impl App {
     /// An endpoint as operators see it.
-    fn shown(&self, asked: &Asked<'_>, id: &EndpointId, stored: &StoredEndpoint, held: Option<&ShownHold>) -> Value {
+    fn shown(
+        &self,
+        asked: &ApiRequest<'_>,
+        id: &EndpointId,
+        stored: &StoredEndpoint,
+        held: Option<&ShownHold>,
+    ) -> Value {
         let mut shown = settings::shown(&stored.settings, stored.trusted.as_deref());
         // Those that have expired too, until they are removed: what is shown must change with the `ETag` only.
         let secrets = stored.signing_secrets.iter().map(|keys| {
@@ -379,7 +392,7 @@ impl App {
         shown
     }
 
-    async fn answer(&self, asked: &Asked<'_>, id: &EndpointId, stored: &StoredEndpoint) -> Answer {
+    async fn answer(&self, asked: &ApiRequest<'_>, id: &EndpointId, stored: &StoredEndpoint) -> Answer {
         let held = self.held(id, stored).await?;
         let body = self.shown(asked, id, stored, held.as_ref()).to_string();
         Ok(with_header(respond(200, JSON, body), ETAG, &shown_tag(stored, held.as_ref())))
@@ -389,7 +402,7 @@ impl App {
     fn answer_with_secret(
         &self,
         status: u16,
-        asked: &Asked<'_>,
+        asked: &ApiRequest<'_>,
         id: &EndpointId,
         stored: &StoredEndpoint,
         held: Option<&ShownHold>,

@@ -23,7 +23,7 @@ use signpost_io::runtime::clock::{rfc3339, unix_ms_now};
 use signpost_io::tables::event_history::{DeliveryHistory, History};
 use signpost_io::tables::parking::Parked;
 
-use crate::asked::{Asked, no_such_endpoint};
+use crate::api_request::{ApiRequest, no_such_endpoint};
 use crate::endpoints::{JSON, moment};
 use crate::holds::ShownHold;
 use crate::{Answer, App, Refusal};
@@ -45,7 +45,7 @@ const RECOVERY: Duration = Duration::from_secs(10);
 const PAGE: usize = 50;
 
 impl App {
-    pub(crate) async fn read_event(&self, asked: &Asked<'_>) -> Answer {
+    pub(crate) async fn read_event(&self, asked: &ApiRequest<'_>) -> Answer {
         let (limit, after) = asked.page_by_endpoint(MAX_DELIVERIES)?;
         let limit = usize::try_from(limit).unwrap_or_default();
         let history = self.history(asked).await?;
@@ -97,13 +97,13 @@ impl App {
     }
 
     /// Has an event delivered again: to the endpoint that the body names, or to all that want it now.
-    pub(crate) async fn replay(&self, asked: &Asked<'_>) -> Answer {
+    pub(crate) async fn replay(&self, asked: &ApiRequest<'_>) -> Answer {
         let chosen = settings::replay(asked.optional_body(&[JSON])?.as_deref()).map_err(Problem::bad_request)?;
         let History { event, arrived_unix_ms, endpoints, also_to, .. } = self.history(asked).await?;
-        let traits = event.traits();
+        let routing_facts = event.routing_facts();
         let is_meant = |id: &EndpointId, endpoint: Option<&Endpoint>| match &chosen {
             Some(chosen) => id == chosen,
-            None => Endpoint::is_for(&event, &traits, id, endpoint),
+            None => Endpoint::is_for(&event, &routing_facts, id, endpoint),
         };
         let of_tenant = self.endpoints.of_tenant(&asked.tenant).await?;
         let meant = of_tenant.into_iter().filter(|(id, endpoint)| is_meant(id, endpoint.as_ref()));
@@ -114,15 +114,15 @@ impl App {
         let key = &event.key;
         let is_new = |id: &&EndpointId| !endpoints.contains(id) && !also_to.contains(id);
         let new: Vec<_> = meant.iter().filter(is_new).map(EndpointId::to_string).collect();
-        if !new.is_empty() && !self.events_table.goes_also_to(key, new).await? {
+        if !new.is_empty() && !self.events.add_endpoints(key, new).await? {
             return Err(no_such_event().into()); // Its retention has ended just now.
         }
         for some in meant.chunks(REPLAYED_AT_ONCE) {
             // The records first: a message that comes before its record begins anew would be taken for a repetition.
             let begun = some.iter().map(|endpoint| DeliveryKey { event: key, endpoint, arrived_unix_ms });
-            try_join_all(begun.map(|delivery| self.deliveries.begin_anew(delivery, ReplayKind::Replay))).await?;
+            try_join_all(begun.map(|delivery| self.deliveries.reset_for_replay(delivery, ReplayKind::Replay))).await?;
             let again = |endpoint| Message::of_delivery(endpoint, &event, arrived_unix_ms, Some(unix_ms_now()));
-            self.queue.send_all(some.iter().map(again)).await?;
+            self.deliveries_queue.send_all(some.iter().map(again)).await?;
         }
         tracing::info!(tenant.id = %key.tenant, event.id = %key.id, endpoints = meant.len(), "event.replayed");
         let ids: Vec<_> = meant.iter().map(EndpointId::as_str).collect();
@@ -130,10 +130,10 @@ impl App {
     }
 
     /// Has delivered again what an endpoint did not get since a moment: what was given up.
-    pub(crate) async fn recover(&self, asked: &Asked<'_>) -> Answer {
+    pub(crate) async fn recover(&self, asked: &ApiRequest<'_>) -> Answer {
         let endpoint = asked.endpoint()?;
         let since = settings::since(&asked.body(&[JSON])?).map_err(Problem::bad_request)?;
-        if !self.endpoints.is_there(&asked.tenant, &endpoint).await? {
+        if !self.endpoints.exists(&asked.tenant, &endpoint).await? {
             return Err(no_such_endpoint().into());
         }
         let (lane, started, began_unix_ms) = (Lane::Exhausted(endpoint), Instant::now(), unix_ms_now());
@@ -162,25 +162,27 @@ impl App {
         let is_due = |parked: &&Parked| parked.event.tenant == *tenant && seen.insert(parked.event.clone());
         let due: Vec<_> = page.iter().filter(is_due).collect();
         let read = due.into_iter().map(async |parked| {
-            let Some(kept) = self.events_table.get(&parked.event).await? else { return Ok(None) };
+            let Some(kept) = self.events.get(&parked.event).await? else { return Ok(None) };
             let (event, arrived_unix_ms) = (&parked.event, kept.arrived_unix_ms);
             let delivery = DeliveryKey { event, endpoint: &parked.endpoint, arrived_unix_ms };
             let standing = self.deliveries.standing(delivery).await?;
             match standing.and_then(|standing| standing.progress).map(|progress| progress.status) {
-                Some(DeliveryStatus::Exhausted) => self.deliveries.begin_anew(delivery, ReplayKind::Recover).await?,
+                Some(DeliveryStatus::Exhausted) => {
+                    self.deliveries.reset_for_replay(delivery, ReplayKind::Recover).await?;
+                }
                 Some(DeliveryStatus::Pending) => {} // As who died here left it: its message may not have been sent.
                 None | Some(DeliveryStatus::Delivered) => return Ok(None), // Replayed meanwhile, or forgotten.
             }
             Ok::<_, AwsError>(Some((parked.event.clone(), Message::of_parked(parked, &kept))))
         });
         let (keys, messages): (Vec<_>, Vec<_>) = try_join_all(read).await?.into_iter().flatten().unzip();
-        self.queue.send_all(messages).await?;
+        self.deliveries_queue.send_all(messages).await?;
         recovered.extend(keys);
         try_join_all(page.iter().map(|parked| self.parking.remove(parked))).await.map(drop)
     }
 
     /// The event that is asked for, and where it went. Where several producers used its id, `source` has to say whose.
-    async fn history(&self, asked: &Asked<'_>) -> Result<History, Refusal> {
+    async fn history(&self, asked: &ApiRequest<'_>) -> Result<History, Refusal> {
         let id = asked.event()?;
         let mut found = self.histories.of(&asked.tenant, &id).await?;
         if let Some(source) = asked.parameter("source") {

@@ -2,8 +2,7 @@
 //! its events and of an endpoint's deliveries is seen, and they are delivered again; how the things stand that events are
 //! about is told to those who poll; token requests are registered, and their outcome is fetched.
 
-mod asked;
-mod changing;
+mod api_request;
 mod config;
 mod deliveries;
 mod endpoints;
@@ -12,6 +11,7 @@ mod holds;
 mod sessions;
 mod status;
 mod token_requests;
+mod update;
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ use signpost_io::tables::states::States;
 use signpost_io::tables::token_requests::TokenRequests;
 use signpost_io::vault::Vault;
 
-use asked::Asked;
+use api_request::ApiRequest;
 pub use config::Config;
 
 /// What the function needs at hand.
@@ -50,15 +50,15 @@ pub struct App {
     endpoint_keys: EndpointKeyTable,
     endpoints: Endpoints,
     endpoint_verification: Verification,
-    own_events: Queue,
-    events_table: Events,
+    own_events_queue: Queue,
+    events: Events,
     guard: Guard,
     histories: Histories,
     listing: Listing,
     parking: Parking,
     keys_url: Option<String>,
     public_url: Option<String>,
-    queue: Queue,
+    deliveries_queue: Queue,
     retention: Duration,
     states: States,
     token_requests: TokenRequests,
@@ -78,12 +78,12 @@ impl App {
             endpoint_keys: EndpointKeyTable::new(dynamodb.clone(), config.endpoint_keys_table, mac),
             endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
             endpoint_verification: config.endpoint_verification,
-            own_events: Queue::new(sqs.clone(), config.own_events_queue_url),
-            events_table: Events::new(dynamodb.clone(), config.events_table.clone(), config.retention),
+            own_events_queue: Queue::new(sqs.clone(), config.own_events_queue_url),
+            events: Events::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             guard: Guard::new(config.target_rules),
             histories: Histories::new(dynamodb.clone(), config.events_table.clone()),
             listing: Listing::new(dynamodb.clone(), config.events_table.clone()),
-            queue: Queue::new(sqs, config.deliveries_queue_url),
+            deliveries_queue: Queue::new(sqs, config.deliveries_queue_url),
             states: States::new(dynamodb.clone(), config.events_table),
             parking: Parking::new(dynamodb.clone(), config.parking_table, config.retention),
             keys_url: config.keys_url,
@@ -97,12 +97,12 @@ impl App {
 
 impl App {
     /// What URLs begin with that strangers call: bank callbacks, and keys.
-    fn public_base(&self, asked: &Asked<'_>) -> String {
+    fn public_base(&self, asked: &ApiRequest<'_>) -> String {
         self.public_url.clone().unwrap_or_else(|| asked.base_url())
     }
 
     /// Where the tenant's integrators fetch the key set.
-    fn jwks_url(&self, asked: &Asked<'_>) -> String {
+    fn jwks_url(&self, asked: &ApiRequest<'_>) -> String {
         let base = self.keys_url.clone().unwrap_or_else(|| self.public_base(asked));
         format!("{base}/tenants/{}/.well-known/jwks.json", asked.tenant)
     }
@@ -111,7 +111,7 @@ impl App {
 /// Answers one request, by its route. Who may ask is decided before, by API Gateway and IAM.
 pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2httpResponse {
     let route = request.route_key.as_deref().unwrap_or_default();
-    let answer = match check_parameters(&request, parameters_of(route)).and_then(|()| Asked::of(&request)) {
+    let answer = match check_parameters(&request, parameters_of(route)).and_then(|()| ApiRequest::of(&request)) {
         Err(problem) if problem.errors.iter().any(|fault| fault.code == FaultCode::UnknownParameter) => {
             Err(problem.into())
         }

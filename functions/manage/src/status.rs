@@ -10,14 +10,14 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use signpost_core::event::EventKey;
 use signpost_core::input::problem::Problem;
-use signpost_core::status::state::{MAX_HISTORY, Place, State};
+use signpost_core::status::state::{MAX_HISTORY, StateKey, SubjectState};
 use signpost_io::aws::AwsError;
 use signpost_io::runtime::api_gateway::{empty, refuse, respond, with_header};
-use signpost_io::tables::events::Kept;
+use signpost_io::tables::events::StoredEvent;
 use signpost_io::tables::states::SubjectKey;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::asked::{Asked, AskedSubject};
+use crate::api_request::{ApiRequest, RequestedSubject};
 use crate::endpoints::JSON;
 use crate::events::unreadable;
 use crate::{Answer, App, Refusal};
@@ -33,7 +33,7 @@ const LOOKING_EVERY: Duration = Duration::from_millis(500);
 impl App {
     /// Shows how a subject stands and how it stood before. With `Prefer: wait`, waits for a state that the asker does not
     /// have (RFC 7240, section 4.3).
-    pub(crate) async fn read_status(&self, asked: &Asked<'_>) -> Answer {
+    pub(crate) async fn read_status(&self, asked: &ApiRequest<'_>) -> Answer {
         let about = asked.subject()?;
         self.refuse_ambiguous(asked, &about).await?;
         let subject = SubjectKey { tenant: &asked.tenant, kind: &about.kind, name: &about.name };
@@ -50,7 +50,7 @@ impl App {
 
     /// Refuses a path that can mean two subjects if there are states of another one than `about`: an answer must not be taken
     /// for that of another subject. Looks at the table only if the subject has a slash.
-    async fn refuse_ambiguous(&self, asked: &Asked<'_>, about: &AskedSubject) -> Result<(), Refusal> {
+    async fn refuse_ambiguous(&self, asked: &ApiRequest<'_>, about: &RequestedSubject) -> Result<(), Refusal> {
         let others = about.others();
         let ambiguous = |kind: &str| {
             Problem::conflict(format!(
@@ -73,10 +73,10 @@ impl App {
     /// Gives the newest state once the asker does not have it, or what there is after `wait`.
     async fn await_news(
         &self,
-        asked: &Asked<'_>,
+        asked: &ApiRequest<'_>,
         subject: SubjectKey<'_>,
         wait: Duration,
-    ) -> Result<Option<Place>, AwsError> {
+    ) -> Result<Option<StateKey>, AwsError> {
         let until = Instant::now() + wait;
         let mut newest = self.states.newest(subject).await?;
         while newest.as_ref().is_none_or(|newest| asked.has(&newest.tag())) && Instant::now() < until {
@@ -91,9 +91,9 @@ impl App {
     async fn show(&self, subject: SubjectKey<'_>) -> Answer {
         let history = self.states.history(subject, MAX_HISTORY).await?;
         let Some(latest) = history.first() else { return Ok(not_there()) };
-        let Place { event: id, source, .. } = latest.place.clone();
-        let kept = self.events_table.get(&EventKey { tenant: subject.tenant.clone(), source, id }).await?;
-        let Some(Kept { event, .. }) = kept else { return Ok(not_there()) }; // Its retention has ended just now.
+        let StateKey { event: id, source, .. } = latest.place.clone();
+        let kept = self.events.get(&EventKey { tenant: subject.tenant.clone(), source, id }).await?;
+        let Some(StoredEvent { event, .. }) = kept else { return Ok(not_there()) }; // Its retention has ended just now.
         let shown = ShownStatus {
             r#type: subject.kind,
             subject: subject.name,
@@ -109,7 +109,7 @@ impl App {
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// A state that is late joins the history and is no news: so the tag names the newest state only, and is a weak one.
-fn weak(newest: &Place) -> String {
+fn weak(newest: &StateKey) -> String {
     format!("W/{}", newest.tag())
 }
 
@@ -137,7 +137,7 @@ struct ShownState<'a> {
     source: &'a str,
 }
 
-fn shown(state: &State) -> ShownState<'_> {
+fn shown(state: &SubjectState) -> ShownState<'_> {
     ShownState {
         status: state.status.as_deref(),
         stage: state.stage.as_deref(),

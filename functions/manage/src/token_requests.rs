@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use signpost_core::event::TenantId;
 use signpost_core::input::fault::Fault;
 use signpost_core::input::problem::Problem;
-use signpost_core::token_request::{Registration, RequestId, State, TokenRequest};
+use signpost_core::token_request::{CallbackToken, Registration, RequestId, TokenRequest};
 use signpost_io::queue::Message;
 use signpost_io::runtime::api_gateway::{respond, with_header};
 use signpost_io::runtime::clock::unix_now;
 use uuid::Uuid;
 
-use crate::asked::Asked;
+use crate::api_request::ApiRequest;
 use crate::endpoints::{JSON, moment};
 use crate::{Answer, App, Refusal};
 
@@ -24,13 +24,13 @@ const ROUNDS: usize = 5;
 impl App {
     /// Registers a token request, for the first time or again. Its callback URL is in this answer and nowhere else, so whoever
     /// did not get the answer registers again: the URL before is void then.
-    pub(crate) async fn register(&self, asked: &Asked<'_>) -> Answer {
+    pub(crate) async fn register(&self, asked: &ApiRequest<'_>) -> Answer {
         let body = asked.body(&[JSON])?;
         let registration = Registration::parse(&body, self.guard.rules()).map_err(Problem::bad_request)?;
         let id = registration.id.clone().unwrap_or_else(made_up);
         let mut random = [0; 32];
         rand::fill(&mut random).map_err(|_| Problem::unavailable("no random numbers; send the same request again"))?;
-        let state = State::new(random);
+        let state = CallbackToken::new(random);
 
         let request = self.registered(&asked.tenant, id, registration, &state).await?;
         tracing::info!(tenant.id = %request.tenant, token_request.id = %request.id, "token_request.registered");
@@ -47,7 +47,7 @@ impl App {
         tenant: &TenantId,
         id: RequestId,
         registration: Registration,
-        state: &State,
+        state: &CallbackToken,
     ) -> Result<TokenRequest, Refusal> {
         let now = unix_now().as_secs();
         let request = TokenRequest {
@@ -65,7 +65,7 @@ impl App {
                 return Ok(request); // The answer to the write got lost.
             }
             if let Some(before) = &before {
-                self.see_to_event(before).await?;
+                self.ensure_event_queued(before).await?;
                 let outcome = before.outcome(now);
                 if outcome.is_final() {
                     let outcome = outcome.as_str();
@@ -97,13 +97,13 @@ impl App {
         if !found.is_empty() {
             return Err(Problem::conflict("several tenants have a token request of this id; add `?tenant=`").into());
         }
-        self.see_to_event(&last).await?;
+        self.ensure_event_queued(&last).await?;
         Ok(respond(200, JSON, shown(&last).to_string()))
     }
 
     /// Queues the event of a callback that nobody was told of: who heard it may have died before. If it is queued already, this
     /// is a repetition, and dropped.
-    async fn see_to_event(&self, request: &TokenRequest) -> Result<(), Refusal> {
+    async fn ensure_event_queued(&self, request: &TokenRequest) -> Result<(), Refusal> {
         let Some(called) = request.called.as_ref().filter(|called| called.acknowledged_by.is_none()) else {
             return Ok(());
         };
@@ -112,7 +112,9 @@ impl App {
             Problem::unavailable("the token request cannot be read; look into the table")
         })?;
         let group = Some(request.tenant.to_string());
-        self.own_events.send_all([Message { body: event.json().to_owned(), group, ..Message::default() }]).await?;
+        self.own_events_queue
+            .send_all([Message { body: event.json().to_owned(), group, ..Message::default() }])
+            .await?;
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use signpost_core::endpoint::EndpointId;
 use signpost_core::event::TenantId;
 use signpost_core::input::problem::Problem;
 use signpost_core::signing::algorithm::Algorithm;
-use signpost_core::signing::key_rotation::{KeyMoments, Standing, standing};
+use signpost_core::signing::key_rotation::{KeyMoments, KeyPhase, standing};
 use signpost_core::signing::kid;
 use signpost_core::signing::public_key::{Jwk, JwkSet, PublicKey};
 use signpost_io::runtime::api_gateway::{empty, lists_weakly, respond, with_header};
@@ -49,10 +49,10 @@ pub(crate) fn signing_key(
     let is_meant = |key: &StoredKey| kid == kid::of_signing_key(key.public.id(), tenant);
     let (key, standing) = keys.iter().zip(standings(keys, now)).find(|(key, _)| is_meant(key))?;
     let verify_until = match standing {
-        Standing::Forgotten => return None,
+        KeyPhase::Forgotten => return None,
         // A current or next key will be served at least until its planned end.
-        Standing::Current | Standing::Next => key.moments.verify_until,
-        Standing::Retiring { verify_until } => verify_until,
+        KeyPhase::Current | KeyPhase::Next => key.moments.verify_until,
+        KeyPhase::Retiring { verify_until } => verify_until,
     };
     let max_age = verify_until.saturating_sub(now).min(KEY_MAX_AGE_SECONDS);
     Some(one_key(&key.public, &key.public.jwk(kid.to_owned()), max_age, headers))
@@ -90,7 +90,7 @@ pub(crate) fn key_set(
     headers: &HeaderMap,
 ) -> ApiGatewayV2httpResponse {
     let standings = standings(signing_keys, now);
-    let served = signing_keys.iter().zip(standings).filter(|(_, standing)| *standing != Standing::Forgotten);
+    let served = signing_keys.iter().zip(standings).filter(|(_, standing)| *standing != KeyPhase::Forgotten);
     let signing = served.map(|(key, _)| key.public.jwk(kid::of_signing_key(key.public.id(), tenant)));
     let of_endpoints: Vec<_> = with_kids(endpoint_keys, tenant).collect();
     let of_endpoints = of_endpoints.iter().map(|(kid, endpoint, key)| key.jwk(kid.clone()).of_endpoint(endpoint));
@@ -111,8 +111,8 @@ fn with_kids<'a>(
 }
 
 /// The standing of each of `keys`: among those of its algorithm, for each algorithm has a line of its own.
-fn standings(keys: &[StoredKey], now: u64) -> Vec<Standing> {
-    let mut standings = vec![Standing::Forgotten; keys.len()];
+fn standings(keys: &[StoredKey], now: u64) -> Vec<KeyPhase> {
+    let mut standings = vec![KeyPhase::Forgotten; keys.len()];
     for algorithm in Algorithm::ALL {
         let line = keys.iter().enumerate().filter(|(_, key)| key.public.algorithm() == algorithm);
         let (indices, moments): (Vec<_>, Vec<KeyMoments>) = line.map(|(index, key)| (index, key.moments)).unzip();

@@ -12,7 +12,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, Method};
 use signpost_core::token_request::{
-    Body, Callback, CallbackError, Called, MAX_CALLBACK_BYTES, State, StateError, TokenRequest,
+    BankResponse, Body, Callback, CallbackError, CallbackToken, MAX_CALLBACK_BYTES, StateError, TokenRequest,
 };
 use signpost_io::aws::AwsError;
 use signpost_io::queue::{Message, Queue};
@@ -27,7 +27,7 @@ pub use config::Config;
 /// What the function needs at hand.
 #[derive(Debug)]
 pub struct App {
-    events: Queue,
+    events_queue: Queue,
     token_requests: TokenRequests,
 }
 
@@ -36,7 +36,7 @@ impl App {
     #[must_use]
     pub fn new(aws: &SdkConfig, config: Config) -> Self {
         Self {
-            events: Queue::new(aws_sdk_sqs::Client::new(aws), config.own_events_queue_url),
+            events_queue: Queue::new(aws_sdk_sqs::Client::new(aws), config.own_events_queue_url),
             token_requests: TokenRequests::new(aws_sdk_dynamodb::Client::new(aws), config.token_requests_table),
         }
     }
@@ -107,9 +107,9 @@ fn is_ahead_of_user(headers: &HeaderMap) -> bool {
 
 impl App {
     /// Gives the token request and what was said, once SQS has it and the state is used up.
-    async fn relay(&self, request: &ApiGatewayV2httpRequest) -> Result<(TokenRequest, Called), Refusal> {
+    async fn relay(&self, request: &ApiGatewayV2httpRequest) -> Result<(TokenRequest, BankResponse), Refusal> {
         // What needs no look into the table comes first: whoever floods this route with garbage costs no reads.
-        let state = request.path_parameters.get("state").and_then(|state| State::parse(state));
+        let state = request.path_parameters.get("state").and_then(|state| CallbackToken::parse(state));
         let state = state.ok_or(StateError::Unknown)?.hash();
         let callback = said(request)?;
         let (tenant, id) = self.token_requests.of_state(&state).await?.ok_or(StateError::Unknown)?;
@@ -128,7 +128,7 @@ impl App {
         let called = heard.called.clone().ok_or(StateError::Unknown)?;
         let event = heard.event(&called).map_err(|_| AwsError::of("making an event")(UnfitError))?;
         let group = Some(tenant.to_string());
-        self.events.send_all([Message { body: event.json().to_owned(), group, ..Message::default() }]).await?;
+        self.events_queue.send_all([Message { body: event.json().to_owned(), group, ..Message::default() }]).await?;
         // Where this changes nothing, the same callback was answered meanwhile, or the request was registered again for the
         // next step. The event is queued all the same.
         self.token_requests.acknowledge(&heard, &Uuid::new_v4().to_string()).await?;

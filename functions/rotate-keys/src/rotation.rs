@@ -88,7 +88,7 @@ impl Rotator {
             let KeyLine { keys, taken } = self.keys.line(algorithm).await.map_err(because(true))?;
             let in_use = !keys.is_empty() || !taken.is_empty() || algorithm == Algorithm::default();
             let moments: Vec<KeyMoments> = keys.iter().map(|key| key.moments).collect();
-            self.leave_to_ttl(&keys, &moments).await;
+            self.set_ttl(&keys, &moments).await;
             let force = force && key_ids.is_empty();
             let Some(planned) = plan(&moments, unix_now().as_secs(), &self.schedule, force) else { break };
             let generation = next_generation(&keys, &taken);
@@ -112,7 +112,7 @@ impl Rotator {
     }
 
     /// Gives every key that has a successor and no date of removal yet one. If that fails, the next run does it.
-    async fn leave_to_ttl(&self, keys: &[StoredKey], moments: &[KeyMoments]) {
+    async fn set_ttl(&self, keys: &[StoredKey], moments: &[KeyMoments]) {
         for (key, verify_until) in keys.iter().zip(superseded(moments)) {
             if let (Some(verify_until), None) = (verify_until, key.expires_at)
                 && let Err(error) = self.keys.expire(key, verify_until + MARGIN_SECONDS).await

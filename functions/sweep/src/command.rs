@@ -40,18 +40,18 @@ impl Command {
 /// A redrive as operators write it.
 #[derive(Deserialize)]
 #[serde(tag = "redrive", deny_unknown_fields)]
-enum Asked {
+enum Request {
     DeadLetterQueue { endpoint: Option<String>, tenant: Option<String> },
     RejectedQueue { tenant: Option<String> },
 }
 
 fn redrive(payload: &Value) -> Option<Redrive> {
-    Some(match Asked::deserialize(payload).ok()? {
-        Asked::DeadLetterQueue { endpoint, tenant } => Redrive::DeadLetters {
+    Some(match Request::deserialize(payload).ok()? {
+        Request::DeadLetterQueue { endpoint, tenant } => Redrive::DeadLetters {
             endpoint: chosen(endpoint, EndpointId::parse).ok()?,
             tenant: chosen(tenant, TenantId::parse).ok()?,
         },
-        Asked::RejectedQueue { tenant } => Redrive::Rejected { tenant: chosen(tenant, TenantId::parse).ok()? },
+        Request::RejectedQueue { tenant } => Redrive::Rejected { tenant: chosen(tenant, TenantId::parse).ok()? },
     })
 }
 

@@ -4,9 +4,9 @@
 
 mod command;
 mod config;
+mod expiry_watch;
 mod redrive;
-mod sweeping;
-mod watching;
+mod sweep;
 
 use std::time::Duration;
 
@@ -26,21 +26,21 @@ use signpost_io::tables::parking::Parking;
 use command::Command;
 pub use config::Config;
 pub use redrive::{Redrive, Redriven, redrive_for};
-pub use sweeping::{Swept, sweep_at};
+pub use sweep::{Swept, sweep_at};
 
 /// What the function needs at hand.
 #[derive(Debug)]
 pub struct App {
-    accepted: Queue,
+    events_queue: Queue,
     breakers: Breakers,
-    dead_letters: Queue,
-    deliveries: Queue,
+    dead_letter_queue: Queue,
+    deliveries_queue: Queue,
     endpoints: Endpoints,
     events: Events,
     limits: Limits,
     parking: Parking,
-    records: Deliveries,
-    rejected: Queue,
+    deliveries: Deliveries,
+    rejected_queue: Queue,
     retention: Duration,
 }
 
@@ -50,13 +50,13 @@ impl App {
     pub fn new(aws: &SdkConfig, config: Config) -> Self {
         let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(aws), aws_sdk_sqs::Client::new(aws));
         Self {
-            accepted: Queue::new(sqs.clone(), config.events_queue_url),
+            events_queue: Queue::new(sqs.clone(), config.events_queue_url),
             breakers: Breakers::new(dynamodb.clone(), config.parking_table.clone()),
-            dead_letters: Queue::new(sqs.clone(), config.dead_letter_queue_url),
-            deliveries: Queue::new(sqs.clone(), config.deliveries_queue_url),
+            dead_letter_queue: Queue::new(sqs.clone(), config.dead_letter_queue_url),
+            deliveries_queue: Queue::new(sqs.clone(), config.deliveries_queue_url),
             retention: config.retention,
-            rejected: Queue::new(sqs, config.rejected_queue_url),
-            records: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
+            rejected_queue: Queue::new(sqs, config.rejected_queue_url),
+            deliveries: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
             events: Events::new(dynamodb.clone(), config.events_table, config.retention),
             limits: Limits::new(dynamodb.clone(), config.parking_table.clone()),

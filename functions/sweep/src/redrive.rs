@@ -79,14 +79,14 @@ const RECEIVED_AT_ONCE: usize = 4;
 /// DynamoDB or SQS failed: what was not moved stays where it is.
 pub async fn redrive_for(app: &App, redrive: &Redrive, work: Duration) -> Result<Redriven, AwsError> {
     let (from, to) = match redrive {
-        Redrive::DeadLetters { .. } => (&app.dead_letters, &app.deliveries),
-        Redrive::Rejected { .. } => (&app.rejected, &app.accepted),
+        Redrive::DeadLetters { .. } => (&app.dead_letter_queue, &app.deliveries_queue),
+        Redrive::Rejected { .. } => (&app.rejected_queue, &app.events_queue),
     };
     let mut tally = Tally { began_unix_ms: unix_ms_now(), ..Tally::default() };
     let outcome = app.move_until(redrive, from, to, Instant::now() + work, &mut tally).await;
     let Tally { moved, held, failed, .. } = tally;
     let kept = held.len();
-    if let Err(error) = from.present_all_again(held.into_values()).await {
+    if let Err(error) = from.release_all(held.into_values()).await {
         tracing::warn!(error = %Chain(&error), kept, "redrive.still_hidden"); // For as long as if the run had died.
     }
     tracing::info!(moved, kept, "redrive.done");
@@ -164,14 +164,14 @@ impl App {
                 let of_tenant = &delivery.event.key.tenant;
                 let is_meant = endpoint.as_ref().is_none_or(|chosen| *chosen == delivery.endpoint)
                     && tenant.as_ref().is_none_or(|chosen| chosen == of_tenant);
-                if !is_meant || !self.endpoints.is_there(of_tenant, &delivery.endpoint).await? {
+                if !is_meant || !self.endpoints.exists(of_tenant, &delivery.endpoint).await? {
                     return Ok(None);
                 }
                 // Before its message: one that comes to a record of a delivery that was given up is given up again.
-                let standing = self.records.standing(delivery.key()).await?;
+                let standing = self.deliveries.standing(delivery.key()).await?;
                 let status = standing.and_then(|standing| standing.progress).map(|progress| progress.status);
                 if status == Some(DeliveryStatus::Exhausted) {
-                    self.records.begin_anew(delivery.key(), ReplayKind::Redrive).await?;
+                    self.deliveries.reset_for_replay(delivery.key(), ReplayKind::Redrive).await?;
                 }
                 let Delivery { endpoint, event, arrived_unix_ms } = &delivery;
                 Ok(Some(Message::of_delivery(endpoint, event, *arrived_unix_ms, Some(unix_ms_now()))))

@@ -8,7 +8,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
-use signpost_core::endpoint::signing_secrets::LiveSecret;
+use signpost_core::endpoint::signing_secrets::SecretVersion;
 use signpost_core::endpoint::{Endpoint, EndpointId, SignatureFormat};
 use signpost_core::event::TenantId;
 use signpost_core::signing::algorithm::Algorithm;
@@ -19,7 +19,7 @@ use signpost_io::mac::MacKey;
 use signpost_io::runtime::clock::unix_now;
 use signpost_io::tables::endpoints::{Endpoints, SealedKeys, StoredEndpoint};
 use signpost_io::tables::signing_keys::{KeyTable, StoredKey, WrappedPair, WrappingKey};
-use signpost_io::vault::{Place, Purpose, Vault};
+use signpost_io::vault::{Purpose, SealContext, Vault};
 use uuid::Uuid;
 
 use crate::aws::{Aws, DEAD_LETTERS, DELIVERIES, EVENTS as EVENTS_QUEUE, REJECTED, queue_url};
@@ -81,7 +81,7 @@ impl World {
         for signature in SIGNATURES {
             let tenant = TenantId::parse(signature.name).expect("letters, digits and hyphens");
             let id = EndpointId::new(Uuid::new_v4());
-            let place = Place { tenant: &tenant, endpoint: &id, purpose: Purpose::Signing };
+            let place = SealContext { tenant: &tenant, endpoint: &id, purpose: Purpose::Signing };
             let sealed = vault.seal(place, &own.written()).await.expect("a seal");
             let settings = Endpoint {
                 signatures: signature.formats.to_vec(),
@@ -98,7 +98,7 @@ impl World {
                 updated_at: now,
                 auth_secret: None,
                 trusted: None,
-                signing_secrets: vec![LiveSecret::new(SealedKeys { sealed, public_key: own.public_key() }, now)],
+                signing_secrets: vec![SecretVersion::new(SealedKeys { sealed, public_key: own.public_key() }, now)],
             };
             endpoints.put(&tenant, &id, &stored, None).await.expect("a table that takes it");
         }

@@ -16,7 +16,9 @@ use signpost_core::delivery::request::{AttemptStart, Keyring, Request};
 use signpost_core::endpoint::target::TargetRules;
 use signpost_core::endpoint::{Endpoint, Method};
 use signpost_core::event::{Event, TenantId};
-use signpost_core::token_request::{Body, Callback, CallbackError, Called, RequestId, State, TokenRequest};
+use signpost_core::token_request::{
+    BankResponse, Body, Callback, CallbackError, CallbackToken, RequestId, TokenRequest,
+};
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -24,15 +26,15 @@ fn read(path: &str) -> String {
 }
 
 /// A token request that was called back with this payload.
-fn called(id: &str, redirect_url: &str, payload: String) -> (TokenRequest, Called) {
-    let called = Called { at: 1_769_853_600, payload, acknowledged_by: None };
+fn called(id: &str, redirect_url: &str, payload: String) -> (TokenRequest, BankResponse) {
+    let called = BankResponse { at: 1_769_853_600, payload, acknowledged_by: None };
     let request = TokenRequest {
         tenant: TenantId::parse("acme").unwrap(),
         id: RequestId::parse(id).unwrap(),
         redirect_url: Some(redirect_url.to_owned()),
         registered_at: 1_769_853_000,
         expires_at: 1_769_856_600,
-        state: State::new([7; 32]).hash(),
+        state: CallbackToken::new([7; 32]).hash(),
         called: Some(called.clone()),
     };
     (request, called)
@@ -81,7 +83,7 @@ fn every_flow_of_the_page_goes_from_the_bank_to_the_integrator_byte_for_byte() {
         let payload = callback(file).unwrap().payload(&RequestId::parse(id).unwrap()).unwrap();
         let (request, called) = called(id, url, payload);
         let event = request.event(&called).unwrap();
-        assert_eq!(event.traits().status.as_deref(), Some(status), "{file}");
+        assert_eq!(event.routing_facts().status.as_deref(), Some(status), "{file}");
         assert_eq!(request.outcome(0).as_str(), status, "{file}");
 
         let golden = read(&format!("tests/golden/token-request-{flow}.get.txt"));
@@ -231,6 +233,6 @@ proptest! {
         for body in [Body::None, Body::Form(&more), Body::Json(&more)] {
             let _ = Callback::parse(&text, body);
         }
-        prop_assert_eq!(State::parse(&text), None);
+        prop_assert_eq!(CallbackToken::parse(&text), None);
     }
 }

@@ -83,7 +83,7 @@ fn every_example_arrives_as_the_page_shows_it() {
     let keyring = keyring();
     for (name, status) in EXAMPLES {
         let event = event(name);
-        assert_eq!(event.traits().status.as_deref(), Some(status), "{name}");
+        assert_eq!(event.routing_facts().status.as_deref(), Some(status), "{name}");
         let mut endpoint = Endpoint::new("https://integrator.example/hook");
         let golden = read(&format!("tests/golden/{name}.post.txt"));
         assert_eq!(written(&request(&event, &endpoint, &keyring)), golden, "{name}");

@@ -175,7 +175,7 @@ impl Queue {
     ///
     /// # Errors
     /// Not all can be seen: those stay hidden for as long as was said when they were received.
-    pub async fn present_all_again(&self, receipts: impl IntoIterator<Item = String>) -> Result<(), AwsError> {
+    pub async fn release_all(&self, receipts: impl IntoIterator<Item = String>) -> Result<(), AwsError> {
         const OPERATION: &str = "sqs:ChangeMessageVisibility";
         let calls = tens(receipts).map(async |receipts| {
             let entries = receipts.into_iter().enumerate().map(|(index, receipt)| {
@@ -196,7 +196,7 @@ impl Queue {
     ///
     /// # Errors
     /// The call failed: the message comes back after the queue's visibility timeout instead.
-    pub async fn present_again(&self, receipt_handle: &str, wait: Duration) -> Result<(), AwsError> {
+    pub async fn delay_retry(&self, receipt_handle: &str, wait: Duration) -> Result<(), AwsError> {
         let seconds = wait.as_millis().div_ceil(1_000).min(MAX_VISIBILITY_SECONDS);
         let call = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt_handle);
         let call = call.visibility_timeout(i32::try_from(seconds).unwrap_or(i32::MAX));

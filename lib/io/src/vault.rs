@@ -34,7 +34,7 @@ pub enum Purpose<'a> {
 
 /// Whose secret it is, and what it is for.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct SealContext<'a> {
     /// The endpoint's tenant.
     pub tenant: &'a TenantId,
     /// The endpoint.
@@ -71,7 +71,7 @@ impl Vault {
     ///
     /// # Errors
     /// The call failed.
-    pub async fn seal(&self, place: Place<'_>, secret: &Secret) -> Result<Vec<u8>, AwsError> {
+    pub async fn seal(&self, place: SealContext<'_>, secret: &Secret) -> Result<Vec<u8>, AwsError> {
         const CALL: &str = "kms:GenerateDataKey";
         let call = self
             .client
@@ -96,7 +96,7 @@ impl Vault {
     ///
     /// # Errors
     /// KMS failed, or the seal is not of this place.
-    pub async fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<Secret, OpenError> {
+    pub async fn open(&self, place: SealContext<'_>, sealed: &[u8]) -> Result<Secret, OpenError> {
         let (wrapped, rest) = split(sealed).ok_or(OpenError::Broken)?;
         let call = self
             .client
@@ -115,7 +115,7 @@ impl Vault {
 const CONTEXT_PURPOSE: &str = "endpoint-secrets";
 
 /// `version ‖ length of the wrapped key (2 bytes) ‖ wrapped key ‖ nonce ‖ ciphertext and tag`.
-fn seal_under(plain: &[u8], wrapped: &[u8], place: Place<'_>, secret: &Secret) -> Option<Vec<u8>> {
+fn seal_under(plain: &[u8], wrapped: &[u8], place: SealContext<'_>, secret: &Secret) -> Option<Vec<u8>> {
     let key = RandomizedNonceKey::new(&AES_256_GCM, plain).ok()?;
     let mut content = Zeroizing::new(secret.reveal().as_bytes().to_vec());
     let nonce = key.seal_in_place_append_tag(Aad::from(bound_to(place)), &mut *content).ok()?;
@@ -123,7 +123,7 @@ fn seal_under(plain: &[u8], wrapped: &[u8], place: Place<'_>, secret: &Secret) -
     Some([&[VERSION], &length.to_be_bytes()[..], wrapped, nonce.as_ref(), &content].concat())
 }
 
-fn open_under(plain: &[u8], rest: &[u8], place: Place<'_>) -> Option<Secret> {
+fn open_under(plain: &[u8], rest: &[u8], place: SealContext<'_>) -> Option<Secret> {
     let key = RandomizedNonceKey::new(&AES_256_GCM, plain).ok()?;
     let (nonce, content) = rest.split_at_checked(NONCE_LEN)?;
     let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
@@ -139,8 +139,8 @@ fn split(sealed: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Ids have no slash, so no two places are spelled alike.
-fn bound_to(place: Place<'_>) -> Vec<u8> {
-    let Place { tenant, endpoint, purpose } = place;
+fn bound_to(place: SealContext<'_>) -> Vec<u8> {
+    let SealContext { tenant, endpoint, purpose } = place;
     match purpose {
         Purpose::Auth(binding) => format!("{tenant}/{endpoint}/auth/{binding}").into_bytes(),
         Purpose::Signing => format!("{tenant}/{endpoint}/signing").into_bytes(),
@@ -157,18 +157,18 @@ mod tests {
     fn a_secret_opens_in_its_place_and_in_no_other() {
         let (acme, globex) = (TenantId::parse("acme").unwrap(), TenantId::parse("globex").unwrap());
         let [one, other] = [1, 2].map(|number| EndpointId::new(uuid::Uuid::from_u128(number)));
-        let place = Place { tenant: &acme, endpoint: &one, purpose: Purpose::Auth("basic https://a.example") };
+        let place = SealContext { tenant: &acme, endpoint: &one, purpose: Purpose::Auth("basic https://a.example") };
         let sealed = seal_under(&KEY, b"wrapped", place, &Secret::new("user:pass".into())).unwrap();
         let (wrapped, rest) = split(&sealed).unwrap();
         assert_eq!(wrapped, b"wrapped");
         assert_eq!(open_under(&KEY, rest, place).unwrap().reveal(), "user:pass");
 
         let elsewhere = [
-            Place { tenant: &globex, ..place },
-            Place { endpoint: &other, ..place },
-            Place { purpose: Purpose::Signing, ..place },
-            Place { purpose: Purpose::Auth("apiKey https://a.example"), ..place },
-            Place { purpose: Purpose::Auth("basic https://evil.example"), ..place },
+            SealContext { tenant: &globex, ..place },
+            SealContext { endpoint: &other, ..place },
+            SealContext { purpose: Purpose::Signing, ..place },
+            SealContext { purpose: Purpose::Auth("apiKey https://a.example"), ..place },
+            SealContext { purpose: Purpose::Auth("basic https://evil.example"), ..place },
         ];
         for place in elsewhere {
             assert_eq!(open_under(&KEY, rest, place), None, "{place:?}");
@@ -180,7 +180,7 @@ mod tests {
     fn a_changed_or_shortened_seal_does_not_open() {
         let tenant = TenantId::parse("acme").unwrap();
         let endpoint = EndpointId::new(uuid::Uuid::nil());
-        let place = Place { tenant: &tenant, endpoint: &endpoint, purpose: Purpose::Auth("mtls") };
+        let place = SealContext { tenant: &tenant, endpoint: &endpoint, purpose: Purpose::Auth("mtls") };
         let sealed = seal_under(&KEY, b"w", place, &Secret::new("s".into())).unwrap();
         for length in 0..sealed.len() {
             let opened = split(&sealed[..length]).and_then(|(_, rest)| open_under(&KEY, rest, place));

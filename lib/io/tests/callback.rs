@@ -14,7 +14,7 @@ use signpost_core::delivery::verification::Preflight;
 use signpost_core::endpoint::target::TargetRules;
 use signpost_core::endpoint::{Endpoint, Method};
 use signpost_io::http::guarded_client::{Guard, Lookup};
-use signpost_io::http::webhook_sender::{Callbacks, Caller};
+use signpost_io::http::webhook_sender::{ClientAuth, WebhookSender};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -23,10 +23,10 @@ const LOCAL: TargetRules =
     TargetRules { more_ports: BTreeSet::new(), dangerously_allow_http: true, dangerously_allow_private_targets: true };
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-async fn post(callbacks: &Callbacks, url: &str, timeout: Duration) -> AttemptResult {
+async fn post(callbacks: &WebhookSender, url: &str, timeout: Duration) -> AttemptResult {
     let headers = vec![("webhook-id".into(), "1".into())];
     let request = Request { method: Method::Post, target: callbacks.target(url)?, headers, body: "{}".into() };
-    callbacks.send(request, &Caller::Anonymous, timeout).await.result
+    callbacks.send(request, &ClientAuth::Anonymous, timeout).await.result
 }
 
 /// A server that treats each connection as `treat` says, after it has read the request's head. Gives its port and a
@@ -62,7 +62,7 @@ async fn a_redirect_is_a_refusal_and_not_followed() {
         answer(stream, "HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/latest/meta-data/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
     })
     .await;
-    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
     let result = post(&callbacks, &format!("http://127.0.0.1:{port}/"), TIMEOUT).await;
     assert!(matches!(result, Err(AttemptError::Rejected { status: 302, .. })), "{result:?}");
     connections.recv().await.unwrap();
@@ -86,7 +86,7 @@ async fn one_deadline_covers_everything_up_to_the_last_byte() {
         ("a drip", server(dripping).await, Stage::Reading, Some(200)),
     ];
     for (what, (port, _connections), stage, status) in cases {
-        let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+        let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
         let started = Instant::now();
         let result = post(&callbacks, &format!("http://127.0.0.1:{port}/"), TIMEOUT).await;
         let error = result.unwrap_err();
@@ -103,7 +103,7 @@ async fn an_endless_answer_is_read_to_its_limit_and_its_status_counts() {
         while stream.write_all(chunk.as_bytes()).await.is_ok() {}
     })
     .await;
-    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
     let result = post(&callbacks, &format!("http://127.0.0.1:{port}/"), Duration::from_secs(10)).await;
     assert!(matches!(result, Ok(200)), "{result:?}");
 }
@@ -125,7 +125,7 @@ async fn an_answer_without_a_status_says_what_is_wrong_with_it() {
     ];
     for (text, expected, why) in cases {
         let (port, _connections) = server(move |stream| answer(stream, text)).await;
-        let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+        let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
         let error = post(&callbacks, &format!("http://127.0.0.1:{port}/"), TIMEOUT).await.unwrap_err();
         assert_eq!((fault(&error), error.status()), (Some(expected), None), "{why}: {error:?}");
     }
@@ -162,7 +162,7 @@ async fn an_odd_head_does_not_take_an_acknowledgement_back() {
         let text: &'static str =
             Box::leak(format!("HTTP/1.1 200 OK\r\n{line}content-length: 0\r\n\r\n").into_boxed_str());
         let (port, _connections) = server(move |stream| answer(stream, text)).await;
-        let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+        let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
         let result = post(&callbacks, &format!("http://127.0.0.1:{port}/"), TIMEOUT).await;
         assert!(matches!(result, Ok(200)), "{why}: {result:?}");
     }
@@ -173,7 +173,7 @@ async fn an_odd_head_does_not_take_an_acknowledgement_back() {
         ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "an interim answer first"),
     ] {
         let (port, _connections) = server(move |stream| answer(stream, text)).await;
-        let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+        let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
         let result = post(&callbacks, &format!("http://127.0.0.1:{port}/"), TIMEOUT).await;
         assert!(matches!(result, Ok(200)), "{why}: {result:?}");
     }
@@ -196,10 +196,10 @@ async fn a_status_is_not_lost_with_its_body() {
                 }
             })
             .await;
-            let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+            let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
             let target = callbacks.target(&format!("http://127.0.0.1:{port}/")).unwrap();
             let request = Request { method: Method::Post, target, headers: Vec::new(), body: "{}".into() };
-            let exchange = callbacks.send(request, &Caller::Anonymous, TIMEOUT).await;
+            let exchange = callbacks.send(request, &ClientAuth::Anonymous, TIMEOUT).await;
             let why = format!("{status}, stalled: {is_stalled}: {exchange:?}");
             if status == 204 {
                 assert!(matches!(exchange.result, Ok(204)), "it has no body (RFC 9110, section 15.3.5): {why}");
@@ -224,7 +224,7 @@ async fn a_dead_pooled_connection_costs_no_attempt() {
         stream.read_u8().await.unwrap(); // The second request on this connection gets no answer.
     })
     .await;
-    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
     for number in 1..=2 {
         let result = post(&callbacks, &format!("http://127.0.0.1:{port}/"), TIMEOUT).await;
         assert!(matches!(result, Ok(200)), "request {number}: {result:?}");
@@ -256,11 +256,11 @@ async fn a_long_body_says_its_length_and_survives_a_dead_pooled_connection() {
         }
         requests
     });
-    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
     for _ in 0..2 {
         let target = callbacks.target(&url).unwrap();
         let request = Request { method: Method::Post, target, headers: Vec::new(), body: body.clone() };
-        let exchange = callbacks.send(request, &Caller::Anonymous, 20 * TIMEOUT).await;
+        let exchange = callbacks.send(request, &ClientAuth::Anonymous, 20 * TIMEOUT).await;
         assert!(matches!(exchange.result, Ok(200)), "{exchange:?}");
     }
     for request in receiver.await.unwrap() {
@@ -279,7 +279,7 @@ async fn an_answer_that_breaks_off_is_not_tried_twice() {
         stream.write_all(b"garbage instead of an answer\r\n\r\n").await.unwrap();
     })
     .await;
-    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
     let url = format!("http://127.0.0.1:{port}/");
     post(&callbacks, &url, TIMEOUT).await.unwrap();
     let result = post(&callbacks, &url, TIMEOUT).await;
@@ -291,7 +291,7 @@ async fn an_answer_that_breaks_off_is_not_tried_twice() {
 #[tokio::test]
 async fn a_new_connection_that_breaks_is_not_tried_twice() {
     let (port, mut connections) = server(|stream| async move { drop(stream) }).await;
-    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
     let result = post(&callbacks, &format!("http://127.0.0.1:{port}/"), TIMEOUT).await;
     assert_eq!(fault(&result.unwrap_err()), Some(ExchangeFault::ConnectionClosed));
     connections.recv().await.unwrap();
@@ -302,7 +302,7 @@ async fn a_new_connection_that_breaks_is_not_tried_twice() {
 async fn private_addresses_are_refused_before_a_connection_is_made() {
     let (port, mut connections) = server(|stream| answer(stream, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")).await;
     let rules = TargetRules { dangerously_allow_http: true, more_ports: [port].into(), ..TargetRules::default() };
-    let callbacks = Callbacks::new(Guard::new(rules)).unwrap();
+    let callbacks = WebhookSender::new(Guard::new(rules)).unwrap();
     for host in ["localhost", "127.0.0.1", "[::1]", "0x7f.1"] {
         let result = post(&callbacks, &format!("http://{host}:{port}/"), TIMEOUT).await;
         let is_refused = match host {
@@ -311,7 +311,7 @@ async fn private_addresses_are_refused_before_a_connection_is_made() {
         };
         assert!(is_refused, "{host}: {result:?}");
     }
-    let callbacks = Callbacks::new(Guard::new(TargetRules::default())).unwrap();
+    let callbacks = WebhookSender::new(Guard::new(TargetRules::default())).unwrap();
     let result = post(&callbacks, &format!("http://127.0.0.1:{port}/"), TIMEOUT).await;
     assert!(matches!(result, Err(AttemptError::ForbiddenTarget(_))), "http is off by default: {result:?}");
     assert!(connections.try_recv().is_err(), "nobody connected");
@@ -338,7 +338,7 @@ async fn a_host_that_was_public_when_it_was_written_is_refused_once_it_leads_ins
     let url = format!("http://rebound.example:{port}/");
     assert_eq!(guard.probe(&guard.rules().parse(&url).unwrap(), TIMEOUT).await, Ok(()));
 
-    let result = post(&Callbacks::new(guard).unwrap(), &url, TIMEOUT).await;
+    let result = post(&WebhookSender::new(guard).unwrap(), &url, TIMEOUT).await;
 
     assert!(matches!(result, Err(AttemptError::ForbiddenAddress(_))), "{result:?}");
     assert!(result.unwrap_err().is_retryable(), "DNS may answer otherwise next time");
@@ -355,7 +355,7 @@ async fn one_private_address_among_public_ones_is_enough_to_refuse() {
         let guard = Guard::with_lookup(TargetRules::default(), resolver(answers).0);
         let target = guard.rules().parse("https://mixed.example/").unwrap();
         assert!(guard.probe(&target, TIMEOUT).await.is_err(), "{addresses:?}");
-        let result = post(&Callbacks::new(guard).unwrap(), "https://mixed.example/", TIMEOUT).await;
+        let result = post(&WebhookSender::new(guard).unwrap(), "https://mixed.example/", TIMEOUT).await;
         assert!(matches!(result, Err(AttemptError::ForbiddenAddress(_))), "{addresses:?}: {result:?}");
     }
 }
@@ -364,7 +364,7 @@ async fn one_private_address_among_public_ones_is_enough_to_refuse() {
 async fn the_connection_is_made_to_the_address_that_was_judged() {
     let (port, mut connections) = server(|stream| answer(stream, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")).await;
     let (lookup, asked) = resolver(&[&["127.0.0.1"], &["127.0.0.2"]]); // Nobody listens at the second.
-    let callbacks = Callbacks::new(Guard::with_lookup(LOCAL, lookup)).unwrap();
+    let callbacks = WebhookSender::new(Guard::with_lookup(LOCAL, lookup)).unwrap();
     let result = post(&callbacks, &format!("http://pinned.example:{port}/"), TIMEOUT).await;
     assert!(matches!(result, Ok(200)), "{result:?}");
     assert_eq!(asked.load(Ordering::Relaxed), 1, "resolved once, and not again to connect");
@@ -377,7 +377,7 @@ async fn a_host_that_does_not_resolve_is_none_to_refuse_but_none_to_reach_either
     let guard = Guard::with_lookup(TargetRules::default(), lookup);
     let target = guard.rules().parse("https://later.example/").unwrap();
     assert_eq!(guard.probe(&target, TIMEOUT).await, Ok(()));
-    let result = post(&Callbacks::new(guard).unwrap(), "https://later.example/", TIMEOUT).await;
+    let result = post(&WebhookSender::new(guard).unwrap(), "https://later.example/", TIMEOUT).await;
     assert_eq!(fault(&result.unwrap_err()), Some(ExchangeFault::Dns));
 }
 
@@ -395,13 +395,13 @@ async fn a_server_that_swallows_options_has_the_other_half_of_the_time_to_echo()
         }
     })
     .await;
-    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
     let endpoint = Endpoint::new(format!("http://127.0.0.1:{port}/"));
     let target = callbacks.target(&endpoint.url).unwrap();
     let preflight = Preflight::new(&endpoint, target.clone(), "signpost");
     let request = Request { method: Method::Post, target, headers: Vec::new(), body: "{}".into() };
 
-    let exchange = callbacks.prove(preflight, request, "signpost", "abc", &Caller::Anonymous, TIMEOUT).await;
+    let exchange = callbacks.prove(preflight, request, "signpost", "abc", &ClientAuth::Anonymous, TIMEOUT).await;
 
     assert_eq!(exchange.result.unwrap(), 200);
     assert_eq!(exchange.sent.unwrap().method, "POST", "the request that decided");

@@ -15,7 +15,7 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use signpost_core::delivery::DeliveryKey;
 use signpost_core::delivery::attempt::Attempt;
-use signpost_core::delivery::list::{Place, key_of};
+use signpost_core::delivery::list::{ListPosition, key_of};
 use signpost_core::delivery::parking::Lane;
 use signpost_core::endpoint::retry::RetryPolicy;
 use signpost_core::endpoint::{Endpoint, EndpointId};
@@ -354,7 +354,7 @@ impl LocalStack {
             .expression_attribute_values(":part", AttributeValue::S(key_of(key).0))
             .expression_attribute_values(":event", AttributeValue::S(format!("{}#{}", event.id, event.source)));
         let items = query.send().await.expect("the table can be read").items.unwrap_or_default();
-        let place = items.first()?.get("record")?.as_s().ok().and_then(|place| Place::parse(place));
+        let place = items.first()?.get("record")?.as_s().ok().and_then(|place| ListPosition::parse(place));
         Some(place.expect("a delivery's place").arrived_unix_ms())
     }
 

@@ -21,7 +21,7 @@ use signpost_core::endpoint::target::TargetRules;
 use signpost_core::endpoint::{Endpoint, Method};
 use signpost_core::secret::Secret;
 use signpost_io::http::guarded_client::Guard;
-use signpost_io::http::webhook_sender::{Callbacks, Caller, Exchange};
+use signpost_io::http::webhook_sender::{ClientAuth, Exchange, WebhookSender};
 use signpost_testkit::authority::Authority;
 use signpost_testkit::hostile::{Hostile, Trick};
 use signpost_testkit::receiver::{Received, Receiver};
@@ -35,7 +35,7 @@ fn secret(text: &str) -> Secret {
     Secret::new(text.to_owned())
 }
 
-async fn post(callbacks: &Callbacks, url: &str, caller: &Caller) -> Exchange {
+async fn post(callbacks: &WebhookSender, url: &str, caller: &ClientAuth) -> Exchange {
     let headers = vec![("webhook-id".into(), "1".into())];
     let target = callbacks.target(url).unwrap();
     let request = Request { method: Method::Post, target, headers, body: "{}".into() };
@@ -45,28 +45,28 @@ async fn post(callbacks: &Callbacks, url: &str, caller: &Caller) -> Exchange {
 #[tokio::test]
 async fn a_header_shows_who_calls() {
     let receiver = Receiver::start(|_| 204).await;
-    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
     let cases = [
         (basic(&secret("user:pass")).unwrap(), "authorization", "Basic dXNlcjpwYXNz"),
         (api_key(&secret("X-Key:abc")).unwrap(), "x-key", "abc"),
         (api_key(&secret("abc")).unwrap(), "authorization", "abc"),
     ];
     for (index, (header, name, value)) in cases.into_iter().enumerate() {
-        post(&callbacks, &receiver.url, &Caller::Header(header)).await.result.unwrap();
+        post(&callbacks, &receiver.url, &ClientAuth::Header(header)).await.result.unwrap();
         assert_eq!(receiver.so_far()[index].header(name), value);
     }
-    post(&callbacks, &receiver.url, &Caller::Anonymous).await.result.unwrap();
+    post(&callbacks, &receiver.url, &ClientAuth::Anonymous).await.result.unwrap();
     assert_eq!(receiver.so_far()[3].header("authorization"), "");
 }
 
 #[tokio::test]
 async fn what_authenticates_stands_alone_beside_headers_of_the_endpoints_own() {
     let receiver = Receiver::start(|_| 204).await;
-    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
     let target = callbacks.target(&receiver.url).unwrap();
     let headers = vec![("X-Key".into(), "own".into()), ("X-Team".into(), "a".into())];
     let request = Request { method: Method::Post, target, headers, body: "{}".into() };
-    let caller = Caller::Header(api_key(&secret("x-key:abc")).unwrap());
+    let caller = ClientAuth::Header(api_key(&secret("x-key:abc")).unwrap());
     callbacks.send(request, &caller, TIMEOUT).await.result.unwrap();
     let sent = &receiver.so_far()[0].headers;
     assert_eq!(sent.get_all("x-key").iter().collect::<Vec<_>>(), ["abc"]);
@@ -78,8 +78,8 @@ async fn the_beginning_of_an_answer_is_kept_without_what_authenticated_the_reque
     let echo =
         |_: usize, request: &Received| (500, format!("{} {:?} {}", request.uri, request.headers, "x".repeat(9_000)));
     let receiver = Receiver::start_answering(echo).await;
-    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
-    let caller = Caller::Header(basic(&secret("user:correct horse")).unwrap());
+    let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
+    let caller = ClientAuth::Header(basic(&secret("user:correct horse")).unwrap());
     let url = format!("{}?token=battery%2Fstaple", receiver.url);
     let Exchange { result, response, .. } = post(&callbacks, &url, &caller).await;
     assert!(matches!(result, Err(AttemptError::Rejected { status: 500, .. })), "{result:?}");
@@ -99,7 +99,7 @@ async fn token_server(expires_in: u64) -> Receiver {
     Receiver::start_answering(token).await
 }
 
-fn client(tokens: &Receiver) -> Caller {
+fn client(tokens: &Receiver) -> ClientAuth {
     let client = ClientCredentials {
         token_url: tokens.url.clone(),
         client_id: "signpost".into(),
@@ -109,13 +109,13 @@ fn client(tokens: &Receiver) -> Caller {
         parameters: std::collections::BTreeMap::new(),
         client_authentication: ClientAuthentication::ClientSecretBasic,
     };
-    Caller::OAuth2 { client, secret: secret("s3cret") }
+    ClientAuth::OAuth2 { client, secret: secret("s3cret") }
 }
 
 #[tokio::test]
 async fn an_access_token_is_fetched_once_and_used_until_it_nears_its_end() {
     let (tokens, receiver) = (token_server(3_600).await, Receiver::start(|_| 204).await);
-    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
     let caller = client(&tokens);
     let posts = (0..5).map(|_| post(&callbacks, &receiver.url, &caller));
     for exchange in futures_util::future::join_all(posts).await {
@@ -142,7 +142,7 @@ async fn an_access_token_is_fetched_once_and_used_until_it_nears_its_end() {
 async fn a_token_that_the_receiver_refuses_is_replaced_at_the_next_attempt() {
     let tokens = token_server(3_600).await;
     let receiver = Receiver::start(|index| if index == 0 { 401 } else { 204 }).await;
-    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
     let caller = client(&tokens);
     assert!(post(&callbacks, &receiver.url, &caller).await.result.is_err());
     post(&callbacks, &receiver.url, &caller).await.result.unwrap();
@@ -152,7 +152,7 @@ async fn a_token_that_the_receiver_refuses_is_replaced_at_the_next_attempt() {
 #[tokio::test]
 async fn a_token_endpoint_that_fails_is_told_apart_from_the_endpoint() {
     let receiver = Receiver::start(|_| 204).await;
-    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
     let cases: [(u16, &str, &str); 11] = [
         (
             401,
@@ -202,7 +202,7 @@ async fn a_token_is_judged_before_it_is_kept() {
             (200, format!(r#"{{"access_token":{token},"token_type":"Bearer","expires_in":86400}}"#))
         });
         let (tokens, receiver) = (tokens.await, Receiver::start(|_| 204).await);
-        let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+        let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
         let caller = client(&tokens);
         let result = post(&callbacks, &receiver.url, &caller).await.result;
         assert!(matches!(result, Err(AttemptError::TokenUnusable { lack: TokenLack::Token })), "{bad}: {result:?}");
@@ -218,7 +218,7 @@ async fn a_token_server_that_asks_to_wait_is_left_alone_for_so_long() {
     for (status, asked) in [(429, Some(77)), (503, Some(77)), (500, None)] {
         let answer = move |_: usize, _: &Received| (status, String::new(), vec![("retry-after", "77".to_owned())]);
         let tokens = Receiver::start_with_headers(answer).await;
-        let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+        let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
         let error = post(&callbacks, &receiver.url, &client(&tokens)).await.result.unwrap_err();
         assert_eq!(error.asks_to_wait(), asked.map(Duration::from_secs), "{status}");
     }
@@ -228,7 +228,7 @@ async fn a_token_server_that_asks_to_wait_is_left_alone_for_so_long() {
 async fn a_failure_of_the_token_endpoint_is_shared_by_those_who_wait_for_it() {
     let tokens = Receiver::start_answering(|_, _| (503, String::new())).await;
     let receiver = Receiver::start(|_| 204).await;
-    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
     let caller = client(&tokens);
     let posts = (0..10).map(|_| post(&callbacks, &receiver.url, &caller));
     for exchange in futures_util::future::join_all(posts).await {
@@ -241,10 +241,10 @@ async fn a_failure_of_the_token_endpoint_is_shared_by_those_who_wait_for_it() {
 async fn a_token_endpoint_that_hangs_is_not_taken_for_the_endpoint() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(); // Connections wait in its backlog.
     let receiver = Receiver::start(|_| 204).await;
-    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
-    let Caller::OAuth2 { client, secret } = client(&receiver) else { unreachable!() };
+    let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
+    let ClientAuth::OAuth2 { client, secret } = client(&receiver) else { unreachable!() };
     let token_url = format!("http://{}/", silent.local_addr().unwrap());
-    let caller = Caller::OAuth2 { client: ClientCredentials { token_url, ..client }, secret };
+    let caller = ClientAuth::OAuth2 { client: ClientCredentials { token_url, ..client }, secret };
     let target = callbacks.target(&receiver.url).unwrap();
     let request = Request { method: Method::Post, target, headers: Vec::new(), body: "{}".into() };
     let timeout = Duration::from_millis(300);
@@ -259,11 +259,11 @@ async fn a_token_url_is_a_target_like_any_other() {
     let (tokens, receiver) = (token_server(3_600).await, Receiver::start(|_| 204).await);
     let port = |receiver: &Receiver| receiver.url.split([':', '/']).nth(4).unwrap().parse().unwrap();
     let rules = TargetRules { more_ports: [port(&tokens), port(&receiver)].into(), ..TargetRules::default() };
-    let callbacks = Callbacks::new(Guard::new(TargetRules { dangerously_allow_http: true, ..rules })).unwrap();
-    let Caller::OAuth2 { client, secret } = client(&tokens) else { unreachable!() };
+    let callbacks = WebhookSender::new(Guard::new(TargetRules { dangerously_allow_http: true, ..rules })).unwrap();
+    let ClientAuth::OAuth2 { client, secret } = client(&tokens) else { unreachable!() };
     for token_url in [client.token_url.clone(), client.token_url.replace("127.0.0.1", "localhost")] {
         let client = ClientCredentials { token_url: token_url.clone(), ..client.clone() };
-        let caller = Caller::OAuth2 { client, secret: secret.clone() };
+        let caller = ClientAuth::OAuth2 { client, secret: secret.clone() };
         let target = callbacks.target("https://example.com/").unwrap();
         let request = Request { method: Method::Post, target, headers: Vec::new(), body: "{}".into() };
         let result = callbacks.send(request, &caller, TIMEOUT).await.result;
@@ -278,8 +278,8 @@ async fn a_token_url_is_a_target_like_any_other() {
 async fn a_server_that_demands_a_certificate_gets_the_one_it_trusts() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let receiver = Receiver::start_mtls(authority.server(), authority.der()).await;
-    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
-    let ours = Caller::certificate(secret(&authority.client("acme")), Some(authority.pem()));
+    let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
+    let ours = ClientAuth::certificate(secret(&authority.client("acme")), Some(authority.pem()));
     for _ in 0..2 {
         post(&callbacks, &receiver.url, &ours).await.result.unwrap();
     }
@@ -290,18 +290,18 @@ async fn a_server_that_demands_a_certificate_gets_the_one_it_trusts() {
     let cases = [
         (
             "the right one, but the server's is not trusted",
-            Caller::certificate(secret(&authority.client("acme")), None),
+            ClientAuth::certificate(secret(&authority.client("acme")), None),
             ExchangeFault::CertificateUntrusted,
         ),
         (
             "a trust store of another authority",
-            Caller::certificate(secret(&authority.client("acme")), Some(stranger.pem())),
+            ClientAuth::certificate(secret(&authority.client("acme")), Some(stranger.pem())),
             ExchangeFault::CertificateUntrusted,
         ),
-        ("no certificate, and the server's is not trusted", Caller::Anonymous, ExchangeFault::CertificateUntrusted),
+        ("no certificate, and the server's is not trusted", ClientAuth::Anonymous, ExchangeFault::CertificateUntrusted),
         (
             "one of another authority",
-            Caller::certificate(secret(&stranger.client("acme")), Some(authority.pem())),
+            ClientAuth::certificate(secret(&stranger.client("acme")), Some(authority.pem())),
             ExchangeFault::ClientCertificateRefused,
         ),
     ];
@@ -320,7 +320,7 @@ async fn a_server_that_demands_a_certificate_gets_the_one_it_trusts() {
 #[tokio::test]
 async fn the_cause_of_a_failure_is_on_record() {
     let authority = Authority::new();
-    let certificate = |trusted: String| Caller::certificate(secret(&authority.client("acme")), Some(trusted));
+    let certificate = |trusted: String| ClientAuth::certificate(secret(&authority.client("acme")), Some(trusted));
     let trusting = || certificate(authority.pem());
     let tls = |key| Receiver::start_tls(key);
     let (good, expired, early) = (authority.server(), authority.expired_server(), authority.future_server());
@@ -335,22 +335,22 @@ async fn the_cause_of_a_failure_is_on_record() {
     let never = Hostile::start(Trick::NeverAnswers, authority.server()).await;
     let drips = Hostile::start(Trick::Drips, authority.server()).await;
     let cases = [
-        (good.url.clone(), Caller::Anonymous, "certificate-untrusted"),
+        (good.url.clone(), ClientAuth::Anonymous, "certificate-untrusted"),
         (expired.url.clone(), trusting(), "certificate-expired"),
         (early.url.clone(), trusting(), "certificate-not-yet-valid"),
         (elsewhere.url.clone(), trusting(), "certificate-wrong-name"),
-        (own.url.clone(), Caller::Anonymous, "certificate-untrusted"),
-        (plain.url.replace("http:", "https:"), Caller::Anonymous, "not-tls"),
-        (format!("https://{closed}/"), Caller::Anonymous, "connection-refused"),
-        ("https://nowhere.invalid/".to_owned(), Caller::Anonymous, "dns"),
-        (format!("https://{silent_address}/"), Caller::Anonymous, "timeout-connecting"),
-        (format!("http://{silent_address}/"), Caller::Anonymous, "timeout-waiting"),
+        (own.url.clone(), ClientAuth::Anonymous, "certificate-untrusted"),
+        (plain.url.replace("http:", "https:"), ClientAuth::Anonymous, "not-tls"),
+        (format!("https://{closed}/"), ClientAuth::Anonymous, "connection-refused"),
+        ("https://nowhere.invalid/".to_owned(), ClientAuth::Anonymous, "dns"),
+        (format!("https://{silent_address}/"), ClientAuth::Anonymous, "timeout-connecting"),
+        (format!("http://{silent_address}/"), ClientAuth::Anonymous, "timeout-waiting"),
         (garbage.url.clone(), trusting(), "tls-failed"),
         (never.url.clone(), trusting(), "timeout-waiting"),
         (drips.url.clone(), trusting(), "timeout-waiting"),
-        (good.url.replace("https:", "http:"), Caller::Anonymous, "answer-unreadable"),
+        (good.url.replace("https:", "http:"), ClientAuth::Anonymous, "answer-unreadable"),
     ];
-    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
     for (url, caller, cause) in cases {
         let target = callbacks.target(&url).unwrap();
         let request = Request { method: Method::Post, target, headers: Vec::new(), body: "{}".into() };
@@ -405,7 +405,7 @@ fn answer_early(stream: &mut (impl Read + Write), head: &str) {
 async fn an_answer_that_comes_while_a_long_body_is_sent_is_on_record() {
     const TRIES: usize = 10;
     let authority = Authority::new();
-    let certificate = Caller::certificate(secret(&authority.client("acme")), Some(authority.pem()));
+    let certificate = ClientAuth::certificate(secret(&authority.client("acme")), Some(authority.pem()));
     let cases = [
         ("401 Unauthorized", 401),
         ("410 Gone", 410),
@@ -413,12 +413,12 @@ async fn an_answer_that_comes_while_a_long_body_is_sent_is_on_record() {
         ("429 Too Many Requests", 429),
         ("503 Service Unavailable", 503),
     ];
-    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
     for is_tls in [true, false] {
         let mut lost = Vec::new();
         for (head, status) in cases {
             let url = early_server(head, is_tls.then(|| authority.server()));
-            let caller = if is_tls { &certificate } else { &Caller::Anonymous };
+            let caller = if is_tls { &certificate } else { &ClientAuth::Anonymous };
             for bytes in [10, 20_000, 250_000, MAX_BODY_BYTES].into_iter().flat_map(|bytes| [bytes; TRIES]) {
                 let target = callbacks.target(&url).unwrap();
                 let request = Request { method: Method::Post, target, headers: Vec::new(), body: "x".repeat(bytes) };
@@ -445,7 +445,7 @@ async fn stores_of_keytool_open_the_way_to_a_server() {
     let roots = String::from_utf8(read("authorities.pem")).unwrap();
     let root: String = roots.lines().skip(1).take_while(|line| !line.starts_with("-----END")).collect();
     let receiver = Receiver::start_mtls(server.server(), BASE64.decode(root).unwrap()).await;
-    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
     let stores = [
         ("keytool.jks", "jks"),
         ("keytool-rsa.jks", "jks"),
@@ -466,7 +466,7 @@ async fn stores_of_keytool_open_the_way_to_a_server() {
         });
         let against = signpost_core::endpoint::settings::Context { targets: &LOCAL, now, stored: None };
         let read = signpost_core::endpoint::settings::read(&settings.to_string(), against).unwrap();
-        let caller = Caller::certificate(read.auth_secret.unwrap(), read.trusted);
+        let caller = ClientAuth::certificate(read.auth_secret.unwrap(), read.trusted);
         post(&callbacks, &receiver.url, &caller).await.result.unwrap();
         assert_eq!(receiver.so_far().len(), count, "{name}");
     }
@@ -476,9 +476,9 @@ async fn stores_of_keytool_open_the_way_to_a_server() {
 async fn more_clients_with_certificates_than_are_kept_all_get_through() {
     let authority = Authority::new();
     let receiver = Receiver::start_mtls(authority.server(), authority.der()).await;
-    let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+    let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
     let callers: Vec<_> = (0..20)
-        .map(|number| Caller::certificate(secret(&authority.client(&number.to_string())), Some(authority.pem())))
+        .map(|number| ClientAuth::certificate(secret(&authority.client(&number.to_string())), Some(authority.pem())))
         .collect();
     for caller in callers.iter().chain(&callers) {
         post(&callbacks, &receiver.url, caller).await.result.unwrap();
@@ -503,12 +503,12 @@ async fn whoever_asks_for_proof_shows_who_calls_in_both_requests() {
         client_authentication: ClientAuthentication::ClientSecretBasic,
     };
     let cases = [
-        (Caller::Header(api_key(&secret("x-key:abc")).unwrap()), "x-key", "abc"),
-        (Caller::OAuth2 { client, secret: secret("s") }, "authorization", "Bearer t-1"),
+        (ClientAuth::Header(api_key(&secret("x-key:abc")).unwrap()), "x-key", "abc"),
+        (ClientAuth::OAuth2 { client, secret: secret("s") }, "authorization", "Bearer t-1"),
     ];
     for (caller, name, value) in cases {
         let receiver = Receiver::start_answering(|index, _| (200, ["", "challenge"][index].into())).await;
-        let callbacks = Callbacks::new(Guard::new(LOCAL)).unwrap();
+        let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
         let endpoint = Endpoint::new(receiver.url.clone());
         let target = callbacks.target(&endpoint.url).unwrap();
         let preflight = Preflight::new(&endpoint, target.clone(), "signpost");

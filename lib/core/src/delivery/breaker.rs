@@ -149,7 +149,7 @@ impl Breaker {
 
     /// Whether acknowledgements are no news to it.
     #[must_use]
-    pub fn is_untroubled(&self) -> bool {
+    pub fn is_healthy(&self) -> bool {
         self.state == State::Closed && self.failures_in_a_row == 0 && self.silences == 0
     }
 
@@ -223,7 +223,7 @@ impl Breaker {
     /// Tells whether the endpoint has done nothing but fail for [`HOPELESS_AFTER`], often, on several days, and whether a
     /// probe has failed within the last day.
     #[must_use]
-    pub fn is_hopeless(&self, now_unix_ms: u64) -> bool {
+    pub fn should_disable(&self, now_unix_ms: u64) -> bool {
         self.failing_since.is_some_and(|since| now_unix_ms >= since + millis(HOPELESS_AFTER))
             && self.failures_in_a_row >= HOPELESS_FAILURES
             && self.failing_days >= HOPELESS_DAYS
@@ -239,7 +239,7 @@ impl Breaker {
     /// How many parked deliveries an endpoint whose breaker is closed gets in a minute: few at first, for it may just be
     /// back.
     #[must_use]
-    pub fn pace(&self, now_unix_ms: u64) -> usize {
+    pub fn drain_rate(&self, now_unix_ms: u64) -> usize {
         let Some(closed_at) = self.closed_at else { return FULL_PACE };
         let minutes = now_unix_ms.saturating_sub(closed_at) / 60_000;
         u32::try_from(minutes)
@@ -293,7 +293,7 @@ impl Outcomes {
     }
 
     /// Puts back what was counted before these.
-    pub fn put_before(&mut self, mut earlier: Self, now_unix_ms: u64) {
+    pub fn merge_earlier(&mut self, mut earlier: Self, now_unix_ms: u64) {
         earlier.tally.add_all(&self.tally, now_unix_ms);
         if self.has_acknowledgement {
             self.tally = earlier.tally;
@@ -307,9 +307,9 @@ impl Outcomes {
     /// Whether a breaker has to be told of them. An endpoint that is well costs nothing: its acknowledgements are kept
     /// until there is a failure to tell.
     #[must_use]
-    pub fn is_news_to(&self, breaker: &Breaker) -> bool {
+    pub fn changes(&self, breaker: &Breaker) -> bool {
         self.failures_in_a_row > 0
-            || (self.has_acknowledgement && !breaker.is_untroubled())
+            || (self.has_acknowledgement && !breaker.is_healthy())
             || (self.silences > 0 && breaker.state == State::Closed)
     }
 }
@@ -434,8 +434,8 @@ mod tests {
         assert_eq!(silent(between, 9, HOUR).admits(HOUR), Admission::Send, "an acknowledgement between");
         let mut silence = Outcomes::default();
         silence.add_silence();
-        assert!(silence.is_news_to(&Breaker::default()) && !silence.is_news_to(&held) && !silence.is_news_to(&opened));
-        assert!(outcomes(&[204], HOUR).is_news_to(&silent(Breaker::default(), 1, HOUR)));
+        assert!(silence.changes(&Breaker::default()) && !silence.changes(&held) && !silence.changes(&opened));
+        assert!(outcomes(&[204], HOUR).changes(&silent(Breaker::default(), 1, HOUR)));
     }
 
     fn open(now: u64) -> Breaker {
@@ -489,7 +489,7 @@ mod tests {
         assert_eq!(probing.admits(now + millis(LONGEST_ATTEMPT)), Admission::Probe, "whoever probed has died");
         let closed = after(probing, &[204], now);
         assert_eq!(closed.admits(now), Admission::Send);
-        assert!(closed.is_untroubled());
+        assert!(closed.is_healthy());
 
         let soon = after(closed.clone(), &[500; 10], now + MINUTE);
         assert_eq!(soon.admits(now + MINUTE + 899_999), Admission::Park, "it has only flickered");
@@ -508,13 +508,13 @@ mod tests {
     #[test]
     fn a_healthy_endpoint_has_no_news() {
         let well = Breaker::default();
-        assert!(!Outcomes::default().is_news_to(&well));
-        assert!(!outcomes(&[204; 50], 0).is_news_to(&well), "acknowledgements can wait");
-        assert!(outcomes(&[204, 500], 0).is_news_to(&well));
+        assert!(!Outcomes::default().changes(&well));
+        assert!(!outcomes(&[204; 50], 0).changes(&well), "acknowledgements can wait");
+        assert!(outcomes(&[204, 500], 0).changes(&well));
         let troubled = after(well, &[500], 0);
-        assert!(outcomes(&[204], 0).is_news_to(&troubled));
-        assert!(!outcomes(&[204], 0).is_news_to(&after(troubled, &[204], 0)), "told once");
-        assert!(!outcomes(&[410], 0).is_news_to(&open(0)));
+        assert!(outcomes(&[204], 0).changes(&troubled));
+        assert!(!outcomes(&[204], 0).changes(&after(troubled, &[204], 0)), "told once");
+        assert!(!outcomes(&[410], 0).changes(&open(0)));
     }
 
     #[test]
@@ -533,15 +533,18 @@ mod tests {
             (&[(0, 4), (2, 3), (5, 3)], true, "failures on three days"),
             (&[(1, 10), (2, 10), (3, 10), (4, 10), (5, 10)], false, "four days"),
         ];
-        for (days, is_hopeless, why) in cases {
-            assert!(!failing(days).is_hopeless(last), "{why}, and no probe yet");
-            assert_eq!(probed(failing(days), last).is_hopeless(last), is_hopeless, "{why}");
+        for (days, should_disable, why) in cases {
+            assert!(!failing(days).should_disable(last), "{why}, and no probe yet");
+            assert_eq!(probed(failing(days), last).should_disable(last), should_disable, "{why}");
         }
         let breaker = probed(failing(&[(0, 4), (2, 3), (5, 3)]), last);
-        assert!(!breaker.is_hopeless(last - 1_001), "not before");
-        assert!(breaker.is_hopeless(last + DAY - 1) && !breaker.is_hopeless(last + DAY), "the probe is a day old");
+        assert!(!breaker.should_disable(last - 1_001), "not before");
+        assert!(
+            breaker.should_disable(last + DAY - 1) && !breaker.should_disable(last + DAY),
+            "the probe is a day old"
+        );
         let breaker = after(breaker.probing(last), &[204], last);
-        assert!(!breaker.is_hopeless(last));
+        assert!(!breaker.should_disable(last));
         let breaker = after(breaker, &[500], last);
         assert_eq!(breaker.failing_since(), Some(last), "counted from here");
     }
@@ -549,10 +552,10 @@ mod tests {
     #[test]
     fn an_endpoint_that_is_just_back_gets_few() {
         let closed = Breaker::closed_at(HOUR);
-        let paces = [0, 1, 2, 3, 4, 100].map(|minutes| closed.pace(HOUR + minutes * MINUTE));
+        let paces = [0, 1, 2, 3, 4, 100].map(|minutes| closed.drain_rate(HOUR + minutes * MINUTE));
         assert_eq!(paces, [600, 1_200, 2_400, 4_800, 6_000, 6_000]);
-        assert_eq!(closed.pace(0), 600, "a clock that is behind");
-        assert_eq!(Breaker::default().pace(HOUR), 6_000, "it was never away");
+        assert_eq!(closed.drain_rate(0), 600, "a clock that is behind");
+        assert_eq!(Breaker::default().drain_rate(HOUR), 6_000, "it was never away");
     }
 
     #[test]
@@ -572,7 +575,7 @@ mod tests {
             later in prop::collection::vec(prop::sample::select(vec![204, 500]), 0..8)
         ) {
             let mut again = outcomes(&later, HOUR);
-            again.put_before(outcomes(&earlier, HOUR), HOUR);
+            again.merge_earlier(outcomes(&earlier, HOUR), HOUR);
             prop_assert_eq!(again, outcomes(&[earlier, later].concat(), HOUR));
         }
 

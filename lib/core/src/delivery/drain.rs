@@ -26,21 +26,21 @@ pub fn room(breaker: &Breaker, max_per_second: Option<Limit>, now_unix_ms: u64) 
     let room = match breaker.admits(now_unix_ms) {
         Admission::Park => 0,
         Admission::Probe => 1,
-        Admission::Send => breaker.pace(now_unix_ms),
+        Admission::Send => breaker.drain_rate(now_unix_ms),
     };
     max_per_second.map_or(room, |limit| room.min(SECONDS_WORTH * usize::from(u16::from(limit))))
 }
 
 /// How many deliveries are put back into the queue, and when they come out of it.
 #[derive(Clone, Debug)]
-pub struct Spread {
+pub struct DelaySpreader {
     most: usize,
     put_back: usize,
     /// How many come out in each second.
     per_second: usize,
 }
 
-impl Spread {
+impl DelaySpreader {
     /// So many, over the minute until the next sweeping.
     #[must_use]
     pub fn over_a_minute(most: usize) -> Self {
@@ -69,11 +69,12 @@ mod tests {
 
     #[test]
     fn what_is_drained_comes_out_over_the_minute() {
-        let delays = |mut spread: Spread, count| -> Vec<u64> { (0..count).map(|_| spread.delay().as_secs()).collect() };
-        assert_eq!(delays(Spread::over_a_minute(600), 21)[9..], [0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2]);
-        assert_eq!(delays(Spread::over_a_minute(600), 600).last(), Some(&59));
-        assert_eq!(delays(Spread::over_a_minute(3), 3), [0, 1, 2]);
-        let mut probe = Spread::over_a_minute(1);
+        let delays =
+            |mut spread: DelaySpreader, count| -> Vec<u64> { (0..count).map(|_| spread.delay().as_secs()).collect() };
+        assert_eq!(delays(DelaySpreader::over_a_minute(600), 21)[9..], [0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2]);
+        assert_eq!(delays(DelaySpreader::over_a_minute(600), 600).last(), Some(&59));
+        assert_eq!(delays(DelaySpreader::over_a_minute(3), 3), [0, 1, 2]);
+        let mut probe = DelaySpreader::over_a_minute(1);
         assert_eq!((probe.left(), probe.delay(), probe.left()), (1, Duration::ZERO, 0));
     }
 

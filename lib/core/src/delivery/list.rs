@@ -25,11 +25,11 @@ pub fn parts(endpoint: &EndpointId) -> impl Iterator<Item = String> {
 
 /// Where a delivery is kept: the part of its list, by the name of its partition, and its place there.
 #[must_use]
-pub fn key_of(delivery: DeliveryKey<'_>) -> (String, Place) {
+pub fn key_of(delivery: DeliveryKey<'_>) -> (String, ListPosition) {
     // What tells it from all others to its endpoint, whose tenant is always the same.
     let hash = fingerprint([delivery.event.id.as_str(), &*delivery.event.source]);
     let tie = hash.iter().fold(0, |tie, byte| tie << 8 | u128::from(*byte)); // The last sixteen are left.
-    let place = Place { tie, ..Place::first_at(delivery.arrived_unix_ms) };
+    let place = ListPosition { tie, ..ListPosition::first_at(delivery.arrived_unix_ms) };
     (part(delivery.endpoint, hash[0] % SHARDS), place)
 }
 
@@ -39,13 +39,13 @@ fn part(endpoint: &EndpointId, shard: u8) -> String {
 
 /// Where a delivery stands in its endpoint's list, which is no other's place. The newer of two is the greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct ListPosition {
     arrived_unix_ms: u64,
     /// Orders the deliveries of one millisecond, and tells them apart.
     tie: u128,
 }
 
-impl Place {
+impl ListPosition {
     /// The least place of a moment.
     fn first_at(unix_ms: u64) -> Self {
         Self { arrived_unix_ms: unix_ms.min(LAST_MS), tie: 0 }
@@ -101,14 +101,14 @@ const LAST_MS: u64 = 9_999_999_999_999;
 
 /// Which deliveries of a list are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct ListQuery {
     /// Those that stand like this; all if there is none.
     pub status: Option<DeliveryStatus>,
-    from: Place,
-    to: Option<Place>,
+    from: ListPosition,
+    to: Option<ListPosition>,
 }
 
-impl Wanted {
+impl ListQuery {
     /// Reads the parameters of a request: one of the three statuses, since when the event arrived, in RFC 3339, and
     /// the cursor of the page before.
     ///
@@ -118,22 +118,23 @@ impl Wanted {
         let mut faults = Faults::default();
         let status = read("?status", status, DeliveryStatus::parse, "delivered, exhausted or pending", &mut faults);
         let since = read("?since", since, unix_ms, expected_of(since), &mut faults);
-        let cursor = read("?cursor", cursor, Place::of_cursor, "the `cursor` of the page before", &mut faults);
+        let cursor = read("?cursor", cursor, ListPosition::of_cursor, "the `cursor` of the page before", &mut faults);
         faults.none()?;
-        let newest = Place { arrived_unix_ms: LAST_MS, tie: u128::MAX };
-        let (from, to) = (Place::first_at(since.unwrap_or_default()), cursor.map_or(Some(newest), Place::before));
+        let newest = ListPosition { arrived_unix_ms: LAST_MS, tie: u128::MAX };
+        let (from, to) =
+            (ListPosition::first_at(since.unwrap_or_default()), cursor.map_or(Some(newest), ListPosition::before));
         Ok(Self { status, from, to })
     }
 
     /// The same behind a place.
     #[must_use]
-    pub fn behind(self, place: Place) -> Self {
+    pub fn behind(self, place: ListPosition) -> Self {
         Self { to: place.before(), ..self }
     }
 
     /// The oldest and the newest place that are asked for; none if there is nothing between them.
     #[must_use]
-    pub fn range(self) -> Option<(Place, Place)> {
+    pub fn range(self) -> Option<(ListPosition, ListPosition)> {
         self.to.filter(|to| self.from <= *to).map(|to| (self.from, to))
     }
 }
@@ -162,11 +163,11 @@ fn read<T>(
 
 /// What was found in one part of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stretch<T> {
+pub struct ShardPage<T> {
     /// What is wanted of it, in any order.
-    pub found: Vec<(Place, T)>,
+    pub found: Vec<(ListPosition, T)>,
     /// The place down to which it was looked at; none if that is its end.
-    pub looked_down_to: Option<Place>,
+    pub scanned_to: Option<ListPosition>,
 }
 
 /// Merges what was found in the parts of a list to a page of up to `most`, the newest first, and tells behind which place
@@ -175,8 +176,8 @@ pub struct Stretch<T> {
 /// Nothing is on it that is older than what some part was not looked at for, or that part's deliveries would be missing
 /// in between. So a page may be shorter although others follow, and even empty where few deliveries are wanted.
 #[must_use]
-pub fn page<T>(stretches: Vec<Stretch<T>>, most: usize) -> (Vec<(Place, T)>, Option<Place>) {
-    let complete_down_to = stretches.iter().filter_map(|stretch| stretch.looked_down_to).max();
+pub fn page<T>(stretches: Vec<ShardPage<T>>, most: usize) -> (Vec<(ListPosition, T)>, Option<ListPosition>) {
+    let complete_down_to = stretches.iter().filter_map(|stretch| stretch.scanned_to).max();
     let mut page: Vec<_> = stretches.into_iter().flat_map(|stretch| stretch.found).collect();
     page.retain(|(place, _)| complete_down_to.is_none_or(|end| *place >= end));
     page.sort_unstable_by_key(|(place, _)| Reverse(*place));
@@ -205,10 +206,10 @@ mod tests {
 
     #[test]
     fn a_plus_that_a_query_made_a_space_is_explained() {
-        let expected = |since| Wanted::parse(None, Some(since), None).unwrap_err().remove(0).expected;
+        let expected = |since| ListQuery::parse(None, Some(since), None).unwrap_err().remove(0).expected;
         assert_eq!(expected("2026-01-31T10:00:00 01:00"), PLUS);
         assert_eq!(expected("2026-01-31 ten"), MOMENT);
-        assert!(Wanted::parse(None, Some("2026-01-31T10:00:00+01:00"), None).is_ok());
+        assert!(ListQuery::parse(None, Some("2026-01-31T10:00:00+01:00"), None).is_ok());
     }
 
     #[test]
@@ -227,15 +228,15 @@ mod tests {
         assert_ne!(key_of(DeliveryKey { event: &elsewhere, ..deliveries[1] }), key_of(deliveries[1]));
         let never = DeliveryKey { arrived_unix_ms: u64::MAX, ..deliveries[1] };
         let (_, place) = key_of(never);
-        assert_eq!(Place::parse(&place.key()), Some(place), "a clock that is far off");
+        assert_eq!(ListPosition::parse(&place.key()), Some(place), "a clock that is far off");
     }
 
     #[test]
     fn a_cursor_is_a_place_and_nothing_else() {
-        let place = Place { arrived_unix_ms: 1_769_853_600_123, tie: 0xa1b2 };
+        let place = ListPosition { arrived_unix_ms: 1_769_853_600_123, tie: 0xa1b2 };
         assert_eq!(place.key(), "1769853600123#0000000000000000000000000000a1b2");
         let cursor = place.cursor();
-        assert_eq!(Place::of_cursor(&cursor), Some(place));
+        assert_eq!(ListPosition::of_cursor(&cursor), Some(place));
         let upper = URL_SAFE_NO_PAD.encode("1769853600123#0000000000000000000000000000A1B2");
         let signed = URL_SAFE_NO_PAD.encode("+769853600123#0000000000000000000000000000a1b2");
         let other = URL_SAFE_NO_PAD.encode("ep_00000000000000000000000000000001#3");
@@ -252,26 +253,26 @@ mod tests {
             ("ü", "no base64"),
         ];
         for (text, why) in cases {
-            assert_eq!(Place::of_cursor(text), None, "{why}");
+            assert_eq!(ListPosition::of_cursor(text), None, "{why}");
         }
     }
 
     #[test]
     fn every_bad_parameter_is_told() {
-        let faults = Wanted::parse(Some("lost"), Some("yesterday"), Some("1")).unwrap_err();
+        let faults = ListQuery::parse(Some("lost"), Some("yesterday"), Some("1")).unwrap_err();
         let pointers: Vec<_> = faults.iter().map(|fault| &*fault.pointer).collect();
         assert_eq!(pointers, ["?status", "?since", "?cursor"]);
         assert_eq!(faults[0].found, "\"lost\"");
-        assert!(Wanted::parse(Some(""), None, None).is_err(), "an empty text is no status");
-        let all = Wanted::parse(None, None, None).unwrap();
+        assert!(ListQuery::parse(Some(""), None, None).is_err(), "an empty text is no status");
+        let all = ListQuery::parse(None, None, None).unwrap();
         assert_eq!((all.status, all.range().is_some()), (None, true));
     }
 
     #[test]
     fn what_is_asked_for_ends_at_the_moment_and_begins_behind_the_cursor() {
-        let at = |unix_ms, tie| Place { arrived_unix_ms: unix_ms, tie };
-        let range = |since: &str, cursor: Place| {
-            Wanted::parse(Some("pending"), Some(since), Some(&cursor.cursor())).unwrap().range()
+        let at = |unix_ms, tie| ListPosition { arrived_unix_ms: unix_ms, tie };
+        let range = |since: &str, cursor: ListPosition| {
+            ListQuery::parse(Some("pending"), Some(since), Some(&cursor.cursor())).unwrap().range()
         };
         let second = "1970-01-01T00:00:01Z";
         assert_eq!(range(second, at(1_500, 7)), Some((at(1_000, 0), at(1_500, 6))));
@@ -279,21 +280,21 @@ mod tests {
         assert_eq!(range(second, at(1_000, 1)), Some((at(1_000, 0), at(1_000, 0))), "one place is left");
         assert_eq!(range(second, at(1_000, 0)), None, "none is left");
         assert_eq!(range(second, at(0, 0)), None, "there is nothing behind the first place");
-        let far = Wanted::parse(None, Some("9999-12-31T23:59:59Z"), None).unwrap();
+        let far = ListQuery::parse(None, Some("9999-12-31T23:59:59Z"), None).unwrap();
         assert_eq!(far.range().unwrap().0, at(LAST_MS, 0), "beyond what keys can say");
     }
 
     /// A part of a list as the table keeps it: its places, each with whether it is wanted.
-    type Part = BTreeSet<(Place, bool)>;
+    type Part = BTreeSet<(ListPosition, bool)>;
 
     /// Looks at up to `limit` places of a part, the newest first, as a query with a limit and a filter does.
-    fn look(part: &Part, wanted: Wanted, limit: usize) -> Stretch<()> {
-        let Some((from, to)) = wanted.range() else { return Stretch { found: Vec::new(), looked_down_to: None } };
+    fn look(part: &Part, wanted: ListQuery, limit: usize) -> ShardPage<()> {
+        let Some((from, to)) = wanted.range() else { return ShardPage { found: Vec::new(), scanned_to: None } };
         let seen = part.iter().rev().filter(|(place, _)| (from..=to).contains(place));
         let seen: Vec<_> = seen.take(limit).collect();
-        let looked_down_to = (seen.len() == limit).then(|| seen.last().map(|(place, _)| *place)).flatten();
+        let scanned_to = (seen.len() == limit).then(|| seen.last().map(|(place, _)| *place)).flatten();
         let found = seen.into_iter().filter(|(_, is_wanted)| *is_wanted).map(|(place, _)| (*place, ())).collect();
-        Stretch { found, looked_down_to }
+        ShardPage { found, scanned_to }
     }
 
     proptest! {
@@ -307,14 +308,14 @@ mod tests {
         ) {
             let mut parts = vec![Part::new(); SHARDS.into()];
             for (&(unix_ms, tie), &(shard, is_wanted)) in &places {
-                parts[usize::from(shard)].insert((Place { arrived_unix_ms: unix_ms, tie }, is_wanted));
+                parts[usize::from(shard)].insert((ListPosition { arrived_unix_ms: unix_ms, tie }, is_wanted));
             }
             let all = parts.iter().flatten().filter(|(place, is_wanted)| *is_wanted && place.arrived_unix_ms >= since);
             let mut expected: Vec<_> = all.map(|(place, _)| *place).collect();
             expected.sort_unstable_by_key(|place| Reverse(*place));
 
-            let mut wanted = Wanted::parse(None, None, None).unwrap();
-            wanted.from = Place::first_at(since);
+            let mut wanted = ListQuery::parse(None, None, None).unwrap();
+            wanted.from = ListPosition::first_at(since);
             let mut paged = Vec::new();
             loop {
                 let stretches = parts.iter().map(|part| look(part, wanted, limit)).collect();
@@ -323,16 +324,16 @@ mod tests {
                 paged.extend(page.into_iter().map(|(place, ())| place));
                 let Some(next) = next else { break };
                 prop_assert!(wanted.range().is_some_and(|(_, to)| next <= to), "every page gets on");
-                wanted = wanted.behind(Place::of_cursor(&next.cursor()).unwrap());
+                wanted = wanted.behind(ListPosition::of_cursor(&next.cursor()).unwrap());
             }
             prop_assert_eq!(paged, expected);
         }
 
         #[test]
         fn keys_order_as_places_do(a in (0..=LAST_MS, any::<u128>()), b in (0..=LAST_MS, any::<u128>())) {
-            let [a, b] = [a, b].map(|(arrived_unix_ms, tie)| Place { arrived_unix_ms, tie });
+            let [a, b] = [a, b].map(|(arrived_unix_ms, tie)| ListPosition { arrived_unix_ms, tie });
             prop_assert_eq!(a.cmp(&b), a.key().cmp(&b.key()));
-            prop_assert_eq!(Place::parse(&a.key()), Some(a));
+            prop_assert_eq!(ListPosition::parse(&a.key()), Some(a));
         }
     }
 }

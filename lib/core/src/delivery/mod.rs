@@ -181,7 +181,7 @@ pub struct Progress {
 
 /// What is on record of a delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct DeliveryRecord {
     /// Where it stands; nothing before its first attempt is on record.
     pub progress: Option<Progress>,
     /// Until when, in milliseconds since the Unix epoch, an attempt that was begun may still be under way; 0 if none is.
@@ -281,7 +281,7 @@ pub const EARLY_MS: u64 = 999;
 /// Decides what a received message asks for, from what is on record. SQS's receive count, which crashes and deferrals
 /// burn, counts for nothing but the doubt whether somebody else is at it.
 #[must_use]
-pub fn due(standing: Option<Standing>, receipt: &Receipt, now_unix_ms: u64) -> Due {
+pub fn due(standing: Option<DeliveryRecord>, receipt: &Receipt, now_unix_ms: u64) -> Due {
     let Some(standing) = standing else {
         return match receipt.first_may_send_until() {
             until_unix_ms if now_unix_ms < until_unix_ms => Due::Elsewhere { until_unix_ms },
@@ -461,9 +461,10 @@ mod tests {
             let (attempts, before_replay, replay, last_sent) = (2, 0, None, Some(7));
             let progress = Progress { status, attempts, before_replay, next_attempt_unix_ms, replay, last_sent };
             let progress = Some(progress);
-            Some(Standing { progress, leased_until_unix_ms: 0 })
+            Some(DeliveryRecord { progress, leased_until_unix_ms: 0 })
         };
-        let leased = |until| at(DeliveryStatus::Pending, 0).map(|one| Standing { leased_until_unix_ms: until, ..one });
+        let leased =
+            |until| at(DeliveryStatus::Pending, 0).map(|one| DeliveryRecord { leased_until_unix_ms: until, ..one });
         let first = Receipt { receives: 1, first_received_unix_ms: 10_000, since_unix_ms: 9_000, is_again: false };
         let next = |at| {
             let (number, on_record, last_sent) = (3, Some(at), Some(7));
@@ -484,7 +485,7 @@ mod tests {
             (leased(10_001), Due::Elsewhere { until_unix_ms: 10_001 }, "an attempt is under way"),
             (leased(10_000), next(0), "whoever made it has died"),
             (
-                Some(Standing { progress: None, leased_until_unix_ms: 10_001 }),
+                Some(DeliveryRecord { progress: None, leased_until_unix_ms: 10_001 }),
                 Due::Elsewhere { until_unix_ms: 10_001 },
                 "the first attempt is under way",
             ),
@@ -498,7 +499,7 @@ mod tests {
     fn who_received_a_message_first_gets_the_time_of_an_attempt() {
         let receipt = |receives, is_again| Receipt { receives, first_received_unix_ms: 0, since_unix_ms: 0, is_again };
         let (begin, wait) = (FIRST, Due::Elsewhere { until_unix_ms: 95_000 });
-        let nothing_sent = Some(Standing::default());
+        let nothing_sent = Some(DeliveryRecord::default());
         let cases = [
             (receipt(1, false), None, 0, begin, true, "the only one"),
             (receipt(1, true), None, 0, begin, false, "another message of the same delivery may be about"),

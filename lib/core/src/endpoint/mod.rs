@@ -20,7 +20,7 @@ use crate::endpoint::auth::Auth;
 use crate::endpoint::retry::RetryPolicy;
 use crate::event::family::{self, Statuses};
 use crate::event::projection::project;
-use crate::event::{Event, Traits};
+use crate::event::{Event, RoutingFacts};
 use crate::input::fault::{Fault, FaultCode, Faults, pointer_to};
 use crate::input::headers;
 use crate::signing::algorithm::Algorithm;
@@ -296,7 +296,7 @@ impl Endpoint {
 
     /// Whether this endpoint chose events with these traits.
     #[must_use]
-    pub fn wants(&self, event: &Traits<'_>) -> bool {
+    pub fn wants(&self, event: &RoutingFacts<'_>) -> bool {
         self.types.is_empty() || self.types.iter().any(|filter| filter.matches(event))
     }
 
@@ -304,7 +304,7 @@ impl Endpoint {
     /// asks it for proof, is for the endpoint that it names, others are for those who chose them. Nobody knows what an endpoint wants that cannot
     /// be read, so it misses nothing.
     #[must_use]
-    pub fn is_for(event: &Event, traits: &Traits<'_>, id: &EndpointId, endpoint: Option<&Self>) -> bool {
+    pub fn is_for(event: &Event, traits: &RoutingFacts<'_>, id: &EndpointId, endpoint: Option<&Self>) -> bool {
         match endpoint {
             _ if [TEST_TYPE, VERIFICATION_TYPE].contains(&&*event.kind) => {
                 event.subject.as_deref() == Some(id.as_str())
@@ -354,7 +354,7 @@ impl TypeFilter {
         Self { kind: kind.into(), ..Self::default() }
     }
 
-    fn matches(&self, event: &Traits<'_>) -> bool {
+    fn matches(&self, event: &RoutingFacts<'_>) -> bool {
         let is_among = |values: &[String], value: &Option<Cow<'_, str>>| {
             values.is_empty() || value.as_ref().is_some_and(|value| values.iter().any(|one| one == value))
         };
@@ -514,7 +514,7 @@ mod tests {
         ];
         for (types, (kind, data), wanted, why) in cases {
             let endpoint = with(&format!(r#""types":{types}"#));
-            assert_eq!(endpoint.wants(&event(kind, data).traits()), wanted, "{types}: {why}");
+            assert_eq!(endpoint.wants(&event(kind, data).routing_facts()), wanted, "{types}: {why}");
             assert_eq!(endpoint.check(), Ok(()), "{types}: {why}");
         }
     }
@@ -542,7 +542,7 @@ mod tests {
             (&custom, &other, None, true, "who knows"),
         ];
         for (event, id, endpoint, expected, why) in cases {
-            assert_eq!(Endpoint::is_for(event, &event.traits(), id, endpoint), expected, "{why}");
+            assert_eq!(Endpoint::is_for(event, &event.routing_facts(), id, endpoint), expected, "{why}");
         }
     }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// `maxIntervalSeconds`, or as `{"schedule":[5,300,…]}`. The default is a schedule over about 28 hours
 /// ([`DEFAULT_SCHEDULE_SECONDS`]). TransactionLink's policy, five retries five seconds apart, is the first of these examples.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Written", into = "Written")]
+#[serde(try_from = "RetryPolicyInput", into = "RetryPolicyInput")]
 pub struct RetryPolicy(Waits);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub enum Backoff {
 /// A policy as it is written: what it has decides what it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Written {
+pub struct RetryPolicyInput {
     /// How many retries; 5 by default, where there is another member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_retries: Option<u32>,
@@ -172,14 +172,14 @@ impl Default for RetryPolicy {
     }
 }
 
-impl TryFrom<Written> for RetryPolicy {
+impl TryFrom<RetryPolicyInput> for RetryPolicy {
     type Error = RetryPolicyError;
 
-    fn try_from(written: Written) -> Result<Self, RetryPolicyError> {
-        if written == Written::default() {
+    fn try_from(written: RetryPolicyInput) -> Result<Self, RetryPolicyError> {
+        if written == RetryPolicyInput::default() {
             return Ok(Self::default());
         }
-        let Written { max_retries, interval_seconds, max_interval_seconds, backoff, schedule } = written;
+        let RetryPolicyInput { max_retries, interval_seconds, max_interval_seconds, backoff, schedule } = written;
         if let Some(schedule) = schedule {
             let is_alone = max_retries.is_none()
                 && interval_seconds.is_none()
@@ -200,7 +200,7 @@ impl TryFrom<Written> for RetryPolicy {
     }
 }
 
-impl From<RetryPolicy> for Written {
+impl From<RetryPolicy> for RetryPolicyInput {
     fn from(RetryPolicy(waits): RetryPolicy) -> Self {
         match waits {
             Waits::Exponential { max_retries, interval_seconds, max_interval_seconds } => Self {
@@ -291,7 +291,7 @@ mod tests {
             retries in 0..=100_u32, interval in 1..=43_200_u32, more in 0..=43_200_u32, random in 0.0..1.0_f64
         ) {
             let limit = (interval + more).min(43_200);
-            let written = Written {
+            let written = RetryPolicyInput {
                 max_retries: Some(retries), interval_seconds: Some(interval), max_interval_seconds: Some(limit),
                 backoff: Some(Backoff::Exponential), schedule: None,
             };

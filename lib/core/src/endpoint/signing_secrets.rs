@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// A signing secret while it is kept, sealed or open.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LiveSecret<T> {
+pub struct SecretVersion<T> {
     /// The secret.
     pub secret: T,
     /// When it was made, in seconds since the Unix epoch.
@@ -21,7 +21,7 @@ pub const MAX_LIVE: usize = 10;
 #[error("{MAX_LIVE} signing secrets are live, and each was promised its time; wait until one expires")]
 pub struct TooManyError;
 
-impl<T> LiveSecret<T> {
+impl<T> SecretVersion<T> {
     /// A secret that no other has followed yet.
     #[must_use]
     pub fn new(secret: T, created_at: u64) -> Self {
@@ -41,19 +41,19 @@ impl<T> LiveSecret<T> {
 /// # Errors
 /// [`TooManyError`]: too many would be live, and none of them may be cut short.
 pub fn rotate<T>(
-    secrets: Vec<LiveSecret<T>>,
+    secrets: Vec<SecretVersion<T>>,
     new: T,
     now: u64,
     overlap: Duration,
-) -> Result<Vec<LiveSecret<T>>, TooManyError> {
+) -> Result<Vec<SecretVersion<T>>, TooManyError> {
     let ends = now + overlap.as_secs();
     let followed =
-        secrets.into_iter().map(|secret| LiveSecret { expires_at: secret.expires_at.or(Some(ends)), ..secret });
+        secrets.into_iter().map(|secret| SecretVersion { expires_at: secret.expires_at.or(Some(ends)), ..secret });
     let mut live: Vec<_> = followed.filter(|secret| secret.is_live(now)).collect();
     if live.len() >= MAX_LIVE {
         return Err(TooManyError);
     }
-    live.push(LiveSecret::new(new, now));
+    live.push(SecretVersion::new(new, now));
     Ok(live)
 }
 
@@ -65,13 +65,13 @@ mod tests {
 
     const DAY: Duration = Duration::from_hours(24);
 
-    fn ends(secrets: &[LiveSecret<u32>]) -> Vec<(u32, Option<u64>)> {
+    fn ends(secrets: &[SecretVersion<u32>]) -> Vec<(u32, Option<u64>)> {
         secrets.iter().map(|secret| (secret.secret, secret.expires_at)).collect()
     }
 
     #[test]
     fn a_second_rotation_inside_the_overlap_keeps_every_live_secret_live() {
-        let first = vec![LiveSecret::new(1, 0)];
+        let first = vec![SecretVersion::new(1, 0)];
         let second = rotate(first, 2, 100, DAY).unwrap();
         assert_eq!(ends(&second), [(1, Some(86_500)), (2, None)]);
         let third = rotate(second.clone(), 3, 200, DAY).unwrap();
@@ -82,13 +82,13 @@ mod tests {
 
     #[test]
     fn expired_secrets_are_removed_and_no_overlap_ends_the_last_one_at_once() {
-        let secrets = rotate(vec![LiveSecret::new(1, 0)], 2, 100, DAY).unwrap();
+        let secrets = rotate(vec![SecretVersion::new(1, 0)], 2, 100, DAY).unwrap();
         assert_eq!(ends(&rotate(secrets, 3, 90_000, Duration::ZERO).unwrap()), [(3, None)]);
     }
 
     #[test]
     fn no_more_than_ten_are_live() {
-        let mut secrets = vec![LiveSecret::new(0, 0)];
+        let mut secrets = vec![SecretVersion::new(0, 0)];
         for number in 1..10 {
             secrets = rotate(secrets, number, 0, DAY).unwrap();
         }
@@ -100,7 +100,7 @@ mod tests {
         /// Whatever was promised to a receiver is kept, and there is always exactly one secret without an end.
         #[test]
         fn no_promise_is_broken(steps in prop::collection::vec((0..200_000_u64, 0..200_000_u64), 1..30)) {
-            let mut secrets = vec![LiveSecret::new(0, 0)];
+            let mut secrets = vec![SecretVersion::new(0, 0)];
             let mut now = 0;
             for (number, (step, overlap)) in (1..).zip(steps) {
                 now += step;

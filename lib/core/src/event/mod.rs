@@ -79,7 +79,7 @@ pub(crate) fn is_own_source(source: &str) -> bool {
 
 /// What endpoints choose events by.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Traits<'a> {
+pub struct RoutingFacts<'a> {
     /// The CloudEvents `type`.
     pub kind: &'a str,
     /// The status that the payload tells, as its family says.
@@ -331,9 +331,9 @@ impl Event {
 
     /// What endpoints choose by. Reads the payload, so ask once per event.
     #[must_use]
-    pub fn traits(&self) -> Traits<'_> {
+    pub fn routing_facts(&self) -> RoutingFacts<'_> {
         let payload = Payload::new(self.data());
-        Traits { kind: &self.kind, status: family::status_of(&self.kind, &payload), stage: payload.text("stage") }
+        RoutingFacts { kind: &self.kind, status: family::status_of(&self.kind, &payload), stage: payload.text("stage") }
     }
 
     /// The whole event, minified: the SQS message body.

@@ -63,7 +63,7 @@ fn first_free_second(keys: &[KeyMoments], now: u64) -> u64 {
 
 /// What a key is good for at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum KeyPhase {
     /// Published, and will sign.
     Next,
     /// Signs.
@@ -83,13 +83,13 @@ pub enum Standing {
 /// they were planned to, whichever came *later*, for a key whose successor was late went on until then. Their grace
 /// counts from there.
 #[must_use]
-pub fn standing(keys: &[KeyMoments], now: u64) -> Vec<Standing> {
+pub fn standing(keys: &[KeyMoments], now: u64) -> Vec<KeyPhase> {
     let current = current(keys, now);
     let of = |(index, (key, verify_until)): (usize, (&KeyMoments, Option<u64>))| match verify_until {
-        _ if Some(index) == current => Standing::Current,
-        _ if key.sign_from > now => Standing::Next,
-        Some(verify_until) if now < verify_until => Standing::Retiring { verify_until },
-        Some(_) | None => Standing::Forgotten,
+        _ if Some(index) == current => KeyPhase::Current,
+        _ if key.sign_from > now => KeyPhase::Next,
+        Some(verify_until) if now < verify_until => KeyPhase::Retiring { verify_until },
+        Some(_) | None => KeyPhase::Forgotten,
     };
     keys.iter().zip(superseded(keys)).enumerate().map(of).collect()
 }
@@ -134,7 +134,7 @@ mod tests {
     fn the_first_key_signs_at_once() {
         let key = first();
         assert_eq!(key, KeyMoments { published_at: 0, sign_from: 0, sign_until: DAY, verify_until: 2 * DAY });
-        assert_eq!(standing(&[key], 0), [Standing::Current]);
+        assert_eq!(standing(&[key], 0), [KeyPhase::Current]);
     }
 
     #[test]
@@ -145,22 +145,22 @@ mod tests {
         let next = plan(&[key], due, &SCHEDULE, false).unwrap();
         assert_eq!((next.published_at, next.sign_from, next.sign_until), (due, DAY, 2 * DAY));
         assert_eq!(plan(&[key, next], due + 1, &SCHEDULE, false), None, "a second run finds nothing to do");
-        assert_eq!(standing(&[key, next], DAY - 1), [Standing::Current, Standing::Next]);
-        assert_eq!(standing(&[key, next], DAY), [Standing::Retiring { verify_until: 2 * DAY }, Standing::Current]);
-        assert_eq!(standing(&[key, next], 2 * DAY)[0], Standing::Forgotten);
+        assert_eq!(standing(&[key, next], DAY - 1), [KeyPhase::Current, KeyPhase::Next]);
+        assert_eq!(standing(&[key, next], DAY), [KeyPhase::Retiring { verify_until: 2 * DAY }, KeyPhase::Current]);
+        assert_eq!(standing(&[key, next], 2 * DAY)[0], KeyPhase::Forgotten);
     }
 
     #[test]
     fn when_rotation_fails_the_last_key_goes_on_and_its_grace_is_kept() {
         let key = first();
-        assert_eq!(standing(&[key], 5 * DAY), [Standing::Current], "fetchable as long as it signs");
+        assert_eq!(standing(&[key], 5 * DAY), [KeyPhase::Current], "fetchable as long as it signs");
         let late = plan(&[key], 5 * DAY, &SCHEDULE, false).unwrap();
         assert_eq!(late.sign_from, 5 * DAY + HOUR, "even a late key is published ahead");
         let keys = [key, late];
-        assert_eq!(standing(&keys, 5 * DAY), [Standing::Current, Standing::Next]);
+        assert_eq!(standing(&keys, 5 * DAY), [KeyPhase::Current, KeyPhase::Next]);
         let verify_until = 6 * DAY + HOUR;
-        assert_eq!(standing(&keys, verify_until - 1)[0], Standing::Retiring { verify_until });
-        assert_eq!(standing(&keys, verify_until)[0], Standing::Forgotten);
+        assert_eq!(standing(&keys, verify_until - 1)[0], KeyPhase::Retiring { verify_until });
+        assert_eq!(standing(&keys, verify_until)[0], KeyPhase::Forgotten);
     }
 
     #[test]
@@ -170,9 +170,9 @@ mod tests {
         let forced = plan(&[key, next], DAY - 60, &SCHEDULE, true).unwrap();
         assert_eq!(forced.sign_from, DAY - 60);
         let keys = [key, next, forced];
-        let retiring = Standing::Retiring { verify_until: 2 * DAY };
-        assert_eq!(standing(&keys, DAY - 60), [retiring, Standing::Next, Standing::Current]);
-        assert_eq!(standing(&keys, DAY)[1], Standing::Current);
+        let retiring = KeyPhase::Retiring { verify_until: 2 * DAY };
+        assert_eq!(standing(&keys, DAY - 60), [retiring, KeyPhase::Next, KeyPhase::Current]);
+        assert_eq!(standing(&keys, DAY)[1], KeyPhase::Current);
     }
 
     #[test]
@@ -213,9 +213,9 @@ mod tests {
                 signed.push((now, signer.unwrap()));
                 let standings = standing(&keys, now);
                 for &(at, index) in signed.iter().filter(|(at, _)| now - at < DAY) {
-                    prop_assert_ne!(standings[index], Standing::Forgotten, "signed at {}, now {}", at, now);
+                    prop_assert_ne!(standings[index], KeyPhase::Forgotten, "signed at {}, now {}", at, now);
                 }
-                prop_assert_eq!(standings.iter().filter(|one| **one == Standing::Current).count(), 1);
+                prop_assert_eq!(standings.iter().filter(|one| **one == KeyPhase::Current).count(), 1);
             }
         }
     }

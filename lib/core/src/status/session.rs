@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::event::family::{self, Payload};
 use crate::input::json::text_of;
-use crate::status::state::Place;
+use crate::status::state::StateKey;
 
 /// The CloudEvents `type` of session callbacks.
 pub const KIND: &str = "session";
@@ -108,7 +108,7 @@ impl<'a> Session<'a> {
     /// The newest callback tells the stage that the session is in, and the newest of each stage that stage's status. What
     /// a callback leaves out, as the first page of transactions leaves out the bank, is as the newest before it says.
     #[must_use]
-    pub fn of(session_id: &'a str, callbacks: impl IntoIterator<Item = (&'a Place, &'a str)>) -> Option<Self> {
+    pub fn of(session_id: &'a str, callbacks: impl IntoIterator<Item = (&'a StateKey, &'a str)>) -> Option<Self> {
         let mut callbacks: Vec<_> = callbacks.into_iter().collect();
         callbacks.sort_unstable_by_key(|(place, _)| Reverse(*place));
         let (mut about, mut accounts) = (About::default(), None);
@@ -174,7 +174,7 @@ impl<'a> Stage<'a> {
 }
 
 impl<'a> Page<'a> {
-    fn of(payload: &Payload<'a>, place: &Place) -> Option<Self> {
+    fn of(payload: &Payload<'a>, place: &StateKey) -> Option<Self> {
         let field = |name| payload.field(name);
         let page = Self {
             account_id: field("accountId"),
@@ -217,19 +217,19 @@ mod tests {
     /// A callback: its event's `time`, when it arrived after ten in milliseconds, and its payload.
     type Callback = (Option<&'static str>, u64, Value);
 
-    fn places(callbacks: &[Callback]) -> Vec<(Place, String)> {
+    fn places(callbacks: &[Callback]) -> Vec<(StateKey, String)> {
         let place = |(index, (time, arrived, data)): (usize, &Callback)| {
             let event = json!({
                 "specversion": "1.0", "id": format!("e-{index}"), "source": "/core", "type": KIND, "tenant": "acme",
                 "time": time, "data": data,
             });
             let event = Event::parse(&event.to_string()).unwrap();
-            (Place::of(&event, Moment::of(&event, TEN + arrived)), event.data().to_owned())
+            (StateKey::of(&event, Moment::of(&event, TEN + arrived)), event.data().to_owned())
         };
         callbacks.iter().enumerate().map(place).collect()
     }
 
-    fn derive(callbacks: &[(Place, String)]) -> Option<Session<'_>> {
+    fn derive(callbacks: &[(StateKey, String)]) -> Option<Session<'_>> {
         Session::of("s", callbacks.iter().map(|(place, data)| (place, &**data)))
     }
 
@@ -425,7 +425,7 @@ mod tests {
         let event = r#"{"specversion":"1.0","id":"1","source":"/","type":"session","tenant":"acme",
             "data":{"sessionId":"s","stage":"Accounts","status":"Finished","bankId":7500,"details":{"accounts":[{"balance":10.50}]}}}"#;
         let event = Event::parse(event).unwrap();
-        let place = Place::of(&event, Moment::of(&event, TEN));
+        let place = StateKey::of(&event, Moment::of(&event, TEN));
         let session = Session::of("s", [(&place, event.data())]).unwrap();
         assert!(serde_json::to_string(&session).unwrap().contains(r#""accounts":[{"balance":10.50}]"#));
         assert!(

@@ -77,7 +77,7 @@ fn in_utc(at: OffsetDateTime) -> OffsetDateTime {
 
 /// Where a state stands among those of its subject. The newer of two is the greater.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct StateKey {
     /// When it began.
     pub moment: Moment,
     /// The event's id.
@@ -86,7 +86,7 @@ pub struct Place {
     pub source: String,
 }
 
-impl Place {
+impl StateKey {
     /// The place of an event's state.
     #[must_use]
     pub fn of(event: &Event, moment: Moment) -> Self {
@@ -122,9 +122,9 @@ pub fn tag_of(text: &str) -> String {
 
 /// How a subject stood from a moment on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
+pub struct SubjectState {
     /// Since when, and by which event.
-    pub place: Place,
+    pub place: StateKey,
     /// The status that the event told, if any.
     pub status: Option<String>,
     /// The stage, which sessions have.
@@ -169,7 +169,7 @@ mod tests {
     type Table = BTreeMap<String, String>;
 
     fn put(table: &mut Table, event: &Event, arrived_unix_ms: u64) {
-        let place = Place::of(event, Moment::of(event, arrived_unix_ms));
+        let place = StateKey::of(event, Moment::of(event, arrived_unix_ms));
         table.insert(place.key(), event.key.id.as_str().to_owned());
     }
 
@@ -286,7 +286,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(&one, &other);
-            let newest = events.iter().map(|(event, arrived)| Place::of(event, Moment::of(event, *arrived))).max().unwrap();
+            let newest = events.iter().map(|(event, arrived)| StateKey::of(event, Moment::of(event, *arrived))).max().unwrap();
             prop_assert_eq!(one.last_key_value().map(|(key, _)| key.clone()), Some(newest.key()), "the newest stands last");
         }
 
@@ -298,7 +298,7 @@ mod tests {
         ) {
             let place = |(seconds, nanos, arrived_unix_ms, id, source): (i64, i64, u64, String, String)| {
                 let at = OffsetDateTime::from_unix_timestamp(seconds).unwrap() + time::Duration::nanoseconds(nanos);
-                Place { moment: Moment { at, arrived_unix_ms }, event: EventId::parse(&id).unwrap(), source }
+                StateKey { moment: Moment { at, arrived_unix_ms }, event: EventId::parse(&id).unwrap(), source }
             };
             let (a, mut b) = (place(a), place(b));
             if same_moment {
@@ -306,7 +306,7 @@ mod tests {
             }
             prop_assert_eq!(a.cmp(&b), a.key().cmp(&b.key()));
             prop_assert_eq!(a.tag() == b.tag(), a == b);
-            prop_assert_eq!(Place::parse(&a.key()), Some(a));
+            prop_assert_eq!(StateKey::parse(&a.key()), Some(a));
         }
     }
 }

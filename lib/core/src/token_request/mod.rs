@@ -22,7 +22,7 @@ use crate::input::query;
 
 pub use callback::{Body, Callback, CallbackError, MAX_CALLBACK_BYTES, MAX_PARAMETERS};
 pub use registration::{DEFAULT_LIFETIME, Registration};
-pub use state::{State, StateHash};
+pub use state::{CallbackToken, StateHash};
 
 /// The CloudEvents `type` of what banks say, and its payload family.
 const KIND: &str = "token-request";
@@ -74,12 +74,12 @@ pub struct TokenRequest {
     /// What the callback URL's state is recognised by.
     pub state: StateHash,
     /// What the bank said.
-    pub called: Option<Called>,
+    pub called: Option<BankResponse>,
 }
 
 /// What a bank said in its callback.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Called {
+pub struct BankResponse {
     /// When, in seconds since the Unix epoch.
     pub at: u64,
     /// The payload of the event that it became: Token.io's JSON, and the other fields of the callback.
@@ -88,7 +88,7 @@ pub struct Called {
     pub acknowledged_by: Option<String>,
 }
 
-impl Called {
+impl BankResponse {
     /// Returns Token.io's fields of the payload, as a JSON object.
     #[must_use]
     pub fn own_fields(&self) -> String {
@@ -183,7 +183,7 @@ impl TokenRequest {
     ///
     /// # Errors
     /// The payload is none of a token request: it was not written by [`Callback::payload`].
-    pub fn event(&self, called: &Called) -> Result<Event, Vec<Fault>> {
+    pub fn event(&self, called: &BankResponse) -> Result<Event, Vec<Fault>> {
         let data = json::parse(&called.payload, "JSON")?;
         let envelope = Envelope {
             specversion: "1.0",
@@ -201,7 +201,7 @@ impl TokenRequest {
     /// Where the browser is sent on to: the registered URL with its own query, followed by Token.io's fields. The other fields
     /// stay out of it: the browser's user chooses their names, which could pass for parameters of the registered URL.
     #[must_use]
-    pub fn location(&self, called: &Called) -> Option<String> {
+    pub fn location(&self, called: &BankResponse) -> Option<String> {
         let mut url = Url::parse(self.redirect_url.as_deref()?).ok()?;
         let more = query::encode(&called.own_fields());
         let query =
@@ -213,7 +213,7 @@ impl TokenRequest {
     /// Returns what was said by the state with this hash, if `payload` says the same again, soon enough to get the same
     /// answer.
     #[must_use]
-    pub fn repeated(&self, state: &StateHash, payload: &str, now: u64) -> Option<&Called> {
+    pub fn repeated(&self, state: &StateHash, payload: &str, now: u64) -> Option<&BankResponse> {
         let called = self.called.as_ref().filter(|called| called.payload == payload && self.state == *state)?;
         (now < called.at + REPEATABLE.as_secs()).then_some(called)
     }
@@ -261,8 +261,8 @@ mod tests {
             redirect_url: redirect_url.map(str::to_owned),
             registered_at: 1_000,
             expires_at: 2_000,
-            state: State::new([7; 32]).hash(),
-            called: payload.map(|payload| Called { at: 1_769_853_600, payload, acknowledged_by: None }),
+            state: CallbackToken::new([7; 32]).hash(),
+            called: payload.map(|payload| BankResponse { at: 1_769_853_600, payload, acknowledged_by: None }),
         }
     }
 
@@ -299,7 +299,7 @@ mod tests {
         assert_eq!((event.kind.as_str(), event.subject.as_deref()), ("token-request", Some(ID)));
         assert_eq!((event.key.source.as_str(), event.key.tenant.as_str()), ("/callbacks", "acme"));
         assert!(event.json().contains(r#""time":"2026-01-31T10:00:00Z""#), "{}", event.json());
-        let again = TokenRequest { state: State::new([8; 32]).hash(), ..request.clone() };
+        let again = TokenRequest { state: CallbackToken::new([8; 32]).hash(), ..request.clone() };
         assert_ne!(request.event_id(), again.event_id(), "registered again, for the next step");
     }
 
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn the_same_callback_gets_the_same_answer_for_ten_minutes() {
-        let (own, other) = (State::new([7; 32]).hash(), State::new([8; 32]).hash());
+        let (own, other) = (CallbackToken::new([7; 32]).hash(), CallbackToken::new([8; 32]).hash());
         let request = request(None, Some(payload("code=c&scope=s")));
         let at = request.called.as_ref().unwrap().at;
         let cases = [
@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_state_that_is_not_taken_is_told_why() {
-        let (own, other) = (State::new([7; 32]).hash(), State::new([8; 32]).hash());
+        let (own, other) = (CallbackToken::new([7; 32]).hash(), CallbackToken::new([8; 32]).hash());
         assert_eq!(request(None, None).refusal(&own, 2_000), StateError::Expired);
         assert_eq!(request(None, None).refusal(&other, 1_000), StateError::Void);
         assert_eq!(request(None, Some(payload(""))).refusal(&own, 1_000), StateError::Used);

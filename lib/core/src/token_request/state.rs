@@ -10,13 +10,13 @@ use crate::secret::Secret;
 
 /// 256 random bits, spelled in base64url. It stands in the callback URL and nowhere else: the table has its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State(Secret);
+pub struct CallbackToken(Secret);
 
 /// SHA-256 of a state, in base64url. Whoever reads it cannot call back by it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StateHash(String);
 
-impl State {
+impl CallbackToken {
     /// Makes one of random bytes.
     #[must_use]
     pub fn new(random: [u8; 32]) -> Self {
@@ -72,10 +72,10 @@ mod tests {
 
     #[test]
     fn a_state_stands_in_the_url_and_only_its_hash_elsewhere() {
-        let state = State::new([0xab; 32]);
+        let state = CallbackToken::new([0xab; 32]);
         let text = "q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s";
         assert_eq!(state.callback_url("https://a.example"), format!("https://a.example/callbacks/{text}"));
-        assert_eq!(State::parse(text), Some(state.clone()));
+        assert_eq!(CallbackToken::parse(text), Some(state.clone()));
         // Python: base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest())
         assert_eq!(state.hash().as_str(), "DpR3z0YFvjwi8HL7szpZiHe1HsCgl9lkvwZpTeD8SX4");
         assert_eq!(StateHash::parse(state.hash().as_str()), Some(state.hash()));
@@ -96,7 +96,7 @@ mod tests {
             (text.replacen('q', "é", 1), "no ASCII"),
         ];
         for (text, why) in cases {
-            assert_eq!(State::parse(&text), None, "{why}");
+            assert_eq!(CallbackToken::parse(&text), None, "{why}");
         }
         assert_eq!(StateHash::parse("0"), None);
     }

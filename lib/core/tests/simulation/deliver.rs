@@ -267,7 +267,7 @@ impl Environment {
             self.process.world.laws.borrow_mut().recorded(id, self.process.world.now());
         }
         let breaker = self.breakers.observe(endpoint, &result, took).await;
-        if breaker.is_hopeless(self.process.now()) {
+        if breaker.should_disable(self.process.now()) {
             self.disable(endpoint).await?;
         }
         if !recorded? {

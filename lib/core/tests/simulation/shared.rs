@@ -99,7 +99,7 @@ impl Breakers {
                 Some(one) => one.breaker,
                 None => self.refresh(endpoint, known).await,
             };
-            if !known.untold.borrow().is_news_to(&breaker) {
+            if !known.untold.borrow().changes(&breaker) {
                 known.untold.borrow_mut().forget_silences();
                 return breaker;
             }
@@ -109,7 +109,7 @@ impl Breakers {
             if self.replace(endpoint, known, after.clone()).await {
                 return after;
             }
-            known.untold.borrow_mut().put_before(untold, self.process.now());
+            known.untold.borrow_mut().merge_earlier(untold, self.process.now());
             self.refresh(endpoint, known).await;
         }
         known.read.borrow().clone().map(|one| one.breaker).unwrap_or_default()

@@ -1,8 +1,8 @@
-//! The `sweep` function: step by step as `functions/sweep/src/sweeping.rs`.
+//! The `sweep` function: step by step as `functions/sweep/src/sweep.rs`.
 
 use std::time::Duration;
 
-use signpost_core::delivery::drain::{DRAIN_SECONDS, Spread, room};
+use signpost_core::delivery::drain::{DRAIN_SECONDS, DelaySpreader, room};
 use signpost_core::delivery::limits::free_slots;
 use signpost_core::delivery::parking::{SHARDS, last_swept_minute, rest_of_wait};
 
@@ -72,10 +72,10 @@ async fn take_turn(
     process: &Process,
     breakers: &Breakers,
     (endpoint, asked_at): (usize, u64),
-    spread: Option<Spread>,
+    spread: Option<DelaySpreader>,
     now: u64,
     deadline: u64,
-) -> Result<Option<Spread>, Fault> {
+) -> Result<Option<DelaySpreader>, Fault> {
     if process.world.now() >= deadline {
         return Ok(None);
     }
@@ -83,7 +83,7 @@ async fn take_turn(
     let spread = match spread {
         Some(spread) => Some(spread),
         None if process.table(|tables| tables.first_of(lane, 1)).await?.is_empty() => None,
-        None => room_of(process, breakers, endpoint, now * 1_000).await?.map(Spread::over_a_minute),
+        None => room_of(process, breakers, endpoint, now * 1_000).await?.map(DelaySpreader::over_a_minute),
     };
     let is_empty = match spread {
         Some(mut spread) if spread.left() > 0 => {

@@ -6,7 +6,7 @@ use signpost_core::delivery::breaker::Breaker;
 use signpost_core::delivery::limits::{HeldSlot, Second};
 use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::{
-    DeadLetterReason, DeliveryKey, DeliveryStatus, EARLY_MS, LONGEST_ATTEMPT, Progress, Receipt, Standing,
+    DeadLetterReason, DeliveryKey, DeliveryRecord, DeliveryStatus, EARLY_MS, LONGEST_ATTEMPT, Progress, Receipt,
 };
 use signpost_core::endpoint::retry::RetryPolicy;
 use signpost_core::endpoint::{EndpointId, Limit};
@@ -71,12 +71,12 @@ pub struct Parked {
 }
 
 pub enum Claim {
-    Taken(u64, Option<Standing>),
-    Refused(Option<Standing>),
+    Taken(u64, Option<DeliveryRecord>),
+    Refused(Option<DeliveryRecord>),
 }
 
 impl Record {
-    fn standing(&self) -> Standing {
+    fn standing(&self) -> DeliveryRecord {
         let progress = self.attempts.map(|attempts| Progress {
             status: self.status.unwrap(),
             attempts,
@@ -85,13 +85,13 @@ impl Record {
             replay: None,
             last_sent: None,
         });
-        Standing { progress, leased_until_unix_ms: self.leased_until.unwrap_or_default() }
+        DeliveryRecord { progress, leased_until_unix_ms: self.leased_until.unwrap_or_default() }
     }
 }
 
 // `lib/io/src/deliveries.rs`.
 impl Tables {
-    pub fn standing(&self, id: u32) -> Option<Standing> {
+    pub fn standing(&self, id: u32) -> Option<DeliveryRecord> {
         self.records.get(&id).map(Record::standing)
     }
 

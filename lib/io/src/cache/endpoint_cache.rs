@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use signpost_core::delivery::verification::has_proved;
 use signpost_core::endpoint::auth::{Auth, api_key, basic};
-use signpost_core::endpoint::signing_secrets::LiveSecret;
+use signpost_core::endpoint::signing_secrets::SecretVersion;
 use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId, SignatureFormat};
 use signpost_core::event::TenantId;
 use signpost_core::secret::Secret;
@@ -15,26 +15,26 @@ use signpost_core::signing::standard_webhooks::EndpointKeys;
 use tokio::sync::Mutex;
 
 use crate::aws::AwsError;
-use crate::http::webhook_sender::Caller;
+use crate::http::webhook_sender::ClientAuth;
 use crate::runtime::clock::unix_now;
 use crate::runtime::logs::Chain;
 use crate::tables::endpoints::{Endpoints, StoredEndpoint, Written};
-use crate::vault::{OpenError, Place, Purpose, Vault};
+use crate::vault::{OpenError, Purpose, SealContext, Vault};
 
 /// An endpoint, ready to be called.
 #[derive(Debug)]
-pub struct Recipient {
+pub struct ResolvedEndpoint {
     stored: StoredEndpoint,
     /// How it is shown who calls.
-    pub caller: Caller,
-    keys: Vec<LiveSecret<Arc<EndpointKeys>>>,
+    pub caller: ClientAuth,
+    keys: Vec<SecretVersion<Arc<EndpointKeys>>>,
     opened: Opened,
 }
 
 /// Secrets by what they were sealed as, and for what.
 type Opened = HashMap<(Vec<u8>, String), Secret>;
 
-impl Recipient {
+impl ResolvedEndpoint {
     /// Its settings.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
@@ -74,7 +74,7 @@ impl Recipient {
 
 /// Why an endpoint cannot be called now: a fault on our side, never charged to it.
 #[derive(Debug, thiserror::Error)]
-pub enum RecipientError {
+pub enum EndpointCacheError {
     /// It could not be read.
     #[error("endpoint could not be read")]
     Aws(#[from] AwsError),
@@ -91,17 +91,17 @@ pub enum RecipientError {
 /// A changed or removed endpoint therefore gets requests under its old settings for that long. A secret is opened once,
 /// as long as what is sealed stays the same: a warm environment makes no call to KMS, whatever else changes.
 #[derive(Debug)]
-pub struct Recipients {
+pub struct EndpointCache {
     table: Endpoints,
     vault: Vault,
-    known: Mutex<HashMap<Key, Arc<Slot>>>,
+    known: Mutex<HashMap<Key, Arc<CacheEntry>>>,
 }
 
 type Key = (TenantId, EndpointId);
 
 /// One endpoint: when it was read, and what it was. Whoever reads it anew holds the lock, so that the deliveries of one
 /// batch share one reading.
-type Slot = Mutex<Option<(Duration, Arc<Recipient>)>>;
+type CacheEntry = Mutex<Option<(Duration, Arc<ResolvedEndpoint>)>>;
 
 /// How long a remembered endpoint is taken for current.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(10);
@@ -109,7 +109,7 @@ pub const REMEMBERED_FOR: Duration = Duration::from_secs(10);
 /// How many endpoints are remembered at once: mostly a kilobyte each, 100 with certificates of their own.
 const CAPACITY: usize = 500;
 
-impl Recipients {
+impl EndpointCache {
     /// Remembers what `table` answers and `vault` opens.
     #[must_use]
     pub fn new(table: Endpoints, vault: Vault) -> Self {
@@ -122,7 +122,11 @@ impl Recipients {
     ///
     /// # Errors
     /// It was not remembered and could not be read, or a secret of it did not open.
-    pub async fn get(&self, tenant: &TenantId, id: &EndpointId) -> Result<Option<Arc<Recipient>>, RecipientError> {
+    pub async fn get(
+        &self,
+        tenant: &TenantId,
+        id: &EndpointId,
+    ) -> Result<Option<Arc<ResolvedEndpoint>>, EndpointCacheError> {
         let slot = self.slot((tenant.clone(), id.clone())).await;
         let mut slot = slot.lock().await;
         let now = unix_now(); // Not the monotonic clock, which may stand still while Lambda has the process frozen.
@@ -204,7 +208,7 @@ impl Recipients {
         }
     }
 
-    async fn slot(&self, key: Key) -> Arc<Slot> {
+    async fn slot(&self, key: Key) -> Arc<CacheEntry> {
         let mut known = self.known.lock().await;
         if known.len() >= CAPACITY && !known.contains_key(&key) {
             known.clear(); // Whoever is at work has the slot in hand; the others are read and opened anew.
@@ -218,10 +222,10 @@ impl Recipients {
         endpoint: &EndpointId,
         stored: StoredEndpoint,
         known: &Opened,
-    ) -> Result<Recipient, RecipientError> {
+    ) -> Result<ResolvedEndpoint, EndpointCacheError> {
         let binding = stored.settings.auth.binding(&stored.settings.url);
-        let auth = Place { tenant, endpoint, purpose: Purpose::Auth(&binding) };
-        let signing = Place { tenant, endpoint, purpose: Purpose::Signing };
+        let auth = SealContext { tenant, endpoint, purpose: Purpose::Auth(&binding) };
+        let signing = SealContext { tenant, endpoint, purpose: Purpose::Signing };
         let (now, signs) = (unix_now().as_secs(), stored.settings.signs(SignatureFormat::StandardWebhooks));
         let live = stored.signing_secrets.iter().filter(|secret| signs && secret.is_live(now));
         let live: Vec<_> = live.collect();
@@ -233,31 +237,33 @@ impl Recipients {
         let opened =
             try_join_all(all.map(|(place, sealed, needed)| self.open_one(place, sealed, needed, known))).await?;
         let opened: Opened = opened.into_iter().flatten().collect();
-        let of = |sealed: &Vec<u8>, place: Place<'_>| opened.get(&(sealed.clone(), key_of(place)));
+        let of = |sealed: &Vec<u8>, place: SealContext<'_>| opened.get(&(sealed.clone(), key_of(place)));
 
         let secret = stored.auth_secret.as_ref().filter(|_| authenticates).and_then(|sealed| of(sealed, auth)).cloned();
         let caller = match (&stored.settings.auth, secret) {
-            (Auth::None, _) => Caller::Anonymous,
-            (_, None) => return Err(RecipientError::BadSecret("there")),
-            (Auth::ApiKey(_), Some(secret)) => Caller::Header(api_key(&secret).map_err(RecipientError::BadSecret)?),
-            (Auth::Basic, Some(secret)) => Caller::Header(basic(&secret).map_err(RecipientError::BadSecret)?),
-            (Auth::Mtls { .. }, Some(identity)) => Caller::certificate(identity, stored.trusted.clone()),
-            (Auth::OAuth2(client), Some(secret)) => Caller::OAuth2 { client: client.clone(), secret },
+            (Auth::None, _) => ClientAuth::Anonymous,
+            (_, None) => return Err(EndpointCacheError::BadSecret("there")),
+            (Auth::ApiKey(_), Some(secret)) => {
+                ClientAuth::Header(api_key(&secret).map_err(EndpointCacheError::BadSecret)?)
+            }
+            (Auth::Basic, Some(secret)) => ClientAuth::Header(basic(&secret).map_err(EndpointCacheError::BadSecret)?),
+            (Auth::Mtls { .. }, Some(identity)) => ClientAuth::certificate(identity, stored.trusted.clone()),
+            (Auth::OAuth2(client), Some(secret)) => ClientAuth::OAuth2 { client: client.clone(), secret },
         };
         let mut keys = Vec::new();
-        for LiveSecret { secret, created_at, expires_at } in live {
+        for SecretVersion { secret, created_at, expires_at } in live {
             let Some(opened) = of(&secret.sealed, signing) else { continue };
             let opened =
-                EndpointKeys::parse(opened.reveal()).ok_or(RecipientError::BadSecret("`whsec_` and `whsk_`"))?;
-            keys.push(LiveSecret { secret: Arc::new(opened), created_at: *created_at, expires_at: *expires_at });
+                EndpointKeys::parse(opened.reveal()).ok_or(EndpointCacheError::BadSecret("`whsec_` and `whsk_`"))?;
+            keys.push(SecretVersion { secret: Arc::new(opened), created_at: *created_at, expires_at: *expires_at });
         }
-        Ok(Recipient { stored, caller, keys, opened })
+        Ok(ResolvedEndpoint { stored, caller, keys, opened })
     }
 
     /// Opens a secret that is not open yet. One that is not `needed` and whose seal is broken is left out.
     async fn open_one(
         &self,
-        place: Place<'_>,
+        place: SealContext<'_>,
         sealed: &[u8],
         needed: bool,
         known: &Opened,
@@ -280,7 +286,7 @@ impl Recipients {
 }
 
 /// What a secret is for, as a key.
-fn key_of(place: Place<'_>) -> String {
+fn key_of(place: SealContext<'_>) -> String {
     match place.purpose {
         Purpose::Auth(binding) => format!("auth {binding}"),
         Purpose::Signing => "signing".into(),

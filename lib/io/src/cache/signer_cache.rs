@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use signpost_core::signing::algorithm::Algorithm;
-use signpost_core::signing::key_rotation::{KeyMoments, Standing, current, standing};
+use signpost_core::signing::key_rotation::{KeyMoments, KeyPhase, current, standing};
 use signpost_core::signing::signer::{Signer, SignerError};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
@@ -155,5 +155,5 @@ fn is_due(at: Option<Duration>) -> bool {
 fn is_verifiable(id: &str, keys: &[StoredKey], now: u64) -> bool {
     let moments: Vec<KeyMoments> = keys.iter().map(|key| key.moments).collect();
     let standings = keys.iter().zip(standing(&moments, now));
-    standings.into_iter().any(|(key, standing)| key.public.id() == id && standing != Standing::Forgotten)
+    standings.into_iter().any(|(key, standing)| key.public.id() == id && standing != KeyPhase::Forgotten)
 }

@@ -23,7 +23,7 @@ use crate::runtime::clock::unix_now;
 /// The tokens of one warm environment.
 #[derive(Default)]
 pub(crate) struct Tokens {
-    known: Mutex<HashMap<Key, Arc<Mutex<Slot>>>>,
+    known: Mutex<HashMap<Key, Arc<Mutex<CacheEntry>>>>,
 }
 
 /// A fingerprint of whom the token is for; secrets are no keys of maps.
@@ -31,7 +31,7 @@ type Key = [u8; 32];
 
 /// What is known of one client.
 #[derive(Default)]
-struct Slot {
+struct CacheEntry {
     token: Option<Token>,
     /// Why the last fetching gave none, until when that is taken for an answer.
     failure: Option<(Failure, Duration)>,
@@ -133,12 +133,12 @@ impl Tokens {
         match fetch(clients, target, client, secret, deadline).await {
             Ok(token) => {
                 let header = token.header.clone();
-                *slot = Slot { token: Some(token), failure: None };
+                *slot = CacheEntry { token: Some(token), failure: None };
                 Ok(header)
             }
             Err(failure) => {
                 let until = unix_now() + FAILURE_SHARED_FOR;
-                *slot = Slot { token: None, failure: failure.is_shared().then(|| (failure.clone(), until)) };
+                *slot = CacheEntry { token: None, failure: failure.is_shared().then(|| (failure.clone(), until)) };
                 Err(failure.told(timeout))
             }
         }
@@ -154,7 +154,7 @@ impl Tokens {
         }
     }
 
-    async fn slot(&self, key: Key) -> Arc<Mutex<Slot>> {
+    async fn slot(&self, key: Key) -> Arc<Mutex<CacheEntry>> {
         let mut known = self.known.lock().await;
         if known.len() >= CAPACITY && !known.contains_key(&key) {
             known.clear(); // Whoever is still at it has its slot in hand.

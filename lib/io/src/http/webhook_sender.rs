@@ -27,10 +27,10 @@ use crate::http::pieces;
 
 /// Who calls, as the receiver is shown it.
 #[derive(Clone, Debug)]
-pub enum Caller {
+pub enum ClientAuth {
     /// Nobody says.
     Anonymous,
-    /// Whoever has this certificate; made by [`Caller::certificate`].
+    /// Whoever has this certificate; made by [`ClientAuth::certificate`].
     Certificate(ClientCertificate),
     /// Whoever knows what this header says.
     Header(AuthHeader),
@@ -57,7 +57,7 @@ impl fmt::Debug for ClientCertificate {
     }
 }
 
-impl Caller {
+impl ClientAuth {
     /// Takes a private key with its certificate's chain, and the authorities that the receiver's certificate must come
     /// from (the public ones if there are none), all in PEM.
     #[must_use]
@@ -91,7 +91,7 @@ impl Exchange {
 }
 
 /// Sends attempts. One per warm environment: it keeps connections and the certificate store.
-pub struct Callbacks {
+pub struct WebhookSender {
     guard: Guard,
     plain: Clients,
     with_certificate: Mutex<Vec<([u8; 32], Arc<Clients>)>>,
@@ -101,7 +101,7 @@ pub struct Callbacks {
 /// How many clients with certificates of their own are kept: each has a certificate store and connections.
 const MAX_CERTIFICATE_CLIENTS: usize = 16;
 
-impl Callbacks {
+impl WebhookSender {
     /// Sets up the client; every address it ever connects to has passed `guard`.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ impl Callbacks {
 
     /// Makes one attempt and judges the answer. `timeout` covers everything from DNS to the last byte, an access token
     /// that is fetched first included.
-    pub async fn send(&self, request: Request, caller: &Caller, timeout: Duration) -> Exchange {
+    pub async fn send(&self, request: Request, caller: &ClientAuth, timeout: Duration) -> Exchange {
         let deadline = Deadline::after(timeout);
         let header = match self.header(caller, deadline).await {
             Ok(header) => header,
@@ -141,7 +141,7 @@ impl Callbacks {
         request: Request,
         sender: &str,
         challenge: &str,
-        caller: &Caller,
+        caller: &ClientAuth,
         timeout: Duration,
     ) -> Exchange {
         let deadline = Deadline::after(timeout);
@@ -178,7 +178,7 @@ impl Callbacks {
         let Call { caller, auth, .. } = call;
         let exchange = self.exchange(outgoing, call, judge).await.unwrap_or_else(Exchange::failed);
         let is_unauthorized = exchange.result.as_ref().is_err_and(|error| error.status() == Some(401));
-        if let (Caller::OAuth2 { client, secret }, true, Some(header)) = (caller, is_unauthorized, auth) {
+        if let (ClientAuth::OAuth2 { client, secret }, true, Some(header)) = (caller, is_unauthorized, auth) {
             // Revoked before its time: the next attempt gets another.
             self.tokens.forget(client, secret, header).await;
         }
@@ -186,11 +186,11 @@ impl Callbacks {
     }
 
     /// The header that shows who calls, if one does; an access token is fetched if there is none at hand.
-    async fn header(&self, caller: &Caller, deadline: Deadline) -> Result<Option<AuthHeader>, AttemptError> {
+    async fn header(&self, caller: &ClientAuth, deadline: Deadline) -> Result<Option<AuthHeader>, AttemptError> {
         match caller {
-            Caller::Anonymous | Caller::Certificate(_) => Ok(None),
-            Caller::Header(header) => Ok(Some(header.clone())),
-            Caller::OAuth2 { client, secret } => {
+            ClientAuth::Anonymous | ClientAuth::Certificate(_) => Ok(None),
+            ClientAuth::Header(header) => Ok(Some(header.clone())),
+            ClientAuth::OAuth2 { client, secret } => {
                 let target = self.guard.rules().parse(&client.token_url);
                 let target = target.map_err(AttemptError::TokenForbiddenTarget)?;
                 self.tokens.get(&self.plain, &target, client, secret, deadline).await.map(Some)
@@ -205,11 +205,11 @@ impl Callbacks {
         judge: impl Fn(Answer<'_>) -> AttemptResult,
     ) -> Result<Exchange, AttemptError> {
         match call.caller {
-            Caller::Certificate(certificate) => {
+            ClientAuth::Certificate(certificate) => {
                 let clients = self.with_certificate(certificate)?;
                 exchange(&clients, outgoing, call, judge).await
             }
-            Caller::Anonymous | Caller::Header(_) | Caller::OAuth2 { .. } => {
+            ClientAuth::Anonymous | ClientAuth::Header(_) | ClientAuth::OAuth2 { .. } => {
                 exchange(&self.plain, outgoing, call, judge).await
             }
         }
@@ -241,9 +241,9 @@ impl Callbacks {
     }
 }
 
-impl fmt::Debug for Callbacks {
+impl fmt::Debug for WebhookSender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Callbacks").field("guard", &self.guard).finish_non_exhaustive()
+        f.debug_struct("WebhookSender").field("guard", &self.guard).finish_non_exhaustive()
     }
 }
 
@@ -263,7 +263,7 @@ impl Deadline {
 /// In whose name a request is sent, and until when.
 #[derive(Clone, Copy)]
 struct Call<'a> {
-    caller: &'a Caller,
+    caller: &'a ClientAuth,
     auth: Option<&'a AuthHeader>,
     deadline: Deadline,
 }

@@ -129,7 +129,7 @@ impl Breakers {
             };
             let untold = {
                 let mut untold = lock(&known.untold);
-                if !untold.is_news_to(&breaker) {
+                if !untold.changes(&breaker) {
                     untold.forget_silences();
                     return breaker;
                 }
@@ -140,7 +140,7 @@ impl Breakers {
                 log_change(endpoint, &breaker, &after);
                 return after;
             }
-            lock(&known.untold).put_before(untold, unix_ms_now());
+            lock(&known.untold).merge_earlier(untold, unix_ms_now());
             self.refresh(endpoint, &mut read).await;
         }
         read.as_ref().map(|one| one.breaker.clone()).unwrap_or_default()

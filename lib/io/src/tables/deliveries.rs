@@ -16,13 +16,14 @@ use signpost_core::delivery::attempt::Attempt;
 use signpost_core::delivery::list::key_of;
 use signpost_core::delivery::sent::{Connection, Sent, SentRecord};
 use signpost_core::delivery::{
-    DeadLetterReason, DeliveryKey, DeliveryStatus, EARLY_MS, LONGEST_ATTEMPT, Progress, Receipt, ReplayKind, Standing,
+    DeadLetterReason, DeliveryKey, DeliveryRecord, DeliveryStatus, EARLY_MS, LONGEST_ATTEMPT, Progress, Receipt,
+    ReplayKind,
 };
 use signpost_core::event::EventId;
 
 use crate::aws::batch_get::{Projection, get, get_all};
 use crate::aws::batch_insert::{Inserted, insert};
-use crate::aws::coalesce::{Expected, Gathering};
+use crate::aws::coalesce::{Announced, Coalescer};
 use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
 use crate::runtime::clock::{millis, unix_ms_now, unix_now};
 use crate::runtime::logs::Chain;
@@ -39,8 +40,8 @@ pub struct Deliveries {
 /// What the deliveries of a batch ask together.
 #[derive(Debug, Default)]
 struct Together {
-    records: Gathering<Item, Result<Inserted, AwsError>>,
-    standings: Gathering<Item, Result<Option<Item>, AwsError>>,
+    records: Coalescer<Item, Result<Inserted, AwsError>>,
+    standings: Coalescer<Item, Result<Option<Item>, AwsError>>,
 }
 
 /// The right to send a delivery for the time of an attempt.
@@ -51,11 +52,11 @@ pub struct Lease {
 
 /// Whether a lease was taken, and where the delivery stood before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
+pub enum LeaseResult {
     /// It was: an attempt is due.
-    Taken(Lease, Option<Standing>),
+    Taken(Lease, Option<DeliveryRecord>),
     /// It was not.
-    Refused(Option<Standing>),
+    Refused(Option<DeliveryRecord>),
 }
 
 /// Whether an attempt is on record.
@@ -80,7 +81,7 @@ impl Deliveries {
     ///
     /// # Errors
     /// The call failed, or the item cannot be read.
-    pub async fn standing(&self, delivery: DeliveryKey<'_>) -> Result<Option<Standing>, AwsError> {
+    pub async fn standing(&self, delivery: DeliveryKey<'_>) -> Result<Option<DeliveryRecord>, AwsError> {
         standing_in(get(&self.client, &self.table, key(delivery), Some(&standing_only())).await?.as_ref())
     }
 
@@ -90,9 +91,9 @@ impl Deliveries {
     ///
     /// # Errors
     /// As [`Self::standing`].
-    pub async fn standing_among_others(&self, delivery: DeliveryKey<'_>) -> Result<Option<Standing>, AwsError> {
+    pub async fn standing_batched(&self, delivery: DeliveryKey<'_>) -> Result<Option<DeliveryRecord>, AwsError> {
         let read = async |keys| get_all(&self.client, &self.table, keys, Some(&standing_only())).await;
-        match self.together.standings.ask(key(delivery), read).await {
+        match self.together.standings.load(key(delivery), read).await {
             Some(item) => standing_in(item?.as_ref()),
             None => self.standing(delivery).await,
         }
@@ -104,7 +105,7 @@ impl Deliveries {
     ///
     /// # Errors
     /// The call failed, or the item cannot be read: nothing may be sent.
-    pub async fn claim(&self, delivery: DeliveryKey<'_>, receipt: &Receipt) -> Result<Claim, AwsError> {
+    pub async fn claim(&self, delivery: DeliveryKey<'_>, receipt: &Receipt) -> Result<LeaseResult, AwsError> {
         let (now, expires_at) = (unix_ms_now(), (unix_now() + self.retention).as_secs());
         let lease = Lease { until_unix_ms: now + millis(LONGEST_ATTEMPT) };
         let is_due = "(attribute_not_exists(leasedUntil) OR leasedUntil <= :now) \
@@ -135,10 +136,10 @@ impl Deliveries {
                 .map_err(AwsError::of::<ItemError>(READING))
         };
         match call.send().await {
-            Ok(answer) => Ok(Claim::Taken(lease, standing(answer.attributes())?)),
+            Ok(answer) => Ok(LeaseResult::Taken(lease, standing(answer.attributes())?)),
             Err(refused) => match refused.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(check)) => {
-                    Ok(Claim::Refused(standing(check.item())?))
+                    Ok(LeaseResult::Refused(standing(check.item())?))
                 }
                 _ => Err(AwsError::of("dynamodb:UpdateItem")(refused)),
             },
@@ -219,8 +220,8 @@ impl Deliveries {
 
     /// Has those who record a first attempt in the meantime wait for one who is going to, for some milliseconds.
     #[must_use]
-    pub fn expect_first(&self) -> Expected<'_> {
-        self.together.records.expect()
+    pub fn announce_first(&self) -> Announced<'_> {
+        self.together.records.announce()
     }
 
     /// Adds the attempt of a delivery that has no item, as those of the same batch do: one call for up to 25 of them, each
@@ -249,7 +250,7 @@ impl Deliveries {
             ("attempts".into(), AttributeValue::L(vec![AttributeValue::M(item_of(attempt))])),
         ]);
         let insert = async |items| insert(&self.client, &self.table, items).await;
-        match self.together.records.ask(item, insert).await.transpose()? {
+        match self.together.records.load(item, insert).await.transpose()? {
             Some(Inserted::Yes) => Ok(Recorded::Yes),
             Some(Inserted::No) | None => self.record(delivery, attempt, None, progress).await,
         }
@@ -274,10 +275,10 @@ impl Deliveries {
         let Some(attempt) = kept else { return call };
         let item = AttributeValue::M(item_of(attempt));
         match slot(attempt.number) {
-            Slot::Next => call
+            AttemptIndex::Next => call
                 .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
                 .expression_attribute_values(":attempt", AttributeValue::L(vec![item])),
-            Slot::Of(_) => call.expression_attribute_values(":attempt", item),
+            AttemptIndex::Of(_) => call.expression_attribute_values(":attempt", item),
         }
     }
 
@@ -288,7 +289,7 @@ impl Deliveries {
     ///
     /// # Errors
     /// The call failed.
-    pub async fn begin_anew(&self, delivery: DeliveryKey<'_>, replay: ReplayKind) -> Result<(), AwsError> {
+    pub async fn reset_for_replay(&self, delivery: DeliveryKey<'_>, replay: ReplayKind) -> Result<(), AwsError> {
         let call = self
             .client
             .update_item()
@@ -356,7 +357,7 @@ const KEPT_FIRST: u32 = 5;
 const KEPT_LAST: u32 = 70;
 
 /// Where an attempt is kept in the list of them.
-enum Slot {
+enum AttemptIndex {
     /// Behind the others.
     Next,
     /// In the place of an older one.
@@ -364,10 +365,10 @@ enum Slot {
 }
 
 /// The last attempts go round in the places behind the first.
-fn slot(number: u32) -> Slot {
+fn slot(number: u32) -> AttemptIndex {
     match number.checked_sub(KEPT_FIRST + KEPT_LAST + 1) {
-        None => Slot::Next,
-        Some(beyond) => Slot::Of(KEPT_FIRST + beyond % KEPT_LAST),
+        None => AttemptIndex::Next,
+        Some(beyond) => AttemptIndex::Of(KEPT_FIRST + beyond % KEPT_LAST),
     }
 }
 
@@ -380,8 +381,8 @@ fn printed(progress: Progress) -> &'static str {
 fn put(kept: Option<&Attempt>) -> String {
     match kept.map(|attempt| slot(attempt.number)) {
         None => String::new(),
-        Some(Slot::Next) => ", attempts = list_append(if_not_exists(attempts, :none), :attempt)".to_owned(),
-        Some(Slot::Of(index)) => format!(", attempts[{index}] = :attempt"),
+        Some(AttemptIndex::Next) => ", attempts = list_append(if_not_exists(attempts, :none), :attempt)".to_owned(),
+        Some(AttemptIndex::Of(index)) => format!(", attempts[{index}] = :attempt"),
     }
 }
 
@@ -416,7 +417,7 @@ fn standing_only() -> Projection {
     }
 }
 
-fn standing_in(item: Option<&Item>) -> Result<Option<Standing>, AwsError> {
+fn standing_in(item: Option<&Item>) -> Result<Option<DeliveryRecord>, AwsError> {
     item.map(standing_of).transpose().map_err(AwsError::of::<ItemError>(READING))
 }
 
@@ -446,9 +447,9 @@ pub(crate) fn attempts_of(item: &Item) -> Result<Vec<Attempt>, ItemError> {
 }
 
 /// Reads where a delivery stands. One that was only leased so far has no progress.
-pub(crate) fn standing_of(item: &Item) -> Result<Standing, ItemError> {
+pub(crate) fn standing_of(item: &Item) -> Result<DeliveryRecord, ItemError> {
     let leased_until = item.contains_key("leasedUntil").then(|| number(item, "leasedUntil"));
-    Ok(Standing {
+    Ok(DeliveryRecord {
         progress: item.contains_key("attemptCount").then(|| progress_of(item)).transpose()?,
         leased_until_unix_ms: leased_until.transpose()?.unwrap_or_default(),
     })
@@ -649,8 +650,8 @@ mod tests {
         let mut kept: Vec<u32> = Vec::new();
         for number in 1..=1_000 {
             match slot(number) {
-                Slot::Next => kept.push(number),
-                Slot::Of(index) => kept[index as usize] = number,
+                AttemptIndex::Next => kept.push(number),
+                AttemptIndex::Of(index) => kept[index as usize] = number,
             }
             let mut sorted = kept.clone();
             sorted.sort_unstable();

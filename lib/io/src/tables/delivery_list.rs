@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use futures_util::future::try_join_all;
-use signpost_core::delivery::list::{Place, Stretch, Wanted, page, parts};
+use signpost_core::delivery::list::{ListPosition, ListQuery, ShardPage, page, parts};
 use signpost_core::delivery::{DeadLetterReason, Progress};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventKey, TenantId};
@@ -53,9 +53,9 @@ impl Listing {
         &self,
         tenant: &TenantId,
         endpoint: &EndpointId,
-        wanted: Wanted,
+        wanted: ListQuery,
         most: usize,
-    ) -> Result<(Vec<Listed>, Option<Place>), AwsError> {
+    ) -> Result<(Vec<Listed>, Option<ListPosition>), AwsError> {
         let Some(range) = wanted.range() else { return Ok((Vec::new(), None)) };
         let stretches = parts(endpoint).map(|part| self.look(tenant, part, wanted, range, most));
         let (page, next) = page(try_join_all(stretches).await?, most);
@@ -66,10 +66,10 @@ impl Listing {
         &self,
         tenant: &TenantId,
         part: String,
-        wanted: Wanted,
-        (from, to): (Place, Place),
+        wanted: ListQuery,
+        (from, to): (ListPosition, ListPosition),
         most: usize,
-    ) -> Result<Stretch<Listed>, AwsError> {
+    ) -> Result<ShardPage<Listed>, AwsError> {
         let mut call = self
             .client
             .query()
@@ -94,7 +94,7 @@ impl Listing {
         let last = answer.last_evaluated_key.as_ref().map(place_of).transpose();
         let items = answer.items.unwrap_or_default();
         let found = items.iter().filter_map(|item| readable(tenant, item)).collect();
-        Ok(Stretch { found, looked_down_to: last.map_err(AwsError::of::<ItemError>("reading a list of deliveries"))? })
+        Ok(ShardPage { found, scanned_to: last.map_err(AwsError::of::<ItemError>("reading a list of deliveries"))? })
     }
 }
 
@@ -103,7 +103,7 @@ const HAS_BEGUN: &str = "attribute_exists(attemptCount)";
 /// How many deliveries of a part are looked at in one call for those of one status.
 const FILTERED_AT_ONCE: i32 = 500;
 
-fn readable(tenant: &TenantId, item: &Item) -> Option<(Place, Listed)> {
+fn readable(tenant: &TenantId, item: &Item) -> Option<(ListPosition, Listed)> {
     let listed = listed_of(tenant, item);
     if let Err(error) = &listed {
         let (event, record) = (text(item, "ofEvent").unwrap_or_default(), text(item, "record").unwrap_or_default());
@@ -112,7 +112,7 @@ fn readable(tenant: &TenantId, item: &Item) -> Option<(Place, Listed)> {
     listed.ok()
 }
 
-fn listed_of(tenant: &TenantId, item: &Item) -> Result<(Place, Listed), ItemError> {
+fn listed_of(tenant: &TenantId, item: &Item) -> Result<(ListPosition, Listed), ItemError> {
     let place = place_of(item)?;
     let (id, source) = event_of(item)?;
     let event = EventKey { tenant: tenant.clone(), source: source.to_owned(), id };
@@ -123,8 +123,8 @@ fn listed_of(tenant: &TenantId, item: &Item) -> Result<(Place, Listed), ItemErro
     Ok((place, Listed { event, progress, reason, arrived_unix_ms, first_attempt_unix_ms }))
 }
 
-fn place_of(item: &Item) -> Result<Place, ItemError> {
-    Place::parse(text(item, "record")?).ok_or_else(|| unreadable("record"))
+fn place_of(item: &Item) -> Result<ListPosition, ItemError> {
+    ListPosition::parse(text(item, "record")?).ok_or_else(|| unreadable("record"))
 }
 
 fn names() -> HashMap<String, String> {

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, Select};
 use signpost_core::endpoint::auth::origin;
-use signpost_core::endpoint::signing_secrets::LiveSecret;
+use signpost_core::endpoint::signing_secrets::SecretVersion;
 use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId};
 use signpost_core::event::TenantId;
 use signpost_core::input::fault::Fault;
@@ -44,7 +44,7 @@ pub struct StoredEndpoint {
     /// The authorities that the receiver's certificate must come from, in PEM; the public ones if there are none.
     pub trusted: Option<String>,
     /// Its own keys, oldest first.
-    pub signing_secrets: Vec<LiveSecret<SealedKeys>>,
+    pub signing_secrets: Vec<SecretVersion<SealedKeys>>,
 }
 
 /// An endpoint's own keys as the table has them.
@@ -204,7 +204,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// The call failed.
-    pub async fn is_there(&self, tenant: &TenantId, id: &EndpointId) -> Result<bool, AwsError> {
+    pub async fn exists(&self, tenant: &TenantId, id: &EndpointId) -> Result<bool, AwsError> {
         let call = self
             .client
             .get_item()
@@ -358,7 +358,7 @@ fn stored_of(item: &Item) -> Result<StoredEndpoint, AwsError> {
         let secrets = secrets.ok_or_else(|| unreadable("signingSecrets"))?.iter().map(|secret| {
             let secret = secret.as_m().map_err(|_| unreadable("signingSecrets"))?;
             let public_key = WebhookPublicKey::parse(text(secret, "publicKey")?);
-            Ok(LiveSecret {
+            Ok(SecretVersion {
                 secret: SealedKeys {
                     sealed: bytes(secret, "sealed")?.to_vec(),
                     public_key: public_key.ok_or_else(|| unreadable("publicKey"))?,
@@ -400,7 +400,7 @@ fn disabled_in(item: &Item) -> Result<Option<DisabledBecause>, ItemError> {
 fn item_of(stored: &StoredEndpoint) -> Result<Item, AwsError> {
     let settings = serde_json::to_string(&stored.settings).map_err(AwsError::of("dynamodb:PutItem"))?;
     let b = |bytes: &[u8]| AttributeValue::B(Blob::new(bytes));
-    let secret = |secret: &LiveSecret<SealedKeys>| {
+    let secret = |secret: &SecretVersion<SealedKeys>| {
         let mut item = Item::from([
             ("sealed".into(), b(&secret.secret.sealed)),
             ("publicKey".into(), s(secret.secret.public_key.to_string())),
@@ -443,8 +443,8 @@ mod tests {
             auth_secret: Some(vec![1, 2]),
             trusted: Some("PEM".into()),
             signing_secrets: vec![
-                LiveSecret { secret: keys(3), created_at: 1, expires_at: Some(9) },
-                LiveSecret::new(keys(4), 2),
+                SecretVersion { secret: keys(3), created_at: 1, expires_at: Some(9) },
+                SecretVersion::new(keys(4), 2),
             ],
         };
         let bare = StoredEndpoint {

@@ -9,7 +9,7 @@ use signpost_core::event::{Event, EventId, EventKey, TenantId};
 use crate::aws::batch_get::get_all;
 use crate::aws::{AwsError, Item, ItemError, number, s};
 use crate::tables::deliveries::{attempts_of, key, reason_of, standing_of};
-use crate::tables::events::{Kept, also_to_of, endpoints_of, kept_of, partition};
+use crate::tables::events::{StoredEvent, also_to_of, endpoints_of, kept_of, partition};
 
 /// The events in the table, and what became of them.
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ impl Histories {
 const READING: &str = "reading an event's history";
 
 fn history_of(item: &Item) -> Result<History, ItemError> {
-    let Kept { event, arrived_unix_ms } = kept_of(item)?;
+    let StoredEvent { event, arrived_unix_ms } = kept_of(item)?;
     Ok(History {
         event,
         arrived_unix_ms,

@@ -16,7 +16,7 @@ use signpost_core::status::state::Moment;
 
 use crate::aws::batch_get::get;
 use crate::aws::batch_insert::{Inserted, LARGEST_TOGETHER, insert};
-use crate::aws::coalesce::Gathering;
+use crate::aws::coalesce::Coalescer;
 use crate::aws::compression::{WRITE_UNIT, length, packed, unpacked};
 use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
 use crate::runtime::clock::{unix_ms_now, unix_now};
@@ -28,17 +28,17 @@ pub struct Events {
     client: Client,
     table: String,
     retention: Duration,
-    together: Arc<Gathering<Item, Result<Inserted, AwsError>>>,
+    together: Arc<Coalescer<Item, Result<Inserted, AwsError>>>,
 }
 
 /// What became of an attempt to write an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Claim {
+pub enum EventClaim {
     /// It is this message's to fan out, to the endpoints that were given.
-    FanOut(FirstTime),
+    FanOut(Arrival),
     /// It is this message's to fan out again, to the endpoints of the first time: SQS presents it again, after a crash or a
     /// failed send, and some of its deliveries may be on their way. Endpoints added meanwhile do not get it.
-    FanOutAgain(Vec<EndpointId>, FirstTime),
+    FanOutAgain(Vec<EndpointId>, Arrival),
     /// Another message brought the same event shortly before, and sees to its fan-out.
     Duplicate,
     /// Another message brought an event of the same key with another payload.
@@ -47,7 +47,7 @@ pub enum Claim {
 
 /// An event as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct StoredEvent {
     /// The event.
     pub event: Event,
     /// When it arrived for the first time, in milliseconds since the Unix epoch.
@@ -56,7 +56,7 @@ pub struct Kept {
 
 /// What is kept of the first time that an event came, so that every other time means the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FirstTime {
+pub struct Arrival {
     /// When the state began that it tells.
     pub moment: Moment,
     /// When its retention ends, in seconds since the Unix epoch.
@@ -85,11 +85,11 @@ impl Events {
         endpoints: &[EndpointId],
         message_id: &str,
         arrived_unix_ms: u64,
-    ) -> Result<Claim, AwsError> {
+    ) -> Result<EventClaim, AwsError> {
         let hash = event.payload_hash();
         let now = unix_now();
         let expires_at = (now + self.retention).as_secs();
-        let first_time = FirstTime { moment: Moment::of(event, arrived_unix_ms), expires_at };
+        let first_time = Arrival { moment: Moment::of(event, arrived_unix_ms), expires_at };
         let ids = endpoints.iter().map(|id| s(id.as_str())).collect();
         let json = packed(event.json(), room_beside(&event.key, endpoints.len()));
         let is_small = length(&json) <= LARGEST_TOGETHER;
@@ -105,8 +105,8 @@ impl Events {
         ]);
         if is_small {
             let insert = async |items| insert(&self.client, &self.table, items).await;
-            if self.together.ask(item.clone(), insert).await.transpose()? == Some(Inserted::Yes) {
-                return Ok(Claim::FanOut(first_time));
+            if self.together.load(item.clone(), insert).await.transpose()? == Some(Inserted::Yes) {
+                return Ok(EventClaim::FanOut(first_time));
             }
         }
         let result = self
@@ -119,7 +119,7 @@ impl Events {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        let Err(refused) = result else { return Ok(Claim::FanOut(first_time)) };
+        let Err(refused) = result else { return Ok(EventClaim::FanOut(first_time)) };
         match refused.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(check)) => {
                 let stored = check.item().ok_or_else(|| unreadable("event"));
@@ -141,7 +141,7 @@ impl Events {
     ///
     /// # Errors
     /// The call failed.
-    pub async fn get(&self, key: &EventKey) -> Result<Option<Kept>, AwsError> {
+    pub async fn get(&self, key: &EventKey) -> Result<Option<StoredEvent>, AwsError> {
         let Some(item) = get(&self.client, &self.table, item_key(key), None).await? else { return Ok(None) };
         let kept = kept_of(&item);
         if let Err(error) = &kept {
@@ -189,7 +189,7 @@ impl Events {
     ///
     /// # Errors
     /// The call failed: nothing may be sent there, for nobody could see what came of it.
-    pub async fn goes_also_to(&self, key: &EventKey, endpoints: Vec<String>) -> Result<bool, AwsError> {
+    pub async fn add_endpoints(&self, key: &EventKey, endpoints: Vec<String>) -> Result<bool, AwsError> {
         let call = self
             .client
             .update_item()
@@ -203,11 +203,11 @@ impl Events {
     }
 }
 
-pub(crate) fn kept_of(item: &Item) -> Result<Kept, ItemError> {
+pub(crate) fn kept_of(item: &Item) -> Result<StoredEvent, ItemError> {
     let json = unpacked(item, "json")?;
     let raw = serde_json::from_str(&json).map_err(|_| unreadable("json"))?;
     let event = Event::reread(raw).map_err(|_| unreadable("json"))?;
-    Ok(Kept { event, arrived_unix_ms: moment_of(item)?.arrived_unix_ms() })
+    Ok(StoredEvent { event, arrived_unix_ms: moment_of(item)?.arrived_unix_ms() })
 }
 
 pub(crate) fn endpoints_of(item: &Item) -> Result<Vec<EndpointId>, ItemError> {
@@ -249,19 +249,19 @@ pub(crate) fn partition(key: &EventKey) -> String {
 /// id. A repetition that comes later than this sends the deliveries again; those on record are recognised by `deliver`.
 const OWNER_ALIVE_SECONDS: u64 = 900;
 
-fn judge(stored: &Item, hash: &[u8], message_id: &str, now: u64) -> Result<Claim, ItemError> {
+fn judge(stored: &Item, hash: &[u8], message_id: &str, now: u64) -> Result<EventClaim, ItemError> {
     if bytes(stored, "payloadHash")? != hash {
-        return Ok(Claim::Conflict);
+        return Ok(EventClaim::Conflict);
     }
     let is_owner = text(stored, "messageId")? == message_id;
     if !is_owner && now < number(stored, "claimedAt")? + OWNER_ALIVE_SECONDS {
-        return Ok(Claim::Duplicate);
+        return Ok(EventClaim::Duplicate);
     }
-    Ok(Claim::FanOutAgain(endpoints_of(stored)?, first_time_of(stored)?))
+    Ok(EventClaim::FanOutAgain(endpoints_of(stored)?, first_time_of(stored)?))
 }
 
-fn first_time_of(stored: &Item) -> Result<FirstTime, ItemError> {
-    Ok(FirstTime { moment: moment_of(stored)?, expires_at: number(stored, "expiresAt")? })
+fn first_time_of(stored: &Item) -> Result<Arrival, ItemError> {
+    Ok(Arrival { moment: moment_of(stored)?, expires_at: number(stored, "expiresAt")? })
 }
 
 fn moment_of(item: &Item) -> Result<Moment, ItemError> {
@@ -284,14 +284,15 @@ mod tests {
             ("endpoints".into(), AttributeValue::L(vec![s(&id)])),
         ]);
         let moment = Moment::parse("2026-01-31T10:00:00.000000000Z#1769853600007").unwrap();
-        let again = Claim::FanOutAgain(vec![EndpointId::parse(&id).unwrap()], FirstTime { moment, expires_at: 9_000 });
+        let again =
+            EventClaim::FanOutAgain(vec![EndpointId::parse(&id).unwrap()], Arrival { moment, expires_at: 9_000 });
         let cases = [
             ([1; 32], "m-1", 1_000, again.clone(), "SQS presents the same message again"),
-            ([1; 32], "m-2", 1_000, Claim::Duplicate, "the producer sent the event again"),
-            ([1; 32], "m-2", 1_899, Claim::Duplicate, "and again, while the first message is alive"),
+            ([1; 32], "m-2", 1_000, EventClaim::Duplicate, "the producer sent the event again"),
+            ([1; 32], "m-2", 1_899, EventClaim::Duplicate, "and again, while the first message is alive"),
             ([1; 32], "m-2", 1_900, again, "the first message may be gone, as after a redrive"),
-            ([2; 32], "m-2", 9_000, Claim::Conflict, "another payload under the same id"),
-            ([2; 32], "m-1", 1_000, Claim::Conflict, "another payload, whatever the message"),
+            ([2; 32], "m-2", 9_000, EventClaim::Conflict, "another payload under the same id"),
+            ([2; 32], "m-1", 1_000, EventClaim::Conflict, "another payload, whatever the message"),
         ];
         for (hash, message_id, now, expected, why) in cases {
             assert_eq!(judge(&stored, &hash, message_id, now).unwrap(), expected, "{why}");

@@ -21,7 +21,7 @@ pub struct Limits {
 
 /// A slot that is held by who has this.
 #[derive(Debug)]
-pub struct Slot {
+pub struct ConcurrencySlot {
     endpoint: EndpointId,
     index: u16,
     /// Nobody else has chosen it: what tells the holder from those after it.
@@ -55,12 +55,12 @@ impl Limits {
     ///
     /// # Errors
     /// A call failed: nothing may be sent.
-    pub async fn take(&self, endpoint: &EndpointId, limit: Limit) -> Result<Option<Slot>, AwsError> {
+    pub async fn take(&self, endpoint: &EndpointId, limit: Limit) -> Result<Option<ConcurrencySlot>, AwsError> {
         let held = self.held(endpoint).await?;
         let mut free: Vec<_> = free_slots(&held, limit, unix_ms_now()).collect();
         fastrand::shuffle(&mut free);
         for index in free.into_iter().take(TRIES) {
-            let slot = Slot { endpoint: endpoint.clone(), index, holder: fastrand::u64(..) };
+            let slot = ConcurrencySlot { endpoint: endpoint.clone(), index, holder: fastrand::u64(..) };
             if self.lease(&slot, "attribute_not_exists(lane) OR heldUntil <= :now").await? {
                 return Ok(Some(slot));
             }
@@ -84,7 +84,7 @@ impl Limits {
     ///
     /// # Errors
     /// The call failed: nothing may be sent.
-    pub async fn renew(&self, slot: &Slot) -> Result<bool, AwsError> {
+    pub async fn renew(&self, slot: &ConcurrencySlot) -> Result<bool, AwsError> {
         self.lease(slot, "holder = :holder AND heldUntil > :now").await
     }
 
@@ -94,7 +94,7 @@ impl Limits {
     ///
     /// # Errors
     /// The call failed: it is free when its lease ends.
-    pub async fn release(&self, slot: Slot) -> Result<(), AwsError> {
+    pub async fn release(&self, slot: ConcurrencySlot) -> Result<(), AwsError> {
         let call = self
             .client
             .delete_item()
@@ -176,7 +176,7 @@ impl Limits {
         Ok(held)
     }
 
-    async fn lease(&self, slot: &Slot, condition: &str) -> Result<bool, AwsError> {
+    async fn lease(&self, slot: &ConcurrencySlot, condition: &str) -> Result<bool, AwsError> {
         let now = unix_ms_now();
         let call = self
             .client
@@ -199,7 +199,7 @@ fn slots_lane(endpoint: &EndpointId) -> String {
     format!("slots#{endpoint}")
 }
 
-fn slot_key(slot: &Slot) -> Item {
+fn slot_key(slot: &ConcurrencySlot) -> Item {
     key(slots_lane(&slot.endpoint), format!("{:03}", slot.index))
 }
 

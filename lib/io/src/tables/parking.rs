@@ -20,7 +20,7 @@ use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, tex
 use crate::queue::Message;
 use crate::runtime::clock::unix_now;
 use crate::runtime::logs::Chain;
-use crate::tables::events::Kept;
+use crate::tables::events::StoredEvent;
 
 /// The table of parked deliveries.
 #[derive(Clone, Debug)]
@@ -304,7 +304,7 @@ impl Parked {
 impl Message {
     /// The message that has a parked delivery sent, with its event as it is kept.
     #[must_use]
-    pub fn of_parked(parked: &Parked, Kept { event, arrived_unix_ms }: &Kept) -> Self {
+    pub fn of_parked(parked: &Parked, StoredEvent { event, arrived_unix_ms }: &StoredEvent) -> Self {
         Self::of_delivery(&parked.endpoint, event, *arrived_unix_ms, Some(parked.at_unix_ms))
     }
 }

@@ -9,22 +9,22 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use futures_util::future::try_join_all;
 use signpost_core::event::{Event, TenantId};
 use signpost_core::status::session;
-use signpost_core::status::state::{Place, State, partition, subjects};
+use signpost_core::status::state::{StateKey, SubjectState, partition, subjects};
 
 use crate::aws::batch_insert::{Inserted, LARGEST_TOGETHER, insert};
-use crate::aws::coalesce::Gathering;
+use crate::aws::coalesce::Coalescer;
 use crate::aws::compression::{WRITE_UNIT, length, packed, unpacked};
 use crate::aws::{AwsError, Item, ItemError, n, s, text, unreadable};
 use crate::runtime::api_gateway::bytes_in_answer;
 use crate::runtime::logs::Chain;
-use crate::tables::events::FirstTime;
+use crate::tables::events::Arrival;
 
 /// The states in the table.
 #[derive(Clone, Debug)]
 pub struct States {
     client: Client,
     table: String,
-    together: Arc<Gathering<Item, Result<Inserted, AwsError>>>,
+    together: Arc<Coalescer<Item, Result<Inserted, AwsError>>>,
 }
 
 /// The subject that is asked for.
@@ -58,11 +58,11 @@ impl States {
     pub async fn put(
         &self,
         event: &Event,
-        first_time: FirstTime,
+        first_time: Arrival,
         status: Option<&str>,
         stage: Option<&str>,
     ) -> Result<(), AwsError> {
-        let place = Place::of(event, first_time.moment);
+        let place = StateKey::of(event, first_time.moment);
         let data = (event.kind == session::KIND).then(|| packed(event.data(), WRITE_UNIT - BESIDE));
         let is_small = data.as_ref().is_none_or(|data| length(data) <= LARGEST_TOGETHER);
         let puts = subjects(event).into_iter().map(async |subject| {
@@ -75,7 +75,7 @@ impl States {
             item.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
             if is_small {
                 let insert = async |items| insert(&self.client, &self.table, items).await;
-                if self.together.ask(item.clone(), insert).await.transpose()? == Some(Inserted::Yes) {
+                if self.together.load(item.clone(), insert).await.transpose()? == Some(Inserted::Yes) {
                     return Ok(());
                 }
             }
@@ -91,7 +91,7 @@ impl States {
     ///
     /// # Errors
     /// The call failed, or the item cannot be read.
-    pub async fn newest(&self, subject: SubjectKey<'_>) -> Result<Option<Place>, AwsError> {
+    pub async fn newest(&self, subject: SubjectKey<'_>) -> Result<Option<StateKey>, AwsError> {
         let call = self.newest_first(subject).limit(1).projection_expression("#record");
         let answer = call.expression_attribute_names("#record", "record").send().await;
         let items = answer.map_err(AwsError::of("dynamodb:Query"))?.items.unwrap_or_default();
@@ -105,7 +105,7 @@ impl States {
     ///
     /// # Errors
     /// A call failed.
-    pub async fn history(&self, subject: SubjectKey<'_>, most: usize) -> Result<Vec<State>, AwsError> {
+    pub async fn history(&self, subject: SubjectKey<'_>, most: usize) -> Result<Vec<SubjectState>, AwsError> {
         let call = self.newest_first(subject).limit(i32::try_from(most).unwrap_or(i32::MAX));
         let call = call.projection_expression("#record, #status, stage");
         let call = call.expression_attribute_names("#record", "record").expression_attribute_names("#status", "status");
@@ -119,7 +119,7 @@ impl States {
     ///
     /// # Errors
     /// A call failed.
-    pub async fn callbacks(&self, subject: SubjectKey<'_>, most: usize) -> Result<Vec<(Place, String)>, AwsError> {
+    pub async fn callbacks(&self, subject: SubjectKey<'_>, most: usize) -> Result<Vec<(StateKey, String)>, AwsError> {
         let call = self.newest_first(subject).limit(i32::try_from(most).unwrap_or(i32::MAX));
         let callback = |item| Ok((place_of(item)?, unpacked(item, "data")?.into_owned()));
         let items = read(call, most).await?;
@@ -150,8 +150,8 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 const MAX_PAGES: usize = 4;
 
 /// The first of `callbacks` that have no more than `room` bytes together. No more are unpacked than that and one.
-fn within(mut room: usize, callbacks: impl Iterator<Item = (Place, String)>) -> Vec<(Place, String)> {
-    let fits = |(_, data): &(Place, String)| {
+fn within(mut room: usize, callbacks: impl Iterator<Item = (StateKey, String)>) -> Vec<(StateKey, String)> {
+    let fits = |(_, data): &(StateKey, String)| {
         let left = room.checked_sub(bytes_in_answer(data));
         room = left.unwrap_or_default();
         left.is_some()
@@ -182,14 +182,14 @@ fn readable<T>(item: &Item, read: Result<T, ItemError>) -> Option<T> {
     read.ok()
 }
 
-fn state_of(item: &Item) -> Result<State, ItemError> {
+fn state_of(item: &Item) -> Result<SubjectState, ItemError> {
     let optional = |name| text(item, name).ok().map(str::to_owned);
-    Ok(State { place: place_of(item)?, status: optional("status"), stage: optional("stage") })
+    Ok(SubjectState { place: place_of(item)?, status: optional("status"), stage: optional("stage") })
 }
 
-fn place_of(item: &Item) -> Result<Place, ItemError> {
+fn place_of(item: &Item) -> Result<StateKey, ItemError> {
     let key = text(item, "record")?.strip_prefix(STATE);
-    key.and_then(Place::parse).ok_or_else(|| unreadable("record"))
+    key.and_then(StateKey::parse).ok_or_else(|| unreadable("record"))
 }
 
 #[cfg(test)]
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn what_packs_to_next_to_nothing_is_not_unpacked_beyond_what_fits() {
-        let place = Place::parse("2026-01-31T10:00:00.000000000Z#1769853600007#op-1#/core").unwrap();
+        let place = StateKey::parse("2026-01-31T10:00:00.000000000Z#1769853600007#op-1#/core").unwrap();
         let cases = [
             (100, vec![60, 40, 1], 2, 3, "exactly full"),
             (100, vec![60, 41, 1], 1, 2, "one byte too much, and no smaller one in its stead"),

@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use signpost_core::event::TenantId;
-use signpost_core::token_request::{Called, RequestId, StateHash, TokenRequest};
+use signpost_core::token_request::{BankResponse, RequestId, StateHash, TokenRequest};
 
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
 
@@ -220,7 +220,7 @@ fn item_of(request: &TokenRequest, expires_at: u64) -> Item {
 fn read(item: &Item) -> Result<TokenRequest, ItemError> {
     let optional = |name| item.contains_key(name).then(|| text(item, name).map(str::to_owned)).transpose();
     let called = optional("payload")?.map(|payload| {
-        Ok(Called { at: number(item, "calledAt")?, payload, acknowledged_by: optional("acknowledgedBy")? })
+        Ok(BankResponse { at: number(item, "calledAt")?, payload, acknowledged_by: optional("acknowledgedBy")? })
     });
     Ok(TokenRequest {
         tenant: TenantId::parse(text(item, "tenant")?).ok_or_else(|| unreadable("tenant"))?,
@@ -235,7 +235,7 @@ fn read(item: &Item) -> Result<TokenRequest, ItemError> {
 
 #[cfg(test)]
 mod tests {
-    use signpost_core::token_request::State;
+    use signpost_core::token_request::CallbackToken;
 
     use super::*;
 
@@ -247,7 +247,7 @@ mod tests {
             redirect_url: None,
             registered_at: 1,
             expires_at: 2,
-            state: State::new([7; 32]).hash(),
+            state: CallbackToken::new([7; 32]).hash(),
             called: None,
         };
         let full = TokenRequest { redirect_url: Some("https://tpp.example/".into()), ..bare.clone() };
@@ -256,7 +256,7 @@ mod tests {
         }
         let mut item = item_of(&bare, 102);
         item.extend([("payload".into(), s("{}")), ("calledAt".into(), n(3))]);
-        let called = Called { at: 3, payload: "{}".into(), acknowledged_by: None };
+        let called = BankResponse { at: 3, payload: "{}".into(), acknowledged_by: None };
         assert_eq!(read(&item).unwrap().called, Some(called));
         item.remove("calledAt");
         assert!(read(&item).is_err());

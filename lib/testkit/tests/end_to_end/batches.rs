@@ -88,7 +88,7 @@ async fn of_first_attempts_that_are_recorded_together_each_is_judged_alone() {
     }
     let absent = event();
     let keys = [known, DeliveryKey { event: &absent, ..known }, new, new];
-    let read = join_all(keys.map(|key| table.standing_among_others(key))).await;
+    let read = join_all(keys.map(|key| table.standing_batched(key))).await;
     let read: Vec<_> = read.into_iter().map(|one| one.unwrap().and_then(|one| one.progress)).collect();
     assert_eq!(read, [Some(progress), None, Some(progress), Some(progress)]);
 }

@@ -149,7 +149,7 @@ async fn pages_lead_through_all_deliveries_of_that_endpoint_once_and_the_newest_
     records.add(late, 2, ARRIVED + 7_000, 9_000, DeliveryStatus::Exhausted).await;
     let event = records.event(anew);
     let key = DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
-    records.table.begin_anew(key, ReplayKind::Replay).await.unwrap();
+    records.table.reset_for_replay(key, ReplayKind::Replay).await.unwrap();
     let cursor = page["cursor"].as_str().unwrap();
     let rest = listed(&stack, &path, &format!("cursor={cursor}")).await;
     assert!(!ids(&rest).iter().any(|id| id == late || ids(&page).contains(id)));
@@ -178,7 +178,7 @@ async fn a_delivery_is_listed_once_it_has_begun() {
     let path = list_path(&tenant, &endpoint);
     assert_eq!(listed(&stack, &path, "").await, json!({"deliveries": []}));
 
-    records.table.begin_anew(key, ReplayKind::Replay).await.unwrap();
+    records.table.reset_for_replay(key, ReplayKind::Replay).await.unwrap();
 
     let page = listed(&stack, &path, "").await;
     let [one] = &page["deliveries"].as_array().unwrap()[..] else { panic!("{page}") };

@@ -217,7 +217,7 @@ async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was
     for number in 1..=2 {
         table.record(key, &attempt(number, 500), due(number), progress(pending, number, 0)).await.unwrap();
     }
-    table.begin_anew(key, ReplayKind::Replay).await.unwrap();
+    table.reset_for_replay(key, ReplayKind::Replay).await.unwrap();
     let begun = table.standing(key).await.unwrap().unwrap().progress.unwrap();
     assert_eq!(begun.before_replay, 2);
     let exhausted = progress(DeliveryStatus::Exhausted, 3, 0);
@@ -234,7 +234,7 @@ async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was
         if was_given_up {
             table.end(key, DeadLetterReason::EndpointGone).await.unwrap();
         }
-        table.begin_anew(key, ReplayKind::Replay).await.unwrap();
+        table.reset_for_replay(key, ReplayKind::Replay).await.unwrap();
         let exhausted = progress(DeliveryStatus::Exhausted, 1, 0);
         let stale = table.record(key, &attempt(1, 500), None, exhausted).await.unwrap();
         assert_eq!(stale, Recorded::Overtaken, "the replay is not swallowed");
@@ -283,7 +283,7 @@ async fn an_event_that_failed_at_many_endpoints_is_read_page_by_page() {
     stack.store(&event, &ids[0]).await;
     let (client, kept) = (aws_sdk_dynamodb::Client::new(&stack.aws), std::time::Duration::from_hours(1));
     let events = signpost_io::tables::events::Events::new(client.clone(), setting("EVENTS_TABLE"), kept);
-    assert!(events.goes_also_to(&event.key, ids[1..].iter().map(EndpointId::to_string).collect()).await.unwrap());
+    assert!(events.add_endpoints(&event.key, ids[1..].iter().map(EndpointId::to_string).collect()).await.unwrap());
     let table = Deliveries::new(client, setting("EVENTS_TABLE"), kept);
     let fail = ids[..ENDPOINTS - 1].iter().map(async |endpoint| {
         let key = DeliveryKey { event: &event.key, endpoint, arrived_unix_ms: ARRIVED };

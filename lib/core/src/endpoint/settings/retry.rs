@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::endpoint::retry::{RetryPolicy, Written};
+use crate::endpoint::retry::{RetryPolicy, RetryPolicyInput};
 use crate::input::fault::{Fault, FaultCode, Faults};
 use crate::input::object::{Found, Object};
 
@@ -19,7 +19,7 @@ pub(super) fn read_retry(found: &Found<'_>, faults: &mut Faults) -> Option<Retry
         read.into_iter().collect::<Option<Vec<_>>>() // Every fault first.
     });
     object.close(faults);
-    let written = Written {
+    let written = RetryPolicyInput {
         max_retries: flatten(max_retries)?,
         interval_seconds: flatten(interval_seconds)?,
         max_interval_seconds: flatten(max_interval_seconds)?,

@@ -14,20 +14,20 @@ use signpost_io::runtime::api_gateway::{
 };
 
 /// A request about a tenant's endpoints.
-pub(crate) struct Asked<'a> {
+pub(crate) struct ApiRequest<'a> {
     pub(crate) tenant: TenantId,
     request: &'a ApiGatewayV2httpRequest,
 }
 
 /// A subject that is asked for.
-pub(crate) struct AskedSubject {
+pub(crate) struct RequestedSubject {
     pub(crate) kind: String,
     pub(crate) name: String,
     /// Whether the request says where the type ends.
     is_certain: bool,
 }
 
-impl AskedSubject {
+impl RequestedSubject {
     /// Returns the other subjects that the same path can mean, as type and name.
     pub(crate) fn others(&self) -> Vec<(String, &str)> {
         let slashes = self.name.match_indices('/').filter(|_| !self.is_certain);
@@ -39,7 +39,7 @@ impl AskedSubject {
 /// The most bytes of a body: settings with two key stores in base64.
 const MAX_BODY_BYTES: usize = 256 * 1024;
 
-impl<'a> Asked<'a> {
+impl<'a> ApiRequest<'a> {
     pub(crate) fn of(request: &'a ApiGatewayV2httpRequest) -> Result<Self, Problem> {
         let tenant = request.path_parameters.get("tenant").and_then(|tenant| TenantId::parse(tenant));
         let tenant = tenant.ok_or_else(|| {
@@ -62,12 +62,14 @@ impl<'a> Asked<'a> {
 
     /// Reads the subject that the path names: its type and its name, both of which may hold slashes. API Gateway decodes
     /// `%2F`, so the path does not say where the type ends: it ends at the first slash, or where the parameter `type` says.
-    pub(crate) fn subject(&self) -> Result<AskedSubject, Problem> {
+    pub(crate) fn subject(&self) -> Result<RequestedSubject, Problem> {
         // API Gateway decodes all of a path but `%25`.
         let part = |name| self.request.path_parameters.get(name).map(|part| part.replace("%25", "%"));
         let (kind, name) =
             part("type").zip(part("subject")).ok_or_else(|| Problem::not_found("there is no such route"))?;
-        let Some(certain) = self.parameter("type") else { return Ok(AskedSubject { kind, name, is_certain: false }) };
+        let Some(certain) = self.parameter("type") else {
+            return Ok(RequestedSubject { kind, name, is_certain: false });
+        };
         let path = format!("{kind}/{name}");
         let rest = path.strip_prefix(&certain).and_then(|rest| rest.strip_prefix('/')).filter(|rest| !rest.is_empty());
         let name = rest.map(str::to_owned).ok_or_else(|| {
@@ -75,7 +77,7 @@ impl<'a> Asked<'a> {
                 "behind `/status/`, the path must go on with the `type` of the query, a slash and the subject",
             )
         })?;
-        Ok(AskedSubject { kind: certain, name, is_certain: true })
+        Ok(RequestedSubject { kind: certain, name, is_certain: true })
     }
 
     /// How long the asker would wait for news.

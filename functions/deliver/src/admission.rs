@@ -3,10 +3,10 @@
 use signpost_core::delivery::breaker::Admission;
 use signpost_core::endpoint::EndpointId;
 use signpost_io::aws::AwsError;
-use signpost_io::cache::endpoint_cache::Recipient;
+use signpost_io::cache::endpoint_cache::ResolvedEndpoint;
 use signpost_io::runtime::clock::unix_ms_now;
 use signpost_io::runtime::logs::Chain;
-use signpost_io::tables::limits::Slot;
+use signpost_io::tables::limits::ConcurrencySlot;
 
 use crate::App;
 
@@ -15,7 +15,7 @@ pub(crate) enum Permission {
     /// It may.
     Granted {
         /// The slot that it takes, where the endpoint has a limit.
-        slot: Option<Slot>,
+        slot: Option<ConcurrencySlot>,
         /// Whether it is the probe of an open breaker.
         is_probe: bool,
     },
@@ -27,7 +27,7 @@ impl App {
     /// Asks whether an endpoint takes another request now. One that has no limits and is well is not asked for anything.
     pub(crate) async fn permission(
         &self,
-        recipient: &Recipient,
+        recipient: &ResolvedEndpoint,
         endpoint: &EndpointId,
     ) -> Result<Permission, AwsError> {
         let slot = match recipient.endpoint().max_concurrency {
@@ -47,7 +47,11 @@ impl App {
     }
 
     /// Asks whether the endpoint takes one more request. Returns whether that request is a probe; nothing if it takes none.
-    async fn takes_one_more(&self, recipient: &Recipient, endpoint: &EndpointId) -> Result<Option<bool>, AwsError> {
+    async fn takes_one_more(
+        &self,
+        recipient: &ResolvedEndpoint,
+        endpoint: &EndpointId,
+    ) -> Result<Option<bool>, AwsError> {
         if let Some(limit) = recipient.endpoint().max_per_second
             && !self.limits.begin(endpoint, limit).await?
         {
@@ -61,7 +65,7 @@ impl App {
     }
 
     /// Gives a slot back, if there is one. One that cannot be given back is free when its lease ends.
-    pub(crate) async fn release(&self, slot: Option<Slot>) {
+    pub(crate) async fn release(&self, slot: Option<ConcurrencySlot>) {
         let Some(slot) = slot else { return };
         if let Err(error) = self.limits.release(slot).await {
             tracing::warn!(error = %Chain(&error), "slot.not_released");

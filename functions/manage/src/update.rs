@@ -4,7 +4,7 @@ use signpost_core::endpoint::EndpointId;
 use signpost_io::runtime::clock::unix_now;
 use signpost_io::tables::endpoints::{StoredEndpoint, Written};
 
-use crate::asked::{Asked, changed_meanwhile, no_such_endpoint};
+use crate::api_request::{ApiRequest, changed_meanwhile, no_such_endpoint};
 use crate::holds::ShownHold;
 use crate::{App, Refusal};
 
@@ -18,7 +18,7 @@ impl App {
     /// write that was made although its answer got lost is recognised, and not made again.
     pub(crate) async fn change(
         &self,
-        asked: &Asked<'_>,
+        asked: &ApiRequest<'_>,
         id: &EndpointId,
         change: impl AsyncFn(StoredEndpoint) -> Result<StoredEndpoint, Refusal>,
     ) -> Result<StoredEndpoint, Refusal> {
@@ -40,14 +40,14 @@ impl App {
     }
 
     /// Reads the endpoint that is asked for.
-    pub(crate) async fn stored(&self, asked: &Asked<'_>, id: &EndpointId) -> Result<StoredEndpoint, Refusal> {
+    pub(crate) async fn stored(&self, asked: &ApiRequest<'_>, id: &EndpointId) -> Result<StoredEndpoint, Refusal> {
         let stored = self.endpoints.get(&asked.tenant, id).await?;
         stored.ok_or_else(|| no_such_endpoint().into())
     }
 }
 
 /// The `ETag` of an endpoint as it is shown: its version, and what holds its deliveries, which comes and goes without a new
-/// version. As a condition of a change, it stands for the version ([`Asked::check_condition`]).
+/// version. As a condition of a change, it stands for the version ([`ApiRequest::check_condition`]).
 pub(crate) fn shown_tag(stored: &StoredEndpoint, held: Option<&ShownHold>) -> String {
     match held {
         None => tag(stored),

@@ -7,7 +7,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use lambda_runtime::Error;
 use serde::Serialize;
 use signpost_core::delivery::DeadLetterReason;
-use signpost_core::delivery::drain::{DRAIN_SECONDS, Spread, room};
+use signpost_core::delivery::drain::{DRAIN_SECONDS, DelaySpreader, room};
 use signpost_core::delivery::parking::{Lane, last_swept_minute, rest_of_wait};
 use signpost_io::aws::AwsError;
 use signpost_io::queue::Message;
@@ -95,7 +95,7 @@ enum Room {
 struct Turn {
     moved: usize,
     /// How what is left goes out; nothing if it was the last turn.
-    spread: Option<Spread>,
+    spread: Option<DelaySpreader>,
 }
 
 impl Turn {
@@ -166,7 +166,7 @@ impl App {
     async fn take_turn(
         &self,
         drain: &Drain,
-        spread: Option<Spread>,
+        spread: Option<DelaySpreader>,
         now: u64,
         deadline: Instant,
     ) -> Result<Turn, AwsError> {
@@ -192,12 +192,12 @@ impl App {
 
     /// How the deliveries of an endpoint's lane are put back in this minute; nothing where none is there, or none would be
     /// taken: what would go out would only be parked anew.
-    async fn spread(&self, lane: &Lane, now: u64) -> Result<Option<Spread>, AwsError> {
+    async fn spread(&self, lane: &Lane, now: u64) -> Result<Option<DelaySpreader>, AwsError> {
         let first = self.parking.first_of(lane, 1).await?;
         let Some(parked) = first.first() else { return Ok(None) };
         Ok(match self.room(parked, now * 1_000).await? {
             Room::NotUntilEnabled => None,
-            Room::For(most) => Some(Spread::over_a_minute(most)),
+            Room::For(most) => Some(DelaySpreader::over_a_minute(most)),
         })
     }
 
@@ -215,7 +215,7 @@ impl App {
             Ok(None) => return Ok(Room::For(usize::MAX)), // Removed: they are for the dead-letter queue.
             Ok(Some(stored)) if stored.disabled.is_some() => return Ok(Room::NotUntilEnabled),
             Ok(Some(stored)) => stored.settings,
-            Err(error) if self.endpoints.is_there(tenant, id).await? => {
+            Err(error) if self.endpoints.exists(tenant, id).await? => {
                 tracing::warn!(endpoint.id = %id, error = %Chain(&error), "sweep.endpoint_unreadable");
                 return Ok(Room::NotUntilEnabled);
             }
@@ -263,10 +263,10 @@ impl App {
                 None => gone.push(parked),
             }
         }
-        self.deliveries.send_all(messages).await?;
-        self.dead_letters.send_all(gone.iter().map(|parked| without_event(parked))).await?;
+        self.deliveries_queue.send_all(messages).await?;
+        self.dead_letter_queue.send_all(gone.iter().map(|parked| without_event(parked))).await?;
         for delivery in gone.iter().filter_map(|parked| parked.key()) {
-            self.records.end(delivery, DeadLetterReason::EventGone).await?;
+            self.deliveries.end(delivery, DeadLetterReason::EventGone).await?;
         }
         let removed = page.iter().map(|parked| self.parking.remove(parked));
         stream::iter(removed).buffer_unordered(CALLS_AT_ONCE).try_collect::<()>().await
