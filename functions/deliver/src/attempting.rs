@@ -10,7 +10,7 @@ use signpost_core::delivery::verification::{Preflight, Question, REQUEST_ORIGIN}
 use signpost_core::delivery::{Delivery, DueAttempt, Next, Progress, Receipt, next, next_of_probe};
 use signpost_core::endpoint::auth::origin;
 use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause};
-use signpost_core::event::OWN_SOURCE;
+use signpost_core::event::{Event, OWN_SOURCE};
 use signpost_io::cache::endpoint_cache::ResolvedEndpoint;
 use signpost_io::http::webhook_sender::Exchange;
 use signpost_io::queue::Message;
@@ -128,7 +128,7 @@ impl App {
                 _ => self.webhooks.send(request, caller, timeout).await,
             }),
             Err(RequestError::UrlTooLong { bytes }) => failed(AttemptError::UrlTooLong { bytes }),
-            Err(error @ (RequestError::NoSigner(_) | RequestError::Signer(_))) => Err(DeferredError::Unsigned(error)),
+            Err(error @ (RequestError::NoSigner(_) | RequestError::Signer(_))) => Err(DeferredError::Unbuilt(error)),
         }
     }
 
@@ -154,7 +154,8 @@ impl App {
             "type": DISABLED_TYPE, "tenant": tenant.as_str(), "subject": endpoint.as_str(),
             "data": { "endpoint": endpoint.as_str(), "disabledBecause": because_of },
         });
-        self.own_events_queue.send_all([Message { body: event.to_string(), ..Message::default() }]).await?;
+        let event = Event::parse_own(&event.to_string()).map_err(|_| DeferredError::UnfitNotice)?;
+        self.own_events_queue.send_all([Message::of_event(&event)]).await?;
         self.endpoint_cache.disable(tenant, endpoint, because).await?;
         Ok(())
     }

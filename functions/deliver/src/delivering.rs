@@ -46,8 +46,10 @@ pub(crate) enum DeferredError {
     ResolvedEndpoint(#[from] EndpointCacheError),
     #[error("preparing the delivery took more than {} s", PREPARATION.as_secs())]
     TooSlow,
-    #[error("delivery could not be signed")]
-    Unsigned(#[source] RequestError),
+    #[error("request could not be built")]
+    Unbuilt(#[source] RequestError),
+    #[error("event `signpost.endpoint-disabled` could not be built")]
+    UnfitNotice,
 }
 
 /// How long everything may take that is needed before an attempt: the endpoint, its secrets, the signing keys.

@@ -47,12 +47,7 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
         }
     };
     let accepted: Vec<_> = events.iter().map(|event| event.key.id.to_string()).collect();
-    let messages = events.iter().map(|event| Message {
-        body: event.json().to_owned(),
-        group: Some(event.key.tenant.to_string()),
-        ..Message::default()
-    });
-    if let Err(error) = app.events_queue.send_all(messages).await {
+    if let Err(error) = app.events_queue.send_all(events.iter().map(Message::of_event)).await {
         tracing::error!(error = %Chain(&error), events = accepted.len(), "events.not_queued");
         let problem = Problem::unavailable("the events could not be queued; send the same request again");
         return with_header(refuse(&problem), RETRY_AFTER, "1");

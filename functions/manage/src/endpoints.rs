@@ -258,11 +258,7 @@ impl App {
             "tenant": asked.tenant.as_str(), "subject": id.as_str(), "data": data,
         });
         let event = Event::parse_own(&event.to_string()).map_err(Problem::bad_request)?;
-        let group = Some(asked.tenant.to_string());
-        self.own_events_queue
-            .send_all([Message { body: event.json().to_owned(), group, ..Message::default() }])
-            .await?;
-        Ok(())
+        Ok(self.own_events_queue.send_all([Message::of_event(&event)]).await?)
     }
 
     pub(crate) async fn rotate_secret(&self, asked: &ApiRequest<'_>) -> Answer {

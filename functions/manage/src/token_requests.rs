@@ -111,11 +111,7 @@ impl App {
             tracing::error!(token_request.id = %request.id, "token_request.unreadable");
             Problem::unavailable("the token request cannot be read; look into the table")
         })?;
-        let group = Some(request.tenant.to_string());
-        self.own_events_queue
-            .send_all([Message { body: event.json().to_owned(), group, ..Message::default() }])
-            .await?;
-        Ok(())
+        Ok(self.own_events_queue.send_all([Message::of_event(&event)]).await?)
     }
 }
 

@@ -127,8 +127,7 @@ impl App {
         };
         let called = heard.called.clone().ok_or(StateError::Unknown)?;
         let event = heard.event(&called).map_err(|_| AwsError::of("making an event")(UnfitError))?;
-        let group = Some(tenant.to_string());
-        self.events_queue.send_all([Message { body: event.json().to_owned(), group, ..Message::default() }]).await?;
+        self.events_queue.send_all([Message::of_event(&event)]).await?;
         // Where this changes nothing, the same callback was answered meanwhile, or the request was registered again for the
         // next step. The event is queued all the same.
         self.token_requests.acknowledge(&heard, &Uuid::new_v4().to_string()).await?;

@@ -180,11 +180,7 @@ impl App {
                 let is_conflict = received.reason.as_deref() == Some(RejectionReason::ConflictingDuplicate.as_str());
                 let event = Event::parse(&received.body).ok().filter(|_| !is_conflict);
                 let event = event.filter(|event| tenant.as_ref().is_none_or(|chosen| *chosen == event.key.tenant));
-                Ok(event.map(|event| Message {
-                    body: event.json().to_owned(),
-                    group: Some(event.key.tenant.to_string()),
-                    ..Message::default()
-                }))
+                Ok(event.as_ref().map(Message::of_event))
             }
         }
     }

@@ -41,6 +41,14 @@ pub struct Message {
 pub const SINCE: &str = "since";
 
 impl Message {
+    /// Makes the message that brings an event to `fanout`. Each tenant is a message group of its own, so that SQS's fair
+    /// queue keeps one tenant's backlog from delaying the others.
+    #[must_use]
+    pub fn of_event(event: &Event) -> Self {
+        let group = Some(event.key.tenant.to_string());
+        Self { body: event.json().to_owned(), group, ..Self::default() }
+    }
+
     /// A message that has an event delivered to an endpoint, for the first time or again: when the event arrived, and since
     /// when this waits, in milliseconds since the Unix epoch. Each endpoint is a group of its own, so that SQS's fair queue keeps one's backlog
     /// from delaying the others.
@@ -269,6 +277,13 @@ fn batches<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_is_in_its_tenants_group_of_the_fair_queue() {
+        let text = r#"{"specversion":"1.0","id":"1","source":"/core","type":"t","tenant":"acme","data":{}}"#;
+        let message = Message::of_event(&Event::parse(text).unwrap());
+        assert_eq!((&*message.body, message.group.as_deref()), (text, Some("acme")));
+    }
 
     #[test]
     fn batches_end_at_ten_entries_and_at_the_byte_limit() {
