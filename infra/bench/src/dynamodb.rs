@@ -21,11 +21,9 @@ pub(crate) const TOKEN_REQUESTS: &str = "TokenRequestsTable";
 fn keys_of(table: &str) -> Result<[&'static str; 2], String> {
     Ok(match table {
         ENDPOINTS => ["tenant", "endpoint"],
-        EVENTS => ["event", "record"],
         ENDPOINT_KEYS => ["tenant", "key"],
         KEYS => ["algorithm", "generation"],
-        PARKING => ["lane", "place"],
-        TOKEN_REQUESTS => ["tokenRequest", "record"],
+        EVENTS | PARKING | TOKEN_REQUESTS => ["pk", "sk"],
         _ => return Err(format!("`{table}`, which is no table")),
     })
 }
@@ -82,7 +80,7 @@ impl Tables {
         let (item, condition) = (&body["Item"], body["ConditionExpression"].as_str().unwrap_or_default());
         let expected = match table {
             ENDPOINTS => "attribute_not_exists(endpoint)",
-            EVENTS => "attribute_not_exists(#event)",
+            EVENTS => "attribute_not_exists(pk)",
             KEYS => "attribute_not_exists(algorithm)",
             _ => "", // Parking what is parked already changes nothing, and breakers have conditions by version.
         };
@@ -164,9 +162,9 @@ fn insert_all(body: &Value) -> Answer {
         }
         let item: Value = names.iter().map(|name| (*name).to_owned()).zip(parameters.iter().cloned()).collect();
         place(EVENTS, &item)?;
-        if text_of(&item, "record").starts_with("event#") {
+        if text_of(&item, "sk").starts_with("event#") {
             is_event(&item)?;
-        } else if text_of(&item, "record").starts_with("state#") {
+        } else if text_of(&item, "sk").starts_with("state#") {
             if item["expiresAt"].is_null() {
                 return Err("a state that is kept for ever".into());
             }
@@ -182,7 +180,7 @@ fn insert_all(body: &Value) -> Answer {
 }
 
 fn is_event(item: &Value) -> Result<(), String> {
-    let members = ["event", "record", "json", "payloadHash", "messageId", "endpoints", "claimedAt", "expiresAt"];
+    let members = ["pk", "sk", "json", "payloadHash", "messageId", "endpoints", "claimedAt", "expiresAt"];
     let missing = members.into_iter().find(|name| item[name].is_null());
     missing.map_or(Ok(()), |name| Err(format!("an event without `{name}`")))
 }

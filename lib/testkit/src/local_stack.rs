@@ -251,8 +251,7 @@ impl LocalStack {
     pub async fn let_expire(&self, tenant: &TenantId, token_request: &str) {
         let text = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
         let call = self.dynamodb().update_item().table_name(setting("TOKEN_REQUESTS_TABLE"));
-        let call =
-            call.key("tokenRequest", text(token_request.to_owned())).key("record", text(format!("tenant#{tenant}")));
+        let call = call.key("pk", text(token_request.to_owned())).key("sk", text(format!("tenant#{tenant}")));
         let call = call.update_expression("SET callableUntil = registeredAt");
         call.condition_expression("attribute_exists(stateHash)").send().await.expect("the token request is there");
     }
@@ -264,8 +263,7 @@ impl LocalStack {
     pub async fn let_callback_age(&self, tenant: &TenantId, token_request: &str, seconds: u64) {
         let text = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
         let call = self.dynamodb().update_item().table_name(setting("TOKEN_REQUESTS_TABLE"));
-        let call =
-            call.key("tokenRequest", text(token_request.to_owned())).key("record", text(format!("tenant#{tenant}")));
+        let call = call.key("pk", text(token_request.to_owned())).key("sk", text(format!("tenant#{tenant}")));
         let call = call.update_expression("SET calledAt = calledAt - :seconds");
         let seconds = aws_sdk_dynamodb::types::AttributeValue::N(seconds.to_string());
         let call = call.expression_attribute_values(":seconds", seconds);
@@ -348,13 +346,12 @@ impl LocalStack {
             .query()
             .table_name(setting("EVENTS_TABLE"))
             .consistent_read(true)
-            .key_condition_expression("#event = :part")
+            .key_condition_expression("pk = :part")
             .filter_expression("ofEvent = :event")
-            .expression_attribute_names("#event", "event")
             .expression_attribute_values(":part", AttributeValue::S(key_of(key).0))
             .expression_attribute_values(":event", AttributeValue::S(format!("{}#{}", event.id, event.source)));
         let items = query.send().await.expect("the table can be read").items.unwrap_or_default();
-        let place = items.first()?.get("record")?.as_s().ok().and_then(|place| ListPosition::parse(place));
+        let place = items.first()?.get("sk")?.as_s().ok().and_then(|place| ListPosition::parse(place));
         Some(place.expect("a delivery's place").arrived_unix_ms())
     }
 
@@ -402,8 +399,7 @@ impl LocalStack {
         let key = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
         let item = until(event_id, async || {
             let call = self.dynamodb().get_item().table_name(setting("EVENTS_TABLE")).consistent_read(true);
-            let call =
-                call.key("event", key(format!("{tenant}/{event_id}"))).key("record", key(format!("event#{source}")));
+            let call = call.key("pk", key(format!("{tenant}/{event_id}"))).key("sk", key(format!("event#{source}")));
             call.send().await.expect("the table can be read").item
         })
         .await;
@@ -548,8 +544,8 @@ impl LocalStack {
         let attribute = |name: &str| json!({"AttributeName": name, "AttributeType": "S"});
         let body = json!({
             "TableName": name, "BillingMode": "PAY_PER_REQUEST",
-            "AttributeDefinitions": [attribute("lane"), attribute("place")],
-            "KeySchema": [{"AttributeName": "lane", "KeyType": "HASH"}, {"AttributeName": "place", "KeyType": "RANGE"}],
+            "AttributeDefinitions": [attribute("pk"), attribute("sk")],
+            "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
         });
         let answer = self.json("dynamodb", "DynamoDB_20120810.CreateTable", &body).await;
         assert_eq!(answer.status, 200, "{answer:?}");

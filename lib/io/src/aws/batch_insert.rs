@@ -58,7 +58,7 @@ async fn insert_some(client: &Client, table: &str, items: &[Item]) -> Result<Vec
 }
 
 fn has_key_of(one: &Item, other: &Item) -> bool {
-    ["event", "record"].into_iter().all(|name| one.get(name) == other.get(name))
+    ["pk", "sk"].into_iter().all(|name| one.get(name) == other.get(name))
 }
 
 fn statement(table: &str, item: &Item) -> Result<BatchStatementRequest, AwsError> {

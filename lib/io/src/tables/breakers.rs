@@ -210,7 +210,7 @@ impl Breakers {
             let item = item_of(endpoint, &breaker, version)?;
             let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
             let call = match before {
-                None => call.condition_expression("attribute_not_exists(lane)"),
+                None => call.condition_expression("attribute_not_exists(pk)"),
                 Some(before) => {
                     call.condition_expression("version = :before").expression_attribute_values(":before", n(before))
                 }

@@ -1,5 +1,5 @@
-//! The deliveries to each endpoint and their attempts, in `EventsTable`: partition key `event` (a part of the endpoint's
-//! list), sort key `record` (the place in it, see [`signpost_core::delivery::list`]). A delivery has an item from its first attempt
+//! The deliveries to each endpoint and their attempts, in `EventsTable`: partition key `pk` (a part of the endpoint's
+//! list), sort key `sk` (the place in it, see [`signpost_core::delivery::list`]). A delivery has an item from its first attempt
 //! on, or from when it is leased, called off or replayed before.
 
 use std::collections::HashMap;
@@ -412,8 +412,8 @@ async fn sent(call: UpdateItemFluentBuilder) -> Result<bool, AwsError> {
 /// What tells where a delivery stands, and which one it is.
 fn standing_only() -> Projection {
     Projection {
-        expression: "#event, #record, #status, attemptCount, beforeReplay, nextAttemptAt, leasedUntil, replay, sentPrint",
-        names: ["event", "record", "status"].map(|name| (format!("#{name}"), name.to_owned())).into(),
+        expression: "pk, sk, #status, attemptCount, beforeReplay, nextAttemptAt, leasedUntil, replay, sentPrint",
+        names: ["status"].map(|name| (format!("#{name}"), name.to_owned())).into(),
     }
 }
 
@@ -424,7 +424,7 @@ fn standing_in(item: Option<&Item>) -> Result<Option<DeliveryRecord>, AwsError> 
 /// The key of a delivery's item, which is its place in its endpoint's list.
 pub(crate) fn key(delivery: DeliveryKey<'_>) -> Item {
     let (part, place) = key_of(delivery);
-    HashMap::from([("event".into(), s(part)), ("record".into(), s(place.key()))])
+    HashMap::from([("pk".into(), s(part)), ("sk".into(), s(place.key()))])
 }
 
 /// Which event is delivered: the attribute `ofEvent`, which is there beside `attemptCount`. An id has no `#` in it.

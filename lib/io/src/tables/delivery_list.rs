@@ -75,9 +75,9 @@ impl Listing {
             .query()
             .table_name(&self.table)
             .consistent_read(true)
-            .key_condition_expression("#event = :part AND #record BETWEEN :from AND :to")
+            .key_condition_expression("pk = :part AND sk BETWEEN :from AND :to")
             .filter_expression(HAS_BEGUN)
-            .projection_expression("#record, ofEvent, #status, attemptCount, nextAttemptAt, reason, attempts[0].#at")
+            .projection_expression("sk, ofEvent, #status, attemptCount, nextAttemptAt, reason, attempts[0].#at")
             .set_expression_attribute_names(Some(names()))
             .expression_attribute_values(":part", s(part))
             .expression_attribute_values(":from", s(from.key()))
@@ -106,7 +106,7 @@ const FILTERED_AT_ONCE: i32 = 500;
 fn readable(tenant: &TenantId, item: &Item) -> Option<(ListPosition, Listed)> {
     let listed = listed_of(tenant, item);
     if let Err(error) = &listed {
-        let (event, record) = (text(item, "ofEvent").unwrap_or_default(), text(item, "record").unwrap_or_default());
+        let (event, record) = (text(item, "ofEvent").unwrap_or_default(), text(item, "sk").unwrap_or_default());
         tracing::error!(error = %Chain(error), event, record, "delivery.unreadable");
     }
     listed.ok()
@@ -124,9 +124,9 @@ fn listed_of(tenant: &TenantId, item: &Item) -> Result<(ListPosition, Listed), I
 }
 
 fn place_of(item: &Item) -> Result<ListPosition, ItemError> {
-    ListPosition::parse(text(item, "record")?).ok_or_else(|| unreadable("record"))
+    ListPosition::parse(text(item, "sk")?).ok_or_else(|| unreadable("sk"))
 }
 
 fn names() -> HashMap<String, String> {
-    ["at", "event", "record", "status"].map(|name| (format!("#{name}"), name.to_owned())).into()
+    ["at", "status"].map(|name| (format!("#{name}"), name.to_owned())).into()
 }

@@ -114,15 +114,14 @@ impl Events {
             .put_item()
             .table_name(&self.table)
             .set_item(Some(item))
-            .condition_expression("attribute_not_exists(#event)")
-            .expression_attribute_names("#event", "event")
+            .condition_expression("attribute_not_exists(pk)")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
         let Err(refused) = result else { return Ok(EventClaim::FanOut(first_time)) };
         match refused.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(check)) => {
-                let stored = check.item().ok_or_else(|| unreadable("event"));
+                let stored = check.item().ok_or_else(|| unreadable("pk"));
                 stored.and_then(|stored| judge(stored, &hash, message_id, now.as_secs())).map_err(AwsError::of::<
                     ItemError,
                 >(
@@ -177,8 +176,7 @@ impl Events {
             .table_name(&self.table)
             .set_key(Some(item_key(delivery.event)))
             .update_expression("SET expiresAt = :until")
-            .condition_expression("attribute_exists(#event) AND expiresAt < :until")
-            .expression_attribute_names("#event", "event")
+            .condition_expression("attribute_exists(pk) AND expiresAt < :until")
             .expression_attribute_values(":until", n(until));
         if_condition_held(call.send().await, "dynamodb:UpdateItem").map(drop)
     }
@@ -196,8 +194,7 @@ impl Events {
             .table_name(&self.table)
             .set_key(Some(item_key(key)))
             .update_expression("ADD alsoTo :endpoints")
-            .condition_expression("attribute_exists(#event)")
-            .expression_attribute_names("#event", "event")
+            .condition_expression("attribute_exists(pk)")
             .expression_attribute_values(":endpoints", AttributeValue::Ss(endpoints));
         Ok(if_condition_held(call.send().await, "dynamodb:UpdateItem")?.is_some())
     }
@@ -224,7 +221,7 @@ pub(crate) fn also_to_of(item: &Item) -> Result<Vec<EndpointId>, ItemError> {
 }
 
 fn item_key(key: &EventKey) -> Item {
-    Item::from([("event".into(), s(partition(key))), ("record".into(), s(record(key)))])
+    Item::from([("pk".into(), s(partition(key))), ("sk".into(), s(record(key)))])
 }
 
 /// How many bytes of an event fit into the write unit that its item takes anyway.

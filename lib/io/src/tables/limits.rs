@@ -61,7 +61,7 @@ impl Limits {
         fastrand::shuffle(&mut free);
         for index in free.into_iter().take(TRIES) {
             let slot = ConcurrencySlot { endpoint: endpoint.clone(), index, holder: fastrand::u64(..) };
-            if self.lease(&slot, "attribute_not_exists(lane) OR heldUntil <= :now").await? {
+            if self.lease(&slot, "attribute_not_exists(pk) OR heldUntil <= :now").await? {
                 return Ok(Some(slot));
             }
         }
@@ -144,7 +144,7 @@ impl Limits {
             .return_values_on_condition_check_failure(AllOld);
         let call = if is_first {
             call.update_expression("SET unixSeconds = :second, begun = :one, expiresAt = :expires")
-                .condition_expression("attribute_not_exists(lane) OR unixSeconds < :second")
+                .condition_expression("attribute_not_exists(pk) OR unixSeconds < :second")
         } else {
             call.update_expression("SET begun = begun + :one, expiresAt = :expires")
                 .condition_expression("unixSeconds = :second AND begun < :limit")
@@ -164,7 +164,7 @@ impl Limits {
             .query()
             .table_name(&self.table)
             .consistent_read(true)
-            .key_condition_expression("lane = :lane")
+            .key_condition_expression("pk = :lane")
             .expression_attribute_values(":lane", s(slots_lane(endpoint)))
             .into_paginator()
             .items()
@@ -204,7 +204,7 @@ fn slot_key(slot: &ConcurrencySlot) -> Item {
 }
 
 fn held_of(item: &Item) -> Result<HeldSlot, ItemError> {
-    let index = text(item, "place")?.parse().map_err(|_| unreadable("place"))?;
+    let index = text(item, "sk")?.parse().map_err(|_| unreadable("sk"))?;
     Ok(HeldSlot { index, until_unix_ms: number(item, "heldUntil")? })
 }
 

@@ -1,4 +1,4 @@
-//! `ParkingTable`: deliveries that wait outside of the queue. Partition key `lane`, sort key `place`
+//! `ParkingTable`: deliveries that wait outside of the queue. Partition key `pk` (the lane), sort key `sk` (the place)
 //! ([`signpost_core::delivery::parking`]). What is parked never disappears by itself: a delivery whose event's retention has ended
 //! meanwhile is for the dead-letter queue to tell of. Notes of what was given up do (`expiresAt`, the table's TTL).
 //!
@@ -141,7 +141,7 @@ impl Parking {
             .query()
             .table_name(&self.table)
             .consistent_read(true)
-            .key_condition_expression("lane = :lane AND place >= :from")
+            .key_condition_expression("pk = :lane AND sk >= :from")
             .expression_attribute_values(":lane", s(lane))
             .expression_attribute_values(":from", s(from))
             .limit(i32::try_from(limit).unwrap_or(i32::MAX));
@@ -327,7 +327,7 @@ const SWEEP: &str = "sweep";
 const WAITING: &str = "waiting";
 
 pub(crate) fn key(lane: String, place: String) -> HashMap<String, AttributeValue> {
-    HashMap::from([("lane".into(), s(lane)), ("place".into(), s(place))])
+    HashMap::from([("pk".into(), s(lane)), ("sk".into(), s(place))])
 }
 
 fn item_of(lane: &Lane, unix_ms: u64, delivery: DeliveryKey<'_>) -> Item {
@@ -343,7 +343,7 @@ fn item_of(lane: &Lane, unix_ms: u64, delivery: DeliveryKey<'_>) -> Item {
 fn readable<T>(item: &Item, read: fn(&Item) -> Result<T, ItemError>) -> Option<T> {
     let read = read(item);
     if let Err(error) = &read {
-        let (lane, place) = (text(item, "lane").unwrap_or_default(), text(item, "place").unwrap_or_default());
+        let (lane, place) = (text(item, "pk").unwrap_or_default(), text(item, "sk").unwrap_or_default());
         tracing::error!(error = %Chain(error), lane, place, "parking.unreadable");
     }
     read.ok()
@@ -352,19 +352,19 @@ fn readable<T>(item: &Item, read: fn(&Item) -> Result<T, ItemError>) -> Option<T
 fn parked_of(item: &Item) -> Result<Parked, ItemError> {
     let id = EventId::parse(text(item, "event")?).ok_or_else(|| unreadable("event"))?;
     let tenant = TenantId::parse(text(item, "tenant")?).ok_or_else(|| unreadable("tenant"))?;
-    let at_unix_ms = text(item, "place")?.get(..13).and_then(|digits| digits.parse().ok());
+    let at_unix_ms = text(item, "sk")?.get(..13).and_then(|digits| digits.parse().ok());
     Ok(Parked {
-        at_unix_ms: at_unix_ms.ok_or_else(|| unreadable("place"))?,
+        at_unix_ms: at_unix_ms.ok_or_else(|| unreadable("sk"))?,
         arrived_unix_ms: number(item, "arrivedUnixMs").ok(),
         event: EventKey { tenant, source: text(item, "source")?.to_owned(), id },
         endpoint: EndpointId::parse(text(item, "endpoint")?).ok_or_else(|| unreadable("endpoint"))?,
-        lane: text(item, "lane")?.to_owned(),
-        place: text(item, "place")?.to_owned(),
+        lane: text(item, "pk")?.to_owned(),
+        place: text(item, "sk")?.to_owned(),
         mark: item.contains_key(MARK).then(|| number(item, MARK)).transpose()?,
     })
 }
 
 fn drain_of(item: &Item) -> Result<Drain, ItemError> {
-    let endpoint = EndpointId::parse(text(item, "place")?).ok_or_else(|| unreadable("place"))?;
+    let endpoint = EndpointId::parse(text(item, "sk")?).ok_or_else(|| unreadable("sk"))?;
     Ok(Drain { endpoint, asked_at: number(item, "askedAt")? })
 }

@@ -67,8 +67,8 @@ impl States {
         let is_small = data.as_ref().is_none_or(|data| length(data) <= LARGEST_TOGETHER);
         let puts = subjects(event).into_iter().map(async |subject| {
             let mut item = Item::from([
-                ("event".into(), s(partition(&event.key.tenant, &event.kind, &subject))),
-                ("record".into(), s(format!("{STATE}{}", place.key()))),
+                ("pk".into(), s(partition(&event.key.tenant, &event.kind, &subject))),
+                ("sk".into(), s(format!("{STATE}{}", place.key()))),
                 ("expiresAt".into(), n(first_time.expires_at)),
             ]);
             let optional = [("status", status.map(s)), ("stage", stage.map(s)), ("data", data.clone())];
@@ -92,8 +92,8 @@ impl States {
     /// # Errors
     /// The call failed, or the item cannot be read.
     pub async fn newest(&self, subject: SubjectKey<'_>) -> Result<Option<StateKey>, AwsError> {
-        let call = self.newest_first(subject).limit(1).projection_expression("#record");
-        let answer = call.expression_attribute_names("#record", "record").send().await;
+        let call = self.newest_first(subject).limit(1).projection_expression("sk");
+        let answer = call.send().await;
         let items = answer.map_err(AwsError::of("dynamodb:Query"))?.items.unwrap_or_default();
         items.first().map(place_of).transpose().map_err(AwsError::of::<ItemError>(READING))
     }
@@ -107,8 +107,8 @@ impl States {
     /// A call failed.
     pub async fn history(&self, subject: SubjectKey<'_>, most: usize) -> Result<Vec<SubjectState>, AwsError> {
         let call = self.newest_first(subject).limit(i32::try_from(most).unwrap_or(i32::MAX));
-        let call = call.projection_expression("#record, #status, stage");
-        let call = call.expression_attribute_names("#record", "record").expression_attribute_names("#status", "status");
+        let call = call.projection_expression("sk, #status, stage");
+        let call = call.expression_attribute_names("#status", "status");
         Ok(read(call, most).await?.iter().filter_map(|item| readable(item, state_of(item))).collect())
     }
 
@@ -131,8 +131,7 @@ impl States {
         self.client
             .query()
             .table_name(&self.table)
-            .key_condition_expression("#event = :event")
-            .expression_attribute_names("#event", "event")
+            .key_condition_expression("pk = :event")
             .expression_attribute_values(":event", s(partition(tenant, kind, name)))
             .scan_index_forward(false)
             .consistent_read(true)
@@ -176,7 +175,7 @@ async fn read(call: QueryFluentBuilder, most: usize) -> Result<Vec<Item>, AwsErr
 
 fn readable<T>(item: &Item, read: Result<T, ItemError>) -> Option<T> {
     if let Err(error) = &read {
-        let (event, record) = (text(item, "event").unwrap_or_default(), text(item, "record").unwrap_or_default());
+        let (event, record) = (text(item, "pk").unwrap_or_default(), text(item, "sk").unwrap_or_default());
         tracing::error!(error = %Chain(error), event, record, "state.unreadable");
     }
     read.ok()
@@ -188,8 +187,8 @@ fn state_of(item: &Item) -> Result<SubjectState, ItemError> {
 }
 
 fn place_of(item: &Item) -> Result<StateKey, ItemError> {
-    let key = text(item, "record")?.strip_prefix(STATE);
-    key.and_then(StateKey::parse).ok_or_else(|| unreadable("record"))
+    let key = text(item, "sk")?.strip_prefix(STATE);
+    key.and_then(StateKey::parse).ok_or_else(|| unreadable("sk"))
 }
 
 #[cfg(test)]

@@ -53,8 +53,7 @@ impl TokenRequests {
         let call = match tenant {
             None => call.key_condition_expression("tokenRequest = :id"),
             Some(tenant) => call
-                .key_condition_expression("tokenRequest = :id AND #record = :record")
-                .expression_attribute_names("#record", "record")
+                .key_condition_expression("pk = :id AND sk = :record")
                 .expression_attribute_values(":record", s(record(tenant))),
         };
         let items = call.send().await.map_err(AwsError::of("dynamodb:Query"))?.items.unwrap_or_default();
@@ -77,8 +76,8 @@ impl TokenRequests {
     ) -> Result<bool, AwsError> {
         let expires_at = request.expires_at + retention.as_secs();
         let state = Item::from([
-            ("tokenRequest".into(), s(state_key(&request.state))),
-            ("record".into(), s(STATE)),
+            ("pk".into(), s(state_key(&request.state))),
+            ("sk".into(), s(STATE)),
             ("requestId".into(), s(request.id.as_str())),
             ("tenant".into(), s(request.tenant.as_str())),
             ("expiresAt".into(), n(expires_at)),
@@ -108,7 +107,7 @@ impl TokenRequests {
     /// The call failed, or the item cannot be read.
     pub async fn of_state(&self, state: &StateHash) -> Result<Option<(TenantId, RequestId)>, AwsError> {
         let call = self.client.get_item().table_name(&self.table).consistent_read(true);
-        let call = call.key("tokenRequest", s(state_key(state))).key("record", s(STATE));
+        let call = call.key("pk", s(state_key(state))).key("sk", s(STATE));
         let Some(item) = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item else { return Ok(None) };
         let names = || -> Result<_, ItemError> {
             let tenant = TenantId::parse(text(&item, "tenant")?).ok_or_else(|| unreadable("tenant"))?;
@@ -201,7 +200,7 @@ fn record(tenant: &TenantId) -> String {
 }
 
 fn key(tenant: &TenantId, id: &RequestId) -> HashMap<String, AttributeValue> {
-    HashMap::from([("tokenRequest".into(), s(id.as_str())), ("record".into(), s(record(tenant)))])
+    HashMap::from([("pk".into(), s(id.as_str())), ("sk".into(), s(record(tenant)))])
 }
 
 fn item_of(request: &TokenRequest, expires_at: u64) -> Item {
@@ -224,7 +223,7 @@ fn read(item: &Item) -> Result<TokenRequest, ItemError> {
     });
     Ok(TokenRequest {
         tenant: TenantId::parse(text(item, "tenant")?).ok_or_else(|| unreadable("tenant"))?,
-        id: RequestId::parse(text(item, "tokenRequest")?).ok_or_else(|| unreadable("tokenRequest"))?,
+        id: RequestId::parse(text(item, "pk")?).ok_or_else(|| unreadable("pk"))?,
         redirect_url: optional("redirectUrl")?,
         registered_at: number(item, "registeredAt")?,
         expires_at: number(item, "callableUntil")?,

@@ -309,8 +309,8 @@ fn failing_since(unix_ms: u64) -> Breaker {
 async fn put_breaker(stack: &LocalStack, own: &Own, endpoint: &EndpointId, breaker: &Breaker) {
     let call = aws_sdk_dynamodb::Client::new(&stack.aws).put_item().table_name(&own.parking);
     let text = |text: &str| AttributeValue::S(text.to_owned());
-    call.item("lane", text(&format!("breaker#{endpoint}")))
-        .item("place", text("breaker"))
+    call.item("pk", text(&format!("breaker#{endpoint}")))
+        .item("sk", text("breaker"))
         .item("state", text(&serde_json::to_string(breaker).unwrap()))
         .item("version", AttributeValue::N("1".to_owned()))
         .send()

@@ -293,7 +293,7 @@ async fn an_event_is_kept_for_as_long_as_its_delivery_waits() {
         let key = Event::parse(&event.to_string()).unwrap().key;
         let text = aws_sdk_dynamodb::types::AttributeValue::S;
         let call = aws_sdk_dynamodb::Client::new(&stack.aws).get_item().table_name(setting("EVENTS_TABLE"));
-        let call = call.key("event", text(format!("{tenant}/{}", key.id))).key("record", text("event#/core".into()));
+        let call = call.key("pk", text(format!("{tenant}/{}", key.id))).key("sk", text("event#/core".into()));
         let item = call.send().await.unwrap().item.unwrap();
         item["expiresAt"].as_n().unwrap().parse::<u64>().unwrap() * 1_000
     };
@@ -324,7 +324,7 @@ async fn set_expiry(stack: &LocalStack, event: &serde_json::Value, unix_seconds:
     use aws_sdk_dynamodb::types::AttributeValue::{N, S};
     let key = Event::parse(&event.to_string()).unwrap().key;
     let call = aws_sdk_dynamodb::Client::new(&stack.aws).update_item().table_name(setting("EVENTS_TABLE"));
-    let call = call.key("event", S(format!("{}/{}", key.tenant, key.id))).key("record", S("event#/core".into()));
+    let call = call.key("pk", S(format!("{}/{}", key.tenant, key.id))).key("sk", S("event#/core".into()));
     let call =
         call.update_expression("SET expiresAt = :at").expression_attribute_values(":at", N(unix_seconds.to_string()));
     call.send().await.unwrap();

@@ -65,13 +65,13 @@ async fn no_function_may_do_what_it_does_not_need() {
         let at = |table: &str| (setting(table), nobody.clone(), nobody.clone());
         if role != "RELAY_ROLE" {
             let (table, request, record) = at("TOKEN_REQUESTS_TABLE");
-            let call = dynamodb.update_item().table_name(table).key("tokenRequest", request).key("record", record);
+            let call = dynamodb.update_item().table_name(table).key("pk", request).key("sk", record);
             let said = call.update_expression("SET payload = registeredAt").send().await;
             assert_refused(said.map(drop), &format!("{role}: dynamodb:UpdateItem of a token request"));
         }
         if role != "MANAGE_ROLE" {
             let (table, request, record) = at("TOKEN_REQUESTS_TABLE");
-            let call = dynamodb.put_item().table_name(table).item("tokenRequest", request).item("record", record);
+            let call = dynamodb.put_item().table_name(table).item("pk", request).item("sk", record);
             assert_refused(call.send().await.map(drop), &format!("{role}: dynamodb:PutItem of a token request"));
             let call = dynamodb.query().table_name(setting("TOKEN_REQUESTS_TABLE"));
             let call =
@@ -82,8 +82,8 @@ async fn no_function_may_do_what_it_does_not_need() {
             // Strangers call it: what they could make of it must end at the token requests and OwnEventsQueue.
             for (table, [hash, range]) in [
                 ("ENDPOINTS_TABLE", ["tenant", "endpoint"]),
-                ("EVENTS_TABLE", ["event", "record"]),
-                ("PARKING_TABLE", ["lane", "place"]),
+                ("EVENTS_TABLE", ["pk", "sk"]),
+                ("PARKING_TABLE", ["pk", "sk"]),
             ] {
                 let (name, first, second) = at(table);
                 let read = dynamodb.get_item().table_name(name).key(hash, first).key(range, second).send().await;
@@ -148,7 +148,7 @@ async fn a_redrive_is_granted_to_sweep_and_to_nobody_else() {
     let sent = sqs.send_message().queue_url(setting("EVENTS_QUEUE_URL")).message_body("from a test of roles");
     assert!(sent.send().await.is_ok());
     let key = AttributeValue::S("nobody".into());
-    let call = dynamodb.update_item().table_name(setting("EVENTS_TABLE")).key("event", key.clone()).key("record", key);
+    let call = dynamodb.update_item().table_name(setting("EVENTS_TABLE")).key("pk", key.clone()).key("sk", key);
     let call = call.update_expression("SET attemptCount = attemptCount");
     let updated = call.condition_expression("attribute_exists(attemptCount)").send().await;
     let error = updated.unwrap_err().into_service_error();
