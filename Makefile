@@ -23,6 +23,8 @@ endif
 
 ALL := --workspace --features signpost-testkit/end-to-end
 LOCAL_STACK := $(TOOLS)/bin/python infra/local/stack.py
+# Named without a package: with one, cargo would choose other features, and compile the AWS SDKs again.
+DEMO := cargo run --quiet --bin demo
 BENCH := cargo run --release --quiet --package signpost-bench --bin bench --
 
 .PHONY: help
@@ -30,8 +32,12 @@ help: ## Lists these targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
 
 .PHONY: demo
-demo: tools build ## Shows events going in and signed callbacks coming out, all on this machine.
-	@$(LOCAL_STACK) run -- cargo run --quiet --package signpost-testkit --bin demo
+demo: tools build ## Sends events and shows the signed webhooks that arrive, all on this machine.
+	@$(LOCAL_STACK) run -- $(DEMO)
+
+.PHONY: demo-svg
+demo-svg: tools build ## Records `make demo` as docs/demo.svg.
+	@$(LOCAL_STACK) run -- $(TOOLS)/bin/python infra/local/record_demo.py docs/demo.svg $(DEMO)
 
 .PHONY: test
 test: tools build ## Runs every test, end to end ones included.
@@ -100,7 +106,7 @@ tools:
 
 .PHONY: build
 build: tools
-	@echo "· Building the functions (the first time, with the AWS SDKs, takes some minutes)"
+	@echo "· Compiling the functions and the demo (the first time with the AWS SDKs: 5 to 10 minutes; tests share them)"
 	@cargo build --workspace --bins
 
 $(CARGO_DENY):

@@ -54,7 +54,7 @@ class Stack:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                 raise StackError(f"port {self.port} is taken; choose another, or let one be chosen")
-        say(f"Starting AWS on {self.endpoint}" + (" with IAM enforced" if auth else ""))
+        say(f"Starting AWS, played by MiniStack, on {self.endpoint}" + (" with IAM enforced" if auth else ""))
         certificates.make(self.tls)
         env = {
             **os.environ,
@@ -93,14 +93,15 @@ class Stack:
         ]
         if fast_keys:
             parameters += ["KeyLeadMinutes=1", "KeySigningMinutes=1", "KeyGraceMinutes=1"]
-        say("Building the template (sam build)")
+        say("Packing the functions (sam build)")
         built = self.home / "build"
         self.sam("build", "--build-dir", str(built), "--parameter-overrides", *parameters, release=release)
         adapt_policies(built / "template.yaml")
-        say("Deploying it (sam deploy)")
+        say("Deploying tables, queues, functions and routes (sam deploy)")
         template = ["--template-file", str(built / "template.yaml")]
         self.sam("deploy", *template, "--no-confirm-changeset", "--no-progressbar", "--parameter-overrides", *parameters)
         outputs, resources = self.describe()
+        say("Connecting the API and the queues")
         self.mend_event_sources()
         self.import_routes(outputs["ApiId"], resources)
         api_url = f"{self.endpoint}/_aws/execute-api/{outputs['ApiId']}"
@@ -341,6 +342,7 @@ def run(arguments: argparse.Namespace) -> int:
         stack.start(arguments.auth)
         settings = stack.deploy(arguments.fast_keys, arguments.deliver_concurrency, arguments.release)
         env = {**os.environ, **settings, "PATH": f"{bin_dir()}{os.pathsep}{os.environ['PATH']}"}
+        say(f"Running {Path(arguments.argv[0]).name} {' '.join(arguments.argv[1:])}")
         child = subprocess.Popen(arguments.argv, env=env, cwd=ROOT, start_new_session=True)  # To be stopped as a whole.
         status = child.wait()
         if status == 0:

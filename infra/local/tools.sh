@@ -21,34 +21,51 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
 python3 -c 'import ensurepip, venv' 2>/dev/null ||
   { echo "python3 cannot make a venv: install it, such as with 'apt-get install python3-venv'" >&2; exit 1; }
 
-make_venv() { # venv, name of the lists in infra/tools
+# Prints how far pip is: over and over in one line of a terminal, else every 25 packages.
+progress() { # number of packages
+  local done=0
+  while read -r word package _; do
+    case $word in
+      Collecting)
+        done=$((done + 1))
+        if [ -t 1 ]; then printf '\r  %d/%d fetched: %-50.50s' "$done" "$1" "$package"
+        elif [ $((done % 25)) = 0 ]; then echo "  $done/$1 fetched"; fi ;;
+      Installing)
+        if [ -t 1 ]; then printf '\r%-80s\r' ''; fi
+        echo "  $done/$1 fetched; unpacking them" ;;
+    esac
+  done
+}
+
+make_venv() { # venv, name of the lists in infra/tools, what they are for
   wanted=$here/../tools/$2.in locked=$here/../tools/$2.txt
   while read -r pin; do
     grep -qixF "$pin \\" "$locked" ||
       { echo "infra/tools/$2.txt has not $pin, which $2.in asks for: run infra/tools/lock.sh" >&2; exit 1; }
   done < <(sed -n 's/^\([A-Za-z-]*\)\(\[.*\]\)\?\(==[0-9.]*\).*/\1\3/p' "$wanted")
   [ "$(cat "$1/made-from" 2>/dev/null)" = "$(cksum < "$locked")" ] && return
-  echo "· Setting up tools in $1 (once; a minute or two)"
+  echo "· Installing $3 into $1: $(grep -c '==' "$locked") Python packages, once"
   rm -rf "$1"
   python3 -m venv "$1"
   # No package that is not in the list, and none that is another than when the list was made. Nothing is built here, for
   # that would run code of packages which no list has.
-  "$1/bin/pip" install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
-    --requirement "$locked"
+  "$1/bin/pip" install --progress-bar off --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+    --requirement "$locked" | progress "$(grep -c '==' "$locked")"
   cksum < "$locked" > "$1/made-from"
 }
 
-make_venv "$deploy_venv" deploy
+make_venv "$deploy_venv" deploy "SAM and cargo-lambda"
 [ -n "$venv" ] || exit 0
 
 need ps "install it, such as with 'apt-get install procps'"
 need cc "install a C compiler, such as with 'apt-get install gcc' or 'xcode-select --install'"
 need openssl "install OpenSSL 3, such as with 'apt-get install openssl' or 'brew install openssl'"
-make_venv "$venv" local
+make_venv "$venv" local "the local stack, checkers and verifiers"
 for tool in sam cargo-lambda; do   # The local stack is deployed by the tools that deploy to AWS.
   ln -sf "$deploy_venv/bin/$tool" "$venv/bin/$tool"
 done
 verify=$here/verify
 if [ "$verify/package-lock.json" -nt "$verify/node_modules/.package-lock.json" ]; then
+  echo "· Installing the JavaScript libraries that verify signatures into infra/local/verify, once"
   (cd "$verify" && PATH="$venv/bin:$PATH" npm ci --silent --no-audit --no-fund)
 fi

@@ -1,0 +1,333 @@
+//! The demo: real events through API Gateway and SQS of the local stack, signed webhooks at real receivers, a retry, a bank
+//! callback, a rotation, and verification by libraries that share no code with Signpost. `make demo` starts it.
+
+#![expect(clippy::expect_used, reason = "a demo that cannot go on says why and ends")]
+
+mod screen;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use serde_json::{Value, json};
+use signpost_core::event::TenantId;
+use signpost_core::kid::of_signing_key;
+use signpost_testkit::bank::Bank;
+use signpost_testkit::build::event;
+use signpost_testkit::examples::EXAMPLES;
+use signpost_testkit::local_stack::{LocalStack, Registered, endpoint_path, endpoints_path, root};
+use signpost_testkit::receiver::{Received, Receiver};
+use signpost_testkit::verify::{Report, independently, independently_with};
+
+use crate::screen::Screen;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let demo = Demo::start().await;
+    let globex_endpoint = demo.create_endpoints().await;
+    demo.send_events().await;
+    demo.show_webhooks().await;
+    demo.send_every_payload().await;
+    demo.poll_a_session().await;
+    demo.show_a_retry().await;
+    demo.test_an_endpoint(&globex_endpoint).await;
+    demo.relay_a_bank_callback().await;
+    demo.rotate_keys().await;
+    demo.verify_everything(&globex_endpoint).await;
+    if demo.screen.sum_up() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The stack, three tenants and their receivers.
+struct Demo {
+    stack: LocalStack,
+    screen: Screen,
+    acme: TenantId,
+    globex: TenantId,
+    /// A client of a bank.
+    tpp: TenantId,
+    /// Accepts every webhook; acme's.
+    healthy: Receiver,
+    /// Fails on the first webhook; globex's.
+    flaky: Receiver,
+    /// The receiver of `tpp`.
+    integrator: Receiver,
+}
+
+impl Demo {
+    async fn start() -> Self {
+        Self {
+            stack: LocalStack::from_env().await,
+            screen: Screen::new(),
+            acme: tenant("acme"),
+            globex: tenant("globex"),
+            tpp: tenant("tpp"),
+            healthy: Receiver::start(|_| 204).await,
+            flaky: Receiver::start(|index| if index == 0 { 503 } else { 204 }).await,
+            integrator: Receiver::start(|_| 204).await,
+        }
+    }
+
+    /// Creates an endpoint of acme and one of globex, and tries to create a faulty one. Returns that of globex.
+    async fn create_endpoints(&self) -> Registered {
+        self.screen.section("Operators create endpoints");
+        self.create_endpoint(&self.acme, &json!({"url": self.healthy.url})).await;
+        let every_format = json!({
+            "url": self.flaky.url, "auth": {"kind": "apiKey", "secret": "X-Api-Key:open sesame"},
+            "signatures": ["jws", "standard-webhooks", "http-message-signatures"], "jwsAlgorithm": "EdDSA",
+            "retry": {"maxRetries": 5, "intervalSeconds": 5, "backoff": "fixed"},
+        });
+        let created = self.create_endpoint(&self.globex, &every_format).await;
+        let faulty =
+            json!({"url": "ftp://hooks.example", "method": "DELETE", "auth": {"kind": "basic", "secret": "no colon"}});
+        let answer = self.stack.manage("POST", &endpoints_path(&self.acme), Some(&faulty)).await;
+        let faults = answer.json()["errors"].as_array().cloned().unwrap_or_default();
+        let path = endpoints_path(&self.acme);
+        self.screen.refused(&format!("POST {path} → {}, with all {} errors at once", answer.status, faults.len()));
+        for fault in &faults {
+            let [pointer, found, expected] = ["pointer", "found", "expected"].map(|name| text(&fault[name]));
+            self.screen.detail(&format!("{pointer} is {found}; expected {expected}"));
+        }
+        created
+    }
+
+    async fn create_endpoint(&self, tenant: &TenantId, settings: &Value) -> Registered {
+        let created = self.stack.register_with(tenant, settings).await;
+        self.screen.done(&format!("POST {} → 201 {}", endpoints_path(tenant), created.id));
+        self.screen.detail(&settings.to_string());
+        created
+    }
+
+    async fn send_events(&self) {
+        self.screen.section("Producers send events, over HTTP and into the queue");
+        let one = payment("payment-1", "approved");
+        self.post("one event", "application/cloudevents+json", one).await;
+        let batch = format!("[{},{}]", payment("payment-2", "pending"), payment("payment-2", "rejected"));
+        self.post("a batch", "application/cloudevents-batch+json", batch).await;
+        self.post("invalid", "application/cloudevents+json", r#"{"specversion":"1.0","id":"no#hashes"}"#.into()).await;
+        let queued = event(&self.globex, "device-7-registered", &json!({"device": 7})).to_string();
+        self.stack.send_events([queued]).await;
+        self.screen.done("SQS  EventsQueue, for globex    device-7-registered");
+    }
+
+    async fn post(&self, form: &str, media_type: &str, body: String) {
+        let answer = self.stack.post_events(media_type, body).await;
+        let (status, json) = (answer.status, answer.json());
+        if let Some(ids) = json["accepted"].as_array() {
+            let ids: Vec<_> = ids.iter().map(text).collect();
+            self.screen.done(&format!("POST /v1/events  {form:9} → {status}  {}", ids.join(", ")));
+            return;
+        }
+        let pointers: Vec<_> =
+            json["errors"].as_array().into_iter().flatten().map(|fault| text(&fault["pointer"])).collect();
+        self.screen.refused(&format!("POST /v1/events  {form:9} → {status}  faults at {}", pointers.join(", ")));
+    }
+
+    async fn show_webhooks(&self) {
+        self.screen.section("Signed webhooks arrive");
+        let arrived = self.healthy.wait_for(3).await;
+        for request in &arrived {
+            self.screen.done(&format!("{} {}  {}", request.method, request.uri, request.event_id()));
+        }
+        self.screen.detail("The first one on the wire:");
+        for name in ["webhook-id", "webhook-timestamp", "signpost-attempt", "jws-signature"] {
+            self.screen.detail(&format!("{name}: {}", arrived[0].header(name)));
+        }
+        self.screen.detail(&String::from_utf8_lossy(&arrived[0].body));
+        self.screen.detail(&format!("The signature's header: {}", jose_header(&arrived[0])));
+    }
+
+    async fn send_every_payload(&self) {
+        self.screen.section("One payload of each kind that five vendors document");
+        let before = self.healthy.so_far().len();
+        self.stack.send_events(EXAMPLES.map(|example| example.event(self.acme.as_str()))).await;
+        let arrived = self.healthy.wait_for(before + EXAMPLES.len()).await;
+        for request in &arrived[before..] {
+            self.screen.done(&format!("{:26} {}", request.event_id(), String::from_utf8_lossy(&request.body)));
+        }
+    }
+
+    /// Polls a session while its events come, and asks for all details in the end.
+    async fn poll_a_session(&self) {
+        self.screen.section("A client that polls gets each change at once");
+        let before = self.healthy.so_far().len();
+        let path = format!("/v1/tenants/{}/status/session/session-9", self.acme);
+        self.screen.detail(&format!("GET {path} with prefer: wait=20 and if-none-match"));
+        let mut tag = String::new();
+        for (index, (stage, status, details)) in stages().into_iter().enumerate() {
+            let event = json!({
+                "specversion": "1.0", "id": format!("session-9-{index}"), "source": "/core", "type": "session",
+                "tenant": "acme",
+                "data": {"sessionId": "session-9", "stage": stage, "status": status, "details": details},
+            });
+            let (started, root, headers) = (Instant::now(), root(), [("prefer", "wait=20"), ("if-none-match", &*tag)]);
+            let waiting = self.stack.manage_as(&root, "GET", &path, &headers, None);
+            let (answer, ()) = tokio::join!(waiting, self.stack.send_events([event.to_string()]));
+            let (state, after) = (answer.json(), started.elapsed().as_secs_f32());
+            let (stage, status) = (text(&state["stage"]), text(&state["status"]));
+            self.screen.done(&format!("{} after {after:.1} s  {stage} {status}", answer.status));
+            answer.header("etag").clone_into(&mut tag);
+        }
+        for name in ["status", "Accounts/status", "status/details"] {
+            let question = format!("/api/session/{name}?sessionId=session-9&tenant={}", self.acme);
+            let answer = self.stack.manage("GET", &question, None).await;
+            self.screen.done(&format!("GET /api/session/{name} → {} {}", answer.status, answer.text));
+        }
+        self.healthy.wait_for(before + stages().len()).await; // The webhooks are sent all the same.
+    }
+
+    async fn show_a_retry(&self) {
+        self.screen.section("A webhook that fails is sent again");
+        let tries = self.flaky.wait_for(2).await;
+        let after = tries[1].at - tries[0].at;
+        let id = tries[0].event_id();
+        self.screen.refused(&format!("{id}  attempt {} → 503", tries[0].header("signpost-attempt")));
+        let attempt = tries[1].header("signpost-attempt");
+        self.screen.done(&format!("{id}  attempt {attempt}, {:.1} s later → 204", after.as_secs_f32()));
+        self.screen.detail("This endpoint has an API key and all three signature formats:");
+        for name in
+            ["x-api-key", "jws-signature", "webhook-signature", "content-digest", "signature-input", "signature"]
+        {
+            self.screen.detail(&format!("{name}: {}", tries[1].header(name)));
+        }
+        let is_same = tries[1].event_id() == id && attempt == "2" && after >= Duration::from_secs(4);
+        self.screen.prove(is_same, "A failed webhook is sent again after the wait that the endpoint asks for");
+    }
+
+    async fn test_an_endpoint(&self, endpoint: &Registered) {
+        self.screen.section("An operator tests an endpoint");
+        let path = format!("{}/test", endpoint_path(&self.globex, &endpoint.id));
+        self.screen.done(&format!("POST {path} → {}", self.stack.manage("POST", &path, None).await.status));
+        let arrived = self.flaky.wait_for(3).await;
+        self.screen.done(&format!("{} arrives", arrived[2].event_id()));
+    }
+
+    /// Registers a token request, and calls back as the bank does, twice.
+    async fn relay_a_bank_callback(&self) {
+        self.screen.section("A bank calls back: the integrator gets a webhook, the browser is sent on");
+        self.stack.register_with(&self.tpp, &json!({"url": self.integrator.url, "method": "GET"})).await;
+        let id = "rq:3SVzgJtzu2DvaZSgRGznpdknT3dq:5zKtXEAq";
+        let registration = json!({"requestId": id, "redirectUrl": "https://tpp.callback.url"});
+        let callback_url = self.stack.register_token_request(&self.tpp, &registration).await;
+        self.screen.done(&format!("POST /v1/tenants/{}/token-requests → 201", self.tpp));
+        self.screen.detail(&format!("for the bank: {callback_url}"));
+        let (bank, query) = (Bank::default(), format!("request-id={id}&request_id={id}"));
+        let first = bank.get(&callback_url, &query).await;
+        self.screen.done(&format!(
+            "the browser comes from the bank → {} to {}",
+            first.status,
+            first.header("location")
+        ));
+        let arrived = self.integrator.wait_for(1).await;
+        self.screen.done(&format!("{} {} arrives", arrived[0].method, arrived[0].uri));
+        let again = bank.get(&callback_url, &query).await;
+        self.screen.refused(&format!("the same call again → {} {}", again.status, again.text.trim_end()));
+        let path = format!("/token-requests/{id}/result?tenant={}", self.tpp);
+        let result = self.stack.manage("GET", &path, None).await.json();
+        self.screen.done(&format!("GET {path} → {}", text(&result["status"])));
+        let is_once = first.status == 303 && again.status >= 400;
+        self.screen.prove(is_once, "A bank callback becomes one webhook; the same call again is refused");
+    }
+
+    async fn rotate_keys(&self) {
+        self.screen.section("Signing keys rotate while events flow");
+        let old = kid(&self.healthy.so_far()[0]);
+        let made = self.stack.rotate_now().await;
+        let made: Vec<_> = made.iter().map(|key_id| of_signing_key(key_id, &self.acme)).collect();
+        let (first, new) = self.send_until_signed_by(&made).await;
+        self.screen.done(&format!("before: {old}"));
+        self.screen.done(&format!("now:    {new}, first used for {first}"));
+        self.screen.prove(old != new, "The signing keys changed while events went on");
+    }
+
+    /// Sends acme an event a second until one arrives that is signed with one of the keys `kids`. Returns that event's id and
+    /// the key's.
+    async fn send_until_signed_by(&self, kids: &[String]) -> (String, String) {
+        let mut pace = tokio::time::interval(Duration::from_secs(1));
+        for index in 1.. {
+            pace.tick().await;
+            let before = self.healthy.so_far().len();
+            let heartbeat = event(&self.acme, &format!("heartbeat-{index}"), &json!({"beat": index}));
+            self.stack.send_events([heartbeat.to_string()]).await;
+            let arrived = self.healthy.wait_for(before + 1).await;
+            if let Some(request) = arrived[before..].iter().find(|request| kids.contains(&kid(request))) {
+                return (request.event_id().to_owned(), kid(request));
+            }
+        }
+        unreachable!("the loop has no end")
+    }
+
+    async fn verify_everything(&self, globex_endpoint: &Registered) {
+        self.screen.section("Other libraries verify every signature, with keys fetched over HTTP");
+        let (stack, secret) = (&self.stack, &globex_endpoint.signing_secret);
+        let receivers = [&self.healthy, &self.flaky, &self.integrator];
+        let [acmes, globexes, tpps] = receivers.map(Receiver::so_far);
+        let reports = [
+            independently(&stack.keys_url(&self.acme), &acmes).await,
+            independently_with(&stack.keys_url(&self.globex), &globexes, secret).await,
+            independently(&stack.keys_url(&self.tpp), &tpps).await,
+        ]
+        .concat();
+        for (how, count) in tally(&reports) {
+            self.screen.done(&format!("{how:36} {count:3} verified"));
+        }
+        let failures: Vec<_> = reports.iter().filter_map(|report| report.error.as_ref()).collect();
+        for failure in &failures {
+            self.screen.refused(failure);
+        }
+        let arrived = acmes.len() + globexes.len() + tpps.len();
+        let is_verified = failures.is_empty() && reports.len() == PROGRAMS * arrived;
+        self.screen.prove(is_verified, format!("{arrived} webhooks arrived, and every signature is verified"));
+    }
+}
+
+/// Programs that report on each request: Python's and JavaScript's.
+const PROGRAMS: usize = 2;
+
+/// Counts the verifications by library, algorithm and form.
+fn tally(reports: &[Report]) -> BTreeMap<&str, usize> {
+    let mut tally = BTreeMap::new();
+    for how in reports.iter().flat_map(|report| &report.verified) {
+        *tally.entry(how.as_str()).or_default() += 1;
+    }
+    tally
+}
+
+fn tenant(name: &str) -> TenantId {
+    TenantId::parse(name).expect("lower case letters")
+}
+
+/// Makes an event as a producer may spell it: with whitespace, in its own order, with a decimal that must stay as it is.
+fn payment(id: &str, status: &str) -> String {
+    format!(
+        r#"{{"specversion": "1.0", "id": "{id}-{status}", "source": "/core", "type": "operation", "tenant": "acme",
+            "data": {{"type": "OPERATION", "operationId": "{id}", "status": "{}", "payer": "John Smith", "amount": 10.50}}}}"#,
+        status.to_uppercase()
+    )
+}
+
+/// The stages of a session, each with its status and details.
+fn stages() -> [(&'static str, &'static str, Value); 4] {
+    [
+        ("Authentication", "Finished", Value::Null),
+        ("Accounts", "InProgress", json!({"accounts": "2/3"})),
+        ("Accounts", "Finished", json!({"accounts": [{"accountNumber": "BE2345"}]})),
+        ("Transactions", "InProgress", json!({"transactions": "40/120"})),
+    ]
+}
+
+/// A text without quotes, or other JSON as it is.
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// The decoded header of a request's signature.
+fn jose_header(request: &Received) -> Value {
+    let (header, _) = request.header("jws-signature").split_once("..").expect("a detached signature");
+    serde_json::from_slice(&BASE64URL.decode(header).expect("base64url")).expect("JSON")
+}
+
+fn kid(request: &Received) -> String {
+    jose_header(request)["kid"].as_str().expect("a kid").to_owned()
+}
