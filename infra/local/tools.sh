@@ -22,17 +22,17 @@ python3 -c 'import ensurepip, venv' 2>/dev/null ||
   { echo "python3 cannot make a venv: install it, such as with 'apt-get install python3-venv'" >&2; exit 1; }
 
 # Prints how far pip is: over and over in one line of a terminal, else every 25 packages.
-progress() { # number of packages
+progress() {
   local done=0
   while read -r word package _; do
     case $word in
       Collecting)
         done=$((done + 1))
-        if [ -t 1 ]; then printf '\r  %d/%d fetched: %-50.50s' "$done" "$1" "$package"
-        elif [ $((done % 25)) = 0 ]; then echo "  $done/$1 fetched"; fi ;;
+        if [ -t 1 ]; then printf '\r  %d fetched: %-50.50s' "$done" "$package"
+        elif [ $((done % 25)) = 0 ]; then echo "  $done fetched"; fi ;;
       Installing)
         if [ -t 1 ]; then printf '\r%-80s\r' ''; fi
-        echo "  $done/$1 fetched; unpacking them" ;;
+        echo "  $done fetched; unpacking them" ;;
     esac
   done
 }
@@ -44,13 +44,13 @@ make_venv() { # venv, name of the lists in infra/tools, what they are for
       { echo "infra/tools/$2.txt has not $pin, which $2.in asks for: run infra/tools/lock.sh" >&2; exit 1; }
   done < <(sed -n 's/^\([A-Za-z-]*\)\(\[.*\]\)\?\(==[0-9.]*\).*/\1\3/p' "$wanted")
   [ "$(cat "$1/made-from" 2>/dev/null)" = "$(cksum < "$locked")" ] && return
-  echo "· Installing $3 into $1: $(grep -c '==' "$locked") Python packages, once"
+  echo "· Installing $3 into $1, once: some $(grep -c '==' "$locked") Python packages"
   rm -rf "$1"
   python3 -m venv "$1"
   # No package that is not in the list, and none that is another than when the list was made. Nothing is built here, for
   # that would run code of packages which no list has.
   "$1/bin/pip" install --progress-bar off --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
-    --requirement "$locked" | progress "$(grep -c '==' "$locked")"
+    --requirement "$locked" | progress
   cksum < "$locked" > "$1/made-from"
 }
 

@@ -79,9 +79,9 @@ impl Demo {
             "retry": {"maxRetries": 5, "intervalSeconds": 5, "backoff": "fixed"},
         });
         let created = self.create_endpoint(&self.globex, &every_format).await;
-        let faulty =
+        let invalid =
             json!({"url": "ftp://hooks.example", "method": "DELETE", "auth": {"kind": "basic", "secret": "no colon"}});
-        let answer = self.stack.manage("POST", &endpoints_path(&self.acme), Some(&faulty)).await;
+        let answer = self.stack.manage("POST", &endpoints_path(&self.acme), Some(&invalid)).await;
         let faults = answer.json()["errors"].as_array().cloned().unwrap_or_default();
         let path = endpoints_path(&self.acme);
         self.screen.refused(&format!("POST {path} → {}, with all {} errors at once", answer.status, faults.len()));
@@ -164,8 +164,8 @@ impl Demo {
             let (started, root, headers) = (Instant::now(), root(), [("prefer", "wait=20"), ("if-none-match", &*tag)]);
             let waiting = self.stack.manage_as(&root, "GET", &path, &headers, None);
             let (answer, ()) = tokio::join!(waiting, self.stack.send_events([event.to_string()]));
-            let (state, after) = (answer.json(), started.elapsed().as_secs_f32());
-            let (stage, status) = (text(&state["stage"]), text(&state["status"]));
+            let (seen, after) = (answer.json(), started.elapsed().as_secs_f32());
+            let [stage, status] = ["stage", "status"].map(|name| text(&seen[name]));
             self.screen.done(&format!("{} after {after:.1} s  {stage} {status}", answer.status));
             answer.header("etag").clone_into(&mut tag);
         }

@@ -54,7 +54,7 @@ impl Screen {
 
     /// Prints a detail of the event before.
     pub fn detail(&self, text: &str) {
-        println!("{}", self.paint(Colour::Dim, &&format!("        {}", shorten(text, 8))));
+        println!("{}", self.paint(Colour::Dim, &format!("        {}", shorten(text, 8))));
     }
 
     /// Notes what a section has shown, for the summary.
