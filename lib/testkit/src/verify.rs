@@ -128,7 +128,9 @@ fn captured(request: &Received, own_query: &str, secret: Option<&str>) -> Value 
 
 fn verifier(interpreter: &str, program: &str, keys_url: &str, input: &str) -> Vec<Report> {
     let text = output(interpreter, program, Some(keys_url), input);
-    text.lines().map(|line| serde_json::from_str(line).expect("a report")).collect()
+    let reports: Vec<_> = text.lines().map(|line| serde_json::from_str(line).expect("a report")).collect();
+    assert_eq!(reports.len(), input.lines().count(), "{program} judges each request once");
+    reports
 }
 
 /// Runs one of the programs of `infra/local/verify/`, and gives what it prints.

@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use serde_json::{Value, json};
 use signpost_core::event::TenantId;
-use signpost_core::kid::of_signing_key;
+use signpost_core::signing::kid::of_signing_key;
 use signpost_testkit::bank::Bank;
 use signpost_testkit::build::event;
 use signpost_testkit::examples::EXAMPLES;
