@@ -51,7 +51,7 @@ impl TokenRequests {
         let call = self.client.query().table_name(&self.table).consistent_read(true).limit(2);
         let call = call.expression_attribute_values(":id", s(id.as_str()));
         let call = match tenant {
-            None => call.key_condition_expression("tokenRequest = :id"),
+            None => call.key_condition_expression("pk = :id"),
             Some(tenant) => call
                 .key_condition_expression("pk = :id AND sk = :record")
                 .expression_attribute_values(":record", s(record(tenant))),

@@ -54,7 +54,7 @@ async fn no_function_may_do_what_it_does_not_need() {
             assert_refused(scan.map(drop), &format!("{role}: dynamodb:Scan on {table}"));
         }
         if role != "MANAGE_ROLE" {
-            let call = dynamodb.query().table_name(setting("EVENTS_TABLE")).key_condition_expression("event = :e");
+            let call = dynamodb.query().table_name(setting("EVENTS_TABLE")).key_condition_expression("pk = :e");
             let nobody = AttributeValue::S("nobody".into());
             let read = call.expression_attribute_values(":e", nobody).send().await;
             assert_refused(read.map(drop), &format!("{role}: dynamodb:Query on events, deliveries and states"));
@@ -75,7 +75,7 @@ async fn no_function_may_do_what_it_does_not_need() {
             assert_refused(call.send().await.map(drop), &format!("{role}: dynamodb:PutItem of a token request"));
             let call = dynamodb.query().table_name(setting("TOKEN_REQUESTS_TABLE"));
             let call =
-                call.key_condition_expression("tokenRequest = :r").expression_attribute_values(":r", nobody.clone());
+                call.key_condition_expression("pk = :r").expression_attribute_values(":r", nobody.clone());
             assert_refused(call.send().await.map(drop), &format!("{role}: dynamodb:Query of token requests"));
         }
         if role == "RELAY_ROLE" {
@@ -184,7 +184,7 @@ async fn may_do_its_work(role: &str, dynamodb: &aws_sdk_dynamodb::Client, sqs: &
             call.expression_attribute_values(":t", nobody).send().await.is_ok()
         }
         "SWEEP_ROLE" => {
-            let call = dynamodb.query().table_name(setting("PARKING_TABLE")).key_condition_expression("lane = :l");
+            let call = dynamodb.query().table_name(setting("PARKING_TABLE")).key_condition_expression("pk = :l");
             let drain = AttributeValue::S("drain".into());
             call.expression_attribute_values(":l", drain).send().await.is_ok()
         }
