@@ -1,16 +1,17 @@
-//! Adapters: how the rules of `signpost-core` reach DynamoDB, SQS, KMS, HTTPS receivers, settings and logs.
+//! Adapters that connect the rules of `signpost-core` to DynamoDB, SQS, KMS, HTTPS receivers, settings and logs.
 //!
 //! # Folders
 //!
-//! - [`runtime`]: settings, the clock, logs, and requests from API Gateway. Calls nothing.
-//! - [`aws`]: the SDK's settings, the error of its calls, and one call for a whole batch (`dynamodb:BatchGetItem`,
+//! - [`runtime`]: settings, the clock, logs, and requests from API Gateway. It makes no calls.
+//! - [`aws`]: the SDK's settings, the error type of its calls, and one call for a whole batch (`dynamodb:BatchGetItem`,
 //!   `dynamodb:PartiQLInsert`).
 //! - [`queue`]: SQS (`sqs:SendMessage`, `sqs:ReceiveMessage`, `sqs:DeleteMessage`, `sqs:ChangeMessageVisibility`).
-//! - [`vault`], [`mac`]: secrets under KMS (`kms:GenerateDataKey`, `kms:Decrypt`) and MACs of key items (`kms:GenerateMac`,
-//!   `kms:VerifyMac`).
-//! - [`tables`]: one module per kind of item in DynamoDB (`dynamodb:GetItem`, `PutItem`, `UpdateItem`, `DeleteItem`, `Query`).
-//! - [`http`]: sends webhooks and asks token servers; the only folder that connects to receivers.
-//! - [`cache`]: what a warm environment remembers of endpoints and signing keys.
+//! - [`vault`], [`mac`]: secrets under KMS (`kms:GenerateDataKey`, `kms:Decrypt`) and MACs of key items
+//!   (`kms:GenerateMac`, `kms:VerifyMac`).
+//! - [`tables`]: one module per kind of item in DynamoDB (`dynamodb:GetItem`, `PutItem`, `UpdateItem`, `DeleteItem`,
+//!   `Query`).
+//! - [`http`]: sends webhooks and requests access tokens; the only folder that connects to receivers.
+//! - [`cache`]: what a warm environment remembers about endpoints and signing keys.
 
 pub mod aws;
 pub mod cache;

@@ -1,5 +1,5 @@
-//! The KMS key that authenticates public keys in tables: an item that Signpost did not write has no valid MAC, and its key
-//! is neither published nor used. A writer of a table cannot plant a key.
+//! The KMS key that authenticates public keys in tables. An item that Signpost did not write has no valid MAC, so its
+//! key is neither published nor used. A writer of a table cannot plant a key.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use tokio::sync::Mutex;
 
 use crate::aws::AwsError;
 
-/// An HMAC-SHA-256 key that never leaves KMS, and what it has said: KMS is asked about an item once per environment.
+/// An HMAC-SHA-256 key that never leaves KMS, and its verdicts, so that KMS is asked about an item once per
+/// environment.
 #[derive(Clone, Debug)]
 pub struct MacKey {
     client: aws_sdk_kms::Client,
@@ -20,10 +21,10 @@ pub struct MacKey {
     verdicts: Arc<Mutex<HashMap<[u8; 32], bool>>>,
 }
 
-/// How many verdicts are remembered: some 50 bytes each.
+/// How many verdicts are remembered; each has some 50 bytes.
 const MAX_VERDICTS: usize = 50_000;
 
-/// The bytes of an HMAC-SHA-256 (FIPS 198-1).
+/// The size of an HMAC-SHA-256 in bytes (FIPS 198-1).
 const MAC_BYTES: usize = 32;
 
 impl MacKey {
@@ -44,12 +45,13 @@ impl MacKey {
         let call = self.client.generate_mac().key_id(&self.key_id).mac_algorithm(MacAlgorithmSpec::HmacSha256);
         let answer = call.message(Blob::new(message)).send().await.map_err(AwsError::of(CALL))?;
         let mac = answer.mac.map(Blob::into_inner);
-        mac.ok_or_else(|| AwsError::of(CALL)(std::io::Error::other("the answer lacks the MAC")))
+        mac.ok_or_else(|| AwsError::of(CALL)(std::io::Error::other("the answer of KMS lacks the MAC")))
     }
 
     /// Returns whether `mac` is the MAC of `message`.
     ///
-    /// Needs `kms:VerifyMac`. One call, $0.000003; none for a MAC of another length, or for a question that was asked before.
+    /// Needs `kms:VerifyMac`. One call, $0.000003; none for a MAC of another length, or for a pair that was verified
+    /// before.
     ///
     /// # Errors
     /// The call failed, which says nothing about the MAC; try again.

@@ -1,4 +1,4 @@
-//! SQS queues: messages in batches, sent, received and removed, and how long one stays hidden.
+//! SQS queues: sends, receives and deletes messages in batches, and changes how long one stays hidden.
 
 use std::time::Duration;
 
@@ -25,23 +25,23 @@ pub struct Queue {
 /// A message to be sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
-    /// What it says. SQS takes the characters of XML 1.0 only.
+    /// The content. SQS accepts only the characters of XML 1.0.
     pub body: String,
-    /// `MessageGroupId`: on a standard queue, whose share of the queue it counts against (fair queues).
+    /// `MessageGroupId`: on a standard queue, the group whose share of the queue the message uses (fair queues).
     pub group: Option<String>,
     /// Text attributes, by name.
     pub attributes: Vec<(&'static str, String)>,
-    /// How long it is kept back before it is presented, in whole seconds, up to a quarter of an hour. It is not in flight
+    /// How long SQS holds it before it presents it, in whole seconds, at most 15 minutes. It is not in flight
     /// meanwhile.
     pub delay: Duration,
 }
 
-/// The attribute of a delivery's message that says since when it waits, in milliseconds since the Unix epoch. It is there
-/// if there may be another message of the same delivery.
+/// The attribute of a delivery's message with the time since when it waits, in milliseconds since the Unix epoch. A
+/// message has it if there may be another message of the same delivery.
 pub const SINCE: &str = "since";
 
 impl Message {
-    /// Makes the message that brings an event to `fanout`. Each tenant is a message group of its own, so that SQS's fair
+    /// Creates the message that brings an event to `fanout`. Each tenant is a message group of its own, so that SQS's fair
     /// queue keeps one tenant's backlog from delaying the others.
     #[must_use]
     pub fn of_event(event: &Event) -> Self {
@@ -49,9 +49,11 @@ impl Message {
         Self { body: event.json().to_owned(), group, ..Self::default() }
     }
 
-    /// A message that has an event delivered to an endpoint, for the first time or again: when the event arrived, and since
-    /// when this waits, in milliseconds since the Unix epoch. Each endpoint is a group of its own, so that SQS's fair queue keeps one's backlog
-    /// from delaying the others.
+    /// Creates the message that makes `deliver` send an event to an endpoint, for the first time or again.
+    ///
+    /// `arrived_unix_ms` is when the event arrived, `since_unix_ms` since when the message waits, both in milliseconds
+    /// since the Unix epoch. Each endpoint is a group of its own, so that one's backlog does not delay the others (fair
+    /// queues).
     #[must_use]
     pub fn of_delivery(endpoint: &EndpointId, event: &Event, arrived_unix_ms: u64, since_unix_ms: Option<u64>) -> Self {
         Self {
@@ -66,27 +68,27 @@ impl Message {
 /// A message that was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// `MessageId`: the same each time it is received.
+    /// `MessageId`: the same each time the message is received.
     pub id: String,
-    /// What it says.
+    /// The content.
     pub body: String,
-    /// Its attribute `reason`, which tells why it is in a dead-letter queue.
+    /// Its attribute `reason`, which says why it is in a dead-letter queue.
     pub reason: Option<String>,
-    /// `SentTimestamp`: when the queue took it, in milliseconds since the Unix epoch; 0 if SQS does not say.
+    /// `SentTimestamp`: when SQS accepted it, in milliseconds since the Unix epoch; 0 if SQS does not report it.
     pub sent_unix_ms: u64,
-    /// `ReceiptHandle`: names this receipt of it, for whoever removes it or lets it be seen again.
+    /// `ReceiptHandle`: names this receipt of the message, and is needed to delete or release it.
     pub receipt: String,
 }
 
-/// The most messages in one call.
+/// How many messages one call may have.
 const MAX_BATCH_MESSAGES: usize = 10;
-/// The most bytes in one message, and in all messages of one call.
+/// How many bytes one message may have, and all messages of one call together.
 pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
-/// What is reckoned for a message beside its body and its attributes' names and values.
+/// How many bytes are added for a message besides its body and its attributes' names and values.
 const MESSAGE_MARGIN_BYTES: usize = 256;
-/// How many calls are under way at once.
+/// How many calls run at the same time.
 const CALLS_AT_ONCE: usize = 4;
-/// How often the entries that SQS refused are sent, in all, before the call counts as failed.
+/// How often entries that SQS refused are sent in all, before the call counts as failed.
 const ROUNDS: usize = 3;
 
 impl Queue {
@@ -96,13 +98,13 @@ impl Queue {
         Self { client, url }
     }
 
-    /// Sends all of `messages`, in as few calls as SQS's limits allow, and takes them as it goes: no more are held than
-    /// four calls at once have.
+    /// Sends all of `messages`, in as few calls as SQS's limits allow. It takes them one by one and holds only those of
+    /// four concurrent calls.
     ///
     /// Needs `sqs:SendMessage`. One call per 10 messages or 1 MiB.
     ///
     /// # Errors
-    /// Not all are in the queue, though some may be: send all again, and have readers recognise repetitions.
+    /// Not all messages are in the queue, though some may be. Send all again; readers must recognise repetitions.
     pub async fn send_all(&self, messages: impl IntoIterator<Item = Message>) -> Result<(), AwsError> {
         let sized = messages.into_iter().map(|message| (size(&message), message));
         let calls = batches(sized, MAX_BATCH_MESSAGES, MAX_BATCH_BYTES).map(|batch| async {
@@ -125,7 +127,7 @@ impl Queue {
         }
     }
 
-    /// Receives up to ten messages, and hides them from others for `hidden_for`. There are none in the queue if none come
+    /// Receives up to ten messages, and hides them from other receivers for `hidden_for`. Returns none if none comes
     /// within a second.
     ///
     /// Needs `sqs:ReceiveMessage`. One call.
@@ -141,7 +143,7 @@ impl Queue {
             .message_attribute_names("reason")
             .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
             .visibility_timeout(i32::try_from(hidden_for.as_secs()).unwrap_or(i32::MAX))
-            .wait_time_seconds(1); // Asks all of SQS's servers, which no waiting does not (long polling).
+            .wait_time_seconds(1); // Long polling asks all of SQS's servers; short polling does not.
         let patient = TimeoutConfig::builder().operation_attempt_timeout(CALL_TIMEOUT).build();
         let call = call.customize().config_override(aws_sdk_sqs::config::Builder::new().timeout_config(patient));
         let messages = call.send().await.map_err(AwsError::of("sqs:ReceiveMessage"))?.messages.unwrap_or_default();
@@ -158,12 +160,12 @@ impl Queue {
         Ok(received.collect())
     }
 
-    /// Removes received messages.
+    /// Deletes received messages.
     ///
     /// Needs `sqs:DeleteMessage`. One call per 10 messages.
     ///
     /// # Errors
-    /// Not all are removed, though some may be: those come back.
+    /// Not all messages are deleted, though some may be. The others come back.
     pub async fn remove_all(&self, receipts: impl IntoIterator<Item = String>) -> Result<(), AwsError> {
         const OPERATION: &str = "sqs:DeleteMessage";
         let calls = tens(receipts).map(async |receipts| {
@@ -177,12 +179,12 @@ impl Queue {
         stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).try_collect().await
     }
 
-    /// Lets others see received messages again, at once.
+    /// Makes received messages visible again at once.
     ///
     /// Needs `sqs:ChangeMessageVisibility`. One call per 10 messages.
     ///
     /// # Errors
-    /// Not all can be seen: those stay hidden for as long as was said when they were received.
+    /// Not all messages are visible. The others stay hidden until the time that was set when they were received.
     pub async fn release_all(&self, receipts: impl IntoIterator<Item = String>) -> Result<(), AwsError> {
         const OPERATION: &str = "sqs:ChangeMessageVisibility";
         let calls = tens(receipts).map(async |receipts| {
@@ -197,13 +199,13 @@ impl Queue {
         stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).try_collect().await
     }
 
-    /// Has a received message presented again after `wait`, counted from now, in whole seconds rounded up.
+    /// Makes SQS present a received message again after `wait`, counted from now, in whole seconds rounded up.
     ///
     /// Needs `sqs:ChangeMessageVisibility`. The message must also be reported as a batch item failure, or the event
     /// source mapping deletes it.
     ///
     /// # Errors
-    /// The call failed: the message comes back after the queue's visibility timeout instead.
+    /// The call failed. The message comes back after the queue's visibility timeout instead.
     pub async fn delay_retry(&self, receipt_handle: &str, wait: Duration) -> Result<(), AwsError> {
         let seconds = wait.as_millis().div_ceil(1_000).min(MAX_VISIBILITY_SECONDS);
         let call = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt_handle);
@@ -213,9 +215,9 @@ impl Queue {
     }
 }
 
-/// SQS keeps a message back for at most a quarter of an hour.
+/// How long SQS can hold a message: at most 15 minutes.
 pub const MAX_DELAY: Duration = Duration::from_mins(15);
-/// SQS hides a message for at most 12 hours.
+/// How long SQS can hide a message: at most 12 hours.
 const MAX_VISIBILITY_SECONDS: u128 = 43_200;
 
 fn entry(index: usize, message: Message) -> Result<SendMessageBatchRequestEntry, AwsError> {
@@ -233,7 +235,7 @@ fn entry(index: usize, message: Message) -> Result<SendMessageBatchRequestEntry,
     entry.build().map_err(AwsError::of("sqs:SendMessage"))
 }
 
-/// Complains about the entries of a call that SQS refused.
+/// Returns an error if SQS refused entries of a call.
 fn none_refused(operation: &'static str, failed: &[BatchResultErrorEntry]) -> Result<(), AwsError> {
     let Some(first) = failed.first() else { return Ok(()) };
     let text = first.message.as_deref().unwrap_or_default();
@@ -241,20 +243,20 @@ fn none_refused(operation: &'static str, failed: &[BatchResultErrorEntry]) -> Re
     Err(AwsError::of(operation)(std::io::Error::other(refusal)))
 }
 
-/// Receipts in as many as one call takes.
+/// Splits receipts into groups, one per call.
 fn tens(receipts: impl IntoIterator<Item = String>) -> impl Iterator<Item = Vec<String>> {
     batches(receipts.into_iter().map(|receipt| (0, receipt)), MAX_BATCH_MESSAGES, MAX_BATCH_BYTES)
 }
 
-/// What a message counts against [`MAX_BATCH_BYTES`], rather more than less.
+/// Returns how many bytes of [`MAX_BATCH_BYTES`] a message uses, rounded up.
 #[must_use]
 pub fn size(message: &Message) -> usize {
     let attributes = message.attributes.iter().map(|(name, value)| name.len() + "String".len() + value.len());
     message.body.len() + attributes.sum::<usize>() + MESSAGE_MARGIN_BYTES
 }
 
-/// Splits sized items, in their order, into batches of at most `max_items` and `max_bytes`. An item over `max_bytes`
-/// stands alone.
+/// Splits sized items, in their order, into batches of at most `max_items` and `max_bytes`. An item over `max_bytes` is
+/// alone in its batch.
 fn batches<T>(
     items: impl Iterator<Item = (usize, T)>,
     max_items: usize,

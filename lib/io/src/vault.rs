@@ -1,8 +1,8 @@
-//! Endpoints' secrets, sealed: AES-256-GCM under a data key of KMS's.
+//! Endpoints' secrets, sealed by AES-256-GCM under a data key from KMS.
 //!
-//! Whoever seals needs no right to open. What was sealed for one endpoint, or for one purpose, opens for no other: KMS
-//! binds the data key to tenant and endpoint, and the seal itself is bound to them, to what the secret is for, and to the
-//! server that it is sent to.
+//! A function that seals needs no permission to open. A secret that was sealed for one endpoint or purpose does not
+//! open for another: KMS binds the data key to tenant and endpoint. The seal itself is bound to these, to the secret's
+//! purpose, and to the server that the secret is sent to.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_sdk_kms::primitives::Blob;
@@ -14,47 +14,47 @@ use zeroize::Zeroizing;
 
 use crate::aws::AwsError;
 
-/// Seals and opens.
+/// A vault that seals and opens secrets.
 #[derive(Clone, Debug)]
 pub struct Vault {
     client: aws_sdk_kms::Client,
     key_id: String,
 }
 
-/// What a secret is for.
+/// The purpose of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose<'a> {
-    /// To authenticate to the receiver, in this way and at this server only ([`Auth::binding`]).
+    /// It authenticates to the receiver, in this way and at this server only ([`Auth::binding`]).
     ///
     /// [`Auth::binding`]: signpost_core::endpoint::auth::Auth::binding
     Auth(&'a str),
-    /// To sign requests, shared with the receiver.
+    /// It signs requests, and is shared with the receiver.
     Signing,
 }
 
-/// Whose secret it is, and what it is for.
+/// The owner and the purpose of a secret.
 #[derive(Clone, Copy, Debug)]
 pub struct SealContext<'a> {
     /// The endpoint's tenant.
     pub tenant: &'a TenantId,
     /// The endpoint.
     pub endpoint: &'a EndpointId,
-    /// What for.
+    /// The purpose.
     pub purpose: Purpose<'a>,
 }
 
-/// A secret that was not opened.
+/// The reason why a secret did not open.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// KMS could not be asked, or refused: the data key is another endpoint's, or the role lacks a permission.
+    /// The call to KMS failed. If KMS refused it, the data key is another endpoint's, or the role lacks a permission.
     #[error("data key of a secret could not be unwrapped")]
     Aws(#[from] AwsError),
-    /// The seal is broken: it was made for another place, or changed.
-    #[error("secret does not open in its place; write it anew")]
+    /// The seal is broken: it was made for another owner or purpose, or changed.
+    #[error("secret was sealed for another endpoint or purpose, or changed; set the secret again")]
     Broken,
 }
 
-/// The first byte of what is sealed, so that another form can be told apart.
+/// The first byte of a sealed secret, which identifies the format.
 const VERSION: u8 = 1;
 
 impl Vault {
@@ -64,10 +64,10 @@ impl Vault {
         Self { client, key_id }
     }
 
-    /// Seals a secret for its place.
+    /// Seals a secret for its owner and purpose.
     ///
-    /// Needs `kms:GenerateDataKey` under encryption context `{purpose: endpoint-secrets, tenant, endpoint}`. $0.000003 a
-    /// call.
+    /// Needs `kms:GenerateDataKey` with encryption context `{purpose: endpoint-secrets, tenant, endpoint}`. A call
+    /// costs $0.000003.
     ///
     /// # Errors
     /// The call failed.
@@ -82,20 +82,20 @@ impl Vault {
             .encryption_context("tenant", place.tenant.as_str())
             .encryption_context("endpoint", place.endpoint.as_str());
         let made = call.send().await.map_err(AwsError::of(CALL))?;
-        let incomplete = || AwsError::of(CALL)(std::io::Error::other("the answer lacks a key"));
+        let incomplete = || AwsError::of(CALL)(std::io::Error::other("the answer of KMS lacks a key"));
         let plain = Zeroizing::new(made.plaintext.ok_or_else(incomplete)?.into_inner());
         let wrapped = made.ciphertext_blob.ok_or_else(incomplete)?.into_inner();
         seal_under(&plain, &wrapped, place, secret)
-            .ok_or_else(|| AwsError::of(CALL)(std::io::Error::other("the answer's key does not fit")))
+            .ok_or_else(|| AwsError::of(CALL)(std::io::Error::other("the key from KMS does not fit")))
     }
 
-    /// Opens what was sealed for `place`.
+    /// Opens a secret that was sealed for `place`.
     ///
-    /// Needs `kms:Decrypt` under encryption context `{purpose: endpoint-secrets, tenant, endpoint}`. One call, so keep
-    /// what it gives as long as the sealed bytes stay the same.
+    /// Needs `kms:Decrypt` with encryption context `{purpose: endpoint-secrets, tenant, endpoint}`. One call, so keep
+    /// the result while the sealed bytes stay the same.
     ///
     /// # Errors
-    /// KMS failed, or the seal is not of this place.
+    /// KMS failed, or the secret was not sealed for this place.
     pub async fn open(&self, place: SealContext<'_>, sealed: &[u8]) -> Result<Secret, OpenError> {
         let (wrapped, rest) = split(sealed).ok_or(OpenError::Broken)?;
         let call = self
@@ -114,7 +114,7 @@ impl Vault {
 
 const CONTEXT_PURPOSE: &str = "endpoint-secrets";
 
-/// `version ‖ length of the wrapped key (2 bytes) ‖ wrapped key ‖ nonce ‖ ciphertext and tag`.
+/// Returns `version ‖ length of the wrapped key (2 bytes) ‖ wrapped key ‖ nonce ‖ ciphertext and tag`.
 fn seal_under(plain: &[u8], wrapped: &[u8], place: SealContext<'_>, secret: &Secret) -> Option<Vec<u8>> {
     let key = RandomizedNonceKey::new(&AES_256_GCM, plain).ok()?;
     let mut content = Zeroizing::new(secret.reveal().as_bytes().to_vec());
@@ -132,13 +132,13 @@ fn open_under(plain: &[u8], rest: &[u8], place: SealContext<'_>) -> Option<Secre
     std::str::from_utf8(opened).ok().map(|text| Secret::new(text.to_owned()))
 }
 
-/// The wrapped data key, and what was sealed under it.
+/// Returns the wrapped data key and the sealed content.
 fn split(sealed: &[u8]) -> Option<(&[u8], &[u8])> {
     let [VERSION, high, low, rest @ ..] = sealed else { return None };
     rest.split_at_checked(usize::from(u16::from_be_bytes([*high, *low])))
 }
 
-/// Ids have no slash, so no two places are spelled alike.
+/// Returns the data that the seal is bound to. Ids have no slash, so two places never have the same data.
 fn bound_to(place: SealContext<'_>) -> Vec<u8> {
     let SealContext { tenant, endpoint, purpose } = place;
     match purpose {

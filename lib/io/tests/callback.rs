@@ -29,7 +29,7 @@ async fn post(callbacks: &WebhookSender, url: &str, timeout: Duration) -> Attemp
     callbacks.send(request, &ClientAuth::Anonymous, timeout).await.result
 }
 
-/// A server that treats each connection as `treat` says, after it has read the request's head. Gives its port and a
+/// Starts a server that calls `treat` for each connection, after it has read the request's head. Returns its port and a
 /// channel with one message per connection.
 async fn server<F: Future<Output = ()> + Send + 'static>(
     treat: impl Fn(TcpStream) -> F + Send + 'static,
@@ -112,7 +112,7 @@ async fn an_endless_answer_is_read_to_its_limit_and_its_status_counts() {
 async fn an_answer_without_a_status_says_what_is_wrong_with_it() {
     use ExchangeFault::{AnswerAmbiguous, AnswerUnreadable, ConnectionClosed};
     let cases = [
-        ("", ConnectionClosed, "closed without a word"),
+        ("", ConnectionClosed, "closed without an answer"),
         ("HTTP/1.1 200 OK\r\ncontent-le", ConnectionClosed, "closed in the middle of the head"),
         ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok", AnswerUnreadable, "two lengths"),
         (
@@ -131,7 +131,7 @@ async fn an_answer_without_a_status_says_what_is_wrong_with_it() {
     }
 }
 
-/// What broke an exchange off.
+/// Returns the fault that ended an exchange.
 fn fault(error: &AttemptError) -> Option<ExchangeFault> {
     match error.cause() {
         Cause::Exchange(fault) => Some(fault),
@@ -139,7 +139,7 @@ fn fault(error: &AttemptError) -> Option<ExchangeFault> {
     }
 }
 
-/// The status line decides. curl, Python's requests, Node's fetch, PHP, Ruby and Java read heads such as these.
+/// The status line decides. curl, Python's requests, Node's fetch, PHP, Ruby and Java accept these heads.
 #[tokio::test]
 async fn an_odd_head_does_not_take_an_acknowledgement_back() {
     let many: &'static str = Box::leak("X-Many: 1\r\n".repeat(900).into_boxed_str());
@@ -149,7 +149,7 @@ async fn an_odd_head_does_not_take_an_acknowledgement_back() {
         ("X-A: 1\r\n\t2\r\n", "folded by a tab"),
         ("X-A : 1\r\n", "a space before the colon"),
         ("X A: 1\r\n", "a space in a name"),
-        ("no colon at all\r\n", "a line that is no header"),
+        ("no colon at all\r\n", "a line that is not a header"),
         (": no name\r\n", "a header without a name"),
         ("X-A: \u{1}\r\n", "a control character"),
         ("X-A: ä\r\n", "bytes that are not ASCII"),
@@ -179,7 +179,7 @@ async fn an_odd_head_does_not_take_an_acknowledgement_back() {
     }
 }
 
-/// A status that came is on record with what came of the body, however that ends.
+/// A status that arrived is on record, however its body ends.
 #[tokio::test]
 async fn a_status_is_not_lost_with_its_body() {
     const CUT: &str = "\r\ncontent-length: 100\r\nretry-after: 7\r\n\r\nabc";
@@ -215,7 +215,7 @@ async fn a_status_is_not_lost_with_its_body() {
     }
 }
 
-/// What a client meets after Lambda thaws: the connection looks alive, and is dead.
+/// After Lambda thaws, a connection may look alive and be dead.
 #[tokio::test]
 async fn a_dead_pooled_connection_costs_no_attempt() {
     const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
@@ -233,7 +233,7 @@ async fn a_dead_pooled_connection_costs_no_attempt() {
     assert!(connections.try_recv().is_err(), "one new connection for each dead one");
 }
 
-/// The bytes of a long body are sent again whole.
+/// A long body is sent again in full.
 #[tokio::test]
 async fn a_long_body_says_its_length_and_survives_a_dead_pooled_connection() {
     const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
@@ -270,7 +270,7 @@ async fn a_long_body_says_its_length_and_survives_a_dead_pooled_connection() {
     }
 }
 
-/// Whatever is answered, even if it is half an answer, is the receiver's, on a reused connection as well.
+/// An answer, even half of one, is the receiver's failure, also on a reused connection.
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_not_tried_twice() {
     let (port, mut connections) = server(|mut stream| async move {
@@ -314,10 +314,11 @@ async fn private_addresses_are_refused_before_a_connection_is_made() {
     let callbacks = WebhookSender::new(Guard::new(TargetRules::default())).unwrap();
     let result = post(&callbacks, &format!("http://127.0.0.1:{port}/"), TIMEOUT).await;
     assert!(matches!(result, Err(AttemptError::ForbiddenTarget(_))), "http is off by default: {result:?}");
-    assert!(connections.try_recv().is_err(), "nobody connected");
+    assert!(connections.try_recv().is_err(), "no connection was made");
 }
 
-/// Answers look-ups with one after the other of `answers`, the last one for ever, and counts how often it was asked.
+/// Creates a resolver that returns `answers` one after the other, and the last one from then on. Also returns how often
+/// it was asked.
 fn resolver(answers: &'static [&'static [&'static str]]) -> (Arc<Lookup>, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
@@ -341,9 +342,9 @@ async fn a_host_that_was_public_when_it_was_written_is_refused_once_it_leads_ins
     let result = post(&WebhookSender::new(guard).unwrap(), &url, TIMEOUT).await;
 
     assert!(matches!(result, Err(AttemptError::ForbiddenAddress(_))), "{result:?}");
-    assert!(result.unwrap_err().is_retryable(), "DNS may answer otherwise next time");
-    assert_eq!(asked.load(Ordering::Relaxed), 2, "what was found out before is not relied on");
-    assert!(connections.try_recv().is_err(), "nobody connected");
+    assert!(result.unwrap_err().is_retryable(), "DNS may return another address next time");
+    assert_eq!(asked.load(Ordering::Relaxed), 2, "the earlier answer is not reused");
+    assert!(connections.try_recv().is_err(), "no connection was made");
 }
 
 #[tokio::test]
@@ -363,7 +364,7 @@ async fn one_private_address_among_public_ones_is_enough_to_refuse() {
 #[tokio::test]
 async fn the_connection_is_made_to_the_address_that_was_judged() {
     let (port, mut connections) = server(|stream| answer(stream, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")).await;
-    let (lookup, asked) = resolver(&[&["127.0.0.1"], &["127.0.0.2"]]); // Nobody listens at the second.
+    let (lookup, asked) = resolver(&[&["127.0.0.1"], &["127.0.0.2"]]); // No server listens at the second address.
     let callbacks = WebhookSender::new(Guard::with_lookup(LOCAL, lookup)).unwrap();
     let result = post(&callbacks, &format!("http://pinned.example:{port}/"), TIMEOUT).await;
     assert!(matches!(result, Ok(200)), "{result:?}");
@@ -372,7 +373,7 @@ async fn the_connection_is_made_to_the_address_that_was_judged() {
 }
 
 #[tokio::test]
-async fn a_host_that_does_not_resolve_is_none_to_refuse_but_none_to_reach_either() {
+async fn a_host_that_does_not_resolve_is_accepted_but_cannot_be_reached() {
     let lookup: Arc<Lookup> = Arc::new(|_| Box::pin(std::future::ready(Err(std::io::Error::other("no such host")))));
     let guard = Guard::with_lookup(TargetRules::default(), lookup);
     let target = guard.rules().parse("https://later.example/").unwrap();
@@ -382,7 +383,7 @@ async fn a_host_that_does_not_resolve_is_none_to_refuse_but_none_to_reach_either
 }
 
 #[tokio::test]
-async fn a_server_that_swallows_options_has_the_other_half_of_the_time_to_echo() {
+async fn a_server_that_ignores_options_has_the_other_half_of_the_time_to_echo() {
     const ECHO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc";
     let count = Arc::new(AtomicUsize::new(0));
     let (port, _connections) = server(move |stream| {

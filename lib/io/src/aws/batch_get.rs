@@ -1,4 +1,4 @@
-//! Items that are read by their keys, many in one call.
+//! Reading of items by their keys, many in one call.
 
 use std::collections::HashMap;
 
@@ -8,18 +8,18 @@ use futures_util::future::join_all;
 
 use crate::aws::{AwsError, Item};
 
-/// The attributes of items that are read: an expression, and the names that stand for others in it.
+/// The attributes to read: an expression, and the names that its placeholders stand for.
 #[derive(Clone, Debug)]
 pub(crate) struct Projection {
     pub(crate) expression: &'static str,
     pub(crate) names: HashMap<String, String>,
 }
 
-/// The most keys in one call.
+/// How many keys one call may have.
 const MOST_AT_ONCE: usize = 100;
 const OPERATION: &str = "dynamodb:BatchGetItem";
 
-/// Reads an item, strongly consistent: all of it, or what is projected.
+/// Reads an item (strongly consistent), all of it or the projected attributes.
 ///
 /// Needs `dynamodb:GetItem`.
 pub(crate) async fn get(
@@ -34,10 +34,10 @@ pub(crate) async fn get(
     Ok(call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item)
 }
 
-/// Reads the items of `keys`, in their order. What is projected has the keys in it.
+/// Reads the items of `keys`, in their order. A projection must include the key attributes.
 ///
-/// Needs `dynamodb:BatchGetItem`, and `dynamodb:GetItem` for one that is alone or that DynamoDB left out. One call for a
-/// hundred of them.
+/// Needs `dynamodb:BatchGetItem`, and `dynamodb:GetItem` for a single key or one that DynamoDB left out. One call for
+/// up to 100 keys.
 pub(crate) async fn get_all(
     client: &Client,
     table: &str,
@@ -87,7 +87,7 @@ async fn get_some(
     .await
 }
 
-/// Each of `keys` once: DynamoDB refuses a key that comes twice.
+/// Returns each of `keys` once, because DynamoDB refuses repeated keys.
 fn distinct(keys: &[Item]) -> Vec<Item> {
     let first = |(index, key): &(usize, &Item)| !keys[..*index].contains(key);
     keys.iter().enumerate().filter(first).map(|(_, key)| key.clone()).collect()

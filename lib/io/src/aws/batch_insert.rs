@@ -1,5 +1,5 @@
-//! New items, many in one call, each on the condition that it is not there: what `BatchWriteItem` does without conditions,
-//! and `TransactWriteItems` for twice the price and for all or none.
+//! Insertion of many new items in one call, each with the condition that it does not exist. `BatchWriteItem` has no
+//! conditions; `TransactWriteItems` costs twice as much and writes all or none.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest};
@@ -7,24 +7,24 @@ use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementErrorCodeEnum, Batch
 use crate::aws::{AwsError, Item};
 use crate::runtime::logs::Chain;
 
-/// Whether an item was inserted.
+/// The result of inserting an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Inserted {
-    /// It was.
+    /// The item was inserted.
     Yes,
-    /// It was not: it is there, or DynamoDB could not take it at the moment.
+    /// The item was not inserted: it exists already, or DynamoDB could not insert it at the moment.
     No,
 }
 
-/// The most bytes of the longest attribute in an item that is inserted together with others: 25 of them stay under 1 MiB.
+/// How many bytes the longest attribute of an item may have if it is inserted with others: 25 of them stay under 1 MiB.
 pub(crate) const LARGEST_TOGETHER: usize = 32 * 1024;
-/// The most statements in one call.
+/// How many statements one call may have.
 const MOST_AT_ONCE: usize = 25;
 const OPERATION: &str = "dynamodb:PartiQLInsert";
 
-/// Inserts `items`, and tells of each whether it was, in their order.
+/// Inserts `items` and returns the result of each, in their order.
 ///
-/// Needs `dynamodb:PartiQLInsert`. One call for 25 items; each is charged for as one that is put alone.
+/// Needs `dynamodb:PartiQLInsert`. One call for 25 items; each costs as much as one that is put alone.
 pub(crate) async fn insert(client: &Client, table: &str, items: Vec<Item>) -> Vec<Result<Inserted, AwsError>> {
     let mut all = Vec::with_capacity(items.len());
     for items in items.chunks(MOST_AT_ONCE) {
@@ -37,7 +37,7 @@ pub(crate) async fn insert(client: &Client, table: &str, items: Vec<Item>) -> Ve
 }
 
 async fn insert_some(client: &Client, table: &str, items: &[Item]) -> Result<Vec<Inserted>, AwsError> {
-    // Of items of the same key, the first is inserted; what a call with both would do is nowhere promised.
+    // Of items with the same key, only the first is inserted, because AWS does not document what a call with both does.
     let is_again = |index: usize| items[..index].iter().any(|other| has_key_of(other, &items[index]));
     let first: Vec<_> = (0..items.len()).filter(|index| !is_again(*index)).collect();
     let statements = first.iter().map(|index| statement(table, &items[*index])).collect::<Result<_, _>>()?;

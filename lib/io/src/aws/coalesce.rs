@@ -1,5 +1,5 @@
-//! Gathers what is asked at the same time, so that one call answers all of it: the deliveries of a batch are treated at
-//! once, and a call of DynamoDB costs about as much CPU as a request to a receiver.
+//! Coalescing of concurrent requests, so that one call answers all of them. `deliver` handles the deliveries of a batch
+//! at the same time, and a call to DynamoDB costs about as much CPU as a request to a receiver.
 
 use std::mem::take;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-/// Questions of type `Q`, each with an answer of type `A`.
+/// A coalescer for questions of type `Q`, each with an answer of type `A`.
 #[derive(Debug)]
 pub(crate) struct Coalescer<Q, A> {
     asked: Mutex<Vec<(Q, oneshot::Sender<A>)>>,
@@ -18,7 +18,7 @@ pub(crate) struct Coalescer<Q, A> {
     expected: AtomicUsize,
 }
 
-/// Somebody who is going to ask, or has asked and waits for the answer.
+/// An announced question. It counts until this is dropped.
 #[derive(Debug)]
 pub struct Announced<'a> {
     count: &'a AtomicUsize,
@@ -28,25 +28,25 @@ pub struct Announced<'a> {
 impl Drop for Announced<'_> {
     fn drop(&mut self) {
         self.count.fetch_sub(1, Ordering::Relaxed);
-        self.asks.notify_one(); // Whoever waits for this one need not.
+        self.asks.notify_one(); // The caller that waits for this question need not wait any more.
     }
 }
 
-/// How long whoever asks first waits for those that are expected to ask too.
+/// How long the first caller waits for announced questions.
 const PATIENCE: Duration = Duration::from_millis(10);
 
 impl<Q, A> Coalescer<Q, A> {
-    /// Has whoever asks in the meantime wait for one who is going to, for some milliseconds. Those who ask are expected
-    /// themselves, until they are answered.
+    /// Announces a coming question, so that concurrent callers wait up to 10 ms to share one call. The announcement
+    /// counts until the returned value is dropped.
     pub(crate) fn announce(&self) -> Announced<'_> {
         self.expected.fetch_add(1, Ordering::Relaxed);
         Announced { count: &self.expected, asks: &self.asks }
     }
 
-    /// Gives the answer to `question`. Whoever asks first waits for those who ask at the same time and for those who are
-    /// expected, and `answer`s all of them, in their order.
+    /// Returns the answer to `question`. The first caller waits for concurrent callers and for announced questions.
+    /// Then it calls `answer` with all questions, in their order.
     ///
-    /// No answer comes if that one is dropped before it has answered.
+    /// Returns `None` if that caller is dropped before it has the answers.
     pub(crate) async fn load(&self, question: Q, answer: impl AsyncFnOnce(Vec<Q>) -> Vec<A>) -> Option<A> {
         let (sender, answered) = oneshot::channel();
         let count = {
@@ -59,13 +59,13 @@ impl<Q, A> Coalescer<Q, A> {
             return answered.await.ok();
         }
         let mut turn = Turn { coalescer: self, is_over: false };
-        yield_now().await; // Those of the same batch ask before this goes on.
+        yield_now().await; // The other callers of the same batch ask first.
         let _ = timeout(PATIENCE, self.all_asked()).await;
         let asked = take(&mut *lock(&self.asked));
         turn.is_over = true;
         let (questions, senders): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
         for (sender, answer) in senders.into_iter().zip(answer(questions).await) {
-            let _ = sender.send(answer); // Nobody has to wait for it.
+            let _ = sender.send(answer); // The caller may be gone.
         }
         answered.await.ok()
     }
@@ -83,7 +83,7 @@ impl<Q, A> Default for Coalescer<Q, A> {
     }
 }
 
-/// The turn of one who is to answer. Dropped before it is over, it leaves the others without an answer, not waiting.
+/// The turn of the first caller. If it is dropped before it is over, the others get no answer, and do not wait.
 struct Turn<'a, Q, A> {
     coalescer: &'a Coalescer<Q, A>,
     is_over: bool,
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "current_thread")]
-    async fn what_is_asked_at_once_is_answered_in_one_go_and_each_gets_its_own() {
+    async fn concurrent_questions_share_one_call_and_each_gets_its_own_answer() {
         let (coalescer, calls) = (Coalescer::default(), Cell::new(0));
         for round in 1..=3 {
             let ask = async |question: u32| {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn who_is_expected_is_waited_for_unless_it_does_not_ask_after_all() {
+    async fn the_first_caller_waits_for_an_announced_one_until_it_asks_or_gives_up() {
         let coalescer = Coalescer::default();
         let answer = async |questions: Vec<u32>| vec![questions.len(); questions.len()];
         let comes = async |after: u32, asks: bool| {
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn who_is_dropped_before_it_answers_leaves_nobody_waiting() {
+    async fn a_first_caller_that_is_dropped_leaves_no_caller_waiting() {
         let coalescer = Coalescer::<u32, u32>::default();
         let never = async |_: Vec<u32>| pending::<Vec<u32>>().await;
         let mut first = Box::pin(coalescer.load(1, never));

@@ -1,5 +1,5 @@
-//! Texts in items, packed where they are long: a write is paid for by the KiB, and JSON packs to half and less. The
-//! attribute is bytes then, a raw DEFLATE stream (RFC 1951), and text otherwise.
+//! Compression of long texts in items. A write is paid for by the KiB, and JSON shrinks to half or less. A compressed
+//! attribute is bytes, a raw DEFLATE stream (RFC 1951); any other is text.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -14,18 +14,18 @@ use signpost_core::event::MAX_EVENT_BYTES;
 
 use crate::aws::{Item, ItemError, s, unreadable};
 
-/// What one write unit of DynamoDB pays for: a text that fits into it is kept as it is.
+/// The size that one write unit of DynamoDB pays for. A text that fits into it is stored as it is.
 pub(crate) const WRITE_UNIT: usize = 1024;
-/// The fastest: most of what can be had is had with it.
+/// The fastest level: it achieves most of the compression.
 const LEVEL: i32 = 1;
 
 thread_local! {
-    /// Kept, for it has some 200 KB, which cost more to get from the system and give back each time than what is packed.
+    /// Kept between calls. It has some 200 KB, and allocating that each time costs more than compressing.
     static COMPRESSOR: RefCell<CompressorOxide> =
         RefCell::new(CompressorOxide::new(create_comp_flags_from_zip_params(LEVEL, 0, 0)));
 }
 
-/// The attribute that keeps a text, as it is if it has up to `room` bytes.
+/// Returns the attribute for a text: the text itself if it has at most `room` bytes, otherwise compressed.
 pub(crate) fn packed(text: &str, room: usize) -> AttributeValue {
     if text.len() <= room {
         return s(text);
@@ -42,7 +42,7 @@ pub(crate) fn packed(text: &str, room: usize) -> AttributeValue {
     if status == TDEFLStatus::Done { AttributeValue::B(Blob::new(packed)) } else { s(text) }
 }
 
-/// How many bytes an attribute that [`packed`] gave has in an item.
+/// Returns how many bytes an attribute from [`packed`] has in an item.
 pub(crate) fn length(packed: &AttributeValue) -> usize {
     match packed {
         AttributeValue::B(bytes) => bytes.as_ref().len(),
@@ -51,7 +51,7 @@ pub(crate) fn length(packed: &AttributeValue) -> usize {
     }
 }
 
-/// Reads what [`packed`] wrote to attribute `name`.
+/// Reads attribute `name`, which [`packed`] made.
 pub(crate) fn unpacked<'a>(item: &'a Item, name: &'static str) -> Result<Cow<'a, str>, ItemError> {
     match item.get(name) {
         Some(AttributeValue::S(text)) => Ok(text.into()),
@@ -78,9 +78,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_is_packed_so_that_others_can_read_it() {
+    fn a_long_text_is_compressed_so_that_other_programs_can_read_it() {
         let text = format!(r#"{{"entries":[{}]}}"#, vec![r#"{"iban":"CZ65 0800 0000 1920 0014 5399"}"#; 40].join(","));
-        let AttributeValue::B(packed) = packed(&text, 700) else { panic!("it is long") };
+        let AttributeValue::B(packed) = packed(&text, 700) else { panic!("the text is long") };
         assert!(packed.as_ref().len() * 4 < text.len());
         assert_eq!(length(&AttributeValue::B(packed.clone())), packed.as_ref().len());
         // -15: a raw stream, as Python's zlib has it.
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_short_is_kept_as_it_is() {
+    fn a_short_text_is_stored_as_it_is() {
         for text in ["", "{}", &"x".repeat(700)] {
             assert_eq!(packed(text, 700), s(text));
             assert_eq!(length(&packed(text, 700)), text.len());
@@ -105,11 +105,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_refused() {
+    fn an_attribute_that_is_not_text_is_refused() {
         let bomb = compress_to_vec(&vec![b' '; MAX_EVENT_BYTES + 1], 9);
         assert!(bomb.len() < 20_000);
         let latin = compress_to_vec(&[0xe9; 700], 1);
-        for (bytes, why) in [(bomb, "more than is ever packed"), (latin, "no UTF-8"), (vec![0xff; 9], "no DEFLATE")] {
+        for (bytes, why) in [(bomb, "larger than any event"), (latin, "no UTF-8"), (vec![0xff; 9], "no DEFLATE")] {
             assert!(unpacked(&item(AttributeValue::B(Blob::new(bytes))), "json").is_err(), "{why}");
         }
         assert!(unpacked(&item(AttributeValue::Bool(true)), "json").is_err());

@@ -1,4 +1,4 @@
-//! What all AWS adapters share: the SDK's settings, their one error, and how attributes of items are read.
+//! Common parts of all AWS adapters: the SDK's settings, the error type of its calls, and readers of item attributes.
 
 pub(crate) mod batch_get;
 pub(crate) mod batch_insert;
@@ -25,21 +25,21 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 /// An item of a table, or an item's map.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
-/// Loads region, credentials and endpoint the way every AWS tool does. Inside Lambda that is environment variables
-/// only, so it costs no call.
+/// Loads region, credentials and endpoint in the SDK's usual order. In Lambda they are environment variables, so this
+/// makes no call.
 ///
-/// Every call ends after [`CALL_TIMEOUT`], retries included, so that a service that hangs never takes a whole
-/// invocation, and with it a whole batch, with it.
+/// Every call ends after [`CALL_TIMEOUT`], retries included. Without this, a service that hangs would use up the time
+/// of an invocation, and so of a whole batch.
 pub async fn load() -> SdkConfig {
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(TRY_TIMEOUT).operation_timeout(CALL_TIMEOUT);
     let defaults = aws_config::defaults(BehaviorVersion::latest());
     defaults.http_client(SharedHttpClient::new(Http::new())).timeout_config(timeouts.build()).load().await
 }
 
-/// The HTTP client of the SDK's defaults, shared by all services and made when it is first used.
+/// The SDK's default HTTP client, shared by all services and created at the first use.
 ///
-/// Left to itself, each service's client loads the system's certificates when it is made, only to see whether that goes
-/// well, and again with its first call.
+/// By default, each service's client loads the system's certificates when it is created, only as a check, and again for
+/// its first call.
 #[derive(Debug)]
 struct Http(SharedHttpClient);
 
@@ -65,31 +65,31 @@ impl HttpClient for Http {
     }
 }
 
-/// The time of one call. `deliver` makes at most eight after each other beside its attempt of 30 s and 12 s of preparation,
-/// within its 90 s.
+/// The timeout of one call. `deliver` makes at most eight calls in sequence, besides 30 s for the attempt and 12 s of
+/// preparation, within its 90 s.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(4);
-/// The time of one try of a call; tables, queues and KMS answer within milliseconds.
+/// The timeout of one try of a call. Tables, queues and KMS usually answer within milliseconds.
 const TRY_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// A call to AWS that failed after the SDK's own retries: a fault on our side, never charged to an endpoint.
+/// A call to AWS that failed after the SDK's retries: an internal error, never charged to an endpoint.
 ///
 /// The same call may succeed later, unless the cause says that the role lacks a permission.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("`{operation}` failed, and is tried again with its message")]
+#[error("`{operation}` failed after the SDK's retries")]
 pub struct AwsError {
     operation: &'static str,
     #[source]
-    source: Arc<dyn Error + Send + Sync>, // Shared by all whom one call was made for.
+    source: Arc<dyn Error + Send + Sync>, // Shared by all callers of one coalesced call.
 }
 
 impl AwsError {
-    /// Names the call that failed, as IAM spells it.
+    /// Returns a constructor of the error; `operation` names the call as IAM spells it.
     pub fn of<E: Error + Send + Sync + 'static>(operation: &'static str) -> impl FnOnce(E) -> Self {
         move |source| Self { operation, source: Arc::new(source) }
     }
 }
 
-/// Gives the answer to a conditional write to DynamoDB; nothing if its condition did not hold.
+/// Returns the answer to a conditional write to DynamoDB; `None` if its condition did not hold.
 pub(crate) fn if_condition_held<T, E>(
     sent: Result<T, SdkError<E>>,
     operation: &'static str,
@@ -104,7 +104,7 @@ where
     }
 }
 
-/// An item in a table that does not read as what it should be: written by hand, or by another version.
+/// An item of a table with an unexpected form, written by hand or by another version.
 #[derive(Debug, thiserror::Error)]
 #[error("attribute `{attribute}` of an item in the table cannot be read; repair or remove the item")]
 pub(crate) struct ItemError {
@@ -127,17 +127,17 @@ pub(crate) fn bytes<'a>(item: &'a Item, name: &'static str) -> Result<&'a [u8], 
     item.get(name).and_then(|value| value.as_b().ok()).map(AsRef::as_ref).ok_or(ItemError { attribute: name })
 }
 
-/// The complaint about an attribute that reads as no value it may have.
+/// Returns the error for an attribute with an invalid value.
 pub(crate) fn unreadable(attribute: &'static str) -> ItemError {
     ItemError { attribute }
 }
 
-/// A text attribute.
+/// Makes a text attribute.
 pub(crate) fn s(text: impl Into<String>) -> AttributeValue {
     AttributeValue::S(text.into())
 }
 
-/// A number attribute.
+/// Makes a number attribute.
 #[expect(clippy::needless_pass_by_value, reason = "called with literals and sums, which read better without `&`")]
 pub(crate) fn n(number: impl ToString) -> AttributeValue {
     AttributeValue::N(number.to_string())

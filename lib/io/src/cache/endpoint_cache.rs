@@ -1,4 +1,4 @@
-//! Endpoints as `deliver` meets them: remembered for some seconds, their secrets opened once.
+//! A cache of endpoints for `deliver`: each is remembered for some seconds, and its secrets are opened once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,75 +21,76 @@ use crate::runtime::logs::Chain;
 use crate::tables::endpoints::{Endpoints, StoredEndpoint, Written};
 use crate::vault::{OpenError, Purpose, SealContext, Vault};
 
-/// An endpoint, ready to be called.
+/// An endpoint with its secrets opened, ready for a request.
 #[derive(Debug)]
 pub struct ResolvedEndpoint {
     stored: StoredEndpoint,
-    /// How it is shown who calls.
+    /// How Signpost authenticates to the receiver.
     pub caller: ClientAuth,
     keys: Vec<SecretVersion<Arc<EndpointKeys>>>,
     opened: Opened,
 }
 
-/// Secrets by what they were sealed as, and for what.
+/// Opened secrets, by their sealed bytes and their purpose.
 type Opened = HashMap<(Vec<u8>, String), Secret>;
 
 impl ResolvedEndpoint {
-    /// Its settings.
+    /// Returns the endpoint's settings.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.stored.settings
     }
 
-    /// Whether anything is sent to it.
+    /// Returns whether deliveries are sent to the endpoint.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         self.stored.disabled.is_none()
     }
 
-    /// The version of what is remembered of it.
+    /// Returns the version of the remembered settings.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.stored.version
     }
 
-    /// Whether its server has yet to prove that it wants webhooks.
+    /// Returns whether the endpoint is disabled because its server has not proved yet that it wants webhooks.
     #[must_use]
     pub fn is_unverified(&self) -> bool {
         self.stored.disabled == Some(DisabledBecause::Unverified)
     }
 
-    /// Whether its server has proved that it wants webhooks.
+    /// Returns whether the endpoint's server has proved that it wants webhooks.
     #[must_use]
     pub fn has_proved(&self) -> bool {
         has_proved(self.stored.verified_origin.as_deref(), &self.stored.settings.url)
     }
 
-    /// Its own keys that sign at `now`, in seconds since the Unix epoch.
+    /// Returns the endpoint's own keys that sign at `now`, in seconds since the Unix epoch.
     #[must_use]
     pub fn endpoint_keys(&self, now: u64) -> Vec<Arc<EndpointKeys>> {
         self.keys.iter().filter(|keys| keys.is_live(now)).map(|keys| Arc::clone(&keys.secret)).collect()
     }
 }
 
-/// Why an endpoint cannot be called now: a fault on our side, never charged to it.
+/// The reason why no request can be sent to an endpoint now: an internal error, never charged to the endpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointCacheError {
-    /// It could not be read.
+    /// The endpoint could not be read.
     #[error("endpoint could not be read")]
     Aws(#[from] AwsError),
-    /// A secret of it is not what it should be.
-    #[error("secret of the endpoint is unusable: it is no longer {0}; write it anew")]
+    /// One of its secrets has an unexpected form.
+    #[error("secret of the endpoint is unusable; expected {0}; set the secret again")]
     BadSecret(&'static str),
-    /// A secret of it did not open.
+    /// One of its secrets did not open.
     #[error("secret of the endpoint could not be opened")]
     Open(#[from] OpenError),
 }
 
-/// Endpoints as they were at most [`REMEMBERED_FOR`] ago, for `deliver`, which meets the same few again and again.
+/// Endpoints as they were at most [`REMEMBERED_FOR`] ago. `deliver` needs the same few repeatedly.
 ///
-/// A changed or removed endpoint therefore gets requests under its old settings for that long. A secret is opened once,
-/// as long as what is sealed stays the same: a warm environment makes no call to KMS, whatever else changes.
+/// After a change or a removal, an endpoint therefore gets requests with its old settings for that long. A secret is
+/// opened once, while its sealed bytes stay the same: a warm environment makes no call to KMS, even if other settings
+/// change.
 #[derive(Debug)]
 pub struct EndpointCache {
     table: Endpoints,
@@ -99,29 +100,30 @@ pub struct EndpointCache {
 
 type Key = (TenantId, EndpointId);
 
-/// One endpoint: when it was read, and what it was. Whoever reads it anew holds the lock, so that the deliveries of one
-/// batch share one reading.
+/// One endpoint: when it was read, and its content. The reader holds the lock, so that the deliveries of one batch
+/// share one call.
 type CacheEntry = Mutex<Option<(Duration, Arc<ResolvedEndpoint>)>>;
 
-/// How long a remembered endpoint is taken for current.
+/// How long a remembered endpoint is used before it is read again.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(10);
 
-/// How many endpoints are remembered at once: mostly a kilobyte each, 100 with certificates of their own.
+/// How many endpoints are remembered at once: about a kilobyte each, or 100 KB with certificates of their own.
 const CAPACITY: usize = 500;
 
 impl EndpointCache {
-    /// Remembers what `table` answers and `vault` opens.
+    /// Creates a cache of the endpoints in `table`, whose secrets `vault` opens.
     #[must_use]
     pub fn new(table: Endpoints, vault: Vault) -> Self {
         Self { table, vault, known: Mutex::default() }
     }
 
-    /// Gives one endpoint, if it is there. An absent one is not remembered, so that a new one is found at once.
+    /// Returns one endpoint; `None` if there is none. Absence is not remembered, so that a new endpoint is found at
+    /// once.
     ///
-    /// Needs `dynamodb:GetItem` every [`REMEMBERED_FOR`], and `kms:Decrypt` once per secret in use, all at once.
+    /// Needs `dynamodb:GetItem` every [`REMEMBERED_FOR`], and `kms:Decrypt` once per secret in use, at the same time.
     ///
     /// # Errors
-    /// It was not remembered and could not be read, or a secret of it did not open.
+    /// The endpoint was not remembered and could not be read, or one of its secrets did not open.
     pub async fn get(
         &self,
         tenant: &TenantId,
@@ -129,8 +131,9 @@ impl EndpointCache {
     ) -> Result<Option<Arc<ResolvedEndpoint>>, EndpointCacheError> {
         let slot = self.slot((tenant.clone(), id.clone())).await;
         let mut slot = slot.lock().await;
-        let now = unix_now(); // Not the monotonic clock, which may stand still while Lambda has the process frozen.
-        // That an endpoint is disabled is not remembered: what is parked for one that is enabled again would stay there.
+        let now = unix_now(); // Not the monotonic clock, which may stop while Lambda freezes the process.
+        // A disabled endpoint is not remembered. Otherwise deliveries would be parked after it was enabled, and stay
+        // parked.
         if let Some((read_at, recipient)) = &*slot
             && recipient.is_enabled()
             && (*read_at..*read_at + REMEMBERED_FOR).contains(&now)
@@ -153,9 +156,9 @@ impl EndpointCache {
         Ok(Some(recipient))
     }
 
-    /// Reads the version of an endpoint, if it is there and enabled now.
+    /// Reads the version of an endpoint; `None` if it does not exist or is disabled now.
     ///
-    /// Needs `dynamodb:GetItem`. One call: nothing that is remembered counts.
+    /// Needs `dynamodb:GetItem`. One call, because the cache is not used.
     ///
     /// # Errors
     /// The call failed, or the item cannot be read.
@@ -164,7 +167,7 @@ impl EndpointCache {
         Ok(stored.filter(|stored| stored.disabled.is_none()).map(|stored| stored.version))
     }
 
-    /// Disables an endpoint, for everybody and here at once. Tells whether it was enabled before.
+    /// Disables an endpoint in the table and forgets it here. Returns whether it was enabled before.
     ///
     /// Needs `dynamodb:UpdateItem`.
     ///
@@ -185,8 +188,8 @@ impl EndpointCache {
         Ok(was_enabled)
     }
 
-    /// Notes that the server of an endpoint has proved at `origin` that it wants webhooks, and enables the endpoint. Tells
-    /// whether it was still unverified, and is still there.
+    /// Records that the server of an endpoint has proved at `origin` that it wants webhooks, and enables the endpoint.
+    /// Returns false if the endpoint was removed or was not unverified any more.
     ///
     /// Needs `dynamodb:GetItem` and `dynamodb:UpdateItem`.
     ///
@@ -201,7 +204,7 @@ impl EndpointCache {
         Ok(was_unverified)
     }
 
-    /// Has an endpoint read anew when it is needed next. Its secrets stay open.
+    /// Makes the next [`Self::get`] read the endpoint again. Its secrets stay open.
     pub async fn forget(&self, tenant: &TenantId, id: &EndpointId) {
         if let Some((read_at, _)) = &mut *self.slot((tenant.clone(), id.clone())).await.lock().await {
             *read_at = Duration::ZERO;
@@ -211,7 +214,7 @@ impl EndpointCache {
     async fn slot(&self, key: Key) -> Arc<CacheEntry> {
         let mut known = self.known.lock().await;
         if known.len() >= CAPACITY && !known.contains_key(&key) {
-            known.clear(); // Whoever is at work has the slot in hand; the others are read and opened anew.
+            known.clear(); // Running callers keep their slots; other endpoints are read and opened again.
         }
         Arc::clone(known.entry(key).or_default())
     }
@@ -231,7 +234,7 @@ impl EndpointCache {
         let live: Vec<_> = live.collect();
         let authenticates = stored.settings.auth != Auth::None;
         let sealed_auth = stored.auth_secret.as_ref().filter(|_| authenticates).map(|sealed| (auth, sealed, true));
-        // Of a secret that another has followed, the receiver does without: it is not worth holding everything up.
+        // The receiver does not need a secret that has a successor, so such a secret must not hold up everything.
         let sealed_signing = live.iter().map(|live| (signing, &live.secret.sealed, live.expires_at.is_none()));
         let all = sealed_auth.into_iter().chain(sealed_signing);
         let opened =
@@ -242,7 +245,7 @@ impl EndpointCache {
         let secret = stored.auth_secret.as_ref().filter(|_| authenticates).and_then(|sealed| of(sealed, auth)).cloned();
         let caller = match (&stored.settings.auth, secret) {
             (Auth::None, _) => ClientAuth::Anonymous,
-            (_, None) => return Err(EndpointCacheError::BadSecret("there")),
+            (_, None) => return Err(EndpointCacheError::BadSecret("a secret")),
             (Auth::ApiKey(_), Some(secret)) => {
                 ClientAuth::Header(api_key(&secret).map_err(EndpointCacheError::BadSecret)?)
             }
@@ -260,7 +263,7 @@ impl EndpointCache {
         Ok(ResolvedEndpoint { stored, caller, keys, opened })
     }
 
-    /// Opens a secret that is not open yet. One that is not `needed` and whose seal is broken is left out.
+    /// Opens a secret that is not open yet. Returns `None` if its seal is broken and it is not `needed`.
     async fn open_one(
         &self,
         place: SealContext<'_>,
@@ -285,7 +288,7 @@ impl EndpointCache {
     }
 }
 
-/// What a secret is for, as a key.
+/// Returns a secret's purpose as a part of a map key.
 fn key_of(place: SealContext<'_>) -> String {
     match place.purpose {
         Purpose::Auth(binding) => format!("auth {binding}"),

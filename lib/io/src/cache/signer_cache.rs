@@ -1,4 +1,4 @@
-//! The keys that sign now, each unwrapped once per warm environment.
+//! A cache of the current signing keys, each unwrapped once per warm environment.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +14,14 @@ use crate::runtime::clock::unix_now;
 use crate::runtime::logs::Chain;
 use crate::tables::signing_keys::{KeyTable, StoredKey, WrappingKey};
 
-/// How old the list of keys may be before it is read again. A planned key is published long before it signs; this is
-/// how soon a *forced* one is taken up.
+/// How old the list of keys may be before it is read again. A planned key is published long before it signs, so this is
+/// the delay after which a *forced* key signs.
 pub const REFRESH_AFTER: Duration = Duration::from_secs(15);
 
-/// How long AWS is left alone after it failed, so that the deliveries of one batch do not wait for it one by one.
+/// How long no call is made after AWS failed, so that the deliveries of one batch do not wait for it one by one.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The signing keys as one warm environment knows them.
+/// The signing keys that one warm environment knows.
 #[derive(Debug)]
 pub struct Signers {
     table: KeyTable,
@@ -32,12 +32,12 @@ pub struct Signers {
 #[derive(Default)]
 struct Known {
     keys: Vec<StoredKey>,
-    /// Whether the last reading failed.
+    /// Whether the last read failed.
     read_failed: bool,
-    /// Before this, the keys are not read again.
+    /// The keys are not read again before this time.
     refresh_at: Option<Duration>,
     signer: Option<Arc<Signer>>,
-    /// Before this, no key is unwrapped again: the last try failed.
+    /// No key is unwrapped again before this time, because the last try failed.
     open_at: Option<Duration>,
 }
 
@@ -47,13 +47,13 @@ impl std::fmt::Debug for Known {
     }
 }
 
-/// There is no key to sign with: a fault on our side, never charged to an endpoint.
+/// The reason why no key can sign: an internal error, never charged to an endpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum NoSignerError {
-    /// Reading or unwrapping failed, and no key that could stand in is at hand.
+    /// Reading or unwrapping failed, and there is no older key to use instead.
     #[error("no signing key could be loaded; deliveries wait until one can")]
     Aws(#[from] AwsError),
-    /// It failed a moment ago, and is not tried again yet.
+    /// Reading or unwrapping failed a moment ago, and is not tried again yet.
     #[error("signing keys could not be loaded a moment ago; deliveries wait until they can")]
     JustFailed,
     /// The table has no key of this algorithm that may sign.
@@ -62,30 +62,30 @@ pub enum NoSignerError {
          jwsAlgorithm for the endpoint"
     )]
     NoKey {
-        /// What the endpoint asks for.
+        /// The algorithm that the endpoint needs.
         algorithm: Algorithm,
     },
-    /// The current key is of no use.
+    /// The current key cannot be used.
     #[error("signing key is unusable; invoke the rotate-keys function with {{\"force\":true}}")]
     Unusable(#[from] SignerError),
 }
 
 impl Signers {
-    /// Starts without keys; the first use reads and unwraps.
+    /// Creates an empty cache; the first use reads and unwraps a key.
     #[must_use]
     pub fn new(table: KeyTable, wrapping: WrappingKey) -> Self {
         Self { table, wrapping, known: Default::default() }
     }
 
-    /// Gives the signer of the algorithm's key that is current now.
+    /// Returns the signer of the algorithm's current key.
     ///
-    /// Needs `dynamodb:Query` every [`REFRESH_AFTER`], `kms:VerifyMac` and `kms:Decrypt` once per key; otherwise it costs nothing, and
-    /// neither does an algorithm that nobody asks for.
-    /// Callers at the same time share one reading. When AWS fails, what is known goes on being used: an older key
-    /// signs as long as it can be verified.
+    /// Needs `dynamodb:Query` every [`REFRESH_AFTER`], and `kms:VerifyMac` and `kms:Decrypt` once per key. An algorithm
+    /// that no endpoint uses makes no calls. Concurrent callers share one read.
+    ///
+    /// If AWS fails, the cache uses what it has: an older key signs while receivers can still fetch its public key.
     ///
     /// # Errors
-    /// There is no key at hand that could sign.
+    /// No key can sign.
     pub async fn current(&self, algorithm: Algorithm) -> Result<Arc<Signer>, NoSignerError> {
         let [eddsa, es256, rs256] = &self.known;
         let known = match algorithm {
@@ -110,7 +110,7 @@ impl Signers {
         let opened = if may_open { self.open(key).await } else { Err(NoSignerError::JustFailed) };
         match opened {
             Ok(signer) => {
-                tracing::info!(key.id = signer.id(), "signing key taken up");
+                tracing::info!(key.id = signer.id(), "key.activated");
                 let signer = Arc::new(signer);
                 known.signer = Some(Arc::clone(&signer));
                 Ok(signer)
@@ -121,13 +121,13 @@ impl Signers {
                     known.open_at = Some(unix_now() + RETRY_AFTER);
                 }
                 let Some(signer) = stand_in else { return Err(error) };
-                tracing::error!(error = %Chain(&error), key.id = signer.id(), "an older signing key stands in");
+                tracing::error!(error = %Chain(&error), key.id = signer.id(), "key.fallback_used");
                 Ok(signer)
             }
         }
     }
 
-    /// Reads the keys anew. If that fails, those that are known go on being used.
+    /// Reads the keys again. If that fails, the known ones stay in use.
     async fn refresh(&self, algorithm: Algorithm, known: &mut Known) -> Result<(), NoSignerError> {
         let read = self.table.line(algorithm).await;
         known.read_failed = read.is_err();
@@ -135,7 +135,7 @@ impl Signers {
         match read {
             Ok(line) => known.keys = line.keys,
             Err(error) if known.keys.is_empty() => return Err(error.into()),
-            Err(error) => tracing::warn!(error = %Chain(&error), "signing keys were not refreshed"),
+            Err(error) => tracing::warn!(error = %Chain(&error), "keys.refresh_failed"),
         }
         Ok(())
     }
@@ -146,12 +146,12 @@ impl Signers {
     }
 }
 
-/// By the wall clock: the monotonic one may stand still while Lambda has the process frozen.
+/// Returns whether a time is over, by the wall clock: the monotonic one may stop while Lambda freezes the process.
 fn is_due(at: Option<Duration>) -> bool {
     at.is_none_or(|at| unix_now() >= at)
 }
 
-/// Whether verifiers can still fetch the key with this id.
+/// Returns whether receivers can still fetch the key with this id.
 fn is_verifiable(id: &str, keys: &[StoredKey], now: u64) -> bool {
     let moments: Vec<KeyMoments> = keys.iter().map(|key| key.moments).collect();
     let standings = keys.iter().zip(standing(&moments, now));

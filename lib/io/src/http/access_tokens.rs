@@ -1,4 +1,4 @@
-//! Access tokens by OAuth 2.0 client credentials (RFC 6749, section 4.4), kept until shortly before they expire.
+//! Access tokens by OAuth 2.0 client credentials (RFC 6749, section 4.4), used until shortly before they expire.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,25 +26,25 @@ pub(crate) struct Tokens {
     known: Mutex<HashMap<Key, Arc<Mutex<CacheEntry>>>>,
 }
 
-/// A fingerprint of whom the token is for; secrets are no keys of maps.
+/// A fingerprint of the token request. Secrets are not used as keys of maps.
 type Key = [u8; 32];
 
-/// What is known of one client.
+/// The state of one client.
 #[derive(Default)]
 struct CacheEntry {
     token: Option<Token>,
-    /// Why the last fetching gave none, until when that is taken for an answer.
+    /// Why the last request failed, and until when other callers get this answer.
     failure: Option<(Failure, Duration)>,
 }
 
-/// A token that was judged: it fits in its header.
+/// A token that was checked: it fits into its header.
 struct Token {
     header: AuthHeader,
-    /// By the wall clock: the monotonic one may stand still while Lambda has the process frozen.
+    /// By the wall clock, because the monotonic one may stop while Lambda freezes the process.
     good_until: Duration,
 }
 
-/// Why there is no token, in a form that several callers can share.
+/// The reason why there is no token, in a form that several callers can share.
 #[derive(Clone, Debug)]
 enum Failure {
     Exchange { fault: ExchangeFault, source: Option<Arc<reqwest::Error>> },
@@ -68,25 +68,26 @@ impl Failure {
         }
     }
 
-    /// Whether it says something to those who wait for the same token. That one's own time is up says nothing.
+    /// Returns whether other callers that wait for the same token get this failure. A timeout concerns only its own
+    /// caller.
     fn is_shared(&self) -> bool {
         !matches!(self, Self::Exchange { fault: ExchangeFault::TimedOut(_), .. })
     }
 }
 
-/// A successful answer (RFC 6749, section 5.1), before it is judged.
+/// A successful answer (RFC 6749, section 5.1), before it is checked.
 #[derive(Deserialize)]
 struct Answer {
     #[serde(default)]
     access_token: Value,
     #[serde(default)]
     token_type: Value,
-    /// Seconds. Some servers spell them as a text.
+    /// Seconds. Some servers send them as a string.
     #[serde(default)]
     expires_in: Value,
 }
 
-/// An answer of a server that gives no token (RFC 6749, section 5.2).
+/// An error answer of a token server (RFC 6749, section 5.2).
 #[derive(Deserialize)]
 struct Refusal {
     error: String,
@@ -94,24 +95,24 @@ struct Refusal {
 
 /// How many clients' tokens are kept.
 const CAPACITY: usize = 1_000;
-/// How long a token is good whose answer does not say. Short, for it may be anything.
+/// How long a token without `expires_in` is used. Short, because its real lifetime is unknown.
 const UNSAID: Duration = Duration::from_mins(5);
-/// The longest a token is kept, whatever is said.
+/// How long a token is used at most, even if it is valid for longer.
 const LONGEST: Duration = Duration::from_hours(24);
-/// How long before its end a token is used no more; a fifth of its time where that is less.
+/// How long before its end a token is not used any more; a fifth of its lifetime if that is less.
 const MARGIN: Duration = Duration::from_mins(1);
 /// How long a failure is shared, so that the deliveries of one batch do not wait for it one by one.
 const FAILURE_SHARED_FOR: Duration = Duration::from_secs(1);
-/// The longest answer of a token endpoint.
+/// How many bytes an answer of a token server may have.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 impl Tokens {
-    /// Gives a token that is good for some time yet, and fetches one if there is none. Callers at the same time share one
-    /// fetching, and its failure.
+    /// Returns a token that is valid for some time, and requests one if there is none. Concurrent callers share one
+    /// request and its failure.
     ///
     /// # Errors
-    /// The token endpoint is none that we call, cannot be reached, or gives no token: failures of the attempt like those
-    /// of the endpoint itself.
+    /// The token server has a forbidden address, cannot be reached, or returns no token. The attempt fails as if the
+    /// endpoint itself had failed.
     pub(crate) async fn get(
         &self,
         clients: &Clients,
@@ -122,7 +123,7 @@ impl Tokens {
     ) -> Result<AuthHeader, AttemptError> {
         let timeout = deadline.timeout;
         let slot = self.slot(key(client, secret)).await;
-        let slot = timeout_at(deadline.at, slot.lock()).await; // Somebody else may be fetching, with more time.
+        let slot = timeout_at(deadline.at, slot.lock()).await; // Another caller may be requesting one, with more time.
         let mut slot = slot.map_err(|_| Failure::TIMED_OUT.told(timeout))?;
         if let Some(token) = slot.token.as_ref().filter(|token| unix_now() < token.good_until) {
             return Ok(token.header.clone());
@@ -144,7 +145,8 @@ impl Tokens {
         }
     }
 
-    /// Has the next caller fetch another token than `used`. If somebody is fetching one at the moment, that is another.
+    /// Makes the next caller request another token than `used`. Does nothing while a request runs, because that returns
+    /// another token.
     pub(crate) async fn forget(&self, client: &ClientCredentials, secret: &Secret, used: &AuthHeader) {
         let slot = self.slot(key(client, secret)).await;
         if let Ok(mut slot) = slot.try_lock()
@@ -157,14 +159,14 @@ impl Tokens {
     async fn slot(&self, key: Key) -> Arc<Mutex<CacheEntry>> {
         let mut known = self.known.lock().await;
         if known.len() >= CAPACITY && !known.contains_key(&key) {
-            known.clear(); // Whoever is still at it has its slot in hand.
+            known.clear(); // Running callers keep their slots.
         }
         Arc::clone(known.entry(key).or_default())
     }
 }
 
 fn key(client: &ClientCredentials, secret: &Secret) -> Key {
-    fingerprint([&*json!(client).to_string(), secret.reveal()]) // All of it: whatever differs asks for another token.
+    fingerprint([&*json!(client).to_string(), secret.reveal()]) // All of it, because each setting may change the token.
 }
 
 async fn fetch(
@@ -206,7 +208,7 @@ async fn fetch(
     judged(&body, asked_at).map_err(Failure::Unusable)
 }
 
-/// Judges an answer before anything of it is kept.
+/// Checks an answer before any part of it is stored.
 fn judged(body: &[u8], asked_at: Duration) -> Result<Token, TokenLack> {
     let answer: Answer = serde_json::from_slice(body).map_err(|_| TokenLack::Json)?;
     match answer.token_type.as_str() {
@@ -219,8 +221,8 @@ fn judged(body: &[u8], asked_at: Duration) -> Result<Token, TokenLack> {
     Ok(Token { header, good_until: asked_at + good_for(&answer.expires_in) })
 }
 
-/// How long a token is used that says to expire in so many seconds: a number, or a text that says one. Whatever else it
-/// says does not count.
+/// Returns how long to use a token with this `expires_in`, a number of seconds or a string with one. Other values are
+/// ignored.
 fn good_for(expires_in: &Value) -> Duration {
     let seconds = expires_in.as_f64().or_else(|| expires_in.as_str()?.parse().ok());
     let lifetime = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds.min(LONGEST.as_secs_f64())).ok());
@@ -244,11 +246,11 @@ mod tests {
             (json!(3_600.0), 3_540, "as a fraction"),
             (json!(60), 48, "a fifth before"),
             (json!(0), 0, "at once"),
-            (Value::Null, 240, "what is not said is short"),
-            (json!(-1), 240, "what makes no sense is not said"),
-            (json!("soon"), 240, "what makes no sense is not said"),
-            (json!(u64::MAX), 86_340, "a day at the most"),
-            (json!(1e300), 86_340, "a day at the most"),
+            (Value::Null, 240, "no lifetime: a short one"),
+            (json!(-1), 240, "an invalid lifetime counts as none"),
+            (json!("soon"), 240, "an invalid lifetime counts as none"),
+            (json!(u64::MAX), 86_340, "at most a day"),
+            (json!(1e300), 86_340, "at most a day"),
         ];
         for (expires_in, seconds, why) in cases {
             assert_eq!(good_for(&expires_in), Duration::from_secs(seconds), "{why}");
@@ -256,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_differs_in_a_request_asks_for_another_token() {
+    fn a_token_request_with_any_difference_gets_another_token() {
         let client = ClientCredentials {
             token_url: "https://t.example/".into(),
             client_id: "c".into(),

@@ -1,4 +1,4 @@
-//! How far the connection of a request has come, which reqwest does not tell.
+//! The state of a request's connection, which reqwest does not report.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -7,12 +7,13 @@ use std::task::{Context, Poll};
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// What a request was sent over.
+/// The connection that a request was sent over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Connection {
     /// A connection is being opened for it.
     Opening,
-    /// A connection was opened for it. If one from the pool became free meanwhile, it may have gone over that.
+    /// A connection was opened for it. The request may have used one from the pool instead, if one became free
+    /// meanwhile.
     New,
     /// A connection from the pool.
     Reused,
@@ -22,7 +23,7 @@ tokio::task_local! {
     static CONNECTION: Cell<Connection>;
 }
 
-/// Runs one request and tells what it was sent over. The client must have been built with [`ObserveConnections`].
+/// Runs one request and returns its result and its connection. The client must have the layer [`ObserveConnections`].
 pub(crate) async fn observe<T>(request: impl Future<Output = T>) -> (T, Connection) {
     let observed = async {
         let outcome = request.await;
@@ -31,7 +32,7 @@ pub(crate) async fn observe<T>(request: impl Future<Output = T>) -> (T, Connecti
     CONNECTION.scope(Cell::new(Connection::Reused), observed).await
 }
 
-/// A layer around the client's connector: it is called only when a connection is to be opened.
+/// A layer around the client's connector. The client calls it only to open a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct ObserveConnections;
 
@@ -71,7 +72,8 @@ where
     }
 }
 
-/// Outside of [`observe`], nobody asks: the client may open a connection for later.
+/// Stores the state of the connection. Does nothing outside of [`observe`], when the client opens a connection for
+/// later.
 fn note(connection: Connection) {
     let _ = CONNECTION.try_with(|known| known.set(connection));
 }

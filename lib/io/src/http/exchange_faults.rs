@@ -1,4 +1,4 @@
-//! What an exchange failed of, found among the causes of an error of the HTTP client.
+//! The reason why an exchange failed, found among the causes of an error of the HTTP client.
 
 use std::error::Error;
 use std::io;
@@ -9,7 +9,7 @@ use signpost_core::endpoint::target::TargetError;
 
 use crate::http::guarded_client::LookupError;
 
-/// Finds the fault of an exchange that has no answer. `shows_certificate` says whether the client has a certificate to show.
+/// Finds the fault of an exchange without an answer. `shows_certificate` is whether the client has a certificate.
 pub(crate) fn fault_of(error: &reqwest::Error, shows_certificate: bool) -> ExchangeFault {
     let broken_off = |fault| if error.is_connect() { ExchangeFault::TlsFailed } else { fault };
     for cause in causes(error) {
@@ -46,7 +46,7 @@ pub(crate) fn fault_of(error: &reqwest::Error, shows_certificate: bool) -> Excha
     ExchangeFault::ConnectionFailed
 }
 
-/// Finds the fault of TLS. A server judges certificates of clients only, so its alerts about one are about ours.
+/// Finds the fault of TLS. A server only judges certificates of clients, so its alerts about one are about Signpost's.
 fn of_tls(error: &rustls::Error, shows_certificate: bool) -> ExchangeFault {
     use AlertDescription as Alert;
     match error {
@@ -58,7 +58,7 @@ fn of_tls(error: &rustls::Error, shows_certificate: bool) -> ExchangeFault {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 ExchangeFault::CertificateWrongName
             }
-            // An authority of the same name, with another key.
+            // An authority with the same name and another key.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => ExchangeFault::CertificateUntrusted,
             CertificateError::Other(error) if is_own_authority(error) => ExchangeFault::CertificateUntrusted,
             _ => ExchangeFault::CertificateInvalid,
@@ -83,18 +83,18 @@ fn of_tls(error: &rustls::Error, shows_certificate: bool) -> ExchangeFault {
     }
 }
 
-/// Whether a server shows an authority's certificate as its own, as `openssl req -x509` makes one that nobody vouches for.
+/// Returns whether a server uses an authority's certificate as its own, as `openssl req -x509` makes a self-signed one.
 fn is_own_authority(error: &rustls::OtherError) -> bool {
     error.0.downcast_ref::<webpki::Error>() == Some(&webpki::Error::CaUsedAsEndEntity)
 }
 
-/// Finds the refusal of a target.
+/// Finds the error of a forbidden address.
 pub(crate) fn refusal(error: &reqwest::Error) -> Option<TargetError> {
     causes(error).find_map(|cause| cause.downcast_ref::<TargetError>().cloned())
 }
 
-/// Whether a request failed because its connection was closed before anything was answered. A connection that is reused
-/// and dead fails like that; so does one whose other end read the request and hung up, which cannot be told apart.
+/// Returns whether a request failed because its connection was closed before an answer. A dead reused connection fails
+/// like that, and so does one whose other end reads the request and hangs up. The two cannot be distinguished.
 pub(crate) fn was_closed(error: &reqwest::Error) -> bool {
     causes(error).any(|cause| {
         let is_incomplete = cause
@@ -108,7 +108,7 @@ pub(crate) fn was_closed(error: &reqwest::Error) -> bool {
     })
 }
 
-/// An error and its causes. What an [`io::Error`] wraps is one of them, which its `source` leaves out.
+/// Returns an error and its causes, including the error inside of an [`io::Error`], which its `source` leaves out.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error: &&'a (dyn Error + 'static)| {
         match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {

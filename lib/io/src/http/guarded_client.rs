@@ -1,5 +1,5 @@
-//! Guarded HTTP clients: no redirects, no proxies, no private networks. Everything that is fetched from a URL of
-//! somebody else's goes through one of them.
+//! Guarded HTTP clients: no redirects, no proxies, no private networks. Every request to a URL that is not Signpost's
+//! own uses one of them.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -19,18 +19,18 @@ use tokio::time::{Instant, timeout_at};
 use crate::http::connections::{Connection, ObserveConnections, observe};
 use crate::http::exchange_faults::{fault_of, refusal, was_closed};
 
-/// The rules that clients are guarded by, and how they resolve names.
+/// The rules for targets, and the way to resolve names.
 #[derive(Clone)]
 pub struct Guard {
     rules: Arc<TargetRules>,
     lookup: Arc<Lookup>,
 }
 
-/// Resolves a host's name to its addresses.
+/// A function that resolves a host's name to its addresses.
 pub type Lookup = dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync;
 
 impl Guard {
-    /// Guards by `rules`; names are resolved as the system does. Dangerous rules are loud in the logs.
+    /// Creates a guard with `rules` and the system's name resolution. Logs a warning if the rules are dangerous.
     #[must_use]
     pub fn new(rules: TargetRules) -> Self {
         if rules.dangerously_allow_http || rules.dangerously_allow_private_targets {
@@ -39,25 +39,25 @@ impl Guard {
         Self::with_lookup(rules, Arc::new(|host| Box::pin(system_lookup(host))))
     }
 
-    /// The same, with names resolved by `lookup`.
+    /// Creates a guard that resolves names with `lookup`.
     #[must_use]
     pub fn with_lookup(rules: TargetRules, lookup: Arc<Lookup>) -> Self {
         Self { rules: Arc::new(rules), lookup }
     }
 
-    /// The rules.
+    /// Returns the rules.
     #[must_use]
     pub fn rules(&self) -> &TargetRules {
         &self.rules
     }
 
-    /// Judges the addresses that a host has now: whether the endpoint may be called is found out before it is written.
-    /// A host that does not resolve (yet) is none to refuse. One look-up, for as long as `patience`.
+    /// Checks the current addresses of a host, so that a forbidden one is found before the endpoint is stored. Hosts
+    /// that do not resolve are allowed. Makes one look-up, which may take `patience`.
     ///
     /// # Errors
-    /// One of its addresses is none that we call.
+    /// One of its addresses is forbidden.
     pub async fn probe(&self, target: &Target, patience: Duration) -> Result<(), TargetError> {
-        let Some(host) = target.url().domain() else { return Ok(()) }; // A literal has been judged.
+        let Some(host) = target.url().domain() else { return Ok(()) }; // An address in the URL was checked before.
         match tokio::time::timeout(patience, (self.lookup)(host.to_owned())).await {
             Ok(Ok(addresses)) => addresses.into_iter().try_for_each(|address| self.rules.vet_address(address)),
             Ok(Err(_)) | Err(_) => Ok(()),
@@ -75,26 +75,26 @@ async fn system_lookup(host: String) -> io::Result<Vec<IpAddr>> {
     Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect())
 }
 
-/// What a client shows of itself, and whom it believes.
+/// The TLS settings of a client.
 #[derive(Clone, Default)]
 pub(crate) struct Tls {
-    /// Its own certificate, with the key.
+    /// The client's certificate, with its private key.
     pub(crate) identity: Option<Identity>,
-    /// The authorities that servers' certificates must come from; those of the system if there are none.
+    /// The authorities that may issue servers' certificates; the system's if `None`.
     pub(crate) trusted: Option<Vec<Certificate>>,
 }
 
-/// A client, and one that opens a connection for each request.
+/// A client with a connection pool, and one that opens a connection for each request.
 pub(crate) struct Clients {
     guard: Guard,
     tls: Tls,
     pooled: Client,
-    /// Made when it is first needed, for it loads the certificate store again.
+    /// Created at the first use, because it loads the certificate store again.
     unpooled: OnceLock<Client>,
 }
 
-/// How long an idle connection is kept. Receivers close theirs after 5 to 75 s by default, and Lambda may freeze for
-/// longer: the shorter, the fewer dead connections are met.
+/// How long an idle connection is kept. Receivers close theirs after 5 to 75 s by default, and Lambda may freeze the
+/// process for longer. With a shorter time, fewer connections are dead when they are reused.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Clients {
@@ -102,11 +102,11 @@ impl Clients {
         Ok(Self { pooled: builder(&guard, &tls).build()?, unpooled: OnceLock::new(), guard, tls })
     }
 
-    /// Sends what `build` makes of a client, and waits for the head of the answer until `deadline`.
+    /// Sends the request that `build` makes, and waits for the head of the answer until `deadline`.
     ///
-    /// Lambda freezes between invocations, and what a pooled connection was connected to may be gone when it thaws. So a
-    /// request whose *reused* connection was closed before anything was answered is sent once more, over a new one. On
-    /// a new connection, the same is the receiver's failure.
+    /// Lambda freezes the process between invocations, and a pooled connection may be dead afterwards. So if a *reused*
+    /// connection was closed before any answer, the request is sent once more on a new one. On a new connection, the
+    /// same is the receiver's failure.
     pub(crate) async fn send(
         &self,
         build: impl Fn(&Client) -> reqwest::RequestBuilder,
@@ -133,10 +133,10 @@ impl Clients {
 
     fn failed(&self, error: reqwest::Error) -> Failed {
         match refusal(&error) {
-            Some(refusal) => Failed::Forbidden(refusal), // URLs and literals were judged before.
+            Some(refusal) => Failed::Forbidden(refusal), // URLs, and addresses in them, were checked before.
             None => Failed::Exchange {
                 fault: fault_of(&error, self.tls.identity.is_some()),
-                source: Some(error.without_url()), // A URL may hold a token in its query.
+                source: Some(error.without_url()), // A URL's query may contain a token.
             },
         }
     }
@@ -150,10 +150,10 @@ impl Clients {
     }
 }
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 #[derive(Debug)]
 pub(crate) enum Failed {
-    /// The host resolved to an address that is not called.
+    /// The host resolved to a forbidden address.
     Forbidden(TargetError),
     /// The exchange failed.
     Exchange { fault: ExchangeFault, source: Option<reqwest::Error> },
@@ -166,7 +166,7 @@ fn builder(guard: &Guard, tls: &Tls) -> ClientBuilder {
         .retry(reqwest::retry::never())
         .tcp_nodelay(true)
         .tls_info(true)
-        // The status line decides. Other HTTP clients read such heads, so receivers that write them believe that they answered.
+        // The status line decides. Other HTTP clients accept such heads, so their senders believe that they answered.
         .http1_allow_obsolete_multiline_headers_in_responses(true)
         .http1_allow_spaces_after_header_name_in_responses(true)
         .http1_ignore_invalid_headers_in_responses(true)
@@ -184,22 +184,22 @@ fn builder(guard: &Guard, tls: &Tls) -> ClientBuilder {
     }
 }
 
-/// How many header lines of an answer are read. hyper's own limit is 100, and a head has 400 KiB at the most.
+/// How many header lines of an answer are read. hyper's own limit is 100, and a head has at most 400 KiB.
 const MAX_HEADERS: usize = 1_000;
 
-/// How many bytes of an answer are read, so that a connection can be used again; what is beyond is left unread.
+/// How many bytes of an answer are read, so that its connection can be reused. The rest is not read.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
-/// An answer's body as far as it was read.
+/// An answer's body, as far as it was read.
 pub(crate) struct Body {
     /// Its first bytes.
     pub(crate) kept: Vec<u8>,
-    /// Why it did not come to its end, if it did not.
+    /// Why the body was not read to its end; `None` if it was.
     pub(crate) fault: Option<ExchangeFault>,
 }
 
-/// Reads an answer's body, up to [`MAX_RESPONSE_BYTES`] and until `deadline`, and keeps its first `most` bytes. What was read
-/// of a body that breaks off is kept too.
+/// Reads an answer's body, up to [`MAX_RESPONSE_BYTES`] and until `deadline`, and keeps its first `most` bytes. If the
+/// body breaks off, it keeps the part that arrived.
 pub(crate) async fn read_body(mut response: Response, most: usize, deadline: Instant) -> Body {
     let (mut read, mut kept) = (0, Vec::new());
     let fault = loop {
@@ -219,8 +219,8 @@ pub(crate) async fn read_body(mut response: Response, most: usize, deadline: Ins
     Body { kept, fault }
 }
 
-/// Whether an answer says in two ways where its body ends (RFC 9112, section 6.3): nobody knows then where the next answer
-/// on the connection begins, so it is neither believed nor is its connection used again.
+/// Returns whether an answer states the end of its body in two ways (RFC 9112, section 6.3). Then it is unclear where
+/// the next answer on the connection begins. So the answer is not trusted, and the connection is not reused.
 fn is_framed_twice(response: &Response) -> bool {
     let mut lengths = response.headers().get_all(CONTENT_LENGTH).iter();
     let Some(first) = lengths.next() else { return false };
@@ -237,8 +237,8 @@ fn keep(kept: &mut Vec<u8>, chunk: &Bytes, most: usize) {
 #[error("name does not resolve")]
 pub(crate) struct LookupError(#[source] io::Error);
 
-/// Refuses a host if *any* of its addresses is none we call: the connection is made to the very addresses that were
-/// vetted, so a second answer (DNS rebinding) never counts.
+/// A resolver that refuses a host if *any* of its addresses is forbidden. The client connects to exactly the addresses
+/// that were checked, so a second answer (DNS rebinding) has no effect.
 struct VettedResolver(Guard);
 
 impl Resolve for VettedResolver {

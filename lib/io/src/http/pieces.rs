@@ -1,9 +1,10 @@
-//! Bodies of requests, sent in pieces with pauses, so that an answer that comes before the end of the body is seen.
+//! Request bodies in pieces with pauses, so that the client sees an answer that arrives before the end of the body.
 //!
-//! A receiver may answer when it has read the head, and close: its system then resets the connection, because bytes arrive that
-//! nobody reads. If the client writes into a connection that was reset, hyper reports the failed write, and not the answer
-//! that waits to be read. hyper reads before it writes, but writes all that it has at once. While a body pauses, hyper waits for
-//! both, and finds the answer (RFC 9112, section 9.5: a client should watch for one while it sends).
+//! A receiver may answer when it has read the head, and close. Its system then resets the connection, because bytes
+//! arrive that nobody reads. If the client writes into a connection that was reset, hyper reports the failed write, and
+//! not the answer that waits to be read. hyper reads before it writes, but writes all that it has at once. While a body
+//! pauses, hyper waits for both, and finds the answer (RFC 9112, section 9.5: a client should watch for one while it
+//! sends).
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,22 +15,22 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
-/// The size of a piece: what TLS puts into one record (RFC 8446, section 5.1). A shorter body is sent at once.
+/// The size of a piece: one TLS record (RFC 8446, section 5.1). A shorter body is sent at once.
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// The pause after each piece. It is long beside the microseconds that a piece takes to encrypt and write, in which an answer
-/// can still be lost; the longest body, 1.5 MiB, is sent in a fifth of a second.
+/// The pause after each piece. Encrypting and writing a piece takes microseconds, in which an answer can still be lost;
+/// the pause is long compared with that. The longest body, 1.5 MiB, is sent in a fifth of a second.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Makes the body of a request. Its length is known, so the request has a `Content-Length`.
+/// Creates the body of a request. Its length is known, so the request has a `Content-Length`.
 pub(crate) fn body(bytes: Bytes) -> reqwest::Body {
     if bytes.len() <= PIECE_BYTES { bytes.into() } else { reqwest::Body::wrap(Pieces { rest: bytes, pause: None }) }
 }
 
-/// A body of which some pieces are not sent yet.
+/// A body, without the pieces that were sent.
 struct Pieces {
     rest: Bytes,
-    /// Runs since the last piece.
+    /// The pause since the last piece.
     pause: Option<Pin<Box<Sleep>>>,
 }
 
@@ -68,7 +69,7 @@ mod tests {
 
     use super::*;
 
-    /// Sends all of a body, and gives its pieces.
+    /// Reads all of a body and returns its pieces.
     async fn pieces(mut body: reqwest::Body) -> Vec<Bytes> {
         let mut pieces = Vec::new();
         let mut left = body.size_hint().exact().unwrap();
@@ -92,13 +93,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn there_is_a_pause_after_each_piece_but_the_last() {
+    async fn there_is_a_pause_after_each_piece_except_the_last() {
         let mut body = body(Bytes::from(vec![b'x'; 2 * PIECE_BYTES]));
         let mut is_pending = || {
             futures_util::FutureExt::now_or_never(poll_fn(|context| Pin::new(&mut body).poll_frame(context))).is_none()
         };
         assert!(!is_pending(), "the first piece goes at once");
-        assert!(is_pending(), "hyper has to look for an answer first");
+        assert!(is_pending(), "hyper must look for an answer first");
         assert_eq!(pieces(body).await.len(), 1);
     }
 }

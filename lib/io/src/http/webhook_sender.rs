@@ -1,4 +1,4 @@
-//! Callbacks: the requests of attempts, in whatever way their receiver wants to be shown who calls, under one deadline.
+//! Webhooks: sends the requests of attempts, with the authentication that the receiver requires, under one deadline.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -25,25 +25,25 @@ use crate::http::access_tokens::Tokens;
 use crate::http::guarded_client::{Body, Clients, Failed, Guard, Tls, read_body};
 use crate::http::pieces;
 
-/// Who calls, as the receiver is shown it.
+/// The way in which Signpost authenticates to a receiver.
 #[derive(Clone, Debug)]
 pub enum ClientAuth {
-    /// Nobody says.
+    /// No authentication.
     Anonymous,
-    /// Whoever has this certificate; made by [`ClientAuth::certificate`].
+    /// A client certificate; made by [`ClientAuth::certificate`].
     Certificate(ClientCertificate),
-    /// Whoever knows what this header says.
+    /// A header with a secret.
     Header(AuthHeader),
-    /// Whoever has an access token.
+    /// An access token.
     OAuth2 {
-        /// How it is asked for.
+        /// How to request the token.
         client: ClientCredentials,
         /// The client's secret.
         secret: Secret,
     },
 }
 
-/// A private key with its certificate, and whom its owner believes.
+/// A private key with its certificate, and the authorities that may issue the receiver's.
 #[derive(Clone)]
 pub struct ClientCertificate {
     identity: Secret,
@@ -58,8 +58,8 @@ impl fmt::Debug for ClientCertificate {
 }
 
 impl ClientAuth {
-    /// Takes a private key with its certificate's chain, and the authorities that the receiver's certificate must come
-    /// from (the public ones if there are none), all in PEM.
+    /// Authenticates by a private key with its certificate chain. `trusted` lists the authorities that may issue the
+    /// receiver's certificate; without it, the public ones. All are PEM.
     #[must_use]
     pub fn certificate(identity: Secret, trusted: Option<String>) -> Self {
         let fingerprint = fingerprint([identity.reveal(), trusted.as_deref().unwrap_or_default()]);
@@ -67,30 +67,30 @@ impl ClientAuth {
     }
 }
 
-/// What came of sending a request.
+/// The result of sending a request.
 #[derive(Debug)]
 pub struct Exchange {
-    /// The acknowledgement, or why there is none.
+    /// The acknowledgement, or the reason why there is none.
     pub result: AttemptResult,
-    /// The beginning of a refusal, if anything was answered, without what authenticated the request.
+    /// The beginning of the body of a refusal, without the secrets of the request; `None` if there was no body.
     pub response: Option<String>,
-    /// What was sent; none if nothing was.
+    /// The request as it was sent; `None` if nothing was sent.
     pub sent: Option<Sent>,
-    /// What it was answered over; none if no answer came.
+    /// The connection of the answer; `None` if no answer came.
     pub connection: Option<Connection>,
     /// Where the answer redirects to, without the values of the URL's query.
     pub redirect: Option<String>,
 }
 
 impl Exchange {
-    /// What came of an attempt that sent nothing.
+    /// Creates the result of an attempt that sent nothing.
     #[must_use]
     pub fn failed(error: AttemptError) -> Self {
         Self { result: Err(error), response: None, sent: None, connection: None, redirect: None }
     }
 }
 
-/// Sends attempts. One per warm environment: it keeps connections and the certificate store.
+/// A sender of attempts. Create one per warm environment, because it keeps connections and the certificate store.
 pub struct WebhookSender {
     guard: Guard,
     plain: Clients,
@@ -98,20 +98,20 @@ pub struct WebhookSender {
     tokens: Tokens,
 }
 
-/// How many clients with certificates of their own are kept: each has a certificate store and connections.
+/// How many clients with their own certificates are kept. Each has a certificate store and connections.
 const MAX_CERTIFICATE_CLIENTS: usize = 16;
 
 impl WebhookSender {
-    /// Sets up the client; every address it ever connects to has passed `guard`.
+    /// Creates the sender. It connects only to addresses that `guard` has checked.
     ///
     /// # Errors
-    /// The certificate store cannot be loaded: the function must not start.
+    /// The certificate store cannot be loaded. The function must not start.
     pub fn new(guard: Guard) -> Result<Self, reqwest::Error> {
         let plain = Clients::new(guard.clone(), Tls::default())?;
         Ok(Self { guard, plain, with_certificate: Mutex::default(), tokens: Tokens::default() })
     }
 
-    /// Judges an endpoint's URL, as far as that can be told before its host is resolved.
+    /// Checks an endpoint's URL, as far as that is possible before its host is resolved.
     ///
     /// # Errors
     /// [`AttemptError::ForbiddenTarget`].
@@ -119,8 +119,8 @@ impl WebhookSender {
         self.guard.rules().parse(url).map_err(AttemptError::ForbiddenTarget)
     }
 
-    /// Makes one attempt and judges the answer. `timeout` covers everything from DNS to the last byte, an access token
-    /// that is fetched first included.
+    /// Makes one attempt and judges the answer. `timeout` covers everything from DNS to the last byte, including the
+    /// request for an access token.
     pub async fn send(&self, request: Request, caller: &ClientAuth, timeout: Duration) -> Exchange {
         let deadline = Deadline::after(timeout);
         let header = match self.header(caller, deadline).await {
@@ -131,10 +131,10 @@ impl WebhookSender {
         self.webhook(request, call, |answer| judge_status(answer.status, answer.retry_after)).await
     }
 
-    /// Makes one attempt in which the receiver proves that it wants webhooks from `sender`: by its answer to `preflight`, or
-    /// else by the echo of `challenge` in its answer to `request`. `timeout` covers both.
+    /// Makes one attempt to verify the receiver: it proves that it wants webhooks from `sender` by its answer to
+    /// `preflight` or, failing that, by the echo of `challenge` in its answer to `request`. `timeout` covers both.
     ///
-    /// The exchange is that of the request that decided.
+    /// Returns the exchange that decided.
     pub async fn prove(
         &self,
         preflight: Preflight,
@@ -150,7 +150,7 @@ impl WebhookSender {
             Err(error) => return Exchange::failed(error),
         };
         let call = Call { caller, auth: header.as_ref(), deadline };
-        // Some firewalls swallow every OPTIONS: the webhook needs some of the time.
+        // Some firewalls drop every OPTIONS request, so half of the time is kept for the webhook.
         let half = Call { deadline: Deadline { at: deadline.at - timeout / 2, ..deadline }, ..call };
         let permission = self.handshake(preflight, half, sender).await;
         if permission.result.is_ok() {
@@ -173,19 +173,19 @@ impl WebhookSender {
         Exchange { sent: Some(sent), ..exchange }
     }
 
-    /// Sends a request by its deadline, and has `judge` judge the answer.
+    /// Sends a request before its deadline. `judge` judges the answer.
     async fn call(&self, outgoing: Outgoing, call: Call<'_>, judge: impl Fn(Answer<'_>) -> AttemptResult) -> Exchange {
         let Call { caller, auth, .. } = call;
         let exchange = self.exchange(outgoing, call, judge).await.unwrap_or_else(Exchange::failed);
         let is_unauthorized = exchange.result.as_ref().is_err_and(|error| error.status() == Some(401));
         if let (ClientAuth::OAuth2 { client, secret }, true, Some(header)) = (caller, is_unauthorized, auth) {
-            // Revoked before its time: the next attempt gets another.
+            // The token was revoked before its end, so the next attempt requests another.
             self.tokens.forget(client, secret, header).await;
         }
         exchange
     }
 
-    /// The header that shows who calls, if one does; an access token is fetched if there is none at hand.
+    /// Returns the header that authenticates the request, if there is one. Requests an access token if none is stored.
     async fn header(&self, caller: &ClientAuth, deadline: Deadline) -> Result<Option<AuthHeader>, AttemptError> {
         match caller {
             ClientAuth::Anonymous | ClientAuth::Certificate(_) => Ok(None),
@@ -215,8 +215,8 @@ impl WebhookSender {
         }
     }
 
-    /// Gives the client that shows this certificate, made when it is first needed; the one that was not needed for
-    /// longest makes room.
+    /// Returns the client with this certificate, and creates it at the first use. If there are too many, the least
+    /// recently used one is dropped.
     fn with_certificate(&self, certificate: &ClientCertificate) -> Result<Arc<Clients>, AttemptError> {
         let mut known = self.with_certificate.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(index) = known.iter().position(|(fingerprint, _)| *fingerprint == certificate.fingerprint) {
@@ -247,7 +247,7 @@ impl fmt::Debug for WebhookSender {
     }
 }
 
-/// When an attempt has to be over, and how long it may take, for messages.
+/// The time by which an attempt must end, and its timeout, for error texts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline {
     pub(crate) at: Instant,
@@ -260,7 +260,7 @@ impl Deadline {
     }
 }
 
-/// In whose name a request is sent, and until when.
+/// The authentication of a request, and its deadline.
 #[derive(Clone, Copy)]
 struct Call<'a> {
     caller: &'a ClientAuth,
@@ -268,7 +268,7 @@ struct Call<'a> {
     deadline: Deadline,
 }
 
-/// A request as HTTP has it, but for what authenticates it.
+/// A request as HTTP has it, without its authentication.
 struct Outgoing {
     method: reqwest::Method,
     target: Target,
@@ -288,9 +288,9 @@ impl From<Request> for Outgoing {
     }
 }
 
-/// Sends a request, reads the answer to its end, and has `judge` judge it.
+/// Sends a request and reads the answer to its end. `judge` judges it.
 ///
-/// A status that came counts, whatever becomes of the body. An acknowledgement alone needs the whole answer: a receiver that
+/// A status counts even if the body breaks off. Only an acknowledgement needs the whole answer, because a receiver that
 /// breaks off may have failed in the middle of its work.
 async fn exchange(
     clients: &Clients,
@@ -302,7 +302,7 @@ async fn exchange(
     let build = |client: &reqwest::Client| {
         let request = client.request(method.clone(), target.url().clone());
         let request = if body.is_empty() { request } else { request.body(pieces::body(body.clone())) };
-        // What authenticates stands alone: an endpoint's own header by that name would be a second value.
+        // The authentication header must be alone, so the endpoint's own header with that name is not sent.
         let is_other = |name: &str| auth.is_none_or(|auth| !auth.name.eq_ignore_ascii_case(name));
         let others = headers.iter().filter(|(name, _)| is_other(name));
         let request = others.fold(request, |request, (name, value)| request.header(&**name, value));
@@ -320,13 +320,14 @@ async fn exchange(
     let retry_after = wait_of(&response);
     let (status, allowed_origin) = (response.status().as_u16(), only(&response, ALLOWED_ORIGIN));
     let (connection, redirect) = (connection(&response), redirect(&response));
-    let Body { kept: read, fault } = read_body(response, READ_BYTES + 1, deadline.at).await; // One more tells whether it goes on.
+    // One byte more, to see if the body goes on.
+    let Body { kept: read, fault } = read_body(response, READ_BYTES + 1, deadline.at).await;
     let result = judge(Answer { status, retry_after, allowed_origin: allowed_origin.as_deref(), body: &read });
     let result = result.and_then(|status| match fault {
         Some(fault) => Err(AttemptError::AnswerBroken { status, fault, timeout: deadline.timeout }),
         None => Ok(status),
     });
-    // Of an acknowledgement, the status says it all.
+    // An acknowledgement is complete without its body.
     let kept = (result.is_err() && !read.is_empty()).then(|| {
         let mut secrets = auth.map(AuthHeader::secrets).unwrap_or_default();
         secrets.extend(target.query_secrets());
@@ -335,13 +336,13 @@ async fn exchange(
     Ok(Exchange { result, response: kept, sent: None, connection, redirect })
 }
 
-/// How long an answer asks to be left alone.
+/// Returns how long the answer asks Signpost to wait.
 pub(crate) fn wait_of(response: &Response) -> Option<Duration> {
     let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     asked.and_then(|value| retry_after(value, SystemTime::now()))
 }
 
-/// The value of a header that is there once.
+/// Returns the value of a header that occurs exactly once.
 fn only(response: &Response, name: &str) -> Option<String> {
     let mut values = response.headers().get_all(name).iter();
     let value = values.next().filter(|_| values.next().is_none())?;
@@ -358,12 +359,12 @@ fn connection(response: &Response) -> Option<Connection> {
     Some(Connection { address: response.remote_addr()?, tls })
 }
 
-/// The target of a redirect, resolved against the URL that was called (RFC 9110, section 10.2.2).
+/// Returns the target of a redirect, resolved against the URL of the request (RFC 9110, section 10.2.2).
 fn redirect(response: &Response) -> Option<String> {
     let location = response.headers().get(LOCATION).filter(|_| response.status().is_redirection())?;
     let target = response.url().join(location.to_str().ok()?).ok()?;
     Some(shortened(&without_query_values(&target), MAX_REDIRECT_BYTES))
 }
 
-/// The most bytes that are kept of where an answer redirects to.
+/// How many bytes of a redirect's target are kept.
 const MAX_REDIRECT_BYTES: usize = 200;

@@ -1,4 +1,4 @@
-//! API Gateway HTTP APIs, payload format 2.0: what requests carry and how answers are shaped.
+//! API Gateway HTTP APIs, payload format 2.0: reads requests and builds responses.
 
 use std::collections::BTreeSet;
 
@@ -11,12 +11,12 @@ use signpost_core::input::fault::{Fault, FaultCode, Faults, QUOTED_CHARACTERS};
 use signpost_core::input::problem::{self, Problem};
 use signpost_core::input::query;
 
-/// Gives the body of a request as text.
+/// Returns the body of a request as text.
 ///
-/// API Gateway encodes bodies that it takes for binary in base64; to the sender they are the same.
+/// API Gateway encodes bodies that it takes for binary in base64. This makes no difference to the sender.
 ///
 /// # Errors
-/// 415 for a body in a content coding; 400 for bytes that are not UTF-8, which JSON has to be (RFC 8259, section 8.1).
+/// 415 for a body with a content coding; 400 for bytes that are not UTF-8, which JSON must be (RFC 8259, section 8.1).
 pub fn body_text(request: &ApiGatewayV2httpRequest) -> Result<String, Problem> {
     if let Some(coding) = content_coding(&request.headers) {
         return Err(Problem::unsupported_content_coding(&coding));
@@ -27,14 +27,14 @@ pub fn body_text(request: &ApiGatewayV2httpRequest) -> Result<String, Problem> {
     }
     let not_utf8 =
         |found: String| Problem::bad_request(vec![Fault::whole(found, "JSON in UTF-8").code(FaultCode::NotUtf8)]);
-    let bytes = STANDARD.decode(body).map_err(|_| not_utf8("a body that is damaged".into()))?;
+    let bytes = STANDARD.decode(body).map_err(|_| not_utf8("a damaged body".into()))?;
     String::from_utf8(bytes).map_err(|error| {
         let first = error.utf8_error().valid_up_to() + 1;
         not_utf8(format!("bytes that are not UTF-8, from byte {first} on"))
     })
 }
 
-/// The coding of a body that is not sent as it is.
+/// Returns the content coding of a body, unless that is `identity`.
 fn content_coding(headers: &HeaderMap) -> Option<String> {
     let codings = headers.get_all(CONTENT_ENCODING).iter();
     let codings: Vec<_> = codings.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
@@ -43,11 +43,11 @@ fn content_coding(headers: &HeaderMap) -> Option<String> {
     (!all.split(',').all(is_identity)).then(|| all.chars().take(QUOTED_CHARACTERS).collect())
 }
 
-/// The most bytes of a body that this side answers with. Lambda takes 6 MB, in which the body is a JSON string.
+/// How many bytes the body of a response may have. Lambda allows 6 MB, in which the body is a JSON string.
 pub const MAX_ANSWER_BYTES: usize = 5_000_000;
 
-/// How many bytes a text has in a JSON string, as which Lambda hands a body over: quotes, backslashes and control
-/// characters take more than one.
+/// Returns how many bytes a text has inside of a JSON string, which is how Lambda hands over a body. Quotes,
+/// backslashes and control characters have more than one.
 #[must_use]
 pub fn bytes_in_answer(text: &str) -> usize {
     let extra = |byte: u8| match byte {
@@ -58,14 +58,14 @@ pub fn bytes_in_answer(text: &str) -> usize {
     text.len() + text.bytes().map(extra).sum::<usize>()
 }
 
-/// Gives the media type of a request's body, in lower case and without parameters; empty if none is named.
+/// Returns the media type of a request's body, in lower case and without parameters; empty if the request has none.
 #[must_use]
 pub fn media_type(headers: &HeaderMap) -> String {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Returns the charset that a request names for its body, if it names one.
+/// Returns the charset of a request's body, if the request has one.
 #[must_use]
 pub fn charset(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
@@ -74,20 +74,20 @@ pub fn charset(headers: &HeaderMap) -> Option<&str> {
     Some(charset.trim().trim_matches('"'))
 }
 
-/// Gives a parameter of the query.
+/// Returns a parameter of the query.
 ///
-/// Commas are the value's own: API Gateway joins what came several times by commas, and it was split by them as it was
-/// read.
+/// Commas are part of the value. API Gateway joins repeated parameters with commas, and the runtime splits the value at
+/// them, so this joins it again.
 #[must_use]
 pub fn parameter(request: &ApiGatewayV2httpRequest, name: &str) -> Option<String> {
     request.query_string_parameters.all(name).map(|parts| parts.join(","))
 }
 
-/// Refuses parameters of the query that are none of `known`: what is not honoured must not look as if it were. Refuses a
-/// query that is not UTF-8 as well, because API Gateway replaces its characters.
+/// Refuses parameters of the query that are not in `known`, because a parameter without effect must not look effective.
+/// Also refuses a query that is not UTF-8, because API Gateway replaces its characters.
 ///
 /// # Errors
-/// 400 with a fault for each; values are not quoted.
+/// 400 with a fault for each. The faults do not quote values.
 pub fn check_parameters(request: &ApiGatewayV2httpRequest, known: &[&str]) -> Result<(), Problem> {
     let there_are = if known.is_empty() { "none".into() } else { known.join(", ") };
     let names: BTreeSet<_> = request.query_string_parameters.iter().map(|(name, _)| name).collect();
@@ -103,20 +103,20 @@ pub fn check_parameters(request: &ApiGatewayV2httpRequest, known: &[&str]) -> Re
     faults.none().map_err(Problem::bad_request)
 }
 
-/// Whether the header `name` lists the entity tag `tag`, or any, by weak comparison, as `If-None-Match` asks for
+/// Returns whether the header `name` lists the entity tag `tag`, or `*`, by weak comparison, as for `If-None-Match`
 /// (RFC 9110, sections 8.8.3.2 and 13.1.2).
 #[must_use]
 pub fn lists_weakly(headers: &HeaderMap, name: HeaderName, tag: &str) -> bool {
     listed(headers, name).any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
 }
 
-/// The same by strong comparison, as `If-Match` asks for (section 13.1.1).
+/// Does the same by strong comparison, as for `If-Match` (section 13.1.1).
 #[must_use]
 pub fn lists_strongly(headers: &HeaderMap, name: HeaderName, tag: &str) -> bool {
     listed(headers, name).any(|one| one == "*" || one == tag)
 }
 
-/// Whether a header lists a strong entity tag that begins with `prefix`, its quote included.
+/// Returns whether a header lists a strong entity tag that begins with `prefix`, including its opening quote.
 #[must_use]
 pub fn lists_with_prefix(headers: &HeaderMap, name: HeaderName, prefix: &str) -> bool {
     listed(headers, name).any(|one| one.starts_with(prefix))
@@ -127,7 +127,7 @@ fn listed(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
-/// Shapes an answer with a body.
+/// Builds a response with a body.
 #[must_use]
 pub fn respond(status: u16, media_type: &'static str, body: impl Into<String>) -> ApiGatewayV2httpResponse {
     let mut response = empty(status);
@@ -136,7 +136,7 @@ pub fn respond(status: u16, media_type: &'static str, body: impl Into<String>) -
     response
 }
 
-/// Shapes an answer without a body.
+/// Builds a response without a body.
 #[must_use]
 pub fn empty(status: u16) -> ApiGatewayV2httpResponse {
     let mut response = ApiGatewayV2httpResponse::default();
@@ -144,7 +144,7 @@ pub fn empty(status: u16) -> ApiGatewayV2httpResponse {
     response
 }
 
-/// Shapes a problem document; it is not to be cached.
+/// Builds a response with a problem document, which must not be cached.
 #[must_use]
 pub fn refuse(problem: &Problem) -> ApiGatewayV2httpResponse {
     let body = serde_json::to_string(problem).unwrap_or_default(); // Strings and numbers always serialize.
@@ -155,7 +155,7 @@ pub fn refuse(problem: &Problem) -> ApiGatewayV2httpResponse {
     }
 }
 
-/// Adds a header whose value is visible ASCII.
+/// Adds a header. Its value must be visible ASCII.
 #[must_use]
 pub fn with_header(mut response: ApiGatewayV2httpResponse, name: HeaderName, value: &str) -> ApiGatewayV2httpResponse {
     if let Ok(value) = HeaderValue::from_str(value) {
@@ -219,7 +219,7 @@ mod tests {
     fn entity_tags_are_compared_as_each_header_asks() {
         let cases = [
             ("\"a\"", true, true, "the tag"),
-            ("W/\"a\"", true, false, "weakened on the way"),
+            ("W/\"a\"", true, false, "weakened by a proxy"),
             ("\"b\", \"a\"", true, true, "in a list"),
             ("*", true, true, "any"),
             ("\"b\"", false, false, "another"),

@@ -1,5 +1,5 @@
-//! Settings: read once at cold start, from the environment and nowhere else. A function with a missing or bad setting
-//! refuses to start and says how to mend it, before it takes any message.
+//! Settings, read once at cold start, from the environment only. A function with a missing or invalid setting does not
+//! start. It names the setting and the fix before it takes any message.
 
 use std::fmt::{self, Debug, Display};
 use std::ops::RangeInclusive;
@@ -10,22 +10,22 @@ use http::Uri;
 use signpost_core::endpoint::Verification;
 use signpost_core::endpoint::target::TargetRules;
 
-/// A setting that is missing or bad.
+/// A missing or invalid setting.
 ///
-/// `Debug` is `Display`, for that is what a `main` prints that ends with an error.
+/// `Debug` is the same as `Display`, because a `main` that ends with an error prints `Debug`.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// It cannot be read as what it should be.
+    /// The value is not valid.
     #[error("`{name}` is `{found}`; expected {expected}")]
     Invalid {
         /// The environment variable.
         name: &'static str,
         /// Its value.
         found: String,
-        /// What would be accepted.
+        /// The values that are accepted.
         expected: String,
     },
-    /// It is required and not there.
+    /// The setting is required and missing.
     #[error("`{name}` is not set; set it under Environment.Variables in template.yaml")]
     Missing {
         /// The environment variable.
@@ -39,7 +39,7 @@ impl Debug for ConfigError {
     }
 }
 
-/// The process environment as a source of settings.
+/// Reads a setting from the process environment.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn environment(name: &str) -> Option<String> {
@@ -49,7 +49,7 @@ pub fn environment(name: &str) -> Option<String> {
 /// Reads a setting that has no default.
 ///
 /// # Errors
-/// It is missing or empty.
+/// The setting is missing or empty.
 pub fn required(get: impl Fn(&str) -> Option<String>, name: &'static str) -> Result<String, ConfigError> {
     get(name).filter(|value| !value.is_empty()).ok_or(ConfigError::Missing { name })
 }
@@ -57,7 +57,7 @@ pub fn required(get: impl Fn(&str) -> Option<String>, name: &'static str) -> Res
 /// Reads a whole number that has no default.
 ///
 /// # Errors
-/// It is missing, no number, or out of `range`.
+/// The setting is missing, not a number, or outside of `range`.
 pub fn number<T>(
     get: impl Fn(&str) -> Option<String>,
     name: &'static str,
@@ -77,7 +77,7 @@ where
     }
 }
 
-/// Reads `RETENTION_DAYS`, 8 to 365: how long events and what became of them are kept. No retry policy lasts that long.
+/// Reads `RETENTION_DAYS`, 8 to 365: how long events and their history are kept. Every retry policy ends earlier.
 ///
 /// # Errors
 /// As [`number`].
@@ -85,11 +85,11 @@ pub fn retention(get: impl Fn(&str) -> Option<String>) -> Result<Duration, Confi
     number(get, "RETENTION_DAYS", "days", 8..=365).map(|days: u64| Duration::from_hours(24 * days))
 }
 
-/// Reads the rules for targets: `DANGEROUSLY_ALLOW_HTTP` and `DANGEROUSLY_ALLOW_PRIVATE_TARGETS`, `true` or `false`, off
-/// by default, and `MORE_TARGET_PORTS`, ports besides 443, separated by commas, none by default.
+/// Reads the rules for targets: `DANGEROUSLY_ALLOW_HTTP` and `DANGEROUSLY_ALLOW_PRIVATE_TARGETS`, `true` or `false`,
+/// default `false`; and `MORE_TARGET_PORTS`, ports besides 443, separated by commas, default none.
 ///
 /// # Errors
-/// One of them is anything else.
+/// One of them has another value.
 pub fn target_rules(get: impl Fn(&str) -> Option<String>) -> Result<TargetRules, ConfigError> {
     const PORTS: &str = "MORE_TARGET_PORTS";
     let ports = get(PORTS).unwrap_or_default();
@@ -106,11 +106,11 @@ pub fn target_rules(get: impl Fn(&str) -> Option<String>) -> Result<TargetRules,
     })
 }
 
-/// Reads `ENDPOINT_VERIFICATION`, `none` or `challenge`: how endpoints prove that they want webhooks; `none` when it is not
-/// set.
+/// Reads `ENDPOINT_VERIFICATION`, `none` or `challenge`: how endpoints prove that they want webhooks. The default is
+/// `none`.
 ///
 /// # Errors
-/// It is anything else.
+/// It has another value.
 pub fn endpoint_verification(get: impl Fn(&str) -> Option<String>) -> Result<Verification, ConfigError> {
     const NAME: &str = "ENDPOINT_VERIFICATION";
     match get(NAME).as_deref() {
@@ -122,11 +122,11 @@ pub fn endpoint_verification(get: impl Fn(&str) -> Option<String>) -> Result<Ver
     }
 }
 
-/// Reads the name by which receivers know this stack as a sender: the host of `PUBLIC_URL`, or `signpost` when that is not
-/// set.
+/// Reads the name by which receivers know this stack as a sender: the host of `PUBLIC_URL`, or `signpost` if that is
+/// not set.
 ///
 /// # Errors
-/// `PUBLIC_URL` is no URL with a host.
+/// `PUBLIC_URL` is not a URL with a host.
 pub fn sender(get: impl Fn(&str) -> Option<String>) -> Result<String, ConfigError> {
     const NAME: &str = "PUBLIC_URL";
     let Some(found) = get(NAME).filter(|text| !text.is_empty()) else { return Ok("signpost".into()) };
@@ -135,10 +135,10 @@ pub fn sender(get: impl Fn(&str) -> Option<String>) -> Result<String, ConfigErro
     host.ok_or_else(|| ConfigError::Invalid { name: NAME, found, expected: expected() })
 }
 
-/// Reads a switch, `true` or `false`; off when it is not set.
+/// Reads a switch, `true` or `false`, default `false`.
 ///
 /// # Errors
-/// It is anything else: a misspelt safety switch must not be guessed at.
+/// It has another value. A misspelt safety switch is never guessed.
 pub fn switch(get: impl Fn(&str) -> Option<String>, name: &'static str) -> Result<bool, ConfigError> {
     match get(name).as_deref() {
         None | Some("false") => Ok(false),

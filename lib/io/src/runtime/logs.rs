@@ -3,9 +3,9 @@
 use std::error::Error;
 use std::fmt;
 
-/// Shows an error and all its causes as `outer: cause: root`.
+/// An error and all its causes, displayed as `outer: cause: root`.
 ///
-/// `tracing-subscriber`'s JSON format drops the causes of an error that is logged as such; this keeps them.
+/// `tracing-subscriber`'s JSON format drops the causes of an error that is logged as such. This adapter keeps them.
 pub struct Chain<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for Chain<'_> {
@@ -28,9 +28,6 @@ mod tests {
     #[test]
     fn a_chain_names_every_cause() {
         let error = AwsError::of("sqs:SendMessage")(std::io::Error::other("socket closed"));
-        assert_eq!(
-            Chain(&error).to_string(),
-            "`sqs:SendMessage` failed, and is tried again with its message: socket closed",
-        );
+        assert_eq!(Chain(&error).to_string(), "`sqs:SendMessage` failed after the SDK's retries: socket closed");
     }
 }

@@ -1,4 +1,4 @@
-//! What a function's process has around it: settings, the clock, logs, and the requests of API Gateway.
+//! The environment of a function: settings, the clock, logs, and the requests of API Gateway.
 
 pub mod api_gateway;
 pub mod clock;

@@ -1,5 +1,5 @@
-//! The circuit breakers of endpoints ([`signpost_core::delivery::breaker`]), in `ParkingTable`: lane `breaker#<endpoint>`, place
-//! `breaker`. An endpoint that was always well has none.
+//! The circuit breakers of endpoints ([`signpost_core::delivery::breaker`]), in `ParkingTable`: lane
+//! `breaker#<endpoint>`, place `breaker`. An endpoint without a failure has none.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -21,9 +21,9 @@ use crate::runtime::clock::{millis, unix_ms_now, unix_now};
 use crate::runtime::logs::Chain;
 use crate::tables::parking::key;
 
-/// The breakers, each as it was at most [`REMEMBERED_FOR`] ago, and what has not been told of them yet.
+/// The breakers, each at most [`REMEMBERED_FOR`] old, and the outcomes that are not written yet.
 ///
-/// Whatever goes wrong with a breaker, deliveries go on: it is read as it was last, and closed if it was never read.
+/// If a call fails, deliveries go on with the breaker that was read last, or with a closed one if none was ever read.
 #[derive(Debug)]
 pub struct Breakers {
     client: Client,
@@ -34,9 +34,9 @@ pub struct Breakers {
 #[derive(Debug, Default)]
 struct Known {
     untold: SyncMutex<Outcomes>,
-    /// Whoever reads or writes it holds the lock, so that what others count meanwhile is told in one go.
+    /// Every reader and writer holds the lock, so that outcomes that are counted meanwhile are written together.
     read: Mutex<Option<Read>>,
-    /// How long acknowledgements take of late, in milliseconds.
+    /// The duration of the slowest recent acknowledgement, in milliseconds. It decays.
     slowest_ms: AtomicU64,
 }
 
@@ -44,19 +44,19 @@ struct Known {
 struct Read {
     at: Duration,
     breaker: Breaker,
-    /// What the table has it under; none if it has none.
+    /// The version of the item that was read; `None` if the table has none.
     version: Option<u64>,
 }
 
-/// How long a breaker is taken for what it was.
+/// How long a breaker that was read is used before it is read again.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(2);
-/// How long telling a breaker what came of an attempt may hold that up.
+/// How long an attempt waits at most until its outcome is written to the breaker.
 const TELLING: Duration = Duration::from_secs(8);
-/// How many are remembered at once.
+/// How many breakers are remembered at once.
 const CAPACITY: usize = 2_000;
-/// How often a change that lost against another is made anew.
+/// How many times a change that lost against another is computed again.
 const ROUNDS: usize = 5;
-/// A breaker that nothing happens to is forgotten.
+/// How long the table keeps a breaker that does not change.
 const KEPT_FOR: Duration = Duration::from_hours(30 * 24);
 
 impl Breakers {
@@ -66,7 +66,7 @@ impl Breakers {
         Self { client, table, known: SyncMutex::default() }
     }
 
-    /// Gives the breaker of an endpoint.
+    /// Returns the breaker of an endpoint.
     ///
     /// Needs `dynamodb:GetItem` every [`REMEMBERED_FOR`].
     pub async fn get(&self, endpoint: &EndpointId) -> Breaker {
@@ -78,7 +78,7 @@ impl Breakers {
         }
     }
 
-    /// Becomes the one that sends the probe; tells whether nobody else was faster.
+    /// Claims the right to send the probe. Returns false if another sender was faster.
     ///
     /// Needs `dynamodb:GetItem` and `dynamodb:PutItem`.
     pub async fn claim_probe(&self, endpoint: &EndpointId) -> bool {
@@ -88,9 +88,9 @@ impl Breakers {
         breaker.admits(now) == Admission::Probe && self.replace(endpoint, &mut read, breaker.probing(now)).await
     }
 
-    /// Sees to an exchange with an endpoint, and tells its breaker when there is no answer for long.
+    /// Awaits an exchange with an endpoint. If there is no answer for long, it reports that to the breaker.
     ///
-    /// Needs `dynamodb:GetItem` and `dynamodb:PutItem`, if it has to be told.
+    /// Needs `dynamodb:GetItem` and `dynamodb:PutItem` for the report.
     pub async fn watch<T>(&self, endpoint: &EndpointId, exchange: impl Future<Output = T>) -> T {
         let known = self.known(endpoint);
         let patience = SILENT_AFTER.max(2 * Duration::from_millis(known.slowest_ms.load(Ordering::Relaxed)));
@@ -106,10 +106,11 @@ impl Breakers {
         }
     }
 
-    /// Tells the breaker what came of an attempt, and how long it took, and gives what it is then. Takes eight seconds at the most: what cannot
-    /// be told in that time is told with what comes next, or by others.
+    /// Reports the outcome of an attempt to the breaker, with its duration, and returns the breaker after it. Takes at
+    /// most eight seconds. An outcome that is not written by then is written with the next one.
     ///
-    /// Needs `dynamodb:GetItem` and `dynamodb:PutItem`, where it is news: an endpoint that is well costs neither.
+    /// Needs `dynamodb:GetItem` and `dynamodb:PutItem` if the outcome changes the breaker. A healthy endpoint needs
+    /// neither.
     pub async fn observe(&self, endpoint: &EndpointId, result: &AttemptResult, took: Duration) -> Breaker {
         let known = self.known(endpoint);
         if result.is_ok() {
@@ -146,9 +147,9 @@ impl Breakers {
         read.as_ref().map(|one| one.breaker.clone()).unwrap_or_default()
     }
 
-    /// Reads the breakers of endpoints as they are now, in their order.
+    /// Reads the breakers of endpoints as they are now, in the order of `endpoints`.
     ///
-    /// Needs `dynamodb:BatchGetItem`, and `dynamodb:GetItem` for one that is alone. One call for a hundred of them, strongly
+    /// Needs `dynamodb:BatchGetItem`, and `dynamodb:GetItem` for a single one. One call for up to 100 of them. Strongly
     /// consistent.
     ///
     /// # Errors
@@ -160,12 +161,12 @@ impl Breakers {
         items.into_iter().map(|item| item.and_then(read)).collect()
     }
 
-    /// Closes a breaker, for an operator who says that the endpoint is well.
+    /// Closes a breaker, because an operator says that the endpoint is healthy.
     ///
     /// Needs `dynamodb:PutItem`.
     ///
     /// # Errors
-    /// The call failed: ask again.
+    /// The call failed. Try again.
     pub async fn close(&self, endpoint: &EndpointId) -> Result<(), AwsError> {
         let item = item_of(endpoint, &Breaker::closed_at(unix_ms_now()), fastrand::u64(..))?;
         let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
@@ -176,7 +177,7 @@ impl Breakers {
     fn known(&self, endpoint: &EndpointId) -> Arc<Known> {
         let mut known = lock(&self.known);
         if known.len() >= CAPACITY && !known.contains_key(endpoint) {
-            known.clear(); // What is lost is a few minutes' counting.
+            known.clear(); // This loses the counts of a few minutes.
         }
         Arc::clone(known.entry(endpoint.clone()).or_default())
     }
@@ -186,7 +187,7 @@ impl Breakers {
             Ok((breaker, version)) => *read = Some(Read { at: unix_now(), breaker, version }),
             Err(error) => {
                 tracing::warn!(endpoint.id = %endpoint, error = %Chain(&error), "breaker.not_read");
-                // For as long as one that was read: others need not wait for the table as well.
+                // Remember it like one that was read, so that the next callers do not wait for the table as well.
                 let Read { breaker, version, .. } = read.take().unwrap_or_default();
                 *read = Some(Read { at: unix_now(), breaker, version });
             }
@@ -202,7 +203,8 @@ impl Breakers {
         Ok((breaker, Some(version)))
     }
 
-    /// Writes what becomes of the breaker that was read, unless somebody else has changed it since.
+    /// Writes the successor of the breaker that was read. Returns false if another writer changed it since, or if the
+    /// call failed.
     async fn replace(&self, endpoint: &EndpointId, read: &mut Option<Read>, breaker: Breaker) -> bool {
         let before = read.as_ref().and_then(|one| one.version);
         let version = fastrand::u64(..);
@@ -251,7 +253,7 @@ fn lane(endpoint: &EndpointId) -> String {
     format!("breaker#{endpoint}")
 }
 
-/// Reads what [`item_of`] wrote: a breaker and its version.
+/// Reads an item of [`item_of`]: a breaker and its version.
 fn breaker_of(item: &Item) -> Result<(Breaker, u64), AwsError> {
     let read = || -> Result<_, ItemError> { Ok((text(item, "state")?, number(item, "version")?)) };
     let (state, version) = read().map_err(AwsError::of::<ItemError>(READING))?;

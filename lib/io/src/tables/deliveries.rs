@@ -1,6 +1,8 @@
-//! The deliveries to each endpoint and their attempts, in `EventsTable`: partition key `pk` (a part of the endpoint's
-//! list), sort key `sk` (the place in it, see [`signpost_core::delivery::list`]). A delivery has an item from its first attempt
-//! on, or from when it is leased, called off or replayed before.
+//! The deliveries to each endpoint and their attempts, in `EventsTable`.
+//!
+//! Partition key `pk` (a part of the endpoint's list), sort key `sk` (the position in it, see
+//! [`signpost_core::delivery::list`]). A delivery gets its item with its first attempt, or earlier, if it is leased,
+//! released or replayed before that.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,34 +39,34 @@ pub struct Deliveries {
     together: Arc<Together>,
 }
 
-/// What the deliveries of a batch ask together.
+/// Calls that the deliveries of a batch share.
 #[derive(Debug, Default)]
 struct Together {
     records: Coalescer<Item, Result<Inserted, AwsError>>,
     standings: Coalescer<Item, Result<Option<Item>, AwsError>>,
 }
 
-/// The right to send a delivery for the time of an attempt.
+/// The right to send a delivery, for the longest time that one attempt can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
     until_unix_ms: u64,
 }
 
-/// Whether a lease was taken, and where the delivery stood before.
+/// The result of asking for a lease, with the delivery's record from before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseResult {
-    /// It was: an attempt is due.
+    /// The caller has the lease; an attempt is due.
     Taken(Lease, Option<DeliveryRecord>),
-    /// It was not.
+    /// Another sender has the lease, or no attempt is due.
     Refused(Option<DeliveryRecord>),
 }
 
-/// Whether an attempt is on record.
+/// The result of recording an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recorded {
-    /// It is.
+    /// The attempt is on record.
     Yes,
-    /// It is not: somebody else recorded an attempt of this delivery meanwhile, so the record has to be read again.
+    /// The attempt is not on record, because another sender recorded one meanwhile. Read the record again.
     Overtaken,
 }
 
@@ -75,7 +77,7 @@ impl Deliveries {
         Self { client, table, retention, together: Arc::default() }
     }
 
-    /// Reads where a delivery stands (strongly consistent); nothing before its first attempt.
+    /// Reads a delivery's record (strongly consistent). Returns `None` if the delivery has no item yet.
     ///
     /// Needs `dynamodb:GetItem`.
     ///
@@ -85,9 +87,9 @@ impl Deliveries {
         standing_in(get(&self.client, &self.table, key(delivery), Some(&standing_only())).await?.as_ref())
     }
 
-    /// The same for one of a batch whose others ask at the same time: one call for up to a hundred of them.
+    /// Reads a delivery's record together with others of the same batch: one call for up to 100 of them.
     ///
-    /// Needs `dynamodb:BatchGetItem`, and `dynamodb:GetItem` for one that is alone.
+    /// Needs `dynamodb:BatchGetItem`, and `dynamodb:GetItem` for a delivery without others.
     ///
     /// # Errors
     /// As [`Self::standing`].
@@ -99,19 +101,20 @@ impl Deliveries {
         }
     }
 
-    /// Takes the lease of a delivery that others may be sending too, if an attempt is due and nobody else is at it.
+    /// Takes the lease of a delivery that others may be sending too, if an attempt is due and nobody else holds the
+    /// lease.
     ///
-    /// Needs `dynamodb:UpdateItem`. One write; what stands in the way comes back with the refusal, so there is no read.
+    /// Needs `dynamodb:UpdateItem`. One write and no read, because a refusal returns the item.
     ///
     /// # Errors
-    /// The call failed, or the item cannot be read: nothing may be sent.
+    /// The call failed, or the item cannot be read. Do not send.
     pub async fn claim(&self, delivery: DeliveryKey<'_>, receipt: &Receipt) -> Result<LeaseResult, AwsError> {
         let (now, expires_at) = (unix_ms_now(), (unix_now() + self.retention).as_secs());
         let lease = Lease { until_unix_ms: now + millis(LONGEST_ATTEMPT) };
         let is_due = "(attribute_not_exists(leasedUntil) OR leasedUntil <= :now) \
                       AND (attribute_not_exists(#status) OR (#status = :pending AND nextAttemptAt <= :due))";
         let condition = match receipt.first_may_send_until() {
-            until if now < until => format!("attribute_exists(expiresAt) AND {is_due}"), // Something is on record.
+            until if now < until => format!("attribute_exists(expiresAt) AND {is_due}"), // The item exists.
             _ => is_due.to_owned(),
         };
         let call = self
@@ -146,12 +149,13 @@ impl Deliveries {
         }
     }
 
-    /// Says that nothing is being sent after all: gives a lease back or, where none was taken, leaves word of it.
+    /// Records that nothing is being sent, so that the next receiver need not wait: releases the lease, or notes it in
+    /// a new item if `lease` is `None`.
     ///
     /// Needs `dynamodb:UpdateItem`. One write.
     ///
     /// # Errors
-    /// The call failed: the delivery is taken for one that is being sent until the time of an attempt is over.
+    /// The call failed. Until the time of one attempt is over, other senders assume that the delivery is being sent.
     pub async fn release(&self, delivery: DeliveryKey<'_>, lease: Option<Lease>) -> Result<(), AwsError> {
         let call = self
             .client
@@ -170,15 +174,18 @@ impl Deliveries {
         sent(call).await.map(drop)
     }
 
-    /// Adds an attempt and what it makes of the delivery.
+    /// Records an attempt and the progress that follows from it.
     ///
-    /// Needs `dynamodb:UpdateItem`. One write. A failure is recorded only as the next attempt of the record that it was made
-    /// on, so that two senders cannot count the same one and none judges by retries that a replay has renewed. An
-    /// acknowledgement is recorded unless there is one already, whatever else is, and no failure follows it: a second write
-    /// where another attempt was faster. A record that is full goes on without the attempt, which takes a write of its own.
+    /// Needs `dynamodb:UpdateItem`. One write.
+    ///
+    /// - A failure is recorded only if the record is still the one that the attempt was based on. So two senders never
+    ///   count the same attempt, and no sender applies a retry count that a replay has reset.
+    /// - An acknowledgement is always recorded, unless there is one already, and no failure follows it. If another
+    ///   attempt was faster, this takes a second write.
+    /// - If the item is full, the progress is recorded without the attempt. This takes a write of its own.
     ///
     /// # Errors
-    /// The call failed; the attempt may be repeated, which at-least-once delivery allows.
+    /// The call failed. The attempt may be repeated, which at-least-once delivery allows.
     pub async fn record(
         &self,
         delivery: DeliveryKey<'_>,
@@ -218,15 +225,16 @@ impl Deliveries {
         Ok(if sent_if_it_fits(after_all, attempt).await? { Recorded::Yes } else { Recorded::Overtaken })
     }
 
-    /// Has those who record a first attempt in the meantime wait for one who is going to, for some milliseconds.
+    /// Announces a first attempt, so that concurrent callers of [`Self::record_first`] wait up to 10 ms to share one
+    /// call.
     #[must_use]
     pub fn announce_first(&self) -> Announced<'_> {
         self.together.records.announce()
     }
 
-    /// Adds the attempt of a delivery that has no item, as those of the same batch do: one call for up to 25 of them, each
-    /// on the condition that there is still no item. As [`Self::record`] otherwise, which one whose item is there goes on
-    /// with.
+    /// Records the attempt of a delivery that has no item yet, together with others of the same batch: one call for up
+    /// to 25 of them. Each insertion has the condition that there is still no item. If there is one, [`Self::record`]
+    /// records the attempt.
     ///
     /// Needs `dynamodb:PartiQLInsert`, and what [`Self::record`] needs.
     ///
@@ -256,7 +264,7 @@ impl Deliveries {
         }
     }
 
-    /// What every record of an attempt sets, and the attempt, if it is kept.
+    /// Builds the part of the update that all records of an attempt share, with the attempt if it is kept.
     fn update(&self, delivery: DeliveryKey<'_>, kept: Option<&Attempt>, progress: Progress) -> UpdateItemFluentBuilder {
         let call = self
             .client
@@ -282,10 +290,10 @@ impl Deliveries {
         }
     }
 
-    /// Starts a delivery again at an operator's request, `replay`: it is due at once, whatever came of it before, and its
-    /// retry policy counts from here. An attempt that is under way is not recorded as a failure any more.
+    /// Resets a delivery for a replay that an operator requested. It is due at once, even if it was delivered or given
+    /// up, and its retry policy counts from here. A failure of a running attempt is no longer recorded.
     ///
-    /// Needs `dynamodb:UpdateItem`. One write. The delivery's message has to be sent as well, afterwards.
+    /// Needs `dynamodb:UpdateItem`. One write. The caller must send the delivery's message afterwards.
     ///
     /// # Errors
     /// The call failed.
@@ -310,7 +318,7 @@ impl Deliveries {
         sent(call).await.map(drop)
     }
 
-    /// Puts on record that a delivery is given up although no attempt says so, and why, unless it is delivered.
+    /// Records that a delivery is given up without a failed attempt, and why, unless it is delivered.
     ///
     /// Needs `dynamodb:UpdateItem`. One write.
     ///
@@ -337,7 +345,7 @@ impl Deliveries {
         sent(call).await.map(drop)
     }
 
-    /// Reads the attempts of a delivery that are kept, oldest first, for operators' tools.
+    /// Reads the kept attempts of a delivery, oldest first, for operators' tools.
     ///
     /// Needs `dynamodb:GetItem`.
     ///
@@ -351,20 +359,20 @@ impl Deliveries {
 
 const READING: &str = "reading a delivery";
 const SET: &str = "SET ofEvent = :of, #status = :status, nextAttemptAt = :next, expiresAt = :expires";
-/// The first attempts are kept, so many of them,
+/// How many of the first attempts are kept.
 const KEPT_FIRST: u32 = 5;
-/// and the last ones. An item has 400 KB at the most, and the longest attempt some 4.5 KB.
+/// How many of the last attempts are kept. An item has at most 400 KB, and the longest attempt about 4.5 KB.
 const KEPT_LAST: u32 = 70;
 
-/// Where an attempt is kept in the list of them.
+/// The position of an attempt in the list of kept ones.
 enum AttemptIndex {
-    /// Behind the others.
+    /// After the others.
     Next,
-    /// In the place of an older one.
+    /// At the index of an older one, which it replaces.
     Of(u32),
 }
 
-/// The last attempts go round in the places behind the first.
+/// Returns the position of attempt `number`. The last attempts form a ring buffer after the first ones.
 fn slot(number: u32) -> AttemptIndex {
     match number.checked_sub(KEPT_FIRST + KEPT_LAST + 1) {
         None => AttemptIndex::Next,
@@ -372,12 +380,12 @@ fn slot(number: u32) -> AttemptIndex {
     }
 }
 
-/// The part of the update that keeps what was sent last.
+/// Returns the part of the update that stores the fingerprint of the last request.
 fn printed(progress: Progress) -> &'static str {
     if progress.last_sent.is_some() { ", sentPrint = :print" } else { "" }
 }
 
-/// The part of the update that keeps the attempt.
+/// Returns the part of the update that stores the attempt.
 fn put(kept: Option<&Attempt>) -> String {
     match kept.map(|attempt| slot(attempt.number)) {
         None => String::new(),
@@ -386,10 +394,10 @@ fn put(kept: Option<&Attempt>) -> String {
     }
 }
 
-/// Sends an update with an attempt, or without it where the item has no room for it, as one that was written by hand or by
-/// another version. Tells whether its condition held.
+/// Sends an update with an attempt, or without it if the item has no room for it, for example because somebody wrote
+/// the item by hand. Returns whether its condition held.
 ///
-/// That a request was acknowledged must be on record, or it is sent again and again.
+/// An acknowledgement must be on record, or the delivery is sent again and again.
 async fn sent_if_it_fits(
     update: impl Fn(Option<&Attempt>) -> UpdateItemFluentBuilder,
     attempt: &Attempt,
@@ -404,12 +412,12 @@ async fn sent_if_it_fits(
     }
 }
 
-/// Sends an update, and tells whether its condition held.
+/// Sends an update. Returns whether its condition held.
 async fn sent(call: UpdateItemFluentBuilder) -> Result<bool, AwsError> {
     Ok(if_condition_held(call.send().await, "dynamodb:UpdateItem")?.is_some())
 }
 
-/// What tells where a delivery stands, and which one it is.
+/// Returns the projection to a delivery's record and its key.
 fn standing_only() -> Projection {
     Projection {
         expression: "pk, sk, #status, attemptCount, beforeReplay, nextAttemptAt, leasedUntil, replay, sentPrint",
@@ -421,18 +429,19 @@ fn standing_in(item: Option<&Item>) -> Result<Option<DeliveryRecord>, AwsError> 
     item.map(standing_of).transpose().map_err(AwsError::of::<ItemError>(READING))
 }
 
-/// The key of a delivery's item, which is its place in its endpoint's list.
+/// Returns the key of a delivery's item, which is its position in the endpoint's list.
 pub(crate) fn key(delivery: DeliveryKey<'_>) -> Item {
     let (part, place) = key_of(delivery);
     HashMap::from([("pk".into(), s(part)), ("sk".into(), s(place.key()))])
 }
 
-/// Which event is delivered: the attribute `ofEvent`, which is there beside `attemptCount`. An id has no `#` in it.
+/// Returns the value of `ofEvent`, which names the delivered event. An item with `attemptCount` has it. An event id has
+/// no `#`.
 fn event_name(delivery: DeliveryKey<'_>) -> String {
     format!("{}#{}", delivery.event.id, delivery.event.source)
 }
 
-/// Reads what [`event_name`] wrote: the event's id and source.
+/// Reads a value of [`event_name`]: the event's id and source.
 pub(crate) fn event_of(item: &Item) -> Result<(EventId, &str), ItemError> {
     let (id, source) = text(item, "ofEvent")?.split_once('#').ok_or_else(|| unreadable("ofEvent"))?;
     Ok((EventId::parse(id).ok_or_else(|| unreadable("ofEvent"))?, source))
@@ -442,11 +451,11 @@ pub(crate) fn attempts_of(item: &Item) -> Result<Vec<Attempt>, ItemError> {
     let attempts = item.get("attempts").and_then(|list| list.as_l().ok()).map(Vec::as_slice).unwrap_or_default();
     let read = |attempt: &AttributeValue| attempt.as_m().map_err(|_| unreadable("attempts")).and_then(attempt_of);
     let mut attempts: Vec<Attempt> = attempts.iter().map(read).collect::<Result<_, _>>()?;
-    attempts.sort_by_key(|attempt| attempt.number); // The last ones go round.
+    attempts.sort_by_key(|attempt| attempt.number); // The last ones are in a ring buffer.
     Ok(attempts)
 }
 
-/// Reads where a delivery stands. One that was only leased so far has no progress.
+/// Reads a delivery's record. A delivery that was only leased has no progress.
 pub(crate) fn standing_of(item: &Item) -> Result<DeliveryRecord, ItemError> {
     let leased_until = item.contains_key("leasedUntil").then(|| number(item, "leasedUntil"));
     Ok(DeliveryRecord {
@@ -469,7 +478,7 @@ pub(crate) fn progress_of(item: &Item) -> Result<Progress, ItemError> {
     })
 }
 
-/// Reads why a delivery was given up; nothing if it was not. Where no attribute says so, its attempts do.
+/// Reads why a delivery was given up; `None` if it was not. Without the attribute, its attempts were exhausted.
 pub(crate) fn reason_of(item: &Item) -> Result<Option<DeadLetterReason>, ItemError> {
     if text(item, "status").ok().and_then(DeliveryStatus::parse) != Some(DeliveryStatus::Exhausted) {
         return Ok(None);
@@ -565,8 +574,8 @@ mod tests {
 
     use super::*;
 
-    /// Bytes as DynamoDB counts them ("DynamoDB item sizes and formats"): names and values, a byte for each element of a list or
-    /// a map, and three for each of those.
+    /// Returns the size in bytes as DynamoDB counts it ("DynamoDB item sizes and formats"): names and values, one byte
+    /// for each element of a list or a map, and three for each list or map.
     fn size(value: &AttributeValue) -> usize {
         match value {
             AttributeValue::S(text) => text.len(),
@@ -608,7 +617,7 @@ mod tests {
         }
     }
 
-    /// An attempt with all that can be there, each as long as it can be.
+    /// Returns an attempt that has all parts, each of its maximum size.
     fn longest() -> Attempt {
         let values = (0..32).map(|index| (format!("x-header-{index:03}"), "v".repeat(20)));
         Attempt {
@@ -639,7 +648,7 @@ mod tests {
     #[test]
     fn as_many_attempts_as_are_kept_fit_into_an_item_at_their_longest() {
         const ITEM: usize = 400 * 1024;
-        const BESIDE: usize = 16 * 1024; // Its keys and all else, of which the event's source is the longest.
+        const BESIDE: usize = 16 * 1024; // Its keys and all other attributes, mostly the event's source.
         let longest = size(&AttributeValue::M(item_of(&longest())));
         let all = (KEPT_FIRST + KEPT_LAST) as usize * (longest + 1);
         assert!(all + BESIDE <= ITEM, "{all} bytes of attempts, {longest} each");

@@ -1,4 +1,5 @@
-//! The deliveries of an endpoint, newest first, as they are kept in `EventsTable` ([`crate::tables::deliveries`]).
+//! The list of an endpoint's deliveries, newest first, from the items of [`crate::tables::deliveries`] in
+//! `EventsTable`.
 
 use std::collections::HashMap;
 
@@ -20,18 +21,18 @@ pub struct Listing {
     table: String,
 }
 
-/// A delivery as the list has it.
+/// A delivery as it is in the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// The event.
     pub event: EventKey,
-    /// Where the delivery stands; how many attempts were made before a replay is not told.
+    /// The delivery's progress, without the number of attempts before a replay.
     pub progress: Progress,
-    /// Why it was given up; nothing if it was not.
+    /// Why it was given up; `None` if it was not.
     pub reason: Option<DeadLetterReason>,
     /// When the event arrived, in milliseconds since the Unix epoch.
     pub arrived_unix_ms: u64,
-    /// When its first attempt started, in milliseconds since the Unix epoch; nothing if there was none.
+    /// When its first attempt started, in milliseconds since the Unix epoch; `None` if there was none.
     pub first_attempt_unix_ms: Option<u64>,
 }
 
@@ -42,10 +43,10 @@ impl Listing {
         Self { client, table }
     }
 
-    /// Reads up to `most` deliveries of a tenant's endpoint that are wanted, and behind which place there may be more; a
-    /// page may be shorter although there are. An item that cannot be read is left out, and told of in the logs.
+    /// Reads up to `most` matching deliveries of a tenant's endpoint, and the position after which there may be more. A
+    /// page may be shorter although there are more. An item that cannot be read is left out and logged.
     ///
-    /// Needs `dynamodb:Query`. One call per part of the list, all at once. Strongly consistent.
+    /// Needs `dynamodb:Query`. One call per part of the list, all at the same time. Strongly consistent.
     ///
     /// # Errors
     /// A call failed.
@@ -98,9 +99,9 @@ impl Listing {
     }
 }
 
-/// What is only leased has had no attempt yet.
+/// Excludes deliveries that were only leased, because they have no attempt yet.
 const HAS_BEGUN: &str = "attribute_exists(attemptCount)";
-/// How many deliveries of a part are looked at in one call for those of one status.
+/// How many deliveries of a part one call reads if it filters by status.
 const FILTERED_AT_ONCE: i32 = 500;
 
 fn readable(tenant: &TenantId, item: &Item) -> Option<(ListPosition, Listed)> {

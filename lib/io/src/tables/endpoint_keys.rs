@@ -1,7 +1,7 @@
 //! `EndpointKeysTable`: the public keys of endpoints' `v1a` signatures. Partition key `tenant`, sort key `key`.
 //!
-//! `manage` writes an item before the key signs for the first time, with a MAC ([`crate::mac`]). The items are small and
-//! apart from the endpoints' settings, because anybody may ask for a tenant's keys.
+//! `manage` writes an item before the key signs for the first time, with a MAC ([`crate::mac`]). The items are small
+//! and separate from the endpoints' settings, because anybody may fetch a tenant's keys.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::primitives::Blob;
@@ -25,18 +25,18 @@ pub struct EndpointKeyTable {
     mac: MacKey,
 }
 
-/// The public key of an endpoint that signs `v1a` or did so lately.
+/// The public key of an endpoint that signs `v1a`, or did so recently.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointKey {
     /// The endpoint.
     pub endpoint: EndpointId,
     /// The key.
     pub public_key: WebhookPublicKey,
-    /// When it stops being published, in seconds since the Unix epoch; none while it signs.
+    /// When it stops being published, in seconds since the Unix epoch; `None` while it signs.
     pub expires_at: Option<u64>,
 }
 
-/// How many items are verified at once.
+/// How many items are verified at the same time.
 const VERIFIED_AT_ONCE: usize = 20;
 
 impl EndpointKeyTable {
@@ -46,13 +46,13 @@ impl EndpointKeyTable {
         Self { client, table, mac }
     }
 
-    /// Publishes a key until `expires_at` (seconds since the Unix epoch), or until it is told to expire. Doing it again
-    /// changes nothing but the end.
+    /// Publishes a key until `expires_at` (seconds since the Unix epoch), or until [`Self::expire`] ends it. Repeating
+    /// the call changes only the end.
     ///
     /// Needs `kms:GenerateMac` and `dynamodb:PutItem`.
     ///
     /// # Errors
-    /// A call failed: the key must not sign yet.
+    /// A call failed. The key must not sign yet.
     pub async fn publish(&self, tenant: &TenantId, key: &EndpointKey) -> Result<(), AwsError> {
         let EndpointKey { endpoint, public_key, expires_at } = key;
         let mac = self.mac.generate(&authenticated(tenant, endpoint, public_key)).await?;
@@ -63,18 +63,18 @@ impl EndpointKeyTable {
         call.send().await.map(drop).map_err(AwsError::of("dynamodb:PutItem"))
     }
 
-    /// Lets the keys of an endpoint expire at a moment, in seconds since the Unix epoch, unless they expire earlier.
-    /// DynamoDB removes an item some time after its end.
+    /// Ends the publication of an endpoint's keys at `expires_at`, in seconds since the Unix epoch, unless they end
+    /// earlier. DynamoDB removes an item some time after its end.
     ///
     /// Needs `dynamodb:Query` and `dynamodb:UpdateItem`.
     ///
     /// # Errors
-    /// A call failed; doing it again does the rest.
+    /// A call failed. Repeat it to end the other keys.
     pub async fn expire(&self, tenant: &TenantId, endpoint: &EndpointId, expires_at: u64) -> Result<(), AwsError> {
         self.expire_but(tenant, endpoint, None, expires_at).await
     }
 
-    /// The same for all keys of an endpoint but `kept`.
+    /// Does the same for all keys of an endpoint except `kept`.
     ///
     /// # Errors
     /// As [`Self::expire`].
@@ -106,10 +106,10 @@ impl EndpointKeyTable {
         Ok(())
     }
 
-    /// Returns the keys that a tenant's endpoints sign with now, or did until lately (strongly consistent).
+    /// Reads the keys that a tenant's endpoints sign with, or did so recently (strongly consistent).
     ///
-    /// An item that cannot be read, or whose MAC does not verify, is left out and logged at `error` as `key.refused`. It
-    /// never keeps the others from being published.
+    /// An item that cannot be read, or whose MAC does not verify, is left out and logged at `error` as `key.refused`.
+    /// The others are still published.
     ///
     /// Needs `dynamodb:Query`, and `kms:VerifyMac` once per item and environment.
     ///
@@ -163,12 +163,12 @@ impl EndpointKeyTable {
     }
 }
 
-/// What the MAC of an item is made of: whose key it is, and for which endpoint.
+/// Returns the input of an item's MAC: the tenant, the endpoint and the key.
 fn authenticated(tenant: &TenantId, endpoint: &EndpointId, key: &WebhookPublicKey) -> [u8; 32] {
     fingerprint(["signpost-endpoint-key", tenant.as_str(), endpoint.as_str(), &key.to_string()])
 }
 
-/// `<endpoint>#<whpk_…>`. An endpoint's id has no `#`.
+/// Returns `<endpoint>#<whpk_…>`. An endpoint's id has no `#`.
 fn sort_key(endpoint: &EndpointId, key: &WebhookPublicKey) -> String {
     format!("{endpoint}#{key}")
 }

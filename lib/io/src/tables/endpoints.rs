@@ -24,53 +24,53 @@ pub struct Endpoints {
     table: String,
 }
 
-/// An endpoint as the table has it.
+/// An endpoint as it is in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEndpoint {
-    /// What is no secret.
+    /// The settings without secrets.
     pub settings: Endpoint,
-    /// The origin that has proved that it wants webhooks ([`signpost_core::delivery::verification`]), if one has.
+    /// The origin that has proved that it wants webhooks ([`signpost_core::delivery::verification`]), if any.
     pub verified_origin: Option<String>,
-    /// Why nothing is sent to it; none if it is enabled.
+    /// Why the endpoint is disabled; `None` if it is enabled.
     pub disabled: Option<DisabledBecause>,
-    /// Counts up by one with each change.
+    /// The number of changes; each one adds 1.
     pub version: u64,
-    /// When it was made, in seconds since the Unix epoch.
+    /// When it was created, in seconds since the Unix epoch.
     pub created_at: u64,
     /// When it was changed last, in seconds since the Unix epoch.
     pub updated_at: u64,
-    /// The secret of its authentication, sealed.
+    /// The secret of its client authentication, sealed.
     pub auth_secret: Option<Vec<u8>>,
-    /// The authorities that the receiver's certificate must come from, in PEM; the public ones if there are none.
+    /// The authorities that may issue the receiver's certificate, in PEM; the public ones if `None`.
     pub trusted: Option<String>,
-    /// Its own keys, oldest first.
+    /// The endpoint's own keys, oldest first.
     pub signing_secrets: Vec<SecretVersion<SealedKeys>>,
 }
 
-/// An endpoint's own keys as the table has them.
+/// An endpoint's own keys as they are in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedKeys {
-    /// Secret and private key, sealed.
+    /// The secret and the private key, sealed.
     pub sealed: Vec<u8>,
-    /// The public key, for operators to see.
+    /// The public key, so that operators can see it.
     pub public_key: WebhookPublicKey,
 }
 
 /// Some of a tenant's endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The endpoints, by id.
+    /// The endpoints, ordered by id.
     pub endpoints: Vec<(EndpointId, StoredEndpoint)>,
-    /// Where the next page goes on; none after the last.
+    /// Where the next page starts; `None` after the last page.
     pub next: Option<EndpointId>,
 }
 
-/// Whether a conditional write was made.
+/// The result of a conditional write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// It was.
+    /// The item was written.
     Yes,
-    /// The endpoint is not (any more) what the condition said.
+    /// The item was not written, because the endpoint is not, or not any more, as the condition requires.
     Overtaken,
 }
 
@@ -89,8 +89,8 @@ impl Endpoints {
 
     /// Reads the settings of all endpoints of a tenant, as they are now (strongly consistent).
     ///
-    /// One whose settings cannot be read comes without them, so that it neither holds up its neighbours nor misses
-    /// anything: `deliver` keeps what is queued for it until it is repaired.
+    /// An endpoint whose settings cannot be read is returned without them. So it does not hold up the others and loses
+    /// nothing: `deliver` keeps its deliveries in the queue until it is repaired.
     ///
     /// Needs `dynamodb:Query`. One call per 1 MiB of endpoints.
     ///
@@ -115,7 +115,7 @@ impl Endpoints {
         Ok(endpoints)
     }
 
-    /// Reads up to `limit` endpoints of a tenant, those behind `after`, by id. One that cannot be read is left out.
+    /// Reads up to `limit` endpoints of a tenant, ordered by id, starting after `after`. Unreadable ones are left out.
     ///
     /// Needs `dynamodb:Query`. One call.
     ///
@@ -164,7 +164,7 @@ impl Endpoints {
         Ok(count)
     }
 
-    /// Reads one endpoint, if it is there now (strongly consistent): one that was made a moment ago is not missed.
+    /// Reads one endpoint (strongly consistent, so a new one is found at once).
     ///
     /// Needs `dynamodb:GetItem`.
     ///
@@ -176,9 +176,9 @@ impl Endpoints {
         item.as_ref().map(stored_of).transpose()
     }
 
-    /// Reads why endpoints are disabled, in their order; one that was removed is not.
+    /// Reads why endpoints are disabled, in the order of `ids`; `None` for one that is enabled or was removed.
     ///
-    /// Needs `dynamodb:BatchGetItem`, and `dynamodb:GetItem` for one that is alone. One call for a hundred of them, strongly
+    /// Needs `dynamodb:BatchGetItem`, and `dynamodb:GetItem` for a single one. One call for up to 100 of them. Strongly
     /// consistent.
     ///
     /// # Errors
@@ -198,7 +198,7 @@ impl Endpoints {
         items.into_iter().map(|item| item.and_then(read)).collect()
     }
 
-    /// Whether an endpoint is there now, readable or not.
+    /// Returns whether the table has an endpoint, readable or not (strongly consistent).
     ///
     /// Needs `dynamodb:GetItem`.
     ///
@@ -215,7 +215,7 @@ impl Endpoints {
         Ok(call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item.is_some())
     }
 
-    /// Writes an endpoint: a new one, or what becomes of the one whose version is `before`.
+    /// Writes an endpoint: a new one if `before` is `None`, or the successor of version `before`.
     ///
     /// Needs `dynamodb:PutItem`.
     ///
@@ -240,7 +240,7 @@ impl Endpoints {
         if_condition_held(call.send().await, "dynamodb:PutItem").map(|answer| Written::of(answer.is_some()))
     }
 
-    /// Disables an endpoint, if it is there and enabled; tells whether that was so.
+    /// Disables an endpoint. Returns [`Written::Overtaken`] if it does not exist or is disabled already.
     ///
     /// Needs `dynamodb:UpdateItem`.
     ///
@@ -265,10 +265,11 @@ impl Endpoints {
         if_condition_held(call.send().await, "dynamodb:UpdateItem").map(|answer| Written::of(answer.is_some()))
     }
 
-    /// Notes that the origin of an endpoint's URL has proved itself, and enables it, if it is still unverified and its URL
-    /// still has that origin. Tells whether that was so.
+    /// Records that the origin of an endpoint's URL has proved itself, and enables the endpoint. Returns
+    /// [`Written::Overtaken`] if the endpoint is not unverified any more, or if its URL has another origin now.
     ///
-    /// Needs `dynamodb:GetItem` and `dynamodb:UpdateItem`. One call of each, or more if others change it meanwhile.
+    /// Needs `dynamodb:GetItem` and `dynamodb:UpdateItem`. One call of each, or more if others change the endpoint
+    /// meanwhile.
     ///
     /// # Errors
     /// A call failed, or the item cannot be read.
@@ -290,14 +291,14 @@ impl Endpoints {
                 .expression_attribute_values(":now", n(unix_now().as_secs()))
                 .expression_attribute_values(":one", n(1))
                 .expression_attribute_values(":before", n(stored.version));
-            // Whoever was faster has changed the version: what is there now is judged again.
+            // Another writer that was faster has changed the version. Read and judge the new one.
             if if_condition_held(call.send().await, "dynamodb:UpdateItem")?.is_some() {
                 return Ok(Written::Yes);
             }
         }
     }
 
-    /// Removes an endpoint, whatever it is, or only if its version is `before`.
+    /// Removes an endpoint; if `before` is given, only that version of it.
     ///
     /// Needs `dynamodb:DeleteItem`.
     ///
@@ -315,14 +316,14 @@ impl Endpoints {
     }
 }
 
-/// The endpoint's id, and what `read` makes of the item, if anything.
+/// Returns the endpoint's id and the result of `read`; logs an unreadable item.
 fn identified<T>(
     tenant: &TenantId,
     item: &Item,
     read: fn(&Item) -> Result<T, AwsError>,
 ) -> Option<(EndpointId, Option<T>)> {
     let Some(id) = text(item, "endpoint").ok().and_then(EndpointId::parse) else {
-        tracing::error!(tenant.id = %tenant, "endpoint.bad_id: nothing can be sent to it; remove the item");
+        tracing::error!(tenant.id = %tenant, "endpoint.invalid_id");
         return None;
     };
     let read = read(item);
@@ -339,7 +340,7 @@ fn key(tenant: &TenantId, id: &EndpointId) -> HashMap<String, AttributeValue> {
 
 const READING: &str = "reading an endpoint";
 
-/// Settings that could be read, but make no sense.
+/// Settings that can be parsed, but are not valid.
 #[derive(Debug, thiserror::Error)]
 #[error("settings have faults: {0:?}")]
 struct FaultySettings(Vec<Fault>);
@@ -461,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_make_no_sense_are_unreadable() {
+    fn invalid_settings_are_unreadable() {
         let mut item = item_of(&StoredEndpoint {
             settings: Endpoint::new("https://a.example"),
             verified_origin: None,

@@ -1,4 +1,4 @@
-//! What became of an event: the event, its deliveries and their attempts, as operators see them.
+//! The history of an event: the event, its deliveries and their attempts, as operators see them.
 
 use aws_sdk_dynamodb::Client;
 use signpost_core::delivery::attempt::Attempt;
@@ -11,36 +11,36 @@ use crate::aws::{AwsError, Item, ItemError, number, s};
 use crate::tables::deliveries::{attempts_of, key, reason_of, standing_of};
 use crate::tables::events::{StoredEvent, also_to_of, endpoints_of, kept_of, partition};
 
-/// The events in the table, and what became of them.
+/// The histories of events.
 #[derive(Clone, Debug)]
 pub struct Histories {
     client: Client,
     table: String,
 }
 
-/// An event, and where it went.
+/// An event, and the endpoints that it went to.
 #[derive(Clone, Debug)]
 pub struct History {
     /// The event.
     pub event: Event,
-    /// When it arrived for the first time, in milliseconds since the Unix epoch.
+    /// When it first arrived, in milliseconds since the Unix epoch.
     pub arrived_unix_ms: u64,
     /// When it was fanned out first, in seconds since the Unix epoch.
     pub fanned_out_at: u64,
-    /// The endpoints that it went to then.
+    /// The endpoints of the first fan-out.
     pub endpoints: Vec<EndpointId>,
-    /// Those that it went to later.
+    /// The endpoints of later replays.
     pub also_to: Vec<EndpointId>,
 }
 
-/// What became of one delivery.
+/// The history of one delivery.
 #[derive(Clone, Debug)]
 pub struct DeliveryHistory {
-    /// Where it goes.
+    /// The endpoint.
     pub endpoint: EndpointId,
-    /// Where it stands.
+    /// The delivery's progress.
     pub progress: Progress,
-    /// Why it was given up; nothing if it was not.
+    /// Why it was given up; `None` if it was not.
     pub reason: Option<DeadLetterReason>,
     /// Its attempts, oldest first.
     pub attempts: Vec<Attempt>,
@@ -53,7 +53,7 @@ impl Histories {
         Self { client, table }
     }
 
-    /// Reads a tenant's events by an id, and where each went: one for each source that used it.
+    /// Reads a tenant's events with an id, and where each went: one for each source that used the id.
     ///
     /// Needs `dynamodb:Query`. One call per 1 MiB. Strongly consistent.
     ///
@@ -78,10 +78,10 @@ impl Histories {
         Ok(histories)
     }
 
-    /// Reads the deliveries of an event to some of its endpoints: those that have had attempts, were given up or are
-    /// replayed.
+    /// Reads the deliveries of an event to some endpoints. Those without an attempt that were neither given up nor
+    /// replayed are left out.
     ///
-    /// Needs `dynamodb:BatchGetItem` and `dynamodb:GetItem`. One call for a hundred endpoints. Strongly consistent.
+    /// Needs `dynamodb:BatchGetItem` and `dynamodb:GetItem`. One call for up to 100 endpoints. Strongly consistent.
     ///
     /// # Errors
     /// A call failed, or an item cannot be read.
@@ -114,7 +114,7 @@ fn history_of(item: &Item) -> Result<History, ItemError> {
     })
 }
 
-/// Reads a delivery; nothing of one that has had no attempt.
+/// Reads a delivery; `None` if it has no progress yet.
 fn delivery_of(item: &Item, endpoint: &EndpointId) -> Result<Option<DeliveryHistory>, ItemError> {
     let Some(progress) = standing_of(item)?.progress else { return Ok(None) };
     let (reason, attempts) = (reason_of(item)?, attempts_of(item)?);

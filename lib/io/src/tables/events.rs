@@ -1,5 +1,5 @@
-//! `EventsTable`: each event once. Partition key `event` (`<tenant>/<id>`), sort key `record` (`event#<source>`). Items
-//! disappear after the retention (`expiresAt`, the table's TTL).
+//! `EventsTable`: each event once. Partition key `pk` (`<tenant>/<id>`), sort key `sk` (`event#<source>`). The table's
+//! TTL (`expiresAt`) removes items after the retention.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,33 +31,34 @@ pub struct Events {
     together: Arc<Coalescer<Item, Result<Inserted, AwsError>>>,
 }
 
-/// What became of an attempt to write an event.
+/// The result of writing an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventClaim {
-    /// It is this message's to fan out, to the endpoints that were given.
+    /// The event is new. This message fans it out, to the given endpoints.
     FanOut(Arrival),
-    /// It is this message's to fan out again, to the endpoints of the first time: SQS presents it again, after a crash or a
-    /// failed send, and some of its deliveries may be on their way. Endpoints added meanwhile do not get it.
+    /// This message fans the event out again, to the endpoints of the first time. SQS presented it again after a crash
+    /// or a failed call, and some of its deliveries may be queued already. Endpoints that were added meanwhile do not
+    /// get it.
     FanOutAgain(Vec<EndpointId>, Arrival),
-    /// Another message brought the same event shortly before, and sees to its fan-out.
+    /// Another message brought the same event shortly before, and fans it out.
     Duplicate,
-    /// Another message brought an event of the same key with another payload.
+    /// Another message brought an event with the same key and a different payload.
     Conflict,
 }
 
-/// An event as it is kept.
+/// A stored event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
     /// The event.
     pub event: Event,
-    /// When it arrived for the first time, in milliseconds since the Unix epoch.
+    /// When it first arrived, in milliseconds since the Unix epoch.
     pub arrived_unix_ms: u64,
 }
 
-/// What is kept of the first time that an event came, so that every other time means the same.
+/// Facts about the first arrival of an event. They are stored, so that every repetition has the same effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// When the state began that it tells.
+    /// When the state that the event reports began.
     pub moment: Moment,
     /// When its retention ends, in seconds since the Unix epoch.
     pub expires_at: u64,
@@ -70,15 +71,15 @@ impl Events {
         Self { client, table, retention, together: Arc::default() }
     }
 
-    /// Writes an event that is not there yet, with the endpoints it goes to, in the name of SQS message `message_id`,
-    /// which arrived at a moment in milliseconds since the Unix epoch.
+    /// Writes an event that is not there yet, with its endpoints and the SQS message `message_id` that brought it.
+    /// `arrived_unix_ms` is when that message arrived, in milliseconds since the Unix epoch.
     ///
-    /// Needs `dynamodb:PartiQLInsert`: one write, conditional on the event's absence, in one call with those of up to 24
-    /// others that are written at the same time. One that is large or was not inserted is put alone, which needs
-    /// `dynamodb:PutItem`: what stands in the way comes back with the refusal, so there is no read.
+    /// Needs `dynamodb:PartiQLInsert`: one write with the condition that there is no item, in one call with up to 24
+    /// others that are written at the same time. A large event, or one that was not inserted, is put alone, which needs
+    /// `dynamodb:PutItem`. If there is an item, the refusal returns it, so there is no read.
     ///
     /// # Errors
-    /// The call failed, or what stands in the way cannot be read.
+    /// The call failed, or the existing item cannot be read.
     pub async fn claim(
         &self,
         event: &Event,
@@ -134,7 +135,7 @@ impl Events {
 }
 
 impl Events {
-    /// Reads an event, if its retention has not ended and it can be read.
+    /// Reads an event. Returns `None` if its retention has ended, or if it cannot be read.
     ///
     /// Needs `dynamodb:GetItem`.
     ///
@@ -149,18 +150,18 @@ impl Events {
         Ok(kept.ok())
     }
 
-    /// Has the event kept for as long as a delivery of it waits that is parked until a moment, in milliseconds since the Unix
-    /// epoch.
+    /// Extends the retention of the event of a delivery that is parked until `unix_ms`, in milliseconds since the Unix
+    /// epoch, so that the event is there until then.
     ///
-    /// Needs `dynamodb:UpdateItem`: one write, where the event's own retention would end before.
+    /// Needs `dynamodb:UpdateItem`: one write, if the event's retention would end earlier.
     ///
     /// # Errors
-    /// The call failed: the delivery must not be parked, because its event could be gone when its time comes.
+    /// The call failed. Do not park the delivery, because its event could be gone when the delivery is due.
     pub async fn keep_until(&self, delivery: DeliveryKey<'_>, unix_ms: u64) -> Result<(), AwsError> {
         self.keep(delivery, kept_until(delivery.arrived_unix_ms, self.retention, unix_ms)).await
     }
 
-    /// The same for a delivery that waits for its endpoint from now on: for half of the retention at least.
+    /// Extends it for a delivery that waits for its endpoint, to at least half of the retention from now on.
     ///
     /// # Errors
     /// As [`Self::keep_until`].
@@ -181,12 +182,12 @@ impl Events {
         if_condition_held(call.send().await, "dynamodb:UpdateItem").map(drop)
     }
 
-    /// Notes that an event goes to `endpoints`, too, to which it did not go at first. Tells whether it is still there.
+    /// Adds `endpoints` to the event's recipients. Returns false if the event has expired.
     ///
     /// Needs `dynamodb:UpdateItem`. One write.
     ///
     /// # Errors
-    /// The call failed: nothing may be sent there, for nobody could see what came of it.
+    /// The call failed. Send nothing to these endpoints, because the event's history would not show it.
     pub async fn add_endpoints(&self, key: &EventKey, endpoints: Vec<String>) -> Result<bool, AwsError> {
         let call = self
             .client
@@ -213,7 +214,7 @@ pub(crate) fn endpoints_of(item: &Item) -> Result<Vec<EndpointId>, ItemError> {
     ids.iter().map(parse).collect::<Option<_>>().ok_or_else(|| unreadable("endpoints"))
 }
 
-/// Reads the endpoints that an event went to later.
+/// Reads the endpoints that were added to an event later.
 pub(crate) fn also_to_of(item: &Item) -> Result<Vec<EndpointId>, ItemError> {
     let Some(ids) = item.get("alsoTo") else { return Ok(Vec::new()) };
     let ids = ids.as_ss().map_err(|_| unreadable("alsoTo"))?;
@@ -224,26 +225,26 @@ fn item_key(key: &EventKey) -> Item {
     Item::from([("pk".into(), s(partition(key))), ("sk".into(), s(record(key)))])
 }
 
-/// How many bytes of an event fit into the write unit that its item takes anyway.
+/// Returns how many bytes of an event fit into the one write unit that its item takes in any case.
 fn room_beside(key: &EventKey, endpoints: usize) -> usize {
-    const REST: usize = 200; // The names of all attributes, and the values that always have the same length.
+    const REST: usize = 200; // Names of all attributes, and values of constant length.
     const ENDPOINT: usize = 36;
     WRITE_UNIT.saturating_sub(REST + partition(key).len() + record(key).len() + ENDPOINT * endpoints)
 }
 
-/// The sort key of an event.
+/// Returns the sort key of an event.
 fn record(key: &EventKey) -> String {
     format!("event#{}", key.source)
 }
 
-/// The partition key of a tenant's events of one id.
+/// Returns the partition key of a tenant's events with one id.
 pub(crate) fn partition(key: &EventKey) -> String {
     format!("{}/{}", key.tenant, key.id)
 }
 
-/// For how long, in seconds, the message that brought an event is taken to be alive, so that a repetition can be left to
-/// it. It is presented for far longer, but may have ended in a dead-letter queue and come back from there under a new
-/// id. A repetition that comes later than this sends the deliveries again; those on record are recognised by `deliver`.
+/// How long, in seconds, the message that brought an event is assumed to be alive, so that a repetition can be left to
+/// it. SQS presents it for far longer, but it may have gone to a dead-letter queue and come back under a new id. A
+/// repetition that comes later than this sends the deliveries again; `deliver` recognises those on record.
 const OWNER_ALIVE_SECONDS: u64 = 900;
 
 fn judge(stored: &Item, hash: &[u8], message_id: &str, now: u64) -> Result<EventClaim, ItemError> {
@@ -289,7 +290,7 @@ mod tests {
             ([1; 32], "m-2", 1_899, EventClaim::Duplicate, "and again, while the first message is alive"),
             ([1; 32], "m-2", 1_900, again, "the first message may be gone, as after a redrive"),
             ([2; 32], "m-2", 9_000, EventClaim::Conflict, "another payload under the same id"),
-            ([2; 32], "m-1", 1_000, EventClaim::Conflict, "another payload, whatever the message"),
+            ([2; 32], "m-1", 1_000, EventClaim::Conflict, "another payload, even from the same message"),
         ];
         for (hash, message_id, now, expected, why) in cases {
             assert_eq!(judge(&stored, &hash, message_id, now).unwrap(), expected, "{why}");

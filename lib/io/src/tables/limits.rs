@@ -1,5 +1,5 @@
-//! The limits of endpoints ([`signpost_core::delivery::limits`]), kept by all functions together in `ParkingTable`: lane
-//! `slots#<endpoint>` has an item for each slot, lane `second#<endpoint>` one with a count.
+//! The limits of endpoints ([`signpost_core::delivery::limits`]), shared by all environments, in `ParkingTable`: lane
+//! `slots#<endpoint>` has one item per slot, lane `second#<endpoint>` one item with a count.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
@@ -19,27 +19,27 @@ pub struct Limits {
     table: String,
 }
 
-/// A slot that is held by who has this.
+/// A slot that the owner of this value holds.
 #[derive(Debug)]
 pub struct ConcurrencySlot {
     endpoint: EndpointId,
     index: u16,
-    /// Nobody else has chosen it: what tells the holder from those after it.
+    /// A random token that distinguishes the holder from later ones.
     holder: u64,
 }
 
-/// Whether a request was counted.
+/// The result of counting a request.
 enum Counted {
     Yes,
-    /// There is another count.
+    /// Not counted; the table has this count instead.
     Instead(Option<Second>),
 }
 
-/// How many free slots are tried before there seem to be none.
+/// How many free slots to try.
 const TRIES: usize = 4;
-/// How often a request is counted anew that lost against others.
+/// How many times to count a request again that lost against others.
 const ROUNDS: usize = 4;
-/// How long the table keeps what nobody uses, in seconds.
+/// How long the table keeps unused items, in seconds.
 const KEPT_SECONDS: u64 = 24 * 3_600;
 
 impl Limits {
@@ -49,12 +49,12 @@ impl Limits {
         Self { client, table }
     }
 
-    /// Takes a slot for the time of one attempt; nothing if all are held, or others were faster.
+    /// Takes a slot for the time of one attempt. Returns `None` if all slots are held, or if others were faster.
     ///
-    /// Needs `dynamodb:Query` and `dynamodb:UpdateItem`. One call if all are held, two mostly.
+    /// Needs `dynamodb:Query` and `dynamodb:UpdateItem`. One call if all slots are held, otherwise two in most cases.
     ///
     /// # Errors
-    /// A call failed: nothing may be sent.
+    /// A call failed. Do not send.
     pub async fn take(&self, endpoint: &EndpointId, limit: Limit) -> Result<Option<ConcurrencySlot>, AwsError> {
         let held = self.held(endpoint).await?;
         let mut free: Vec<_> = free_slots(&held, limit, unix_ms_now()).collect();
@@ -68,7 +68,7 @@ impl Limits {
         Ok(None)
     }
 
-    /// How many slots are free.
+    /// Counts the free slots.
     ///
     /// Needs `dynamodb:Query`.
     ///
@@ -78,22 +78,22 @@ impl Limits {
         Ok(free_slots(&self.held(endpoint).await?, limit, unix_ms_now()).count())
     }
 
-    /// Holds a slot for another attempt; tells whether it was still held.
+    /// Extends a slot for another attempt. Returns false if the slot was lost.
     ///
     /// Needs `dynamodb:UpdateItem`.
     ///
     /// # Errors
-    /// The call failed: nothing may be sent.
+    /// The call failed. Do not send.
     pub async fn renew(&self, slot: &ConcurrencySlot) -> Result<bool, AwsError> {
         self.lease(slot, "holder = :holder AND heldUntil > :now").await
     }
 
-    /// Gives a slot back.
+    /// Releases a slot.
     ///
     /// Needs `dynamodb:DeleteItem`.
     ///
     /// # Errors
-    /// The call failed: it is free when its lease ends.
+    /// The call failed. The slot is free when its lease expires.
     pub async fn release(&self, slot: ConcurrencySlot) -> Result<(), AwsError> {
         let call = self
             .client
@@ -105,14 +105,14 @@ impl Limits {
         if_condition_held(call.send().await, "dynamodb:DeleteItem").map(drop)
     }
 
-    /// Begins a request in this second; tells whether there was room for it.
+    /// Counts a request in the current second. Returns false if the limit is reached.
     ///
-    /// Needs `dynamodb:UpdateItem`. Mostly one call.
+    /// Needs `dynamodb:UpdateItem`. One call in most cases.
     ///
     /// # Errors
-    /// A call failed: nothing may be sent.
+    /// A call failed. Do not send.
     pub async fn begin(&self, endpoint: &EndpointId, limit: Limit) -> Result<bool, AwsError> {
-        // What is most likely comes first: another of this second. A refusal tells what there is instead.
+        // Try the most likely case first: another request of this second. A refusal returns the actual count.
         let mut is_first = false;
         for _ in 0..ROUNDS {
             let now = unix_ms_now();

@@ -1,9 +1,11 @@
 //! `ParkingTable`: deliveries that wait outside of the queue. Partition key `pk` (the lane), sort key `sk` (the place)
-//! ([`signpost_core::delivery::parking`]). What is parked never disappears by itself: a delivery whose event's retention has ended
-//! meanwhile is for the dead-letter queue to tell of. Notes of what was given up do (`expiresAt`, the table's TTL).
+//! ([`signpost_core::delivery::parking`]).
 //!
-//! Three lanes hold no deliveries: `drain` has the endpoints whose lanes are to be emptied, `waiting` those for which
-//! deliveries wait, and `sweep` what the sweeping knows of itself.
+//! A parked delivery has no TTL. If its event's retention ends meanwhile, it goes to the dead-letter queue. Notes of
+//! deliveries that were given up have one (`expiresAt`).
+//!
+//! Three lanes hold no deliveries: `drain` lists the endpoints whose lanes must be emptied, `waiting` those for which
+//! deliveries wait, and `sweep` has the state of the sweep itself.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -35,24 +37,25 @@ pub struct Parking {
 pub struct Parked {
     /// The event.
     pub event: EventKey,
-    /// Where it goes.
+    /// The endpoint.
     pub endpoint: EndpointId,
-    /// The moment of its place, in milliseconds since the Unix epoch: since when it waits, or until when.
+    /// The time in its sort key, in milliseconds since the Unix epoch: since when it waits, or until when.
     pub at_unix_ms: u64,
-    /// When the event arrived, in milliseconds since the Unix epoch, where that is known: the place of its record.
+    /// When the event arrived, in milliseconds since the Unix epoch, if known; a part of the key of the delivery's
+    /// record.
     arrived_unix_ms: Option<u64>,
     lane: String,
     place: String,
-    /// Nobody else has chosen it: what tells this parking from one after it in the same place.
+    /// A random token that distinguishes this item from a later one with the same key.
     mark: Option<u64>,
 }
 
-/// An endpoint whose parked deliveries are to go out.
+/// An endpoint whose parked deliveries must be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
     /// The endpoint.
     pub endpoint: EndpointId,
-    /// When it was asked for, in seconds since the Unix epoch.
+    /// When the drain was requested, in seconds since the Unix epoch.
     pub asked_at: u64,
 }
 
@@ -61,44 +64,44 @@ pub struct Drain {
 pub struct Waiting {
     /// The endpoint.
     pub endpoint: EndpointId,
-    /// When it was last noted, in seconds since the Unix epoch.
+    /// When this was last noted, in seconds since the Unix epoch.
     pub noted_at: u64,
 }
 
 impl Parking {
-    /// Adapts `client` to the table called `table`; what was given up is noted for `retention`.
+    /// Adapts `client` to the table called `table`; notes of given-up deliveries are kept for `retention`.
     #[must_use]
     pub fn new(client: Client, table: String, retention: Duration) -> Self {
         Self { client, table, retention }
     }
 
-    /// Parks a delivery until a moment, in milliseconds since the Unix epoch. Doing so again changes nothing.
+    /// Parks a delivery until a time, in milliseconds since the Unix epoch. Repeating the call changes nothing.
     ///
     /// Needs `dynamodb:PutItem`. One write.
     ///
     /// # Errors
-    /// The call failed: the delivery must stay in the queue.
+    /// The call failed. The delivery must stay in the queue.
     pub async fn until(&self, delivery: DeliveryKey<'_>, unix_ms: u64) -> Result<(), AwsError> {
         self.put(Lane::due_at(unix_ms, delivery), unix_ms, delivery).await
     }
 
-    /// Parks a delivery until its endpoint's lane is drained, behind those that came before `unix_ms`.
+    /// Parks a delivery until its endpoint's lane is drained, after those that arrived before `unix_ms`.
     ///
     /// Needs `dynamodb:PutItem`. One write.
     ///
     /// # Errors
-    /// The call failed: the delivery must stay in the queue.
+    /// The call failed. The delivery must stay in the queue.
     pub async fn for_endpoint(&self, delivery: DeliveryKey<'_>, unix_ms: u64) -> Result<(), AwsError> {
         self.put(Lane::Endpoint(delivery.endpoint.clone()), unix_ms, delivery).await
     }
 
-    /// Notes a delivery that was given up at a moment, in milliseconds since the Unix epoch, so that it can be recovered. The
-    /// note goes with the retention.
+    /// Notes a delivery that was given up at `unix_ms`, in milliseconds since the Unix epoch, so that an operator can
+    /// recover it. The note expires after the retention.
     ///
     /// Needs `dynamodb:PutItem`. One write.
     ///
     /// # Errors
-    /// The call failed: the delivery must stay in the queue.
+    /// The call failed. The delivery must stay in the queue.
     pub async fn exhausted(&self, delivery: DeliveryKey<'_>, unix_ms: u64) -> Result<(), AwsError> {
         let mut item = item_of(&Lane::Exhausted(delivery.endpoint.clone()), unix_ms, delivery);
         item.insert("expiresAt".into(), n((unix_now() + self.retention).as_secs()));
@@ -115,8 +118,7 @@ impl Parking {
         Ok(())
     }
 
-    /// Reads up to `limit` deliveries of a lane, the oldest first. An item that cannot be read is left where it is, and
-    /// told of in the logs.
+    /// Reads up to `limit` deliveries of a lane, oldest first. An item that cannot be read is skipped and logged.
     ///
     /// Needs `dynamodb:Query`. One call.
     ///
@@ -126,7 +128,7 @@ impl Parking {
         self.first_since(lane, 0, limit).await
     }
 
-    /// The same of those that are at a moment or behind it, in milliseconds since the Unix epoch.
+    /// Reads those from `unix_ms` on, in milliseconds since the Unix epoch, like [`Self::first_of`].
     ///
     /// # Errors
     /// As [`Self::first_of`].
@@ -148,13 +150,13 @@ impl Parking {
         Ok(call.send().await.map_err(AwsError::of("dynamodb:Query"))?.items.unwrap_or_default())
     }
 
-    /// Takes a delivery out, once it is back in the queue, unless it has been parked anew since: whoever took it from the
-    /// queue may have been faster, and its place is the same.
+    /// Removes a delivery after it was put back into the queue, unless it was parked again since. `deliver` may be
+    /// faster than this call, and parks it again under the same key.
     ///
     /// Needs `dynamodb:DeleteItem`.
     ///
     /// # Errors
-    /// The call failed: it will be put into the queue again, where the repetition is recognised.
+    /// The call failed. The delivery will be put into the queue again, where `deliver` recognises the repetition.
     pub async fn remove(&self, parked: &Parked) -> Result<(), AwsError> {
         let key = key(parked.lane.clone(), parked.place.clone());
         let call = self.client.delete_item().table_name(&self.table).set_key(Some(key));
@@ -166,22 +168,22 @@ impl Parking {
         if_condition_held(call.send().await, "dynamodb:DeleteItem").map(drop)
     }
 
-    /// Asks for an endpoint's lane to be drained from now on.
+    /// Requests a drain of an endpoint's lane.
     ///
     /// Needs `dynamodb:PutItem`.
     ///
     /// # Errors
-    /// The call failed: what is parked stays there. Ask again.
+    /// The call failed. Parked deliveries stay there; request again.
     pub async fn ask_to_drain(&self, endpoint: &EndpointId) -> Result<(), AwsError> {
         self.note(DRAIN, endpoint).await
     }
 
-    /// Notes that deliveries wait for an endpoint, so that `sweep` looks after them ([`Self::waiting`]).
+    /// Notes that deliveries wait for an endpoint, so that `sweep` monitors them ([`Self::waiting`]).
     ///
-    /// Needs `dynamodb:PutItem`. One write. Note it before the first delivery is parked, and again every hour.
+    /// Needs `dynamodb:PutItem`. One write. Call it before the first delivery is parked, and again every hour.
     ///
     /// # Errors
-    /// The call failed: operators would not hear of a delivery that waits too long. Do not park yet.
+    /// The call failed. Do not park yet, because nothing would warn operators of a delivery that waits too long.
     pub async fn note_waiting(&self, endpoint: &EndpointId) -> Result<(), AwsError> {
         self.note(WAITING, endpoint).await
     }
@@ -194,28 +196,28 @@ impl Parking {
         Ok(())
     }
 
-    /// Reads which endpoints' lanes are to be drained, up to `limit`.
+    /// Reads up to `limit` endpoints whose lanes must be drained.
     ///
     /// Needs `dynamodb:Query`.
     ///
     /// # Errors
     /// The call failed.
     pub async fn drains(&self, limit: usize) -> Result<Vec<Drain>, AwsError> {
-        let items = self.query(DRAIN, "e", limit).await?; // An endpoint's id begins with it.
+        let items = self.query(DRAIN, "e", limit).await?; // Endpoint ids begin with `e`.
         Ok(items.iter().filter_map(|item| readable(item, drain_of)).collect())
     }
 
-    /// Ends a draining, unless it has been asked for again since.
+    /// Ends a drain, unless it was requested again since.
     ///
     /// Needs `dynamodb:DeleteItem`.
     ///
     /// # Errors
-    /// The call failed: the lane is looked at again.
+    /// The call failed. A sweep looks at the lane again.
     pub async fn end_drain(&self, drain: &Drain) -> Result<(), AwsError> {
         self.end_note(DRAIN, &drain.endpoint, drain.asked_at).await
     }
 
-    /// Reads up to `limit` endpoints for which deliveries wait, by id, those behind `after`.
+    /// Reads up to `limit` endpoints for which deliveries wait, in the order of their ids, starting after `after`.
     ///
     /// Needs `dynamodb:Query`. One call.
     ///
@@ -228,12 +230,12 @@ impl Parking {
         Ok(noted.map(|Drain { endpoint, asked_at }| Waiting { endpoint, noted_at: asked_at }).collect())
     }
 
-    /// Removes an endpoint from those for which deliveries wait, unless it has been noted again since.
+    /// Removes an endpoint from those for which deliveries wait, unless it was noted again since.
     ///
     /// Needs `dynamodb:DeleteItem`.
     ///
     /// # Errors
-    /// The call failed: the endpoint is looked at again.
+    /// The call failed. A sweep looks at the endpoint again.
     pub async fn end_waiting(&self, waiting: &Waiting) -> Result<(), AwsError> {
         self.end_note(WAITING, &waiting.endpoint, waiting.noted_at).await
     }
@@ -249,8 +251,8 @@ impl Parking {
         if_condition_held(call.send().await, "dynamodb:DeleteItem").map(drop)
     }
 
-    /// Becomes the one that sweeps until a moment, and gives the last minute that was swept to its end; nothing if somebody
-    /// else is at it. Moments and minutes are those of the Unix epoch.
+    /// Takes the lease of the sweep until `until` and returns the last minute that was swept completely. Returns `None`
+    /// if another sweep holds the lease. All times are seconds or minutes since the Unix epoch.
     ///
     /// Needs `dynamodb:UpdateItem`.
     ///
@@ -273,12 +275,12 @@ impl Parking {
         minute.map(Some).map_err(AwsError::of::<ItemError>(READING))
     }
 
-    /// Tells how far the sweeping has come, and lets the next one begin.
+    /// Stores the last minute that was swept completely, and releases the lease.
     ///
     /// Needs `dynamodb:UpdateItem`.
     ///
     /// # Errors
-    /// The call failed: the next one waits for the moment that this one announced, and begins where it began.
+    /// The call failed. The next sweep waits until the lease expires, and starts where this one started.
     pub async fn end_sweep(&self, swept_minute: u64) -> Result<(), AwsError> {
         let call = self
             .client
@@ -293,7 +295,7 @@ impl Parking {
 }
 
 impl Parked {
-    /// Which delivery it is, if that is known without its event.
+    /// Returns which delivery it is, if that is known without its event.
     #[must_use]
     pub fn key(&self) -> Option<DeliveryKey<'_>> {
         let (event, endpoint) = (&self.event, &self.endpoint);
@@ -302,15 +304,14 @@ impl Parked {
 }
 
 impl Message {
-    /// The message that has a parked delivery sent, with its event as it is kept.
+    /// Builds the message for `DeliveriesQueue` from a parked delivery and its stored event.
     #[must_use]
     pub fn of_parked(parked: &Parked, StoredEvent { event, arrived_unix_ms }: &StoredEvent) -> Self {
         Self::of_delivery(&parked.endpoint, event, *arrived_unix_ms, Some(parked.at_unix_ms))
     }
 }
 
-/// The dead letter of a parked delivery whose event's retention ended before its time came: the event's key is all that is
-/// left of it.
+/// Builds the dead letter of a parked delivery whose event has expired. Only the event's key is left.
 #[must_use]
 pub fn without_event(parked: &Parked) -> Message {
     let (event, reason) = (&parked.event, DeadLetterReason::EventGone);

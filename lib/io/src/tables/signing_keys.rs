@@ -1,7 +1,7 @@
-//! `KeysTable` and the KMS key that wraps what it holds. Partition key `algorithm`, sort key `generation`.
+//! `KeysTable`, and the KMS key that wraps its private keys. Partition key `algorithm`, sort key `generation`.
 //!
-//! The table has each signing key's public key in the clear and its private key wrapped: only `kms:Decrypt` under
-//! encryption context `{purpose: signing, keyId: …}` opens it. Each item carries a MAC ([`crate::mac`]). Items whose MAC
+//! The table has the public half of each signing key in the clear and the private half wrapped: only `kms:Decrypt` with
+//! encryption context `{purpose: signing, keyId: …}` opens it. Each item has a MAC ([`crate::mac`]). Items whose MAC
 //! does not verify are neither published nor used, so a writer of the table cannot plant a key.
 
 use std::time::Duration;
@@ -20,20 +20,20 @@ use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number,
 use crate::mac::MacKey;
 use crate::runtime::logs::Chain;
 
-/// One signing key as the table has it.
+/// One signing key as it is in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredKey {
-    /// Counts up by one from key to key; whoever writes a generation first has made it.
+    /// The number of the key; each new one adds 1. The first writer of a number succeeds.
     pub generation: u64,
-    /// When it is published, signs and rests.
+    /// When the key is published, signs and rests.
     pub moments: KeyMoments,
-    /// The public key, which knows the key's id.
+    /// The public key, with the key's id.
     pub public: PublicKey,
-    /// The public key as KMS gave it: DER `SubjectPublicKeyInfo`.
+    /// The public key as KMS returned it: DER `SubjectPublicKeyInfo`.
     pub public_spki: Vec<u8>,
     /// The private key in PKCS#8 DER, wrapped by KMS.
     pub wrapped_private: Vec<u8>,
-    /// When the table's TTL removes it, in seconds since the Unix epoch; only superseded keys have that.
+    /// When the table's TTL removes it, in seconds since the Unix epoch; only superseded keys have it.
     pub expires_at: Option<u64>,
 }
 
@@ -42,7 +42,7 @@ pub struct StoredKey {
 pub struct KeyLine {
     /// The keys whose items are authentic, oldest generation first.
     pub keys: Vec<StoredKey>,
-    /// The generations of all items, those of refused ones included: no new key can have one of them.
+    /// The generations of all items, refused ones included. A new key cannot have one of them.
     pub taken: Vec<u64>,
 }
 
@@ -54,7 +54,7 @@ pub struct KeyTable {
     mac: MacKey,
 }
 
-/// A key pair that KMS has made and nobody has seen the private half of.
+/// A key pair from KMS. Nobody has seen its private half.
 #[derive(Clone, Debug)]
 pub struct WrappedPair {
     /// DER `SubjectPublicKeyInfo`.
@@ -79,14 +79,14 @@ impl KeyTable {
 
     /// Reads the signing keys of an algorithm as they are now (strongly consistent).
     ///
-    /// An item that cannot be read, or whose MAC does not verify, is left out and logged at `error` as `key.refused`. It
-    /// never keeps the others from being used.
+    /// An item that cannot be read, or whose MAC does not verify, is left out and logged at `error` as `key.refused`.
+    /// The others are still used.
     ///
-    /// Needs `dynamodb:Query`, and `kms:VerifyMac` once per item and environment. One call per MiB; there are rarely more
-    /// than four keys.
+    /// Needs `dynamodb:Query`, and `kms:VerifyMac` once per item and environment. One call per MiB; there are rarely
+    /// more than four keys.
     ///
     /// # Errors
-    /// A call failed: nothing is known of the items then.
+    /// A call failed. Nothing is known of the items.
     pub async fn line(&self, algorithm: Algorithm) -> Result<KeyLine, AwsError> {
         let pages = self
             .client
@@ -104,7 +104,7 @@ impl KeyTable {
         Ok(KeyLine { keys: keys.into_iter().flatten().collect(), taken })
     }
 
-    /// Reads an item if `rotate-keys` wrote it.
+    /// Reads an item. Returns `None` if `rotate-keys` did not write it.
     async fn authentic(&self, item: &Item, algorithm: Algorithm) -> Result<Option<StoredKey>, AwsError> {
         let refuse = |error: &ItemError| {
             let generation = number(item, "generation").ok();
@@ -126,7 +126,7 @@ impl KeyTable {
         Ok(None)
     }
 
-    /// Writes a new signing key with its MAC; false if its generation was there before, made by a rotation at the same time.
+    /// Writes a new signing key with its MAC. Returns false if another rotation has already used its generation.
     ///
     /// Needs `kms:GenerateMac` and `dynamodb:PutItem`.
     ///
@@ -153,13 +153,13 @@ impl KeyTable {
         Ok(if_condition_held(call.send().await, "dynamodb:PutItem")?.is_some())
     }
 
-    /// Leaves a superseded signing key to the table's TTL, to be removed after `expires_at` (seconds since the Unix
-    /// epoch). The last key never has one, however late its successor is.
+    /// Lets the table's TTL remove a superseded signing key after `expires_at` (seconds since the Unix epoch). Never
+    /// call this for the last key, even if its successor is late.
     ///
     /// Needs `dynamodb:UpdateItem`.
     ///
     /// # Errors
-    /// The call failed; do it again at the next rotation.
+    /// The call failed. Repeat it at the next rotation.
     pub async fn expire(&self, key: &StoredKey, expires_at: u64) -> Result<(), AwsError> {
         let call = self
             .client
@@ -182,10 +182,10 @@ impl WrappingKey {
         Self { client, key_id }
     }
 
-    /// Has KMS make a key pair for `key_id` and wrap the private key, which never leaves KMS unwrapped.
+    /// Asks KMS for a key pair for `key_id`. The private key never leaves KMS unwrapped.
     ///
-    /// Needs `kms:GenerateDataKeyPairWithoutPlaintext` under encryption context `{purpose: signing, keyId}`. In us-east-1,
-    /// $0.0012 a call for RSA and $0.00001 for the others.
+    /// Needs `kms:GenerateDataKeyPairWithoutPlaintext` with encryption context `{purpose: signing, keyId}`. In
+    /// us-east-1, a call costs $0.0012 for RSA and $0.00001 for the other algorithms.
     ///
     /// # Errors
     /// The call failed.
@@ -210,14 +210,14 @@ impl WrappingKey {
             (Some(public), Some(private)) => {
                 Ok(WrappedPair { public_spki: public.into_inner(), wrapped_private: private.into_inner() })
             }
-            _ => Err(AwsError::of(CALL)(std::io::Error::other("the answer lacks a key"))),
+            _ => Err(AwsError::of(CALL)(std::io::Error::other("the answer of KMS lacks a key"))),
         }
     }
 
-    /// Unwraps the private key of `key_id`: PKCS#8 DER, to be kept in memory only.
+    /// Unwraps the private key of `key_id`: PKCS#8 DER. Keep it in memory only.
     ///
-    /// Needs `kms:Decrypt` under encryption context `{purpose: signing, keyId}`. A key wrapped for another id does not
-    /// open.
+    /// Needs `kms:Decrypt` with encryption context `{purpose: signing, keyId}`. A key that was wrapped for another id
+    /// does not open.
     ///
     /// # Errors
     /// The call failed.
@@ -232,11 +232,11 @@ impl WrappingKey {
         let opened = call.send().await.map_err(AwsError::of("kms:Decrypt"))?.plaintext;
         opened
             .map(aws_sdk_kms::primitives::Blob::into_inner)
-            .ok_or_else(|| AwsError::of("kms:Decrypt")(std::io::Error::other("the answer lacks the plaintext")))
+            .ok_or_else(|| AwsError::of("kms:Decrypt")(std::io::Error::other("the answer of KMS lacks the plaintext")))
     }
 }
 
-/// Finding two primes takes KMS seconds at times. Within the 60 s of `rotate-keys`.
+/// Returns longer timeouts, because KMS may need seconds to find two primes. They fit into the 60 s of `rotate-keys`.
 fn patient() -> TimeoutConfig {
     let (one_try, call) = (Duration::from_secs(10), Duration::from_secs(20));
     TimeoutConfig::builder().operation_attempt_timeout(one_try).operation_timeout(call).build()
@@ -261,8 +261,8 @@ fn from_item(item: &Item, algorithm: Algorithm) -> Result<StoredKey, ItemError> 
     })
 }
 
-/// What the MAC of an item is made of: a hash over all of it but `expiresAt`, which is written later and only lets DynamoDB
-/// remove the item.
+/// Returns the input of an item's MAC: a hash over all of the item except `expiresAt`. That is written later, and its
+/// only effect is that DynamoDB removes the item.
 fn authenticated(key: &StoredKey) -> [u8; 32] {
     let KeyMoments { published_at, sign_from, sign_until, verify_until } = key.moments;
     let numbers = [key.generation, published_at, sign_from, sign_until, verify_until].map(|number| number.to_string());
@@ -306,6 +306,6 @@ mod tests {
             assert_ne!(authenticated(&changed), authenticated(&key()), "{what}");
         }
         let expiring = StoredKey { expires_at: Some(9), ..key() };
-        assert_eq!(authenticated(&expiring), authenticated(&key()), "which is written later");
+        assert_eq!(authenticated(&expiring), authenticated(&key()), "expiresAt is written later");
     }
 }

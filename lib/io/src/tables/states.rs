@@ -1,6 +1,6 @@
-//! The states of the things that events are about, in `EventsTable`: one item for each event and subject, which is never
-//! overwritten. Partition key `event` ([`signpost_core::status::state::partition`]), sort key `record` (`state#<place>`). The
-//! payload stays with the event, but for sessions, whose questions are answered by one query.
+//! The states of subjects, in `EventsTable`: one item for each event and subject, which is never overwritten. Partition
+//! key `pk` ([`signpost_core::status::state::partition`]), sort key `sk` (`state#<position>`). Only states of sessions
+//! contain the payload, so that one query answers for a session; the other payloads stay with the event.
 
 use std::sync::Arc;
 
@@ -27,10 +27,10 @@ pub struct States {
     together: Arc<Coalescer<Item, Result<Inserted, AwsError>>>,
 }
 
-/// The subject that is asked for.
+/// The subject that a caller asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct SubjectKey<'a> {
-    /// Whose it is.
+    /// The tenant that it belongs to.
     pub tenant: &'a TenantId,
     /// The CloudEvents `type` of the events about it.
     pub kind: &'a str,
@@ -45,16 +45,17 @@ impl States {
         Self { client, table, together: Arc::default() }
     }
 
-    /// Writes how an event's subject stands by it; nothing for one that is about nothing.
+    /// Writes the status of an event's subject; does nothing if the event has no subject.
     ///
-    /// Needs `dynamodb:PartiQLInsert`: one write of less than 1 KiB, without a read, in one call with those of up to 24
-    /// others that are written at the same time; two where the event has a `subject` that is not what its family calls it;
-    /// a session's has the payload in it. One that is large or is there already is put alone, which needs
-    /// `dynamodb:PutItem`. The same event writes the same item, so that a repetition, a second writer and a lost answer
-    /// change nothing.
+    /// Needs `dynamodb:PartiQLInsert`: one write of less than 1 KiB, without a read, in one call with up to 24 others
+    /// that are written at the same time. There are two writes if the event's `subject` differs from the name in its
+    /// payload. A session's state also has the payload. A large state, or one that exists already, is put alone, which
+    /// needs `dynamodb:PutItem`.
+    ///
+    /// The same event always writes the same item. So a repetition, a second writer and a lost answer change nothing.
     ///
     /// # Errors
-    /// A call failed: it may be made again.
+    /// A call failed. It may be repeated.
     pub async fn put(
         &self,
         event: &Event,
@@ -85,7 +86,7 @@ impl States {
         try_join_all(puts).await.map(drop)
     }
 
-    /// Reads where a subject's newest state stands (strongly consistent).
+    /// Reads the position of a subject's newest state (strongly consistent).
     ///
     /// Needs `dynamodb:Query`. One call, one read unit.
     ///
@@ -98,10 +99,10 @@ impl States {
         items.first().map(place_of).transpose().map_err(AwsError::of::<ItemError>(READING))
     }
 
-    /// Reads up to `most` states of a subject, the newest first (strongly consistent). One that cannot be read is left out,
-    /// and told of in the logs.
+    /// Reads up to `most` states of a subject, newest first (strongly consistent). A state that cannot be read is left
+    /// out and logged.
     ///
-    /// Needs `dynamodb:Query`. One call, unless they are a session's with large payloads.
+    /// Needs `dynamodb:Query`. One call, except for a session with large payloads.
     ///
     /// # Errors
     /// A call failed.
@@ -112,8 +113,8 @@ impl States {
         Ok(read(call, most).await?.iter().filter_map(|item| readable(item, state_of(item))).collect())
     }
 
-    /// Reads up to `most` callbacks of a session, the newest first, and no more than 4 MiB of them as they are answered,
-    /// however little they have in the table.
+    /// Reads up to `most` payloads of a session, newest first, and at most 4 MiB of them, as counted in the answer and
+    /// not as packed in the table.
     ///
     /// Needs `dynamodb:Query`. One call per MiB.
     ///
@@ -139,16 +140,16 @@ impl States {
 }
 
 const STATE: &str = "state#";
-/// About how many bytes a state has beside a session's payload.
+/// About how many bytes a state of a session has beside the payload.
 const BESIDE: usize = 300;
 const READING: &str = "reading a state";
 
-/// The most bytes of callbacks that are read of a session: what fits into an answer of Lambda, 6 MB.
+/// How many bytes of a session's payloads are read at most. An answer of Lambda has at most 6 MB.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
-/// The most pages that are read of a subject's states, each of 1 MiB.
+/// How many pages of a subject's states are read at most, each of 1 MiB.
 const MAX_PAGES: usize = 4;
 
-/// The first of `callbacks` that have no more than `room` bytes together. No more are unpacked than that and one.
+/// Returns the first of `callbacks` that have at most `room` bytes together. Unpacks at most one more than these.
 fn within(mut room: usize, callbacks: impl Iterator<Item = (StateKey, String)>) -> Vec<(StateKey, String)> {
     let fits = |(_, data): &(StateKey, String)| {
         let left = room.checked_sub(bytes_in_answer(data));
@@ -158,7 +159,7 @@ fn within(mut room: usize, callbacks: impl Iterator<Item = (StateKey, String)>) 
     callbacks.take_while(fits).collect()
 }
 
-/// Reads up to `most` items, and no more than [`MAX_PAGES`].
+/// Reads up to `most` items and [`MAX_PAGES`].
 async fn read(call: QueryFluentBuilder, most: usize) -> Result<Vec<Item>, AwsError> {
     let mut pages = call.into_paginator().send();
     let mut items = Vec::new();
@@ -196,11 +197,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_packs_to_next_to_nothing_is_not_unpacked_beyond_what_fits() {
+    fn payloads_beyond_the_limit_are_not_unpacked() {
         let place = StateKey::parse("2026-01-31T10:00:00.000000000Z#1769853600007#op-1#/core").unwrap();
         let cases = [
             (100, vec![60, 40, 1], 2, 3, "exactly full"),
-            (100, vec![60, 41, 1], 1, 2, "one byte too much, and no smaller one in its stead"),
+            (100, vec![60, 41, 1], 1, 2, "one byte too much, and a smaller one does not take its place"),
             (100, vec![60, 39], 2, 2, "all of them"),
             (
                 MAX_BYTES,

@@ -1,9 +1,10 @@
-//! `TokenRequestsTable`: token requests, and the states that callbacks come by. Partition key `tokenRequest`, sort key `record`:
+//! `TokenRequestsTable`: token requests, and the states in their callback URLs. Partition key `pk`, sort key `sk`:
 //!
 //! - a token request: its id, and `tenant#<tenant>`;
-//! - a state: `state#<hash>`, and `state`. It says whose it is, and is worth nothing unless that request says the same.
+//! - a state: `state#<hash>`, and `state`. It names a token request, and is valid only if that request names it too.
 //!
-//! Items disappear by the table's TTL (`expiresAt`), a retention after the bank could call back last.
+//! The table's TTL (`expiresAt`) removes items one retention period after the last moment at which the bank could call
+//! back.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -24,12 +25,12 @@ pub struct TokenRequests {
     table: String,
 }
 
-/// What became of a conditional change of a token request.
+/// The result of a conditional change of a token request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
-    /// It was made, and this is the request now.
+    /// Changed; this is the request now.
     Yes(TokenRequest),
-    /// It was not, for this is the request, if there is one.
+    /// Not changed; this is the request, if there is one.
     No(Option<TokenRequest>),
 }
 
@@ -40,8 +41,8 @@ impl TokenRequests {
         Self { client, table }
     }
 
-    /// Reads the token requests of this id as they are now (strongly consistent): the tenant's, or, if none is named, the
-    /// first two of all tenants'.
+    /// Reads the token requests with this id (strongly consistent): that of `tenant` or, without one, the first two of
+    /// all tenants.
     ///
     /// Needs `dynamodb:Query`.
     ///
@@ -60,11 +61,12 @@ impl TokenRequests {
         items.iter().map(read).collect::<Result<_, _>>().map_err(AwsError::of::<ItemError>(READING))
     }
 
-    /// Registers a token request, in place of what it was `before`, whose state is void from then on; it is kept for `retention`
-    /// after the bank could call back last. Tells whether it was done; it was not if the request is not (any more) what it was
-    /// before.
+    /// Registers a token request. It replaces `before`, whose state becomes invalid. The item is kept for `retention`
+    /// after the bank could call back last. Returns false if the stored request is not `before` any more; nothing is
+    /// changed then.
     ///
-    /// Needs `dynamodb:PutItem`. Two writes: the state, which nobody can use yet, then the request that it is for.
+    /// Needs `dynamodb:PutItem`. Two writes: first the state, which nobody can use yet, then the request that it
+    /// belongs to.
     ///
     /// # Errors
     /// A call failed.
@@ -99,7 +101,7 @@ impl TokenRequests {
         Ok(if_condition_held(call.send().await, "dynamodb:PutItem")?.is_some())
     }
 
-    /// Gives the tenant and the token request that a state is for.
+    /// Returns the tenant and the token request that a state belongs to.
     ///
     /// Needs `dynamodb:GetItem`.
     ///
@@ -117,8 +119,9 @@ impl TokenRequests {
         names().map(Some).map_err(AwsError::of::<ItemError>(READING))
     }
 
-    /// Writes down what the bank said by a state, if the state is still the request's, in time, and not used up. The same may
-    /// be said again until it is [acknowledged](Self::acknowledge), also when the time is over meanwhile; anything else may not.
+    /// Records a bank callback, if its state is current, not expired and not used up. The bank may repeat the same
+    /// callback until it is [acknowledged](Self::acknowledge), even after the state has expired. A different callback
+    /// is refused.
     ///
     /// Needs `dynamodb:UpdateItem`. One write.
     ///
@@ -145,7 +148,7 @@ impl TokenRequests {
         changed(call).await
     }
 
-    /// Uses a state up: from now on its callback is known to have arrived. Of several who try, one is told so.
+    /// Uses up a state: its bank callback has arrived. If several callers try, only one gets [`Changed::Yes`].
     ///
     /// Needs `dynamodb:UpdateItem`. One write.
     ///
@@ -155,7 +158,7 @@ impl TokenRequests {
         let call = self
             .update(&request.tenant, &request.id)
             .update_expression("SET acknowledgedBy = :by")
-            // Whose answer got lost tries again, and is the one all the same.
+            // A caller whose answer got lost tries again with the same `by`, and succeeds.
             .condition_expression(
                 "stateHash = :state AND (attribute_not_exists(acknowledgedBy) OR acknowledgedBy = :by)",
             )
@@ -192,7 +195,7 @@ const STATE: &str = "state";
 const READING: &str = "reading a token request";
 
 fn state_key(state: &StateHash) -> String {
-    format!("state#{state}") // No request's id has a `#`.
+    format!("state#{state}") // A request's id has no `#`.
 }
 
 fn record(tenant: &TenantId) -> String {
