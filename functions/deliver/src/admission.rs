@@ -1,4 +1,4 @@
-//! Whether an endpoint takes another request now: its limits, and its breaker.
+//! Admission of a request to an endpoint, by its limits and its breaker.
 
 use signpost_core::delivery::breaker::Admission;
 use signpost_core::endpoint::EndpointId;
@@ -10,21 +10,21 @@ use signpost_io::tables::limits::ConcurrencySlot;
 
 use crate::App;
 
-/// Whether a request may be sent now.
+/// The decision on a request.
 pub(crate) enum Permission {
-    /// It may.
+    /// The request may be sent.
     Granted {
-        /// The slot that it takes, where the endpoint has a limit.
+        /// The slot that it uses, if the endpoint has a limit.
         slot: Option<ConcurrencySlot>,
         /// Whether it is the probe of an open breaker.
         is_probe: bool,
     },
-    /// The endpoint takes no more at the moment.
+    /// The endpoint accepts no further request at the moment.
     NotNow,
 }
 
 impl App {
-    /// Asks whether an endpoint takes another request now. One that has no limits and is well is not asked for anything.
+    /// Asks for admission of a request. Makes no call for an endpoint without limits whose breaker is closed.
     pub(crate) async fn permission(
         &self,
         recipient: &ResolvedEndpoint,
@@ -46,7 +46,7 @@ impl App {
         }
     }
 
-    /// Asks whether the endpoint takes one more request. Returns whether that request is a probe; nothing if it takes none.
+    /// Asks the limit per second and the breaker. Returns whether the request is a probe; `None` if it may not be sent.
     async fn takes_one_more(
         &self,
         recipient: &ResolvedEndpoint,
@@ -64,7 +64,7 @@ impl App {
         })
     }
 
-    /// Gives a slot back, if there is one. One that cannot be given back is free when its lease ends.
+    /// Releases a slot, if there is one. If that fails, the slot is free when its lease expires.
     pub(crate) async fn release(&self, slot: Option<ConcurrencySlot>) {
         let Some(slot) = slot else { return };
         if let Err(error) = self.limits.release(slot).await {

@@ -1,4 +1,4 @@
-//! One attempt: signed, sent, recorded, and told to the endpoint's breaker.
+//! One attempt: signs and sends a request, records the attempt, and reports its outcome to the endpoint's breaker.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use crate::App;
 use crate::delivering::{DeferredError, Fate, Ready};
 
 impl App {
-    /// Makes an attempt, and sees to what follows from it.
+    /// Makes an attempt, and does what follows from its outcome.
     pub(crate) async fn attempt(
         &self,
         delivery: &Delivery,
@@ -40,7 +40,7 @@ impl App {
             self.breakers.watch(&delivery.endpoint, sent).await?;
         let took = started.elapsed();
         if question.is_some() && result.is_ok() {
-            // Before the record, which would keep whoever comes after a crash from doing it.
+            // Not after the record: after a crash in between, it would keep a later try from verifying.
             Box::pin(self.verify(delivery, &recipient)).await?;
         }
         let is_signed = sent.as_ref().is_none_or(Sent::is_webhook);
@@ -71,7 +71,7 @@ impl App {
         let next_attempt_unix_ms = unix_ms_now() + millis(wait);
         let (status, attempts, last_sent) = (next.status(), number, sent_now);
         let progress = Progress { status, attempts, before_replay, next_attempt_unix_ms, replay, last_sent };
-        // Recorded before it is buried: a crash in between finds the record and buries it then.
+        // Recorded before it becomes a dead letter: after a crash in between, a later try finds the record and goes on.
         let recorded = if is_first {
             self.deliveries.record_first(delivery.key(), &attempt, progress).await
         } else {
@@ -83,7 +83,7 @@ impl App {
             self.disable(delivery, DisabledBecause::Failing).await?;
         }
         if recorded? == Recorded::Overtaken {
-            return Ok(Fate::Again(Duration::ZERO)); // Another sender was faster; its record says what comes next.
+            return Ok(Fate::Again(Duration::ZERO)); // Another sender was faster; its record decides what follows.
         }
         match next {
             Next::Delivered => Ok(Fate::Done),
@@ -114,7 +114,7 @@ impl App {
         let preflight = question.map(|_| Preflight::new(endpoint, target.clone(), &self.sender));
         let built = Request::build(&delivery.event, endpoint, target, start, keyring).map(|mut request| {
             if question.is_some() || recipient.has_proved() {
-                // Who was asked for permission is told by each webhook whom it was given to (section 4.1.2).
+                // Each webhook to a verified receiver names the sender that it has permitted (section 4.1.2).
                 request.headers.push((REQUEST_ORIGIN.into(), self.sender.clone()));
             }
             request
@@ -122,7 +122,7 @@ impl App {
         match built {
             Ok(request) => Ok(match (preflight, question) {
                 (Some(preflight), Some(Question { challenge, .. })) => {
-                    // Kept apart, for it is rare and makes every attempt's future larger.
+                    // In a box, because it is rare and would make every attempt's future larger.
                     Box::pin(self.webhooks.prove(preflight, request, &self.sender, challenge, caller, timeout)).await
                 }
                 _ => self.webhooks.send(request, caller, timeout).await,
@@ -132,19 +132,19 @@ impl App {
         }
     }
 
-    /// Enables an endpoint that has proved itself as `recipient`, and has what is parked for it sent.
+    /// Enables an endpoint that has proved itself as `recipient`, and requests a drain of its parked deliveries.
     async fn verify(&self, delivery: &Delivery, recipient: &ResolvedEndpoint) -> Result<(), DeferredError> {
         let origin = origin(&recipient.endpoint().url);
-        // Before it is enabled: whoever dies in between leaves a drain that finds it disabled, and moves nothing.
+        // Before it is enabled: after a crash in between, the drain finds it disabled and moves nothing.
         self.parking.ask_to_drain(&delivery.endpoint).await?;
         self.endpoint_cache.verify(&delivery.event.key.tenant, &delivery.endpoint, &origin).await?;
         Ok(())
     }
 
-    /// Disables the endpoint of a delivery, and tells the tenant's operators of it by an event.
+    /// Disables the endpoint of a delivery, and sends an event about it to the tenant's endpoints.
     ///
-    /// The event comes first, so that nobody can die in between and leave it untold: the delivery comes back, finds the
-    /// endpoint enabled, and sends the same event, for the endpoint's version is in its id.
+    /// The event is sent first, so that a crash in between cannot lose it. The delivery comes back, finds the endpoint
+    /// enabled, and sends the same event: its id contains the endpoint's version.
     async fn disable(&self, delivery: &Delivery, because: DisabledBecause) -> Result<(), DeferredError> {
         let (tenant, endpoint) = (&delivery.event.key.tenant, &delivery.endpoint);
         let Some(version) = self.endpoint_cache.enabled_version(tenant, endpoint).await? else { return Ok(()) };
@@ -161,7 +161,7 @@ impl App {
     }
 }
 
-/// The one line per attempt. An endpoint's failure is its owner's business: `warn`, never `error`.
+/// Writes the one line per attempt. An endpoint's failure is its owner's concern, so it is `warn`, never `error`.
 fn log(delivery: &Delivery, attempt: &Attempt, next: Next, result: &AttemptResult) {
     macro_rules! attempted {
         ($level:ident, $($extra:tt)*) => {

@@ -6,9 +6,9 @@ use signpost_io::runtime::config::{ConfigError, environment, required, retention
 /// Settings of the `deliver` function, read once at cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// `DEAD_LETTER_QUEUE_URL`: where deliveries go that are given up; required.
+    /// `DEAD_LETTER_QUEUE_URL`: the queue for deliveries that are given up; required.
     pub dead_letter_queue_url: String,
-    /// `DELIVERIES_QUEUE_URL`: the queue that this function reads, whose messages it has presented again; required.
+    /// `DELIVERIES_QUEUE_URL`: the queue that this function reads, to delay messages and to send them again; required.
     pub deliveries_queue_url: String,
     /// `ENDPOINTS_TABLE`: DynamoDB table of endpoints; required.
     pub endpoints_table: String,
@@ -24,7 +24,7 @@ pub struct Config {
     pub parking_table: String,
     /// `RETENTION_DAYS`: how long attempts are kept, in days; 8 to 365, required.
     pub retention: Duration,
-    /// `PUBLIC_URL`: its host is the name by which receivers know the sender; `signpost` by default.
+    /// `PUBLIC_URL`: its host is the name by which receivers know the sender; default `signpost`.
     pub sender: String,
     /// `DANGEROUSLY_ALLOW_HTTP`, `DANGEROUSLY_ALLOW_PRIVATE_TARGETS` and `MORE_TARGET_PORTS`: see
     /// [`signpost_io::runtime::config::target_rules`].
@@ -34,15 +34,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the process environment.
+    /// Reads the settings from the process environment.
     ///
     /// # Errors
-    /// A setting is missing or bad; the message names it and the fix.
+    /// A setting is missing or invalid; the message names it and the fix.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_lookup(environment)
     }
 
-    /// The same rules over any source, so that tests never touch the process environment.
+    /// Reads the settings from any source, so that tests never touch the process environment.
     ///
     /// # Errors
     /// As [`Self::from_env`].

@@ -1,4 +1,4 @@
-//! One delivery, from its message to what is left to do with it.
+//! One delivery, from its message to what remains to be done.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,23 +26,23 @@ use tokio::time::timeout;
 use crate::App;
 use crate::admission::Permission;
 
-/// What is left to do with a delivery.
+/// The work that remains with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It comes again after this wait, which is short enough to be spent in the queue.
+    /// The message comes again after this wait, which is short enough for the queue.
     Again(Duration),
-    /// Nothing: it is delivered, parked, or a dead letter.
+    /// Nothing remains: the delivery is acknowledged, parked, or a dead letter.
     Done,
 }
 
-/// A fault on our side: the endpoint is not charged with an attempt, and the delivery comes back.
+/// An internal error. The endpoint is not charged with an attempt, and the delivery comes back.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DeferredError {
     #[error("delivery could not be looked up or recorded")]
     Aws(#[from] AwsError),
     #[error("delivery could not be signed")]
     NoSigner(#[from] NoSignerError),
-    #[error("endpoint of the delivery is not ready to be called")]
+    #[error("endpoint of the delivery could not be prepared for a request")]
     ResolvedEndpoint(#[from] EndpointCacheError),
     #[error("preparing the delivery took more than {} s", PREPARATION.as_secs())]
     TooSlow,
@@ -52,46 +52,46 @@ pub(crate) enum DeferredError {
     UnfitNotice,
 }
 
-/// How long everything may take that is needed before an attempt: the endpoint, its secrets, the signing keys.
+/// How long the preparation of an attempt may take: the endpoint, its secrets, the signing keys.
 const PREPARATION: Duration = Duration::from_secs(12);
 
-/// All that an attempt needs.
+/// Everything that an attempt needs.
 pub(crate) struct Ready {
     pub(crate) recipient: Arc<ResolvedEndpoint>,
     pub(crate) keyring: Keyring,
     pub(crate) due: DueAttempt,
-    /// Whether it is the probe of an open breaker: its failure costs the delivery no retry.
+    /// Whether it is the probe of an open breaker. Its failure costs the delivery no retry.
     pub(crate) is_probe: bool,
-    /// What the endpoint has to prove itself by, if the attempt asks for that.
+    /// The question by which the endpoint must prove itself, if the attempt asks one.
     pub(crate) question: Option<Question>,
 }
 
-/// What is to become of a delivery.
+/// The result of preparing an attempt.
 enum Readiness {
-    /// Its endpoint takes no more at the moment.
+    /// The endpoint accepts no further request at the moment.
     NotNow,
-    /// Nothing is to be sent.
+    /// Nothing is sent; the delivery is handled otherwise.
     Otherwise(Fate),
-    /// An attempt is to be made, with the slot that it takes where the endpoint has a limit.
+    /// An attempt is due. If the endpoint has a limit, it has this slot.
     Ready(Ready, Option<ConcurrencySlot>),
 }
 
-/// What is left to do once a delivery is seen to, and its message has its wait.
+/// The work that remains after a delivery, when the wait of its message is set.
 pub(crate) enum Then {
-    /// Drain what is parked for its endpoint with the slot that was taken,
+    /// Drain the parked deliveries of its endpoint with the attempt's slot.
     Drain(ConcurrencySlot, Delivery),
-    /// or with one that has become free meanwhile.
+    /// Drain them with another slot, if one is free.
     DrainIfFree(Delivery),
     Nothing,
 }
 
 impl App {
-    /// Sees a message of `DeliveriesQueue` through.
+    /// Handles a message of `DeliveriesQueue` to its end.
     pub(crate) async fn deliver(&self, body: &str, receipt: &Receipt) -> Result<(Fate, Then), DeferredError> {
         let delivery = match Delivery::parse(body) {
             Ok(delivery) => delivery,
             Err(faults) => {
-                tracing::error!(faults = faults.len(), "a message that fanout did not write");
+                tracing::error!(faults = faults.len(), "delivery.invalid_message");
                 self.dead_letter(body.to_owned(), DeadLetterReason::BadMessage).await?;
                 return Ok((Fate::Done, Then::Nothing));
             }
@@ -127,7 +127,7 @@ impl App {
         }
     }
 
-    /// Gets together what an attempt needs, if one is to be made now.
+    /// Prepares an attempt, if one is due now.
     async fn ready(
         &self,
         delivery: &Delivery,
@@ -141,7 +141,7 @@ impl App {
         let question = Question::of(&delivery.event);
         let recipient = match &question {
             Some(question) if recipient.version() < question.version => {
-                // As it was before it had to prove itself: it would get the question at the URL that it had then.
+                // The cached endpoint is older than the question, and may have another URL. Read it again.
                 self.endpoint_cache.forget(&delivery.event.key.tenant, &delivery.endpoint).await;
                 self.endpoint_cache.get(&delivery.event.key.tenant, &delivery.endpoint).await?.unwrap_or(recipient)
             }
@@ -151,7 +151,7 @@ impl App {
         if !recipient.is_enabled() && question.is_none() {
             return self.park(delivery, receipt).await.map(|()| Readiness::Otherwise(Fate::Done));
         }
-        // Before anything else, so that what is sent to an endpoint that is down costs next to nothing.
+        // Before anything else, so that a delivery to an endpoint that is down costs almost nothing.
         if self.breakers.get(&delivery.endpoint).await.admits(unix_ms_now()) == Admission::Park {
             return self.park_with_drain(delivery, receipt).await.map(|()| Readiness::Otherwise(Fate::Done));
         }
@@ -175,7 +175,7 @@ impl App {
         Ok(Readiness::Otherwise(fate))
     }
 
-    /// Looks up what is due. Where others may be sending the delivery too, an attempt is due to the one who gets the lease.
+    /// Looks up what is due. If others may be sending the delivery too, only the holder of the lease makes an attempt.
     pub(crate) async fn due(&self, key: DeliveryKey<'_>, receipt: &Receipt) -> Result<(Due, Option<Lease>), AwsError> {
         if receipt.is_only() {
             let standing = self.deliveries.standing_batched(key).await?;
@@ -184,14 +184,14 @@ impl App {
         match self.deliveries.claim(key, receipt).await? {
             LeaseResult::Taken(lease, standing) => Ok((due(standing, receipt, unix_ms_now()), Some(lease))),
             LeaseResult::Refused(standing) => Ok(match due(standing, receipt, unix_ms_now()) {
-                // It has become due between the table's answer and this.
+                // The delivery became due after DynamoDB answered.
                 Due::Attempt(_) => (Due::Elsewhere { until_unix_ms: unix_ms_now() + 1_000 }, None),
                 due => (due, None),
             }),
         }
     }
 
-    /// What the endpoint's requests are signed with now.
+    /// Returns the keys that sign the endpoint's requests now.
     pub(crate) async fn keyring(
         &self,
         tenant: &TenantId,
@@ -207,35 +207,35 @@ impl App {
         Ok(Keyring { signer, endpoint_keys: recipient.endpoint_keys(unix_now().as_secs()) })
     }
 
-    /// Says that nothing is sent after all, so that whoever comes next need not wait. If it cannot be said, they wait.
+    /// Releases the lease, so that the next receiver need not wait for it to expire. If this fails, the receiver waits.
     pub(crate) async fn release_lease(&self, key: DeliveryKey<'_>, receipt: &Receipt, lease: Option<Lease>) {
         if lease.is_none() && receipt.receives > 1 {
-            return; // Somebody else's, or nobody's.
+            return; // Another receiver has the lease, or none has.
         }
         if let Err(error) = self.deliveries.release(key, lease).await {
-            tracing::warn!(event.id = %key.event.id, error = %Chain(&error), "delivery.not_called_off");
+            tracing::warn!(event.id = %key.event.id, error = %Chain(&error), "delivery.lease_release_failed");
         }
     }
 
-    /// Has a delivery wait until the moment on record: in the queue if that is soon, parked otherwise. Copies of a message
-    /// that park the same delivery for the same moment become one.
+    /// Makes a delivery wait until the recorded time: in the queue if that is soon, otherwise parked. If copies of a
+    /// message park the same delivery until the same time, there is only one item.
     pub(crate) async fn wait(&self, delivery: &Delivery, until_unix_ms: u64) -> Result<Fate, DeferredError> {
         let wait = until(until_unix_ms);
         if wait <= LONGEST_IN_QUEUE {
             return Ok(Fate::Again(wait));
         }
-        self.events.keep_until(delivery.key(), until_unix_ms).await?; // The parking has the event's key only.
+        self.events.keep_until(delivery.key(), until_unix_ms).await?; // A parked delivery has only the event's key.
         self.parking.until(delivery.key(), until_unix_ms).await?;
         Ok(Fate::Done)
     }
 
-    /// Sees a delivery that is on record as exhausted since a moment to its end.
+    /// Completes a delivery that is recorded as exhausted since `since_unix_ms`: notes it, and dead-letters it.
     pub(crate) async fn give_up(&self, delivery: &Delivery, since_unix_ms: u64) -> Result<(), DeferredError> {
         self.parking.exhausted(delivery.key(), since_unix_ms).await?;
         Ok(self.dead_letter(delivery.written(), DeadLetterReason::Exhausted).await?)
     }
 
-    /// Sees a delivery to its end whose endpoint was removed. One that was given up before may not be a dead letter yet.
+    /// Completes a delivery whose endpoint was removed. If it was given up before, it may not be a dead letter yet.
     async fn handle_missing_endpoint(&self, delivery: &Delivery) -> Result<(), DeferredError> {
         let standing = self.deliveries.standing(delivery.key()).await?;
         match standing.and_then(|one| one.progress) {
@@ -250,8 +250,8 @@ impl App {
         }
     }
 
-    /// Sees a message to its end that faults on our side have held up for days. Tells whether that could be done. It is
-    /// noted first, so that the delivery can be recovered.
+    /// Dead-letters a message that internal errors have held up for days. Returns false if that failed. It notes the
+    /// delivery first, so that an operator can recover it.
     pub(crate) async fn give_up_deferred(&self, record: &SqsMessage) -> bool {
         let body = record.body.clone().unwrap_or_default();
         let Ok(delivery) = Delivery::parse(&body) else { return false };
@@ -262,12 +262,13 @@ impl App {
         };
         let ended = end.await;
         if let Err(error) = &ended {
-            tracing::error!(event.id = %delivery.event.key.id, error = %Chain(error), "delivery.end_not_recorded");
+            let event_id = &delivery.event.key.id;
+            tracing::error!(event.id = %event_id, error = %Chain(error), "delivery.dead_letter_not_recorded");
         }
         ended.is_ok()
     }
 
-    /// Puts a message into `DeadLetterQueue`. May happen twice when a crash comes between this and the end.
+    /// Sends a message to `DeadLetterQueue`. It may be sent twice, if a crash follows before the end is recorded.
     pub(crate) async fn dead_letter(&self, body: String, reason: DeadLetterReason) -> Result<(), AwsError> {
         let attributes = vec![("reason", reason.as_str().to_owned())];
         self.dead_letter_queue.send_all([Message { body, attributes, ..Message::default() }]).await?;
@@ -276,7 +277,7 @@ impl App {
     }
 }
 
-/// How long it is until a moment, in milliseconds since the Unix epoch.
+/// Returns the time left until a moment, which is in milliseconds since the Unix epoch.
 fn until(unix_ms: u64) -> Duration {
     Duration::from_millis(unix_ms.saturating_sub(unix_ms_now()))
 }

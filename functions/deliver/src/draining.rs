@@ -1,4 +1,4 @@
-//! Parking for an endpoint that takes no more at the moment, and draining what is parked there.
+//! Parking of deliveries to an endpoint that accepts no further request at the moment, and draining of its lane.
 
 use std::time::{Duration, Instant};
 
@@ -15,38 +15,38 @@ use signpost_io::tables::parking::{Parked, without_event};
 use crate::App;
 use crate::delivering::{DeferredError, Fate, Ready};
 
-/// How many parked deliveries are looked at together: those that others send meanwhile are passed over.
+/// How many parked deliveries are read together. Deliveries that other functions are sending are skipped.
 const PAGE: usize = 25;
 
-/// What came of a parked delivery.
+/// The result of sending a parked delivery.
 enum Unparked {
-    /// It is parked no more.
+    /// It is no longer parked.
     Yes,
-    /// Somebody else is sending it.
+    /// Another function is sending it.
     Elsewhere,
-    /// The endpoint takes no more for now.
+    /// The endpoint accepts no further request for now.
     NotNow,
 }
 
 impl App {
     /// Parks a delivery until its endpoint is enabled.
     pub(crate) async fn park(&self, delivery: &Delivery, receipt: &Receipt) -> Result<(), DeferredError> {
-        // Noted first: `sweep` would not find what is parked without it.
+        // Noted first, because `sweep` would not find a parked delivery without the note.
         if self.noted_waiting.add(&delivery.endpoint, unix_now().as_secs()).await
             && let Err(error) = self.parking.note_waiting(&delivery.endpoint).await
         {
             self.noted_waiting.remove(&delivery.endpoint).await;
             return Err(error.into());
         }
-        self.events.keep_for_endpoint(delivery.key()).await?; // The parking has the event's key only.
+        self.events.keep_for_endpoint(delivery.key()).await?; // A parked delivery has only the event's key.
         self.parking.for_endpoint(delivery.key(), receipt.since_unix_ms).await?;
         tracing::info!(endpoint.id = %delivery.endpoint, event.id = %delivery.event.key.id, "delivery.parked");
         Ok(())
     }
 
-    /// Has a delivery wait until its endpoint takes more, which the sweeping looks after if nobody else does.
+    /// Parks a delivery and requests a drain. If no function drains the lane now, a sweep does.
     pub(crate) async fn park_with_drain(&self, delivery: &Delivery, receipt: &Receipt) -> Result<(), DeferredError> {
-        // Asked for first: what is parked without it would stay there.
+        // Requested first, because a parked delivery without a drain request would stay parked.
         if self.asked_to_drain.add(&delivery.endpoint, unix_now().as_secs()).await
             && let Err(error) = self.parking.ask_to_drain(&delivery.endpoint).await
         {
@@ -56,8 +56,8 @@ impl App {
         self.park(delivery, receipt).await
     }
 
-    /// Takes a slot if there is one by now, and drains with it what is parked. Whoever parks for want of a slot does so
-    /// afterwards, for the last holder may have looked just before.
+    /// Takes a slot if one is free now, and drains the parked deliveries with it. Call it after parking for lack of a
+    /// slot, because the last holder may have looked just before.
     pub(crate) async fn drain_if_free(&self, delivery: &Delivery, deadline: Instant) {
         match self.take_slot(delivery).await {
             Ok(Some(slot)) => self.drain(slot, delivery, deadline).await,
@@ -66,15 +66,15 @@ impl App {
         }
     }
 
-    /// Sends with a slot what is parked for the endpoint of `delivery`, oldest first, until nothing is left or `deadline`
-    /// has passed; then the slot goes to one that is put back into the queue, so that draining never stops.
+    /// Sends the parked deliveries of the endpoint of `delivery` with a slot, oldest first, until none is left or
+    /// `deadline` has passed. Then it puts one back into the queue, whose receiver goes on.
     pub(crate) async fn drain(&self, mut slot: ConcurrencySlot, delivery: &Delivery, deadline: Instant) {
         let lane = Lane::Endpoint(delivery.endpoint.clone());
         loop {
             let drained = self.drain_lane(&slot, &lane, delivery, deadline).await;
             self.release(Some(slot)).await;
             let outcome = match drained {
-                // Whoever has parked one since saw no free slot.
+                // A delivery that was parked since then found no free slot.
                 Ok(true) => match self.parking.first_of(&lane, 1).await {
                     Ok(left) if left.is_empty() => return,
                     Ok(_) => self.take_slot(delivery).await,
@@ -88,13 +88,13 @@ impl App {
                 Ok(None) => return,
                 Err(error) => {
                     tracing::warn!(endpoint.id = %delivery.endpoint, error = %Chain(&error), "endpoint.drain_stopped");
-                    return; // The sweeping goes on.
+                    return; // A sweep continues.
                 }
             }
         }
     }
 
-    /// Sends what is in a lane, and tells whether nothing is left that nobody else sends.
+    /// Sends the deliveries in a lane. Returns true if the lane is empty.
     async fn drain_lane(
         &self,
         slot: &ConcurrencySlot,
@@ -107,7 +107,7 @@ impl App {
             if page.is_empty() {
                 return Ok(true);
             }
-            fastrand::shuffle(&mut page); // Several may be at it.
+            fastrand::shuffle(&mut page); // Other functions may be draining it too.
             let mut is_idle = true;
             for parked in page {
                 if Instant::now() >= deadline {
@@ -120,13 +120,13 @@ impl App {
                 }
             }
             if is_idle {
-                return Ok(false); // The others go on.
+                return Ok(false); // The other functions continue.
             }
         }
         Ok(false)
     }
 
-    /// Sends one parked delivery to the endpoint of `like`, if that takes it.
+    /// Sends one parked delivery to the endpoint of `like`, if the endpoint accepts it.
     async fn unpark(
         &self,
         slot: &ConcurrencySlot,
@@ -170,7 +170,7 @@ impl App {
                 renewed => {
                     self.release_lease(delivery.key(), &receipt, lease).await;
                     renewed?;
-                    return Ok(Unparked::NotNow); // The lease has ended: the slot may be somebody else's.
+                    return Ok(Unparked::NotNow); // The slot's lease has expired, so another function may have it.
                 }
             },
             Due::Delivered => Fate::Done,
@@ -185,10 +185,10 @@ impl App {
         Ok(Unparked::Yes)
     }
 
-    /// Puts the oldest parked delivery back into the queue, for whoever takes it to go on draining.
+    /// Puts the oldest parked delivery back into the queue, so that its receiver continues the drain.
     async fn requeue_one(&self, lane: &Lane, deadline: Instant) -> Result<(), DeferredError> {
         if Instant::now() < deadline {
-            return Ok(()); // It is not for want of time that there is more to do.
+            return Ok(()); // The drain ended for another reason than time.
         }
         for parked in self.parking.first_of(lane, 1).await? {
             let Some(kept) = self.events.get(&parked.event).await? else { continue };
@@ -199,7 +199,7 @@ impl App {
         Ok(())
     }
 
-    /// Has a delivery that came from its lane come again by the queue.
+    /// Puts a delivery from a lane back into the queue, to be presented after `wait`.
     async fn requeue(&self, delivery: &Delivery, receipt: &Receipt, wait: Duration) -> Result<(), DeferredError> {
         let Delivery { endpoint, event, arrived_unix_ms } = delivery;
         let message = Message::of_delivery(endpoint, event, *arrived_unix_ms, Some(receipt.since_unix_ms));

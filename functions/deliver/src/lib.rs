@@ -1,4 +1,4 @@
-//! Reads `DeliveriesQueue`: signs and posts each delivery, records the attempt, and has SQS present again what failed.
+//! Reads `DeliveriesQueue`: signs and posts each delivery, and records the attempt. SQS presents failed ones again.
 
 mod admission;
 mod attempting;
@@ -37,10 +37,10 @@ pub use config::Config;
 use delivering::{Fate, Then};
 use notes::Notes;
 
-/// What the function needs at hand.
+/// The clients and caches of the function.
 #[derive(Debug)]
 pub struct App {
-    /// The endpoints whose lanes this environment asked to be drained.
+    /// The endpoints for which this environment requested a drain.
     asked_to_drain: Notes,
     breakers: Breakers,
     webhooks: WebhookSender,
@@ -48,7 +48,7 @@ pub struct App {
     deliveries: Deliveries,
     events: Events,
     limits: Limits,
-    /// The endpoints that this environment noted as waited for.
+    /// The endpoints that this environment noted as having waiting deliveries.
     noted_waiting: Notes,
     own_events_queue: Queue,
     parking: Parking,
@@ -60,10 +60,10 @@ pub struct App {
 }
 
 impl App {
-    /// Makes the clients. Needs no network yet.
+    /// Creates the clients. This needs no network.
     ///
     /// # Errors
-    /// The certificate store cannot be loaded: nothing could be delivered.
+    /// The certificate store cannot be loaded, so nothing could be delivered.
     pub fn new(aws: &SdkConfig, config: Config) -> Result<Self, reqwest::Error> {
         let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(aws), aws_sdk_sqs::Client::new(aws));
         let kms = aws_sdk_kms::Client::new(aws);
@@ -90,14 +90,14 @@ impl App {
     }
 }
 
-/// Delivers every message of a batch at once and names the ones that SQS should present again.
+/// Delivers all messages of a batch at the same time and names those that SQS must present again.
 ///
-/// Needs `FunctionResponseTypes: [ReportBatchItemFailures]` on the event source; without it Lambda ignores the
-/// response and deletes the whole batch. How long a named message waits is set by its visibility timeout, so that the
-/// event source mapping never sees an error and never slows down for the other tenants.
+/// Needs `FunctionResponseTypes: [ReportBatchItemFailures]` on the event source; without it Lambda ignores the response
+/// and deletes the whole batch. The visibility timeout of a named message is its wait. So the event source mapping
+/// never sees an error, and never slows down for the other tenants.
 ///
 /// # Errors
-/// A record without a message id: it could not be named, so the whole batch is presented again.
+/// A record has no message id. It cannot be named, so SQS presents the whole batch again.
 pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Error> {
     let ids = batch.records.iter().map(|record| record.message_id.as_deref());
     let ids: Vec<_> = ids.collect::<Option<_>>().ok_or("SQS record without a messageId")?; // Before anything is sent.
@@ -112,10 +112,10 @@ pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Erro
     Ok(response)
 }
 
-/// For how long after its start an invocation begins to send what is parked; within the function's 90 s.
+/// How long after its start an invocation may start to send a parked delivery; within the function's 90 s.
 const DRAIN_FOR: Duration = Duration::from_secs(15);
 
-/// Reads what SQS says of a message beside its body.
+/// Reads the attributes of a message.
 fn receipt_of(record: &SqsMessage) -> Receipt {
     let number = |name: &str| record.attributes.get(name).and_then(|number| number.parse().ok());
     let since = record.message_attributes.get(SINCE).and_then(|since| since.string_value.as_ref()?.parse().ok());
@@ -128,7 +128,8 @@ fn receipt_of(record: &SqsMessage) -> Receipt {
 }
 
 impl App {
-    /// Sees one message through, and then what its endpoint was waiting with for it. Says whether the message is done with.
+    /// Handles one message to its end, then drains its endpoint's lane if it can. Returns what SQS must do with the
+    /// message.
     async fn settle(&self, record: &SqsMessage, deadline: Instant) -> Verdict {
         let receipt = receipt_of(record);
         let (wait, then) = match self.deliver(record.body.as_deref().unwrap_or_default(), &receipt).await {
@@ -144,8 +145,9 @@ impl App {
         if let Some(wait) = wait {
             let handle = record.receipt_handle.as_deref().unwrap_or_default();
             if let Err(error) = self.deliveries_queue.delay_retry(handle, wait).await {
-                // It comes back after the queue's own visibility timeout, later than asked for.
-                tracing::warn!(message.id = record.message_id.as_deref(), error = %Chain(&error), "delivery.wait_not_set");
+                // SQS presents it after the queue's own visibility timeout, later than requested.
+                let message_id = record.message_id.as_deref();
+                tracing::warn!(message.id = message_id, error = %Chain(&error), "delivery.visibility_change_failed");
             }
         }
         match then {
@@ -157,7 +159,7 @@ impl App {
     }
 }
 
-/// What SQS is to do with a message.
+/// The instruction to SQS about a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     /// Delete it.

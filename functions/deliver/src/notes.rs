@@ -1,4 +1,5 @@
-//! What this environment has noted in a table for an endpoint, so that it does not write the same note for each delivery.
+//! A cache of the notes that this environment has written to a table, so that it does not repeat them for each
+//! delivery.
 
 use std::collections::HashMap;
 
@@ -8,7 +9,7 @@ use tokio::sync::Mutex;
 /// How many endpoints are remembered.
 const CAPACITY: usize = 2_000;
 
-/// Endpoints, and when each was noted, in seconds since the Unix epoch.
+/// Endpoints, each with the time of its note, in seconds since the Unix epoch.
 #[derive(Debug)]
 pub(crate) struct Notes {
     valid_seconds: u64,
@@ -16,12 +17,12 @@ pub(crate) struct Notes {
 }
 
 impl Notes {
-    /// Makes an empty list, each of whose notes is valid for so many seconds.
+    /// Creates an empty list, whose notes are valid for `valid_seconds`.
     pub(crate) fn new(valid_seconds: u64) -> Self {
         Self { valid_seconds, noted: Mutex::default() }
     }
 
-    /// Notes an endpoint, unless a note is still valid. Returns whether the caller has to write the note to the table.
+    /// Notes an endpoint, unless its note is still valid. Returns true if the caller must write the note to the table.
     pub(crate) async fn add(&self, endpoint: &EndpointId, now: u64) -> bool {
         let mut noted = self.noted.lock().await;
         if noted.get(endpoint).is_some_and(|at| (*at..*at + self.valid_seconds).contains(&now)) {

@@ -5,31 +5,31 @@ use signpost_io::runtime::config::{ConfigError, environment, required, retention
 /// Settings of the `fanout` function, read once at cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// `DELIVERIES_QUEUE_URL`: where one message per event and endpoint goes; required.
+    /// `DELIVERIES_QUEUE_URL`: the queue for one message per event and endpoint; required.
     pub deliveries_queue_url: String,
     /// `ENDPOINTS_TABLE`: DynamoDB table of endpoints; required.
     pub endpoints_table: String,
     /// `EVENTS_TABLE`: DynamoDB table of events and deliveries; required.
     pub events_table: String,
-    /// `OWN_EVENTS_QUEUE_ARN`: the queue of Signpost's own events. No producer can send to it, so only its messages may
-    /// have the types and sources that are Signpost's own; required.
+    /// `OWN_EVENTS_QUEUE_ARN`: the queue of Signpost's own events; required. Producers cannot send to it, so only its
+    /// messages may have Signpost's own types and sources.
     pub own_events_queue_arn: String,
-    /// `REJECTED_QUEUE_URL`: where messages go that are no events or conflict with one; required.
+    /// `REJECTED_QUEUE_URL`: the queue for invalid events, and for those that conflict with another; required.
     pub rejected_queue_url: String,
     /// `RETENTION_DAYS`: how long events are kept, in days; 8 to 365, required.
     pub retention: Duration,
 }
 
 impl Config {
-    /// Reads the process environment.
+    /// Reads the settings from the process environment.
     ///
     /// # Errors
-    /// A setting is missing or bad; the message names it and the fix.
+    /// A setting is missing or invalid; the message names it and the fix.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_lookup(environment)
     }
 
-    /// The same rules over any source, so that tests never touch the process environment.
+    /// Reads the settings from any source, so that tests never touch the process environment.
     ///
     /// # Errors
     /// As [`Self::from_env`].

@@ -1,5 +1,5 @@
-//! Reads `EventsQueue` and `OwnEventsQueue`: writes each event once, and how its subject stands by it, and sends it on to every endpoint that
-//! wants it.
+//! Reads `EventsQueue` and `OwnEventsQueue`: stores each event once, and the status of its subject, and queues one
+//! delivery for every endpoint that subscribes to it.
 
 mod config;
 
@@ -24,7 +24,7 @@ use signpost_io::tables::states::States;
 
 pub use config::Config;
 
-/// What the function needs at hand.
+/// The clients of the function.
 #[derive(Debug)]
 pub struct App {
     endpoints: Endpoints,
@@ -36,7 +36,7 @@ pub struct App {
 }
 
 impl App {
-    /// Makes the clients. Needs no network yet.
+    /// Creates the clients. This needs no network.
     #[must_use]
     pub fn new(aws: &SdkConfig, config: Config) -> Self {
         let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(aws), aws_sdk_sqs::Client::new(aws));
@@ -51,14 +51,14 @@ impl App {
     }
 }
 
-/// Fans out every event of a batch and names the messages that SQS should present again.
+/// Fans out every event of a batch and names the messages that SQS must present again.
 ///
-/// Needs `FunctionResponseTypes: [ReportBatchItemFailures]` on the event source; without it Lambda ignores the
-/// response and deletes the whole batch. A message that is no event, or conflicts with one, goes to `RejectedQueue`
-/// and is done; only a fault on our side brings a message back.
+/// Needs `FunctionResponseTypes: [ReportBatchItemFailures]` on the event source; without it Lambda ignores the response
+/// and deletes the whole batch. An invalid event, or one that conflicts with another, goes to `RejectedQueue` and is
+/// done. Only an internal error makes SQS present a message again.
 ///
 /// # Errors
-/// A record without a message id: it could not be named, so the whole batch is presented again.
+/// A record has no message id. It cannot be named, so SQS presents the whole batch again.
 pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Error> {
     let mut records = Vec::with_capacity(batch.records.len());
     for record in &batch.records {
@@ -86,7 +86,8 @@ pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Erro
             }
         }
     }
-    // Messages are made one by one as they are sent: a large event to many endpoints would not fit into memory.
+    // Messages are created one by one while they are sent, because a large event for many endpoints would not fit into
+    // memory.
     let messages = deliveries.iter().flat_map(|(_, fan_out)| fan_out.messages());
     if let Err(error) = app.deliveries_queue.send_all(messages).await {
         tracing::error!(error = %Chain(&error), events = deliveries.len(), "event.not_fanned_out");
@@ -108,9 +109,9 @@ pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Erro
 struct Record<'a> {
     id: &'a str,
     body: &'a str,
-    /// When the queue took it, in milliseconds since the Unix epoch: the same however often it is presented.
+    /// When SQS accepted it, in milliseconds since the Unix epoch: the same each time it is presented.
     arrived_unix_ms: u64,
-    /// Whether Signpost itself wrote it: it came by `OwnEventsQueue`.
+    /// Whether Signpost itself wrote it, because it came from `OwnEventsQueue`.
     is_own: bool,
 }
 
@@ -120,20 +121,20 @@ impl Record<'_> {
     }
 }
 
-/// What a message leads to.
+/// The decision on a message.
 enum Outcome<'a> {
     Deliver(FanOut<'a>),
     Drop,
     Reject(Message),
 }
 
-/// An event and where it goes. Moments are milliseconds since the Unix epoch.
+/// An event and its endpoints. Times are milliseconds since the Unix epoch.
 struct FanOut<'a> {
     event: &'a Event,
     endpoints: Vec<EndpointId>,
-    /// When the event arrived for the first time.
+    /// When the event first arrived.
     arrived_unix_ms: u64,
-    /// Since when it waits, if it is not for the first time.
+    /// Since when it waits, if this is not the first fan-out.
     since_unix_ms: Option<u64>,
 }
 
@@ -144,7 +145,7 @@ impl FanOut<'_> {
     }
 }
 
-/// The endpoints of the tenants of one batch. A tenant whose endpoints could not be read is not in it.
+/// The endpoints of the tenants of one batch. A tenant whose endpoints could not be read is missing.
 type EndpointsByTenant<'a> = HashMap<&'a TenantId, Vec<(EndpointId, Option<Endpoint>)>>;
 
 impl App {
@@ -179,7 +180,7 @@ impl App {
         let wanted: Vec<_> = of_tenant.iter().filter(is_wanted).map(|(id, _)| id.clone()).collect();
         let (event_id, tenant_id) = (event.key.id.as_str(), event.key.tenant.as_str());
         let claim = self.events.claim(event, &wanted, record.id, record.arrived_unix_ms).await?;
-        // Before the deliveries: who is called and then asks sees this state, or a newer one.
+        // Before the deliveries, so that a receiver of the webhook that then polls sees this state or a newer one.
         if let EventClaim::FanOut(first_time) | EventClaim::FanOutAgain(_, first_time) = claim {
             self.states.put(event, first_time, routing_facts.status.as_deref(), routing_facts.stage.as_deref()).await?;
         }
@@ -213,7 +214,7 @@ impl App {
     }
 }
 
-/// Why an event could not be fanned out this time: faults on our side, all of which may pass.
+/// The reason why an event could not be fanned out this time: an internal error, which may pass.
 #[derive(Debug, thiserror::Error)]
 enum FanOutError {
     #[error("event could not be written; its message is presented again")]
@@ -222,13 +223,14 @@ enum FanOutError {
     EndpointsUnknown,
 }
 
-/// The message as it came, with why it was rejected. One that leaves no room for that is cut, and says so.
+/// Returns the message as it came, with the reason of its rejection. A message without room for the reason is cut, and
+/// says so.
 fn rejection(record: &Record<'_>, reason: RejectionReason, faults: &[Fault]) -> Message {
     tracing::warn!(message.id = record.id, reason = reason.as_str(), faults = faults.len(), "event.rejected");
     let mut attributes = vec![("reason", reason.as_str().to_owned()), ("messageId", record.id.to_owned())];
     if !faults.is_empty() {
         let listed = serde_json::to_string(faults).unwrap_or_default(); // Strings always serialize.
-        attributes.push(("faults", minify(&listed))); // SQS refuses two characters that the input may have had escaped.
+        attributes.push(("faults", minify(&listed))); // SQS refuses two characters that may be escaped in the input.
     }
     let mut message = Message { body: record.body.to_owned(), attributes, ..Message::default() };
     if size(&message) > MAX_BATCH_BYTES {

@@ -6,7 +6,7 @@ use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     tracing::init_default_subscriber();
-    let config = Config::from_env()?; // A bad setting fails the init phase, before any message is taken.
+    let config = Config::from_env()?; // An invalid setting fails the init phase, before any message is taken.
     let app = &App::new(&signpost_io::aws::load().await, config);
     run(service_fn(async |event: LambdaEvent<_>| handle(event.payload, app).await)).await
 }

@@ -3,12 +3,12 @@ use signpost_io::runtime::config::{ConfigError, environment, required};
 /// Settings of the `ingest` function, read once at cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// `EVENTS_QUEUE_URL`: where events are committed; required.
+    /// `EVENTS_QUEUE_URL`: the queue that events are committed to; required.
     pub events_queue_url: String,
 }
 
 impl Config {
-    /// Reads the process environment.
+    /// Reads the settings from the process environment.
     ///
     /// # Errors
     /// A setting is missing; the message names it.
@@ -16,7 +16,7 @@ impl Config {
         Self::from_lookup(environment)
     }
 
-    /// The same rules over any source, so that tests never touch the process environment.
+    /// Reads the settings from any source, so that tests never touch the process environment.
     ///
     /// # Errors
     /// As [`Self::from_env`].

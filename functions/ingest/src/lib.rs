@@ -1,4 +1,4 @@
-//! `POST /v1/events`: takes events from producers over HTTP and commits them to `EventsQueue`.
+//! `POST /v1/events`: accepts events from producers over HTTP and commits them to `EventsQueue`.
 
 mod config;
 
@@ -19,14 +19,14 @@ use signpost_io::runtime::logs::Chain;
 
 pub use config::Config;
 
-/// What the function needs at hand.
+/// The clients of the function.
 #[derive(Debug)]
 pub struct App {
     events_queue: Queue,
 }
 
 impl App {
-    /// Makes the clients. Needs no network yet.
+    /// Creates the clients. This needs no network.
     #[must_use]
     pub fn new(aws: &SdkConfig, config: Config) -> Self {
         Self { events_queue: Queue::new(aws_sdk_sqs::Client::new(aws), config.events_queue_url) }
@@ -36,8 +36,8 @@ impl App {
 /// Answers one request.
 ///
 /// - 202 `{"accepted":["id",…]}`: SQS has all of the events.
-/// - 400, 413, 415: none was taken; the problem document lists every fault.
-/// - 503: some may have been taken. Sending all of them again is safe, for repetitions are dropped.
+/// - 400, 413, 415: no event was accepted; the problem document lists every fault.
+/// - 503: some events may be queued. Sending all of them again is safe, because `fanout` drops repetitions.
 pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2httpResponse {
     let events = match parse(&request) {
         Ok(events) => events,
@@ -60,7 +60,7 @@ fn parse(request: &ApiGatewayV2httpRequest) -> Result<Vec<Event>, Problem> {
     check_parameters(request, &[])?;
     let bytes = body_bytes(request);
     if bytes > MAX_BODY_BYTES {
-        let expected = format!("{MAX_BODY_BYTES} bytes at the most; send the events in several requests");
+        let expected = format!("at most {MAX_BODY_BYTES} bytes; send the events in several requests");
         return Err(Problem::content_too_large(vec![Fault::too_large(format!("{bytes} bytes"), expected)]));
     }
     let media_type = media_type(&request.headers);
@@ -68,8 +68,8 @@ fn parse(request: &ApiGatewayV2httpRequest) -> Result<Vec<Event>, Problem> {
     let parsed = match media_type.as_str() {
         MEDIA_TYPE => Event::parse(&text?).map(|event| vec![event]),
         BATCH_MEDIA_TYPE => Event::parse_batch(&text?),
-        // HTTP Protocol Binding 1.0.2, section 3: any other type with the headers of an event is binary mode. Of that, a body
-        // need not name its type to be refused with a word.
+        // HTTP Protocol Binding 1.0.2, section 3: any other type with the headers of an event is binary mode. An empty
+        // type is included, so that the error text can explain what is missing.
         _ if is_binary(&request.headers) && !media_type.starts_with("application/cloudevents") => {
             if !is_json(&media_type) {
                 return Err(unsupported_data(&media_type));
@@ -82,7 +82,7 @@ fn parse(request: &ApiGatewayV2httpRequest) -> Result<Vec<Event>, Problem> {
     parsed.map_err(problem_of)
 }
 
-/// Whether a request carries an event in binary mode: as soon as it has any attribute of CloudEvents in a header.
+/// Returns whether a request has an event in binary mode, which any CloudEvents attribute in a header shows.
 fn is_binary(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| name.as_str().starts_with("ce-"))
 }
@@ -100,8 +100,8 @@ fn parse_binary(request: &ApiGatewayV2httpRequest, text: &str) -> Result<Event, 
 fn unsupported_data(media_type: &str) -> Problem {
     let found = if media_type.is_empty() { "missing".to_owned() } else { format!("`{media_type}`") };
     Problem::unsupported_media_type(format!(
-        "content-type is {found}; the headers `ce-…` say that the body is the event's data, which has to be JSON: expected \
-         application/json, or another type that ends in +json"
+        "content-type is {found}; the headers `ce-…` mean that the body is the event's data, which must be JSON: \
+         expected application/json, or another type that ends in +json"
     ))
 }
 
@@ -109,22 +109,22 @@ fn unsupported(media_type: &str) -> Problem {
     let found = if media_type.is_empty() { "missing".to_owned() } else { format!("`{media_type}`") };
     Problem::unsupported_media_type(format!(
         "content-type is {found}; expected {MEDIA_TYPE} or application/json for one event, {BATCH_MEDIA_TYPE} for several, or \
-         the data's own JSON type beside the headers `ce-…` (binary mode)"
+         the data's own JSON type with the headers `ce-…` (binary mode)"
     ))
 }
 
-/// The most bytes of a body. Lambda takes 6 MB, and API Gateway hands CloudEvents' media types over in base64, which makes
-/// four bytes of three.
+/// How many bytes a body may have. Lambda accepts 6 MB, and API Gateway encodes bodies of CloudEvents' media types in
+/// base64, which turns three bytes into four.
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
-/// Counts the bytes that the sender sent.
+/// Returns how many bytes the sender sent.
 fn body_bytes(request: &ApiGatewayV2httpRequest) -> usize {
     let body = request.body.as_deref().unwrap_or_default();
     let padding = body.bytes().rev().take_while(|byte| *byte == b'=').count();
     if request.is_base64_encoded { (body.len() / 4 * 3).saturating_sub(padding) } else { body.len() }
 }
 
-/// The most faults in one answer, which must fit through Lambda: a batch of nothing but faults has more.
+/// How many faults one answer may have. A batch that consists of faults has more than fit through Lambda.
 const MAX_FAULTS: usize = 1_000;
 
 fn problem_of(mut faults: Vec<Fault>) -> Problem {
@@ -133,7 +133,7 @@ fn problem_of(mut faults: Vec<Fault>) -> Problem {
     faults.truncate(MAX_FAULTS);
     let mut problem = if too_large { Problem::content_too_large(faults) } else { Problem::bad_request(faults) };
     if count > MAX_FAULTS {
-        let _ = write!(problem.detail, "; it has {count}, these are the first {MAX_FAULTS}"); // A String takes all.
+        let _ = write!(problem.detail, "; it has {count}, these are the first {MAX_FAULTS}"); // It cannot fail.
     }
     problem
 }

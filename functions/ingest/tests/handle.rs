@@ -1,4 +1,4 @@
-//! Requests that are refused before anything is sent, from the files that `sam local invoke` takes.
+//! Requests that `ingest` refuses before it sends anything, from the files that `sam local invoke` takes.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use ingest::{App, Config, handle};
 use serde_json::{Value, json};
 
-/// Without region and credentials: whatever reaches for AWS gets a 503.
+/// Creates the app without region and credentials: a request that calls AWS gets a 503.
 fn app() -> App {
     let aws = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
     App::new(&aws, Config { events_queue_url: "https://queue.invalid/events".into() })
@@ -93,7 +93,7 @@ async fn what_is_refused_says_why() {
     }
 }
 
-/// A request whose header `name` is `value`, or is not there, with this body.
+/// Returns a request with this body and these headers; an empty value removes a header.
 fn sent(file: &str, headers: &[(&'static str, &str)], body: &str) -> ApiGatewayV2httpRequest {
     let mut request = request(file);
     for (name, value) in headers {
@@ -110,7 +110,7 @@ const SINGLE: &str = include_str!("../../../events/ingest-single.json");
 const BINARY: &str = include_str!("../../../events/ingest-binary.json");
 
 #[tokio::test]
-async fn what_comes_through_a_wrong_door_is_shown_the_right_one() {
+async fn an_event_with_a_wrong_media_type_is_refused_with_the_right_one() {
     const BATCH: &str = "application/cloudevents-batch+json";
     let event = || request(SINGLE).body.unwrap_or_default();
     let data = || request(BINARY).body.unwrap_or_default();
@@ -138,7 +138,7 @@ async fn what_comes_through_a_wrong_door_is_shown_the_right_one() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_plain_json_is_told_so_in_plain_words() {
+async fn a_body_that_is_not_plain_json_is_refused_in_plain_words() {
     let utf16 = || {
         let mut request = sent(SINGLE, &[], "//57AH0A");
         request.is_base64_encoded = true;

@@ -1,4 +1,4 @@
-//! Requests: whose endpoint they are about, what they say, and on which condition.
+//! Requests: their tenant and endpoint, their content, and their conditions.
 
 use std::time::Duration;
 
@@ -19,11 +19,11 @@ pub(crate) struct ApiRequest<'a> {
     request: &'a ApiGatewayV2httpRequest,
 }
 
-/// A subject that is asked for.
+/// The subject of a request.
 pub(crate) struct RequestedSubject {
     pub(crate) kind: String,
     pub(crate) name: String,
-    /// Whether the request says where the type ends.
+    /// Whether the request states where the type ends.
     is_certain: bool,
 }
 
@@ -36,7 +36,7 @@ impl RequestedSubject {
     }
 }
 
-/// The most bytes of a body: settings with two key stores in base64.
+/// How many bytes a body may have: enough for settings with two key stores in base64.
 const MAX_BODY_BYTES: usize = 256 * 1024;
 
 impl<'a> ApiRequest<'a> {
@@ -48,22 +48,23 @@ impl<'a> ApiRequest<'a> {
         Ok(Self { tenant, request })
     }
 
-    /// The endpoint that the path names.
+    /// Returns the endpoint in the path.
     pub(crate) fn endpoint(&self) -> Result<EndpointId, Problem> {
         let id = self.request.path_parameters.get("endpoint").and_then(|id| EndpointId::parse(id));
         id.ok_or_else(no_such_endpoint)
     }
 
-    /// The event that the path names.
+    /// Returns the event in the path.
     pub(crate) fn event(&self) -> Result<EventId, Problem> {
         let id = self.request.path_parameters.get("event").and_then(|id| EventId::parse(id));
         id.ok_or_else(|| Problem::not_found(format!("there is no such event: an event's id is {}", EventId::EXPECTED)))
     }
 
-    /// Reads the subject that the path names: its type and its name, both of which may hold slashes. API Gateway decodes
-    /// `%2F`, so the path does not say where the type ends: it ends at the first slash, or where the parameter `type` says.
+    /// Returns the subject in the path: its type and its name, both of which may contain slashes. API Gateway decodes
+    /// `%2F`, so the path does not show where the type ends. It ends at the first slash, or as the parameter `type`
+    /// says.
     pub(crate) fn subject(&self) -> Result<RequestedSubject, Problem> {
-        // API Gateway decodes all of a path but `%25`.
+        // API Gateway decodes all escapes in a path except `%25`.
         let part = |name| self.request.path_parameters.get(name).map(|part| part.replace("%25", "%"));
         let (kind, name) =
             part("type").zip(part("subject")).ok_or_else(|| Problem::not_found("there is no such route"))?;
@@ -73,20 +74,18 @@ impl<'a> ApiRequest<'a> {
         let path = format!("{kind}/{name}");
         let rest = path.strip_prefix(&certain).and_then(|rest| rest.strip_prefix('/')).filter(|rest| !rest.is_empty());
         let name = rest.map(str::to_owned).ok_or_else(|| {
-            Problem::not_found(
-                "behind `/status/`, the path must go on with the `type` of the query, a slash and the subject",
-            )
+            Problem::not_found("after `/status/`, the path must have the `type` of the query, a slash and the subject")
         })?;
         Ok(RequestedSubject { kind: certain, name, is_certain: true })
     }
 
-    /// How long the asker would wait for news.
+    /// Returns how long the caller wants to wait for news.
     pub(crate) fn wait(&self) -> Option<Duration> {
         let preferences = self.request.headers.get_all("prefer").iter();
         prefer::wait(preferences.filter_map(|value| value.to_str().ok()))
     }
 
-    /// The body, if it is in one of these media types.
+    /// Returns the body, if it has one of these media types.
     pub(crate) fn body(&self, media_types: &[&str]) -> Result<String, Problem> {
         let found = media_type(&self.request.headers);
         if !media_types.contains(&&*found) {
@@ -95,26 +94,26 @@ impl<'a> ApiRequest<'a> {
         }
         let text = body_text(self.request)?;
         if text.len() > MAX_BODY_BYTES {
-            let expected = format!("{MAX_BODY_BYTES} bytes at the most");
+            let expected = format!("at most {MAX_BODY_BYTES} bytes");
             let fault = Fault::too_large(format!("{} bytes", text.len()), expected);
             return Err(Problem::content_too_large(vec![fault]));
         }
         Ok(text)
     }
 
-    /// The same of a request that need not have a body.
+    /// Does the same for a request that need not have a body.
     pub(crate) fn optional_body(&self, media_types: &[&str]) -> Result<Option<String>, Problem> {
         let is_empty = self.request.body.as_deref().unwrap_or_default().is_empty();
         if is_empty { Ok(None) } else { self.body(media_types).map(Some) }
     }
 
-    /// A parameter of the query.
+    /// Returns a parameter of the query.
     pub(crate) fn parameter(&self, name: &str) -> Option<String> {
         parameter(self.request, name)
     }
 
-    /// How many of a list that is in the order of endpoints' ids are asked for, `most` if nothing is said, and those behind
-    /// which one.
+    /// Reads which page the request asks for, of a list that is ordered by endpoint id: how many entries, by default
+    /// `most`, and the id after which it starts.
     pub(crate) fn page_by_endpoint(&self, most: i32) -> Result<(i32, Option<EndpointId>), Problem> {
         let mut faults = Vec::new();
         let [limit_text, cursor] = ["limit", "cursor"].map(|name| self.parameter(name));
@@ -133,7 +132,7 @@ impl<'a> ApiRequest<'a> {
         Ok((limit, after.flatten()))
     }
 
-    /// The URL that the request came by, up to the route: the domain, and what a custom domain has before the route.
+    /// Returns the start of the request's URL before the route: the domain, and the base path of a custom domain.
     pub(crate) fn base_url(&self) -> String {
         let domain = self.request.request_context.domain_name.as_deref().unwrap_or_default();
         let path = self.request.raw_path.as_deref().unwrap_or_default();
@@ -141,13 +140,13 @@ impl<'a> ApiRequest<'a> {
         format!("https://{domain}{before}")
     }
 
-    /// Whether the request is conditional on a version (RFC 9110, section 13.1.1).
+    /// Returns whether the request is conditional on a version (RFC 9110, section 13.1.1).
     pub(crate) fn has_condition(&self) -> bool {
         self.request.headers.contains_key(IF_MATCH)
     }
 
-    /// Refuses a request whose `If-Match` does not list the version that is there: `tag`, or an `ETag` that says besides what
-    /// held the endpoint when it was read.
+    /// Refuses a request whose `If-Match` does not list the current version, as `tag` or as an `ETag` that also names a
+    /// hold.
     pub(crate) fn check_condition(&self, tag: &str) -> Result<(), Problem> {
         let of_version = format!("{}-", tag.trim_end_matches('"'));
         let is_listed = || {
@@ -160,7 +159,7 @@ impl<'a> ApiRequest<'a> {
         Err(changed_meanwhile())
     }
 
-    /// Whether the asker has this version (RFC 9110, section 13.1.2).
+    /// Returns whether the caller already has this version (RFC 9110, section 13.1.2).
     pub(crate) fn has(&self, tag: &str) -> bool {
         lists_weakly(&self.request.headers, IF_NONE_MATCH, tag)
     }
@@ -172,7 +171,7 @@ pub(crate) fn no_such_endpoint() -> Problem {
 
 pub(crate) fn changed_meanwhile() -> Problem {
     Problem::precondition_failed(
-        "the endpoint has changed since, or `If-Match` is not its `ETag` with the quotes; read it again, and send the \
-         change on what it is now",
+        "the endpoint has changed since, or `If-Match` is not its `ETag` with the quotes; read it again and repeat the \
+         change on its current state",
     )
 }

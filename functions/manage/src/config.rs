@@ -9,20 +9,21 @@ use signpost_io::runtime::config::{
 /// Settings of the `manage` function, read once at cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// `DELIVERIES_QUEUE_URL`: where deliveries are sent that are replayed; required.
+    /// `DELIVERIES_QUEUE_URL`: the queue for replayed deliveries; required.
     pub deliveries_queue_url: String,
     /// `ENDPOINTS_TABLE`: DynamoDB table of endpoints; required.
     pub endpoints_table: String,
     /// `ENDPOINT_KEYS_TABLE`: DynamoDB table of endpoints' public keys; required.
     pub endpoint_keys_table: String,
-    /// `ENDPOINT_VERIFICATION`: how new origins prove that they want webhooks, `none` or `challenge`; `none` by default.
+    /// `ENDPOINT_VERIFICATION`: how new origins prove that they want webhooks, `none` or `challenge`; default `none`.
     pub endpoint_verification: Verification,
     /// `DANGEROUSLY_ALLOW_HTTP`, `DANGEROUSLY_ALLOW_PRIVATE_TARGETS` and `MORE_TARGET_PORTS`: see
-    /// [`signpost_io::runtime::config::target_rules`]. Those of `deliver`, or what is accepted here would fail there.
+    /// [`signpost_io::runtime::config::target_rules`]. They must be those of `deliver`, or it would refuse targets that
+    /// are accepted here.
     pub target_rules: TargetRules,
     /// `EVENTS_TABLE`: DynamoDB table of events and deliveries; required.
     pub events_table: String,
-    /// `KEYS_URL`: what `jwksUrl` in answers begins with, such as `https://keys.example`, without a query; by default, as
+    /// `KEYS_URL`: the start of `jwksUrl` in answers, such as `https://keys.example`, without a query; default as
     /// `PUBLIC_URL`.
     pub keys_url: Option<String>,
     /// `MAC_KEY`: id, ARN or alias of the KMS key that authenticates the items of `ENDPOINT_KEYS_TABLE`; required.
@@ -31,27 +32,27 @@ pub struct Config {
     pub own_events_queue_url: String,
     /// `PARKING_TABLE`: DynamoDB table of parked deliveries; required.
     pub parking_table: String,
-    /// `PUBLIC_URL`: what callback URLs begin with, such as `https://callbacks.example`, without a query; by default, the
-    /// domain that the registration came by.
+    /// `PUBLIC_URL`: the start of callback URLs, such as `https://callbacks.example`, without a query; default the
+    /// domain of the registration's request.
     pub public_url: Option<String>,
-    /// `RETENTION_DAYS`: how long deliveries are kept once they are replayed, and token requests, in days; 8 to 365, required.
+    /// `RETENTION_DAYS`: how long replayed deliveries and token requests are kept, in days; 8 to 365, required.
     pub retention: Duration,
     /// `TOKEN_REQUESTS_TABLE`: DynamoDB table of token requests; required.
     pub token_requests_table: String,
-    /// `WRAPPING_KEY`: id, ARN or alias of the KMS key that endpoints' secrets are sealed under; required.
+    /// `WRAPPING_KEY`: id, ARN or alias of the KMS key that seals endpoints' secrets; required.
     pub wrapping_key: String,
 }
 
 impl Config {
-    /// Reads the process environment.
+    /// Reads the settings from the process environment.
     ///
     /// # Errors
-    /// A setting is missing or bad; the message names it and the fix.
+    /// A setting is missing or invalid; the message names it and the fix.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_lookup(environment)
     }
 
-    /// The same rules over any source, so that tests never touch the process environment.
+    /// Reads the settings from any source, so that tests never touch the process environment.
     ///
     /// # Errors
     /// As [`Self::from_env`].
@@ -76,7 +77,7 @@ impl Config {
     }
 }
 
-/// A URL that paths are added to, without a slash at its end.
+/// Reads a base URL, to which paths are added, and removes a slash at its end.
 fn url(
     get: impl Fn(&str) -> Option<String>,
     name: &'static str,
@@ -87,7 +88,7 @@ fn url(
         Some(rest) if rules.dangerously_allow_http => Some(rest),
         _ => found.strip_prefix("https://"),
     };
-    // A path follows, so there is no room for a query.
+    // A path is appended, so a query is not possible.
     let fits = |rest: &str| {
         !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'?' && byte != b'#')
     };

@@ -1,4 +1,4 @@
-//! What operators see of an endpoint's deliveries.
+//! The list of an endpoint's deliveries, for operators.
 
 use std::time::{Duration, Instant};
 
@@ -16,13 +16,13 @@ use crate::endpoints::JSON;
 use crate::holds::ShownHold;
 use crate::{Answer, App};
 
-/// The most deliveries on a page.
+/// How many deliveries a page may have.
 const MAX_PAGE: usize = 50;
-/// How long one request goes on looking for those of one status, which may be few among many; within the function's 29 s.
+/// How long one request searches for deliveries of one status, which may be few among many; within the function's 29 s.
 const LOOKING: Duration = Duration::from_secs(5);
 
 impl App {
-    /// Lists an endpoint's deliveries that had an attempt, were given up or are replayed, newest first.
+    /// Lists an endpoint's deliveries that had an attempt, were given up or were replayed, newest first.
     pub(crate) async fn list_deliveries(&self, asked: &ApiRequest<'_>) -> Answer {
         let endpoint = asked.endpoint()?;
         let [status, since, cursor] = ["status", "since", "cursor"].map(|name| asked.parameter(name));

@@ -1,4 +1,4 @@
-//! What operators do with endpoints.
+//! The operators' routes for endpoints.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -34,16 +34,16 @@ use crate::{Answer, App, Refusal};
 pub(crate) const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
-/// The most endpoints of a tenant: each event reads them all.
+/// How many endpoints a tenant may have, because each event reads them all.
 const MAX_ENDPOINTS: usize = 1_000;
 
-/// The most endpoints on a page of the list.
+/// How many endpoints a page of the list may have.
 const MAX_PAGE: i32 = 100;
 
-/// For how long an endpoint's public key stays published after it has signed for the last time, in seconds.
+/// How long an endpoint's public key stays published after its last signature, in seconds.
 const KEYS_OUTLIVE_SECONDS: u64 = 3_600;
 
-/// How long a host's name may take to resolve while its endpoint is written.
+/// How long a host's name may take to resolve while its endpoint is created or changed.
 const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 
 impl App {
@@ -69,8 +69,8 @@ impl App {
             trusted: submission.trusted,
             signing_secrets: vec![SecretVersion::new(sealed, now)],
         };
-        self.publish_keys(&asked.tenant, &id, &stored).await?; // Before they can sign.
-        // An id that is taken is ours, of a try whose answer got lost: nobody else draws the same 122 random bits.
+        self.publish_keys(&asked.tenant, &id, &stored).await?; // Before the keys can sign.
+        // An existing id is from this call, whose answer got lost: no other caller draws the same 122 random bits.
         self.endpoints.put(&asked.tenant, &id, &stored, None).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.created");
         self.try_to_ask_for_proof(asked, &id, &stored).await;
@@ -123,14 +123,14 @@ impl App {
             }
             let changed = StoredEndpoint { settings, trusted, disabled, auth_secret: sealed.or(kept), ..stored };
             if !had_keys {
-                self.publish_keys(&asked.tenant, &id, &changed).await?; // Before they can sign.
+                self.publish_keys(&asked.tenant, &id, &changed).await?; // Before the keys can sign.
             }
             Ok(changed)
         };
         let stored = self.change(asked, &id, change).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.updated");
         if stored.version != version_before.into_inner() {
-            self.try_to_ask_for_proof(asked, &id, &stored).await; // A challenge is good for one version.
+            self.try_to_ask_for_proof(asked, &id, &stored).await; // A challenge is valid for one version.
         }
         self.answer(asked, &id, &stored).await
     }
@@ -146,14 +146,14 @@ impl App {
         } else {
             return Err(no_such_endpoint().into());
         };
-        // What is parked for it goes out, and so to the dead-letter queue, with that reason. Asked before, for whoever sends
-        // a request again that was half done would find nothing to delete.
+        // The drain sends the parked deliveries to the dead-letter queue, with the reason that the endpoint is gone. It
+        // is requested first, because a repetition of a half-done request would find no endpoint to delete.
         self.parking.ask_to_drain(&id).await?;
         match (self.endpoints.delete(&asked.tenant, &id, before).await?, before) {
             (Written::Yes, _) => {
                 let expires_at = unix_now().as_secs() + KEYS_OUTLIVE_SECONDS;
                 if let Err(error) = self.endpoint_keys.expire(&asked.tenant, &id, expires_at).await {
-                    // They sign nothing any more, and stay published.
+                    // The keys sign nothing any more, and stay published.
                     tracing::warn!(endpoint.id = %id, error = %Chain(&error), "endpoint.keys_not_expired");
                 }
                 tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.deleted");
@@ -175,11 +175,11 @@ impl App {
             };
             Ok(StoredEndpoint { disabled, ..stored })
         };
-        self.stored(asked, &id).await?; // Before anything is asked for an endpoint that is not the tenant's.
+        self.stored(asked, &id).await?; // Refuses an endpoint of another tenant before any change.
         if is_enabled {
-            // Before it is enabled: whoever dies in between leaves a drain that finds it disabled, and moves nothing.
+            // Before it is enabled: after a crash in between, the drain finds it disabled and moves nothing.
             self.parking.ask_to_drain(&id).await?;
-            self.breakers.close(&id).await?; // The operator says that it is well.
+            self.breakers.close(&id).await?; // The operator says that the endpoint is healthy.
         }
         let stored = self.change(asked, &id, change).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, endpoint.enabled = is_enabled, "endpoint.switched");
@@ -189,7 +189,7 @@ impl App {
         self.answer(asked, &id, &stored).await
     }
 
-    /// Sends an event that reaches this endpoint only, through the same door and on the same way as any other.
+    /// Sends a test event to this endpoint only. It takes the same path as any other event.
     pub(crate) async fn test(&self, asked: &ApiRequest<'_>) -> Answer {
         let id = asked.endpoint()?;
         match self.stored(asked, &id).await?.disabled {
@@ -209,13 +209,13 @@ impl App {
         Ok(respond(202, JSON, json!({ "event": event_id }).to_string()))
     }
 
-    /// What decides whether an endpoint with these settings has to prove that it wants webhooks.
+    /// Collects what decides if an endpoint with these settings must prove that it wants webhooks.
     fn proof<'a>(&self, endpoint: &'a Endpoint, verified_origin: Option<&'a str>) -> Proof<'a> {
         Proof { stack: self.endpoint_verification, endpoint, verified_origin }
     }
 
-    /// Asks an endpoint that is unverified to prove that it wants webhooks. If that fails, the endpoint stays as it is, and
-    /// its operator can enable it to have it asked.
+    /// Asks an unverified endpoint to prove that it wants webhooks. If that fails, the endpoint stays unverified, and
+    /// its operator can enable it to repeat the question.
     async fn try_to_ask_for_proof(&self, asked: &ApiRequest<'_>, id: &EndpointId, stored: &StoredEndpoint) {
         if stored.disabled != Some(DisabledBecause::Unverified) {
             return;
@@ -228,7 +228,7 @@ impl App {
         tracing::error!(tenant.id = %asked.tenant, endpoint.id = %id, cause, "endpoint.not_asked_for_proof");
     }
 
-    /// Asks an endpoint to prove that it wants webhooks, by an event that reaches this endpoint only.
+    /// Asks an endpoint to prove that it wants webhooks, by an event to this endpoint only.
     async fn ask_for_proof(
         &self,
         asked: &ApiRequest<'_>,
@@ -244,7 +244,7 @@ impl App {
         Ok(())
     }
 
-    /// Sends an event of Signpost's own about an endpoint, through the same door and on the same way as any other.
+    /// Sends an event of Signpost's own about an endpoint. It takes the same path as any other event.
     async fn send_own(
         &self,
         asked: &ApiRequest<'_>,
@@ -265,7 +265,7 @@ impl App {
         let id = asked.endpoint()?;
         let body = asked.optional_body(&[JSON])?;
         let rotation = settings::rotation(body.as_deref()).map_err(Problem::bad_request)?;
-        let held = self.held(&id, &self.stored(asked, &id).await?).await?; // Before KMS is asked for an endpoint that is not there.
+        let held = self.held(&id, &self.stored(asked, &id).await?).await?; // Before KMS, because it may not exist.
         let (keys, sealed) = self.new_keys(&asked.tenant, &id).await?;
         let change = async |stored: StoredEndpoint| -> Result<StoredEndpoint, Refusal> {
             let now = unix_now().as_secs();
@@ -275,21 +275,21 @@ impl App {
                     .map_err(|error| Problem::conflict(error.to_string()))?,
             };
             let changed = StoredEndpoint { signing_secrets, ..stored };
-            self.publish_keys(&asked.tenant, &id, &changed).await?; // Before they can sign.
+            self.publish_keys(&asked.tenant, &id, &changed).await?; // Before the keys can sign.
             Ok(changed)
         };
         let stored = self.change(asked, &id, change).await?;
         if rotation == Rotation::EndAllOthers {
-            // If this fails, the same request again does it: it ends the secret that was made here as well.
+            // If this fails, a repetition of the request does it, because it also ends the secret that was made here.
             let now = unix_now().as_secs();
             self.endpoint_keys.expire_but(&asked.tenant, &id, Some(&sealed.public_key), now).await?;
         }
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.secret_rotated");
-        self.try_to_ask_for_proof(asked, &id, &stored).await; // A challenge is good for one version.
+        self.try_to_ask_for_proof(asked, &id, &stored).await; // A challenge is valid for one version.
         Ok(self.answer_with_secret(200, asked, &id, &stored, held.as_ref(), &keys))
     }
 
-    /// Reads settings, and asks where the hosts in them lead to.
+    /// Reads settings, and resolves the hosts in them.
     async fn submission(&self, text: &str, stored: Option<&StoredEndpoint>) -> Result<Submission, Problem> {
         let stored = stored.map(|stored| Stored { endpoint: &stored.settings, trusted: stored.trusted.as_deref() });
         let context = Context { targets: self.guard.rules(), now: unix_now().as_secs(), stored };
@@ -300,7 +300,7 @@ impl App {
         }
         let mut faults = Vec::new();
         for (pointer, url) in urls {
-            let Ok(target) = self.guard.rules().parse(url) else { continue }; // It was read, so it can be parsed.
+            let Ok(target) = self.guard.rules().parse(url) else { continue }; // `settings::read` has parsed it.
             if self.guard.probe(&target, PROBE_PATIENCE).await.is_err() {
                 let expected = "a host that resolves to public addresses only";
                 faults.push(Fault::of_text(pointer.into(), url, expected));
@@ -309,7 +309,7 @@ impl App {
         if faults.is_empty() { Ok(submission) } else { Err(Problem::bad_request(faults)) }
     }
 
-    /// Makes an endpoint's own keys, and seals them: a secret for `v1`, and a pair for `v1a`.
+    /// Generates and seals an endpoint's own keys: a secret for `v1`, and a key pair for `v1a`.
     async fn new_keys(&self, tenant: &TenantId, id: &EndpointId) -> Result<(EndpointKeys, SealedKeys), Refusal> {
         let no_keys = || Problem::unavailable("no random numbers; send the same request again");
         let [mut secret, mut seed] = [[0; 32]; 2];
@@ -334,7 +334,7 @@ impl App {
         let now = unix_now().as_secs();
         let live = stored.signing_secrets.iter().filter(|keys| keys.is_live(now));
         let published = live.map(async |keys| {
-            // A little longer than it signs: receivers verify a request some time after it was signed.
+            // Longer than the key signs, because receivers verify a request some time after its signature.
             let expires_at = keys.expires_at.map(|at| at + KEYS_OUTLIVE_SECONDS);
             let key = EndpointKey { endpoint: endpoint.clone(), public_key: keys.secret.public_key, expires_at };
             self.endpoint_keys.publish(tenant, &key).await
@@ -357,7 +357,7 @@ impl App {
 }
 
 impl App {
-    /// An endpoint as operators see it.
+    /// Returns an endpoint in the form of answers.
     fn shown(
         &self,
         asked: &ApiRequest<'_>,
@@ -366,7 +366,7 @@ impl App {
         held: Option<&ShownHold>,
     ) -> Value {
         let mut shown = settings::shown(&stored.settings, stored.trusted.as_deref());
-        // Those that have expired too, until they are removed: what is shown must change with the `ETag` only.
+        // Includes expired secrets until they are removed, because an answer must only change together with its `ETag`.
         let secrets = stored.signing_secrets.iter().map(|keys| {
             json!({
                 "createdAt": moment(keys.created_at), "expiresAt": keys.expires_at.map(moment),
@@ -394,7 +394,7 @@ impl App {
         Ok(with_header(respond(200, JSON, body), ETAG, &shown_tag(stored, held.as_ref())))
     }
 
-    /// The one answer that shows the newest signing secret.
+    /// Builds the only answer that contains the newest signing secret.
     fn answer_with_secret(
         &self,
         status: u16,
@@ -410,12 +410,12 @@ impl App {
     }
 }
 
-/// Whether an endpoint's requests are signed with its own keys.
+/// Returns whether an endpoint's requests are signed with its own keys.
 fn signs_by_itself(stored: &StoredEndpoint) -> bool {
     stored.settings.signs(SignatureFormat::StandardWebhooks)
 }
 
-/// A moment in RFC 3339, from seconds since the Unix epoch.
+/// Formats a time by RFC 3339, from seconds since the Unix epoch.
 pub(crate) fn moment(unix_seconds: u64) -> String {
     rfc3339(unix_seconds.saturating_mul(1_000))
 }

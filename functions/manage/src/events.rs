@@ -1,4 +1,4 @@
-//! What operators do with events: see what became of them, and have them delivered again.
+//! The operators' routes for events: their history, replay and recovery.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -28,18 +28,18 @@ use crate::endpoints::{JSON, moment};
 use crate::holds::ShownHold;
 use crate::{Answer, App, Refusal};
 
-/// How many deliveries begin anew together, and are then sent: a replay that is cut short leaves no more records than these
-/// without their messages.
+/// How many deliveries are reset together and then sent. If a replay is cut short, at most this many records lack their
+/// message.
 const REPLAYED_AT_ONCE: usize = 50;
 
-/// The most deliveries of an event in one answer.
+/// How many deliveries of an event one answer may have.
 const MAX_DELIVERIES: i32 = 100;
-/// How many deliveries are read together: with 400 KB each, as many as fit into memory.
+/// How many deliveries are read together: as many as fit into memory with 400 KB each.
 const READ_AT_ONCE: usize = 20;
-/// More than an answer about an event has beside the event and the deliveries.
+/// An upper limit for the bytes of an answer besides the event and the deliveries.
 const BESIDE: usize = 1_024;
 
-/// How long one request goes on recovering; within the function's 29 s.
+/// How long one request goes on to recover deliveries; within the function's 29 s.
 const RECOVERY: Duration = Duration::from_secs(10);
 /// How many deliveries are recovered together.
 const PAGE: usize = 50;
@@ -79,7 +79,7 @@ impl App {
         Ok(respond(200, JSON, serde_json::to_string(&shown).map_err(unreadable)?))
     }
 
-    /// Reads what holds those of the deliveries to `endpoints` that are pending.
+    /// Reads the holds on the pending deliveries to `endpoints`.
     async fn holds_of_pending<'a>(
         &self,
         tenant: &TenantId,
@@ -96,7 +96,7 @@ impl App {
         Ok(pending.into_iter().zip(holds).collect())
     }
 
-    /// Has an event delivered again: to the endpoint that the body names, or to all that want it now.
+    /// Replays an event: sends it again to the endpoint in the body, or to all endpoints that subscribe to it now.
     pub(crate) async fn replay(&self, asked: &ApiRequest<'_>) -> Answer {
         let chosen = settings::replay(asked.optional_body(&[JSON])?.as_deref()).map_err(Problem::bad_request)?;
         let History { event, arrived_unix_ms, endpoints, also_to, .. } = self.history(asked).await?;
@@ -118,7 +118,7 @@ impl App {
             return Err(no_such_event().into()); // Its retention has ended just now.
         }
         for some in meant.chunks(REPLAYED_AT_ONCE) {
-            // The records first: a message that comes before its record begins anew would be taken for a repetition.
+            // The records first. A message that arrives before its record is reset would be taken for a repetition.
             let begun = some.iter().map(|endpoint| DeliveryKey { event: key, endpoint, arrived_unix_ms });
             try_join_all(begun.map(|delivery| self.deliveries.reset_for_replay(delivery, ReplayKind::Replay))).await?;
             let again = |endpoint| Message::of_delivery(endpoint, &event, arrived_unix_ms, Some(unix_ms_now()));
@@ -129,7 +129,7 @@ impl App {
         Ok(respond(202, JSON, json!({ "endpoints": ids }).to_string()))
     }
 
-    /// Has delivered again what an endpoint did not get since a moment: what was given up.
+    /// Recovers an endpoint: sends all deliveries again that were given up since a given time.
     pub(crate) async fn recover(&self, asked: &ApiRequest<'_>) -> Answer {
         let endpoint = asked.endpoint()?;
         let since = settings::since(&asked.body(&[JSON])?).map_err(Problem::bad_request)?;
@@ -140,7 +140,8 @@ impl App {
         let (mut recovered, mut is_all) = (HashSet::new(), false);
         while !is_all && started.elapsed() < RECOVERY {
             let page = self.parking.first_since(&lane, since, PAGE).await?;
-            // What is given up from now on was tried by this request: it would be sent again and again.
+            // Skips deliveries that are given up from now on, because this request has tried them and would repeat them
+            // forever.
             let page: Vec<_> = page.into_iter().take_while(|parked| parked.at_unix_ms < began_unix_ms).collect();
             is_all = page.is_empty();
             self.recover_all(&asked.tenant, &page, &mut recovered).await?;
@@ -150,8 +151,8 @@ impl App {
         Ok(respond(202, JSON, json!({"recovered": recovered, "more": !is_all}).to_string()))
     }
 
-    /// Starts the deliveries again that are still given up, each once, and takes the notes of all of them away. Adds their
-    /// events to `recovered`.
+    /// Restarts the deliveries that are still given up, each once, and removes the notes of all. Adds their events to
+    /// `recovered`.
     async fn recover_all(
         &self,
         tenant: &TenantId,
@@ -170,8 +171,8 @@ impl App {
                 Some(DeliveryStatus::Exhausted) => {
                     self.deliveries.reset_for_replay(delivery, ReplayKind::Recover).await?;
                 }
-                Some(DeliveryStatus::Pending) => {} // As who died here left it: its message may not have been sent.
-                None | Some(DeliveryStatus::Delivered) => return Ok(None), // Replayed meanwhile, or forgotten.
+                Some(DeliveryStatus::Pending) => {} // A crash here left it so, maybe without its message.
+                None | Some(DeliveryStatus::Delivered) => return Ok(None), // Replayed meanwhile, or expired.
             }
             Ok::<_, AwsError>(Some((parked.event.clone(), Message::of_parked(parked, &kept))))
         });
@@ -181,7 +182,8 @@ impl App {
         try_join_all(page.iter().map(|parked| self.parking.remove(parked))).await.map(drop)
     }
 
-    /// The event that is asked for, and where it went. Where several producers used its id, `source` has to say whose.
+    /// Reads the history of the requested event. If several producers used its id, the parameter `source` must choose
+    /// one.
     async fn history(&self, asked: &ApiRequest<'_>) -> Result<History, Refusal> {
         let id = asked.event()?;
         let mut found = self.histories.of(&asked.tenant, &id).await?;
@@ -243,7 +245,7 @@ struct ShownAttempt<'a> {
     redirect: Option<&'a str>,
 }
 
-/// What an attempt put on the wire. A header's value is null where it is not kept: credentials and signatures.
+/// The request that an attempt sent. A header's value is null if it is not stored: credentials and signatures.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ShownSent<'a> {
@@ -263,13 +265,13 @@ struct ShownConnection<'a> {
 /// The deliveries of one answer.
 struct Page {
     deliveries: Vec<Box<RawValue>>,
-    /// How many bytes more the answer may have.
+    /// How many more bytes the answer may have.
     room: usize,
     is_full: bool,
 }
 
 impl Page {
-    /// Adds a delivery if there is room for it, and for all before it. There is room for one that is alone.
+    /// Adds a delivery, if it and all before it fit. The first one always fits.
     fn add(
         &mut self,
         event: &Event,
@@ -301,7 +303,7 @@ impl Page {
 }
 
 pub(crate) fn unreadable(_: serde_json::Error) -> Refusal {
-    Problem::unavailable("the event cannot be shown; look into the table").into() // What was parsed before, parses.
+    Problem::unavailable("the event cannot be shown; look into the table").into() // It was parsed before.
 }
 
 fn shown_delivery<'a>(
@@ -322,8 +324,8 @@ fn shown_delivery<'a>(
     }
 }
 
-/// Attempts with what each sent, which is on record only where it was not the same as before. What is the same as by an
-/// attempt that is not kept is not known.
+/// Returns attempts with the request that each sent. A request is on record only if it differs from the one before. If
+/// that attempt is not kept, the request is unknown.
 fn shown_attempts<'a>(event: &Event, attempts: &'a [Attempt]) -> Vec<ShownAttempt<'a>> {
     let (mut last, mut before) = (None, 0);
     let shown = attempts.iter().map(|attempt| {

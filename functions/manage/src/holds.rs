@@ -1,4 +1,4 @@
-//! What operators see of holds: why deliveries to an endpoint wait, and until when.
+//! Holds in answers: why deliveries to an endpoint wait, and until when.
 
 use futures_util::future::try_join;
 use serde::Serialize;
@@ -12,7 +12,7 @@ use signpost_io::tables::endpoints::StoredEndpoint;
 
 use crate::App;
 
-/// A hold as answers have it.
+/// A hold in the form of answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ShownHold {
@@ -30,7 +30,7 @@ impl ShownHold {
         }
     }
 
-    /// What an `ETag` says of it.
+    /// Returns the part of an `ETag` for the hold.
     pub(crate) fn tag(&self) -> String {
         let [since, next] = [&self.since, &self.next_probe_at].map(|moment| moment.as_deref().unwrap_or_default());
         format!("{}@{since}/{next}", self.because)
@@ -38,7 +38,7 @@ impl ShownHold {
 }
 
 impl App {
-    /// Reads what holds the deliveries to endpoints, in their order. Nothing is read for none.
+    /// Reads the holds on deliveries to endpoints, in their order. Makes no call for an empty list.
     pub(crate) async fn holds(
         &self,
         tenant: &TenantId,
@@ -53,7 +53,7 @@ impl App {
         Ok(disabled.into_iter().zip(&breakers).map(|(disabled, breaker)| Hold::of(disabled, breaker, now)).collect())
     }
 
-    /// Reads what a breaker holds of an endpoint that is enabled. What is disabled says so itself.
+    /// Reads the hold of the breaker of an enabled endpoint. A disabled endpoint shows its own reason instead.
     pub(crate) async fn held(&self, id: &EndpointId, stored: &StoredEndpoint) -> Result<Option<ShownHold>, AwsError> {
         if stored.disabled.is_some() {
             return Ok(None);
@@ -62,7 +62,7 @@ impl App {
         Ok(breakers.first().and_then(|breaker| held(stored, breaker)))
     }
 
-    /// Reads the same of many.
+    /// Does the same for many endpoints.
     pub(crate) async fn held_of_all(
         &self,
         endpoints: &[(EndpointId, StoredEndpoint)],

@@ -1,6 +1,5 @@
-//! The operators' side of the HTTP API: a tenant's endpoints are made, seen, changed, tried out and removed; what became of
-//! its events and of an endpoint's deliveries is seen, and they are delivered again; how the things stand that events are
-//! about is told to those who poll; token requests are registered, and their outcome is fetched.
+//! The HTTP API for operators and pollers. It manages a tenant's endpoints, shows events and deliveries and sends them
+//! again, reports the status of subjects, and registers token requests and returns their results.
 
 mod api_request;
 mod config;
@@ -42,7 +41,7 @@ use signpost_io::vault::Vault;
 use api_request::ApiRequest;
 pub use config::Config;
 
-/// What the function needs at hand.
+/// The clients and settings of the function.
 #[derive(Debug)]
 pub struct App {
     breakers: Breakers,
@@ -66,7 +65,7 @@ pub struct App {
 }
 
 impl App {
-    /// Makes the clients. Needs no network yet.
+    /// Creates the clients. This needs no network.
     #[must_use]
     pub fn new(aws: &SdkConfig, config: Config) -> Self {
         let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(aws), aws_sdk_sqs::Client::new(aws));
@@ -96,19 +95,19 @@ impl App {
 }
 
 impl App {
-    /// What URLs begin with that strangers call: bank callbacks, and keys.
+    /// Returns the start of public URLs: those of bank callbacks and of keys.
     fn public_base(&self, asked: &ApiRequest<'_>) -> String {
         self.public_url.clone().unwrap_or_else(|| asked.base_url())
     }
 
-    /// Where the tenant's integrators fetch the key set.
+    /// Returns the URL where the tenant's integrators fetch the key set.
     fn jwks_url(&self, asked: &ApiRequest<'_>) -> String {
         let base = self.keys_url.clone().unwrap_or_else(|| self.public_base(asked));
         format!("{base}/tenants/{}/.well-known/jwks.json", asked.tenant)
     }
 }
 
-/// Answers one request, by its route. Who may ask is decided before, by API Gateway and IAM.
+/// Answers one request, by its route. API Gateway and IAM have authorized the caller before.
 pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2httpResponse {
     let route = request.route_key.as_deref().unwrap_or_default();
     let answer = match check_parameters(&request, parameters_of(route)).and_then(|()| ApiRequest::of(&request)) {
@@ -155,7 +154,7 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
     }
 }
 
-/// The parameters that a route's query may have.
+/// Returns the parameters that a route's query may have.
 fn parameters_of(route: &str) -> &'static [&'static str] {
     match route {
         "GET /v1/tenants/{tenant}/endpoints" => &["limit", "cursor"],
@@ -169,12 +168,12 @@ fn parameters_of(route: &str) -> &'static [&'static str] {
     }
 }
 
-/// Why a request was not done.
+/// The reason why a request was refused.
 #[derive(Debug)]
 enum Refusal {
-    /// A fault on our side.
+    /// An internal error.
     Aws(AwsError),
-    /// The request's own.
+    /// The request is not valid, or conflicts with the current state.
     Problem(Problem),
 }
 

@@ -1,4 +1,5 @@
-//! The three questions about a session (S3). The tenant is in the query, so that no IAM policy can tell them apart by it.
+//! The three routes for a session of the account-information session service. The tenant is in the query, so an IAM
+//! policy cannot restrict them to one tenant.
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use http::header::{ETAG, IF_NONE_MATCH};
@@ -19,16 +20,16 @@ const CURRENT: &str = "GET /api/session/status";
 const STAGE: &str = "GET /api/session/{stage}/status";
 const DETAILS: &str = "GET /api/session/status/details";
 
-/// The most callbacks of a session that are read, the newest.
+/// How many payloads of a session are read at most, the newest ones.
 const MAX_CALLBACKS: usize = 1_000;
 
-/// Whether a route is one of the three.
+/// Returns whether a route is one of the three.
 pub(crate) fn is_asked(route: &str) -> bool {
     [CURRENT, STAGE, DETAILS].contains(&route)
 }
 
 impl App {
-    /// Tells the stage that a session is in, how one of its stages stands, or all that is known of it.
+    /// Returns the current stage of a session, the status of one stage, or everything that is known about the session.
     pub(crate) async fn read_session(&self, request: &ApiGatewayV2httpRequest) -> Answer {
         let stage = request.path_parameters.get("stage");
         if stage.is_some_and(|stage| !stages().contains(&&**stage)) {
@@ -44,7 +45,7 @@ impl App {
         match stage {
             Some(stage) => match session.stage(stage) {
                 Some(stage) => show(request, &stage),
-                None => Err(Problem::not_found(format!("nothing was told of the session's stage {stage}")).into()),
+                None => Err(Problem::not_found(format!("no event received for stage `{stage}`")).into()),
             },
             None if request.route_key.as_deref() == Some(DETAILS) => show(request, &session),
             None => show(request, &session.current()),
@@ -52,7 +53,7 @@ impl App {
     }
 }
 
-/// Reads which session is meant.
+/// Reads the tenant and the session id.
 fn session_of(request: &ApiGatewayV2httpRequest) -> Result<(TenantId, String), Vec<Fault>> {
     let mut faults = Faults::default();
     let tenant = parameter(request, "tenant");
@@ -67,10 +68,10 @@ fn session_of(request: &ApiGatewayV2httpRequest) -> Result<(TenantId, String), V
     if id.is_none() {
         faults.push(Fault::nothing_at("?sessionId", "the session's id"));
     }
-    faults.none().and_then(|()| parsed.zip(id).ok_or_else(Vec::new)) // Without a fault, there are both.
+    faults.none().and_then(|()| parsed.zip(id).ok_or_else(Vec::new)) // Without a fault, both exist.
 }
 
-/// Shows what there is, unless the asker has it.
+/// Builds the answer, or 304 if the caller has it already.
 fn show(request: &ApiGatewayV2httpRequest, what: &impl Serialize) -> Answer {
     let body = serde_json::to_string(what).map_err(unreadable)?;
     let tag = tag_of(&body);

@@ -1,4 +1,4 @@
-//! How the things stand that events are about, for those who poll.
+//! The status of subjects, for pollers.
 
 use std::time::Duration;
 
@@ -22,16 +22,16 @@ use crate::endpoints::JSON;
 use crate::events::unreadable;
 use crate::{Answer, App, Refusal};
 
-/// The longest that a request waits for news. API Gateway gives up after 30 s, and the function's time has room for two slow
-/// calls behind it.
+/// How long a request may wait for news. API Gateway times out after 30 s. The function's timeout leaves room for two
+/// slow calls after the wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
-/// How many other subjects a path may mean without `?type=`: one read unit each.
+/// How many other subjects a path may mean without `?type=`: each costs one read unit.
 const MOST_OTHERS: usize = 16;
-/// How often it is looked meanwhile: one read unit each time, 40 of them in the longest wait.
+/// How often the table is read meanwhile: each costs one read unit, 40 in the longest wait.
 const LOOKING_EVERY: Duration = Duration::from_millis(500);
 
 impl App {
-    /// Shows how a subject stands and how it stood before. With `Prefer: wait`, waits for a state that the asker does not
+    /// Shows the status of a subject and its history. With `Prefer: wait`, waits for a state that the caller does not
     /// have (RFC 7240, section 4.3).
     pub(crate) async fn read_status(&self, asked: &ApiRequest<'_>) -> Answer {
         let about = asked.subject()?;
@@ -48,8 +48,8 @@ impl App {
         Ok(with_header(answer, PREFERENCE_APPLIED, &format!("wait={}", wait.as_secs())))
     }
 
-    /// Refuses a path that can mean two subjects if there are states of another one than `about`: an answer must not be taken
-    /// for that of another subject. Looks at the table only if the subject has a slash.
+    /// Refuses a path that can mean two subjects, if there are states of another one than `about`. Otherwise the caller
+    /// could get the answer for another subject. Reads the table only if the subject has a slash.
     async fn refuse_ambiguous(&self, asked: &ApiRequest<'_>, about: &RequestedSubject) -> Result<(), Refusal> {
         let others = about.others();
         let ambiguous = |kind: &str| {
@@ -70,7 +70,7 @@ impl App {
         }
     }
 
-    /// Gives the newest state once the asker does not have it, or what there is after `wait`.
+    /// Returns the newest state once it differs from the caller's, or the newest one after `wait`.
     async fn await_news(
         &self,
         asked: &ApiRequest<'_>,
@@ -93,7 +93,7 @@ impl App {
         let Some(latest) = history.first() else { return Ok(not_there()) };
         let StateKey { event: id, source, .. } = latest.place.clone();
         let kept = self.events.get(&EventKey { tenant: subject.tenant.clone(), source, id }).await?;
-        let Some(StoredEvent { event, .. }) = kept else { return Ok(not_there()) }; // Its retention has ended just now.
+        let Some(StoredEvent { event, .. }) = kept else { return Ok(not_there()) }; // The event has just expired.
         let shown = ShownStatus {
             r#type: subject.kind,
             subject: subject.name,
@@ -108,7 +108,7 @@ impl App {
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// A state that is late joins the history and is no news: so the tag names the newest state only, and is a weak one.
+/// Returns a weak tag of the newest state only, because a late state joins the history without being news.
 fn weak(newest: &StateKey) -> String {
     format!("W/{}", newest.tag())
 }

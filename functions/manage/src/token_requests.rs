@@ -1,5 +1,5 @@
-//! What producers and operators do with token requests: register one, which gives the callback URL for the bank, and fetch
-//! what came of it.
+//! The routes for token requests: registering one, which returns the callback URL for the bank, and fetching its
+//! result.
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use aws_lc_rs::rand;
@@ -18,12 +18,12 @@ use crate::api_request::ApiRequest;
 use crate::endpoints::{JSON, moment};
 use crate::{Answer, App, Refusal};
 
-/// How often a registration that lost against another, or against a callback, is made anew on what the other left.
+/// How often a registration that lost against another, or against a bank callback, is repeated.
 const ROUNDS: usize = 5;
 
 impl App {
-    /// Registers a token request, for the first time or again. Its callback URL is in this answer and nowhere else, so whoever
-    /// did not get the answer registers again: the URL before is void then.
+    /// Registers a token request, for the first time or again. Only this answer has the callback URL. A caller that did
+    /// not get the answer registers again, which makes the earlier URL invalid.
     pub(crate) async fn register(&self, asked: &ApiRequest<'_>) -> Answer {
         let body = asked.body(&[JSON])?;
         let registration = Registration::parse(&body, self.guard.rules()).map_err(Problem::bad_request)?;
@@ -69,8 +69,7 @@ impl App {
                 let outcome = before.outcome(now);
                 if outcome.is_final() {
                     let outcome = outcome.as_str();
-                    let text =
-                        format!("the token request has ended, `{outcome}`; register another, by an id of its own");
+                    let text = format!("the token request has ended, `{outcome}`; register another one with a new id");
                     return Err(Problem::conflict(text).into());
                 }
             }
@@ -78,10 +77,11 @@ impl App {
                 return Ok(request);
             }
         }
-        Err(Problem::conflict("the token request is being registered by others; send the same request again").into())
+        Err(Problem::conflict("others register the token request at the same time; send the same request again").into())
     }
 
-    /// Tells what came of a token request. Where several tenants have one of this id, `tenant` has to say whose.
+    /// Returns the result of a token request. If several tenants have one with this id, the parameter `tenant` must
+    /// choose one.
     pub(crate) async fn result(&self, request: &ApiGatewayV2httpRequest) -> Answer {
         let id = request.path_parameters.get("tokenRequestId").and_then(|id| RequestId::parse(id));
         let none = || Problem::not_found("there is no such token request, or not any more");
@@ -95,14 +95,14 @@ impl App {
         let mut found = self.token_requests.find(&id, named.flatten().as_ref()).await?;
         let last = found.pop().ok_or_else(none)?;
         if !found.is_empty() {
-            return Err(Problem::conflict("several tenants have a token request of this id; add `?tenant=`").into());
+            return Err(Problem::conflict("several tenants have a token request with this id; add `?tenant=`").into());
         }
         self.ensure_event_queued(&last).await?;
         Ok(respond(200, JSON, shown(&last).to_string()))
     }
 
-    /// Queues the event of a callback that nobody was told of: who heard it may have died before. If it is queued already, this
-    /// is a repetition, and dropped.
+    /// Queues the event of a bank callback that was not acknowledged, because `relay` may have crashed after it stored
+    /// the callback. If the event is queued already, `fanout` drops the repetition.
     async fn ensure_event_queued(&self, request: &TokenRequest) -> Result<(), Refusal> {
         let Some(called) = request.called.as_ref().filter(|called| called.acknowledged_by.is_none()) else {
             return Ok(());
@@ -115,14 +115,14 @@ impl App {
     }
 }
 
-/// An id for those who have none, in the page's fashion.
+/// Generates an id for a request without one, in the form of Token.io's ids.
 fn made_up() -> RequestId {
     let id = format!("rq:{}", Uuid::new_v4().simple());
     RequestId::parse(&id).unwrap_or_else(|| unreachable!("letters, digits and a colon"))
 }
 
-/// A token request as Token.io calls back, and more: the fields that the bank gave, if it has called back. Its other fields
-/// are in a member of their own, or they could pass for members of the answer.
+/// Returns a token request with the fields of the bank callback, named as Token.io names them. Other fields of the
+/// callback are in a separate member, so that they cannot pass for members of the answer.
 fn shown(request: &TokenRequest) -> Value {
     let (id, called) = (request.id.as_str(), request.called.as_ref());
     let read = |object: String| serde_json::from_str(&object).ok();

@@ -1,4 +1,4 @@
-//! Changes: read, changed and written again, on the condition that nobody else has changed it meanwhile.
+//! Changes of endpoints: read, change, and write on the condition that nobody else has changed the endpoint meanwhile.
 
 use signpost_core::endpoint::EndpointId;
 use signpost_io::runtime::clock::unix_now;
@@ -8,14 +8,14 @@ use crate::api_request::{ApiRequest, changed_meanwhile, no_such_endpoint};
 use crate::holds::ShownHold;
 use crate::{App, Refusal};
 
-/// How often a change that lost against another is made anew on what the other left.
+/// How often a change that lost against another is applied again to the result of the other.
 const ROUNDS: usize = 5;
 
 impl App {
-    /// Changes an endpoint by `change`, and gives what it is then.
+    /// Changes an endpoint by `change`, and returns the result.
     ///
-    /// With `If-Match`, a change that loses against another is refused; without, it is made on what the other left. A
-    /// write that was made although its answer got lost is recognised, and not made again.
+    /// If a change loses against another, it is refused with `If-Match`, and applied to the result of the other without
+    /// it. If a write succeeded but its answer got lost, this recognises the write and does not repeat it.
     pub(crate) async fn change(
         &self,
         asked: &ApiRequest<'_>,
@@ -39,15 +39,15 @@ impl App {
         Err(changed_meanwhile().into())
     }
 
-    /// Reads the endpoint that is asked for.
+    /// Reads the endpoint of the request.
     pub(crate) async fn stored(&self, asked: &ApiRequest<'_>, id: &EndpointId) -> Result<StoredEndpoint, Refusal> {
         let stored = self.endpoints.get(&asked.tenant, id).await?;
         stored.ok_or_else(|| no_such_endpoint().into())
     }
 }
 
-/// The `ETag` of an endpoint as it is shown: its version, and what holds its deliveries, which comes and goes without a new
-/// version. As a condition of a change, it stands for the version ([`ApiRequest::check_condition`]).
+/// Returns the `ETag` of an endpoint in answers: its version, and the hold on its deliveries, which changes without a
+/// new version. As a condition of a change, it means the version ([`ApiRequest::check_condition`]).
 pub(crate) fn shown_tag(stored: &StoredEndpoint, held: Option<&ShownHold>) -> String {
     match held {
         None => tag(stored),
@@ -55,7 +55,7 @@ pub(crate) fn shown_tag(stored: &StoredEndpoint, held: Option<&ShownHold>) -> St
     }
 }
 
-/// The version of an endpoint, spelled as an `ETag`.
+/// Returns the version of an endpoint as an `ETag`.
 pub(crate) fn tag(stored: &StoredEndpoint) -> String {
     format!("\"{}\"", stored.version)
 }

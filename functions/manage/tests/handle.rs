@@ -1,4 +1,4 @@
-//! Requests that are refused before anything is written, from the files that `sam local invoke` takes.
+//! Requests that `manage` refuses before it writes anything, from the files that `sam local invoke` takes.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use signpost_core::endpoint::Verification;
 use signpost_core::endpoint::target::TargetRules;
 
-/// Without region and credentials: whatever reaches for AWS gets a 503. Targets are those of the internet.
+/// Creates the app without region and credentials: a request that calls AWS gets a 503. Targets are those of the
+/// internet.
 fn app() -> App {
     let aws = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
     let config = Config {
@@ -40,7 +41,7 @@ const CREATE: &str = include_str!("../../../events/manage-create.json");
 
 const RESULT: &str = include_str!("../../../events/manage-token-request-result.json");
 
-/// A request that creates an endpoint with these settings.
+/// Returns a request that creates an endpoint with these settings.
 fn create(settings: &Value) -> ApiGatewayV2httpRequest {
     let mut request = request(CREATE);
     request.body = Some(settings.to_string());
@@ -52,7 +53,7 @@ fn body(response: &ApiGatewayV2httpResponse) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-/// Where the faults are, and what was expected there.
+/// Returns the pointers of the faults, with the expected values.
 fn faults(response: &ApiGatewayV2httpResponse) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let problem = body(response);
@@ -70,7 +71,7 @@ async fn every_fault_is_listed_and_no_secret_quoted() {
 }
 
 #[tokio::test]
-async fn every_bad_parameter_of_a_list_is_told() {
+async fn every_bad_parameter_of_a_list_is_reported() {
     let response = handle(request(include_str!("../../../events/manage-deliveries-faults.json")), &app()).await;
     assert_eq!((response.status_code, &response.headers["cache-control"]), (400, &"no-store".parse().unwrap()));
     let expected = [
@@ -103,7 +104,7 @@ async fn a_parameter_that_is_not_known_is_refused_wherever_it_comes() {
 }
 
 #[tokio::test]
-async fn every_bad_parameter_of_a_question_about_a_session_is_told() {
+async fn every_bad_parameter_of_a_session_request_is_reported() {
     let asked = request(include_str!("../../../events/manage-session-faults.json"));
     let response = handle(asked.clone(), &app()).await;
     assert_eq!((response.status_code, &response.headers["cache-control"]), (400, &"no-store".parse().unwrap()));
@@ -117,11 +118,11 @@ async fn every_bad_parameter_of_a_question_about_a_session_is_told() {
 
     let mut elsewhere = asked;
     elsewhere.path_parameters.insert("stage".into(), "accounts".into());
-    assert_eq!(handle(elsewhere, &app()).await.status_code, 404, "stages are spelled as the page spells them");
+    assert_eq!(handle(elsewhere, &app()).await.status_code, 404, "stages are spelled as the service spells them");
 }
 
 #[tokio::test]
-async fn a_poller_is_told_to_ask_again_when_the_table_cannot_be_reached() {
+async fn a_poller_gets_503_and_retry_after_when_the_table_cannot_be_reached() {
     for file in
         [include_str!("../../../events/manage-status.json"), include_str!("../../../events/manage-session.json")]
     {
@@ -163,7 +164,7 @@ async fn a_target_that_would_be_refused_is_a_400_when_it_is_written() {
     }
 }
 
-/// `localhost` resolves on every machine, and to nothing public.
+/// `localhost` resolves on every machine, and to no public address.
 #[tokio::test]
 async fn a_name_that_leads_inside_is_a_400_and_tells_no_address() {
     let response = handle(create(&json!({"url": "https://localhost/"})), &app()).await;
@@ -201,7 +202,7 @@ async fn each_trouble_with_a_key_store_has_a_text_of_its_own() {
         let settings = json!({"url": "https://hooks.example", "auth": {"kind": "mtls", "keyStore": store}});
         let response = handle(create(&settings), &app()).await;
         if expected.is_empty() {
-            assert_eq!(response.status_code, 503, "nothing wrong with it, but nowhere to write it");
+            assert_eq!(response.status_code, 503, "the key store is valid, but there is no table");
         } else {
             assert_eq!(faults(&response), [("/auth/keyStore".into(), expected.into())], "{file}");
         }
@@ -209,7 +210,7 @@ async fn each_trouble_with_a_key_store_has_a_text_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_for_an_endpoint_is_told_so() {
+async fn an_invalid_endpoint_request_gets_a_problem_with_its_status() {
     let app = app();
     let valid = request(CREATE);
     let with = |change: &dyn Fn(&mut ApiGatewayV2httpRequest)| {
@@ -228,7 +229,7 @@ async fn what_is_no_request_for_an_endpoint_is_told_so() {
         (with(&|request| request.body = Some("x".repeat(256 * 1024 + 1))), 413, "too large"),
         (with(&|request| drop(request.headers.remove("content-type"))), 415, "no media type"),
         (with(&|request| drop(request.headers.insert("content-type", "text/plain".parse().unwrap()))), 415, "another"),
-        (with(&|request| drop(request.path_parameters.insert("tenant".into(), "ACME".into()))), 404, "no tenant's id"),
+        (with(&|request| drop(request.path_parameters.insert("tenant".into(), "ACME".into()))), 404, "bad tenant id"),
         (with(&|request| drop(request.path_parameters.insert("tenant".into(), "a/../b".into()))), 404, "a path"),
         (with(&|request| request.route_key = Some("GET /v1/tenants/{tenant}".into())), 404, "no such route"),
         (request(include_str!("../../../events/manage-list.json")), 503, "valid, and nowhere to read it"),
@@ -243,7 +244,7 @@ async fn what_is_no_request_for_an_endpoint_is_told_so() {
 }
 
 #[tokio::test]
-async fn what_is_no_token_request_is_told_so() {
+async fn an_invalid_token_request_gets_a_problem_with_its_status() {
     let cases = [
         (
             include_str!("../../../events/manage-token-request.json"),
@@ -253,8 +254,8 @@ async fn what_is_no_token_request_is_told_so() {
             "valid, and nowhere to write it",
         ),
         (RESULT, "acme", "acme", 503, "valid, and nowhere to read it"),
-        (RESULT, r#""tenant": "acme""#, r#""tenant": "ACME""#, 400, "no tenant's id"),
-        (RESULT, ":5zKtXEAq\"", "/5zKtXEAq\"", 404, "no token request's id"),
+        (RESULT, r#""tenant": "acme""#, r#""tenant": "ACME""#, 400, "bad tenant id"),
+        (RESULT, ":5zKtXEAq\"", "/5zKtXEAq\"", 404, "bad token request id"),
     ];
     for (file, from, to, status, why) in cases {
         let response = handle(request(&file.replace(from, to)), &app()).await;

@@ -1,4 +1,4 @@
-//! The answers: which key, in which form, how long it may be cached, and whether the asker has it already.
+//! The answers: the right key in the right format, with a lifetime for caches, or 304.
 
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -21,24 +21,24 @@ const JWK: &str = "application/jwk+json";
 const JWK_SET: &str = "application/jwk-set+json";
 const PEM: &str = "application/x-pem-file";
 
-/// The longest a key may be cached, in seconds. Its moments can move only by a forced rotation, which never shortens
-/// them, so this is no matter of safety; a day is what TransactionLink tells its integrators.
+/// How long a key may be cached, in seconds. This is no matter of safety: only a forced rotation moves a key's times,
+/// and never makes them earlier. TransactionLink tells its integrators a day.
 const KEY_MAX_AGE_SECONDS: u64 = 86_400;
 
-/// For how long a cache may serve a stale answer while Signpost cannot be reached, in seconds (RFC 5861, section 4).
+/// How long a cache may serve a stale answer while it cannot reach Signpost, in seconds (RFC 5861, section 4).
 const STALE_IF_ERROR_SECONDS: u64 = 3_600;
 
-/// The answer for a key that the tenant does not sign with.
+/// Returns the problem for a key that the tenant does not sign with.
 pub(crate) fn no_such_key() -> Problem {
     Problem::not_found(
-        "the tenant has no key by that `kid`, or not any more; take the `kid` from the signature's header, and the tenant \
-         from your own settings",
+        "the tenant has no key with that `kid`, or not any more; take the `kid` from the signature's header, and the \
+         tenant from your own settings",
     )
 }
 
-/// Answers with the signing key that `kid` names for the tenant: PEM, or a JWK for those who prefer that.
+/// Answers with the tenant's signing key `kid`: PEM, or a JWK if the caller prefers that.
 ///
-/// It may be cached until the moment it is no longer served, but a day at most.
+/// It may be cached until it is no longer served, at most for a day.
 pub(crate) fn signing_key(
     keys: &[StoredKey],
     tenant: &TenantId,
@@ -50,7 +50,7 @@ pub(crate) fn signing_key(
     let (key, standing) = keys.iter().zip(standings(keys, now)).find(|(key, _)| is_meant(key))?;
     let verify_until = match standing {
         KeyPhase::Forgotten => return None,
-        // A current or next key will be served at least until its planned end.
+        // A current or next key is served at least until its planned end.
         KeyPhase::Current | KeyPhase::Next => key.moments.verify_until,
         KeyPhase::Retiring { verify_until } => verify_until,
     };
@@ -58,7 +58,7 @@ pub(crate) fn signing_key(
     Some(one_key(&key.public, &key.public.jwk(kid.to_owned()), max_age, headers))
 }
 
-/// Answers with the key that `kid` names among those of the tenant's endpoints.
+/// Answers with the key `kid` of one of the tenant's endpoints.
 pub(crate) fn endpoint_key(
     keys: &[EndpointKey],
     tenant: &TenantId,
@@ -98,7 +98,7 @@ pub(crate) fn key_set(
     cacheable(JWK_SET, serde_json::to_string(&set).unwrap_or_default(), max_age_seconds, headers) // Strings serialize.
 }
 
-/// Endpoints' keys with their kids.
+/// Returns endpoints' keys with their kids.
 fn with_kids<'a>(
     keys: &'a [EndpointKey],
     tenant: &'a TenantId,
@@ -110,7 +110,7 @@ fn with_kids<'a>(
     })
 }
 
-/// The standing of each of `keys`: among those of its algorithm, for each algorithm has a line of its own.
+/// Returns the phase of each of `keys` within its algorithm, because each algorithm rotates separately.
 fn standings(keys: &[StoredKey], now: u64) -> Vec<KeyPhase> {
     let mut standings = vec![KeyPhase::Forgotten; keys.len()];
     for algorithm in Algorithm::ALL {
@@ -123,8 +123,8 @@ fn standings(keys: &[StoredKey], now: u64) -> Vec<KeyPhase> {
     standings
 }
 
-/// An answer with `ETag` and `Cache-Control` (RFC 9110, section 8.8.3; RFC 9111, section 5.2.2.1), or 304 without a
-/// body for those who have it.
+/// Builds an answer with `ETag` and `Cache-Control` (RFC 9110, section 8.8.3; RFC 9111, section 5.2.2.1), or a 304
+/// without a body if the caller has it already.
 fn cacheable(
     media_type: &'static str,
     body: String,
@@ -141,14 +141,14 @@ fn cacheable(
     with_header(response, ETAG, &tag)
 }
 
-/// Whether `Accept` weighs a JWK higher than PEM (RFC 9110, section 12.5.1). Whoever names neither gets PEM.
+/// Returns whether `Accept` prefers a JWK to PEM (RFC 9110, section 12.5.1). The default is PEM.
 fn prefers_jwk(headers: &HeaderMap) -> bool {
     let accept = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let accept = accept.collect::<Vec<_>>().join(",");
     weight(&accept, JWK) > weight(&accept, PEM)
 }
 
-/// The weight of `media_type` in thousandths: of the most specific range that fits it, 0 if none does.
+/// Returns the weight of `media_type` in thousandths: that of the most specific matching range, 0 if there is none.
 fn weight(accept: &str, media_type: &str) -> u32 {
     let (kind, _) = media_type.split_once('/').unwrap_or((media_type, ""));
     let mut best = (0, 0);
@@ -180,12 +180,12 @@ mod tests {
     }
 
     #[test]
-    fn pem_is_the_default_and_a_jwk_is_for_those_who_ask() {
+    fn pem_is_the_default_and_a_jwk_is_for_callers_that_ask() {
         let cases = [
-            ("", false, "nothing asked for"),
+            ("", false, "no preference"),
             ("*/*", false, "anything"),
-            ("application/json, text/plain, */*", false, "what HTTP libraries send on their own"),
-            ("application/jwk+json", true, "asked for"),
+            ("application/json, text/plain, */*", false, "the default of HTTP libraries"),
+            ("application/jwk+json", true, "preferred"),
             ("Application/JWK+JSON;q=0.1", true, "case and weight do not matter alone"),
             ("application/x-pem-file, application/jwk+json", false, "both alike"),
             ("application/x-pem-file;q=0.5, application/jwk+json;q=0.9", true, "weighed"),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn an_asker_who_has_it_gets_no_body() {
+    fn a_caller_with_the_current_tag_gets_no_body() {
         let first = cacheable(PEM, "key".into(), 60, &HeaderMap::new());
         let tag = first.headers[ETAG].to_str().unwrap();
         let again = cacheable(PEM, "key".into(), 60, &headers(IF_NONE_MATCH, tag));

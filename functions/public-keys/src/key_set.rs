@@ -1,4 +1,4 @@
-//! The keys of the tables, remembered for a few seconds by a warm environment.
+//! A cache of the keys in the tables, for a few seconds in a warm environment.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -16,17 +16,17 @@ use signpost_io::tables::endpoint_keys::{EndpointKey, EndpointKeyTable};
 use signpost_io::tables::signing_keys::{KeyTable, StoredKey};
 use tokio::sync::Mutex;
 
-/// How old remembered keys may be. Well below the shortest half of a lead, 30 seconds.
+/// How old remembered keys may be. Well below half of the shortest lead, which is 30 seconds.
 const REMEMBERED_FOR: Duration = Duration::from_secs(15);
 
-/// How old they may be when a `kid` is asked for that is not among them: a forced key signs at once, so its first
-/// verifier must find it. Requests for invented `kid`s cost four reads a second at most.
+/// How old they may be if a caller asks for a `kid` that is not among them. A forced key signs at once, so its first
+/// verifier must find it. Requests for invented `kid`s cost at most four reads per second.
 const REMEMBERED_FOR_STRANGERS: Duration = Duration::from_secs(1);
 
-/// How many tenants are remembered: anybody may ask for any name.
+/// How many tenants are remembered, because anybody may ask for any name.
 const MAX_TENANTS: usize = 1_000;
 
-/// The keys as one warm environment knows them.
+/// The keys that one warm environment knows.
 #[derive(Debug)]
 pub(crate) struct KeySets {
     table: KeyTable,
@@ -35,11 +35,11 @@ pub(crate) struct KeySets {
     of_endpoints: Remembered<TenantId, EndpointKey>,
 }
 
-/// Lists of keys.
+/// Lists of keys, by owner.
 #[derive(Debug)]
 struct Remembered<K, V>(Mutex<HashMap<K, Reading<V>>>);
 
-/// When a list was read, as time since the Unix epoch, and what it was.
+/// A list, and when it was read, as time since the Unix epoch.
 type Reading<V> = (Duration, Arc<[V]>);
 
 impl<K, V> Default for Remembered<K, V> {
@@ -53,7 +53,7 @@ impl KeySets {
         Self { table, endpoint_keys, signing: Remembered::default(), of_endpoints: Remembered::default() }
     }
 
-    /// Returns the signing keys of all algorithms. If none of them has `kid` for the tenant, they are read again.
+    /// Returns the signing keys of all algorithms. Reads them again if none of them has `kid` for the tenant.
     pub(crate) async fn signing_keys(
         &self,
         tenant: &TenantId,
@@ -67,7 +67,7 @@ impl KeySets {
         self.signing.get((), is_wanted, read).await
     }
 
-    /// Returns the keys of a tenant's endpoints. If none of them has `kid`, they are read again.
+    /// Returns the keys of a tenant's endpoints. Reads them again if none of them has `kid`.
     pub(crate) async fn endpoint_keys(
         &self,
         tenant: &TenantId,
@@ -82,8 +82,8 @@ impl KeySets {
 }
 
 impl<K: Eq + Hash + Clone, V> Remembered<K, V> {
-    /// Returns the list under `key`, freshly read if it is too old: sooner if nothing in it is wanted. If it cannot be read, the one that is known goes on
-    /// serving: what moments a key has does not change.
+    /// Returns the list of `key`. Reads it again if it is too old, which is sooner if it has no wanted key. If that
+    /// fails, the known list stays in use, because the times of a key do not change.
     async fn get(
         &self,
         key: K,
@@ -94,7 +94,7 @@ impl<K: Eq + Hash + Clone, V> Remembered<K, V> {
         if let Some((read_at, list)) = &known {
             let has_it = list.iter().any(is_wanted);
             let limit = if has_it { REMEMBERED_FOR } else { REMEMBERED_FOR_STRANGERS };
-            // By the wall clock: the monotonic one may stand still while Lambda has the process frozen.
+            // By the wall clock, because the monotonic one may stop while Lambda freezes the process.
             if (*read_at..*read_at + limit).contains(&unix_now()) {
                 return Ok(Arc::clone(list));
             }

@@ -1,5 +1,5 @@
-//! `GET /tenants/{tenant}/keys/{kid}` and `GET /tenants/{tenant}/.well-known/jwks.json`: the public keys that a tenant's
-//! integrators verify with.
+//! `GET /tenants/{tenant}/keys/{kid}` and `GET /tenants/{tenant}/.well-known/jwks.json`: the public keys that a
+//! tenant's integrators verify webhooks with.
 
 mod answer;
 mod config;
@@ -22,7 +22,7 @@ use signpost_io::tables::signing_keys::KeyTable;
 pub use config::Config;
 use key_set::KeySets;
 
-/// What the function needs at hand.
+/// The caches and settings of the function.
 #[derive(Debug)]
 pub struct App {
     key_sets: KeySets,
@@ -30,7 +30,7 @@ pub struct App {
 }
 
 impl App {
-    /// Makes the clients. Needs no network yet.
+    /// Creates the clients. This needs no network.
     #[must_use]
     pub fn new(aws: &SdkConfig, config: Config) -> Self {
         let (dynamodb, kms) = (aws_sdk_dynamodb::Client::new(aws), aws_sdk_kms::Client::new(aws));
@@ -38,19 +38,19 @@ impl App {
         let keys = KeyTable::new(dynamodb.clone(), config.keys_table, mac.clone());
         Self {
             key_sets: KeySets::new(keys, EndpointKeyTable::new(dynamodb, config.endpoint_keys_table, mac)),
-            // Half a lead for caches, half for what this function itself remembers: a new key is in every copy of the
-            // set before it signs.
+            // Half of the lead is for caches, half for this function's own: a new key is in every copy of the set
+            // before it signs.
             set_max_age_seconds: config.key_lead.as_secs() / 2,
         }
     }
 }
 
-/// Answers one request: the tenant's key that the path's `kid` names, or the tenant's set where the path has none.
+/// Answers one request: with the tenant's key `kid`, or with the tenant's key set if the path has no `kid`.
 ///
 /// 404 for a key that is unknown, another tenant's, or past its grace; 503 if a table cannot be read and nothing is
-/// remembered.
+/// cached.
 ///
-/// `HEAD` is answered as `GET` is, without the body (RFC 9110, section 9.3.2).
+/// `HEAD` gets the answer of `GET` without the body (RFC 9110, section 9.3.2).
 pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2httpResponse {
     let mut response = answer_of(&request, app).await;
     if request.request_context.http.method == Method::HEAD {
@@ -77,7 +77,7 @@ async fn answer_of(request: &ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
     }
 }
 
-/// The answer at the paths that had no tenant.
+/// Returns the problem for paths without a tenant.
 fn keys_are_tenants() -> Problem {
     Problem::not_found(
         "each tenant has keys of its own: use /tenants/{tenant}/keys/{kid} or /tenants/{tenant}/.well-known/jwks.json",

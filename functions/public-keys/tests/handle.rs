@@ -1,4 +1,4 @@
-//! Requests that are answered without a table.
+//! Requests that `public-keys` answers without a table.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! `GET` and `POST /callbacks/{state}`: takes what a bank says of a token request, commits it to `EventsQueue` as an event,
-//! and sends the browser that carried it on.
+//! `GET` and `POST /callbacks/{state}`: accepts a bank callback for a token request, commits it to `OwnEventsQueue` as
+//! an event, and redirects the user's browser.
 //!
-//! The route is public. Whoever calls it has a state, which nobody can guess, or gets an answer that tells him nothing.
+//! The route is public. A caller either has a state, which nobody can guess, or gets an answer that reveals nothing.
 
 mod config;
 
@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 pub use config::Config;
 
-/// What the function needs at hand.
+/// The clients of the function.
 #[derive(Debug)]
 pub struct App {
     events_queue: Queue,
@@ -32,7 +32,7 @@ pub struct App {
 }
 
 impl App {
-    /// Makes the clients. Needs no network yet.
+    /// Creates the clients. This needs no network.
     #[must_use]
     pub fn new(aws: &SdkConfig, config: Config) -> Self {
         Self {
@@ -42,19 +42,21 @@ impl App {
     }
 }
 
-/// Answers one callback.
+/// Answers one bank callback.
 ///
-/// - 303 to the registered URL, or 200 where none is registered: SQS has the event, and the state is used up.
-/// - 400, 413, 415: it is no callback of this token request; the state can still be used.
-/// - 404, 410: the state is not known, or was used, replaced or not used in time.
-/// - 503: send the same again; nothing else is taken by this state from now on. Or a browser asks ahead of its user.
+/// - 303 to the registered URL, or 200 if none is registered: SQS has the event, and the state is used up.
+/// - 400, 413, 415: the request is not a bank callback of this token request; the state can still be used.
+/// - 404, 410: the state is unknown, or was used, replaced or not used in time.
+/// - 503: an internal error; send the same callback again, because the state accepts no other from now on. Or a browser
+///   prefetches the page before its user opens it.
 /// - 204: `HEAD`, which changes nothing (RFC 9110, section 9.2.1).
 ///
-/// For ten minutes, the same callback gets the same answer again, and no second event: browsers repeat requests, and users
-/// go back.
+/// For ten minutes, a repetition of the callback gets the same answer, and no second event: browsers repeat requests,
+/// and users go back.
 ///
-/// What was said is written down before it is queued, so that two callbacks at once cannot become two events that contradict
-/// each other; and the state is used up after it is queued, so that whoever was not answered can say the same again.
+/// The callback is stored before its event is queued, so that two callbacks at the same time cannot become two events
+/// that contradict each other. The state is used up afterwards, so that a caller without an answer can repeat the
+/// callback.
 pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2httpResponse {
     if is_ahead_of_user(&request.headers) {
         tracing::info!("callback.asked_ahead");
@@ -82,7 +84,7 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
         Err(Refusal::State(error)) => (410, error.to_string(), None),
     };
     if status >= 400 {
-        tracing::info!(http.status = status, reason = text, "callback.refused"); // In words of our own.
+        tracing::info!(http.status = status, reason = text, "callback.refused"); // Signpost's own text.
     }
     let response = plain(status, &text);
     match location {
@@ -91,11 +93,11 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
     }
 }
 
-/// Whether a browser fetches or renders the page before its user opens it: `Sec-Purpose` (Fetch standard), and what browsers
-/// sent before there was that.
+/// Returns whether a browser prefetches or prerenders the page before its user opens it: `Sec-Purpose` (Fetch
+/// standard), or one of the older headers.
 ///
-/// The answer is 503, as [Nav Speculation] and the practice of servers have it: the browser drops any status but 2xx, and
-/// asks again once its user opens the link. It would keep a 204.
+/// The answer to these is 503, as in [Nav Speculation] and other servers: the browser drops any status except 2xx, and
+/// asks again when its user opens the link. It would keep a 204.
 ///
 /// [Nav Speculation]: https://wicg.github.io/nav-speculation/prefetch.html
 fn is_ahead_of_user(headers: &HeaderMap) -> bool {
@@ -106,9 +108,9 @@ fn is_ahead_of_user(headers: &HeaderMap) -> bool {
 }
 
 impl App {
-    /// Gives the token request and what was said, once SQS has it and the state is used up.
+    /// Stores and queues a bank callback and uses its state up. Returns the token request and the callback.
     async fn relay(&self, request: &ApiGatewayV2httpRequest) -> Result<(TokenRequest, BankResponse), Refusal> {
-        // What needs no look into the table comes first: whoever floods this route with garbage costs no reads.
+        // Checks without a table come first, so that a flood of garbage on this route costs no reads.
         let state = request.path_parameters.get("state").and_then(|state| CallbackToken::parse(state));
         let state = state.ok_or(StateError::Unknown)?.hash();
         let callback = said(request)?;
@@ -128,17 +130,17 @@ impl App {
         let called = heard.called.clone().ok_or(StateError::Unknown)?;
         let event = heard.event(&called).map_err(|_| AwsError::of("making an event")(UnfitError))?;
         self.events_queue.send_all([Message::of_event(&event)]).await?;
-        // Where this changes nothing, the same callback was answered meanwhile, or the request was registered again for the
-        // next step. The event is queued all the same.
+        // If this changes nothing, the same callback was answered meanwhile, or the request was registered again for
+        // the next step. The event is queued in both cases.
         self.token_requests.acknowledge(&heard, &Uuid::new_v4().to_string()).await?;
         Ok((heard, called))
     }
 }
 
-/// What a request says, in its query and its body.
+/// Reads a bank callback from a request's query and body.
 fn said(request: &ApiGatewayV2httpRequest) -> Result<Callback, CallbackError> {
     if request.body.as_deref().unwrap_or_default().len() > 2 * MAX_CALLBACK_BYTES {
-        return Err(CallbackError::TooLarge); // In base64 as well.
+        return Err(CallbackError::TooLarge); // Twice as much, because of base64.
     }
     if request.body.as_deref().is_some_and(|body| !body.is_empty()) {
         Body::check_charset(charset(&request.headers))?;
@@ -148,20 +150,20 @@ fn said(request: &ApiGatewayV2httpRequest) -> Result<Callback, CallbackError> {
     Callback::parse(request.raw_query_string.as_deref().unwrap_or_default(), body)
 }
 
-/// Why a callback was not taken.
+/// The reason why a bank callback was refused.
 #[derive(Debug)]
 enum Refusal {
-    /// What it says.
+    /// Its content.
     Callback(CallbackError),
-    /// A fault on our side.
+    /// An internal error.
     Aws(AwsError),
-    /// By which state it comes.
+    /// Its state.
     State(StateError),
 }
 
-/// What was heard makes no event: the item was written by another version, or by hand.
+/// The stored bank callback is not a valid event, because it was written by another version, or by hand.
 #[derive(Debug, thiserror::Error)]
-#[error("what a bank said, as the table has it, makes no event; repair or remove the item")]
+#[error("stored bank callback cannot be turned into an event; repair or remove the item")]
 struct UnfitError;
 
 impl From<AwsError> for Refusal {
@@ -182,12 +184,12 @@ impl From<StateError> for Refusal {
     }
 }
 
-/// An answer in plain text.
+/// Builds an answer in plain text.
 fn plain(status: u16, text: &str) -> ApiGatewayV2httpResponse {
     guarded(respond(status, "text/plain; charset=utf-8", format!("{text}\n")))
 }
 
-/// An answer that is kept nowhere, and tells nobody where its reader came from: the state is in the URL.
+/// Adds headers that prevent caching, and that hide this URL from other sites, because it contains the state.
 fn guarded(response: ApiGatewayV2httpResponse) -> ApiGatewayV2httpResponse {
     const HEADERS: [(HeaderName, &str); 4] = [
         (CACHE_CONTROL, "no-store"),

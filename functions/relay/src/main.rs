@@ -8,7 +8,7 @@ use relay::{App, Config, handle};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     tracing::init_default_subscriber();
-    let config = Config::from_env()?; // A bad setting fails the init phase, before any message is taken.
+    let config = Config::from_env()?; // An invalid setting fails the init phase, before any request.
     let app = &App::new(&signpost_io::aws::load().await, config);
     run(service_fn(async |event: LambdaEvent<_>| Ok::<_, Infallible>(handle(event.payload, app).await))).await
 }

@@ -1,11 +1,11 @@
-//! Callbacks that are refused before any table is read, from the files that `sam local invoke` takes.
+//! Bank callbacks that `relay` refuses before it reads a table, from the files that `sam local invoke` takes.
 
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use aws_lambda_events::encodings::Body;
 use relay::{App, Config, handle};
 
-/// Without region and credentials: whatever reaches for AWS gets a 503.
+/// Creates the app without region and credentials: a request that calls AWS gets a 503.
 fn app() -> App {
     let aws = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
     let config = Config {
@@ -48,12 +48,12 @@ async fn garbage_is_refused_in_plain_words_and_costs_no_read() {
         })
     };
     let cases = vec![
-        (get.clone(), 503, "one that has to be looked up"),
+        (get.clone(), 503, "a state that must be looked up"),
         (post.clone(), 503, "the same"),
         (request(include_str!("../../../events/relay-error-form.json")), 503, "the same, as a form"),
         (state("x"), 404, "too short for a state"),
         (state("<script>alert(1)</script>"), 404, "a script"),
-        (with(&get, &|request| request.path_parameters.clear()), 404, "none"),
+        (with(&get, &|request| request.path_parameters.clear()), 404, "no state"),
         (query("%3Cb%3E"), 413, "a long query"),
         (query("&a="), 413, "many parameters"),
         (body(&"x".repeat(9_000), false), 413, "a long body"),
@@ -89,7 +89,7 @@ async fn garbage_is_refused_in_plain_words_and_costs_no_read() {
 }
 
 #[tokio::test]
-async fn a_look_ahead_is_told_to_come_again_and_costs_no_read() {
+async fn a_prefetch_gets_503_and_costs_no_read() {
     let app = app();
     let get: ApiGatewayV2httpRequest =
         serde_json::from_str(include_str!("../../../events/relay-redirect.json")).unwrap();
@@ -118,7 +118,7 @@ async fn a_look_ahead_is_told_to_come_again_and_costs_no_read() {
 }
 
 #[tokio::test]
-async fn a_head_request_changes_nothing_and_tells_nothing() {
+async fn a_head_request_changes_nothing_and_reveals_nothing() {
     let mut request: ApiGatewayV2httpRequest =
         serde_json::from_str(include_str!("../../../events/relay-redirect.json")).unwrap();
     request.request_context.http.method = http::Method::HEAD;

@@ -8,9 +8,9 @@ use signpost_io::runtime::config::{ConfigError, environment, number, required};
 pub struct Config {
     /// `KEYS_TABLE`: DynamoDB table of signing keys; required.
     pub keys_table: String,
-    /// `KEY_LEAD_MINUTES`, `KEY_SIGNING_MINUTES`, `KEY_GRACE_MINUTES`: how long a key is published before it signs,
-    /// signs, and can be fetched afterwards, in minutes; 1 to 525 600 each, required. The lead may not be longer than
-    /// the signing, or ever more keys would have to be made ahead.
+    /// `KEY_LEAD_MINUTES`, `KEY_SIGNING_MINUTES`, `KEY_GRACE_MINUTES`: how long a key is published before it signs, how
+    /// long it signs, and how long it can be fetched afterwards, in minutes; 1 to 525 600 each, required. The lead must
+    /// not be longer than the signing. Otherwise more and more keys would have to be made ahead.
     pub schedule: KeySchedule,
     /// `MAC_KEY`: id, ARN or alias of the KMS key that authenticates the table's items; required.
     pub mac_key: String,
@@ -19,15 +19,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the process environment.
+    /// Reads the settings from the process environment.
     ///
     /// # Errors
-    /// A setting is missing or bad; the message names it and the fix.
+    /// A setting is missing or invalid; the message names it and the fix.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_lookup(environment)
     }
 
-    /// The same rules over any source, so that tests never touch the process environment.
+    /// Reads the settings from any source, so that tests never touch the process environment.
     ///
     /// # Errors
     /// As [`Self::from_env`].
@@ -43,7 +43,7 @@ impl Config {
             return Err(ConfigError::Invalid {
                 name: "KEY_LEAD_MINUTES",
                 found,
-                expected: "KEY_SIGNING_MINUTES at the most".into(),
+                expected: "at most KEY_SIGNING_MINUTES".into(),
             });
         }
         Ok(Self {
@@ -72,6 +72,6 @@ mod tests {
         };
         assert_eq!(with("60").unwrap().schedule.lead, Duration::from_hours(1));
         let told = with("61").unwrap_err().to_string();
-        assert_eq!(told, "`KEY_LEAD_MINUTES` is `61`; expected KEY_SIGNING_MINUTES at the most");
+        assert_eq!(told, "`KEY_LEAD_MINUTES` is `61`; expected at most KEY_SIGNING_MINUTES");
     }
 }

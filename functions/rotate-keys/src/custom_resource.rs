@@ -1,12 +1,13 @@
-//! CloudFormation custom resources: the request that a deploy makes, and the answer it waits for.
+//! CloudFormation custom resources: the request of a deploy, and the answer that it waits for.
 
 use serde::Deserialize;
 use serde_json::json;
 
-/// The most characters of a reason. CloudFormation takes answers of up to 4,096 bytes, and a character may take six.
+/// How many characters a reason may have. CloudFormation accepts answers of up to 4,096 bytes, and a character may take
+/// six.
 const REASON_CHARS: usize = 500;
 
-/// What CloudFormation asks ("Custom resource request objects").
+/// A request from CloudFormation ("Custom resource request objects").
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct CustomResourceEvent {
@@ -19,12 +20,12 @@ pub(crate) struct CustomResourceEvent {
 }
 
 impl CustomResourceEvent {
-    /// Whether the resource goes away with its stack. Keys stay: the table is retained.
+    /// Returns whether the resource is deleted with its stack. Keys stay, because the table is retained.
     pub(crate) fn is_delete(&self) -> bool {
         self.request_type == "Delete"
     }
 
-    /// The answer ("Custom resource response objects"), with the reason of a failure.
+    /// Returns the answer ("Custom resource response objects"), with the reason of a failure.
     fn answer(&self, failure: Option<&str>) -> String {
         let mut answer = json!({
             "Status": if failure.is_some() { "FAILED" } else { "SUCCESS" },
@@ -40,7 +41,7 @@ impl CustomResourceEvent {
     }
 }
 
-/// Answers CloudFormation at the presigned URL that came with the request.
+/// A client that answers CloudFormation at the presigned URL of the request.
 #[derive(Debug)]
 pub(crate) struct Responder {
     client: reqwest::Client,
@@ -52,13 +53,13 @@ impl Responder {
         Ok(Self { client })
     }
 
-    /// Sends the answer. Without it the deploy would wait for an hour.
+    /// Sends the answer. Without it, the deploy would wait for an hour.
     pub(crate) async fn answer(
         &self,
         request: &CustomResourceEvent,
         failure: Option<&str>,
     ) -> Result<(), reqwest::Error> {
-        // No content-type: the presigned URL was signed without one.
+        // No content-type, because the presigned URL was signed without one.
         let put = self.client.put(&request.response_url).body(request.answer(failure));
         put.send().await.and_then(reqwest::Response::error_for_status).map_err(reqwest::Error::without_url)?;
         Ok(())
@@ -74,14 +75,14 @@ mod tests {
     const CREATE: &str = include_str!("../../../events/rotate-keys-custom-resource.json");
 
     #[test]
-    fn a_deploy_is_told_the_outcome_under_the_ids_it_asked_with() {
+    fn the_answer_to_a_deploy_has_the_outcome_and_the_ids_of_the_request() {
         let request: CustomResourceEvent = serde_json::from_str(CREATE).unwrap();
         let asked: Value = serde_json::from_str(CREATE).unwrap();
-        let endless = "\u{1}".repeat(10_000); // Six bytes each, as JSON spells it.
+        let endless = "\u{1}".repeat(10_000); // Six bytes each, in JSON.
         for (failure, status) in [(None, "SUCCESS"), (Some("throttled"), "FAILED"), (Some(endless.as_str()), "FAILED")]
         {
             let text = request.answer(failure);
-            assert!(text.len() <= 4_096, "CloudFormation would not take it: {}", text.len());
+            assert!(text.len() <= 4_096, "CloudFormation would refuse it: {}", text.len());
             let answer: Value = serde_json::from_str(&text).unwrap();
             assert_eq!(answer["Status"], status);
             for id in ["StackId", "RequestId", "LogicalResourceId"] {
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn other_payloads_are_no_deploys() {
+    fn other_payloads_are_not_deploys() {
         for payload in [r#"{"force":true}"#, "{}", r#"{"source":"aws.events"}"#] {
             assert!(serde_json::from_str::<CustomResourceEvent>(payload).is_err(), "{payload}");
         }

@@ -1,5 +1,5 @@
-//! Makes signing keys when they are due: invoked by a schedule every minute, by the stack while it deploys, and by
-//! operators with `{"force":true}`.
+//! Makes signing keys that are due. A schedule invokes it every minute, the stack while it is deployed, and operators
+//! with `{"force":true}`.
 
 mod config;
 mod custom_resource;
@@ -20,7 +20,7 @@ use custom_resource::{CustomResourceEvent, Responder};
 use rotation::Rotator;
 pub use rotation::{NotMade, Rotation};
 
-/// What the function needs at hand.
+/// The clients and settings of the function.
 #[derive(Debug)]
 pub struct App {
     responder: Responder,
@@ -28,28 +28,29 @@ pub struct App {
 }
 
 impl App {
-    /// Makes the clients. Needs no network yet.
+    /// Creates the clients. This needs no network.
     ///
-    /// Bad settings are kept until somebody asks for keys: a function that fails to start leaves CloudFormation waiting for
-    /// two minutes, without a reason.
+    /// Invalid settings are kept until a caller asks for keys. If the function did not start, CloudFormation would wait
+    /// for two minutes and get no reason.
     ///
     /// # Errors
-    /// The certificate store cannot be loaded: a deploy could not be answered.
+    /// The certificate store cannot be loaded, so a deploy could not be answered.
     pub fn new(aws: &SdkConfig, config: Result<Config, ConfigError>) -> Result<Self, reqwest::Error> {
         Ok(Self { responder: Responder::new()?, rotator: config.map(|config| Rotator::new(aws, config)) })
     }
 }
 
-/// Makes signing keys if they are due, and ones that sign at once, one for each algorithm, if the payload is
-/// `{"force":true}`.
+/// Makes the signing keys that are due. If the payload is `{"force":true}`, it makes one key per algorithm that signs
+/// at once.
 ///
-/// Running it again, or twice at once, makes no more keys than are due. A custom resource's request is answered to CloudFormation,
-/// failures included. Such a failure is CloudFormation's to handle, so the invocation itself succeeds: Lambda would repeat
-/// it, and make keys in a table that is being rolled back.
+/// Running it again, or twice at the same time, makes no more keys than are due. The answer to a custom resource's
+/// request, including a failure, goes to CloudFormation, which handles it. So the invocation itself succeeds then.
+/// Otherwise Lambda would repeat it, and make keys in a table that is being rolled back.
 ///
 /// # Errors
-/// A setting is bad, or an algorithm that is in use got no key: Lambda counts the error, the alarm fires, and the schedule
-/// tries again within a minute. Meanwhile the last key goes on signing. Or CloudFormation could not be answered.
+/// A setting is invalid, or an algorithm that is in use got no key: Lambda counts the error, the alarm fires, and the
+/// schedule tries again within a minute. Meanwhile the last key continues to sign. Or CloudFormation could not be
+/// answered.
 pub async fn handle(payload: Value, app: &App) -> Result<Rotation, Error> {
     if let Ok(request) = CustomResourceEvent::deserialize(&payload) {
         let outcome = if request.is_delete() { Ok(Rotation::default()) } else { app.rotate_patiently().await };
@@ -75,17 +76,17 @@ fn log_failures(rotation: &Rotation) {
     }
 }
 
-/// For how long a deploy's rotation is tried again.
+/// How long a deploy's rotation is repeated.
 const DEPLOY_PATIENCE: Duration = Duration::from_secs(30);
-/// The wait before each further try.
+/// The wait between two tries.
 const DEPLOY_WAIT: Duration = Duration::from_secs(3);
 
 impl App {
-    /// Makes keys while the stack is deployed, or says why it cannot. The role was made a moment ago, and IAM takes some seconds
-    /// to let everybody know what it may do: what is refused at first is tried again.
+    /// Makes keys while the stack is deployed, or returns the reason why it cannot. The role is new, and IAM needs some
+    /// seconds until its permissions apply everywhere, so a refused call is repeated.
     ///
-    /// A deploy needs a key of the default algorithm only. KMS may lack another one in this region, and that is no reason
-    /// to have no stack. The schedule tries those again within a minute.
+    /// A deploy needs only a key of the default algorithm. KMS may lack another algorithm in this region, which must
+    /// not stop the deploy. The schedule tries those again within a minute.
     async fn rotate_patiently(&self) -> Result<Rotation, String> {
         let rotator = self.rotator.as_ref().map_err(ToString::to_string)?;
         let deadline = Instant::now() + DEPLOY_PATIENCE;

@@ -1,4 +1,4 @@
-//! Makes the keys that are due, for each algorithm by itself.
+//! Makes the keys that are due, for each algorithm separately.
 
 use aws_config::SdkConfig;
 use futures_util::future::join_all;
@@ -15,42 +15,42 @@ use uuid::Uuid;
 
 use crate::Config;
 
-/// What the function answers.
+/// The answer of the function.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rotation {
-    /// The ids of the keys it made, none if none was due. Each tenant knows them under a `kid` of its own.
+    /// The ids of the new keys; empty if none was due. Each tenant knows them under a `kid` of its own.
     pub key_ids: Vec<String>,
     /// The algorithms whose key was due and was not made.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_made: Vec<NotMade>,
 }
 
-/// A key that was due and was not made. The last key of its algorithm goes on signing, if there is one.
+/// A key that was due and was not made. The last key of its algorithm continues to sign, if there is one.
 #[derive(Clone, Debug, thiserror::Error, Serialize)]
 #[error("no `{algorithm}` key was made; the next run, within a minute, tries again")]
 pub struct NotMade {
-    /// What the key was for.
+    /// The algorithm of the key.
     pub algorithm: Algorithm,
-    /// Whether the algorithm has keys, or may have, or is the default one.
+    /// Whether the algorithm has keys, or may have some, or is the default one.
     ///
-    /// If not, no endpoint has ever been sent anything by it. KMS may lack it in this region, so an alarm would never end.
+    /// If not, no webhook was ever signed with it. KMS may lack it in this region, so an alarm would never end.
     #[serde(skip)]
     pub in_use: bool,
     #[serde(serialize_with = "chain")]
     source: AwsError,
 }
 
-/// Operators who ask for keys read why there are none.
+/// Serializes an error with its causes, so that operators who force a rotation see why it made no key.
 fn chain<S: serde::Serializer>(error: &AwsError, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&Chain(error))
 }
 
-/// How many keys of an algorithm are made at the most, or lost to a faster rotation, in one invocation. Three are enough: a forced key,
-/// and, where keys sign hardly longer than they are published ahead, two successors.
+/// How many keys of an algorithm one invocation makes at most, or loses to a faster rotation. Three are enough: a
+/// forced key and, if keys sign hardly longer than they are published ahead, two successors.
 const ROUNDS: usize = 5;
 
-/// What makes keys: the table of keys, the KMS key that wraps them, and the schedule.
+/// A maker of keys: the table of keys, the KMS key that wraps them, and the schedule.
 #[derive(Debug)]
 pub(crate) struct Rotator {
     keys: KeyTable,
@@ -59,7 +59,7 @@ pub(crate) struct Rotator {
 }
 
 impl Rotator {
-    /// Makes the clients. Needs no network yet.
+    /// Creates the clients. This needs no network.
     pub(crate) fn new(aws: &SdkConfig, config: Config) -> Self {
         let kms = aws_sdk_kms::Client::new(aws);
         let mac = MacKey::new(kms.clone(), config.mac_key);
@@ -70,7 +70,7 @@ impl Rotator {
         }
     }
 
-    /// Makes keys of every algorithm until none is due. One algorithm's failure does not keep the others from their keys.
+    /// Makes keys of every algorithm until none is due. A failure of one algorithm does not stop the others.
     pub(crate) async fn rotate(&self, force: bool) -> Rotation {
         let tried = join_all(Algorithm::ALL.map(async |algorithm| {
             let mut key_ids = Vec::new();
@@ -81,7 +81,7 @@ impl Rotator {
         Rotation { key_ids: key_ids.concat(), not_made: failures.into_iter().flatten().collect() }
     }
 
-    /// Adds the ids of the keys that it makes to `key_ids`, whatever fails after them.
+    /// Makes the due keys of one algorithm. Adds their ids to `key_ids`, even if a later step fails.
     async fn rotate_one(&self, algorithm: Algorithm, force: bool, key_ids: &mut Vec<String>) -> Result<(), NotMade> {
         let because = |in_use| move |source| NotMade { algorithm, in_use, source };
         for _ in 0..ROUNDS {
@@ -93,7 +93,7 @@ impl Rotator {
             let Some(planned) = plan(&moments, unix_now().as_secs(), &self.schedule, force) else { break };
             let generation = next_generation(&keys, &taken);
             let key = self.make(algorithm, planned, generation).await.map_err(because(in_use))?;
-            // The first to write a generation has made it; the other plans again.
+            // The first writer of a generation succeeds; the other plans again.
             if self.keys.add(&key).await.map_err(because(in_use))? {
                 let key_id = key.public.id();
                 tracing::info!(key.id = key_id, key.algorithm = %algorithm, key.sign_from = planned.sign_from, force, "key.made");
@@ -111,24 +111,24 @@ impl Rotator {
         Ok(StoredKey { generation, moments, public, public_spki, wrapped_private, expires_at: None })
     }
 
-    /// Gives every key that has a successor and no date of removal yet one. If that fails, the next run does it.
+    /// Sets the removal date of every key that has a successor and no date yet. If that fails, the next run repeats it.
     async fn set_ttl(&self, keys: &[StoredKey], moments: &[KeyMoments]) {
         for (key, verify_until) in keys.iter().zip(superseded(moments)) {
             if let (Some(verify_until), None) = (verify_until, key.expires_at)
                 && let Err(error) = self.keys.expire(key, verify_until + MARGIN_SECONDS).await
             {
-                tracing::warn!(key.id = key.public.id(), error = %Chain(&error), "key.not_left_to_ttl");
+                tracing::warn!(key.id = key.public.id(), error = %Chain(&error), "key.set_ttl_failed");
             }
         }
     }
 }
 
-/// The generation of a new key: behind those of all keys, and not that of an item that was refused.
+/// Returns the generation of a new key: after those of all keys, and different from those of refused items.
 fn next_generation(keys: &[StoredKey], taken: &[u64]) -> u64 {
     let after = keys.iter().map(|key| key.generation + 1).max().unwrap_or_default();
-    let mut candidates = after..=after + taken.len() as u64; // One more than there are items to take them.
+    let mut candidates = after..=after + taken.len() as u64; // One more than the items can occupy.
     candidates.find(|generation| !taken.contains(generation)).unwrap_or(after)
 }
 
-/// How long a key is kept after nobody can fetch it: a day, for those who look into what happened.
+/// How long a key is kept after it can no longer be fetched: a day, for investigations.
 const MARGIN_SECONDS: u64 = 86_400;

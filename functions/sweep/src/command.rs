@@ -1,4 +1,4 @@
-//! What an invocation asks for: the schedule a sweeping, an operator a redrive.
+//! The command of an invocation: the schedule asks for a sweep, an operator for a redrive.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -7,18 +7,18 @@ use signpost_core::event::TenantId;
 
 use crate::redrive::Redrive;
 
-/// What an invocation asks for.
+/// The command of an invocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Redrive(Redrive),
     Sweep,
 }
 
-/// A payload that asks for nothing that the function does.
+/// A payload that is not a valid command.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "payload is `{found}`; expected the schedule's event, `{{\"redrive\":\"DeadLetterQueue\"}}`, with `endpoint` and \
-     `tenant` beside it to choose by their ids, or `{{\"redrive\":\"RejectedQueue\"}}`, with `tenant`"
+    "payload is `{found}`; expected the schedule's event, `{{\"redrive\":\"DeadLetterQueue\"}}`, optionally with the \
+     ids `endpoint` and `tenant`, or `{{\"redrive\":\"RejectedQueue\"}}`, optionally with `tenant`"
 )]
 pub(crate) struct CommandError {
     found: String,
@@ -28,7 +28,7 @@ impl Command {
     /// Reads the payload of an invocation.
     ///
     /// # Errors
-    /// It is neither of EventBridge's schedule nor a redrive, or names what cannot be an id.
+    /// The payload is neither EventBridge's schedule event nor a redrive, or has an invalid id.
     pub(crate) fn parse(payload: &Value) -> Result<Self, CommandError> {
         if payload["source"] == "aws.events" {
             return Ok(Self::Sweep);
@@ -37,7 +37,7 @@ impl Command {
     }
 }
 
-/// A redrive as operators write it.
+/// A redrive command as operators write it.
 #[derive(Deserialize)]
 #[serde(tag = "redrive", deny_unknown_fields)]
 enum Request {
@@ -55,12 +55,12 @@ fn redrive(payload: &Value) -> Option<Redrive> {
     })
 }
 
-/// What is chosen, if anything is, and an error where that cannot be read.
+/// Parses the chosen id, if there is one. Returns an error if it is invalid.
 fn chosen<T>(text: Option<String>, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, ()> {
     text.map(|text| parse(&text).ok_or(())).transpose()
 }
 
-/// The most characters of a payload that a refusal quotes.
+/// How many characters of a payload an error quotes.
 const QUOTED_CHARACTERS: usize = 200;
 
 fn quoted(payload: &Value) -> String {
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn another_payload_is_refused_and_told_what_is_expected() {
+    fn an_invalid_payload_is_refused_with_the_expected_ones() {
         let id = "ep_00000000000000000000000000000007";
         let cases = [
             json!(null),

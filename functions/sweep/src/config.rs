@@ -5,34 +5,34 @@ use signpost_io::runtime::config::{ConfigError, environment, required, retention
 /// Settings of the `sweep` function, read once at cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// `DEAD_LETTER_QUEUE_URL`: where deliveries go whose event is gone, and which is redriven; required.
+    /// `DEAD_LETTER_QUEUE_URL`: the queue for deliveries whose event is gone, which operators can redrive; required.
     pub dead_letter_queue_url: String,
-    /// `DELIVERIES_QUEUE_URL`: where deliveries go whose time has come; required.
+    /// `DELIVERIES_QUEUE_URL`: the queue for deliveries that are due; required.
     pub deliveries_queue_url: String,
     /// `ENDPOINTS_TABLE`: DynamoDB table of endpoints; required.
     pub endpoints_table: String,
-    /// `EVENTS_QUEUE_URL`: where rejected events go that are redriven; required.
+    /// `EVENTS_QUEUE_URL`: the queue for redriven events; required.
     pub events_queue_url: String,
     /// `EVENTS_TABLE`: DynamoDB table of events and deliveries; required.
     pub events_table: String,
     /// `PARKING_TABLE`: DynamoDB table of parked deliveries; required.
     pub parking_table: String,
-    /// `REJECTED_QUEUE_URL`: where messages are that were no events, and which is redriven; required.
+    /// `REJECTED_QUEUE_URL`: the queue of invalid events, which operators can redrive; required.
     pub rejected_queue_url: String,
     /// `RETENTION_DAYS`: how long events are kept, in days; 8 to 365, required.
     pub retention: Duration,
 }
 
 impl Config {
-    /// Reads the process environment.
+    /// Reads the settings from the process environment.
     ///
     /// # Errors
-    /// A setting is missing or bad; the message names it and the fix.
+    /// A setting is missing or invalid; the message names it and the fix.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_lookup(environment)
     }
 
-    /// The same rules over any source, so that tests never touch the process environment.
+    /// Reads the settings from any source, so that tests never touch the process environment.
     ///
     /// # Errors
     /// As [`Self::from_env`].

@@ -13,19 +13,20 @@ use uuid::Uuid;
 
 use crate::{App, CALLS_AT_ONCE};
 
-/// How long one run may look.
+/// How long one run may check endpoints.
 const WATCH_WORK: Duration = Duration::from_secs(8);
 /// How many endpoints are read together.
 const PAGE: usize = 100;
 
 impl App {
-    /// Looks at the oldest delivery of each endpoint for which deliveries wait, and logs `delivery.expires_soon` where half of
-    /// the time is over for which its event is kept. Returns for how many endpoints it did.
+    /// Checks the oldest delivery of each endpoint for which deliveries wait. Logs `delivery.expires_soon` if half of
+    /// the time is over for which its event is kept. Returns the number of these endpoints.
     ///
-    /// Begins at an endpoint by chance, so that each gets its turn although a run may not come round.
+    /// Starts at a random endpoint, so that each gets its turn even if a run cannot check all.
     ///
     /// # Errors
-    /// The list of endpoints could not be read. An endpoint that cannot be looked at is logged, and does not stop the others.
+    /// The list of endpoints could not be read. An endpoint that cannot be checked is logged, and does not stop the
+    /// others.
     pub(crate) async fn watch(&self, now_unix_ms: u64) -> Result<usize, AwsError> {
         let (deadline, begin) = (Instant::now() + WATCH_WORK, EndpointId::new(Uuid::new_v4()));
         let behind = self.watch_from(Some(&begin), None, now_unix_ms, deadline).await?;
@@ -63,11 +64,11 @@ impl App {
         Ok(warned)
     }
 
-    /// Looks at one endpoint. Returns whether operators were warned.
+    /// Checks one endpoint. Returns whether it logged a warning.
     async fn look_after(&self, waiting: &Waiting, now_unix_ms: u64) -> Result<bool, AwsError> {
         let oldest = self.parking.first_of(&Lane::Endpoint(waiting.endpoint.clone()), 1).await?;
         let Some(oldest) = oldest.first() else {
-            // An environment that still holds the note as valid may park another delivery without writing it again.
+            // An environment that still considers its note valid may park another delivery without a new note.
             if now_unix_ms / 1_000 > waiting.noted_at + 2 * NOTED_FOR_SECONDS {
                 self.parking.end_waiting(waiting).await?;
             }

@@ -1,6 +1,6 @@
-//! Puts parked deliveries back into `DeliveriesQueue`: those that are due, and those whose endpoint may be called again.
-//! Invoked by a schedule every minute, and by operators, with `{"redrive":"DeadLetterQueue"}` or
-//! `{"redrive":"RejectedQueue"}`, to give what is in one of those queues another try.
+//! Puts parked deliveries back into `DeliveriesQueue`: those that are due, and those whose endpoint accepts requests
+//! again. A schedule invokes it every minute. Operators invoke it with `{"redrive":"DeadLetterQueue"}` or
+//! `{"redrive":"RejectedQueue"}` to try the messages of one of these queues again.
 
 mod command;
 mod config;
@@ -28,7 +28,7 @@ pub use config::Config;
 pub use redrive::{Redrive, Redriven, redrive_for};
 pub use sweep::{Swept, sweep_at};
 
-/// What the function needs at hand.
+/// The clients of the function.
 #[derive(Debug)]
 pub struct App {
     events_queue: Queue,
@@ -45,7 +45,7 @@ pub struct App {
 }
 
 impl App {
-    /// Makes the clients. Needs no network yet.
+    /// Creates the clients. This needs no network.
     #[must_use]
     pub fn new(aws: &SdkConfig, config: Config) -> Self {
         let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(aws), aws_sdk_sqs::Client::new(aws));
@@ -65,20 +65,20 @@ impl App {
     }
 }
 
-/// What the function answers.
+/// The answer of the function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Done {
-    /// To an operator.
+    /// For an operator.
     Redriven(Redriven),
-    /// To the schedule.
+    /// For the schedule.
     Swept(Swept),
 }
 
-/// Sweeps once if the schedule asks, and redrives a queue if an operator does.
+/// Sweeps once, or redrives a queue, as the payload asks.
 ///
 /// # Errors
-/// The payload is neither's, or as [`sweep_at`] and [`redrive_for`].
+/// The payload is not a valid command, or a call failed as in [`sweep_at`] and [`redrive_for`].
 pub async fn handle(payload: Value, app: &App) -> Result<Done, Error> {
     Ok(match Command::parse(&payload)? {
         Command::Redrive(redrive) => Done::Redriven(redrive_for(app, &redrive, redrive::WORK).await?),
@@ -86,5 +86,5 @@ pub async fn handle(payload: Value, app: &App) -> Result<Done, Error> {
     })
 }
 
-/// How many calls to AWS are under way at once.
+/// How many calls to AWS run at the same time.
 const CALLS_AT_ONCE: usize = 16;

@@ -6,7 +6,7 @@ use sweep::{App, Config, handle};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     tracing::init_default_subscriber();
-    let config = Config::from_env()?; // A bad setting fails the init phase, before anything is moved.
+    let config = Config::from_env()?; // An invalid setting fails the init phase, before any move.
     let app = &App::new(&signpost_io::aws::load().await, config);
     run(service_fn(async |event: LambdaEvent<_>| handle(event.payload, app).await)).await
 }

@@ -1,4 +1,4 @@
-//! Gives what is in a dead-letter queue another try, on an operator's command.
+//! Redrive: tries the messages of a dead-letter queue again, on an operator's command.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -16,24 +16,25 @@ use signpost_io::runtime::logs::Chain;
 
 use crate::{App, CALLS_AT_ONCE};
 
-/// What is to be tried again.
+/// The messages to try again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Redrive {
     /// Deliveries of `DeadLetterQueue`.
     DeadLetters {
-        /// Those to this endpoint; to all if there is none.
+        /// Only those to this endpoint; those to all endpoints if `None`.
         endpoint: Option<EndpointId>,
-        /// Those of this tenant; of all if there is none.
+        /// Only those of this tenant; those of all tenants if `None`.
         tenant: Option<TenantId>,
     },
     /// Events of `RejectedQueue`.
     Rejected {
-        /// Those of this tenant; of all if there is none.
+        /// Only those of this tenant; those of all tenants if `None`.
         tenant: Option<TenantId>,
     },
 }
 
-/// What is tried once in a run, whichever message it is in.
+/// Returns a key for the delivery or event in a message. Each is tried once per run, even if several messages contain
+/// it.
 fn identity(redrive: &Redrive, received: &Received) -> String {
     let event = |key: &EventKey| format!("{}/{}#{}", key.tenant, key.id, key.source);
     let found = match redrive {
@@ -45,38 +46,39 @@ fn identity(redrive: &Redrive, received: &Received) -> String {
     found.unwrap_or_else(|| received.id.clone())
 }
 
-/// What one redrive did.
+/// The result of one redrive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Redriven {
-    /// How many deliveries or events are on their way again.
+    /// How many deliveries or events were sent to their queue again.
     pub moved: usize,
-    /// How many were looked at and stay in the queue.
+    /// How many were read and stay in the queue.
     pub kept: usize,
-    /// Whether the time was up before all were looked at.
+    /// Whether the time was over before all were read.
     pub more: bool,
 }
 
-/// How long a redrive goes on; with the calls that are under way then, within the function's 50 s.
+/// How long a redrive goes on. With the calls that run then, it stays within the function's 50 s.
 pub(crate) const WORK: Duration = Duration::from_secs(20);
-/// How long a message is hidden from others if the run dies: as long as one can last.
+/// How long a message is hidden if the run crashes: as long as a run can last.
 const HIDDEN: Duration = Duration::from_secs(50);
-/// How often messages are received at once, up to ten each time: forty of 1 MiB, the largest, still fit into memory.
+/// How many receive calls run at the same time, each for up to ten messages. Forty of 1 MiB, the largest, fit into
+/// memory.
 const RECEIVED_AT_ONCE: usize = 4;
 
-/// Gives what is in a queue another try, for `work` at the most.
+/// Tries the messages of a queue again, for at most `work`.
 ///
-/// Each delivery and each event is tried once in a run: what comes into the queue after the run began is left alone, or a
+/// Each delivery and each event is tried once per run. Messages that arrive after the run began are ignored, because a
 /// delivery that fails at once would be sent again and again.
 ///
-/// A delivery begins anew if it was given up and its endpoint is there; one that was replayed or acknowledged since is
-/// put into the queue as well, where its record tells what is left to do. An event is sent anew if it is valid now.
-/// Messages of which neither is true are kept.
+/// A delivery that was given up is reset, if its endpoint exists. One that was replayed or acknowledged since is put
+/// into the queue as well, where its record decides what remains to be done. An event is sent again if it is valid now.
+/// All other messages are kept.
 ///
-/// Safe to run twice at once, and to be stopped anywhere: a message leaves its queue only after another is on its way.
-/// Whatever stays is hidden from others while this runs, or for 50 s if it dies.
+/// Two runs at the same time, and a crash at any point, do no harm: a message leaves its queue only after its successor
+/// was sent. Messages that stay are hidden while this runs, or for 50 s if it crashes.
 ///
 /// # Errors
-/// DynamoDB or SQS failed: what was not moved stays where it is.
+/// DynamoDB or SQS failed. Messages that were not moved stay in their queue.
 pub async fn redrive_for(app: &App, redrive: &Redrive, work: Duration) -> Result<Redriven, AwsError> {
     let (from, to) = match redrive {
         Redrive::DeadLetters { .. } => (&app.dead_letter_queue, &app.deliveries_queue),
@@ -87,29 +89,29 @@ pub async fn redrive_for(app: &App, redrive: &Redrive, work: Duration) -> Result
     let Tally { moved, held, failed, .. } = tally;
     let kept = held.len();
     if let Err(error) = from.release_all(held.into_values()).await {
-        tracing::warn!(error = %Chain(&error), kept, "redrive.still_hidden"); // For as long as if the run had died.
+        tracing::warn!(error = %Chain(&error), kept, "redrive.release_failed"); // They are hidden as after a crash.
     }
     tracing::info!(moved, kept, "redrive.done");
     let more = outcome?;
     failed.map_or(Ok(Redriven { moved, kept, more }), Err)
 }
 
-/// What a run has done so far.
+/// The progress of a run.
 #[derive(Default)]
 struct Tally {
     /// When the run began, in milliseconds since the Unix epoch.
     began_unix_ms: u64,
-    /// What is on its way again. SQS's clock may be behind ours, so the moments alone do not tell.
+    /// The deliveries and events that were tried. SQS's clock may be behind Lambda's, so times alone cannot decide.
     tried: HashSet<String>,
     moved: usize,
-    /// The receipts of the messages that are still in the queue, by their ids.
+    /// The receipts of the messages that are still in the queue, by message id.
     held: HashMap<String, String>,
     /// Why a message could not be judged.
     failed: Option<AwsError>,
 }
 
 impl App {
-    /// Moves what may be moved until nothing is left that was not looked at, or the time is up, and tells whether it was.
+    /// Moves messages until all were read or the time is over. Returns true if the time was over.
     async fn move_until(
         &self,
         redrive: &Redrive,
@@ -156,7 +158,7 @@ impl App {
         Ok(true)
     }
 
-    /// The message that gives this one another try; none if it is to be kept.
+    /// Returns the message that tries this one again; `None` to keep it.
     async fn again(&self, redrive: &Redrive, received: &Received) -> Result<Option<Message>, AwsError> {
         match redrive {
             Redrive::DeadLetters { endpoint, tenant } => {
@@ -167,7 +169,7 @@ impl App {
                 if !is_meant || !self.endpoints.exists(of_tenant, &delivery.endpoint).await? {
                     return Ok(None);
                 }
-                // Before its message: one that comes to a record of a delivery that was given up is given up again.
+                // The record first. Otherwise `deliver` would find the delivery given up, and give it up again.
                 let standing = self.deliveries.standing(delivery.key()).await?;
                 let status = standing.and_then(|standing| standing.progress).map(|progress| progress.status);
                 if status == Some(DeliveryStatus::Exhausted) {

@@ -1,4 +1,4 @@
-//! Puts back into the queue what is due, and what waits for endpoints that take more again.
+//! One sweep: puts due deliveries back into the queue, and those to endpoints that accept requests again.
 
 use std::time::{Duration, Instant};
 
@@ -17,45 +17,45 @@ use signpost_io::tables::parking::{Drain, Parked, without_event};
 
 use crate::{App, CALLS_AT_ONCE};
 
-/// What one sweeping did.
+/// The result of one sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Swept {
-    /// How many deliveries are back in the queue because they are due within the next minutes.
+    /// How many deliveries were put back into the queue because they are due within the next minutes.
     pub due: usize,
-    /// How many because their endpoint may be called again.
+    /// How many were put back because their endpoint accepts requests again.
     pub drained: usize,
-    /// For how many endpoints a delivery waits whose event may expire. Looked at once an hour.
+    /// For how many endpoints a delivery waits whose event may expire. Checked once an hour.
     pub expiring: usize,
-    /// Whether somebody else was at it, so that nothing was done.
+    /// Whether another sweep was running, so that this one did nothing.
     pub busy: bool,
-    /// Of how many minutes what is due is left to the next runs.
+    /// How many minutes of due deliveries are left to the next runs.
     pub minutes_behind: u64,
 }
 
-/// How long what is due may take in one run; what is left is the next one's.
+/// How long one run may move due deliveries. The next run continues.
 const DUE_WORK: Duration = Duration::from_secs(20);
-/// How long the drains may take in one run, whatever is due.
+/// How long one run may drain lanes, however many deliveries are due.
 const DRAIN_WORK: Duration = Duration::from_secs(15);
-/// How long a run keeps the others away, in seconds: longer than it can last, and over when the next one comes.
+/// How long a run keeps other runs away, in seconds: longer than it can last, and over before the next one starts.
 const LEASE_SECONDS: u64 = 55;
-/// How often a run looks for deliveries that may expire while they wait; with the others, within the function's 50 s.
+/// How often a run looks for waiting deliveries that may expire; with the other work, within the function's 50 s.
 const WATCHED_EVERY_MINUTES: u64 = 60;
-/// How far the very first run of a stack looks back: farther than its schedule can be late.
+/// How far the first run of a stack looks back: farther than its schedule can be late.
 const FIRST_LOOK_BACK_MINUTES: u64 = 60;
 /// How many endpoints' lanes are drained in one run.
 const MAX_DRAINS: usize = 1_000;
-/// How many endpoints' lanes are drained at once.
+/// How many lanes are drained at the same time.
 const DRAINS_AT_ONCE: usize = 4;
-/// How many deliveries of a lane are moved together: 6 MiB of events at the most, and several lanes at once fit into memory.
+/// How many deliveries of a lane are moved together: at most 6 MiB of events, so several lanes fit into memory.
 const PAGE: usize = 25;
 
-/// Sweeps once, as if it were the moment `now_unix_ms`, in milliseconds since the Unix epoch.
+/// Sweeps once, as of `now_unix_ms`, in milliseconds since the Unix epoch.
 ///
-/// Safe to run twice at once, and to be stopped anywhere: one run keeps the others away, and a delivery leaves the table
-/// only after it is in the queue, where a repetition is recognised by its record.
+/// Two runs at the same time, and a crash at any point, do no harm. One run keeps the others away. A delivery leaves
+/// the table only after it is in the queue, where `deliver` recognises a repetition by its record.
 ///
 /// # Errors
-/// DynamoDB or SQS failed: what was not moved is moved by the next run.
+/// DynamoDB or SQS failed. The next run moves what this one did not move.
 pub async fn sweep_at(app: &App, now_unix_ms: u64) -> Result<Swept, Error> {
     let (now, last) = (now_unix_ms / 1_000, last_swept_minute(now_unix_ms));
     let first = last.saturating_sub(FIRST_LOOK_BACK_MINUTES);
@@ -77,24 +77,24 @@ pub async fn sweep_at(app: &App, now_unix_ms: u64) -> Result<Swept, Error> {
         tracing::info!(due, drained, expiring, minutes_behind, "sweep.done");
     }
     if let (Err(error), Err(_)) = (&due, &drained) {
-        tracing::error!(error = %Chain(error), "sweep.due_failed"); // The other one is logged by the runtime.
+        tracing::error!(error = %Chain(error), "sweep.due_failed"); // The runtime logs the other error.
     }
     drained.and(due).and(watched)?;
     Ok(swept)
 }
 
-/// What an endpoint takes of what is parked for it.
+/// How many parked deliveries an endpoint accepts.
 enum Room {
-    /// So many in this minute.
+    /// At most this many in this minute.
     For(usize),
-    /// Nothing until it is enabled, or can be read again.
+    /// None until the endpoint is enabled, or can be read again.
     NotUntilEnabled,
 }
 
-/// What one endpoint's turn in a sweeping came to.
+/// The result of one endpoint's turn in a sweep.
 struct Turn {
     moved: usize,
-    /// How what is left goes out; nothing if it was the last turn.
+    /// How to send the rest; `None` if this was the last turn.
     spread: Option<DelaySpreader>,
 }
 
@@ -103,7 +103,7 @@ impl Turn {
 }
 
 impl App {
-    /// Moves what is due, minute by minute, and counts `minute` up as it goes.
+    /// Moves due deliveries, minute by minute, and advances `minute`.
     async fn sweep_due(
         &self,
         minute: &mut u64,
@@ -131,12 +131,12 @@ impl App {
         Ok(())
     }
 
-    /// Moves what waits for endpoints that may be called again: a page of each in turn, so that none has to wait for
-    /// those with more before it. One's trouble does not keep the others from their turn.
+    /// Moves deliveries to endpoints that accept requests again. Each endpoint gets one page per turn, so that none
+    /// waits for a long lane. A failure for one endpoint does not stop the others.
     async fn sweep_drains(&self, now: u64, deadline: Instant, swept: &mut Swept) -> Result<(), AwsError> {
         let mut drains = self.parking.drains(MAX_DRAINS).await?;
         let first = usize::try_from(now / 60).unwrap_or_default() % drains.len().max(1);
-        drains.rotate_left(first); // Where not all get their turn, others are the first in a minute.
+        drains.rotate_left(first); // If there is not time for all, others are first in the next minute.
         let mut round: Vec<_> = drains.into_iter().map(|drain| (drain, None)).collect();
         let mut outcome = Ok(());
         while !round.is_empty() {
@@ -190,8 +190,8 @@ impl App {
         Ok(Turn { moved: page.len(), spread: Some(spread) })
     }
 
-    /// How the deliveries of an endpoint's lane are put back in this minute; nothing where none is there, or none would be
-    /// taken: what would go out would only be parked anew.
+    /// Returns how an endpoint's lane is put back in this minute. Returns `None` if the lane is empty or the endpoint
+    /// accepts nothing, because its deliveries would only be parked again.
     async fn spread(&self, lane: &Lane, now: u64) -> Result<Option<DelaySpreader>, AwsError> {
         let first = self.parking.first_of(lane, 1).await?;
         let Some(parked) = first.first() else { return Ok(None) };
@@ -208,11 +208,11 @@ impl App {
         Ok(Turn::LAST)
     }
 
-    /// How many deliveries the endpoint of a parked one takes in this minute.
+    /// Returns how many deliveries the endpoint of a parked one accepts in this minute.
     async fn room(&self, parked: &Parked, now_unix_ms: u64) -> Result<Room, AwsError> {
         let (tenant, id) = (&parked.event.tenant, &parked.endpoint);
         let settings = match self.endpoints.get(tenant, id).await {
-            Ok(None) => return Ok(Room::For(usize::MAX)), // Removed: they are for the dead-letter queue.
+            Ok(None) => return Ok(Room::For(usize::MAX)), // Removed: they go to the dead-letter queue.
             Ok(Some(stored)) if stored.disabled.is_some() => return Ok(Room::NotUntilEnabled),
             Ok(Some(stored)) => stored.settings,
             Err(error) if self.endpoints.exists(tenant, id).await? => {
@@ -223,14 +223,14 @@ impl App {
         };
         let breaker = self.breakers.get(id).await;
         let mut room = room(&breaker, settings.max_per_second, now_unix_ms);
-        // Whoever gets a slot drains on: there is work here for the free ones only.
+        // The holder of a slot drains on by itself, so this fills only the free slots.
         if let Some(limit) = settings.max_concurrency.filter(|_| room > 0) {
             room = room.min(self.limits.free(id, limit).await?);
         }
         Ok(Room::For(room))
     }
 
-    /// Moves the deliveries of a lane that are due soon, and tells whether there is none left.
+    /// Moves the due deliveries of a lane. Returns true if the lane is empty.
     async fn empty(
         &self,
         lane: &Lane,
@@ -250,7 +250,7 @@ impl App {
         Ok(false)
     }
 
-    /// Puts deliveries back into the queue, each after `delay`, and takes them out of the table.
+    /// Puts deliveries back into the queue, each after `delay`, and removes them from the table.
     async fn move_all(&self, page: &[Parked], mut delay: impl FnMut(&Parked) -> Duration) -> Result<(), AwsError> {
         let read = page.iter().map(async |parked| Ok::<_, AwsError>((parked, self.events.get(&parked.event).await?)));
         let read: Vec<_> = stream::iter(read).buffered(CALLS_AT_ONCE).try_collect().await?;
