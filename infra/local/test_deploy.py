@@ -172,7 +172,7 @@ class FirstDeploys(unittest.TestCase):
         events = pages.build_full_result()["StackEvents"]
         [failed] = [one for one in events if one["ResourceStatus"] == "CREATE_FAILED"]
         self.assertEqual(failed["LogicalResourceId"], "FirstSigningKey")
-        self.assertIn("`KEY_LEAD_MINUTES` is `2`; expected KEY_SIGNING_MINUTES at the most", failed["ResourceStatusReason"])
+        self.assertIn("`KEY_LEAD_MINUTES` is `2`; expected at most KEY_SIGNING_MINUTES", failed["ResourceStatusReason"])
         self.assertEqual([name for name in self.names() if name.startswith(stack)], [])
         left = formation.describe_stack_resources(StackName=stack)["StackResources"]
         self.assertEqual([one for one in left if one["ResourceStatus"] != "DELETE_COMPLETE"], [])

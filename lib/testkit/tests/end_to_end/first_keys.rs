@@ -129,7 +129,7 @@ async fn a_deploy_with_a_bad_setting_is_refused_at_once_and_can_be_rolled_back()
     let settings = settings.map(|name| (name.to_owned(), lookup(name).unwrap()));
     let bad = ("KEY_LEAD_MINUTES".to_owned(), "2".to_owned());
     let function = LambdaHost::new("rotate-keys", settings.into_iter().chain([bad]).collect());
-    let named = "`KEY_LEAD_MINUTES` is `2`; expected KEY_SIGNING_MINUTES at the most";
+    let named = "`KEY_LEAD_MINUTES` is `2`; expected at most KEY_SIGNING_MINUTES";
 
     function.invoke(&deploy.request("Create")).await.unwrap();
     let answer = deploy.answer(1).await;
