@@ -128,7 +128,7 @@ impl App {
             Changed::No(None) => return Err(StateError::Unknown.into()),
         };
         let called = heard.called.clone().ok_or(StateError::Unknown)?;
-        let event = heard.event(&called).map_err(|_| AwsError::of("making an event")(UnfitError))?;
+        let event = heard.event(&called).map_err(|_| AwsError::corrupt("token request")(UnfitError))?;
         self.events_queue.send_all([Message::of_event(&event)]).await?;
         // If this changes nothing, the same callback was answered meanwhile, or the request was registered again for
         // the next step. The event is queued in both cases.

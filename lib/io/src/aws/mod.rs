@@ -71,21 +71,36 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 /// The timeout of one try of a call. Tables, queues and KMS usually answer within milliseconds.
 const TRY_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// A call to AWS that failed after the SDK's retries: an internal error, never charged to an endpoint.
-///
-/// The same call may succeed later, unless the cause says that the role lacks a permission.
+/// Why AWS did not do what was asked: an internal error, never charged to an endpoint.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("`{operation}` failed after the SDK's retries")]
-pub struct AwsError {
-    operation: &'static str,
-    #[source]
-    source: Arc<dyn Error + Send + Sync>, // Shared by all callers of one coalesced call.
+pub enum AwsError {
+    /// A call failed after the SDK's retries. The same call may succeed later, unless the role lacks a permission.
+    #[error("`{operation}` failed after the SDK's retries")]
+    Call {
+        /// The call, as IAM spells it.
+        operation: &'static str,
+        /// The SDK's error. All callers of one coalesced call share it.
+        source: Arc<dyn Error + Send + Sync>,
+    },
+    /// An item was written by hand, or by another version. Every reading of it fails until an operator repairs or removes it.
+    #[error("the stored {item} cannot be read; repair its item in DynamoDB, or remove it")]
+    CorruptItem {
+        /// What the item holds.
+        item: &'static str,
+        /// What is wrong with it.
+        source: Arc<dyn Error + Send + Sync>,
+    },
 }
 
 impl AwsError {
-    /// Returns a constructor of the error; `operation` names the call as IAM spells it.
+    /// Returns a constructor of [`Self::Call`]; `operation` names the call as IAM spells it.
     pub fn of<E: Error + Send + Sync + 'static>(operation: &'static str) -> impl FnOnce(E) -> Self {
-        move |source| Self { operation, source: Arc::new(source) }
+        move |source| Self::Call { operation, source: Arc::new(source) }
+    }
+
+    /// Returns a constructor of [`Self::CorruptItem`]; `item` is a noun, such as `delivery`.
+    pub fn corrupt<E: Error + Send + Sync + 'static>(item: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::CorruptItem { item, source: Arc::new(source) }
     }
 }
 
@@ -106,7 +121,7 @@ where
 
 /// An item of a table with an unexpected form, written by hand or by another version.
 #[derive(Debug, thiserror::Error)]
-#[error("attribute `{attribute}` of an item in the table cannot be read; repair or remove the item")]
+#[error("attribute `{attribute}` is missing, or has another form")]
 pub(crate) struct ItemError {
     attribute: &'static str,
 }

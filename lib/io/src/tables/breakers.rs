@@ -246,7 +246,7 @@ fn log_change(endpoint: &EndpointId, before: &Breaker, after: &Breaker) {
     }
 }
 
-const READING: &str = "reading a breaker";
+const ITEM: &str = "breaker";
 const PLACE: &str = "breaker";
 
 fn lane(endpoint: &EndpointId) -> String {
@@ -256,8 +256,8 @@ fn lane(endpoint: &EndpointId) -> String {
 /// Reads an item of [`item_of`]: a breaker and its version.
 fn breaker_of(item: &Item) -> Result<(Breaker, u64), AwsError> {
     let read = || -> Result<_, ItemError> { Ok((text(item, "state")?, number(item, "version")?)) };
-    let (state, version) = read().map_err(AwsError::of::<ItemError>(READING))?;
-    Ok((serde_json::from_str(state).map_err(AwsError::of(READING))?, version))
+    let (state, version) = read().map_err(AwsError::corrupt(ITEM))?;
+    Ok((serde_json::from_str(state).map_err(AwsError::corrupt(ITEM))?, version))
 }
 
 fn item_of(endpoint: &EndpointId, breaker: &Breaker, version: u64) -> Result<Item, AwsError> {

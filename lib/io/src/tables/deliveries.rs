@@ -133,10 +133,7 @@ impl Deliveries {
             .return_values(ReturnValue::AllOld)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let standing = |item: Option<&Item>| {
-            item.filter(|item| !item.is_empty())
-                .map(standing_of)
-                .transpose()
-                .map_err(AwsError::of::<ItemError>(READING))
+            item.filter(|item| !item.is_empty()).map(standing_of).transpose().map_err(AwsError::corrupt(ITEM))
         };
         match call.send().await {
             Ok(answer) => Ok(LeaseResult::Taken(lease, standing(answer.attributes())?)),
@@ -353,11 +350,11 @@ impl Deliveries {
     /// The call failed, or the item cannot be read.
     pub async fn attempts(&self, delivery: DeliveryKey<'_>) -> Result<Vec<Attempt>, AwsError> {
         let item = get(&self.client, &self.table, key(delivery), None).await?.unwrap_or_default();
-        attempts_of(&item).map_err(AwsError::of::<ItemError>(READING))
+        attempts_of(&item).map_err(AwsError::corrupt(ITEM))
     }
 }
 
-const READING: &str = "reading a delivery";
+const ITEM: &str = "delivery";
 const SET: &str = "SET ofEvent = :of, #status = :status, nextAttemptAt = :next, expiresAt = :expires";
 /// How many of the first attempts are kept.
 const KEPT_FIRST: u32 = 5;
@@ -426,7 +423,7 @@ fn standing_only() -> Projection {
 }
 
 fn standing_in(item: Option<&Item>) -> Result<Option<DeliveryRecord>, AwsError> {
-    item.map(standing_of).transpose().map_err(AwsError::of::<ItemError>(READING))
+    item.map(standing_of).transpose().map_err(AwsError::corrupt(ITEM))
 }
 
 /// Returns the key of a delivery's item, which is its position in the endpoint's list.

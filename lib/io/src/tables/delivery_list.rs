@@ -95,7 +95,7 @@ impl Listing {
         let last = answer.last_evaluated_key.as_ref().map(place_of).transpose();
         let items = answer.items.unwrap_or_default();
         let found = items.iter().filter_map(|item| readable(tenant, item)).collect();
-        Ok(ShardPage { found, scanned_to: last.map_err(AwsError::of::<ItemError>("reading a list of deliveries"))? })
+        Ok(ShardPage { found, scanned_to: last.map_err(AwsError::corrupt("delivery"))? })
     }
 }
 

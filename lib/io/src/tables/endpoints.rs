@@ -338,7 +338,7 @@ fn key(tenant: &TenantId, id: &EndpointId) -> HashMap<String, AttributeValue> {
     HashMap::from([("tenant".into(), s(tenant.as_str())), ("endpoint".into(), s(id.as_str()))])
 }
 
-const READING: &str = "reading an endpoint";
+const ITEM: &str = "endpoint";
 
 /// Settings that can be parsed, but are not valid.
 #[derive(Debug, thiserror::Error)]
@@ -346,9 +346,9 @@ const READING: &str = "reading an endpoint";
 struct FaultySettings(Vec<Fault>);
 
 fn settings_of(item: &Item) -> Result<Endpoint, AwsError> {
-    let settings = text(item, "settings").map_err(AwsError::of::<ItemError>(READING))?;
-    let endpoint: Endpoint = serde_json::from_str(settings).map_err(AwsError::of(READING))?;
-    endpoint.check().map_err(|faults| AwsError::of(READING)(FaultySettings(faults)))?;
+    let settings = text(item, "settings").map_err(AwsError::corrupt(ITEM))?;
+    let endpoint: Endpoint = serde_json::from_str(settings).map_err(AwsError::corrupt(ITEM))?;
+    endpoint.check().map_err(|faults| AwsError::corrupt(ITEM)(FaultySettings(faults)))?;
     Ok(endpoint)
 }
 
@@ -386,11 +386,11 @@ fn stored_of(item: &Item) -> Result<StoredEndpoint, AwsError> {
             signing_secrets: secrets.collect::<Result<_, ItemError>>()?,
         })
     };
-    read().map_err(AwsError::of::<ItemError>(READING))
+    read().map_err(AwsError::corrupt(ITEM))
 }
 
 fn disabled_of(item: &Item) -> Result<Option<DisabledBecause>, AwsError> {
-    disabled_in(item).map_err(AwsError::of::<ItemError>(READING))
+    disabled_in(item).map_err(AwsError::corrupt(ITEM))
 }
 
 fn disabled_in(item: &Item) -> Result<Option<DisabledBecause>, ItemError> {

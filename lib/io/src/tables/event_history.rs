@@ -73,7 +73,7 @@ impl Histories {
             .send();
         let mut histories = Vec::new();
         while let Some(item) = pages.try_next().await.map_err(AwsError::of("dynamodb:Query"))? {
-            histories.push(history_of(&item).map_err(AwsError::of::<ItemError>(READING))?);
+            histories.push(history_of(&item).map_err(AwsError::corrupt(ITEM))?);
         }
         Ok(histories)
     }
@@ -95,13 +95,13 @@ impl Histories {
         let mut deliveries = Vec::new();
         for (endpoint, item) in endpoints.iter().copied().zip(get_all(&self.client, &self.table, keys, None).await) {
             let Some(item) = item? else { continue };
-            deliveries.extend(delivery_of(&item, endpoint).map_err(AwsError::of::<ItemError>(READING))?);
+            deliveries.extend(delivery_of(&item, endpoint).map_err(AwsError::corrupt(ITEM))?);
         }
         Ok(deliveries)
     }
 }
 
-const READING: &str = "reading an event's history";
+const ITEM: &str = "event";
 
 fn history_of(item: &Item) -> Result<History, ItemError> {
     let StoredEvent { event, arrived_unix_ms } = kept_of(item)?;

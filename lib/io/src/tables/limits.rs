@@ -155,7 +155,7 @@ impl Limits {
             return Err(AwsError::of("dynamodb:UpdateItem")(refused));
         };
         let counted = check.item().map(second_of).transpose();
-        Ok(Counted::Instead(counted.map_err(AwsError::of::<ItemError>(READING))?))
+        Ok(Counted::Instead(counted.map_err(AwsError::corrupt(ITEM))?))
     }
 
     async fn held(&self, endpoint: &EndpointId) -> Result<Vec<HeldSlot>, AwsError> {
@@ -171,7 +171,7 @@ impl Limits {
             .send();
         let mut held = Vec::new();
         while let Some(item) = pages.try_next().await.map_err(AwsError::of("dynamodb:Query"))? {
-            held.push(held_of(&item).map_err(AwsError::of::<ItemError>(READING))?);
+            held.push(held_of(&item).map_err(AwsError::corrupt(ITEM))?);
         }
         Ok(held)
     }
@@ -193,7 +193,7 @@ impl Limits {
     }
 }
 
-const READING: &str = "reading an endpoint's limits";
+const ITEM: &str = "limit";
 
 fn slots_lane(endpoint: &EndpointId) -> String {
     format!("slots#{endpoint}")

@@ -272,7 +272,7 @@ impl Parking {
             .return_values(aws_sdk_dynamodb::types::ReturnValue::AllNew);
         let Some(updated) = if_condition_held(call.send().await, "dynamodb:UpdateItem")? else { return Ok(None) };
         let minute = number(&updated.attributes.unwrap_or_default(), "sweptMinute");
-        minute.map(Some).map_err(AwsError::of::<ItemError>(READING))
+        minute.map(Some).map_err(AwsError::corrupt(ITEM))
     }
 
     /// Stores the last minute that was swept completely, and releases the lease.
@@ -321,7 +321,7 @@ pub fn without_event(parked: &Parked) -> Message {
     Message { body, attributes: vec![("reason", reason.as_str().to_owned())], ..Message::default() }
 }
 
-const READING: &str = "reading the parking";
+const ITEM: &str = "parked delivery";
 const DRAIN: &str = "drain";
 const MARK: &str = "mark";
 const SWEEP: &str = "sweep";

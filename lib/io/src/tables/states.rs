@@ -96,7 +96,7 @@ impl States {
         let call = self.newest_first(subject).limit(1).projection_expression("sk");
         let answer = call.send().await;
         let items = answer.map_err(AwsError::of("dynamodb:Query"))?.items.unwrap_or_default();
-        items.first().map(place_of).transpose().map_err(AwsError::of::<ItemError>(READING))
+        items.first().map(place_of).transpose().map_err(AwsError::corrupt(ITEM))
     }
 
     /// Reads up to `most` states of a subject, newest first (strongly consistent). A state that cannot be read is left
@@ -142,7 +142,7 @@ impl States {
 const STATE: &str = "state#";
 /// About how many bytes a state of a session has beside the payload.
 const BESIDE: usize = 300;
-const READING: &str = "reading a state";
+const ITEM: &str = "state";
 
 /// How many bytes of a session's payloads are read at most. An answer of Lambda has at most 6 MB.
 const MAX_BYTES: usize = 4 * 1024 * 1024;

@@ -58,7 +58,7 @@ impl TokenRequests {
                 .expression_attribute_values(":record", s(record(tenant))),
         };
         let items = call.send().await.map_err(AwsError::of("dynamodb:Query"))?.items.unwrap_or_default();
-        items.iter().map(read).collect::<Result<_, _>>().map_err(AwsError::of::<ItemError>(READING))
+        items.iter().map(read).collect::<Result<_, _>>().map_err(AwsError::corrupt(ITEM))
     }
 
     /// Registers a token request. It replaces `before`, whose state becomes invalid. The item is kept for `retention`
@@ -116,7 +116,7 @@ impl TokenRequests {
             let id = RequestId::parse(text(&item, "requestId")?).ok_or_else(|| unreadable("requestId"))?;
             Ok((tenant, id))
         };
-        names().map(Some).map_err(AwsError::of::<ItemError>(READING))
+        names().map(Some).map_err(AwsError::corrupt(ITEM))
     }
 
     /// Records a bank callback, if its state is current, not expired and not used up. The bank may repeat the same
@@ -175,11 +175,11 @@ impl TokenRequests {
 }
 
 async fn changed(call: UpdateItemFluentBuilder) -> Result<Changed, AwsError> {
-    let read = |item: &Item| read(item).map_err(AwsError::of::<ItemError>(READING));
+    let read = |item: &Item| read(item).map_err(AwsError::corrupt(ITEM));
     match call.send().await {
         Ok(answer) => {
             let now = answer.attributes().ok_or_else(|| unreadable("attributes"));
-            now.map_err(AwsError::of::<ItemError>(READING)).and_then(read).map(Changed::Yes)
+            now.map_err(AwsError::corrupt(ITEM)).and_then(read).map(Changed::Yes)
         }
         Err(refused) => match refused.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(check)) => {
@@ -192,7 +192,7 @@ async fn changed(call: UpdateItemFluentBuilder) -> Result<Changed, AwsError> {
 }
 
 const STATE: &str = "state";
-const READING: &str = "reading a token request";
+const ITEM: &str = "token request";
 
 fn state_key(state: &StateHash) -> String {
     format!("state#{state}") // A request's id has no `#`.

@@ -74,8 +74,7 @@ async fn no_function_may_do_what_it_does_not_need() {
             let call = dynamodb.put_item().table_name(table).item("pk", request).item("sk", record);
             assert_refused(call.send().await.map(drop), &format!("{role}: dynamodb:PutItem of a token request"));
             let call = dynamodb.query().table_name(setting("TOKEN_REQUESTS_TABLE"));
-            let call =
-                call.key_condition_expression("pk = :r").expression_attribute_values(":r", nobody.clone());
+            let call = call.key_condition_expression("pk = :r").expression_attribute_values(":r", nobody.clone());
             assert_refused(call.send().await.map(drop), &format!("{role}: dynamodb:Query of token requests"));
         }
         if role == "RELAY_ROLE" {
