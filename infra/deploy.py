@@ -1,10 +1,11 @@
-"""Builds Signpost for Lambda and deploys it: what `make deploy` runs.
+"""Builds Signpost for Lambda and deploys it. `make deploy` runs this program.
 
     deploy.py [--stack NAME] [PARAMETER=VALUE …]
 
-A stack keeps the parameters of its last deploy, while `sam build` knows the template's defaults only. So the stack is asked
-for its parameters first. Build and deploy then get the same values: those of the command line, else those of the stack,
-else the template's defaults. A build for another processor than the stack's is not deployed.
+CloudFormation keeps the parameters of a stack's last deploy, but `sam build` knows only the template's defaults. So
+this program reads the stack's parameters first. Build and deploy then get the same values: those of the command line,
+else those of the stack, else the template's defaults. It does not deploy a build for another processor than the
+stack's.
 
 Needs sam, cargo-lambda and zig in PATH, and the credentials and the region of the AWS account in the environment.
 """
@@ -23,22 +24,22 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILT = Path(".aws-sam/build")
-PARAMETERS = Path(".aws-sam/parameters.yaml")  # sam reads no JSON here, but JSON is YAML.
-# ELF's numbers of processors (`e_machine`), by their names in templates.
+PARAMETERS = Path(".aws-sam/parameters.yaml")  # sam reads YAML here, and JSON is valid YAML.
+# Numbers of processors in ELF (`e_machine`), with their names in templates.
 MACHINES = {62: "x86_64", 183: "arm64"}
-# They make `sam build` build something else than what Lambda runs; the local stack sets them.
+# The local stack sets these variables. They make `sam build` build something else than Lambda runs.
 LOCAL_ONLY = ("CARGO_LAMBDA_COMPILER", "SAM_BUILD_MODE")
-# A first deploy that failed leaves a stack in one of these states, which can only be deleted.
+# A failed first deploy leaves the stack in one of these states. Such a stack can only be deleted.
 NEVER_CREATED = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")
 
 
 class DeployError(Exception):
-    """Something that the user can mend; the message says how."""
+    """An error that the user can correct. The message says how."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stack", help="name of the CloudFormation stack; that of samconfig.toml if not given")
+    parser.add_argument("--stack", help="name of the CloudFormation stack; default: the name in samconfig.toml")
     parser.add_argument("parameters", nargs="*", metavar="PARAMETER=VALUE", help="parameters of template.yaml to change")
     arguments = parser.parse_args()
     try:
@@ -73,7 +74,7 @@ def parse(given: list[str], template: dict) -> dict[str, str]:
     for one in given:
         name, equals, value = one.partition("=")
         if not equals or name not in template:
-            raise DeployError(f"`{one}` is no parameter; give NAME=VALUE with a name of {', '.join(sorted(template))}")
+            raise DeployError(f"`{one}` is not a parameter; give NAME=VALUE with one of {', '.join(sorted(template))}")
         parameters[name] = value
     return parameters
 
@@ -83,15 +84,15 @@ def defaults(template: dict) -> dict[str, str]:
 
 
 def parameters_of(stack: str) -> dict[str, str]:
-    """The parameters of the stack as it is; none if there is no such stack yet."""
+    """Returns the parameters of the deployed stack; none if the stack does not exist yet."""
     try:
         [found] = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
     except botocore.exceptions.ClientError as error:
         if error.response["Error"]["Code"] == "ValidationError" and "does not exist" in str(error):
             return {}
-        raise DeployError(f"cannot ask the stack {stack} for its parameters: {error}") from error
+        raise DeployError(f"cannot read the parameters of the stack {stack}: {error}") from error
     except botocore.exceptions.BotoCoreError as error:
-        raise DeployError(f"cannot ask AWS: {error}; set credentials and region, such as with AWS_PROFILE") from error
+        raise DeployError(f"cannot call AWS: {error}; set credentials and region, such as with AWS_PROFILE") from error
     if found["StackStatus"] in NEVER_CREATED:
         remove = f"aws cloudformation delete-stack --stack-name {stack}"
         raise DeployError(f"the stack {stack} is {found['StackStatus']}; remove it with `{remove}`, then deploy again")
@@ -102,22 +103,22 @@ def sam(command: str, *arguments: str) -> None:
     env = {name: value for name, value in os.environ.items() if name not in LOCAL_ONLY}
     done = subprocess.run(["sam", command, *arguments], check=False, cwd=ROOT, env=env | {"SAM_CLI_TELEMETRY": "0"})
     if done.returncode != 0:
-        raise DeployError(f"sam {command} failed; what it printed says why")
+        raise DeployError(f"sam {command} failed; see its output above")
 
 
 def refuse_other_processors(architecture: str) -> None:
-    """Looks at the built functions themselves, whatever has told the compiler what to build for."""
+    """Reads the processor from the built functions, because other settings can change the compiler's target."""
     functions = sorted((ROOT / BUILT).glob("*/bootstrap"))
     if not functions:
-        raise DeployError(f"sam build left no functions in {BUILT}")
+        raise DeployError(f"sam build wrote no functions to {BUILT}")
     for function in functions:
         with open(function, "rb") as binary:
             header = binary.read(20)
         machine = MACHINES.get(int.from_bytes(header[18:20], "little")) if header.startswith(b"\x7fELF") else None
         if machine != architecture:
             raise DeployError(
-                f"{function.parent.name} was built for {machine or 'no processor of Lambda'}, and the stack runs "
-                f"{architecture}; look for settings of cargo and cargo-lambda that choose a target"
+                f"{function.parent.name} was built for {machine or 'another processor'}, but the stack runs "
+                f"{architecture}; check the settings of cargo and cargo-lambda that choose a target"
             )
 
 
@@ -126,7 +127,7 @@ def say(text: str) -> None:
 
 
 class Loader(yaml.SafeLoader):
-    """YAML with the short forms of CloudFormation's functions, which nothing here looks at."""
+    """YAML with the short forms of CloudFormation's functions, whose arguments are ignored."""
 
 
 Loader.add_multi_constructor("!", lambda *_: None)

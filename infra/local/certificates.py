@@ -1,4 +1,5 @@
-"""Certificates for receivers on loopback: an authority that the local stack's functions trust, and one it signed."""
+"""Certificates for receivers on loopback: an authority that the local stack's functions trust, and a certificate that
+it signed."""
 
 import datetime
 import ipaddress
@@ -13,8 +14,8 @@ from cryptography.x509.oid import NameOID
 
 
 def make(folder: Path) -> None:
-    """Writes receiver.pem (for 127.0.0.1, not for localhost) and receiver.key, good for a week, and trusted.pem: the
-    authority that signed it, and all those that are trusted on this machine anyway."""
+    """Writes receiver.pem (for 127.0.0.1, not for localhost) and receiver.key, which are valid for a week, and
+    trusted.pem: the authority that signed the certificate, and all authorities that this machine trusts."""
     folder.mkdir(parents=True, exist_ok=True)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = name("Signpost local stack")

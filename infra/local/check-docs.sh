@@ -7,14 +7,14 @@ documents=(*.md docs/*.md docs/adr/*.md)
 missing=0
 complain() { echo "$1" >&2; missing=1; }
 
-# A test's name is a sentence: five words or more.
+# A test's name is a sentence of at least five words.
 while read -r name; do
-  grep -rqE "fn $name\(" lib functions || complain "no test is called $name"
+  grep -rqE "fn $name\(" lib functions || complain "no test has the name $name"
 done < <(grep -ohE "\`[a-z0-9]+(_[a-z0-9]+){4,}\`" "${documents[@]}" | tr -d "\`" | sort -u)
 
 for document in "${documents[@]}"; do
   while read -r link; do
-    [ -e "$(dirname "$document")/$link" ] || complain "$document links to $link, which is not there"
+    [ -e "$(dirname "$document")/$link" ] || complain "$document links to $link, which does not exist"
   done < <(grep -oE '\]\([^)#]+' "$document" | cut -c3- | grep -v '^https:')
 done
 
@@ -24,6 +24,6 @@ while read -r path; do
 done < <(grep -oE "\`[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]*)+\`|\`[A-Za-z-]+\.(md|yaml|toml|json)\`" CONTRIBUTING.md | tr -d "\`" | sort -u)
 
 while read -r target; do
-  grep -qE "^$target:" Makefile || complain "there is no 'make $target'"
+  grep -qE "^$target:" Makefile || complain "the documents name 'make $target', which does not exist"
 done < <(grep -ohE "\`make [a-z]+" "${documents[@]}" | cut -d' ' -f2 | sort -u)
 exit "$missing"

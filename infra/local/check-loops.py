@@ -1,12 +1,12 @@
-"""Finds the functions of template.yaml that may start themselves again, through queues or by invoking each other.
+"""Finds the functions of template.yaml that can start themselves again, through queues or by invoking each other.
 
-AWS Lambda drops a message that has gone through the same function more than 16 times, unless the function says
-`RecursiveLoop: Allow`. So each function on a loop has to say so, and needs an alarm on `RecursiveInvocationsDropped` in
-case that Lambda drops something all the same. A function on no loop keeps AWS's protection. Prints each fault; ends with 1
-if there is one.
+AWS Lambda drops a message that has passed through the same function more than 16 times, unless the function sets
+`RecursiveLoop: Allow`. So each function on a loop must set it, and needs an alarm on `RecursiveInvocationsDropped`,
+in case Lambda drops a message anyway. A function on no loop keeps AWS's protection. Prints each fault, and exits with
+1 if there is one.
 
-A function sends to the queues that its role lets it send to; a queue starts the functions whose `Events` name it, and
-SQS moves messages from a queue to its dead-letter queue.
+A function sends to the queues that its role allows. A queue starts the functions whose `Events` name it. SQS moves
+messages from a queue to its dead-letter queue.
 """
 
 import sys
@@ -33,16 +33,16 @@ def faults(resources: dict) -> list[str]:
         allowed = function["Properties"].get("RecursiveLoop") == "Allow"
         loops = name in reachable(edges, name)
         if loops and not allowed:
-            found.append(f"{name} can start itself again: Lambda drops its messages; set RecursiveLoop: Allow")
+            found.append(f"{name} can start itself again, so Lambda drops its messages; set RecursiveLoop: Allow")
         if loops and name not in watched:
-            found.append(f"{name} can start itself again: add an alarm on {METRIC} of that function")
+            found.append(f"{name} can start itself again; add an alarm on {METRIC} of that function")
         if allowed and not loops:
-            found.append(f"{name} cannot start itself again: remove RecursiveLoop, which only takes a protection away")
+            found.append(f"{name} cannot start itself again; remove RecursiveLoop, which disables a protection")
     return found
 
 
 def ways(resources: dict) -> dict[str, set[str]]:
-    """From each function and queue, where its messages lead at once."""
+    """Returns, for each function and queue, the next functions and queues of its messages."""
     edges = {name: set() for name in resources}
     for name, function in of_type(resources, "AWS::Serverless::Function").items():
         role = resources[resource(function["Properties"]["Role"])]
@@ -62,7 +62,7 @@ def ways(resources: dict) -> dict[str, set[str]]:
 
 
 def reachable(edges: dict[str, set[str]], start: str) -> set[str]:
-    """All that messages of `start` may come to; `start` too, if they lead back to it."""
+    """Returns all that messages of `start` can reach; this includes `start` if they return to it."""
     seen, ahead = set(), [start]
     while ahead:
         for name in edges[ahead.pop()] - seen:
@@ -86,7 +86,7 @@ def of_type(resources: dict, wanted: str) -> dict[str, dict]:
 
 
 def resource(attribute: str) -> str:
-    """The resource of an argument of !GetAtt."""
+    """Returns the resource that an argument of !GetAtt names."""
     return attribute.partition(".")[0]
 
 

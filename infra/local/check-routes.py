@@ -1,6 +1,6 @@
-"""Compares the routes that template.yaml declares with those that the contract, infra/openapi.yaml, describes: method,
-path, and whether the caller has to be allowed by IAM. Limits that are set for a route must be for one that is there. Prints
-each difference; ends with 1 if there is one.
+"""Compares the routes of template.yaml with those of the contract, infra/openapi.yaml: method, path, and whether IAM
+must allow the caller. A route with its own limits must exist. Prints each difference, and exits with 1 if there is
+one.
 """
 
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 from template import read
 
 INFRA = Path(__file__).resolve().parents[1]
-METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")  # A path has other members as well.
+METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")  # A path has other members too.
 
 
 def main() -> int:
@@ -24,14 +24,14 @@ def main() -> int:
         if deployed[route] != described[route]
     ]
     limited = template["Resources"]["Api"]["Properties"]["RouteSettings"]
-    differences += [f"{route}: limited in template.yaml, and not there" for route in sorted(limited.keys() - deployed)]
+    differences += [f"{route}: has limits, but does not exist" for route in sorted(limited.keys() - deployed)]
     for difference in differences:
         print(difference, file=sys.stderr)
     return 1 if differences else 0
 
 
 def deployed_routes(template: dict) -> dict[str, bool]:
-    """The routes of all functions, and whether IAM guards each."""
+    """Returns the routes of all functions, and whether IAM guards each."""
     resources = template["Resources"]
     routes = {}
     for function in resources.values():
@@ -42,13 +42,13 @@ def deployed_routes(template: dict) -> dict[str, bool]:
                 route = event["Properties"]
                 default = resources[route["ApiId"]]["Properties"]["Auth"]["DefaultAuthorizer"]
                 authorizer = route.get("Auth", {}).get("Authorizer", default)
-                path = route["Path"].replace("+}", "}")  # OpenAPI has no word for a last part that takes in slashes.
+                path = route["Path"].replace("+}", "}")  # OpenAPI cannot express a last part with slashes.
                 routes[f"{route['Method'].upper()} {path}"] = authorizer == "AWS_IAM"
     return routes
 
 
 def described_routes(contract: dict) -> dict[str, bool]:
-    """The routes of all operations, and whether each asks for a signature."""
+    """Returns the routes of all operations, and whether each requires a signature."""
     return {
         f"{method.upper()} {path}": bool(operation.get("security", contract["security"]))
         for path, item in contract["paths"].items()

@@ -1,11 +1,11 @@
-"""Runs the commands of README.md and docs/*.md, as they stand there, against the local stack, in the name of somebody who
-has docs/operator-policy.json and what the documents say that the commands need, and nothing else.
+"""Runs the commands of README.md and docs/*.md as written, against the local stack. The caller has
+docs/operator-policy.json, the further permissions that the documents name, and no others.
 
     run_docs.py (user | session)
 
-A `user` has keys of its own, a `session` is a role that was taken on, which has a session token. The signature of neither is
-taken on trust: the local stack checks it as AWS does. Needs a stack that enforces IAM, its settings in the environment, and
-curl, aws and awscurl in PATH. Prints what went wrong; ends with 1 then.
+A `user` has its own keys; a `session` is an assumed role, which has a session token. The local stack checks both
+signatures as AWS does. Needs a stack that enforces IAM, its settings in the environment, and curl, aws and awscurl in
+PATH. Prints errors, and exits with 1 if there are any.
 """
 
 import json
@@ -40,18 +40,18 @@ def blocks(text: str) -> list[str]:
 
 
 def run(document: Path, commands: list[str], tenant: str, credentials: dict[str, str]) -> bool:
-    """Whether all commands of the document went well, one block after the other in one shell."""
+    """Runs the document's commands in one shell, block after block. Returns whether all succeeded."""
     script = "set -eo pipefail\ntrap 'echo \"FAILED: $BASH_COMMAND\" >&2' ERR\nset -E\n"
     for block in commands:
         script += block.replace("acme", tenant) + awaited(block, tenant)
-    # All of a queue is not this program's to redrive: other tests wait for what they have in it.
+    # Redrives the tenant's messages only, because other tests wait for theirs in the same queues.
     script = re.sub(r'(\{"redrive":"\w+")\}', rf'\1,"tenant":"{tenant}"}}', script)
     with tempfile.TemporaryDirectory() as home:
         bin_dir = Path(home) / "bin"
         bin_dir.mkdir()
-        (Path(home) / ".curlrc").write_text("fail-with-body\n")  # Else, a refusal is a success to curl and awscurl.
+        (Path(home) / ".curlrc").write_text("fail-with-body\n")  # Else curl and awscurl succeed if refused.
         wrap(bin_dir, "awscurl", "--fail-with-body")
-        wrap(bin_dir, "aws", f"--endpoint-url {os.environ['AWS_ENDPOINT_URL']}")  # Version 1 passes over it for SQS.
+        wrap(bin_dir, "aws", f"--endpoint-url {os.environ['AWS_ENDPOINT_URL']}")  # Version 1 ignores it for SQS.
         env = {name: value for name, value in os.environ.items() if name != "AWS_SESSION_TOKEN"}
         env |= {**credentials, "HOME": home, "PATH": f"{bin_dir}{os.pathsep}{os.environ['PATH']}"}
         done = subprocess.run(["bash", "-c", script], cwd=home, env=env, capture_output=True, text=True, check=False)
@@ -61,21 +61,21 @@ def run(document: Path, commands: list[str], tenant: str, credentials: dict[str,
 
 
 def wrap(bin_dir: Path, program: str, options: str) -> None:
-    """Has `program` always called with `options`."""
+    """Makes every call of `program` have `options`."""
     wrapper = bin_dir / program
     wrapper.write_text(f'#!/bin/sh\nexec {shutil.which(program)} {options} "$@"\n')
     wrapper.chmod(0o755)
 
 
 def awaited(block: str, tenant: str) -> str:
-    """What a reader waits for before reading on: events take a moment to come through."""
+    """Returns a command that waits as a reader does, because events need a moment to arrive."""
     if '"$API_URL/v1/events"' not in block:
         return ""
     return f'call "$API_URL/v1/tenants/{tenant}/status/operation/payment-1" -H "prefer: wait=20"\n'
 
 
 def policy(tenant: str) -> dict:
-    """docs/operator-policy.json, with what the documents say that other commands need."""
+    """Returns docs/operator-policy.json, with the further permissions that the documents name."""
     api = os.environ["API_URL"].rpartition("/")[2]
     region = os.environ["AWS_REGION"]
     text = (ROOT / "docs/operator-policy.json").read_text()

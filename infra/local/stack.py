@@ -1,12 +1,12 @@
-"""The local stack: AWS played by MiniStack on loopback, with the real template and the real binaries deployed into it.
+"""The local stack: MiniStack simulates AWS on loopback, with the real template and the real binaries deployed to it.
 
     stack.py up [--port N] [--auth]          starts it and leaves it running; writes .local/stack.env
     stack.py down                            stops what `up` started
     stack.py run [--auth] [--fast-keys] [--release] [--deliver-concurrency N] -- COMMAND …
-                                             starts one of its own, runs COMMAND with its settings, stops it
+                                             starts another stack, runs COMMAND with its settings, stops it
 
-Needs the venv that tools.sh makes, and functions built by `cargo build`. Nothing listens beyond loopback, and nothing
-leaves this machine.
+Needs the venv that tools.sh makes, and functions that `cargo build` built. The stack listens on loopback only, and
+sends nothing to other machines.
 """
 
 import argparse
@@ -36,11 +36,11 @@ READY_WITHIN_SECONDS = 60
 
 
 class StackError(Exception):
-    """Something that the user can mend; the message says how."""
+    """An error that the user can correct. The message says how."""
 
 
 class Stack:
-    """One MiniStack process and what is deployed into it. `home` keeps its logs and settings."""
+    """A MiniStack process and its deployment. Its logs and settings are in `home`."""
 
     def __init__(self, home: Path, port: int):
         self.home = home
@@ -53,7 +53,7 @@ class Stack:
     def start(self, auth: bool) -> None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                raise StackError(f"port {self.port} is taken; choose another, or let one be chosen")
+                raise StackError(f"port {self.port} is in use; choose another, or leave out --port")
         say(f"Starting AWS, played by MiniStack, on {self.endpoint}" + (" with IAM enforced" if auth else ""))
         certificates.make(self.tls)
         env = {
@@ -65,12 +65,12 @@ class Stack:
             "IOT_MTLS_ENABLED": "0",
             "MINISTACK_HOST": "127.0.0.1",
             "MINISTACK_REGION": REGION,
-            "SSL_CERT_FILE": str(self.tls / "trusted.pem"),  # The functions inherit it: what they trust.
+            "SSL_CERT_FILE": str(self.tls / "trusted.pem"),  # The functions inherit it, and trust its authorities.
         }
         with open(self.home / "aws.log", "wb") as log:
             self.process = subprocess.Popen(
                 [bin_dir() / "ministack"], env=env, cwd=self.home, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,  # A group of its own, so that the functions' processes go with it.
+                start_new_session=True,  # Its own group, so that it ends with the functions' processes.
             )
         deadline = time.monotonic() + READY_WITHIN_SECONDS
         while True:
@@ -83,7 +83,7 @@ class Stack:
                 time.sleep(0.1)
 
     def deploy(self, fast_keys: bool, deliver_concurrency: int = 10, release: bool = False) -> dict[str, str]:
-        """Builds and deploys the template, and returns the settings that tools and tests reach the stack by."""
+        """Builds and deploys the template, and returns the settings with which tools and tests call the stack."""
         architecture = "arm64" if os.uname().machine in ("arm64", "aarch64") else "x86_64"
         parameters = [
             f"Architecture={architecture}",
@@ -145,8 +145,8 @@ class Stack:
             **os.environ,
             **self.aws_env(),
             "PATH": f"{bin_dir()}{os.pathsep}{os.environ['PATH']}",
-            "CARGO_LAMBDA_COMPILER": "cargo",  # For this machine, not for Amazon Linux: no cross-compiler needed.
-            # The profile that the tests are built in, so everything is built once.
+            "CARGO_LAMBDA_COMPILER": "cargo",  # For this machine, not Amazon Linux, so no cross-compiler is needed.
+            # The profile of the tests, so that everything is built once.
             **({} if release else {"SAM_BUILD_MODE": "debug"}),
             "SAM_CLI_TELEMETRY": "0",
         }
@@ -158,7 +158,7 @@ class Stack:
             )
         if done.returncode != 0:
             sys.stderr.write(log.read_text(errors="replace")[-4000:])
-            raise StackError(f"sam {arguments[0]} failed; all it said is in {log}, and in {self.home / 'aws.log'}")
+            raise StackError(f"sam {arguments[0]} failed; see {log} and {self.home / 'aws.log'}")
 
     def client(self, service: str):
         return boto3.client(
@@ -170,7 +170,7 @@ class Stack:
         )
 
     def describe(self) -> tuple[dict[str, str], dict[str, str]]:
-        """The stack's outputs, and the physical id of each resource."""
+        """Returns the stack's outputs, and the physical id of each resource."""
         formation = self.client("cloudformation")
         stack = formation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]
         outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
@@ -178,7 +178,7 @@ class Stack:
         return outputs, {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in resources}
 
     def mend_event_sources(self) -> None:
-        """MiniStack keeps a MaximumConcurrency that comes from a template parameter as text, and then cannot poll."""
+        """Sets MaximumConcurrency as a number: MiniStack keeps a template parameter as text, and then cannot poll."""
         functions = self.client("lambda")
         for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
             if limit := mapping.get("ScalingConfig", {}).get("MaximumConcurrency"):
@@ -186,15 +186,15 @@ class Stack:
                 functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig=scaling)
 
     def set_public_url(self, function: str, api_url: str) -> None:
-        """The API's domain, by which callback URLs would begin, is not one that this machine can resolve; and its real URL
-        is known only after the deploy."""
+        """Sets the base of callback URLs to the API's real URL, which is known only after the deploy. This machine
+        cannot resolve the API's domain."""
         functions = self.client("lambda")
         variables = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
         environment = {"Variables": {**variables, "PUBLIC_URL": api_url}}
         functions.update_function_configuration(FunctionName=function, Environment=environment)
 
     def import_routes(self, api_id: str, resources: dict[str, str]) -> None:
-        """MiniStack takes an HttpApi without its OpenAPI `Body`; its routes are made from that same body here."""
+        """Creates the routes of the HttpApi from its OpenAPI `Body`, because MiniStack ignores the `Body`."""
         template = self.client("cloudformation").get_template(StackName=STACK_NAME, TemplateStage="Processed")
         body = template["TemplateBody"]["Resources"]["Api"]["Properties"]["Body"]
         api, functions = self.client("apigatewayv2"), self.client("lambda")
@@ -229,19 +229,19 @@ class Stack:
 
 
 def remove_code(port: int) -> None:
-    """Removes the functions' unpacked code, some 200 MB, which MiniStack leaves behind."""
+    """Removes the functions' unpacked code, about 200 MB, which MiniStack leaves on disk."""
     shutil.rmtree(Path(tempfile.gettempdir()) / f"ministack-provided-code-{port}", ignore_errors=True)
 
 
 def adapt_policies(built: Path) -> None:
-    """Adapts `built`, the built copy of the template, to where MiniStack's IAM differs from AWS's:
+    """Adapts `built`, the built copy of the template, to the differences between MiniStack's IAM and AWS's:
 
-    - It has no `kms:EncryptionContext:…` keys to compare, so a condition on one would refuse every call. Here it holds
-      if there is no such key. KMS itself still opens nothing under another context.
-    - It asks for `sqs:SendMessageBatch`, which AWS does not know: there, `sqs:SendMessage` covers batches. So with
-      `sqs:DeleteMessage` and `sqs:ChangeMessageVisibility`.
-    - It asks for `dynamodb:BatchExecuteStatement`, on no table in particular, where AWS asks for
-      `dynamodb:PartiQLInsert` on the statement's table.
+    - MiniStack has no condition keys `kms:EncryptionContext:…`, so a condition on one would refuse every call. Here the
+      condition holds if the key is missing. KMS itself still refuses another context.
+    - MiniStack requires `sqs:SendMessageBatch`, which AWS does not have: there, `sqs:SendMessage` covers batches. The
+      same applies to `sqs:DeleteMessage` and `sqs:ChangeMessageVisibility`.
+    - MiniStack requires `dynamodb:BatchExecuteStatement` on all tables, where AWS requires `dynamodb:PartiQLInsert` on
+      the statement's table.
     """
     text = built.read_text()
     text = re.sub(r"StringEquals:(\s+kms:EncryptionContext:)", r"StringEqualsIfExists:\1", text)
@@ -253,11 +253,11 @@ def adapt_policies(built: Path) -> None:
 
 
 def stop_group(pid: int, wait) -> None:
-    """Ends a process group: asks first, then makes sure."""
+    """Ends a process group with SIGTERM, then with SIGKILL."""
     try:
         os.killpg(pid, signal.SIGTERM)
         wait(timeout=10)
-        os.killpg(pid, signal.SIGKILL)  # Functions that outlive it.
+        os.killpg(pid, signal.SIGKILL)  # Ends functions that still run.
     except subprocess.TimeoutExpired:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -281,7 +281,7 @@ def say(text: str) -> None:
 def up(port: int | None, auth: bool) -> None:
     state = LOCAL / "stack.json"
     if is_running(state):
-        raise StackError("the local stack is up already; see .local/stack.env, or stop it with `make down`")
+        raise StackError("the local stack is running already; see .local/stack.env, or stop it with `make down`")
     stack = Stack(LOCAL, port or free_port())
     try:
         stack.start(auth)
@@ -293,7 +293,7 @@ def up(port: int | None, auth: bool) -> None:
         state.unlink(missing_ok=True)
         raise
     (LOCAL / "stack.env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-    say("Up. Its settings are in .local/stack.env; `make down` stops it.")
+    say("The local stack is running. Its settings are in .local/stack.env; `make down` stops it.")
 
 
 def down() -> None:
@@ -320,7 +320,7 @@ def down() -> None:
 
 
 def is_running(state: Path) -> bool:
-    """Whether the process that `up` started is still the one by that pid."""
+    """Returns whether the process that `up` started still runs under its pid."""
     if not state.exists():
         return False
     saved = json.loads(state.read_text())
@@ -328,7 +328,7 @@ def is_running(state: Path) -> bool:
 
 
 def started(pid: int) -> str | None:
-    """When the process `pid` was started, as ps tells it; none if there is no such process (any more)."""
+    """Returns the start time of the process `pid` as ps prints it, or None if it does not exist."""
     ps = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
     told = subprocess.run(ps, capture_output=True, check=False, text=True).stdout.split()
     return None if not told or told[0].startswith("Z") else " ".join(told[1:])
@@ -343,7 +343,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings = stack.deploy(arguments.fast_keys, arguments.deliver_concurrency, arguments.release)
         env = {**os.environ, **settings, "PATH": f"{bin_dir()}{os.pathsep}{os.environ['PATH']}"}
         say(f"Running {Path(arguments.argv[0]).name} {' '.join(arguments.argv[1:])}")
-        child = subprocess.Popen(arguments.argv, env=env, cwd=ROOT, start_new_session=True)  # To be stopped as a whole.
+        child = subprocess.Popen(arguments.argv, env=env, cwd=ROOT, start_new_session=True)  # To stop all of it.
         status = child.wait()
         if status == 0:
             keep_logs = False
@@ -355,7 +355,7 @@ def run(arguments: argparse.Namespace) -> int:
         keep_logs = False
         raise
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Impatience must not leave anything running.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # A second Ctrl-C must not leave anything running.
         if child is not None and child.poll() is None:
             stop_group(child.pid, child.wait)
         stack.stop()
@@ -366,19 +366,19 @@ def run(arguments: argparse.Namespace) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("up", help="start it and leave it running")
-    one.add_argument("--port", type=int, help="where AWS listens on loopback; a free port if not given")
+    one = commands.add_parser("up", help="start a stack and leave it running")
+    one.add_argument("--port", type=int, help="port of AWS on loopback; default: a free port")
     one.add_argument("--auth", action="store_true", help="enforce IAM policies")
-    commands.add_parser("down", help="stop what `up` started")
-    one = commands.add_parser("run", help="start one, run a command with its settings, stop it")
+    commands.add_parser("down", help="stop the stack that `up` started")
+    one = commands.add_parser("run", help="start a stack, run a command with its settings, stop the stack")
     one.add_argument("--auth", action="store_true", help="enforce IAM policies")
-    one.add_argument("--fast-keys", action="store_true", help="keys that sign for a minute instead of a day")
-    one.add_argument("--release", action="store_true", help="deploy the functions as they are deployed for real")
-    one.add_argument("--deliver-concurrency", type=int, default=10, metavar="N", help="the stack's parameter; 10")
+    one.add_argument("--fast-keys", action="store_true", help="make keys sign for a minute instead of a day")
+    one.add_argument("--release", action="store_true", help="deploy release builds, as on AWS")
+    one.add_argument("--deliver-concurrency", type=int, default=10, metavar="N", help="default: 10")
     one.add_argument("argv", nargs="+", metavar="COMMAND")
     arguments = parser.parse_args()
     for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, lambda number, _: sys.exit(128 + number))  # So that what was started is stopped.
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))  # Runs the `finally` blocks.
     try:
         if arguments.command == "up":
             up(arguments.port, arguments.auth)

@@ -1,4 +1,4 @@
-"""Tests infra/deploy.py against a CloudFormation on loopback, with a `sam` that only writes down what it was asked for.
+"""Tests infra/deploy.py against a CloudFormation on loopback, with a `sam` that only records its calls.
 
 Needs the settings of the local stack (`AWS_ENDPOINT_URL` and credentials) in the environment.
 """
@@ -19,7 +19,7 @@ import botocore.exceptions
 
 ROOT = Path(__file__).resolve().parents[2]
 MACHINES = {"x86_64": 62, "arm64": 183}
-# Builds functions for the processor that `sam build` would choose, or that SAM_WRITES asks for.
+# Builds functions for the processor that `sam build` would choose, or for the processor in SAM_WRITES.
 SAM = f"""#!{sys.executable}
 import json, os, sys
 from pathlib import Path
@@ -60,7 +60,7 @@ class Deploys(unittest.TestCase):
         }
 
     def create_stack(self, **parameters: str):
-        """A stack with these parameters, as `sam deploy` leaves one behind, but for what is in it."""
+        """Creates a stack with these parameters, as `sam deploy` does, but with other resources."""
         body = {
             "Parameters": {name: {"Type": "String"} for name in parameters},
             "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},
@@ -71,7 +71,7 @@ class Deploys(unittest.TestCase):
         self.addCleanup(self.formation.delete_stack, StackName=self.stack)
 
     def deploy(self, *arguments: str, **env: str):
-        """What sam was asked for, and how it ended."""
+        """Runs deploy.py, and returns the calls of sam by command, and the finished process."""
         program = [sys.executable, self.root / "infra/deploy.py", *arguments]
         done = subprocess.run(program, env={**self.env, **env}, capture_output=True, text=True, check=False)
         asked = [json.loads(line) for line in self.asked.read_text().splitlines()] if self.asked.exists() else []
@@ -131,7 +131,7 @@ class Deploys(unittest.TestCase):
         self.create_stack(Architecture="x86_64")
         asked, done = self.deploy("--stack", self.stack, SAM_WRITES="arm64")
         self.assertEqual(done.returncode, 1)
-        self.assertIn("IngestFunction was built for arm64, and the stack runs x86_64", done.stderr)
+        self.assertIn("IngestFunction was built for arm64, but the stack runs x86_64", done.stderr)
         self.assertEqual(asked.keys(), {"build"})
 
     def test_settings_of_the_local_stack_do_not_decide_what_is_built(self):
@@ -140,15 +140,15 @@ class Deploys(unittest.TestCase):
         for name in ("CARGO_LAMBDA_COMPILER", "SAM_BUILD_MODE"):
             self.assertNotIn(name, asked["build"]["environment"])
 
-    def test_nothing_is_built_before_a_mistake_is_told(self):
+    def test_nothing_is_built_before_a_mistake_is_reported(self):
         for parameter in ("Architektur=x86_64", "x86_64"):
             with self.subTest(parameter):
                 asked, done = self.deploy("--stack", self.stack, parameter)
                 self.assertEqual((asked, done.returncode), ({}, 1))
-                self.assertIn(f"`{parameter}` is no parameter; give NAME=VALUE", done.stderr)
+                self.assertIn(f"`{parameter}` is not a parameter; give NAME=VALUE", done.stderr)
         asked, done = self.deploy("--stack", self.stack, AWS_ENDPOINT_URL="http://127.0.0.1:9")
         self.assertEqual((asked, done.returncode), ({}, 1))
-        self.assertIn("cannot ask AWS", done.stderr)
+        self.assertIn("cannot call AWS", done.stderr)
 
 
 class FirstDeploys(unittest.TestCase):
@@ -178,14 +178,14 @@ class FirstDeploys(unittest.TestCase):
         self.assertEqual([one for one in left if one["ResourceStatus"] != "DELETE_COMPLETE"], [])
 
     def upload(self, text: str) -> str:
-        """Puts a template where CloudFormation takes longer ones from."""
+        """Uploads a template to Amazon S3, from where CloudFormation takes long templates."""
         storage, bucket = boto3.client("s3"), f"templates-{uuid.uuid4()}"
         storage.create_bucket(Bucket=bucket)
         storage.put_object(Bucket=bucket, Key="template.json", Body=text.encode())
         return f"{os.environ['AWS_ENDPOINT_URL']}/{bucket}/template.json"
 
     def names(self) -> list[str]:
-        """All tables, and the last part of all queues' URLs."""
+        """Returns the names of all tables and queues."""
         tables = boto3.client("dynamodb").get_paginator("list_tables").paginate().build_full_result()["TableNames"]
         queues = boto3.client("sqs").get_paginator("list_queues").paginate().build_full_result().get("QueueUrls", [])
         return tables + [url.rpartition("/")[2] for url in queues]

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Sets up what `make` needs beside Rust, Python and a C compiler, each in a private venv, with the packages whose versions
-# and hashes infra/tools/*.txt has. Does nothing when that is there already.
-# usage: tools.sh DEPLOY_VENV           what deploys to AWS, and nothing else
-#        tools.sh DEPLOY_VENV VENV      also what the local stack, checks and tests need
+# Installs the tools that `make` needs besides Rust, Python and a C compiler, each set in a private venv. Versions and
+# hashes of the packages are in infra/tools/*.txt. Does nothing if the tools are installed already.
+# usage: tools.sh DEPLOY_VENV           only the tools that deploy to AWS
+#        tools.sh DEPLOY_VENV VENV      also the tools of the local stack, checks and tests
 set -euo pipefail
 deploy_venv=$1 venv=${2:-}
 here=$(cd "$(dirname "$0")" && pwd)
@@ -41,14 +41,14 @@ make_venv() { # venv, name of the lists in infra/tools, what they are for
   wanted=$here/../tools/$2.in locked=$here/../tools/$2.txt
   while read -r pin; do
     grep -qixF "$pin \\" "$locked" ||
-      { echo "infra/tools/$2.txt has not $pin, which $2.in asks for: run infra/tools/lock.sh" >&2; exit 1; }
+      { echo "infra/tools/$2.txt lacks $pin, which $2.in requires: run infra/tools/lock.sh" >&2; exit 1; }
   done < <(sed -n 's/^\([A-Za-z-]*\)\(\[.*\]\)\?\(==[0-9.]*\).*/\1\3/p' "$wanted")
   [ "$(cat "$1/made-from" 2>/dev/null)" = "$(cksum < "$locked")" ] && return
   echo "· Installing $3 into $1, once: some $(grep -c '==' "$locked") Python packages"
   rm -rf "$1"
   python3 -m venv "$1"
-  # No package that is not in the list, and none that is another than when the list was made. Nothing is built here, for
-  # that would run code of packages which no list has.
+  # Installs only packages in the list, with the hashes in the list. Builds nothing, because a build would run code of
+  # packages that no list names.
   "$1/bin/pip" install --progress-bar off --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
     --requirement "$locked" | progress
   cksum < "$locked" > "$1/made-from"

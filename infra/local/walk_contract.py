@@ -1,13 +1,13 @@
-"""Walks the contract, infra/openapi.yaml, against a local stack: sends every operation what the contract allows and
-what it forbids, each alone and in the order of its links, and compares the answers with it.
+"""Walks the contract, infra/openapi.yaml, against a local stack. Sends valid and invalid requests to every operation,
+alone and in the order of its links, and compares the answers with the contract.
 
     walk_contract.py API_URL [SEED]
 
-Needs the settings of the local stack in its environment. Ends with 1 if an answer breaks the contract; schemathesis then
-prints the request, as curl would send it, and the seed. The same seed makes the same walk.
+Needs the settings of the local stack in its environment. Exits with 1 if an answer breaks the contract. Then
+schemathesis prints the request as a curl command, and the seed. The same seed makes the same walk.
 
-What it leaves behind does no harm: its tenants are its own, its endpoints lead to a receiver in this process, and are
-removed at the end.
+The walk does not disturb others: it has its own tenants, its endpoints lead to a receiver in this process, and it
+removes them at the end.
 """
 
 import functools
@@ -40,12 +40,12 @@ ARRIVES_WITHIN_SECONDS = 5
 TOLD_WITHIN_SECONDS = 60
 # Operations that answer page by page.
 LISTS = {"listEndpoints", "listDeliveries", "readEvent"}
-# Operations that tell how something stands.
+# Operations that return the state of something.
 STATUSES = {"readStatus", "readSessionStatus", "readSessionStageStatus", "readSessionDetails"}
-CALLBACKS = {"getCallback", "postCallback"}  # Operations by which banks call back.
-# The page's example of what a bank asks for.
+CALLBACKS = {"getCallback", "postCallback"}  # Operations for bank callbacks.
+# An example of Token.io's documentation: the credentials that a bank requires.
 CREDENTIAL_FIELDS = "eyJmaWVsZHMiOlt7ImRlc2NyaXB0aW9uIjoiT25lLXRpbWUgcGFzc2NvZGUiLCJpZCI6Im90cCJ9XX0"
-# Types whose statuses and fields are checked by a payload family.
+# Types whose statuses and fields a payload family checks.
 FAMILIES = {"operation", "activation", "workflow", "token-request", "session", "payment", "transaction"}
 
 
@@ -58,7 +58,8 @@ def main() -> int:
         session = Session(api_url, signer)
         Walk(receiver, endpoints, session, f"{api_url}/v1/tenants/{TENANT}/token-requests", signer, seed).hook_in()
         try:
-            # Apart, for schemathesis follows links from those operations only that it thinks the best to start from.
+            # One run per part, because schemathesis starts to follow links only from the operations that it considers
+            # best.
             parts = [("Endpoints",), ("Events", "Keys"), ("Status",), ("Token requests",)]
             broken = [walk(api_url, seed, *tags) for tags in parts]
         finally:
@@ -67,7 +68,7 @@ def main() -> int:
 
 
 def walk(api_url: str, seed: str, *tags: str) -> bool:
-    """Walks the operations of these tags, and tells whether an answer broke the contract."""
+    """Walks the operations of these tags. Returns true if an answer broke the contract."""
     arguments = ["--config-file", HERE / "contract.toml", "run", HERE.parent / "openapi.yaml"]
     arguments += ["--url", api_url, "--seed", seed]
     for tag in tags:
@@ -96,7 +97,7 @@ class Signer(requests.auth.AuthBase):
 
 
 class Receiver:
-    """Where the endpoints lead: takes every callback, and gives a token to whoever asks for one."""
+    """The receiver of all endpoints. It accepts every webhook, and answers with an access token."""
 
     def __init__(self):
         self.arrived: set[str] = set()
@@ -120,7 +121,7 @@ class Receiver:
 
 
 class Callback(http.server.BaseHTTPRequestHandler):
-    """One request to the receiver."""
+    """A request to the receiver."""
 
     def __init__(self, receiver: Receiver, *arguments):
         self.receiver = receiver
@@ -132,7 +133,7 @@ class Callback(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
-        self.send_header("webhook-allowed-origin", "*")  # Proves that it wants webhooks, if it is asked.
+        self.send_header("webhook-allowed-origin", "*")  # Proves on request that it wants webhooks.
         self.end_headers()
         self.wfile.write(body)
         with self.receiver.arrival:
@@ -157,7 +158,7 @@ class Endpoints:
         self.alive: str | None = None
 
     def one(self) -> str:
-        """The id of an endpoint that is there."""
+        """Returns the id of an existing endpoint."""
         if self.alive is None:
             settings = {"url": f"https://{self.receiver.host}/"}
             self.alive = requests.post(self.url, auth=self.signer, json=settings, timeout=30).json()["id"]
@@ -170,7 +171,7 @@ class Endpoints:
 
 
 class Session:
-    """A session that the status questions find."""
+    """A session that status requests can find."""
 
     ID = "session/1"
 
@@ -180,7 +181,7 @@ class Session:
 
     @functools.cached_property
     def stages(self) -> list[str]:
-        """Its stages, once events have told of them."""
+        """Returns the stages of the session, after its events have arrived."""
         told = {"Authentication": None, "Accounts": {"accounts": "2/3"}, "Transactions": {"accounts": [{}]}}
         events = [
             {
@@ -196,7 +197,7 @@ class Session:
         deadline = time.monotonic() + TOLD_WITHIN_SECONDS
         while not all(self.is_told(stage) for stage in told):
             if time.monotonic() > deadline:
-                sys.exit(f"events of a session are not told after {TOLD_WITHIN_SECONDS} s; look at the logs of fanout")
+                sys.exit(f"no state of a session after {TOLD_WITHIN_SECONDS} s; see the logs of fanout")
             time.sleep(0.2)
         return list(told)
 
@@ -206,12 +207,12 @@ class Session:
 
 
 class Walk:
-    """What is done to every request before it is sent, and after some answers.
+    """Changes to every request before it is sent, and actions after some answers.
 
-    - All requests are made harmless to whoever else uses the stack. What makes one faulty stays.
-    - Three of four endpoints that are made up become one that is there, and three of four versions are left out.
-    - Requests that the contract allows are made so that the server takes them where that depends on what no schema can
-      say. Each such rule is a method, and says what it is about.
+    - All requests are made harmless to other users of the stack. Their faults stay.
+    - Three of four generated endpoints become an existing one, and three of four versions are left out.
+    - Some rules depend on what no schema can express. Requests that the contract allows are changed to follow them.
+      Each such rule is a method, and its docstring names the rule.
     """
 
     def __init__(
@@ -246,7 +247,7 @@ class Walk:
             self.lead_here(case.body.get("auth"), "tokenUrl")
         if operation in CALLBACKS and self.dice.random() < 0.75:
             self.meet_state(case)
-        if case.meta is not None and case.meta.generation.mode.is_negative:  # As it is now; it may be mended.
+        if case.meta is not None and case.meta.generation.mode.is_negative:  # A change could correct its fault.
             return
         if operation == "registerTokenRequest" and isinstance(case.body, dict):
             self.lead_here(case.body, "redirectUrl")
@@ -271,12 +272,12 @@ class Walk:
             case "createEndpoint", 201:
                 self.endpoints.made.add(response.json()["id"])
             case "updateEndpoint", 200 if case.body.get("headers"):
-                self.endpoints.alive = None  # Patches add up, until it had more headers than it may have.
+                self.endpoints.alive = None  # Patches add up to too many headers.
             case "deleteEndpoint", 204:
                 self.endpoints.gone.add(case.path_parameters["endpoint"])
                 self.endpoints.alive = None
             case "testEndpoint", 202:
-                # Or else the endpoint may be gone before, and the dead-letter queue fills up.
+                # Otherwise the endpoint may be deleted first, and the dead-letter queue fills up.
                 self.receiver.wait_for(response.json()["event"])
             case _, 200 if operation in LISTS:
                 self.cursors.add((operation, response.json().get("cursor")))
@@ -294,7 +295,7 @@ class Walk:
             case.headers.pop("If-Match", None)
 
     def meet_session(self, case: schemathesis.Case, operation: str) -> None:
-        """Half of those who are asked about become the one that is there, and nobody waits for long."""
+        """Makes half of the status requests ask for the existing session, and makes no request wait for long."""
         if case.headers.get("Prefer", "").startswith("wait"):
             case.headers["Prefer"] = "wait=1"
         is_allowed = case.meta is None or not case.meta.generation.mode.is_negative
@@ -309,7 +310,7 @@ class Walk:
             case.path_parameters = {"stage": stage}
 
     def meet_state(self, case: schemathesis.Case) -> None:
-        """The state of a token request that is there, one for each, for it is used up."""
+        """Gives each bank callback the state of a new token request, because a callback uses its state up."""
         made = requests.post(self.token_requests_url, auth=self.signer, json={}, timeout=30).json()
         case.path_parameters = {**case.path_parameters, "state": made["callbackUrl"].rsplit("/", 1)[1]}
         for said in (case.query, case.body):
@@ -319,8 +320,8 @@ class Walk:
                         said[name] = made["requestId"]
 
     def fit_callback(self, case: schemathesis.Case) -> None:
-        """No schema can say which fields belong together, and what is in credentials. A form is told from a text by its
-        media type only."""
+        """Combines fields as required: a schema cannot say which fields belong together, or what credentials contain.
+        Only the media type distinguishes a form from a text."""
         for said in (case.query, case.body):
             if not isinstance(said, dict):
                 continue
@@ -334,29 +335,30 @@ class Walk:
                 said["credential-fields"] = CREDENTIAL_FIELDS
 
     def give_own_tenant(self, event: dict) -> None:
-        """One for each event: no two can be in conflict, which would fill up the rejected queue, and none of them has
-        an endpoint."""
+        """Gives each event its own tenant, so that no two events conflict, which would fill the rejected queue, and
+        no event has an endpoint."""
         if is_tenant(event.get("tenant")):
             event["tenant"] = f"{TENANT}-{next(self.numbers)}"
 
     def fit_sizes(self, event: dict) -> None:
-        """Limits are in bytes of UTF-8, which a schema cannot count."""
+        """Shortens texts to their limits in bytes of UTF-8, which a schema cannot count."""
         for name, limit in (("type", 128), ("source", 512), ("subject", 512)):
             if isinstance(text := event.get(name), str):
                 event[name] = text.encode()[:limit].decode(errors="ignore")
 
     def lead_here(self, settings: object, name: str) -> None:
-        """To the receiver, with the path that was generated."""
+        """Makes a URL lead to the receiver, with the generated path."""
         if isinstance(settings, dict) and isinstance(text := settings.get(name), str):
             try:
                 url = urlsplit(text)
             except ValueError:
-                return  # It is to be refused.
+                return  # The API must refuse it.
             if url.scheme == "https" and url.netloc:
                 settings[name] = urlunsplit(url._replace(netloc=self.receiver.host))
 
     def fit_filters(self, settings: dict) -> None:
-        """The statuses and stages of a payload family are its own, and other types have no stages."""
+        """Removes statuses and stages that the API refuses: families have their own statuses, other types have no
+        stages."""
         for one in settings.get("types") or []:
             if not is_example(one):
                 one.pop("stages", None)
@@ -364,17 +366,17 @@ class Walk:
                     one.pop("statuses", None)
 
     def fit_headers(self, settings: dict) -> None:
-        """Some names are refused."""
+        """Adds a prefix to names of headers, because the API refuses some names."""
         if headers := settings.get("headers"):
             settings["headers"] = {f"x-{name}": text for name, text in headers.items()}
 
     def fit_cloud_events(self, settings: dict, operation: str) -> None:
-        """A GET has no body to put a whole event into, and a patch may be made to one."""
+        """Avoids structured mode where it can be invalid: a GET has no body, and the patched endpoint may use GET."""
         if settings.get("cloudEvents") == "structured" and (operation == "updateEndpoint" or settings.get("method") == "GET"):
             settings["cloudEvents"] = "none"
 
     def fit_auth(self, settings: dict, operation: str) -> None:
-        """Key stores that are none are refused, and so are changes of what the stored `auth` does not have."""
+        """Replaces invalid key stores, and avoids patches of members that the stored `auth` does not have."""
         auth = settings.get("auth")
         if operation == "updateEndpoint" and auth:
             del settings["auth"]
@@ -385,7 +387,7 @@ class Walk:
 
 
     def fit_retry(self, settings: dict, operation: str) -> None:
-        """No schema can add up waits, or compare two, or know what a patch is made to."""
+        """Limits retries, because a schema cannot add up waits, compare two of them, or know the patched endpoint."""
         retry = settings.get("retry")
         if not retry:
             return
@@ -404,8 +406,8 @@ def events_of(body: object) -> list[dict]:
 
 
 def is_worth_sending(case: schemathesis.Case) -> bool:
-    """Every value of every member once is enough: not again as plain JSON where the contract has it under another media
-    type as well."""
+    """Returns whether a case is new. One request per value is enough: no second one as plain JSON if the contract has
+    another media type with the same values."""
     again = case.media_type == "application/json" and len(case.operation.body) > 1
     return not (again and case.meta is not None and case.meta.phase.name is TestPhase.COVERAGE)
 

@@ -1,4 +1,4 @@
-//! The pure parts that every delivery runs through: `cargo bench --package signpost-bench`.
+//! Benchmarks of the pure parts that every delivery uses: `cargo bench --package signpost-bench`.
 
 use std::hint::black_box;
 
@@ -7,7 +7,7 @@ use signpost_core::event::Event;
 use signpost_core::event::projection::project;
 use signpost_core::input::json::{minify, without_whitespace};
 
-/// An object of about so many bytes, spread over lines.
+/// Builds a JSON object of about `bytes` bytes, on several lines.
 fn spread(bytes: usize) -> String {
     let entry = "    {\n      \"title\": \"Transfer to John Smith\",\n      \"amount\": 10.25\n    }";
     let entries = vec![entry; (bytes / entry.len()).max(1)].join(",\n");

@@ -1,5 +1,5 @@
-//! A stand-in for SQS, DynamoDB and KMS that takes next to no time, so that what is measured is the functions. It speaks
-//! the wire's protocol, checks what it is sent, and counts it. Whatever it does not know ends the benchmark.
+//! A stand-in for SQS, DynamoDB and KMS that takes almost no time, so that the benchmark measures the functions. It
+//! speaks the wire protocol, checks each call, and counts it. An unknown call ends the benchmark.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::dynamodb::Tables;
 use crate::kms::Kms;
 
-/// The stand-in, for as long as the benchmark runs.
+/// The stand-in. It runs as long as the benchmark.
 pub(crate) struct Aws {
     pub(crate) url: String,
     inside: Arc<Inside>,
@@ -34,19 +34,19 @@ struct Inside {
     tables: Tables,
 }
 
-/// What was called, by operation.
+/// The calls, by operation.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Counts(pub(crate) BTreeMap<String, Count>);
 
-/// How often, with how many bytes of bodies both ways, and what is paid for.
+/// Number of calls, bytes of their bodies in both directions, and billed units.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Count {
     pub(crate) calls: u64,
     pub(crate) bytes: u64,
-    /// Items written or read; messages sent.
+    /// Items written or read, or messages sent.
     pub(crate) items: u64,
-    /// Write or read units of DynamoDB, indexes included; requests of SQS.
+    /// Write or read units of DynamoDB, including indexes, or requests of SQS.
     pub(crate) units: u64,
 }
 
@@ -77,7 +77,7 @@ impl Sub<&Counts> for &Counts {
     }
 }
 
-/// What was answered, and what it counts as.
+/// An answer, and what it counts as.
 pub(crate) struct Answered {
     pub(crate) body: Value,
     pub(crate) items: u64,
@@ -95,18 +95,18 @@ impl Aws {
         Self { url, inside }
     }
 
-    /// What was called so far.
+    /// Returns the calls so far.
     pub(crate) fn counts(&self) -> Counts {
         lock(&self.inside.counts).clone()
     }
 
-    /// Takes all messages out of a queue, as Lambda's event source mapping shows them to a function.
+    /// Takes all messages out of a queue, as records that Lambda's event source mapping passes to a function.
     pub(crate) fn take(&self, queue: &str) -> Vec<Value> {
         lock(&self.inside.queues).remove(queue).unwrap_or_default()
     }
 }
 
-/// The URL of a queue, by its name.
+/// Returns the URL of a queue by its name.
 pub(crate) fn queue_url(name: &str) -> String {
     format!("https://sqs.us-east-1.amazonaws.com/000000000000/{name}")
 }
@@ -129,19 +129,19 @@ async fn respond(request: Request<Incoming>, inside: Arc<Inside>) -> Result<Resp
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let target = text(&parts.headers, "x-amz-target").to_owned();
-    let complain = |what: &str| format!("a call of `{target}` was made with {what}");
+    let complain = |what: &str| format!("call of `{target}`: found {what}");
     if !text(&parts.headers, AUTHORIZATION.as_str()).starts_with("AWS4-HMAC-SHA256 Credential=") {
         crate::fail(&complain("no signature"));
     }
     let content_type = match target.split_once('.') {
         Some(("AmazonSQS" | "DynamoDB_20120810", _)) => "application/x-amz-json-1.0",
         Some(("TrentService", _)) => "application/x-amz-json-1.1",
-        _ => crate::fail(&complain("no known service")),
+        _ => crate::fail(&complain("an unknown service")),
     };
     if text(&parts.headers, CONTENT_TYPE.as_str()) != content_type {
         crate::fail(&complain("another content type"));
     }
-    let Ok(json) = serde_json::from_slice(&body) else { crate::fail(&complain("what is no JSON")) };
+    let Ok(json) = serde_json::from_slice(&body) else { crate::fail(&complain("a body that is not JSON")) };
     let answered = inside.answer(&target, &json).unwrap_or_else(|what| crate::fail(&complain(&what)));
     let (service, operation) = target.split_once('.').unwrap_or_default();
     let service = match service {
@@ -159,7 +159,7 @@ async fn respond(request: Request<Incoming>, inside: Arc<Inside>) -> Result<Resp
     Ok(response.body(Full::from(answer)).expect("a response"))
 }
 
-/// The table that a call is about, for the list of calls.
+/// Names the table of a call, for the list of calls.
 fn table_of(body: &Value) -> Option<String> {
     let named = body["TableName"].as_str();
     let of_many = || body["RequestItems"].as_object()?.keys().next().map(String::as_str);
@@ -178,7 +178,7 @@ impl Inside {
             Some(("AmazonSQS", "ChangeMessageVisibility")) if body["VisibilityTimeout"].is_number() => {
                 Ok(Answered { body: json!({}), items: 1, units: 1 })
             }
-            _ => Err("an operation that is unknown here".into()),
+            _ => Err("an unknown operation".into()),
         }
     }
 
@@ -197,7 +197,7 @@ impl Inside {
                 return Err("an entry that lacks Id or MessageBody".into());
             };
             if entry["MessageGroupId"].is_null() {
-                return Err("an entry without MessageGroupId, which fair queues need".into());
+                return Err("an entry without MessageGroupId; fair queues need it".into());
             }
             bytes += message.len();
             let message_id = Uuid::new_v4().to_string();
@@ -212,7 +212,7 @@ impl Inside {
     }
 }
 
-/// A message as Lambda shows it to a function that receives it for the first time.
+/// Builds a message as Lambda passes it to a function that receives it for the first time.
 fn record(queue: &str, message_id: &str, body: &str) -> Value {
     let now = signpost_io::runtime::clock::unix_ms_now().to_string();
     json!({

@@ -1,4 +1,4 @@
-//! Cold starts: from the start of the process to its first question for work, and to its first work done.
+//! Cold starts: from the start of the process to its first request for work, and to its first completed work.
 
 use std::fs;
 use std::io::Write as _;
@@ -21,19 +21,19 @@ pub(crate) struct ColdStart {
     pub(crate) function: &'static str,
     pub(crate) first_next_median: f64,
     pub(crate) first_next_max: f64,
-    /// For `deliver`, until its first delivery is recorded.
+    /// For `deliver`, the time until its first delivery is recorded.
     pub(crate) first_done_median: f64,
     pub(crate) first_done_max: f64,
-    /// User and system time until the first work is done, on average.
+    /// User and system time until the first work is complete, on average.
     pub(crate) cpu_mean: f64,
-    /// Of the binary, in a zip.
+    /// Size of the binary in a zip file.
     pub(crate) zipped_mb: f64,
 }
 
 pub(crate) const FUNCTIONS: [&str; 8] =
     ["ingest", "fanout", "deliver", "sweep", "rotate-keys", "public-keys", "manage", "relay"];
 
-/// How often each function is started.
+/// The number of starts per function.
 const RUNS: usize = 20;
 
 pub(crate) async fn measure(world: &World, only: &str) -> Vec<ColdStart> {
@@ -66,7 +66,7 @@ pub(crate) async fn measure(world: &World, only: &str) -> Vec<ColdStart> {
     all
 }
 
-/// Work for one invocation of each function.
+/// Builds the input of one invocation of each function.
 async fn work(world: &World, function: &str) -> Value {
     let tenant = "hmac-ed25519";
     match function {
@@ -117,9 +117,9 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000.0
 }
 
-/// What a zip of the binary has, which is what Lambda loads.
+/// Returns the size of the binary in a zip file, which is what Lambda loads.
 fn zipped_mb(function: &str) -> f64 {
     let mut zip = DeflateEncoder::new(Vec::new(), Compression::default());
-    zip.write_all(&fs::read(binary(function)).expect("a file")).expect("memory takes it");
-    zip.finish().expect("memory takes it").len() as f64 / 1e6
+    zip.write_all(&fs::read(binary(function)).expect("a file")).expect("memory accepts the bytes");
+    zip.finish().expect("memory accepts the bytes").len() as f64 / 1e6
 }

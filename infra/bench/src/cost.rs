@@ -1,4 +1,4 @@
-//! Dollars per million deliveries, from what was counted and measured and from `prices.json`.
+//! Dollars per million deliveries, from counts, measurements and `prices.json`.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,24 +27,24 @@ struct Prices {
     cloudwatch_logs_per_gb: f64,
 }
 
-/// What cannot be measured here.
+/// Values that the benchmark cannot measure.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Assumed {
     lambda_memory_mb: f64,
-    /// Lambda gives a function a share of a core by its memory.
+    /// Memory for one core: Lambda gives a function a share of a core in proportion to its memory.
     lambda_mb_per_vcpu: f64,
-    /// How long one call to AWS takes. What a function does after each other is counted, not what it does at once.
+    /// Time of one call to AWS. Sequential calls of a function add up; concurrent calls count once.
     aws_call_ms: f64,
     receiver_ms: f64,
     hanging_receiver_ms: f64,
-    /// `ReceiveMessage` and `DeleteMessageBatch`, by Lambda's event source mapping.
+    /// `ReceiveMessage` and `DeleteMessageBatch`, which Lambda's event source mapping calls.
     event_source_calls_per_batch: f64,
-    /// `START`, `END` and `REPORT`.
+    /// The log lines `START`, `END` and `REPORT`.
     log_bytes_per_invocation: f64,
 }
 
-/// Dollars per million, by service.
+/// Dollars per million events, by service.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Dollars {
@@ -75,8 +75,8 @@ impl Dollars {
     }
 }
 
-/// One kilobyte of payload, one endpoint with the default signature but Ed25519, batches of ten, no failure; and the
-/// attempts at a receiver that hangs until the timeout.
+/// Measures the cost of one kilobyte of payload to one endpoint, with the default format (JWS) and Ed25519, in batches
+/// of ten, without failures. Also the cost of attempts at a receiver that hangs until the timeout.
 pub(crate) async fn measure(world: &World) -> Vec<Dollars> {
     let table: Table = serde_json::from_str(include_str!("../prices.json")).expect("prices as above");
     let events: Vec<_> = (0..1_000 + WARM_UP).map(|_| event("ed25519", 1_000)).collect();
@@ -90,7 +90,8 @@ pub(crate) async fn measure(world: &World) -> Vec<Dollars> {
     let deliver = measure_function(world, "deliver", records.chunks(10).map(batch_of), 10).await;
 
     let (assumed, call) = (&table.assumed, table.assumed.aws_call_ms);
-    // Within one invocation: fanout reads endpoints, writes events and sends; deliver reads, posts and records.
+    // The sequential calls of one invocation: `fanout` reads endpoints, writes events and sends; `deliver` reads, posts
+    // and records.
     let queues = table.dollars(&fanout, 10.0, 3.0 * call, true).plus(&table.dollars(
         &deliver,
         10.0,
@@ -117,7 +118,7 @@ pub(crate) async fn measure(world: &World) -> Vec<Dollars> {
     ]
 }
 
-/// Ten first attempts, none of which is answered. That takes until the timeout.
+/// Measures ten first attempts without an answer, each of which lasts until the timeout.
 async fn hanging(world: &World) -> Measured {
     let events: Vec<_> = (0..10).map(|_| event("es256", 1_000)).collect();
     let ingest = world.start("ingest").await;
@@ -132,7 +133,7 @@ async fn hanging(world: &World) -> Measured {
 }
 
 impl Table {
-    /// What a function costs for a million events, `batch` of them in an invocation that waits for so long.
+    /// Computes the cost of a million events. An invocation has `batch` events and waits `waits_ms`.
     fn dollars(&self, measured: &Measured, batch: f64, waits_ms: f64, by_queue: bool) -> Dollars {
         let Self { usd, assumed } = self;
         let cpu_share = assumed.lambda_memory_mb / assumed.lambda_mb_per_vcpu;
@@ -154,7 +155,7 @@ impl Table {
             way: "",
             api_gateway: 0.0,
             lambda: (gb_seconds * usd.lambda_arm64_per_gb_second * 1e6 + usd.lambda_per_million_requests) / batch,
-            // Messages have a group, for fair queues.
+            // Messages have a group, because the queues are fair queues.
             sqs: (per_event("sqs") + polls) * (usd.sqs_per_million_requests + usd.sqs_fair_queue_per_million_requests),
             dynamodb: reads * usd.dynamodb_per_million_read_units + writes * usd.dynamodb_per_million_write_units,
             kms: per_event("kms") * usd.kms_per_million_requests,

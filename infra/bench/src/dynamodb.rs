@@ -1,5 +1,5 @@
-//! A stand-in for DynamoDB: keeps endpoints and signing keys, and takes all else as what it has never seen before, which is
-//! how a healthy delivery finds its tables. What each call has to say is checked.
+//! A stand-in for DynamoDB. It stores endpoints and signing keys, and treats every other item as new, which is how a
+//! healthy delivery finds its tables. It checks each call.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -17,18 +17,18 @@ pub(crate) const KEYS: &str = "KeysTable";
 pub(crate) const PARKING: &str = "ParkingTable";
 pub(crate) const TOKEN_REQUESTS: &str = "TokenRequestsTable";
 
-/// The names of each table's partition key and sort key.
+/// Returns the names of a table's partition key and sort key.
 fn keys_of(table: &str) -> Result<[&'static str; 2], String> {
     Ok(match table {
         ENDPOINTS => ["tenant", "endpoint"],
         ENDPOINT_KEYS => ["tenant", "key"],
         KEYS => ["algorithm", "generation"],
         EVENTS | PARKING | TOKEN_REQUESTS => ["pk", "sk"],
-        _ => return Err(format!("`{table}`, which is no table")),
+        _ => return Err(format!("`{table}`, which is not a table")),
     })
 }
 
-/// Items by table and both keys, of the tables that are read by the functions that are measured.
+/// Items by table and both keys, in the tables that the measured functions read.
 #[derive(Default)]
 pub(crate) struct Tables(Mutex<BTreeMap<[String; 3], Value>>);
 
@@ -43,7 +43,7 @@ impl Tables {
             "PutItem" => self.put(body),
             "Query" => self.query(body),
             "UpdateItem" => update(body),
-            _ => Err("an operation that is unknown here".into()),
+            _ => Err("an unknown operation".into()),
         }
     }
 
@@ -82,7 +82,7 @@ impl Tables {
             ENDPOINTS => "attribute_not_exists(endpoint)",
             EVENTS => "attribute_not_exists(pk)",
             KEYS => "attribute_not_exists(algorithm)",
-            _ => "", // Parking what is parked already changes nothing, and breakers have conditions by version.
+            _ => "", // Parking twice changes nothing, and breakers have conditions on their version.
         };
         if !expected.is_empty() && condition != expected {
             return Err(format!("the condition `{condition}`; expected `{expected}`"));
@@ -117,7 +117,7 @@ impl Tables {
     }
 }
 
-/// An attempt that goes on record, on the condition that none did before.
+/// Accepts an attempt to record, with the condition that it is not recorded yet.
 fn update(body: &Value) -> Answer {
     let table = table(body)?;
     place(table, &body["Key"])?;
@@ -127,14 +127,14 @@ fn update(body: &Value) -> Answer {
         return Err(format!("the condition `{condition}`"));
     }
     let values = &body["ExpressionAttributeValues"];
-    // Names of attributes stand in the expression; what is more in it makes up for the keys' names.
+    // The expression contains the attributes' names. Its other words make up for the names of the keys.
     let bytes = size(values) + size(&body["Key"]) + expression.len();
     let new =
         if body["ReturnValues"] == "ALL_NEW" { json!({"Attributes": assigned(expression, values)}) } else { json!({}) };
     Ok(Answered { body: new, items: 1, units: write_units(bytes) })
 }
 
-/// What a `SET` makes of an item that was not there: each name with the value that follows it.
+/// Computes the item that a `SET` creates: each name with the value that follows it.
 fn assigned(expression: &str, values: &Value) -> Value {
     let parts: Vec<_> = expression.split(" = ").collect();
     let pairs = parts.windows(2).filter_map(|pair| {
@@ -145,7 +145,7 @@ fn assigned(expression: &str, values: &Value) -> Value {
     pairs.collect()
 }
 
-/// Items that are written if they are not there, each with a statement of its own.
+/// Accepts items to insert if they do not exist, one statement each.
 fn insert_all(body: &Value) -> Answer {
     let statements = body["Statements"].as_array().ok_or("no Statements")?;
     if !(1..=25).contains(&statements.len()) {
@@ -166,7 +166,7 @@ fn insert_all(body: &Value) -> Answer {
             is_event(&item)?;
         } else if text_of(&item, "sk").starts_with("state#") {
             if item["expiresAt"].is_null() {
-                return Err("a state that is kept for ever".into());
+                return Err("a state without `expiresAt`".into());
             }
         } else if item["ofEvent"].is_null()
             || item["attempts"]["L"].as_array().is_none_or(|attempts| attempts.len() != 1)
@@ -191,7 +191,7 @@ fn table(body: &Value) -> Result<&str, String> {
 }
 
 fn consistent(body: &Value) -> Result<(), String> {
-    if body["ConsistentRead"] == true { Ok(()) } else { Err("a read that is not consistent".into()) }
+    if body["ConsistentRead"] == true { Ok(()) } else { Err("an eventually consistent read".into()) }
 }
 
 fn place(table: &str, item: &Value) -> Result<[String; 3], String> {
@@ -203,13 +203,14 @@ fn text_of<'a>(item: &'a Value, name: &str) -> &'a str {
     item[name]["S"].as_str().unwrap_or_default()
 }
 
-/// The text or number of a key.
+/// Reads the text or number of a key.
 fn text(value: &Value) -> Result<String, String> {
     let text = value["S"].as_str().or_else(|| value["N"].as_str());
     text.map(str::to_owned).ok_or_else(|| format!("`{value}` as a key"))
 }
 
-/// What an item counts, in bytes: its names and values, by "Item sizes and formats" of DynamoDB's developer guide.
+/// Computes the size of an item in bytes, from its names and values: "Item sizes and formats" in DynamoDB's developer
+/// guide.
 fn size(item: &Value) -> usize {
     let members = item.as_object().into_iter().flatten();
     members.map(|(name, value)| name.len() + size_of_value(value)).sum()
@@ -231,7 +232,7 @@ fn write_units(bytes: usize) -> u64 {
     bytes.div_ceil(1024).max(1) as u64
 }
 
-/// Strongly consistent reads; one that finds nothing counts one.
+/// Counts the units of strongly consistent reads. A read that finds nothing counts one.
 fn read_units<'a>(items: impl Iterator<Item = &'a Value>) -> u64 {
     items.map(size).sum::<usize>().div_ceil(4096).max(1) as u64
 }

@@ -1,4 +1,4 @@
-//! What nobody can do without: the signatures alone, and one plain HTTP POST alone, each in a process of its own.
+//! The minimum that every sender needs: the signatures alone, and one plain HTTP POST alone, each in its own process.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -18,40 +18,41 @@ use signpost_core::signing::{jws, standard_webhooks};
 use crate::process::cpu_ms;
 use crate::world::{SIGNATURES, Signature, payload};
 
-/// A key pair of the tests of `signpost-core`.
+/// Includes a key of the tests of `signpost-core`.
 macro_rules! pem {
     ($file:literal) => {
         include_str!(concat!("../../../lib/core/tests/data/", $file))
     };
 }
 
-/// CPU-ms of one POST, by a process that does nothing else.
+/// Measures the CPU-ms of one POST, in a process that does nothing else.
 pub(crate) async fn post_ms(url: &str, bytes: usize, at_once: usize) -> f64 {
     told(["post", url, &bytes.to_string(), &at_once.to_string()]).await
 }
 
-/// CPU-ms of the signatures of one request.
+/// Measures the CPU-ms of the signatures of one request.
 pub(crate) async fn signing_ms(signature: Signature, bytes: usize) -> f64 {
     told(["sign", signature.name, &bytes.to_string()]).await
 }
 
-/// What another process of this program tells.
+/// Runs this program in another process, and returns the number that it prints.
 async fn told<const COUNT: usize>(arguments: [&str; COUNT]) -> f64 {
     let program = std::env::current_exe().expect("a process has a file");
     let mut command = Command::new(program);
     command.args(arguments);
-    let output = tokio::task::spawn_blocking(move || command.output()); // The receiver has to go on meanwhile.
-    let output = output.await.expect("it does not panic").expect("the program starts");
+    let output = tokio::task::spawn_blocking(move || command.output()); // The receiver must run at the same time.
+    let output = output.await.expect("no panic").expect("the program starts");
     let text = String::from_utf8_lossy(&output.stdout);
     text.trim().parse().unwrap_or_else(|_| {
-        crate::fail(&format!("`{}` told {text} {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr)))
+        crate::fail(&format!("`{}` printed {text} {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr)))
     })
 }
 
-/// How often as many as a batch has are posted.
+/// The number of rounds. Each posts `at_once` requests.
 const ROUNDS: usize = 1_000;
 
-/// Posts, so many at once, and tells the CPU-ms of one. The client is built as [`signpost_io::http::guarded_client`] builds it.
+/// Posts `at_once` requests at a time, and returns the CPU-ms of one. Builds the client as
+/// [`signpost_io::http::guarded_client`] does.
 pub(crate) async fn post(url: &str, bytes: usize, at_once: usize) -> f64 {
     let client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
@@ -80,7 +81,7 @@ pub(crate) async fn post(url: &str, bytes: usize, at_once: usize) -> f64 {
     (cpu_ms("self") - before) / (ROUNDS * at_once) as f64
 }
 
-/// Signs as an endpoint of this signature asks for, for a second, and tells the CPU-ms of one request.
+/// Signs for a second as an endpoint with this signature requires, and returns the CPU-ms of one request.
 pub(crate) fn sign(name: &str, bytes: usize) -> f64 {
     let signature = SIGNATURES.into_iter().find(|one| one.name == name).expect("the name of a signature");
     let body = payload(bytes).to_string().replace(' ', "\\u0020");
@@ -96,7 +97,7 @@ pub(crate) fn sign(name: &str, bytes: usize) -> f64 {
     (cpu_ms("self") - before) / f64::from(count)
 }
 
-/// Makes what signs `body` once, with keys of its own.
+/// Returns a function that signs `body` once, with its own keys.
 pub(crate) fn signing(signature: Signature, body: &[u8]) -> impl Fn() + '_ {
     let tenant = TenantId::parse(signature.name).expect("letters, digits and hyphens");
     let other = TenantSigner::new(Arc::new(signer(signature.algorithm)), &tenant);
@@ -114,7 +115,7 @@ pub(crate) fn signing(signature: Signature, body: &[u8]) -> impl Fn() + '_ {
     }
 }
 
-/// A signer with a key that is always the same, so that figures are too.
+/// Makes a signer with a fixed key, so that the figures are comparable.
 fn signer(algorithm: Algorithm) -> Signer {
     let (private, public) = match algorithm {
         Algorithm::EdDSA => (pem!("ed25519.pem"), pem!("ed25519.public.pem")),

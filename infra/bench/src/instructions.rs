@@ -1,4 +1,4 @@
-//! The pure parts that every delivery runs through, once and again, for callgrind to count their instructions.
+//! The pure parts that every delivery uses, run repeatedly so that callgrind counts their instructions.
 
 use std::hint::black_box;
 
@@ -12,10 +12,10 @@ use uuid::Uuid;
 use crate::floor::signing;
 use crate::world::{SIGNATURES, event, payload};
 
-/// How often a part runs; divide what is counted by it.
+/// The number of runs of a part. Divide the count of instructions by it.
 const TIMES: u32 = 100;
 
-/// Runs a part, with a payload of about a kilobyte. `nothing` is what all of them have in common.
+/// Runs a part with a payload of about a kilobyte. `nothing` runs only the common setup.
 pub(crate) fn run(part: &str) {
     let body = payload(1_000).to_string();
     let spread = format!("{:#}", payload(1_000));
@@ -31,7 +31,7 @@ pub(crate) fn run(part: &str) {
         "parse-delivery" => times(&|| drop(black_box(Delivery::parse(black_box(&message))))),
         name => {
             let signature = SIGNATURES.into_iter().find(|one| one.name == name);
-            let Some(signature) = signature else { crate::fail(&format!("there is no part `{name}`")) };
+            let Some(signature) = signature else { crate::fail(&format!("part `{name}` is unknown")) };
             let sign = signing(signature, body.as_bytes());
             times(&sign);
         }

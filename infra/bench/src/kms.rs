@@ -1,4 +1,5 @@
-//! A stand-in for KMS: makes key pairs and data keys, wraps them, and opens under the same encryption context only.
+//! A stand-in for KMS. It makes and wraps key pairs and data keys, and unwraps them only with the same encryption
+//! context.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
@@ -9,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-/// The id of the one KMS key there is, which does for all purposes.
+/// The id of the only KMS key, which serves all purposes.
 pub(crate) const KEY_ID: &str = "wrapping-key";
 
 pub(crate) struct Kms {
@@ -40,8 +41,8 @@ impl Kms {
         Ok(match operation {
             "Decrypt" => {
                 let blob = body["CiphertextBlob"].as_str().ok_or("no CiphertextBlob")?;
-                let blob = BASE64.decode(blob).map_err(|_| "CiphertextBlob is no base64")?;
-                let plain = self.open(&blob, context).ok_or("what does not open under this context")?;
+                let blob = BASE64.decode(blob).map_err(|_| "a CiphertextBlob that is not base64")?;
+                let plain = self.open(&blob, context).ok_or("a CiphertextBlob that does not open with this context")?;
                 json!({"KeyId": KEY_ID, "Plaintext": BASE64.encode(plain), "EncryptionAlgorithm": "SYMMETRIC_DEFAULT"})
             }
             "GenerateDataKey" => {
@@ -59,7 +60,7 @@ impl Kms {
                     "PrivateKeyCiphertextBlob": BASE64.encode(self.wrap(&private, context)),
                 })
             }
-            _ => return Err("unknown".into()),
+            _ => return Err("an unknown operation".into()),
         })
     }
 
@@ -84,7 +85,7 @@ fn random() -> [u8; 32] {
     bytes
 }
 
-/// A new key pair: `SubjectPublicKeyInfo` and PKCS#8, both DER.
+/// Makes a key pair: `SubjectPublicKeyInfo` and PKCS#8, both in DER.
 fn pair(spec: &str) -> Option<(Vec<u8>, Vec<u8>)> {
     const MADE: &str = "a key pair can be made";
     let spki = |der: PublicKeyX509Der<'_>| der.as_ref().to_vec();

@@ -1,4 +1,4 @@
-//! From the moment that an event is accepted to its arrival, on the local stack: at two rates, and beside a neighbour.
+//! Latency from the acceptance of an event to its arrival, on the local stack: at two rates, and next to a busy tenant.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use signpost_testkit::local_stack::{LocalStack, setting};
 use signpost_testkit::receiver::Receiver;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-/// How long it took the events of one tenant, in milliseconds.
+/// Latency of the events of one tenant, in milliseconds.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Latency {
     case: String,
     events: usize,
-    /// Those that had not come by a minute after the last was sent.
+    /// Events that had not arrived a minute after the last one was sent.
     missing: usize,
     p50: f64,
     p95: f64,
@@ -27,9 +27,9 @@ struct Latency {
     max: f64,
 }
 
-/// How long each load lasts.
+/// Duration of each load.
 const TIME: Duration = Duration::from_secs(30);
-/// How long a load is not measured first, while environments start.
+/// Duration of the load that is not measured, during which environments start.
 const WARM_UP: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run() {
@@ -93,7 +93,7 @@ impl Tenant {
         Self { id, receiver, sqs: aws_sdk_sqs::Client::new(&stack.aws) }
     }
 
-    /// Sends so many events per second into the queue, as a producer does, and gives when each was accepted.
+    /// Sends `rate` events per second to the queue, as a producer does, and returns when each was accepted.
     async fn load(&self, rate: usize, time: Duration) -> HashMap<String, Instant> {
         const TICKS_PER_SECOND: usize = 20;
         const TICK: Duration = Duration::from_millis(50);
@@ -111,12 +111,12 @@ impl Tenant {
             let call = self.sqs.send_message_batch().queue_url(setting("EVENTS_QUEUE_URL"));
             let call = call.set_entries(Some(entries.collect()));
             sending.push(tokio::spawn(async move {
-                call.send().await.expect("the queue takes it");
+                call.send().await.expect("the queue accepts the events");
                 let accepted = Instant::now();
                 ids.into_iter().map(|id| (id, accepted)).collect::<Vec<_>>()
             }));
         }
-        join_all(sending).await.into_iter().flat_map(|sent| sent.expect("it does not panic")).collect()
+        join_all(sending).await.into_iter().flat_map(|sent| sent.expect("no panic")).collect()
     }
 
     async fn latency(&self, case: String, sent: HashMap<String, Instant>) -> Latency {
@@ -124,7 +124,7 @@ impl Tenant {
         let arrivals = || {
             let mut arrivals = HashMap::new();
             for one in self.receiver.so_far() {
-                arrivals.entry(one.event_id().to_owned()).or_insert(one.at); // The first counts.
+                arrivals.entry(one.event_id().to_owned()).or_insert(one.at); // The first arrival counts.
             }
             arrivals
         };
@@ -133,7 +133,7 @@ impl Tenant {
             sleep(Duration::from_millis(500)).await;
             arrived = arrivals();
         }
-        // The answer to who sends may come later than the event itself.
+        // The answer to the sender can arrive later than the event.
         let took = sent.iter().filter_map(|(id, accepted)| Some(arrived.get(id)?.saturating_duration_since(*accepted)));
         let mut took: Vec<_> = took.map(|took| took.as_secs_f64() * 1_000.0).collect();
         took.sort_unstable_by(f64::total_cmp);

@@ -1,13 +1,13 @@
-//! Measures what a delivery costs: `make bench`. See `docs/performance.md`.
+//! Measures the cost of a delivery: `make bench`. See `docs/performance.md`.
 //!
 //! ```text
 //! bench [ONLY]                  the functions, against a stand-in for AWS; writes target/bench.json
-//! bench latency                 latency and isolation on the local stack, in whose settings it runs
-//! bench instructions PART       a pure part, once and again, for callgrind to count
+//! bench latency                 latency and isolation on the local stack, with its settings in the environment
+//! bench instructions PART       a pure part, run repeatedly, so that callgrind counts its instructions
 //! ```
 
-#![expect(clippy::print_stdout, reason = "its output is what it is for")]
-#![expect(clippy::expect_used, reason = "a benchmark that cannot go on ends, and the message says what was missing")]
+#![expect(clippy::print_stdout, reason = "the output is the purpose of the program")]
+#![expect(clippy::expect_used, reason = "a failed benchmark ends, and the message names what is missing")]
 #![expect(clippy::cast_precision_loss, reason = "counts that are far below 2^52")]
 
 mod aws;
@@ -49,7 +49,7 @@ async fn main() {
     }
 }
 
-/// Measures the functions.
+/// Measures the functions, and prints and writes the figures.
 async fn functions(only: &str) {
     let machine = machine::describe();
     say(&format!("On {machine}"));
@@ -63,12 +63,12 @@ async fn functions(only: &str) {
     let dollars = if "dollars".contains(only) { cost::measure(&world).await } else { Vec::new() };
     report::dollars(&dollars);
     let (_, _, verified) = world.receiver.so_far();
-    say(&format!("{verified} requests had their signatures verified"));
+    say(&format!("verified the signatures of {verified} requests"));
     let all = json!({"machine": machine, "ways": ways, "coldStarts": cold_starts, "dollarsPerMillion": dollars});
     report::write("bench.json", &all);
 }
 
-/// Ends the benchmark: whatever it would tell from here on would mislead.
+/// Ends the benchmark, because later figures would mislead.
 fn fail(what: &str) -> ! {
     eprintln!("bench: {what}");
     std::process::exit(1)

@@ -1,4 +1,4 @@
-//! The way of an event, function by function: what each takes of a core and of AWS.
+//! The way of an event through the functions, with the CPU time and the AWS calls of each.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::floor;
 use crate::process::{Function, Used};
 use crate::world::{SIGNATURES, Signature, World, event, request};
 
-/// What one function took, for each event.
+/// CPU time, memory and calls of one function, per event.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Measured {
@@ -22,7 +22,7 @@ pub(crate) struct Measured {
     pub(crate) counts: Counts,
 }
 
-/// The three functions on the way of an event, with one payload, batch size and signature.
+/// The three functions on the way of an event, for one payload, batch size and signature.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Way {
@@ -32,9 +32,9 @@ pub(crate) struct Way {
     pub(crate) ingest: Measured,
     pub(crate) fanout: Measured,
     pub(crate) deliver: Measured,
-    /// CPU-ms of the signatures alone, as the endpoint asks for them.
+    /// CPU-ms of the signatures alone, in the endpoint's formats.
     pub(crate) signing_ms: f64,
-    /// CPU-ms of one HTTP POST of the payload by the same client, and of nothing else.
+    /// CPU-ms of one HTTP POST of the payload alone, by the same client.
     pub(crate) post_ms: f64,
 }
 
@@ -43,13 +43,13 @@ impl Way {
         self.ingest.cpu_ms + self.fanout.cpu_ms + self.deliver.cpu_ms
     }
 
-    /// What `deliver` takes beyond what nobody can do without.
+    /// Returns the CPU-ms of `deliver` beyond its signatures and one POST.
     pub(crate) fn deliver_over_floor_ms(&self) -> f64 {
         self.deliver.cpu_ms - self.signing_ms - self.post_ms
     }
 }
 
-/// Measures all ways whose name (`<signature>/<payload bytes>/<batch size>`) has `only` in it.
+/// Measures all ways whose name (`<signature>/<payload bytes>/<batch size>`) contains `only`.
 pub(crate) async fn measure(world: &World, only: &str) -> Vec<Way> {
     let mut ways = Vec::new();
     for (payload_bytes, events) in [(500, 3_000), (50_000, 600)] {
@@ -69,7 +69,7 @@ pub(crate) async fn measure(world: &World, only: &str) -> Vec<Way> {
     ways
 }
 
-/// How many of the events come first and are not measured: they fill caches and open connections.
+/// The number of first events that are not measured, because they fill caches and open connections.
 pub(crate) const WARM_UP: usize = 100;
 
 async fn way(
@@ -115,7 +115,7 @@ pub(crate) fn batch_of(records: &[Value]) -> Value {
     json!({ "Records": records })
 }
 
-/// Invokes a function with one event after the other, as Lambda does with one environment.
+/// Invokes a function with one event after the other, as Lambda does in one environment, and measures it.
 pub(crate) async fn measure_function(
     world: &World,
     name: &'static str,
@@ -137,12 +137,12 @@ pub(crate) async fn measure_function(
         }
         invoked += 1;
     }
-    let before = before.expect("there is more than what warms up");
+    let before = before.expect("more events than the warm-up");
     let after = Moment::now(world, &function, invoked * batch);
     after.since(&before)
 }
 
-/// Invokes a new function once, whatever comes of it.
+/// Invokes a new function once, and measures it. A failed invocation counts too.
 pub(crate) async fn measure_one(world: &World, name: &'static str, invocation: &Value, batch: usize) -> Measured {
     let function = world.start(name).await;
     function.cold_start().await;

@@ -1,4 +1,4 @@
-//! A function's real binary as a process of its own, beside a Runtime API, and what it has used up.
+//! A function's real binary in its own process with a Runtime API, and its consumption.
 
 use std::fs;
 use std::io::Read as _;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use signpost_testkit::runtime_api::RuntimeApi;
 
-/// One execution environment. Its process ends with it.
+/// An execution environment. Its process ends when it is dropped.
 pub(crate) struct Function {
     name: &'static str,
     child: Child,
@@ -21,19 +21,19 @@ pub(crate) struct Function {
     started: Instant,
 }
 
-/// What a process has used up since it started.
+/// CPU time, memory and log of a process since its start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Used {
     /// User and system time, in milliseconds.
     pub(crate) cpu_ms: f64,
-    /// The most memory that it ever had at once.
+    /// The most memory that it has used.
     pub(crate) peak_rss_bytes: u64,
-    /// What it wrote to its log.
+    /// Bytes that it wrote to its log.
     pub(crate) logged_bytes: u64,
 }
 
 impl Function {
-    /// Starts the binary called `name` with these environment variables and those that Lambda sets.
+    /// Starts the binary `name` with these environment variables and those that Lambda sets.
     pub(crate) async fn start(name: &'static str, settings: &[(&str, String)]) -> Self {
         let api = RuntimeApi::start().await;
         let mut command = Command::new(binary(name));
@@ -61,17 +61,17 @@ impl Function {
         Self { name, child, api, logged, started }
     }
 
-    /// How long it took from the start of the process until it asked for its first invocation.
+    /// Waits for the first request for an invocation, and returns the time since the start of the process.
     pub(crate) async fn cold_start(&self) -> Duration {
         self.api.first_asked().await.duration_since(self.started)
     }
 
-    /// How long ago the process was started.
+    /// Returns the time since the start of the process.
     pub(crate) fn age(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// Invokes the function and gives its response.
+    /// Invokes the function, and returns its response.
     pub(crate) async fn invoke(&self, event: &Value) -> Value {
         match self.api.invoke(event).await {
             Ok(response) => response,
@@ -82,7 +82,7 @@ impl Function {
     pub(crate) fn used(&self) -> Used {
         let pid = self.child.id();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).expect(LINUX);
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel tells it");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel reports it");
         let kilobytes = peak.trim_end_matches("kB").trim().parse::<u64>().expect("a number");
         Used {
             cpu_ms: cpu_ms(&pid.to_string()),
@@ -94,20 +94,20 @@ impl Function {
 
 impl Drop for Function {
     fn drop(&mut self) {
-        let _ = self.child.kill(); // It may have ended by itself.
+        let _ = self.child.kill(); // It may have ended already.
         let _ = self.child.wait();
     }
 }
 
-const LINUX: &str = "a process is measured by /proc, which Linux has";
+const LINUX: &str = "the benchmark reads /proc, so it needs Linux";
 
-/// User and system time of a process, `self` for this one, in milliseconds.
+/// Reads the user and system time of a process, in milliseconds; `self` is this process.
 ///
-/// Linux tells it for the whole process in ticks of 10 ms, and to the nanosecond for each thread that is alive. The
-/// functions have one thread; where others have ended, the ticks are right.
+/// Linux reports it for the whole process in ticks of 10 ms, and for each live thread to the nanosecond. The functions
+/// have one thread. If other threads have ended, the ticks are right.
 pub(crate) fn cpu_ms(pid: &str) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect(LINUX);
-    let after_name = stat.rsplit_once(')').expect("the name stands in parentheses").1;
+    let after_name = stat.rsplit_once(')').expect("the name is in parentheses").1;
     let fields = after_name.split_whitespace().skip(11).take(2); // utime and stime, proc(5).
     let ticks = Duration::from_millis(fields.map(|ticks| ticks.parse::<u64>().expect("a number") * 10).sum());
     let threads = fs::read_dir(format!("/proc/{pid}/task")).expect(LINUX).flatten();
@@ -120,7 +120,7 @@ pub(crate) fn cpu_ms(pid: &str) -> f64 {
     exact.as_secs_f64() * 1_000.0
 }
 
-/// The binary of a function beside the one that runs.
+/// Finds the binary of a function next to the running program.
 pub(crate) fn binary(name: &str) -> PathBuf {
     let binary = std::env::current_exe().expect("a process has a file").with_file_name(name);
     if !binary.is_file() {

@@ -1,4 +1,4 @@
-//! An integrator's server on loopback that answers 204 at once, or never, and verifies some of the signatures with
+//! An integrator's server on loopback that answers 204 at once, or never. It verifies some of the signatures with
 //! aws-lc-rs alone.
 
 use std::convert::Infallible;
@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 
 use crate::world::SIGNATURES;
 
-/// A receiver, for as long as the benchmark runs.
+/// A receiver. It runs as long as the benchmark.
 pub(crate) struct Receiver {
     origin: String,
     inside: Arc<Inside>,
@@ -41,17 +41,17 @@ struct Inside {
     verified: AtomicU64,
 }
 
-/// What signatures are verified with.
+/// The keys and secrets that verify signatures.
 pub(crate) struct Verifier {
     pub(crate) keys: Vec<PublicKey>,
-    /// What verifies `v1a`.
+    /// The key that verifies `v1a`.
     pub(crate) own: WebhookPublicKey,
     pub(crate) secret: Vec<u8>,
 }
 
 const SIGNED: &str = "/hook";
 
-/// Of how many requests one is verified, the first included.
+/// One of so many requests is verified, starting with the first.
 const SAMPLE: u64 = 50;
 
 impl Receiver {
@@ -70,28 +70,28 @@ impl Receiver {
         Self { origin: url, inside }
     }
 
-    /// Where signed requests go.
+    /// Returns the URL for signed requests.
     pub(crate) fn url(&self) -> String {
         format!("{}{SIGNED}", self.origin)
     }
 
-    /// Where plain requests go.
+    /// Returns the URL for plain requests.
     pub(crate) fn plain_url(&self) -> String {
         format!("{}/plain", self.origin)
     }
 
-    /// Has a sample of the signatures verified from now on.
+    /// Verifies a sample of the signatures from now on.
     pub(crate) fn verify_with(&self, verifier: Verifier) {
-        let _ = self.inside.verifier.set(verifier); // Once, by whoever starts it.
+        let _ = self.inside.verifier.set(verifier); // Set once, after the start.
     }
 
-    /// How many requests have come, how many bytes they had, and how many were verified.
+    /// Returns the number of requests, their bytes, and the number of verified requests.
     pub(crate) fn so_far(&self) -> (u64, u64, u64) {
         let Inside { bytes, count, verified, .. } = &*self.inside;
         (count.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed), verified.load(Ordering::Relaxed))
     }
 
-    /// Answers, or takes requests and never answers them.
+    /// Sets whether the receiver answers, or holds requests for ever.
     pub(crate) fn answer(&self, answers: bool) {
         self.inside.answers.store(answers, Ordering::Relaxed);
     }
@@ -117,7 +117,7 @@ async fn respond(request: Request<Incoming>, inside: Arc<Inside>) -> Result<Resp
         && let Some(verifier) = inside.verifier.get()
     {
         if let Err(what) = verifier.verify(&parts.headers, &body) {
-            crate::fail(&format!("a request came with {what}"));
+            crate::fail(&format!("a request has {what}"));
         }
         inside.verified.fetch_add(1, Ordering::Relaxed);
     }
@@ -130,17 +130,17 @@ async fn respond(request: Request<Incoming>, inside: Arc<Inside>) -> Result<Resp
 }
 
 impl Verifier {
-    /// Verifies each signature that is there; one has to be.
+    /// Verifies each signature of a request, which has at least one.
     fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), String> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         if body.iter().any(u8::is_ascii_whitespace) {
-            return Err("whitespace in its body".into());
+            return Err("white space in its body".into());
         }
         let mut signatures = 0;
         if let Some(jws) = text("jws-signature") {
             let (header, signature) = jws.split_once("..").ok_or("no detached JWS")?;
-            let decoded = URL_SAFE_NO_PAD.decode(header).map_err(|_| "a JWS header that is no base64")?;
-            let decoded: Value = serde_json::from_slice(&decoded).map_err(|_| "a JWS header that is no JSON")?;
+            let decoded = URL_SAFE_NO_PAD.decode(header).map_err(|_| "a JWS header that is not base64")?;
+            let decoded: Value = serde_json::from_slice(&decoded).map_err(|_| "a JWS header that is not JSON")?;
             let tenants = SIGNATURES.map(|one| TenantId::parse(one.name).expect("letters, digits and hyphens"));
             let is_meant = |key: &&PublicKey| tenants.iter().any(|t| of_signing_key(key.id(), t) == decoded["kid"]);
             let key = self.keys.iter().find(is_meant).ok_or("an unknown kid")?;
@@ -148,7 +148,7 @@ impl Verifier {
                 return Err("another alg than its key's".into());
             }
             let content = format!("{header}.{}", URL_SAFE_NO_PAD.encode(body));
-            let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| "a signature that is no base64")?;
+            let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| "a signature that is not base64")?;
             verify(key, content.as_bytes(), &signature)?;
             signatures += 1;
         }
@@ -158,7 +158,7 @@ impl Verifier {
             let content = [format!("{id}.{timestamp}.").as_bytes(), body].concat();
             for entry in entries.split(' ') {
                 let (version, signature) = entry.split_once(',').ok_or("an entry without a version")?;
-                let signature = STANDARD.decode(signature).map_err(|_| "an entry that is no base64")?;
+                let signature = STANDARD.decode(signature).map_err(|_| "an entry that is not base64")?;
                 if version == "v1" {
                     let key = hmac::Key::new(hmac::HMAC_SHA256, &self.secret);
                     hmac::verify(&key, &content, &signature).map_err(|_| "an HMAC that does not verify")?;

@@ -1,4 +1,4 @@
-//! What is printed, and written for machines.
+//! The report: tables to print, and files for machines.
 
 use std::fs;
 use std::path::PathBuf;
@@ -49,7 +49,7 @@ pub(crate) fn ways(ways: &[Way]) {
         );
     }
     println!(
-        "over: deliver beyond its signatures and one POST. MB: the most memory of deliver. bytes: to and from AWS and the receiver."
+        "over: deliver without its signatures and one POST. MB: the peak memory of deliver. bytes: to and from AWS and the receiver."
     );
     println!();
     println!("{:52}{:>6}{:>9}{:>9}{:>9}{:>9}", "AWS per event", "batch", "calls", "items", "units", "bytes");

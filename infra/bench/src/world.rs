@@ -1,4 +1,4 @@
-//! All that the functions need around them: AWS, a receiver, endpoints and signing keys, made by the product's own adapters.
+//! The environment of the functions: AWS, a receiver, endpoints and signing keys, made with the product's own adapters.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use crate::kms::KEY_ID;
 use crate::process::Function;
 use crate::receiver::{Receiver, Verifier};
 
-/// How requests are signed; each is one endpoint's way, of a tenant that is called after it.
+/// The signatures to measure. Each has one endpoint, in a tenant of the same name.
 pub(crate) const SIGNATURES: [Signature; 5] = [
     Signature { name: "hmac-ed25519", formats: &[SignatureFormat::StandardWebhooks], algorithm: Algorithm::EdDSA },
     Signature { name: "ed25519", formats: &[SignatureFormat::Jws], algorithm: Algorithm::EdDSA },
@@ -43,7 +43,7 @@ pub(crate) const SIGNATURES: [Signature; 5] = [
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Signature {
-    /// Its name, and its tenant's. Standard Webhooks always has both `v1` (HMAC) and `v1a` (Ed25519).
+    /// The name of the signature and of its tenant. Standard Webhooks always has both `v1` (HMAC) and `v1a` (Ed25519).
     pub(crate) name: &'static str,
     pub(crate) formats: &'static [SignatureFormat],
     pub(crate) algorithm: Algorithm,
@@ -72,7 +72,7 @@ impl World {
             keys.push(public.clone());
             let (generation, moments) = (1, moments());
             let key = StoredKey { generation, moments, public, public_spki, wrapped_private, expires_at: None };
-            table.add(&key).await.expect("a table that takes it");
+            table.add(&key).await.expect("a table that accepts the key");
         }
 
         let own = EndpointKeys::new([7; 32], [7; 32]).expect("keys");
@@ -100,7 +100,7 @@ impl World {
                 trusted: None,
                 signing_secrets: vec![SecretVersion::new(SealedKeys { sealed, public_key: own.public_key() }, now)],
             };
-            endpoints.put(&tenant, &id, &stored, None).await.expect("a table that takes it");
+            endpoints.put(&tenant, &id, &stored, None).await.expect("a table that accepts the endpoint");
         }
         let written = own.secret().written();
         let secret = BASE64.decode(written.reveal().trim_start_matches("whsec_")).expect("base64");
@@ -115,7 +115,7 @@ impl World {
             ("AWS_ENDPOINT_URL", self.aws.url.clone()),
             ("AWS_REGION", "us-east-1".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
-            ("AWS_SESSION_TOKEN", "token".repeat(100)), // Inside Lambda there is one, and it is signed and sent.
+            ("AWS_SESSION_TOKEN", "token".repeat(100)), // Lambda sets one, and the SDK signs and sends it.
             ("DANGEROUSLY_ALLOW_HTTP", "true".to_owned()),
             ("DANGEROUSLY_ALLOW_PRIVATE_TARGETS", "true".to_owned()),
             ("DEAD_LETTER_QUEUE_URL", queue_url(DEAD_LETTERS)),
@@ -145,7 +145,7 @@ impl World {
     }
 }
 
-/// The benchmark's own access to the stand-in.
+/// Builds the settings of the SDK with which the benchmark calls the stand-in.
 fn sdk(url: &str) -> SdkConfig {
     let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "benchmark");
     SdkConfig::builder()
@@ -156,7 +156,7 @@ fn sdk(url: &str) -> SdkConfig {
         .build()
 }
 
-/// A key that was published two hours ago and signs for a day.
+/// Builds the times of a key that was published two hours ago and signs for a day.
 fn moments() -> KeyMoments {
     let now = unix_now().as_secs();
     let ago = |duration: Duration| now - duration.as_secs();
@@ -164,7 +164,7 @@ fn moments() -> KeyMoments {
     KeyMoments { published_at, sign_from, sign_until: now + 86_400, verify_until: now + 2 * 86_400 }
 }
 
-/// A payload of about so many bytes, as banks send them: a few fields, then a list of entries with text in them.
+/// Builds a payload of about `bytes` bytes, as banks send them: a few fields, then a list of entries with text.
 pub(crate) fn payload(bytes: usize) -> Value {
     let mut data = json!({
         "type": "OPERATION", "operationId": Uuid::new_v4().to_string(), "status": "APPROVED", "userId": "user-4711",
@@ -180,7 +180,7 @@ pub(crate) fn payload(bytes: usize) -> Value {
     data
 }
 
-/// An event of a tenant, in the CloudEvents JSON format.
+/// Builds an event of a tenant, in the CloudEvents JSON format.
 pub(crate) fn event(tenant: &str, bytes: usize) -> Value {
     json!({
         "specversion": "1.0", "id": format!("bench-{}", Uuid::new_v4()), "source": "/core", "type": "operation",
@@ -188,7 +188,7 @@ pub(crate) fn event(tenant: &str, bytes: usize) -> Value {
     })
 }
 
-/// What API Gateway makes of a producer's request.
+/// Builds the input that API Gateway makes from a producer's request.
 pub(crate) fn request(body: &Value) -> Value {
     let media_type = if body.is_array() { "cloudevents-batch" } else { "cloudevents" };
     json!({

@@ -1,10 +1,11 @@
-"""Verifies captured webhooks with the examples of docs/verifying.md, as they stand there, and nothing else.
+"""Verifies captured webhooks with the examples of docs/verifying.md as written, and nothing else.
 
     from_docs.py < task.json
 
-The input is one object: {"keysUrl": …, "endpoint": …, "url": …, "secret": …, "alg": …, "requests": [captured …]}, with requests
-as verify.py takes them. The output is one line for each request: {"JWS": null, "v1": null, "v1a": "InvalidSignature…", …}: for
-each example whose header the request has, null if it accepted the request, or why it refused.
+The input is one object: {"keysUrl": …, "endpoint": …, "url": …, "secret": …, "alg": …, "requests": [captured …]},
+with requests as verify.py takes them. The output is one line for each request: {"JWS": null, "v1": null, "v1a":
+"InvalidSignature…", …}. It has each example whose header the request has, with null if the example accepted the
+request, or the reason.
 """
 
 import json
@@ -19,7 +20,7 @@ from verify import Request
 
 HERE = Path(__file__).parent
 PAGE = (HERE / "../../../docs/verifying.md").read_text()
-# What the page says to write for another algorithm than its own.
+# The names that docs/verifying.md gives for other algorithms than that of its example.
 HTTP_ALGORITHMS = {"RS256": "RSA_V1_5_SHA256", "ES256": "ECDSA_P256_SHA256", "EdDSA": "ED25519"}
 
 
@@ -35,7 +36,7 @@ def main() -> None:
 
 
 class Examples:
-    """The programs of the page."""
+    """The example programs of docs/verifying.md."""
 
     def __init__(self, settings: dict[str, str], alg: str):
         self.settings = settings
@@ -55,7 +56,7 @@ class Examples:
 
     def run(self, block: str) -> dict:
         namespace = dict(self.settings)
-        exec(compile(block, "docs/verifying.md", "exec"), namespace)  # noqa: S102 - the page is ours
+        exec(compile(block, "docs/verifying.md", "exec"), namespace)  # noqa: S102 - the document is ours
         return namespace
 
     def verify(self, request: Request) -> dict:
@@ -85,7 +86,7 @@ class Examples:
         return report
 
     def called(self, request: Request) -> str:
-        """The URL, put together from what the receiver knows: its own, and for a GET the query that came."""
+        """Returns the URL as the receiver knows it: its own, and for a GET with the query of the request."""
         if request.method != "GET":
             return self.settings["ENDPOINT_URL"]
         return self.settings["ENDPOINT_URL"].partition("?")[0] + "?" + request.url.partition("?")[2]
@@ -93,7 +94,7 @@ class Examples:
     def in_javascript(self, block: str, headers: dict, payload: bytes) -> str | None:
         constants = "".join(f"const {name} = {json.dumps(value)};\n" for name, value in self.settings.items())
         call = f"await verify({json.dumps(headers)}, Buffer.from({json.dumps(payload.hex())}, 'hex'));\n"
-        with tempfile.NamedTemporaryFile("w", suffix=".mjs", dir=HERE) as program:  # Beside node_modules.
+        with tempfile.NamedTemporaryFile("w", suffix=".mjs", dir=HERE) as program:  # Next to node_modules.
             program.write(f"{constants}{block}\n{call}")
             program.flush()
             done = subprocess.run(["node", program.name], capture_output=True, text=True, check=False)
@@ -103,7 +104,7 @@ class Examples:
 def reason(attempt, verify) -> str | None:
     try:
         attempt(verify)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is the refusal
+    except Exception as error:  # noqa: BLE001 - every error is a refusal
         return repr(error)
     return None
 

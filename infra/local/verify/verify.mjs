@@ -1,16 +1,16 @@
-// Verifies captured callbacks the way an integrator would, with npm's jose and the key set, and npm's standardwebhooks.
+// Verifies captured webhooks as an integrator would, with npm's jose and the key set, and npm's standardwebhooks.
 //
 //     node verify.mjs KEYS_URL < captured.jsonl
 //
-// Input, output and exit status are those of verify.py, to which this program leaves what it has no library for: `v1a` and
-// HTTP message signatures.
+// Input, output and exit status are those of verify.py. This program ignores the formats that it has no library for:
+// `v1a` and HTTP message signatures.
 
 import { createInterface } from 'node:readline';
 import { compactVerify, createRemoteJWKSet, decodeProtectedHeader } from 'jose';
 import { Webhook } from 'standardwebhooks';
 
 const keySet = createRemoteJWKSet(new URL(`${process.argv[2]}/.well-known/jwks.json`), { cooldownDuration: 2_000 });
-// A key that was forced signs at once, and may come into the answered set 15 s later.
+// A forced key signs at once, but can be 15 s late in the set.
 const PATIENCE_MS = 20_000;
 const algorithms = ['RS256', 'ES256', 'EdDSA'];
 
@@ -51,7 +51,7 @@ async function verify({ method, url, ownQuery, headers, body, secret }, report) 
     const { alg } = decodeProtectedHeader(jws);
     const stripped = Buffer.from(raw.toString().replace(/\s/g, ''));
     for (const [how, payload] of [['raw', raw], ['stripped', stripped]]) {
-      // The set only gives a key whose own `alg` is that of the header.
+      // The set only returns a key whose own `alg` is that of the header.
       await compactVerify(jws.replace('..', `.${payload.toString('base64url')}.`), keys, { algorithms });
       report.verified.push(`jose ${alg} ${how}`);
     }

@@ -1,21 +1,21 @@
-"""Verifies captured callbacks the way an integrator would, with libraries and a tool that share no code with Signpost.
+"""Verifies captured webhooks as an integrator would, with libraries and a tool that share no code with Signpost.
 
     verify.py KEYS_URL < captured.jsonl
 
-KEYS_URL is what the URLs of the tenant's keys begin with: https://…/tenants/<tenant>.
+KEYS_URL is the start of the URLs of the tenant's keys: https://…/tenants/<tenant>.
 
 Each line of the input is one request:
 {"method": …, "url": …, "ownQuery": …, "headers": {"lower-case-name": …}, "body": "<base64>", "secret": "whsec_…" or null}.
-`ownQuery` is the query that the endpoint's URL has of its own, empty if it has none.
-Each line of the output tells what was verified: {"kid": …, "verified": ["PyJWT RS256 raw", …]}. Where something did not
-verify, "error" says why, nothing after it was tried, and the program ends with 1.
+`ownQuery` is the query of the endpoint's own URL, empty if it has none.
+Each line of the output lists the successful verifications: {"kid": …, "verified": ["PyJWT RS256 raw", …]}. If a
+verification fails, "error" has the reason, no later one is tried, and the program exits with 1.
 
-Every signature that a request carries has to verify, and it has to carry one:
+Every signature of a request must verify, and a request must have at least one:
 
-- JWS-SIGNATURE with PyJWT and the key as PEM, with jwcrypto and the key as JWK, each over the payload as it came and
-  after all whitespace was stripped, which is what TransactionLink tells its integrators to do; and with openssl.
+- JWS-SIGNATURE with PyJWT and the key as PEM, with jwcrypto and the key as JWK, each over the exact payload and
+  over the payload without white space, as TransactionLink tells its integrators; and with openssl.
 - webhook-signature: `v1` with standardwebhooks and svix, `v1a` with cryptography and the endpoints' keys of the set.
-- Signature and Signature-Input with http-message-signatures, Content-Digest included.
+- Signature and Signature-Input with http-message-signatures, including Content-Digest.
 """
 
 import base64
@@ -41,9 +41,9 @@ from http_message_signatures import HTTPMessageVerifier, HTTPSignatureKeyResolve
 from http_message_signatures.algorithms import ECDSA_P256_SHA256, ED25519, RSA_V1_5_SHA256
 from jwcrypto import jwk, jws
 
-# The `alg` of a key, and how RFC 9421 calls what is signed with it.
+# The `alg` of a key, and the algorithm's name in RFC 9421.
 ALGORITHMS = {"RS256": RSA_V1_5_SHA256, "ES256": ECDSA_P256_SHA256, "EdDSA": ED25519}
-# What Standard Webhooks' libraries allow between the sender's clock and ours.
+# The difference of clocks that the libraries of Standard Webhooks allow.
 TOLERANCE = timedelta(minutes=5)
 PATIENCE_SECONDS = 20
 
@@ -72,7 +72,7 @@ def verify(request: "Request", keys: "Keys") -> dict:
         for header in present:
             for how in formats[header](request, keys):
                 report["verified"].append(how)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer to the question asked
+    except Exception as error:  # noqa: BLE001 - every error is a result
         report["error"] = repr(error)
     return report
 
@@ -80,10 +80,10 @@ def verify(request: "Request", keys: "Keys") -> dict:
 def verify_jws(request: "Request", keys: "Keys") -> Iterator[str]:
     header, _, signature = request.headers["jws-signature"].partition("..")
     kid, alg = request.jose_header()["kid"], request.jose_header()["alg"]
-    insist(alg in ALGORITHMS and alg == keys.jwk(kid)["alg"], f"`alg` is {alg}, which is not that of the key")
+    insist(alg in ALGORITHMS and alg == keys.jwk(kid)["alg"], f"`alg` is {alg}; expected that of the key")
     for how, payload in (("raw", request.payload), ("stripped", b"".join(request.payload.split()))):
         compact = f"{header}.{base64url(payload)}.{signature}"
-        insist(jwt.PyJWS().decode(compact, keys.pem(kid), algorithms=[alg]) == payload, "PyJWT decoded something else")
+        insist(jwt.PyJWS().decode(compact, keys.pem(kid), algorithms=[alg]) == payload, "PyJWT decoded another payload")
         yield f"PyJWT {alg} {how}"
         token = jws.JWS()
         token.allowed_algs = [alg]
@@ -96,7 +96,7 @@ def verify_jws(request: "Request", keys: "Keys") -> Iterator[str]:
 
 
 def verify_with_openssl(alg: str, pem: bytes, signed: bytes, signature: bytes) -> None:
-    if alg == "ES256":  # JOSE has r and s of 32 bytes each (RFC 7518, section 3.4), openssl wants them in DER.
+    if alg == "ES256":  # JOSE has r and s of 32 bytes each (RFC 7518, section 3.4), openssl needs DER.
         insist(len(signature) == 64, "a signature of ES256 has 64 bytes")
         signature = encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
     with tempfile.TemporaryDirectory() as folder:
@@ -112,7 +112,7 @@ def verify_with_openssl(alg: str, pem: bytes, signed: bytes, signature: bytes) -
 def verify_http_message_signature(request: "Request", keys: "Keys") -> Iterator[str]:
     parameters = request.signature_parameters()
     algorithm = ALGORITHMS[keys.jwk(parameters["keyid"])["alg"]]
-    insist(parameters["alg"] == algorithm.algorithm_id, f"`alg` is {parameters['alg']}, which is not that of the key")
+    insist(parameters["alg"] == algorithm.algorithm_id, f"`alg` is {parameters['alg']}; expected that of the key")
     HTTPMessageVerifier(signature_algorithm=algorithm, key_resolver=keys).verify(
         request,
         max_age=TOLERANCE,
@@ -126,7 +126,7 @@ def verify_http_message_signature(request: "Request", keys: "Keys") -> Iterator[
 def verify_standard_webhooks(request: "Request", keys: "Keys") -> Iterator[str]:
     entries = [entry.split(",") for entry in request.headers["webhook-signature"].split(" ")]
     versions = {version for version, _ in entries}
-    insist(versions <= {"v1", "v1a"}, f"`webhook-signature` has entries of {versions}")
+    insist(versions <= {"v1", "v1a"}, f"`webhook-signature` has {versions}; expected v1 or v1a")
     if "v1" in versions:
         insist(request.secret, "`v1` cannot be verified without the endpoint's secret")
         standardwebhooks.Webhook(request.secret).verify(request.payload, request.headers, json_parse=False)
@@ -138,12 +138,12 @@ def verify_standard_webhooks(request: "Request", keys: "Keys") -> Iterator[str]:
         insist(abs(time.time() - int(timestamp)) <= TOLERANCE.total_seconds(), "`webhook-timestamp` is too far off")
         signed = f"{identifier}.{timestamp}.".encode() + request.payload
         for signature in [signature for version, signature in entries if version == "v1a"]:
-            insist(verifies_by_the_set(keys, signature, signed), "no key of the set fits `v1a`")
+            insist(verifies_by_the_set(keys, signature, signed), "no key of the set verifies `v1a`")
         yield "cryptography v1a"
 
 
 def verifies_by_the_set(keys: "Keys", signature: str, signed: bytes) -> bool:
-    """Asks again for a while: a key that was forced signs at once, and may come into the answered set 15 s later."""
+    """Tries again for a while, because a forced key signs at once, but can be 15 s late in the set."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not verifies_with_one_of(keys.of_endpoints(), signature, signed):
         if time.monotonic() > deadline:
@@ -164,20 +164,20 @@ def verifies_with_one_of(keys: list[Ed25519PublicKey], signature: str, signed: b
 
 
 class Request(SimpleNamespace):
-    """One captured request; `method`, `url` and `headers` are what http-message-signatures asks of it."""
+    """A captured request. http-message-signatures reads `method`, `url` and `headers`."""
 
     def __init__(self, captured: dict):
         super().__init__(**captured)
         self.body = base64.b64decode(captured["body"])
-        # What JWS and Standard Webhooks sign.
+        # The content that JWS and Standard Webhooks sign.
         self.payload = self.query().encode() if self.method == "GET" else self.body
 
     def query(self) -> str:
-        """The payload of a GET: what stands behind the query of the endpoint's own URL."""
+        """Returns the payload of a GET: the query after that of the endpoint's own URL."""
         query, own = self.url.partition("?")[2], self.ownQuery
         if not own:
             return query
-        insist(query == own or query.startswith(own + "&"), "the URL is not the endpoint's")
+        insist(query == own or query.startswith(own + "&"), "the URL does not start with the endpoint's query")
         return query[len(own) + 1 :]
 
     def kid(self) -> str:
@@ -191,15 +191,15 @@ class Request(SimpleNamespace):
         return json.loads(base64url_decode(self.headers["jws-signature"].partition("..")[0]))
 
     def signature_parameters(self) -> dict:
-        """The parameters of Signpost's signature (RFC 9421, section 2.3), before it is verified."""
+        """Returns the unverified parameters of Signpost's signature (RFC 9421, section 2.3)."""
         signatures = http_sf.parse(self.headers["signature-input"].encode(), tltype="dictionary").values()
         ours = [parameters for _, parameters in signatures if parameters.get("tag") == "signpost"]
-        insist(len(ours) == 1, f"{len(ours)} signatures have the tag")
+        insist(len(ours) == 1, f"{len(ours)} signatures have the tag; expected 1")
         return ours[0]
 
 
 class Keys(HTTPSignatureKeyResolver):
-    """The public keys, fetched by `kid` and kept, as integrators are told to."""
+    """The public keys, fetched by `kid` and cached, as docs/verifying.md asks of integrators."""
 
     def __init__(self, keys_url: str):
         self.keys_url = keys_url
@@ -214,7 +214,7 @@ class Keys(HTTPSignatureKeyResolver):
         return json.loads(self.fetch(f"/keys/{kid}", "application/jwk+json"))
 
     def of_endpoints(self) -> list[Ed25519PublicKey]:
-        """The keys that sign `v1a`, each of one endpoint."""
+        """Returns the keys that sign `v1a`. Each belongs to one endpoint."""
         keys = json.loads(self.fetch("/.well-known/jwks.json", "*/*"))["keys"]
         points = [key["x"] for key in keys if "endpoint" in key]
         return [Ed25519PublicKey.from_public_bytes(base64url_decode(point)) for point in points]

@@ -1,4 +1,4 @@
-//! A certificate authority for tests: it issues what servers and clients on loopback show each other.
+//! A certificate authority for tests, which issues the certificates of servers and clients on loopback.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
@@ -15,9 +15,9 @@ impl Authority {
     /// Makes an authority.
     ///
     /// # Panics
-    /// Never: what it asks for can be made.
+    /// Never, because the parameters are valid.
     #[must_use]
-    #[expect(clippy::new_without_default, reason = "each is another one")]
+    #[expect(clippy::new_without_default, reason = "each call makes another authority")]
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "Signpost tests");
@@ -38,19 +38,19 @@ impl Authority {
         self.0.der().to_vec()
     }
 
-    /// Issues what a server on 127.0.0.1 shows.
+    /// Issues the certificate of a server on 127.0.0.1.
     ///
     /// # Panics
-    /// Never: what it asks for can be made.
+    /// Never, because the parameters are valid.
     #[must_use]
     pub fn server(&self) -> CertifiedKey {
         self.issue(CertificateParams::default())
     }
 
-    /// Issues what a server on 127.0.0.1 shows whose owner has forgotten it: it has expired.
+    /// Issues the certificate of a server on 127.0.0.1 that has expired.
     ///
     /// # Panics
-    /// Never: what it asks for can be made.
+    /// Never, because the parameters are valid.
     #[must_use]
     pub fn expired_server(&self) -> CertifiedKey {
         let mut params = CertificateParams::default();
@@ -58,10 +58,10 @@ impl Authority {
         self.issue(params)
     }
 
-    /// Issues what a server on 127.0.0.1 shows whose clock is wrong: it is not valid yet.
+    /// Issues the certificate of a server on 127.0.0.1 that is not valid yet.
     ///
     /// # Panics
-    /// Never: what it asks for can be made.
+    /// Never, because the parameters are valid.
     #[must_use]
     pub fn future_server(&self) -> CertifiedKey {
         let mut params = CertificateParams::default();
@@ -69,13 +69,13 @@ impl Authority {
         self.issue(params)
     }
 
-    /// Issues what a server of another host shows.
+    /// Issues the certificate of a server on another host.
     ///
     /// # Panics
-    /// Never: what it asks for can be made.
+    /// Never, because the parameters are valid.
     #[must_use]
     pub fn server_elsewhere(&self) -> CertifiedKey {
-        let name = "elsewhere.example".try_into().expect("a host's name");
+        let name = "elsewhere.example".try_into().expect("a host name");
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::DnsName(name)];
         self.issue(params)
@@ -90,10 +90,10 @@ impl Authority {
         certified(certificate.der().clone(), &key)
     }
 
-    /// What a server on 127.0.0.1 shows that nobody has vouched for, as `openssl req -x509` makes it.
+    /// Makes a self-signed certificate of a server on 127.0.0.1, as `openssl req -x509` does.
     ///
     /// # Panics
-    /// Never: what it asks for can be made.
+    /// Never, because the parameters are valid.
     #[must_use]
     pub fn self_signed_server() -> CertifiedKey {
         let mut params = CertificateParams::default();
@@ -103,10 +103,10 @@ impl Authority {
         certified(params.self_signed(&key).expect("a certificate").der().clone(), &key)
     }
 
-    /// Issues what a client shows: its private key and its certificate, in PEM.
+    /// Issues the certificate of a client, and returns its private key and the certificate in PEM.
     ///
     /// # Panics
-    /// Never: what it asks for can be made.
+    /// Never, because the parameters are valid.
     #[must_use]
     pub fn client(&self, common_name: &str) -> String {
         let mut params = CertificateParams::default();

@@ -1,4 +1,4 @@
-//! A proxy in front of the local stack's AWS that counts what is called, fails, loses answers, and holds calls.
+//! A proxy in front of the local stack's AWS that counts calls, and can refuse them, lose their answers or hold them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::local_stack::setting;
 
-/// A proxy on loopback, until it is dropped.
+/// A proxy on loopback. It runs until it is dropped.
 #[derive(Debug)]
 pub struct AwsProxy {
     url: String,
@@ -28,29 +28,29 @@ pub struct AwsProxy {
     server: JoinHandle<()>,
 }
 
-/// Where a call is held.
+/// The point at which the proxy holds a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hold {
-    /// Done, and its answer not given.
+    /// AWS has answered; the caller gets no answer.
     Answered,
-    /// Made, and not passed on.
+    /// The caller has called; the proxy does not forward the call.
     Called,
 }
 
 #[derive(Debug, Default)]
 struct Calls {
     counts: BTreeMap<String, usize>,
-    /// The operation that fails, and how many of its calls pass before.
+    /// The operation whose calls fail, and the number of calls that succeed first.
     failing: Option<(String, usize)>,
-    /// The operation of which no more than so many bytes are taken.
+    /// The operation whose calls are limited in size, and the most bytes that a call may have.
     bounded: Option<(String, usize)>,
-    /// The operation that is held, and where.
+    /// The operation whose calls the proxy holds, and at which point.
     holding: Option<(String, Hold)>,
-    /// The calls that are held, by the SDK's invocation id, which its retries share.
+    /// The calls that the proxy holds, by the SDK's invocation id. The SDK's retries of a call share the id.
     held: watch::Sender<HashSet<String>>,
-    /// What the body of a call has in it that AWS does not support.
+    /// A text in a call's body that stands for a feature which AWS does not support.
     unsupported: Option<String>,
-    /// The operation of which an answer gets lost, and how many calls of it are answered before.
+    /// The operation one of whose answers is lost, and the number of calls that are answered first.
     to_lose: Option<(String, usize)>,
 }
 
@@ -68,71 +68,71 @@ impl AwsProxy {
         Self { url, calls, held, server }
     }
 
-    /// Where it listens, without a slash at the end.
+    /// Returns the URL of the proxy, without a slash at the end.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The settings of the AWS SDK, by way of the proxy.
+    /// Loads the settings of an AWS SDK that calls the proxy.
     pub async fn aws(&self) -> SdkConfig {
         aws_config::defaults(BehaviorVersion::latest()).endpoint_url(&self.url).load().await
     }
 
-    /// How often `operation` was called, such as `Decrypt`.
+    /// Counts the calls of `operation`, such as `Decrypt`.
     #[must_use]
     pub fn count(&self, operation: &str) -> usize {
         lock(&self.calls).counts.get(operation).copied().unwrap_or_default()
     }
 
-    /// Has every call of `operation` fail, as when it is throttled, until [`Self::heal`].
+    /// Fails every call of `operation` as if it were throttled, until [`Self::heal`].
     pub fn fail(&self, operation: &str) {
         self.fail_after(operation, 0);
     }
 
-    /// The same once `passed` more calls of it have come through.
+    /// Does what [`Self::fail`] does, after `passed` more calls of the operation.
     pub fn fail_after(&self, operation: &str, passed: usize) {
         lock(&self.calls).failing = Some((operation.to_owned(), passed));
     }
 
-    /// Refuses every call whose body has `text` in it, as AWS does with what a region does not support.
+    /// Refuses every call whose body contains `text`, as AWS does if a region does not support a feature.
     pub fn lack(&self, text: &str) {
         lock(&self.calls).unsupported = Some(text.to_owned());
     }
 
-    /// Refuses every call of `operation` that has more than so many bytes, as a write to an item that is full is, until
-    /// [`Self::heal`].
+    /// Refuses every call of `operation` with more than `bytes` bytes, as DynamoDB does if an item becomes too large.
+    /// Ends with [`Self::heal`].
     pub fn refuse_over(&self, operation: &str, bytes: usize) {
         lock(&self.calls).bounded = Some((operation.to_owned(), bytes));
     }
 
-    /// Lets every call through again, except those that are lacked. What is held stays held.
+    /// Forwards all calls again, except those that [`Self::lack`] refuses. The calls that are held stay held.
     pub fn heal(&self) {
         let mut calls = lock(&self.calls);
         (calls.failing, calls.bounded, calls.holding) = (None, None, None);
     }
 
-    /// Has every call of `operation` held for ever, until [`Self::heal`]: for callers that are killed there.
+    /// Holds every call of `operation` until [`Self::heal`]. A held call never ends: tests kill the caller there.
     pub fn hold(&self, operation: &str, hold: Hold) {
         lock(&self.calls).holding = Some((operation.to_owned(), hold));
     }
 
-    /// Waits until as many calls are held. Tries of the same call count once.
+    /// Waits until `count` calls are held. Retries of one call count once.
     ///
     /// # Panics
-    /// They are not within two minutes.
+    /// Fewer calls are held after two minutes.
     pub async fn wait_for_held(&self, count: usize) {
         let mut held = self.held.clone();
         let enough = tokio::time::timeout(PATIENCE, held.wait_for(|held| held.len() >= count)).await;
         assert!(matches!(enough, Ok(Ok(_))), "{} of {count} calls are held", self.held.borrow().len());
     }
 
-    /// Has the next call of `operation` done, and its answer lost: what is answered instead is a 500.
+    /// Forwards the next call of `operation`, but answers 500 to the caller, as if the answer of AWS were lost.
     pub fn lose_answer_of(&self, operation: &str) {
         self.lose_a_later_answer_of(operation, 0);
     }
 
-    /// The same with the call after as many others.
+    /// Does what [`Self::lose_answer_of`] does, after `others` more calls of the operation.
     pub fn lose_a_later_answer_of(&self, operation: &str, others: usize) {
         lock(&self.calls).to_lose = Some((operation.to_owned(), others));
     }
@@ -225,13 +225,13 @@ async fn pass_on(
     Ok(response)
 }
 
-/// Ends with the connection, when the caller is dead.
+/// Holds a call. Ends with the connection, when the caller is dead.
 async fn hold_for_ever<T>(call: String, calls: &Mutex<Calls>) -> T {
     lock(calls).held.send_if_modified(|held| held.insert(call));
     pending().await
 }
 
-/// What the JSON protocols of AWS call the operation: `<service>.<operation>`.
+/// Reads the operation from the header of the JSON protocols of AWS: `<service>.<operation>`.
 fn operation(headers: &HeaderMap) -> String {
     text(headers, "x-amz-target").rsplit('.').next().unwrap_or_default().to_owned()
 }

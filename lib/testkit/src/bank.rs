@@ -1,4 +1,4 @@
-//! A bank that calls back, or the browser that carries its callback: it is told where to go on, and does not go there.
+//! A bank, or the browser that carries its callback. It calls Signpost, and does not follow the redirect in the answer.
 
 use reqwest::Client;
 use reqwest::redirect::Policy;
@@ -18,35 +18,35 @@ impl Default for Bank {
 }
 
 impl Bank {
-    /// Calls back with parameters in the query, as the page shows it first.
+    /// Calls back with parameters in the query: the first of the two forms in Token.io's documentation.
     ///
     /// # Panics
-    /// No answer came.
+    /// Signpost does not answer.
     pub async fn get(&self, callback_url: &str, query: &str) -> Answer {
         Answer::read(self.http.get(format!("{callback_url}?{query}")).send().await).await
     }
 
-    /// Asks for the same as [`Self::get`], with a header: as a browser does ahead of its user, for one.
+    /// Does what [`Self::get`] does, with a header, such as the one that a browser sends when it prefetches a link.
     ///
     /// # Panics
-    /// No answer came.
+    /// Signpost does not answer.
     pub async fn get_with(&self, callback_url: &str, query: &str, (name, value): (&str, &str)) -> Answer {
         let request = self.http.get(format!("{callback_url}?{query}")).header(name, value);
         Answer::read(request.send().await).await
     }
 
-    /// Asks whether there is something, as mail gateways and chats do for the links that they show.
+    /// Sends a `HEAD` request, as mail gateways and chats do for the links that they show.
     ///
     /// # Panics
-    /// No answer came.
+    /// Signpost does not answer.
     pub async fn head(&self, callback_url: &str, query: &str) -> Answer {
         Answer::read(self.http.head(format!("{callback_url}?{query}")).send().await).await
     }
 
-    /// Calls back with a form or a JSON object, as the page shows it second.
+    /// Calls back with a form or a JSON object: the second of the two forms in Token.io's documentation.
     ///
     /// # Panics
-    /// No answer came.
+    /// Signpost does not answer.
     pub async fn post(&self, callback_url: &str, media_type: &str, body: impl Into<String>) -> Answer {
         let request = self.http.post(callback_url).header("content-type", media_type).body(body.into());
         Answer::read(request.send().await).await

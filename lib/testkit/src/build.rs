@@ -1,4 +1,4 @@
-//! Builders: the least that is valid, with names of their own, so that tests never meet each other's.
+//! Builders of minimal valid values. Each name is unique, so that tests do not share data.
 
 use serde_json::{Value, json};
 use signpost_core::delivery::attempt::Attempt;
@@ -7,31 +7,32 @@ use signpost_core::endpoint::EndpointId;
 use signpost_core::event::TenantId;
 use uuid::Uuid;
 
-/// Gives a tenant that nobody else has.
+/// Makes a tenant with a unique id.
 ///
 /// # Panics
-/// Never: what it builds is a tenant id.
+/// Never, because the id is valid.
 #[must_use]
 pub fn tenant() -> TenantId {
     TenantId::parse(&format!("tenant-{}", Uuid::new_v4())).expect("letters, digits and hyphens")
 }
 
-/// Gives an event id that nobody else has.
+/// Makes a unique event id.
 #[must_use]
 pub fn event_id() -> String {
     format!("event-{}", Uuid::new_v4())
 }
 
-/// When events arrive that do not come by the queue, in milliseconds since the Unix epoch: 2026-01-31T10:00:00Z.
+/// The time of arrival of events that do not come from a queue, in milliseconds since the Unix epoch:
+/// 2026-01-31T10:00:00Z.
 pub const ARRIVED: u64 = 1_769_853_600_000;
 
-/// Builds the message that has an event delivered to an endpoint.
+/// Builds the message that makes `deliver` send an event to an endpoint.
 #[must_use]
 pub fn delivery(endpoint: &EndpointId, event: &Value) -> String {
     json!({"endpoint": endpoint.as_str(), "arrivedUnixMs": ARRIVED, "event": event}).to_string()
 }
 
-/// Builds an event in the CloudEvents JSON format, of a type that is no family's: its payload may be any object.
+/// Builds an event in the CloudEvents JSON format. Its type belongs to no family, so its payload may be any object.
 #[must_use]
 pub fn event(tenant: &TenantId, id: &str, data: &Value) -> Value {
     json!({
@@ -39,7 +40,7 @@ pub fn event(tenant: &TenantId, id: &str, data: &Value) -> Value {
     })
 }
 
-/// Builds an attempt that sent nothing and kept nothing but its status.
+/// Builds an attempt that sent nothing and stores nothing except its status.
 #[must_use]
 pub fn attempt(number: u32, status: Option<u16>) -> Attempt {
     Attempt {

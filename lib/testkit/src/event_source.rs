@@ -1,4 +1,4 @@
-//! What Lambda does between an SQS queue and a function: an event source mapping with `ReportBatchItemFailures`.
+//! Lambda's part between an SQS queue and a function: an event source mapping with `ReportBatchItemFailures`.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
@@ -12,20 +12,20 @@ use tokio::task::JoinHandle;
 
 use crate::lambda_host::LambdaHost;
 
-/// An event source mapping, until it is dropped. It invokes once at a time.
+/// An event source mapping. It runs until it is dropped, and makes one invocation at a time.
 #[derive(Debug)]
 pub struct EventSource {
     polling: JoinHandle<()>,
 }
 
 impl EventSource {
-    /// Starts to feed `host` from the queue at `url`, ten messages at the most in one invocation.
+    /// Starts to invoke `host` with the messages of the queue at `url`, at most ten in one invocation.
     ///
-    /// What an invocation names as failed stays in the queue, and so does everything of one that fails or dies: hidden
-    /// until its visibility timeout. The host, and its process, end when nobody else has it any more.
+    /// A message stays in the queue, hidden until its visibility timeout, if the invocation names it as failed, fails
+    /// or dies. The host and its process end when nothing else refers to the host.
     #[must_use]
     pub fn start(host: &Arc<LambdaHost>, aws: &SdkConfig, url: &str) -> Self {
-        // A receive that is given up here would still take its messages out of sight.
+        // If the SDK timed out here, SQS would still hide the messages that it was about to return.
         let aws = aws.to_builder().timeout_config(TimeoutConfig::disabled()).build();
         Self { polling: tokio::spawn(poll(Arc::downgrade(host), Client::new(&aws), url.to_owned())) }
     }
@@ -37,7 +37,7 @@ impl Drop for EventSource {
     }
 }
 
-/// How long, in seconds, SQS waits for messages in one call.
+/// How long SQS waits for messages in one call, in seconds.
 const WAIT_SECONDS: i32 = 5;
 
 async fn poll(host: Weak<LambdaHost>, sqs: Client, url: String) {
@@ -59,13 +59,13 @@ async fn poll(host: Weak<LambdaHost>, sqs: Client, url: String) {
         });
         let done: Vec<_> = done.collect();
         if !done.is_empty() {
-            // A message that was received by somebody else meanwhile stays.
+            // A message stays if somebody else has received it in the meantime.
             let _ = sqs.delete_message_batch().queue_url(&url).set_entries(Some(done)).send().await;
         }
     }
 }
 
-/// A message as Lambda shows it to a function.
+/// Converts a message to a record, as Lambda passes it to a function.
 fn record(message: &Message) -> Value {
     let attributes = message.attributes().into_iter().flatten();
     let attributes: Map<_, _> = attributes.map(|(name, value)| (name.as_str().to_owned(), json!(value))).collect();
@@ -89,8 +89,8 @@ fn record(message: &Message) -> Value {
     })
 }
 
-/// The ids of the messages that a response names as failed; nothing if it names one that cannot be, for then Lambda takes
-/// all as failed.
+/// Returns the ids of the messages that a response names as failed. Returns nothing if it names an empty id, because
+/// then Lambda treats all messages as failed.
 fn failed(response: &Value) -> Option<HashSet<String>> {
     let named = response["batchItemFailures"].as_array().map(Vec::as_slice).unwrap_or_default();
     let id = |one: &Value| one["itemIdentifier"].as_str().filter(|id| !id.is_empty()).map(str::to_owned);

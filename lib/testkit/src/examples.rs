@@ -1,11 +1,11 @@
-//! The example callbacks of the five vendors' pages, one event each, from the files of `events/`.
+//! The example payloads of the five vendors, one event each, from the files of `events/`.
 
 use serde_json::Value;
 
 /// An example: its name, and the file of `events/` that posts it.
 #[derive(Clone, Copy, Debug)]
 pub struct Example {
-    /// What comes after `ingest-` in the file's name, and before `.post.txt` in the name of its golden file.
+    /// The part after `ingest-` in the file's name, and before `.post.txt` in the name of its golden file.
     pub name: &'static str,
     file: &'static str,
     golden: &'static str,
@@ -21,7 +21,7 @@ macro_rules! examples {
     };
 }
 
-/// All of them.
+/// All examples.
 pub const EXAMPLES: [Example; 13] = examples![
     "operation",
     "activation",
@@ -39,10 +39,10 @@ pub const EXAMPLES: [Example; 13] = examples![
 ];
 
 impl Example {
-    /// Gives the event, in the words of the file but for its tenant (`acme` there).
+    /// Returns the event as the file has it, with another tenant (`acme` there).
     ///
     /// # Panics
-    /// The file is no request with a body.
+    /// The file is not a request with a body.
     #[must_use]
     pub fn event(&self, tenant: &str) -> String {
         let request: Value = serde_json::from_str(self.file).expect("a request");
@@ -50,13 +50,13 @@ impl Example {
         body.replacen(r#""tenant": "acme""#, &format!(r#""tenant": "{tenant}""#), 1)
     }
 
-    /// Gives the event's id.
+    /// Returns the event's id.
     #[must_use]
     pub fn id(&self) -> String {
         format!("{}-1", self.name)
     }
 
-    /// Gives the body that arrives, as the vendor's page has it.
+    /// Returns the body that the receiver gets, as the vendor documents it.
     #[must_use]
     pub fn body(&self) -> &'static str {
         self.golden.trim_end().rsplit('\n').next().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Receivers that do harm to those who call them, over TLS as everywhere but in local stacks.
+//! Receivers that try to harm their callers. They speak TLS, as receivers do everywhere except in local stacks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use tokio_rustls::server::TlsStream;
 
 use crate::receiver::tls;
 
-/// What a hostile receiver does once it has read the head of a request.
+/// A hostile receiver's behaviour after it has read the head of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trick {
-    /// Answers 429 and asks, by `Retry-After`, for this.
+    /// Answers 429 with this value of `Retry-After`.
     AsksToWait(&'static str),
-    /// Answers with one byte in a second, for ever.
+    /// Answers with one byte per second, for ever.
     Drips,
     /// Answers 500, and sends a gibibyte of body.
     EndlessBody,
@@ -26,30 +26,30 @@ pub enum Trick {
     EndlessHeader,
     /// Answers with headers, for ever.
     EndlessHeaders,
-    /// Answers 500, and sends a gibibyte that says it is gzip.
+    /// Answers 500, and sends a gibibyte that it declares as gzip.
     GzipBomb,
     /// Sends informational answers, for ever.
     Informs,
-    /// Says nothing and keeps the connection.
+    /// Sends nothing and keeps the connection open.
     NeverAnswers,
-    /// Leads to the metadata service of a cloud.
+    /// Redirects to the metadata service of a cloud.
     Redirects,
     /// Resets the connection in the middle of a body.
     Resets,
-    /// Answers a TLS handshake with bytes that are none.
+    /// Answers a TLS handshake with bytes that are not TLS.
     TlsGarbage,
 }
 
-/// A hostile receiver on loopback. It stops when this is dropped.
+/// A hostile receiver on loopback. It runs until it is dropped.
 #[derive(Debug)]
 pub struct Hostile {
-    /// Where it listens.
+    /// The URL at which it listens.
     pub url: String,
     server: JoinHandle<()>,
 }
 
 impl Hostile {
-    /// Starts one that speaks TLS under `certificate`.
+    /// Starts a hostile receiver that speaks TLS with `certificate`.
     ///
     /// # Panics
     /// Loopback has no free port.
@@ -83,7 +83,7 @@ async fn meet(mut stream: TcpStream, acceptor: TlsAcceptor, trick: Trick) {
 
 async fn treat(mut stream: TlsStream<TcpStream>, trick: Trick) {
     read_head(&mut stream).await;
-    // An error means that the caller has had enough.
+    // An error means that the caller has closed the connection.
     let _ = match trick {
         Trick::AsksToWait(wait) => {
             let head = format!("HTTP/1.1 429 Slow Down\r\nretry-after: {wait}\r\ncontent-length: 0\r\n\r\n");
@@ -97,7 +97,7 @@ async fn treat(mut stream: TlsStream<TcpStream>, trick: Trick) {
         Trick::EndlessHeaders => flood(stream, b"HTTP/1.1 200 OK\r\n", b"x-more: of the same\r\n").await,
         Trick::GzipBomb => {
             let head = b"HTTP/1.1 500 No\r\ncontent-encoding: gzip\r\ncontent-length: 1073741824\r\n\r\n";
-            flood(stream, head, &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3]).await // The beginning of a gzip stream.
+            flood(stream, head, &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3]).await // The start of a gzip stream.
         }
         Trick::Informs => flood(stream, b"", b"HTTP/1.1 103 Early Hints\r\n\r\n").await,
         Trick::NeverAnswers => std::future::pending().await,
@@ -107,9 +107,9 @@ async fn treat(mut stream: TlsStream<TcpStream>, trick: Trick) {
         }
         Trick::Resets => {
             let half = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf").await;
-            half.and(stream.get_ref().0.set_zero_linger()) // Closing is then a reset.
+            half.and(stream.get_ref().0.set_zero_linger()) // Then closing is a reset.
         }
-        Trick::TlsGarbage => Ok(()), // Before there is TLS.
+        Trick::TlsGarbage => Ok(()), // `meet` has done it, before TLS.
     };
 }
 

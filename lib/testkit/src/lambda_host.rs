@@ -1,5 +1,5 @@
-//! A small Lambda: runs the binary of a function as a process of its own, which can be killed, and is started anew for the
-//! next invocation then.
+//! A small Lambda. It runs the binary of a function in a process of its own, which a test can kill. The next invocation
+//! starts a new process.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::runtime_api::RuntimeApi;
 
-/// One execution environment of a function. Its process ends with it.
+/// An execution environment of a function. Its process ends when it is dropped.
 #[derive(Debug)]
 pub struct LambdaHost {
     binary: PathBuf,
@@ -21,35 +21,35 @@ pub struct LambdaHost {
     started: watch::Sender<usize>,
 }
 
-/// Why an invocation gave no response.
+/// The reason why an invocation returned no response.
 #[derive(Debug)]
 pub enum InvocationError {
-    /// The process died in it.
+    /// The process died during the invocation.
     Died,
     /// The function reported this error.
     Reported(Value),
 }
 
-/// A process, and the Runtime API that is there for it alone: what was meant for one that died is not handed to the next.
+/// A process and its own Runtime API, so that an invocation for a dead process does not reach the next process.
 #[derive(Debug)]
 struct Environment {
-    process: Process, // Ends first, or it would complain that its API is gone.
+    process: Process, // Dropped first: otherwise it would log that its API is gone.
     api: RuntimeApi,
 }
 
 impl LambdaHost {
-    /// Prepares to run a function out of the target folder of the running test, with these environment variables and those that
-    /// Lambda sets. The process is started with the first invocation.
+    /// Prepares to run a function from the target folder of the running test. The process gets these environment
+    /// variables and those that Lambda sets. It starts with the first invocation.
     ///
     /// # Panics
-    /// There is no such binary.
+    /// The binary does not exist.
     #[must_use]
     pub fn new(function: &str, settings: Vec<(String, String)>) -> Self {
         let binary = binary(function).unwrap_or_else(|| panic!("`{function}` is not built; run `cargo build --bins`"));
         Self { binary, settings, environment: tokio::sync::Mutex::default(), started: watch::Sender::default() }
     }
 
-    /// Invokes the function, in a new process if there is none alive.
+    /// Invokes the function, in a new process if none is alive.
     ///
     /// # Errors
     /// The process died, or the function reported an error.
@@ -59,13 +59,13 @@ impl LambdaHost {
     pub async fn invoke(&self, event: &Value) -> Result<Value, InvocationError> {
         let environment = self.environment().await;
         tokio::select! {
-            biased; // A response that is there counts, whatever became of the process since.
+            biased; // A response counts, even if the process has died since.
             end = environment.api.invoke(event) => end.map_err(InvocationError::Reported),
             () = environment.process.death() => Err(InvocationError::Died),
         }
     }
 
-    /// Kills the process (SIGKILL, by its pid), if there is one, and waits until it is dead.
+    /// Kills the process (SIGKILL, by its pid) if there is one, and waits until it is dead.
     pub async fn kill(&self) {
         let environment = self.environment.lock().await.clone();
         if let Some(environment) = environment {
@@ -74,7 +74,7 @@ impl LambdaHost {
         }
     }
 
-    /// The most memory that the process has had so far (`VmHWM`), in kibibytes; 0 if there is none.
+    /// Returns the most memory that the process has used (`VmHWM`), in kibibytes, or 0 if there is no process.
     pub async fn peak_memory_kb(&self) -> u64 {
         let Some(environment) = self.environment.lock().await.clone() else { return 0 };
         let status = std::fs::read_to_string(format!("/proc/{}/status", environment.process.id())).unwrap_or_default();
@@ -82,7 +82,7 @@ impl LambdaHost {
         peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
     }
 
-    /// How many processes were started so far.
+    /// Counts the processes that have been started.
     #[must_use]
     pub fn started(&self) -> usize {
         *self.started.borrow()
@@ -115,7 +115,7 @@ impl LambdaHost {
     }
 }
 
-/// Where cargo puts a function's binary, or else where cargo-lambda, which deploys it into the local stack, takes it.
+/// Finds a function's binary where cargo puts it, or else where cargo-lambda puts it, which deploys the local stack.
 fn binary(function: &str) -> Option<PathBuf> {
     let test = std::env::current_exe().expect("a test has a file");
     let in_folder = |folder: &Path| [folder.join(function), folder.join(format!("lambda/{function}/bootstrap"))];
@@ -129,8 +129,8 @@ struct Process {
 }
 
 impl Process {
-    /// What the process says is read and left aside: its end is how the death is noticed. Complaints of one that cannot
-    /// start come through.
+    /// Starts the process, and discards its standard output, whose end shows that the process is dead. Its standard
+    /// error is visible, so a developer sees why it cannot start.
     fn start(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the binary starts");
         let mut said = child.stdout.take().expect("it is piped");
@@ -158,7 +158,7 @@ impl Process {
     }
 
     async fn death(&self) {
-        self.dead.clone().wait_for(|dead| *dead).await.expect("the thread tells before it ends");
+        self.dead.clone().wait_for(|dead| *dead).await.expect("the thread reports the death before it ends");
     }
 
     fn child(&self) -> MutexGuard<'_, Child> {

@@ -1,8 +1,8 @@
-//! For development only: what tests and the demo are made of. A handle of the local stack, a receiver that answers as
-//! told and remembers what it got, receivers that do harm, a bank that calls back, a small Lambda whose processes can be
-//! killed, verifiers that share no code with Signpost, and builders.
+//! Tools for tests and the demo, for development only: a client of the local stack, a receiver whose answers a test
+//! sets and which records its requests, hostile receivers, a bank that calls back, a small Lambda whose processes a
+//! test can kill, verifiers that share no code with Signpost, and builders.
 
-#![expect(clippy::expect_used, reason = "a test fails by panicking, and the message says what was missing")]
+#![expect(clippy::expect_used, reason = "a test fails by a panic, and the message names what is missing")]
 
 pub mod authority;
 pub mod aws_proxy;

@@ -1,4 +1,5 @@
-//! The local stack as tests and the demo reach it: through the same doors as producers, operators and integrators.
+//! The client of the local stack, for tests and the demo. It uses the interfaces of producers, operators and
+//! integrators.
 
 use std::time::Duration;
 
@@ -36,9 +37,9 @@ use crate::signed_http::{Signature, send};
 /// A running local stack.
 #[derive(Clone, Debug)]
 pub struct LocalStack {
-    /// Where the HTTP API answers, without a slash at the end.
+    /// URL of the HTTP API, without a slash at the end.
     pub api_url: String,
-    /// The settings of the AWS SDK, in the name of the account's root.
+    /// Settings of the AWS SDK, with the credentials of the account's root.
     pub aws: SdkConfig,
     http: Client,
 }
@@ -48,29 +49,29 @@ pub struct LocalStack {
 pub struct Registered {
     /// Its id.
     pub id: EndpointId,
-    /// The secret that the API shows once.
+    /// The signing secret, which the API shows once.
     pub signing_secret: String,
 }
 
-/// The path of a tenant's endpoints.
+/// Returns the path of a tenant's endpoints.
 #[must_use]
 pub fn endpoints_path(tenant: &TenantId) -> String {
     format!("/v1/tenants/{tenant}/endpoints")
 }
 
-/// What the paths of a tenant's public keys begin with.
+/// Returns the start of the paths of a tenant's public keys.
 #[must_use]
 pub fn keys_path(tenant: &TenantId) -> String {
     format!("/tenants/{tenant}")
 }
 
-/// The path of an endpoint.
+/// Returns the path of an endpoint.
 #[must_use]
 pub fn endpoint_path(tenant: &TenantId, id: &EndpointId) -> String {
     format!("/v1/tenants/{tenant}/endpoints/{id}")
 }
 
-/// An answer of the HTTP API, read to its end.
+/// A complete answer of the HTTP API.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The HTTP status.
@@ -82,16 +83,16 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Gives the body as JSON.
+    /// Parses the body as JSON.
     ///
     /// # Panics
-    /// It is none.
+    /// The body is not valid JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error} in {self:?}"))
     }
 
-    /// Gives a header's text; empty where there is none.
+    /// Returns a header's text, empty if the header is missing.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
@@ -108,29 +109,29 @@ impl Answer {
 const PATIENCE: Duration = Duration::from_mins(2);
 
 impl LocalStack {
-    /// Takes the stack whose settings `make up` writes to `.local/stack.env`, from the process environment.
+    /// Reads the settings of the stack from the process environment. `make up` writes them to `.local/stack.env`.
     ///
     /// # Panics
-    /// There are no such settings.
+    /// The settings are missing.
     pub async fn from_env() -> Self {
-        // The stack is one process for all tests: it answers later than AWS when many ask at once.
+        // The stack is one process for all tests, so it answers more slowly than AWS when many tests call it.
         let timeouts = TimeoutConfig::builder().operation_timeout(PATIENCE).build();
         let aws = signpost_io::aws::load().await.into_builder().timeout_config(timeouts).build();
         Self { api_url: setting("API_URL"), aws, http: Client::new() }
     }
 
-    /// Posts events as a producer does, signed.
+    /// Posts events with a signature, as a producer does.
     ///
     /// # Panics
-    /// No answer came.
+    /// The API does not answer.
     pub async fn post_events(&self, media_type: &str, body: String) -> Answer {
         self.post_events_as(&root(), media_type, body).await
     }
 
-    /// Posts events in somebody's name.
+    /// Posts events with the given credentials.
     ///
     /// # Panics
-    /// No answer came.
+    /// The API does not answer.
     pub async fn post_events_as(&self, credentials: &Credentials, media_type: &str, body: String) -> Answer {
         let request = self.http.post(format!("{}/v1/events", self.api_url)).header("content-type", media_type);
         let request = request.body(body).build().expect("a request");
@@ -141,7 +142,7 @@ impl LocalStack {
     /// Posts events without a signature, as a stranger does.
     ///
     /// # Panics
-    /// No answer came.
+    /// The API does not answer.
     pub async fn post_events_unsigned(&self, body: String) -> Answer {
         let request = self.http.post(format!("{}/v1/events", self.api_url)).header("content-type", "application/json");
         Answer::read(request.body(body).send().await).await
@@ -150,7 +151,7 @@ impl LocalStack {
     /// Gets a public path of the API.
     ///
     /// # Panics
-    /// No answer came.
+    /// The API does not answer.
     pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         let mut request = self.http.get(format!("{}{path}", self.api_url));
         for (name, value) in headers {
@@ -159,10 +160,10 @@ impl LocalStack {
         Answer::read(request.send().await).await
     }
 
-    /// Sends messages to `EventsQueue` as a producer without HTTP does, ten in one call.
+    /// Sends messages to `EventsQueue`, as a producer without HTTP does, ten in one call.
     ///
     /// # Panics
-    /// SQS does not take all of them.
+    /// SQS refuses a message.
     pub async fn send_events(&self, bodies: impl IntoIterator<Item = String>) {
         self.send_to(&setting("EVENTS_QUEUE_URL"), bodies).await;
     }
@@ -170,25 +171,25 @@ impl LocalStack {
     /// Sends messages to the queue at `url`, ten in one call.
     ///
     /// # Panics
-    /// SQS does not take all of them.
+    /// SQS refuses a message.
     pub async fn send_to(&self, url: &str, bodies: impl IntoIterator<Item = String>) {
         let queue = signpost_io::queue::Queue::new(self.sqs(), url.to_owned());
         let message = |body| signpost_io::queue::Message { body, ..Default::default() };
-        queue.send_all(bodies.into_iter().map(message)).await.expect("SQS takes the messages");
+        queue.send_all(bodies.into_iter().map(message)).await.expect("SQS accepts the messages");
     }
 
-    /// Asks the management API as an operator does, signed.
+    /// Calls the management API with a signature, as an operator does.
     ///
     /// # Panics
-    /// No answer came.
+    /// The API does not answer.
     pub async fn manage(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         self.manage_as(&root(), method, path, &[], body).await
     }
 
-    /// The same in somebody's name, with headers.
+    /// Calls the management API with the given credentials and headers.
     ///
     /// # Panics
-    /// No answer came.
+    /// The API does not answer.
     pub async fn manage_as(
         &self,
         credentials: &Credentials,
@@ -209,19 +210,19 @@ impl LocalStack {
         Answer::read(send(&self.http, request, &Signature { credentials, service: "execute-api" }).await).await
     }
 
-    /// Registers an endpoint, and gives its id.
+    /// Registers an endpoint, and returns its id.
     ///
     /// # Panics
-    /// The API does not take it.
+    /// The API refuses the endpoint.
     pub async fn register(&self, tenant: &TenantId, endpoint: &Endpoint) -> EndpointId {
         self.register_with(tenant, &json!(endpoint)).await.id
     }
 
-    /// Registers an endpoint by settings as operators write them. Where they say nothing of retries, it gets five, five seconds
-    /// apart, so that no test waits for the default schedule.
+    /// Registers an endpoint with settings as operators write them. If they do not set `retry`, the endpoint gets five
+    /// retries, five seconds apart, so that no test waits for the default schedule.
     ///
     /// # Panics
-    /// The API does not take it.
+    /// The API refuses the endpoint.
     pub async fn register_with(&self, tenant: &TenantId, settings: &Value) -> Registered {
         let mut settings = settings.clone();
         if settings.get("retry").is_none_or(|retry| *retry == json!(RetryPolicy::default())) {
@@ -234,20 +235,20 @@ impl LocalStack {
         Registered { id, signing_secret: text("signingSecret") }
     }
 
-    /// Registers a token request, and gives its callback URL.
+    /// Registers a token request, and returns its callback URL.
     ///
     /// # Panics
-    /// The API does not take it.
+    /// The API refuses the token request.
     pub async fn register_token_request(&self, tenant: &TenantId, registration: &Value) -> String {
         let answer = self.manage("POST", &format!("/v1/tenants/{tenant}/token-requests"), Some(registration)).await;
         assert_eq!(answer.status, 201, "{answer:?}");
         answer.json()["callbackUrl"].as_str().expect("a callback URL").to_owned()
     }
 
-    /// Lets the time be over in which a bank may call back.
+    /// Ends the time in which a bank may call back.
     ///
     /// # Panics
-    /// There is no such token request.
+    /// The token request does not exist.
     pub async fn let_expire(&self, tenant: &TenantId, token_request: &str) {
         let text = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
         let call = self.dynamodb().update_item().table_name(setting("TOKEN_REQUESTS_TABLE"));
@@ -256,10 +257,10 @@ impl LocalStack {
         call.condition_expression("attribute_exists(stateHash)").send().await.expect("the token request is there");
     }
 
-    /// Moves the time at which a bank called back to `seconds` earlier.
+    /// Moves the time of the bank callback back by `seconds`.
     ///
     /// # Panics
-    /// There is no such token request, or the bank has not called back.
+    /// The token request does not exist, or the bank has not called back.
     pub async fn let_callback_age(&self, tenant: &TenantId, token_request: &str, seconds: u64) {
         let text = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
         let call = self.dynamodb().update_item().table_name(setting("TOKEN_REQUESTS_TABLE"));
@@ -270,7 +271,7 @@ impl LocalStack {
         call.condition_expression("attribute_exists(calledAt)").send().await.expect("the bank has called back");
     }
 
-    /// Reads all that the table of token requests holds.
+    /// Reads the whole table of token requests.
     ///
     /// # Panics
     /// The table cannot be read.
@@ -284,23 +285,23 @@ impl LocalStack {
         format!("{items:?}")
     }
 
-    /// Registers an endpoint whose settings nobody can read.
+    /// Writes an endpoint whose settings are not valid JSON.
     ///
     /// # Panics
-    /// The table does not take it.
+    /// The table refuses the item.
     pub async fn register_unreadable(&self, tenant: &TenantId) -> EndpointId {
         let id = EndpointId::new(Uuid::new_v4());
         let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
         let put = self.dynamodb().put_item().table_name(setting("ENDPOINTS_TABLE"));
         let put = put.item("tenant", text(tenant.as_str())).item("endpoint", text(id.as_str()));
-        put.item("settings", text("{")).send().await.expect("the table takes the item");
+        put.item("settings", text("{")).send().await.expect("the table accepts the item");
         id
     }
 
-    /// Writes an endpoint under an id that it has, past the API: what cannot be read cannot be patched either.
+    /// Writes an endpoint directly to the table, under the id that it has: the API cannot patch invalid settings.
     ///
     /// # Panics
-    /// The table does not take it.
+    /// The table refuses the item.
     pub async fn repair(&self, tenant: &TenantId, id: &EndpointId, settings: Endpoint) {
         let stored = StoredEndpoint {
             settings,
@@ -313,20 +314,20 @@ impl LocalStack {
             trusted: None,
             signing_secrets: Vec::new(),
         };
-        self.endpoints().delete(tenant, id, None).await.expect("the table lets go of what was there");
-        self.endpoints().put(tenant, id, &stored, None).await.expect("the table takes the endpoint");
+        self.endpoints().delete(tenant, id, None).await.expect("the table deletes the old item");
+        self.endpoints().put(tenant, id, &stored, None).await.expect("the table accepts the endpoint");
     }
 
     /// Removes an endpoint.
     ///
     /// # Panics
-    /// The API does not let it go.
+    /// The API does not delete the endpoint.
     pub async fn remove(&self, tenant: &TenantId, id: &EndpointId) {
         let answer = self.manage("DELETE", &endpoint_path(tenant, id), None).await;
         assert_eq!(answer.status, 204, "{answer:?}");
     }
 
-    /// Reads the attempts on record for an event of source `/core` at an endpoint.
+    /// Reads the recorded attempts to deliver an event of source `/core` to an endpoint.
     ///
     /// # Panics
     /// The table cannot be read.
@@ -338,7 +339,7 @@ impl LocalStack {
         table.attempts(DeliveryKey { event: &event, endpoint, arrived_unix_ms }).await.expect("the table can be read")
     }
 
-    /// Looks for the record of a delivery, and tells by its place when the event arrived.
+    /// Finds the record of a delivery, and reads from its sort key when the event arrived.
     async fn arrived(&self, event: &EventKey, endpoint: &EndpointId) -> Option<u64> {
         let key = DeliveryKey { event, endpoint, arrived_unix_ms: 0 };
         let query = self
@@ -355,10 +356,11 @@ impl LocalStack {
         Some(place.expect("a delivery's place").arrived_unix_ms())
     }
 
-    /// Waits until as many attempts are on record, for what a receiver sees is recorded a moment later.
+    /// Waits until `count` attempts are recorded, because `deliver` records an attempt a moment after the receiver sees
+    /// it.
     ///
     /// # Panics
-    /// They are not within two minutes.
+    /// Fewer attempts are recorded after two minutes.
     pub async fn wait_for_attempts(
         &self,
         tenant: &TenantId,
@@ -373,10 +375,10 @@ impl LocalStack {
         .await
     }
 
-    /// Waits until the last attempt on record was answered with `status`, and gives all of them.
+    /// Waits until the last recorded attempt has the given status, and returns all attempts.
     ///
     /// # Panics
-    /// It was not within two minutes.
+    /// No such attempt is recorded within two minutes.
     pub async fn wait_for_status(
         &self,
         tenant: &TenantId,
@@ -391,10 +393,10 @@ impl LocalStack {
         .await
     }
 
-    /// Waits until an event of `source` is in the table, and gives the ids of the endpoints it goes to.
+    /// Waits until an event of `source` is in the table, and returns the ids of its endpoints.
     ///
     /// # Panics
-    /// It is not within two minutes.
+    /// The event is not in the table within two minutes.
     pub async fn wait_for_event(&self, tenant: &TenantId, event_id: &str, source: &str) -> Vec<String> {
         let key = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
         let item = until(event_id, async || {
@@ -415,17 +417,17 @@ impl LocalStack {
         self.key_table().line(algorithm).await.expect("the table can be read").keys
     }
 
-    /// Gives the table of signing keys, in the name of the account's root.
+    /// Returns the table of signing keys, with the credentials of the account's root.
     #[must_use]
     pub fn key_table(&self) -> KeyTable {
         let mac = MacKey::new(aws_sdk_kms::Client::new(&self.aws), setting("MAC_KEY"));
         KeyTable::new(self.dynamodb(), setting("KEYS_TABLE"), mac)
     }
 
-    /// Gives credentials of an operator of one tenant, with the example policy of `docs/` and nothing more.
+    /// Returns credentials of an operator of one tenant, who has the example policy of `docs/` and no other.
     ///
     /// # Panics
-    /// IAM does not take the policy.
+    /// IAM refuses the policy.
     pub async fn operator_of(&self, tenant: &TenantId) -> Credentials {
         let policy = include_str!("../../../docs/operator-policy.json")
             .replace("REGION", "us-east-1")
@@ -435,11 +437,11 @@ impl LocalStack {
         self.operator(&format!("operator-of-{tenant}"), &policy).await
     }
 
-    /// Waits until a tenant's key set has the endpoint's key `whpk_…`, and gives its JWK: the function remembers a set for
-    /// some seconds.
+    /// Waits until a tenant's key set contains the endpoint's key `whpk_…`, and returns its JWK. It waits because the
+    /// function caches a set for some seconds.
     ///
     /// # Panics
-    /// It has not within two minutes.
+    /// The set does not contain the key within two minutes.
     pub async fn until_set_has(&self, tenant: &TenantId, public_key: &str) -> Value {
         let bytes = WebhookPublicKey::parse(public_key).expect("`whpk_` and base64");
         let x = URL_SAFE_NO_PAD.encode(bytes.bytes());
@@ -450,54 +452,56 @@ impl LocalStack {
         .await
     }
 
-    /// What the URLs of a tenant's public keys begin with.
+    /// Returns the start of the URLs of a tenant's public keys.
     #[must_use]
     pub fn keys_url(&self, tenant: &TenantId) -> String {
         format!("{}{}", self.api_url, keys_path(tenant))
     }
 
-    /// Makes keys that sign at once by `rotate-keys`, one for each algorithm, and gives their ids.
+    /// Makes keys with `rotate-keys` that sign at once, one for each algorithm, and returns their ids.
     ///
     /// # Panics
-    /// The function cannot be invoked or fails.
+    /// The function fails or cannot be invoked.
     pub async fn rotate_now(&self) -> Vec<String> {
         let answer = self.invoke("ROTATE_KEYS_FUNCTION", &json!({"force": true})).await;
         serde_json::from_value(answer.json()["keyIds"].clone())
-            .unwrap_or_else(|_| panic!("no key was made: {answer:?}"))
+            .unwrap_or_else(|_| panic!("`rotate-keys` made no key: {answer:?}"))
     }
 
-    /// Invokes the function whose name is the setting `function`, as an operator does.
+    /// Invokes the function whose name is in the setting `function`, as an operator does.
     ///
     /// # Panics
-    /// No answer came.
+    /// Lambda does not answer.
     pub async fn invoke(&self, function: &str, payload: &Value) -> Answer {
         let url = format!("{}/2015-03-31/functions/{}/invocations", setting("AWS_ENDPOINT_URL"), setting(function));
         let request = self.http.post(url).body(payload.to_string()).build().expect("a request");
         Answer::read(send(&self.http, request, &Signature { credentials: &root(), service: "lambda" }).await).await
     }
 
-    /// Waits for a message that `is_it` in the queue whose URL is the setting `queue`, takes it out and gives it.
+    /// Waits for a message for which `is_it` is true, in the queue whose URL is in the setting `queue`. Deletes and
+    /// returns it.
     ///
     /// # Panics
-    /// It does not come within two minutes.
+    /// No such message arrives within two minutes.
     pub async fn wait_for_message(&self, queue: &str, is_it: impl Fn(&str) -> bool) -> Message {
         self.wait_for_message_at(&setting(queue), is_it).await
     }
 
-    /// The same in the queue at `url`.
+    /// Does what [`Self::wait_for_message`] does, in the queue at `url`.
     ///
     /// # Panics
-    /// It does not come within two minutes.
+    /// No such message arrives within two minutes.
     pub async fn wait_for_message_at(&self, url: &str, is_it: impl Fn(&str) -> bool) -> Message {
         let sqs = self.sqs();
-        until(&format!("such a message in {url}"), async || {
+        until(&format!("a matching message in {url}"), async || {
             let call = sqs.receive_message().queue_url(url).max_number_of_messages(10).wait_time_seconds(1);
-            // Hidden so long that the next ten come to the fore, and so briefly that others who look find theirs.
+            // One second is long enough to see the next ten messages, and short enough that other readers find theirs.
             let call = call.visibility_timeout(1).message_attribute_names("All");
             let messages = call.send().await.expect("the queue can be read").messages.unwrap_or_default();
             let message = messages.into_iter().find(|message| message.body().is_some_and(&is_it))?;
             let handle = message.receipt_handle().unwrap_or_default();
-            // Somebody else who looked meanwhile has made the handle stale; then the message stays, and does no harm.
+            // If another reader has received the message since, the handle is stale. Then the message stays, which does
+            // no harm.
             let _ = sqs.delete_message().queue_url(url).receipt_handle(handle).send().await;
             Some(message)
         })
@@ -507,25 +511,25 @@ impl LocalStack {
     /// Writes an event as `fanout` does, for one endpoint.
     ///
     /// # Panics
-    /// The table does not take it.
+    /// The table refuses the event.
     pub async fn store(&self, event: &Event, endpoint: &EndpointId) {
         let events = Events::new(self.dynamodb(), setting("EVENTS_TABLE"), Duration::from_hours(1));
         let to = [endpoint.clone()];
-        events.claim(event, &to, "stored by a test", ARRIVED).await.expect("the table takes the event");
+        events.claim(event, &to, "stored by a test", ARRIVED).await.expect("the table accepts the event");
     }
 
-    /// Waits until as many deliveries are parked for an endpoint.
+    /// Waits until `count` deliveries are parked for an endpoint.
     ///
     /// # Panics
-    /// They are not within two minutes.
+    /// Fewer deliveries are parked after two minutes.
     pub async fn wait_for_parked(&self, endpoint: &EndpointId, count: usize) {
         self.wait_for_parked_in(&setting("PARKING_TABLE"), endpoint, count).await;
     }
 
-    /// Waits until as many deliveries are parked for an endpoint in a table like `ParkingTable`.
+    /// Waits until `count` deliveries are parked for an endpoint, in a table like `ParkingTable`.
     ///
     /// # Panics
-    /// They are not within two minutes.
+    /// Fewer deliveries are parked after two minutes.
     pub async fn wait_for_parked_in(&self, table: &str, endpoint: &EndpointId, count: usize) {
         let parking = Parking::new(self.dynamodb(), table.to_owned(), Duration::ZERO);
         let lane = Lane::Endpoint(endpoint.clone());
@@ -536,10 +540,10 @@ impl LocalStack {
         .await;
     }
 
-    /// Makes a table like `ParkingTable`, and gives its name.
+    /// Creates a table like `ParkingTable`, and returns its name.
     ///
     /// # Panics
-    /// It cannot be made.
+    /// DynamoDB does not create the table.
     pub async fn parking_table(&self, name: &str) -> String {
         let attribute = |name: &str| json!({"AttributeName": name, "AttributeType": "S"});
         let body = json!({
@@ -552,33 +556,34 @@ impl LocalStack {
         name.to_owned()
     }
 
-    /// Makes a queue, and gives its URL.
+    /// Creates a queue, and returns its URL.
     ///
     /// # Panics
-    /// It cannot be made.
+    /// SQS does not create the queue.
     pub async fn queue(&self, name: &str) -> String {
-        self.queue_that_hides(name, Duration::from_secs(30)).await // The time that SQS gives a queue of its own accord.
+        self.queue_that_hides(name, Duration::from_secs(30)).await // The default of SQS.
     }
 
-    /// Makes a queue with a visibility timeout, and gives its URL.
+    /// Creates a queue with a visibility timeout, and returns its URL.
     ///
     /// # Panics
-    /// It cannot be made.
+    /// SQS does not create the queue.
     pub async fn queue_that_hides(&self, name: &str, timeout: Duration) -> String {
         let call = self.sqs().create_queue().queue_name(name);
         let call = call.attributes(QueueAttributeName::VisibilityTimeout, timeout.as_secs().to_string());
         call.send().await.expect("a queue").queue_url.expect("its URL")
     }
 
-    /// Waits until the queue at `url` holds nothing more, neither in sight nor hidden, and tells whether it came to that.
+    /// Waits until the queue at `url` has no message, neither visible nor hidden nor delayed. Returns false if
+    /// `patience` is over.
     ///
     /// # Panics
-    /// The queue cannot be asked.
+    /// SQS does not answer.
     pub async fn wait_until_empty(&self, url: &str, patience: Duration) -> bool {
         let sqs = self.sqs();
         let holds_nothing = async || {
             let call = sqs.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All);
-            let attributes = call.send().await.expect("the queue can be asked").attributes.unwrap_or_default();
+            let attributes = call.send().await.expect("SQS returns the attributes").attributes.unwrap_or_default();
             let counts = [
                 QueueAttributeName::ApproximateNumberOfMessages,
                 QueueAttributeName::ApproximateNumberOfMessagesDelayed,
@@ -589,7 +594,7 @@ impl LocalStack {
         tokio::time::timeout(patience, asking(holds_nothing)).await.is_ok()
     }
 
-    /// Takes out what is in the queue at `url`, in sight, and gives it.
+    /// Deletes and returns all visible messages of the queue at `url`.
     ///
     /// # Panics
     /// The queue cannot be read.
@@ -603,25 +608,25 @@ impl LocalStack {
             }
             for message in &messages {
                 let handle = message.receipt_handle().unwrap_or_default();
-                sqs.delete_message().queue_url(url).receipt_handle(handle).send().await.expect("it is ours");
+                sqs.delete_message().queue_url(url).receipt_handle(handle).send().await.expect("the handle is ours");
             }
             all.extend(messages);
         }
     }
 
-    /// Takes on a function's role, as Lambda does for it.
+    /// Assumes a function's role, as Lambda does for it.
     ///
     /// # Panics
-    /// The role cannot be taken on.
+    /// The role cannot be assumed.
     pub async fn assume_role(&self, role: &str) -> SdkConfig {
         let provider = SharedCredentialsProvider::new(self.credentials_of(role).await);
         self.aws.to_builder().credentials_provider(provider).build()
     }
 
-    /// Makes a role with a policy, as an account's administrator does, and takes it on.
+    /// Creates a role with a policy, as an account's administrator does, and assumes it.
     ///
     /// # Panics
-    /// The role cannot be made or taken on.
+    /// The role cannot be created or assumed.
     pub async fn operator(&self, role: &str, policy: &str) -> Credentials {
         let trust = json!({"Version": "2012-10-17", "Statement": [{
             "Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"},
@@ -643,7 +648,7 @@ impl LocalStack {
         self.credentials_of(role).await
     }
 
-    /// Asks a service that speaks the query protocol.
+    /// Calls a service that speaks the query protocol.
     async fn query(&self, service: &'static str, form: &[(&str, &str)]) -> Answer {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let request = self.http.post(setting("AWS_ENDPOINT_URL")).body(body);
@@ -665,10 +670,10 @@ impl LocalStack {
         Credentials::new(element("AccessKeyId"), element("SecretAccessKey"), token, None, "assumed role")
     }
 
-    /// Waits until the functions whose log groups these are (by logical id) have logged `until`, and gives all they said.
+    /// Waits until the log groups, named by logical id, contain `until_logged`, and returns all their text.
     ///
     /// # Panics
-    /// They have not within two minutes.
+    /// The text does not appear within two minutes.
     pub async fn logs_of(&self, groups: &[&str], until_logged: &str) -> String {
         until(&format!("logs of {until_logged}"), async || {
             let mut text = String::new();
@@ -683,7 +688,7 @@ impl LocalStack {
         .await
     }
 
-    /// Asks a service that speaks one of the JSON protocols.
+    /// Calls a service that speaks one of the JSON protocols.
     async fn json(&self, service: &'static str, target: &str, body: &Value) -> Answer {
         let request = self.http.post(setting("AWS_ENDPOINT_URL")).body(body.to_string());
         let request = request.header("content-type", "application/x-amz-json-1.1").header("x-amz-target", target);
@@ -691,13 +696,13 @@ impl LocalStack {
         Answer::read(send(&self.http, request, &Signature { credentials: &root(), service }).await).await
     }
 
-    /// DynamoDB, past the API.
+    /// Returns a client of DynamoDB, which bypasses the API.
     #[must_use]
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
         aws_sdk_dynamodb::Client::new(&self.aws)
     }
 
-    /// The table of endpoints, past the API.
+    /// Returns the table of endpoints, which bypasses the API.
     #[must_use]
     pub fn endpoints(&self) -> Endpoints {
         Endpoints::new(self.dynamodb(), setting("ENDPOINTS_TABLE"))
@@ -708,12 +713,12 @@ impl LocalStack {
     }
 }
 
-/// Asks until there is an answer: for what AWS has no way to wait for.
+/// Calls `ask` until it returns a value: for states that AWS cannot wait for.
 ///
 /// # Panics
-/// There is none within two minutes.
+/// `ask` returns no value within two minutes.
 pub async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
-    tokio::time::timeout(PATIENCE, asking(ask)).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+    tokio::time::timeout(PATIENCE, asking(ask)).await.unwrap_or_else(|_| panic!("waited two minutes for {what}"))
 }
 
 async fn asking<T>(ask: impl AsyncFn() -> Option<T>) -> T {
@@ -725,7 +730,7 @@ async fn asking<T>(ask: impl AsyncFn() -> Option<T>) -> T {
     }
 }
 
-/// The attribute `name` of a message; empty where there is none.
+/// Returns the attribute `name` of a message, empty if it is missing.
 #[must_use]
 pub fn attribute<'a>(message: &'a Message, name: &str) -> &'a str {
     let value = message.message_attributes().and_then(|attributes| attributes.get(name));
@@ -735,7 +740,7 @@ pub fn attribute<'a>(message: &'a Message, name: &str) -> &'a str {
 /// Reads a setting of the local stack.
 ///
 /// # Panics
-/// It is not there.
+/// The setting is missing.
 #[must_use]
 pub fn setting(name: &str) -> String {
     signpost_io::runtime::config::environment(name).unwrap_or_else(|| {
@@ -745,7 +750,7 @@ pub fn setting(name: &str) -> String {
     })
 }
 
-/// The credentials of the account's root in the local stack.
+/// Returns the credentials of the account's root in the local stack.
 #[must_use]
 pub fn root() -> Credentials {
     Credentials::new(setting("AWS_ACCESS_KEY_ID"), setting("AWS_SECRET_ACCESS_KEY"), None, None, "local stack")

@@ -1,4 +1,4 @@
-//! An integrator's server on loopback: answers as told and remembers what it got.
+//! An integrator's server on loopback. A test sets its answers, and it records its requests.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -24,45 +24,45 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 
-/// One request as it arrived.
+/// A request as it arrived.
 #[derive(Clone, Debug)]
 pub struct Received {
-    /// When it was complete.
+    /// The time when it was complete.
     pub at: Instant,
     /// Its method.
     pub method: Method,
     /// Its path and query.
     pub uri: Uri,
-    /// Its whole URL, as RFC 9110, section 7.1 has receivers put it together: the authority is what `host` says.
+    /// Its URL, made as RFC 9110, section 7.1 says: the authority is the header `host`.
     pub url: String,
     /// Its headers.
     pub headers: HeaderMap,
-    /// Its body, as it came.
+    /// The exact bytes of its body.
     pub body: Bytes,
-    /// The certificate that the client showed, in DER, if it showed one.
+    /// The client's certificate in DER, if it sent one.
     pub client_certificate: Option<Vec<u8>>,
-    /// The status that it is answered with, unless it is held.
+    /// The status of its answer; none while the receiver holds it.
     pub status: Option<u16>,
 }
 
 impl Received {
-    /// Gives the id of the event: what the header `webhook-id` has before its last colon.
+    /// Returns the id of the event: the part of `webhook-id` before its last colon.
     #[must_use]
     pub fn event_id(&self) -> &str {
         self.header("webhook-id").rsplit_once(':').map_or("", |(id, _)| id)
     }
 
-    /// Gives a header's text; empty where there is none.
+    /// Returns a header's text, empty if the header is missing.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 }
 
-/// A server that takes callbacks until it is dropped.
+/// A server that accepts webhooks. It runs until it is dropped.
 #[derive(Debug)]
 pub struct Receiver {
-    /// Where it listens: `http://127.0.0.1:<port>/hook`.
+    /// The URL at which it listens: `http://127.0.0.1:<port>/hook`.
     pub url: String,
     received: watch::Receiver<Vec<Received>>,
     is_holding: Arc<AtomicBool>,
@@ -70,7 +70,7 @@ pub struct Receiver {
     server: JoinHandle<()>,
 }
 
-/// How many requests are being answered, and how many were at the most.
+/// The number of requests that wait for an answer, and its maximum so far.
 #[derive(Debug, Default)]
 struct AtOnce {
     now: AtomicUsize,
@@ -80,23 +80,23 @@ struct AtOnce {
 /// Reads a certificate and its key, both in PEM.
 ///
 /// # Panics
-/// The files are not there, or hold something else.
+/// A file is missing, or is not valid PEM.
 #[must_use]
 pub fn certified_key(certificate: &str, key: &str) -> CertifiedKey {
     let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
-        .expect("a file of certificates")
+        .expect("a file with certificates")
         .collect::<Result<_, _>>()
         .expect("certificates in PEM");
     let key = PrivateKeyDer::from_pem_file(key).expect("a key in PEM");
     CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider())
-        .expect("a key of that certificate")
+        .expect("a key that matches the certificate")
 }
 
 /// How long a test waits for requests before it fails.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 impl Receiver {
-    /// Starts a server that answers the n-th request (from 0) with the status that `answer` gives.
+    /// Starts a server that answers the n-th request (from 0) with the status that `answer` returns.
     ///
     /// # Panics
     /// Loopback has no free port.
@@ -104,7 +104,7 @@ impl Receiver {
         Self::start_answering(move |index, _| (answer(index), String::new())).await
     }
 
-    /// Starts a server that answers the n-th request (from 0) with the status and the body that `answer` gives.
+    /// Starts a server that answers the n-th request (from 0) with the status and the body that `answer` returns.
     ///
     /// # Panics
     /// Loopback has no free port.
@@ -116,7 +116,8 @@ impl Receiver {
         .await
     }
 
-    /// Starts a server that answers the n-th request (from 0) with the status, the body and the headers that `answer` gives.
+    /// Starts a server that answers the n-th request (from 0) with the status, the body and the headers that `answer`
+    /// returns.
     ///
     /// # Panics
     /// Loopback has no free port.
@@ -124,7 +125,7 @@ impl Receiver {
         Self::listen("http", None, Arc::new(answer), Duration::ZERO).await
     }
 
-    /// Starts a server that takes its time to answer 204.
+    /// Starts a server that answers 204 after `time`.
     ///
     /// # Panics
     /// Loopback has no free port.
@@ -132,7 +133,7 @@ impl Receiver {
         Self::listen("http", None, Arc::new(|_, _| (204, String::new(), Vec::new())), time).await
     }
 
-    /// Starts a server that speaks TLS under `certificate` and accepts everything.
+    /// Starts a server that speaks TLS with `certificate` and answers 204.
     ///
     /// # Panics
     /// Loopback has no free port.
@@ -141,11 +142,11 @@ impl Receiver {
         Self::listen_tls(config.with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate)))).await
     }
 
-    /// Starts a server that speaks TLS under `certificate` with those only who show a certificate of `authority` (DER),
-    /// and accepts everything.
+    /// Starts a server that speaks TLS with `certificate` and answers 204. It accepts only clients with a certificate
+    /// of `authority` (DER).
     ///
     /// # Panics
-    /// Loopback has no free port, or the authority is none.
+    /// Loopback has no free port, or `authority` is not a certificate.
     pub async fn start_mtls(certificate: CertifiedKey, authority: Vec<u8>) -> Self {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(authority.into()).expect("an authority's certificate");
@@ -177,10 +178,10 @@ impl Receiver {
         Self { url, received, is_holding, at_once, server }
     }
 
-    /// Waits until at least `count` requests have arrived, and gives all there are.
+    /// Waits until at least `count` requests have arrived, and returns all requests.
     ///
     /// # Panics
-    /// They do not arrive within two minutes.
+    /// Fewer requests arrive within two minutes.
     pub async fn wait_for(&self, count: usize) -> Vec<Received> {
         let mut received = self.received.clone();
         let enough = tokio::time::timeout(PATIENCE, received.wait_for(|all| all.len() >= count)).await;
@@ -190,23 +191,24 @@ impl Receiver {
         }
     }
 
-    /// Takes requests from now on and never answers them, until [`Self::release`]: for senders that are killed there.
+    /// Holds requests from now on, until [`Self::release`]. A held request gets no answer: for tests that kill the
+    /// sender there.
     pub fn hold(&self) {
         self.is_holding.store(true, Ordering::Relaxed);
     }
 
-    /// Answers requests again. What is held stays held.
+    /// Answers new requests again. The requests that are held stay held.
     pub fn release(&self) {
         self.is_holding.store(false, Ordering::Relaxed);
     }
 
-    /// The most requests that were being answered at the same time.
+    /// Returns the largest number of requests that waited for an answer at the same time.
     #[must_use]
     pub fn most_at_once(&self) -> usize {
         self.at_once.most.load(Ordering::Relaxed)
     }
 
-    /// Gives the requests that have arrived so far.
+    /// Returns the requests that have arrived so far.
     #[must_use]
     pub fn so_far(&self) -> Vec<Received> {
         self.received.borrow().clone()
@@ -222,15 +224,15 @@ impl Drop for Receiver {
 pub(crate) fn tls() -> rustls::ConfigBuilder<rustls::ServerConfig, rustls::WantsVerifier> {
     rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
-        .expect("versions that the provider speaks")
+        .expect("TLS versions that the provider supports")
 }
 
 type Answer = dyn Fn(usize, &Received) -> Answered + Send + Sync;
 
-/// Status, body, and headers besides those of HTTP itself.
+/// Status, body, and the headers besides those of HTTP itself.
 pub type Answered = (u16, String, Vec<(&'static str, String)>);
 
-/// What all connections share.
+/// State that all connections share.
 #[derive(Clone)]
 struct Inside {
     received: Arc<watch::Sender<Vec<Received>>>,
@@ -245,7 +247,7 @@ async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, inside: Inside) 
         let (tls, inside) = (tls.clone(), inside.clone());
         let serve = move |over: Over| service_fn(move |request| respond(over.clone(), request, inside.clone()));
         tokio::spawn(async move {
-            // A handshake or a connection that fails is the sender's business.
+            // A failed handshake or connection concerns the sender only.
             let http = http1::Builder::new();
             match tls {
                 None => {
@@ -263,7 +265,7 @@ async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, inside: Inside) 
     }
 }
 
-/// What a request came over.
+/// The scheme of a connection, and the client's certificate.
 #[derive(Clone)]
 struct Over {
     scheme: &'static str,
@@ -298,7 +300,7 @@ async fn respond(
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
     for (name, value) in headers {
-        response.headers_mut().append(name, value.parse().expect("a header's value"));
+        response.headers_mut().append(name, value.parse().expect("a header value"));
     }
     Ok(response)
 }

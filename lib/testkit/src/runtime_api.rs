@@ -1,4 +1,5 @@
-//! The Runtime API of Lambda on loopback, for one process of a function: hands invocations out and takes their ends in.
+//! The Runtime API of Lambda on loopback, for one process of a function. It hands out invocations and takes the
+//! results.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -18,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-/// A Runtime API, until it is dropped.
+/// A Runtime API. It runs until it is dropped.
 #[derive(Debug)]
 pub struct RuntimeApi {
     address: String,
@@ -27,8 +28,7 @@ pub struct RuntimeApi {
     server: JoinHandle<()>,
 }
 
-/// How an invocation ended: with the function's response, or with the error that it reported, both as the function wrote
-/// them.
+/// The end of an invocation: the function's response, or the error that it reported, both as the function wrote them.
 pub type End = Result<Value, Value>;
 
 #[derive(Debug)]
@@ -37,18 +37,18 @@ struct Invocation {
     end: oneshot::Sender<End>,
 }
 
-/// What the process may ask for or has been given.
+/// The invocations that the process can take or has taken.
 #[derive(Debug)]
 struct Invocations {
-    /// When the process asked for an invocation for the first time.
+    /// The time at which the process first asked for an invocation.
     first_asked: watch::Sender<Option<Instant>>,
     waiting: tokio::sync::Mutex<mpsc::UnboundedReceiver<Invocation>>,
-    /// Who waits for the end, by request id.
+    /// The channels to the callers that wait for the end, by request id.
     running: Mutex<HashMap<String, oneshot::Sender<End>>>,
 }
 
 impl RuntimeApi {
-    /// Starts one.
+    /// Starts a Runtime API.
     ///
     /// # Panics
     /// Loopback has no free port.
@@ -61,34 +61,34 @@ impl RuntimeApi {
         Self { address, first_asked, waiting, server: tokio::spawn(serve(listener, Arc::new(invocations))) }
     }
 
-    /// What the process is to find in `AWS_LAMBDA_RUNTIME_API`: host and port.
+    /// Returns host and port, which the process expects in `AWS_LAMBDA_RUNTIME_API`.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// Waits until the process asks for its first invocation, which ends its cold start, and tells when that was.
+    /// Waits until the process asks for its first invocation, which ends its cold start, and returns that time.
     ///
     /// # Panics
-    /// The API has come to its end.
+    /// The API has ended.
     pub async fn first_asked(&self) -> Instant {
         let mut first_asked = self.first_asked.clone();
-        let asked = first_asked.wait_for(Option::is_some).await.expect("the API takes questions");
-        asked.expect("it was waited for")
+        let asked = first_asked.wait_for(Option::is_some).await.expect("the API runs");
+        asked.expect("`wait_for` returns only a time")
     }
 
-    /// Hands `event` to the process when it next asks, and waits for the end. Whoever does not want to wait for ever on a
-    /// process that died has to look after that.
+    /// Hands `event` to the process when it next asks for one, and waits for the end. If the process dies, this waits
+    /// for ever, so the caller must watch the process.
     ///
     /// # Errors
-    /// The function reported an error: this is it.
+    /// The error that the function reported.
     ///
     /// # Panics
-    /// The API has come to its end, or what came is no JSON.
+    /// The API has ended, or the process sent invalid JSON.
     pub async fn invoke(&self, event: &Value) -> End {
         let (end, ended) = oneshot::channel();
-        self.waiting.send(Invocation { event: event.to_string(), end }).expect("the API takes invocations");
-        ended.await.expect("the API tells of the end")
+        self.waiting.send(Invocation { event: event.to_string(), end }).expect("the API runs");
+        ended.await.expect("the API reports the end")
     }
 }
 
@@ -98,7 +98,7 @@ impl Drop for RuntimeApi {
     }
 }
 
-/// What a function is told that it has: the longest that Lambda grants. Nothing is done when it is over.
+/// The time limit that a function sees: the maximum of Lambda, 15 minutes. Nothing enforces it.
 const DEADLINE: Duration = Duration::from_mins(15);
 
 async fn serve(listener: TcpListener, invocations: Arc<Invocations>) {
@@ -132,7 +132,7 @@ fn json(body: &[u8]) -> Value {
 }
 
 impl Invocations {
-    /// Waits for an invocation, as the process does that asks for it.
+    /// Waits for an invocation for the process.
     async fn next(&self) -> Response<Full<Bytes>> {
         self.first_asked.send_if_modified(|first| first.is_none() && first.replace(Instant::now()).is_none());
         let invocation = self.waiting.lock().await.recv().await;
@@ -149,7 +149,7 @@ impl Invocations {
         response.body(Full::from(event)).expect("a response")
     }
 
-    /// Tells who waits for an invocation of its end; false if nobody does.
+    /// Reports the end of an invocation to the caller that waits for it. Returns false if no caller waits.
     fn end(&self, id: &str, end: End) -> bool {
         self.running().remove(id).is_some_and(|waiting| waiting.send(end).is_ok())
     }

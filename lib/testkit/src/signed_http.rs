@@ -7,22 +7,22 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4::SigningParams;
 use reqwest::{Client, Request, Response};
 
-/// Whose name a request is signed in, and for what.
+/// Credentials and service of a signature.
 #[derive(Clone, Debug)]
 pub struct Signature<'a> {
-    /// The keys.
+    /// The access keys.
     pub credentials: &'a Credentials,
-    /// The AWS service that is asked, as SigV4 spells it: `execute-api` for API Gateway.
+    /// The AWS service that the request calls, as SigV4 spells it: `execute-api` for API Gateway.
     pub service: &'static str,
 }
 
 /// Signs `request` and sends it.
 ///
 /// # Errors
-/// No answer came.
+/// The server does not answer.
 ///
 /// # Panics
-/// The request cannot be signed, as one with a streamed body.
+/// The request cannot be signed, for example because its body is a stream.
 pub async fn send(client: &Client, mut request: Request, signature: &Signature<'_>) -> reqwest::Result<Response> {
     let identity = signature.credentials.clone().into();
     let params = SigningParams::builder()

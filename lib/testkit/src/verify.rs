@@ -13,35 +13,37 @@ use serde_json::{Map, Value, json};
 
 use crate::receiver::Received;
 
-/// What one verifier says of one request.
+/// A verifier's result for one request.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Report {
-    /// The key that the JWS names, or else the HTTP message signature; empty where there is neither.
+    /// Key id of the JWS, or else of the HTTP message signature; empty if there is neither.
     pub kid: String,
-    /// Library, algorithm or version, and form of the payload, for each verification that succeeded: `jose RS256 raw`,
+    /// Library, algorithm or version, and form of the payload, for each successful verification: `jose RS256 raw`,
     /// `svix v1`, `http-message-signatures ed25519`.
     pub verified: Vec<String>,
-    /// Why the first one failed, if one did.
+    /// The reason why the first failed verification failed.
     pub error: Option<String>,
 }
 
-/// Has every signature of every request verified by every library that knows its format, where the endpoints sign with
-/// keys only: JWS, over the payload as it came and after all whitespace was stripped, HTTP message signatures, and the
-/// `v1a` of Standard Webhooks. A request without a signature is an error, and so is one with a `v1`.
+/// Verifies every signature of every request with every library that knows its format, for endpoints that sign with
+/// keys only. The formats are JWS, over the exact payload and over the payload without white space, HTTP message
+/// signatures, and `v1a` of Standard Webhooks. A request without a signature, or with a `v1`, is an error.
 ///
-/// Gives one report per program and request: first all of Python's, then all of JavaScript's, which knows JWS and `v1`
-/// and passes over the rest. The programs fetch the tenant's keys below `keys_url` ([`LocalStack::keys_url`]), by `kid` as PEM
-/// and JWK, and as a set. What has a timestamp that its signature covers is refused when that is more than five minutes ago.
+/// Returns one report per program and request: first those of Python, then those of JavaScript. The JavaScript program
+/// knows JWS and `v1`, and ignores the other formats. The programs fetch the tenant's keys below `keys_url`
+/// ([`LocalStack::keys_url`]): by `kid` as PEM and JWK, and as a set. They refuse a signed timestamp that is more than
+/// five minutes old.
 ///
 /// # Panics
-/// `python` or `node` cannot be run: the tests are started with the venv of the local stack first in `PATH`.
+/// `python` or `node` cannot be run. Start the tests with `make test`, which puts the local stack's venv first in
+/// `PATH`.
 ///
 /// [`LocalStack::keys_url`]: crate::local_stack::LocalStack::keys_url
 pub async fn independently(keys_url: &str, requests: &[Received]) -> Vec<Report> {
     verify(keys_url, "", requests, None).await
 }
 
-/// Does what [`independently`] does for endpoints with a signing secret, `whsec_…`, so that `v1` is verified too.
+/// Does what [`independently`] does, for endpoints with a signing secret, `whsec_…`. So it verifies `v1` too.
 ///
 /// # Panics
 /// As [`independently`].
@@ -51,7 +53,8 @@ pub async fn independently_with(keys_url: &str, requests: &[Received], secret: &
     verify(keys_url, "", requests, Some(secret)).await
 }
 
-/// Does what [`independently_with`] does for an endpoint whose URL has a query of its own, which a `GET` does not sign.
+/// Does what [`independently_with`] does, for an endpoint whose URL has its own query, which the signature of a `GET`
+/// does not cover.
 ///
 /// # Panics
 /// As [`independently`].
@@ -71,10 +74,10 @@ async fn verify(keys_url: &str, own_query: &str, requests: &[Received], secret: 
     tokio::task::spawn_blocking(run).await.expect("the verifiers run")
 }
 
-/// An integrator who has programmed a receiver after `docs/verifying.md`, and has these settings from the operator.
+/// An integrator who has written a receiver as `docs/verifying.md` shows, with these settings from the operator.
 #[derive(Clone, Debug)]
 pub struct Integrator {
-    /// The endpoint's `jwksUrl`, without what follows the tenant.
+    /// The endpoint's `jwksUrl` up to and including the tenant.
     pub keys_url: String,
     /// The endpoint's id.
     pub endpoint: String,
@@ -86,11 +89,11 @@ pub struct Integrator {
     pub algorithm: String,
 }
 
-/// What the examples of the page say of one request: by the format's name, nothing if it was accepted, or why not.
+/// The results of the examples in `docs/verifying.md` for one request, by format: nothing if accepted, else the reason.
 pub type Verdicts = BTreeMap<String, Option<String>>;
 
 impl Integrator {
-    /// Has the examples of the page judge requests, each by all formats that it carries.
+    /// Verifies requests with the examples in `docs/verifying.md`, each request in all formats that it carries.
     ///
     /// # Panics
     /// As [`independently`].
@@ -108,11 +111,11 @@ impl Integrator {
     }
 }
 
-/// A request as a line of the programs' input.
+/// Writes a request as a line of input for the programs.
 fn captured(request: &Received, own_query: &str, secret: Option<&str>) -> Value {
     let header = |name: &HeaderName| {
         let lines: Vec<_> = request.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
-        // Several lines of one field mean the same as one (RFC 9110, section 5.3).
+        // Several lines of one field are equal to one line (RFC 9110, section 5.3).
         (name.to_string(), String::from_utf8_lossy(&lines.join(&b", "[..])).into())
     };
     let headers: Map<String, Value> = request.headers.keys().map(header).collect();
@@ -133,7 +136,7 @@ fn verifier(interpreter: &str, program: &str, keys_url: &str, input: &str) -> Ve
     reports
 }
 
-/// Runs one of the programs of `infra/local/verify/`, and gives what it prints.
+/// Runs a program of `infra/local/verify/`, and returns its output.
 fn output(interpreter: &str, program: &str, argument: Option<&str>, input: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/local/verify").join(program);
     let mut child = Command::new(interpreter)

@@ -1,6 +1,7 @@
-//! How receivers are shown who calls, over real sockets and real TLS: headers, access tokens, client certificates.
+//! Authentication of Signpost to receivers, over real sockets and real TLS: headers, access tokens, client
+//! certificates.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -60,7 +61,7 @@ async fn a_header_shows_who_calls() {
 }
 
 #[tokio::test]
-async fn what_authenticates_stands_alone_beside_headers_of_the_endpoints_own() {
+async fn credentials_replace_the_endpoints_header_of_the_same_name() {
     let receiver = Receiver::start(|_| 204).await;
     let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
     let target = callbacks.target(&receiver.url).unwrap();
@@ -90,7 +91,7 @@ async fn the_beginning_of_an_answer_is_kept_without_what_authenticated_the_reque
     assert!(kept.contains("?token=[redacted] ") && kept.ends_with('…'), "{kept}");
 }
 
-/// A token endpoint that gives numbered tokens, and a receiver that takes those that `is_good`.
+/// Starts a token endpoint that answers with numbered tokens.
 async fn token_server(expires_in: u64) -> Receiver {
     let token = move |index: usize, _: &Received| {
         let answer = format!(r#"{{"access_token":"token-{index}","token_type":"Bearer","expires_in":{expires_in}}}"#);
@@ -122,7 +123,7 @@ async fn an_access_token_is_fetched_once_and_used_until_it_nears_its_end() {
         exchange.result.unwrap();
     }
     let asked = tokens.so_far();
-    assert_eq!(asked.len(), 1, "five callers at once share one token");
+    assert_eq!(asked.len(), 1, "five concurrent requests share one token");
     assert_eq!(
         (&asked[0].method, asked[0].header("content-type")),
         (&http::Method::POST, "application/x-www-form-urlencoded")
@@ -135,7 +136,7 @@ async fn an_access_token_is_fetched_once_and_used_until_it_nears_its_end() {
     for _ in 0..2 {
         post(&callbacks, &receiver.url, &client(&tokens)).await.result.unwrap();
     }
-    assert_eq!(receiver.so_far()[1].header("authorization"), "Bearer token-1", "what is at its end is fetched anew");
+    assert_eq!(receiver.so_far()[1].header("authorization"), "Bearer token-1", "a token near its end is fetched again");
 }
 
 #[tokio::test]
@@ -150,7 +151,7 @@ async fn a_token_that_the_receiver_refuses_is_replaced_at_the_next_attempt() {
 }
 
 #[tokio::test]
-async fn a_token_endpoint_that_fails_is_told_apart_from_the_endpoint() {
+async fn a_failing_token_endpoint_is_not_reported_as_the_endpoint() {
     let receiver = Receiver::start(|_| 204).await;
     let callbacks = WebhookSender::new(Guard::new(LOCAL)).unwrap();
     let cases: [(u16, &str, &str); 11] = [
@@ -213,7 +214,7 @@ async fn a_token_is_judged_before_it_is_kept() {
 }
 
 #[tokio::test]
-async fn a_token_server_that_asks_to_wait_is_left_alone_for_so_long() {
+async fn the_retry_after_of_a_token_server_is_respected() {
     let receiver = Receiver::start(|_| 204).await;
     for (status, asked) in [(429, Some(77)), (503, Some(77)), (500, None)] {
         let answer = move |_: usize, _: &Received| (status, String::new(), vec![("retry-after", "77".to_owned())]);
@@ -284,12 +285,12 @@ async fn a_server_that_demands_a_certificate_gets_the_one_it_trusts() {
         post(&callbacks, &receiver.url, &ours).await.result.unwrap();
     }
     let seen: BTreeSet<_> = receiver.so_far().into_iter().map(|request| request.client_certificate).collect();
-    assert_eq!(seen.len(), 1, "the same certificate each time");
+    assert_eq!(seen.len(), 1, "the same certificate in both requests");
     assert!(seen.iter().all(Option::is_some));
 
     let cases = [
         (
-            "the right one, but the server's is not trusted",
+            "the right certificate, but the server's is not trusted",
             ClientAuth::certificate(secret(&authority.client("acme")), None),
             ExchangeFault::CertificateUntrusted,
         ),
@@ -300,7 +301,7 @@ async fn a_server_that_demands_a_certificate_gets_the_one_it_trusts() {
         ),
         ("no certificate, and the server's is not trusted", ClientAuth::Anonymous, ExchangeFault::CertificateUntrusted),
         (
-            "one of another authority",
+            "a certificate of another authority",
             ClientAuth::certificate(secret(&stranger.client("acme")), Some(authority.pem())),
             ExchangeFault::ClientCertificateRefused,
         ),
@@ -308,15 +309,16 @@ async fn a_server_that_demands_a_certificate_gets_the_one_it_trusts() {
     for (what, caller, fault) in cases {
         let result = post(&callbacks, &receiver.url, &caller).await.result;
         let cause = result.unwrap_err().cause();
-        // With TLS 1.3 the server refuses after the handshake, and its alert is lost if the end of the connection is seen first.
+        // With TLS 1.3 the server refuses after the handshake. Its alert is lost if the client sees the end of the
+        // connection first.
         let is_lost = fault == ExchangeFault::ClientCertificateRefused
             && [ExchangeFault::ConnectionClosed, ExchangeFault::ConnectionReset].map(Cause::Exchange).contains(&cause);
         assert!(cause == Cause::Exchange(fault) || is_lost, "{what}: {cause}");
     }
-    assert_eq!(receiver.so_far().len(), 2, "none of these got through");
+    assert_eq!(receiver.so_far().len(), 2, "no request of these cases arrived");
 }
 
-/// What each fault of a receiver is called, over real sockets and real TLS.
+/// Checks the recorded cause of each fault of a receiver, over real sockets and real TLS.
 #[tokio::test]
 async fn the_cause_of_a_failure_is_on_record() {
     let authority = Authority::new();
@@ -328,7 +330,7 @@ async fn the_cause_of_a_failure_is_on_record() {
     let (good, expired, early) = (tls(good).await, tls(expired).await, tls(early).await);
     let (elsewhere, own) = (tls(elsewhere).await, tls(Authority::self_signed_server()).await);
     let plain = Receiver::start(|_| 204).await;
-    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap(); // Nobody listens.
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap(); // It is closed.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(); // Connections wait in its backlog.
     let silent_address = silent.local_addr().unwrap();
     let garbage = Hostile::start(Trick::TlsGarbage, authority.server()).await;
@@ -360,8 +362,9 @@ async fn the_cause_of_a_failure_is_on_record() {
     }
 }
 
-/// A server on a thread of its own that answers `head` to each request once it has read the request's head, and closes: the
-/// connection is then reset, because nobody reads the rest of the body. With a `certificate`, it speaks TLS. Returns its URL.
+/// Starts a server on a thread of its own and returns its URL. It answers `head` once it has read the head of a
+/// request, and closes the connection. That resets the connection, because nobody reads the rest of the body. With a
+/// `certificate`, it speaks TLS.
 fn early_server(head: &'static str, certificate: Option<rustls::sign::CertifiedKey>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let scheme = if certificate.is_some() { "https" } else { "http" };
@@ -400,7 +403,7 @@ fn answer_early(stream: &mut (impl Read + Write), head: &str) {
     let _ = stream.write_all(answer.as_bytes()).and_then(|()| stream.flush());
 }
 
-/// Before bodies were sent in pieces, nine in ten of these answers were lost over TLS.
+/// If the body were sent in one piece, nine in ten of these answers would be lost over TLS.
 #[tokio::test]
 async fn an_answer_that_comes_while_a_long_body_is_sent_is_on_record() {
     const TRIES: usize = 10;
@@ -429,8 +432,8 @@ async fn an_answer_that_comes_while_a_long_body_is_sent_is_on_record() {
                 }
             }
         }
-        // A reset between hyper's look for an answer and its next write still hides the answer: up to one in twelve were seen
-        // where the pauses of both sides kept step.
+        // A reset between hyper's check for an answer and its next write still hides the answer. At most one in twelve
+        // was lost, when the pauses of both sides had the same rhythm.
         let most = cases.len() * 4 * TRIES / 8;
         assert!(lost.len() <= most, "TLS: {is_tls}: {} lost: {lost:?}", lost.len());
     }
@@ -484,11 +487,11 @@ async fn more_clients_with_certificates_than_are_kept_all_get_through() {
         post(&callbacks, &receiver.url, caller).await.result.unwrap();
     }
     let shown: BTreeSet<_> = receiver.so_far().into_iter().filter_map(|request| request.client_certificate).collect();
-    assert_eq!((receiver.so_far().len(), shown.len()), (40, 20), "each under its own certificate");
+    assert_eq!((receiver.so_far().len(), shown.len()), (40, 20), "each with its own certificate");
 }
 
 #[tokio::test]
-async fn whoever_asks_for_proof_shows_who_calls_in_both_requests() {
+async fn both_requests_of_a_proof_are_authenticated() {
     let tokens = Receiver::start_answering(|_, _| {
         (200, r#"{"access_token":"t-1","token_type":"Bearer","expires_in":3600}"#.into())
     })
@@ -521,5 +524,5 @@ async fn whoever_asks_for_proof_shows_who_calls_in_both_requests() {
         assert_eq!(methods, ["OPTIONS", "POST"]);
         assert!(receiver.so_far().iter().all(|request| request.header(name) == value), "{name}");
     }
-    assert_eq!(tokens.so_far().len(), 1, "one token for both");
+    assert_eq!(tokens.so_far().len(), 1, "one token for both requests");
 }

@@ -1,4 +1,4 @@
-//! What the messages of a batch ask of DynamoDB together: one call, and each with a condition of its own.
+//! DynamoDB calls of a batch: `deliver` makes one call for all messages, and each message keeps its own condition.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn a_warm_environment_reads_a_batch_in_one_call_and_records_it_in_few() {
         let after = calls();
         let [reads, inserts, updates] = [0, 1, 2].map(|index| after[index] - before[index]);
         assert_eq!((reads, updates), (1, 0), "round {round}");
-        // One, where all answers come within ten milliseconds.
+        // One call, if all answers come within ten milliseconds.
         assert!((1..=4).contains(&inserts), "round {round}: {inserts} calls");
         before = after;
     }
@@ -56,7 +56,7 @@ async fn a_record_waits_for_no_neighbour_that_hangs() {
     let invocation = deliver::handle(batch(&bodies), &app);
     let recorded = async { while stack.attempts(&tenant, &id, &own).await.is_empty() {} };
     tokio::select! {
-        _ = invocation => panic!("it goes on until the neighbour's timeout"),
+        _ = invocation => panic!("the invocation ends before the neighbour's timeout"),
         () = recorded => {}
     }
 }

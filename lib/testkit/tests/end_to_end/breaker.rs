@@ -1,4 +1,4 @@
-//! Endpoints that fail are left alone, and get everything once they are back.
+//! The breaker: Signpost pauses a failing endpoint, and sends everything once it works again.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -38,20 +38,20 @@ async fn an_endpoint_that_fails_is_left_alone_until_a_probe_succeeds_and_then_ge
     receiver.wait_for(10).await;
     sent.extend(own.send(&stack, &tenant, &endpoint, 20).await);
     stack.wait_for_parked_in(&own.parking, &endpoint, 30).await;
-    assert_eq!(receiver.so_far().len(), 10, "nothing more was sent, neither what came after nor the retries");
+    assert_eq!(receiver.so_far().len(), 10, "neither later events nor retries are sent");
 
     well.store(true, Ordering::Relaxed);
     let requests = own.sweep_until(&receiver, 40).await;
 
     let alone = requests[10].at - requests[9].at;
-    assert!(alone >= Duration::from_secs(24), "{alone:?}: half a minute less a fifth is the least");
+    assert!(alone >= Duration::from_secs(24), "{alone:?}: the breaker stays open for at least 30 s less a fifth");
     let mut arrived: Vec<_> = requests[10..].iter().map(|one| one.event_id().to_owned()).collect();
     arrived.sort_unstable();
     sent.sort_unstable();
-    assert_eq!(arrived, sent, "each once");
+    assert_eq!(arrived, sent, "each event arrives once");
 }
 
-/// With the deployed functions, under their own roles.
+/// Uses the deployed functions, with their own roles.
 #[tokio::test]
 async fn enabling_an_endpoint_that_is_left_alone_has_everything_tried_at_once() {
     const EVENTS: usize = 15;
@@ -65,14 +65,14 @@ async fn enabling_an_endpoint_that_is_left_alone_has_everything_tried_at_once() 
     stack.send_events(ids.iter().map(|id| event(&tenant, id, &json!({})).to_string())).await;
     stack.wait_for_parked(&endpoint, EVENTS).await;
     let failed = receiver.so_far().len();
-    assert!((10..=EVENTS).contains(&failed), "{failed} attempts before it was left alone");
+    assert!((10..=EVENTS).contains(&failed), "{failed} attempts before the breaker opened");
 
     well.store(true, Ordering::Relaxed);
     assert_eq!(stack.manage("POST", &format!("{}/enable", endpoint_path(&tenant, &endpoint)), None).await.status, 200);
 
     let requests = receiver.wait_for(failed + EVENTS).await;
     let arrived: HashSet<_> = requests[failed..].iter().map(|one| one.event_id().to_owned()).collect();
-    assert_eq!(arrived, ids, "each once");
+    assert_eq!(arrived, ids, "each event arrives once");
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn an_endpoint_that_failed_for_days_is_disabled_and_its_operators_are_told
 
     deliver::handle(message, &own.deliver()).await.unwrap();
 
-    assert_eq!(receiver.so_far().len(), 1, "a probe, which failed like all before");
+    assert_eq!(receiver.so_far().len(), 1, "one probe, which fails");
     let seen = stack.manage("GET", &endpoint_path(&tenant, &endpoint), None).await.json();
     assert_eq!((&seen["enabled"], &seen["disabledBecause"]), (&json!(false), &json!("failing")));
     let told = stack.wait_for_message_at(&own.events, |body| body.contains(endpoint.as_str())).await;
@@ -140,7 +140,7 @@ async fn an_endpoint_that_failed_for_days_is_disabled_and_its_operators_are_told
     assert_eq!(serde_json::from_str::<serde_json::Value>(told.data()).unwrap(), data);
 }
 
-/// With the deployed functions: what an operator reads from the first failure until everything has arrived.
+/// Reads, with the deployed functions, an operator's view from the first failure until everything has arrived.
 #[tokio::test]
 async fn operators_see_why_nothing_is_sent_and_when_that_may_change() {
     const EVENTS: usize = 12;
@@ -165,11 +165,11 @@ async fn operators_see_why_nothing_is_sent_and_when_that_may_change() {
     let since = unix_ms(&held["since"]);
     assert_eq!(held["because"], "failing");
     assert!((began..=unix_ms_now()).contains(&since), "{held}");
-    assert!(unix_ms(&held["nextProbeAt"]) >= since + 24_000, "half a minute less a fifth is the least: {held}");
+    assert!(unix_ms(&held["nextProbeAt"]) >= since + 24_000, "at least 30 s less a fifth: {held}");
     let path = endpoint_path(&tenant, &endpoint);
     let seen = stack.manage("GET", &path, None).await;
     let tag = seen.header("etag");
-    assert_ne!(tag, "\"1\"", "it shows something else");
+    assert_ne!(tag, "\"1\"", "the tag covers `held`");
     let ask = async |method, name, tag, body: Option<Value>| {
         stack.manage_as(&root(), method, &path, &[(name, tag)], body.as_ref()).await.status
     };
@@ -178,15 +178,15 @@ async fn operators_see_why_nothing_is_sent_and_when_that_may_change() {
     assert_eq!(
         ask("PATCH", "if-match", tag, Some(json!({"description": "down"}))).await,
         200,
-        "the version is the same"
+        "`if-match` compares the version, which is the same"
     );
-    assert_eq!(ask("PATCH", "if-match", tag, Some(json!({"description": "up"}))).await, 412, "it was");
+    assert_eq!(ask("PATCH", "if-match", tag, Some(json!({"description": "up"}))).await, 412, "the version has changed");
 
     well.store(true, Ordering::Relaxed);
     let mut held = held;
     while !held.is_null() {
         if unix_ms_now() >= unix_ms(&held["nextProbeAt"]) {
-            let id = event_id(); // It is the probe.
+            let id = event_id(); // The probe.
             stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
             ids.push(id);
         }
@@ -194,7 +194,7 @@ async fn operators_see_why_nothing_is_sent_and_when_that_may_change() {
         held = view.look(Some(&ids)).await;
     }
     assert_eq!(stack.manage("GET", &path, None).await.header("etag"), "\"2\"");
-    assert_eq!(stack.manage("POST", &format!("{path}/enable"), None).await.status, 200); // Or wait for a minute.
+    assert_eq!(stack.manage("POST", &format!("{path}/enable"), None).await.status, 200); // Or the next sweep does it.
     for id in &ids {
         stack.wait_for_status(&tenant, id, &endpoint, 204).await;
         let delivery = view.delivery(id).await;
@@ -202,7 +202,7 @@ async fn operators_see_why_nothing_is_sent_and_when_that_may_change() {
     }
 }
 
-/// With the deployed functions.
+/// Uses the deployed functions.
 #[tokio::test]
 async fn a_delivery_to_a_disabled_endpoint_has_no_next_attempt_and_says_why() {
     let (stack, tenant, receiver) = (LocalStack::from_env().await, tenant(), Receiver::start(|_| 204).await);
@@ -228,8 +228,8 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// Reads the endpoint, alone and in the list, and its deliveries, those of `ids` also by their events. No moment of what is
-    /// to come may have passed. Returns what holds the endpoint.
+    /// Reads the endpoint, alone and in the list, and its deliveries; those of `ids` also through their events. Checks
+    /// that no planned time has passed. Returns what suspends the endpoint.
     async fn look(&self, ids: Option<&[String]>) -> Value {
         let path = endpoint_path(self.tenant, self.endpoint);
         let before = unix_ms_now();
@@ -249,7 +249,7 @@ impl View<'_> {
         held
     }
 
-    /// Reads what became of an event at this endpoint, once it is there.
+    /// Waits for an event, and returns its delivery at this endpoint.
     async fn delivery(&self, id: &str) -> Value {
         let path = format!("/v1/tenants/{}/events/{id}", self.tenant);
         until("the event", async || {
@@ -260,7 +260,7 @@ impl View<'_> {
     }
 }
 
-/// Checks that the moments of what is to come have not passed at `before`.
+/// Checks that no planned time is before `before`.
 fn assert_to_come(shown: &Value, before: u64) {
     for moment in [&shown["nextAttemptAt"], &shown["nextProbeAt"], &shown["held"]["nextProbeAt"]] {
         assert!(moment.is_null() || unix_ms(moment) >= before, "{moment} has passed at {before}: {shown}");
@@ -271,7 +271,7 @@ fn unix_ms(moment: &Value) -> u64 {
     settings::since(&json!({ "since": moment }).to_string()).unwrap()
 }
 
-/// A delivery is sent as a probe on behalf of all that wait: its last retry is not spent on that.
+/// A probe is sent on behalf of all waiting deliveries, so it does not use up a delivery's last retry.
 #[tokio::test]
 async fn a_delivery_that_was_a_probe_keeps_its_retries() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
@@ -289,13 +289,13 @@ async fn a_delivery_that_was_a_probe_keeps_its_retries() {
         let message = presented(&endpoint, &event, probe, unix_ms_now() - 96_000);
         deliver::handle(message, &own.deliver()).await.unwrap();
         let seen = read().await;
-        assert_eq!(seen["attempts"].as_array().unwrap().len(), probe as usize, "it is on record");
-        assert_eq!(seen["status"], "pending", "two attempts are allowed, and none of them was made");
+        assert_eq!(seen["attempts"].as_array().unwrap().len(), probe as usize, "each probe is recorded");
+        assert_eq!(seen["status"], "pending", "two attempts are allowed, and a probe counts as neither");
     }
     assert_eq!(receiver.so_far().len(), 3);
 }
 
-/// A breaker that has seen ten failures on the first day, and as many on the second.
+/// Builds a breaker that has recorded ten failures on the first day, and ten on the second.
 fn failing_since(unix_ms: u64) -> Breaker {
     [unix_ms, unix_ms + 24 * 3_600_000].into_iter().fold(Breaker::default(), |breaker, at| {
         let mut outcomes = Outcomes::default();

@@ -28,7 +28,7 @@ fn ids(page: &Value) -> Vec<String> {
     deliveries.iter().map(|one| one["event"].as_str().unwrap().to_owned()).collect()
 }
 
-/// All pages, one after the other.
+/// Reads all pages, one after the other.
 async fn all(stack: &LocalStack, path: &str, parameters: &str) -> Vec<Value> {
     let (mut all, mut cursor) = (Vec::new(), String::new());
     loop {
@@ -41,7 +41,7 @@ async fn all(stack: &LocalStack, path: &str, parameters: &str) -> Vec<Value> {
     }
 }
 
-/// Records as `deliver` leaves them, without requests.
+/// Delivery records as `deliver` writes them, made without requests.
 struct Records {
     table: Deliveries,
     tenant: TenantId,
@@ -59,7 +59,7 @@ impl Records {
         EventKey { tenant: self.tenant.clone(), source: "/core".into(), id: EventId::parse(id).unwrap() }
     }
 
-    /// Adds an attempt that was made at once when the event arrived, or so much later.
+    /// Records an attempt that was made `later_ms` after the event arrived.
     async fn add(&self, id: &str, number: u32, arrived_unix_ms: u64, later_ms: u64, status: DeliveryStatus) {
         let at_unix_ms = arrived_unix_ms + later_ms;
         let attempt = Attempt { at_unix_ms, ..attempt(number, None) };
@@ -80,7 +80,7 @@ impl Records {
 }
 
 #[tokio::test]
-async fn what_was_delivered_given_up_or_waits_is_listed_by_status() {
+async fn deliveries_are_listed_by_status() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
     let [good, bad] = [204, 500].map(|status| Receiver::start(move |_| status));
     let (good, bad) = (good.await, bad.await);
@@ -104,7 +104,7 @@ async fn what_was_delivered_given_up_or_waits_is_listed_by_status() {
         assert_eq!(page.get("cursor"), None, "there is no other page");
         for filter in ["delivered", "exhausted", "pending"] {
             let found = ids(&listed(&stack, &path, &format!("status={filter}")).await);
-            assert_eq!(found.len(), usize::from(filter == status), "{status} among those that are {filter}");
+            assert_eq!(found.len(), usize::from(filter == status), "{status} in the list of {filter}");
         }
         let later = listed(&stack, &path, "since=2100-01-01T00%3A00%3A00Z").await;
         assert_eq!(later, json!({"deliveries": []}));
@@ -120,7 +120,7 @@ async fn pages_lead_through_all_deliveries_of_that_endpoint_once_and_the_newest_
     let path = list_path(&tenant, &endpoint);
     assert_eq!(listed(&stack, &path, "").await, json!({"deliveries": []}));
     let status = |index| if index % 10 == 0 { DeliveryStatus::Exhausted } else { DeliveryStatus::Delivered };
-    // Three in each millisecond.
+    // Three deliveries in each millisecond.
     let made: Vec<_> = (0..130_u64).map(|index| (format!("op-{index}"), ARRIVED + index / 3, index)).collect();
     for some in made.chunks(26) {
         join_all(some.iter().map(|(id, at, index)| records.add(id, 1, *at, 0, status(*index)))).await;
@@ -140,14 +140,14 @@ async fn pages_lead_through_all_deliveries_of_that_endpoint_once_and_the_newest_
     assert_eq!(seen, expected);
     assert_eq!(all(&stack, &path, "status=exhausted").await.len(), 13);
     let since = all(&stack, &path, "since=2026-01-31T10%3A00%3A00.040Z&status=delivered").await;
-    assert_eq!(since.len(), 9, "of the ten from the moment on: {since:?}");
+    assert_eq!(since.len(), 9, "nine of the ten since then were delivered: {since:?}");
 
-    // New ones come before the first page, and what has a place keeps it, whatever becomes of it.
+    // New deliveries come before the first page. A delivery keeps its position, even if it is replayed.
     let page = listed(&stack, &path, "").await;
-    let [anew, late] = ["op-0", "op-late"];
+    let [replayed, late] = ["op-0", "op-late"];
     records.add(late, 1, ARRIVED + 7_000, 500, DeliveryStatus::Pending).await;
     records.add(late, 2, ARRIVED + 7_000, 9_000, DeliveryStatus::Exhausted).await;
-    let event = records.event(anew);
+    let event = records.event(replayed);
     let key = DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
     records.table.reset_for_replay(key, ReplayKind::Replay).await.unwrap();
     let cursor = page["cursor"].as_str().unwrap();
@@ -158,15 +158,15 @@ async fn pages_lead_through_all_deliveries_of_that_endpoint_once_and_the_newest_
     assert_eq!((&found[0]["attempts"], &found[0]["status"]), (&json!(2), &json!("exhausted")));
     assert_eq!(found[0]["arrivedAt"], "2026-01-31T10:00:07Z");
     assert_eq!(found[0]["firstAttemptAt"], "2026-01-31T10:00:07.5Z");
-    assert_eq!(found.iter().filter(|one| one["event"] == anew).count(), 1);
+    assert_eq!(found.iter().filter(|one| one["event"] == replayed).count(), 1);
     assert_eq!(all(&stack, &path, "status=pending").await.len(), 1);
 
-    // A cursor says how far, and not whose.
+    // A cursor is a position, and does not name an endpoint.
     let elsewhere = listed(&stack, &list_path(&tenant, &neighbour), &format!("cursor={cursor}")).await;
     assert_eq!(ids(&elsewhere), ["op-1"]);
 }
 
-/// A record may be there before the first attempt, for a delivery that somebody has taken on.
+/// A record can exist before the first attempt, when a sender holds the delivery's lease.
 #[tokio::test]
 async fn a_delivery_is_listed_once_it_has_begun() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
@@ -193,7 +193,7 @@ async fn a_list_is_for_the_tenant_of_the_endpoint_and_bad_parameters_are_refused
     let (stack, own, other) = (LocalStack::from_env().await, tenant(), tenant());
     let endpoint = stack.register_with(&own, &json!({"url": "https://hooks.example/"})).await.id;
     Records::of(&stack, &own, &endpoint).add("op-1", 1, ARRIVED, 0, DeliveryStatus::Delivered).await;
-    assert_eq!(stack.manage("GET", &list_path(&other, &endpoint), None).await.status, 404, "another tenant's");
+    assert_eq!(stack.manage("GET", &list_path(&other, &endpoint), None).await.status, 404, "another tenant's endpoint");
     let nobody = EndpointId::new(uuid::Uuid::new_v4());
     assert_eq!(stack.manage("GET", &list_path(&own, &nobody), None).await.status, 404);
 

@@ -12,6 +12,6 @@ async fn a_deploy_builds_what_the_stack_runs() {
     let output = tokio::task::spawn_blocking(move || tests.output()).await.unwrap();
 
     let output = output.unwrap_or_else(|error| panic!("python: {error}; run `make test`, which sets it up"));
-    let told = String::from_utf8_lossy(&output.stderr); // What `unittest` prints.
+    let told = String::from_utf8_lossy(&output.stderr); // `unittest` prints to stderr.
     assert!(output.status.success() && told.contains("\nOK"), "{told}");
 }

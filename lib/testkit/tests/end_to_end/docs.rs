@@ -1,4 +1,4 @@
-//! The commands of the documents, run as they stand there.
+//! The commands of the documents, run as written.
 
 use std::path::Path;
 use std::process::Command;

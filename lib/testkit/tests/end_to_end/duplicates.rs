@@ -1,4 +1,5 @@
-//! Messages that come more than once. Each delivery is sent by one at a time, and not again once it is delivered.
+//! Messages that arrive more than once. One sender at a time sends a delivery, and nobody sends it again once it is
+//! delivered.
 
 use std::time::Duration;
 
@@ -28,8 +29,8 @@ async fn a_message_that_is_presented_again_while_it_is_sent_is_not_sent_again() 
     };
     let (first, again) = join(is_done(&first, presented(&endpoint, &event, 1, now)), again).await;
 
-    assert!(first && !again, "the second comes back when the first can be over");
-    assert!(is_done(&second, presented(&endpoint, &event, 3, now)).await, "it is on record now");
+    assert!(first && !again, "the second message returns when the first attempt must have ended");
+    assert!(is_done(&second, presented(&endpoint, &event, 3, now)).await, "the attempt is recorded now");
     assert_eq!(receiver.so_far().len(), 1);
 }
 
@@ -55,7 +56,7 @@ async fn of_many_messages_of_one_delivery_at_once_one_is_sent() {
     assert_eq!(stack.attempts(&tenant, event["id"].as_str().unwrap(), &endpoint).await.len(), 1);
 }
 
-/// Nobody knows whether the request was sent, until it cannot be under way any more.
+/// Nobody knows whether the first sender has sent the request until the time of an attempt is over.
 #[tokio::test]
 async fn what_may_have_been_sent_is_sent_again_after_the_time_of_an_attempt_and_not_before() {
     let (stack, tenant, proxy) = (LocalStack::from_env().await, tenant(), AwsProxy::start().await);
@@ -66,10 +67,10 @@ async fn what_may_have_been_sent_is_sent_again_after_the_time_of_an_attempt_and_
     let app = through_proxy.deliver();
 
     proxy.fail("BatchExecuteStatement");
-    assert!(!is_done(&app, presented(&endpoint, &event, 1, now)).await, "sent, and not recorded");
+    assert!(!is_done(&app, presented(&endpoint, &event, 1, now)).await, "sent, but not recorded");
     proxy.heal();
     assert!(!is_done(&app, presented(&endpoint, &event, 2, now)).await);
-    assert_eq!(receiver.so_far().len(), 1, "whoever received it first might still be sending");
+    assert_eq!(receiver.so_far().len(), 1, "the first sender might still be sending");
     let longest = millis(LONGEST_ATTEMPT);
     assert!(is_done(&app, presented(&endpoint, &event, 3, now - longest)).await);
     assert_eq!(receiver.so_far().len(), 2);

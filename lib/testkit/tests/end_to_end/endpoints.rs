@@ -1,4 +1,4 @@
-//! Endpoints as operators manage them.
+//! Management of endpoints by operators.
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use aws_lambda_events::encodings::Body;
@@ -36,7 +36,7 @@ async fn an_endpoint_is_made_seen_changed_and_removed() {
     let seen = stack.manage("GET", &endpoint_path(&tenant, &id), None).await;
     let mut expected = body.clone();
     expected.as_object_mut().unwrap().remove("signingSecret");
-    assert_eq!(seen.json(), expected, "the same, less what is shown once");
+    assert_eq!(seen.json(), expected, "the same, without the values that are shown once");
     assert_eq!(seen.json()["auth"], json!({"kind": "basic"}));
     assert!(!seen.text.contains("hunter2") && !seen.text.contains("whsec_"), "{}", seen.text);
     let unchanged = [("if-none-match", "\"1\"")];
@@ -136,7 +136,7 @@ async fn a_test_event_takes_the_whole_way_to_that_endpoint_only() {
     let request = &tried.wait_for(1).await[0];
     assert_eq!(request.event_id(), event_id);
     assert_eq!(request.header("x-team"), "payments");
-    assert!(request.header("jws-signature").contains(".."), "signed like any other");
+    assert!(request.header("jws-signature").contains(".."), "signed like any other event");
     assert_eq!(serde_json::from_slice::<Value>(&request.body).unwrap()["endpoint"], id.as_str());
     assert_eq!(stack.wait_for_event(&tenant, &event_id, "/signpost").await, [id.as_str()]);
     assert!(neighbour.so_far().is_empty());
@@ -172,14 +172,14 @@ async fn an_endpoint_that_changes_gets_the_next_events_the_new_way() {
 
     let mut pace = tokio::time::interval(std::time::Duration::from_secs(1));
     while after.so_far().is_empty() {
-        pace.tick().await; // For ten seconds, the old way may still be remembered.
+        pace.tick().await; // The old endpoint may be cached for ten seconds.
         stack.send_events([event(&tenant, &event_id(), &json!({})).to_string()]).await;
     }
     let request = &after.so_far()[0];
     assert_eq!((request.method.as_str(), request.header("x-key")), ("PUT", "abc"));
 }
 
-/// What a function meets when AWS does what it was asked, and its answer does not arrive: the SDK asks again.
+/// AWS executes a call, but its answer is lost, so the SDK calls again.
 #[tokio::test]
 async fn a_write_whose_answer_got_lost_is_done_once_and_told_so() {
     let (stack, tenant, proxy) = (LocalStack::from_env().await, tenant(), AwsProxy::start().await);
@@ -209,7 +209,7 @@ async fn a_write_whose_answer_got_lost_is_done_once_and_told_so() {
         let (status, rotated) = ask(rotate, id, if_match, None).await;
         assert_eq!(status, 200, "{rotated}");
         let expected = if if_match == "*" { 3 } else { 2 };
-        assert_eq!(rotated["signingSecrets"].as_array().unwrap().len(), expected, "one more, and shown");
+        assert_eq!(rotated["signingSecrets"].as_array().unwrap().len(), expected, "one secret more, which is shown");
         assert!(rotated["signingSecret"].is_string());
     }
 }

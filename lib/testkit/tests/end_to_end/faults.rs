@@ -1,4 +1,5 @@
-//! Faults of AWS: throttles and errors, in front of each function. Nothing is lost, and no endpoint is charged.
+//! Throttles and errors of AWS, in front of each function. No event is lost, and no endpoint is charged with an
+//! attempt.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use serde_json::json;
@@ -27,13 +28,13 @@ pub(crate) fn failed(response: &SqsBatchResponse) -> usize {
 async fn whatever_fails_around_an_attempt_brings_the_message_back_and_charges_nobody() {
     let (stack, proxy) = (LocalStack::from_env().await, AwsProxy::start().await);
     let aws = proxy.aws().await;
-    // What fails, whether the request is sent all the same, and why.
+    // The operation that fails, whether the request is sent despite that, and the affected step.
     let cases = [
-        ("GetItem", false, "where the delivery stands, and the endpoint"),
-        ("Query", false, "the signing keys"),
-        ("Decrypt", false, "a signing key or a secret"),
-        ("BatchExecuteStatement", true, "the record: the request was sent before"),
-        ("ChangeMessageVisibility", true, "the wait: the message comes back when the queue says"),
+        ("GetItem", false, "reading the delivery and the endpoint"),
+        ("Query", false, "reading the signing keys"),
+        ("Decrypt", false, "opening a signing key or a secret"),
+        ("BatchExecuteStatement", true, "recording the attempt, after the request was sent"),
+        ("ChangeMessageVisibility", true, "setting the wait: the message returns after the queue's visibility timeout"),
     ];
     for (operation, is_sent, why) in cases {
         let answer = if operation == "ChangeMessageVisibility" { 500 } else { 204 };
@@ -51,9 +52,9 @@ async fn whatever_fails_around_an_attempt_brings_the_message_back_and_charges_no
         if operation == "ChangeMessageVisibility" {
             continue;
         }
-        assert!(stack.attempts(&tenant, &id, &endpoint).await.is_empty(), "{operation}: nothing is charged");
+        assert!(stack.attempts(&tenant, &id, &endpoint).await.is_empty(), "{operation}: no attempt is charged");
 
-        // A fresh environment, for one that was just refused waits a second before it asks for keys again.
+        // A new environment, because one that was refused waits a second before it asks for keys again.
         let app = deliver::App::new(&aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
         assert_eq!(failed(&deliver::handle(message, &app).await.unwrap()), 0, "{operation}");
         let numbers: Vec<_> = receiver.so_far().iter().map(|one| one.header("signpost-attempt").to_owned()).collect();
@@ -75,7 +76,7 @@ async fn a_fan_out_that_fails_halfway_is_finished_by_the_same_message() {
         proxy.fail(operation);
         let response = fanout::handle(message.clone(), &app).await.unwrap();
         proxy.heal();
-        let garbage = usize::from(operation == "SendMessageBatch"); // It cannot be put aside either.
+        let garbage = usize::from(operation == "SendMessageBatch"); // It cannot be rejected either.
         assert_eq!(failed(&response), 1 + garbage, "{operation}");
         assert!(receiver.so_far().is_empty());
 
@@ -109,8 +110,8 @@ async fn what_cannot_be_parked_stays_in_the_queue() {
         assert_eq!(failed(&deliver::handle(message.clone(), &app).await.unwrap()), 1);
     }
     proxy.heal();
-    assert_eq!(failed(&deliver::handle(message, &app).await.unwrap()), 0, "parked at last");
-    assert_eq!(receiver.so_far().len(), 1, "the record kept it from being sent again meanwhile");
+    assert_eq!(failed(&deliver::handle(message, &app).await.unwrap()), 0, "now the delivery is parked");
+    assert_eq!(receiver.so_far().len(), 1, "because of the record, nothing was sent again in the meantime");
 }
 
 #[tokio::test]
@@ -123,7 +124,7 @@ async fn what_faults_of_ours_hold_up_for_days_is_kept_with_the_reason_and_can_be
 
     proxy.fail("Decrypt");
     assert!(!is_done(&own.deliver(), presented(&endpoint, &event, 499, days_ago)).await);
-    assert!(is_done(&own.deliver(), presented(&endpoint, &event, 500, days_ago)).await, "it is put aside");
+    assert!(is_done(&own.deliver(), presented(&endpoint, &event, 500, days_ago)).await, "it is dead-lettered");
     proxy.heal();
     let message = stack.wait_for_message_at(&own.dead_letters, |body| body.contains(endpoint.as_str())).await;
     assert_eq!(attribute(&message, "reason"), "deferred");
@@ -135,16 +136,16 @@ async fn what_faults_of_ours_hold_up_for_days_is_kept_with_the_reason_and_can_be
     assert_eq!(own.parking().first_of(&Lane::Exhausted(endpoint.clone()), 2).await.unwrap().len(), 1, "for `recover`");
 
     assert_eq!(stack.manage("POST", &format!("{path}/replay"), None).await.status, 202);
-    assert_eq!(receiver.wait_for(1).await[0].header("signpost-attempt"), "1", "nobody was charged");
+    assert_eq!(receiver.wait_for(1).await[0].header("signpost-attempt"), "1", "no attempt was charged");
     stack.wait_for_attempts(&tenant, event["id"].as_str().unwrap(), &endpoint, 1).await;
     assert_eq!(stack.manage("GET", &path, None).await.json()["deliveries"][0]["reason"], json!(null));
 }
 
-/// A 410, and what follows from it fails or is lost anywhere.
+/// The receiver answers 410, and a step after that fails.
 #[tokio::test]
 async fn that_an_endpoint_was_disabled_is_told_whatever_fails() {
     let (stack, proxy) = (LocalStack::from_env().await, AwsProxy::start().await);
-    for (operation, why) in [("SendMessageBatch", "it cannot be told"), ("UpdateItem", "it cannot be disabled")] {
+    for (operation, why) in [("SendMessageBatch", "event not sent"), ("UpdateItem", "endpoint not disabled")] {
         let (tenant, own) = (tenant(), Own::of(&stack).await);
         let (receiver, queue) = (Receiver::start(|_| 410).await, own.events.clone());
         let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
@@ -155,13 +156,13 @@ async fn that_an_endpoint_was_disabled_is_told_whatever_fails() {
         assert!(!is_done(&own.deliver(), presented(&endpoint, &event, 1, now)).await, "{why}");
         proxy.heal();
         let path = endpoint_path(&tenant, &endpoint);
-        assert_eq!(stack.manage("GET", &path, None).await.json()["enabled"], true, "{why}: not before it is told");
+        assert_eq!(stack.manage("GET", &path, None).await.json()["enabled"], true, "{why}: the event is first");
         assert!(is_done(&own.deliver(), presented(&endpoint, &event, 2, now)).await, "{why}");
 
         assert_eq!(stack.manage("GET", &path, None).await.json()["disabledBecause"], "gone", "{why}");
         let told = stack.wait_for_message_at(&queue, |body| body.contains(endpoint.as_str())).await;
         let told: serde_json::Value = serde_json::from_str(told.body().unwrap()).unwrap();
-        assert_eq!(told["id"], format!("disabled-{endpoint}-1-gone"), "{why}: the same whenever it is said");
+        assert_eq!(told["id"], format!("disabled-{endpoint}-1-gone"), "{why}: the same id each time it is sent");
         assert_eq!(told["data"], json!({"endpoint": endpoint.as_str(), "disabledBecause": "gone"}));
     }
 }

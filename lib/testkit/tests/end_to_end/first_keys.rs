@@ -1,4 +1,4 @@
-//! The keys that a stack makes while it is deployed, and what CloudFormation is told when it cannot.
+//! Keys that a stack makes during its deployment, and the answer to CloudFormation if it cannot.
 
 use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
 use serde_json::Value;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::handlers::lookup;
 
-/// A stack that is being deployed: a table without keys, a way to AWS that can fail, and CloudFormation.
+/// A stack during its deployment: a table without keys, a connection to AWS that can fail, and CloudFormation.
 struct Deploy {
     stack: LocalStack,
     proxy: AwsProxy,
@@ -47,7 +47,7 @@ impl Deploy {
         rotate_keys::App::new(&self.proxy.aws().await, config).unwrap()
     }
 
-    /// What CloudFormation asks.
+    /// Builds a request of CloudFormation.
     fn request(&self, kind: &str) -> Value {
         let mut request: Value =
             serde_json::from_str(include_str!("../../../../events/rotate-keys-custom-resource.json")).unwrap();
@@ -56,7 +56,7 @@ impl Deploy {
         request
     }
 
-    /// The last answer that CloudFormation got, of `count`.
+    /// Returns the last answer to CloudFormation, and checks that there are `count` answers.
     async fn answer(&self, count: usize) -> Value {
         let answers = self.cloud_formation.wait_for(count).await;
         assert_eq!(answers.len(), count, "each request is answered once");
@@ -70,7 +70,7 @@ impl Deploy {
     }
 }
 
-/// What KMS calls the data key pairs of `EdDSA`.
+/// KMS's name of the data key pairs for `EdDSA`.
 const ED25519: &str = "ECC_NIST_EDWARDS25519";
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn a_deploy_without_a_key_of_the_default_algorithm_fails_once_and_says_why
 
     let answered = rotate_keys::handle(deploy.request("Create"), &app).await;
 
-    assert!(answered.is_ok(), "an error would have Lambda do it again: {answered:?}");
+    assert!(answered.is_ok(), "Lambda would retry after an error: {answered:?}");
     let answer = deploy.answer(1).await;
     assert_eq!(answer["Status"], "FAILED");
     let reason = answer["Reason"].as_str().unwrap();

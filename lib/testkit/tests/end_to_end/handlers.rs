@@ -1,4 +1,4 @@
-//! Each function's `handle` in this process, against the stack's queues and tables, fed with the files of `events/`.
+//! Each function's `handle` in this process, with the stack's queues and tables, and the files of `events/` as input.
 
 use aws_lambda_events::encodings::Body;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use signpost_testkit::build::{event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, attribute, setting};
 use signpost_testkit::receiver::Receiver;
 
-/// The settings of a function: those of the stack, and those that the template gives as constants.
+/// Looks up a setting of a function: those of the stack, and the constants of the template.
 #[expect(clippy::unnecessary_wraps, reason = "the shape of a look-up")]
 pub(crate) fn lookup(name: &str) -> Option<String> {
     Some(match name {
@@ -25,12 +25,12 @@ pub(crate) fn lookup(name: &str) -> Option<String> {
     })
 }
 
-/// A file of `events/`, as a `T`, with tenant and event id made unique.
+/// Parses a file of `events/`, with a unique tenant and event id.
 fn file<T: serde::de::DeserializeOwned>(text: &str, tenant: &str, id: &str) -> T {
     serde_json::from_str(&text.replace("acme", tenant).replace("op-1-approved", id)).unwrap()
 }
 
-/// A delivery to an endpoint that is not there, and garbage that is told apart by `id`.
+/// Builds a batch with a delivery to an unknown endpoint, and an invalid message that contains `id`.
 fn deliver_batch(id: &str) -> String {
     include_str!("../../../../events/deliver-batch.json").replace("no delivery at all", &format!("no {id}"))
 }
@@ -38,7 +38,7 @@ fn deliver_batch(id: &str) -> String {
 fn text(body: Option<&Body>) -> &str {
     match body {
         Some(Body::Text(text)) => text,
-        other => panic!("no text but {other:?}"),
+        other => panic!("found {other:?}; expected a text"),
     }
 }
 
@@ -113,7 +113,7 @@ async fn deliver_sends_once_and_recognises_the_repetition() {
         assert!(response.batch_item_failures.is_empty());
     }
 
-    assert_eq!(receiver.so_far().len(), 1, "the second time it was on record");
+    assert_eq!(receiver.so_far().len(), 1, "the record stops the second message");
     assert_eq!(stack.attempts(&tenant, &id, &endpoint).await.len(), 1);
 }
 

@@ -1,4 +1,4 @@
-//! Receivers that do harm: each attempt ends in its time, memory stays bounded, and the record says what happened.
+//! Hostile receivers. Each attempt ends in time, memory stays bounded, and the record says what happened.
 
 use std::time::Duration;
 
@@ -20,13 +20,13 @@ use crate::own::Own;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_AFTER: Duration = Duration::from_secs(100);
-/// What the process of a function may need at the most, while gibibytes are sent to it.
+/// The most memory that the process of a function may use while receivers send it gibibytes.
 const MEMORY_KB: u64 = 150_000;
 
 #[tokio::test]
 async fn a_hostile_receiver_costs_the_time_of_an_attempt_at_most_and_the_record_says_what_it_did() {
-    // What it does, and which statuses with which causes may be on record. Where there are two, either may come first: too
-    // much of it or the end of the time, what was sent or the reset, which discards it.
+    // The trick, and the statuses and causes that may be recorded. If there are two, either can come first: the limit
+    // of size or the end of the time; the answer or the reset, which discards the answer.
     let (unreadable, late) = ((None, "answer-unreadable"), (None, "timeout-waiting"));
     let cases = [
         (Trick::Drips, [late; 2]),
@@ -45,14 +45,14 @@ async fn a_hostile_receiver_costs_the_time_of_an_attempt_at_most_and_the_record_
     let deliver = own.host("deliver", &setting("AWS_ENDPOINT_URL"));
     let _source = EventSource::start(&deliver, &stack.aws, &own.deliveries);
 
-    // One after the other: together, they would starve each other on the side of the receivers.
+    // One after the other, because together the receivers would compete for the processor.
     for (trick, expected) in cases {
         let (attempt, _) = first_attempt(&stack, &own, trick).await;
         let seen = (attempt.status, attempt.cause.as_deref().unwrap_or_default());
         assert!(expected.contains(&seen), "{trick:?}: {attempt:?}");
         let kept = attempt.response.as_deref().unwrap_or_default();
-        assert!(kept.len() <= 1_024, "{trick:?}: {} bytes of its answer are kept", kept.len());
-        let in_time = 2 * TIMEOUT; // The machine has other things to do as well.
+        assert!(kept.len() <= 1_024, "{trick:?}: {} bytes of its answer are recorded", kept.len());
+        let in_time = 2 * TIMEOUT; // The machine is busy with other tests.
         assert!(attempt.duration_ms <= millis(in_time), "{trick:?}: {} ms", attempt.duration_ms);
     }
     let memory = deliver.peak_memory_kb().await;
@@ -84,7 +84,7 @@ async fn a_wait_that_is_asked_for_is_neither_shorter_than_the_policys_nor_absurd
     }
 }
 
-/// Has an event delivered to a hostile receiver, and gives what is on record of it.
+/// Delivers an event to a hostile receiver, and returns its recorded attempt and progress.
 async fn first_attempt(stack: &LocalStack, own: &Own, trick: Trick) -> (Attempt, Progress) {
     let certificate = certified_key(&setting("RECEIVER_CERTIFICATE"), &setting("RECEIVER_KEY"));
     let (hostile, tenant, id) = (Hostile::start(trick, certificate).await, tenant(), event_id());

@@ -1,5 +1,5 @@
-//! Functions that are killed (SIGKILL), at precise moments and at random ones under load. What was acknowledged is
-//! delivered all the same, or kept with its reason, and no more is sent twice than was under way.
+//! Functions that are killed (SIGKILL), at exact points and at random times under load. Each acknowledged event is
+//! delivered, or kept with its reason. At most the requests that were in progress are sent twice.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Display};
@@ -26,24 +26,24 @@ use tokio::time::{interval, sleep, timeout};
 
 use crate::own::Own;
 
-/// What is held when it is no call of AWS: the request to the integrator.
+/// The held step that is not a call of AWS: the request to the integrator.
 const REQUEST: &str = "the request";
-/// The call that inserts what a batch inserts.
+/// The call that inserts the items of a batch.
 const INSERT: &str = "BatchExecuteStatement";
-/// As many messages as one invocation takes.
+/// The number of messages that one invocation takes.
 const BATCH: usize = 10;
-/// How many requests of a batch an integrator fails: one more, and its endpoint would be left alone.
+/// The number of requests of a batch that an integrator fails. One more would open the endpoint's breaker.
 const FAILED: usize = BATCH - 1;
-/// How many deliveries `sweep` finds parked, and how many of them it takes out of the table at once.
+/// The number of deliveries that `sweep` finds parked, and the number that it deletes from the table at once.
 const PARKED: usize = 20;
 const REMOVED_AT_ONCE: usize = 16;
-/// Until everything is at rest: what is presented again may be held back for a minute and a half.
+/// The time after which everything has ended: a message that returns can be hidden for a minute and a half.
 const PATIENCE: Duration = Duration::from_mins(5);
 
 #[tokio::test]
 async fn wherever_a_function_is_killed_nothing_acknowledged_is_lost() {
-    // Where it dies: the operation, whether its calls have been answered, and how many of them there are by then.
-    // What the integrator does, and how many requests may be made twice.
+    // The point of death: the operation, whether its calls have been answered, and the number of its calls. Then the
+    // integrator's behaviour, and the number of requests that may be sent twice.
     let deliver = [
         point("deliver: received, nothing sent", ("BatchGetItem", Called, 1), Accepts, 0),
         point("deliver: sent, not answered", (REQUEST, Called, BATCH), Accepts, BATCH),
@@ -64,9 +64,9 @@ async fn wherever_a_function_is_killed_nothing_acknowledged_is_lost() {
         point("deliver: at a write of a second attempt", ("UpdateItem", Called, 1), AcceptsTheSecondTime, BATCH);
     let fanout = [
         point("fanout: received, nothing written", (INSERT, Called, 1), Accepts, 0),
-        point("fanout: written, and not told so", (INSERT, Answered, 1), Accepts, 0),
+        point("fanout: written, not answered", (INSERT, Answered, 1), Accepts, 0),
         point("fanout: written, nothing sent", ("SendMessageBatch", Called, 1), Accepts, 0),
-        // Messages of the second sending may come while those of the first are under way.
+        // Messages of the second run can arrive while those of the first are being sent.
         point("fanout: sent, not returned", ("SendMessageBatch", Answered, 1), Accepts, BATCH),
     ];
     let sweep = [
@@ -101,18 +101,18 @@ async fn whenever_deliver_is_killed_under_load_nothing_acknowledged_is_lost() {
     for kill in 0..KILLS {
         let share = EVENTS / (KILLS + 1);
         scene.receiver.wait_for(kill * share + random.usize(1..=share)).await;
-        sleep(Duration::from_millis(random.u64(0..60))).await; // A moment that nothing announces: about one invocation.
+        sleep(Duration::from_millis(random.u64(0..60))).await; // A random time within about one invocation.
         hosts[random.usize(..hosts.len())].kill().await;
     }
     let sent_before = scene.receiver.so_far().len();
     scene.come_to_rest(&scene.own.deliveries).await;
 
-    let row = scene.row("deliver: now and then under load", &ids, sent_before, KILLS * BATCH).await;
+    let row = scene.row("deliver: at random times under load", &ids, sent_before, KILLS * BATCH).await;
     println!("{}", Table(std::slice::from_ref(&row)));
     row.judge();
 }
 
-/// A place where a function is killed.
+/// A point at which a function is killed.
 #[derive(Clone, Copy)]
 struct Point {
     name: &'static str,
@@ -125,15 +125,15 @@ fn point(name: &'static str, held: (&'static str, Hold, usize), integrator: Inte
     Point { name, held, integrator, may_repeat }
 }
 
-/// What the integrator does with what it gets.
+/// The integrator's answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Integrator {
     Accepts,
-    /// It fails the first requests.
+    /// Fails the first requests.
     AcceptsTheSecondTime,
-    /// Its endpoint is disabled, so it gets nothing.
+    /// Gets nothing, because its endpoint is disabled.
     IsDisabled,
-    /// It fails every request but the first, and none is tried again.
+    /// Fails every request except the first; there are no retries.
     Rejects,
 }
 
@@ -155,7 +155,7 @@ async fn killed_delivering(point: Point) -> Row {
     scene.hold(point);
     let _source = scene.feed(&deliver, &scene.own.deliveries);
     if point.held == (INSERT, Answered, 1) {
-        // On a busy machine a batch is recorded by several calls, and a repetition is due for what is not on record.
+        // On a busy machine several calls record a batch, and unrecorded requests are sent again.
         for id in &ids {
             scene.stack.wait_for_attempts(&scene.tenant, id, &scene.endpoint, 1).await;
         }
@@ -197,7 +197,7 @@ async fn killed_fanning_out(point: Point) -> Row {
     scene.come_to_rest(&scene.own.deliveries).await;
     for id in &ids {
         let told = scene.stack.manage("GET", &format!("/v1/tenants/{}/status/example/{id}", scene.tenant), None).await;
-        assert_eq!(told.status, 200, "{}: how {id} stands is lost", point.name);
+        assert_eq!(told.status, 200, "{}: the state of {id} is lost", point.name);
         assert_eq!(told.json()["history"].as_array().unwrap().len(), 1, "{}: {id} is there twice", point.name);
     }
     scene.row(point.name, &ids, sent_before, point.may_repeat).await
@@ -221,18 +221,18 @@ async fn killed_sweeping(point: Point) -> Row {
     let (swept, sent_before) = join(sweep.invoke(&minute), scene.kill(point, &sweep)).await;
     assert!(matches!(swept, Err(InvocationError::Died)), "{}: {swept:?}", point.name);
     let schedule = async {
-        let mut schedule = interval(Duration::from_secs(5)); // Busy, until the run that died would have been over.
+        let mut schedule = interval(Duration::from_secs(5)); // Does nothing until the dead run's lease ends.
         while !scene.parked().await.is_empty() {
             schedule.tick().await;
             sweep.invoke(&minute).await.unwrap();
         }
     };
-    let _ = timeout(PATIENCE, schedule).await; // What is still parked then is found so.
+    let _ = timeout(PATIENCE, schedule).await; // Deliveries that stay parked are counted.
     scene.come_to_rest(&scene.own.deliveries).await;
     scene.row(point.name, &ids, sent_before, point.may_repeat).await
 }
 
-/// An endpoint, and functions that call AWS by way of a proxy.
+/// An endpoint, and functions that call AWS through a proxy.
 struct Scene {
     stack: LocalStack,
     proxy: AwsProxy,
@@ -270,7 +270,7 @@ impl Scene {
         std::iter::repeat_with(event).take(count).collect()
     }
 
-    /// Puts as many deliveries into the queue, and gives the events' ids.
+    /// Puts `count` deliveries into the queue, and returns the ids of the events.
     async fn send_deliveries(&self, count: usize) -> Vec<String> {
         let events = self.events(count);
         self.stack
@@ -279,7 +279,7 @@ impl Scene {
         events.iter().map(|event| event.key.id.as_str().to_owned()).collect()
     }
 
-    /// No two functions of a scene make the calls that are held.
+    /// Holds a call. Only one function of a scene makes it.
     fn hold(&self, Point { held: (operation, hold, _), .. }: Point) {
         match operation {
             REQUEST => self.receiver.hold(),
@@ -287,7 +287,7 @@ impl Scene {
         }
     }
 
-    /// Kills a function when it is at the point, and tells how many requests had arrived by then.
+    /// Kills a function when it reaches the point, and returns the number of requests that had arrived by then.
     async fn kill(&self, point: Point, host: &LambdaHost) -> usize {
         match point.held {
             (REQUEST, _, count) => drop(self.receiver.wait_for(count).await),
@@ -300,7 +300,8 @@ impl Scene {
         self.receiver.so_far().len()
     }
 
-    /// Waits until a queue is empty, but not for ever: what is neither delivered nor kept then counts as lost.
+    /// Waits until a queue is empty, but not for ever. Then every event that is neither delivered nor kept counts as
+    /// lost.
     async fn come_to_rest(&self, queue: &str) {
         self.stack.wait_until_empty(queue, PATIENCE).await;
     }
@@ -318,7 +319,7 @@ impl Scene {
         bodies.map(|body| Delivery::parse(body).unwrap().event.key.id.as_str().to_owned()).collect()
     }
 
-    /// Counts what became of the events with these ids.
+    /// Counts the results of the events with these ids.
     async fn row(&self, point: &'static str, ids: &[String], sent_before: usize, may_repeat: usize) -> Row {
         let requests = self.receiver.so_far();
         let accepted = requests.iter().filter(|request| request.status == Some(204));
@@ -341,17 +342,17 @@ impl Scene {
     }
 }
 
-/// What became of the events of one scene.
+/// The results of the events of one scene.
 struct Row {
     point: &'static str,
     acknowledged: usize,
-    /// How many requests had arrived when the function died.
+    /// Requests that had arrived when the function died.
     sent_before: usize,
-    /// How many events arrived and were accepted.
+    /// Events that arrived and were accepted.
     delivered: usize,
-    /// How many are in the dead-letter queue, with the reason, or parked.
+    /// Events that are parked, or in the dead-letter queue with their reason.
     kept: usize,
-    /// How many requests were the same attempt again.
+    /// Requests that repeat an attempt.
     duplicates: usize,
     may_repeat: usize,
     lost: usize,

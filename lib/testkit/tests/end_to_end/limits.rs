@@ -1,4 +1,4 @@
-//! How much an endpoint takes at once and in a second, whoever sends.
+//! Limits of an endpoint: concurrent requests and requests per second, over all senders.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use signpost_testkit::receiver::{Received, Receiver};
 
 use crate::own::Own;
 
-/// How long a receiver takes, so that requests meet.
+/// The time that a receiver takes to answer, so that requests overlap.
 const SLOW: Duration = Duration::from_millis(200);
 
 fn ids(requests: &[Received]) -> HashSet<String> {
@@ -32,14 +32,14 @@ async fn no_more_than_the_limit_are_sent_at_once_and_what_found_no_slot_follows(
     let hosts = [(); 4].map(|()| own.host("deliver", &setting("AWS_ENDPOINT_URL")));
     let _sources = hosts.each_ref().map(|host| EventSource::start(host, &stack.aws, &own.deliveries));
 
-    // Nobody sweeps: whoever has a slot sends what is parked.
+    // No sweep runs: the holder of a slot sends the parked deliveries.
     let requests = receiver.wait_for(DELIVERIES).await;
 
-    assert_eq!(ids(&requests).len(), DELIVERIES, "each once");
+    assert_eq!(ids(&requests).len(), DELIVERIES, "each event arrives once");
     assert_eq!(receiver.most_at_once(), LIMIT);
 }
 
-/// With the deployed functions, under their own roles.
+/// Uses the deployed functions, with their own roles.
 #[tokio::test]
 async fn both_limits_hold_together_and_everything_arrives() {
     const EVENTS: usize = 12;
@@ -51,10 +51,10 @@ async fn both_limits_hold_together_and_everything_arrives() {
 
     let requests = receiver.wait_for(EVENTS).await;
 
-    assert_eq!(ids(&requests).len(), EVENTS, "each once");
+    assert_eq!(ids(&requests).len(), EVENTS, "each event arrives once");
     assert!(receiver.most_at_once() <= 2, "{} at once", receiver.most_at_once());
     let last = requests[EVENTS - 1].at - requests[0].at;
-    assert!(last >= Duration::from_secs(2), "{last:?}: three a second at the most");
+    assert!(last >= Duration::from_secs(2), "{last:?}: at most three per second");
 }
 
 #[tokio::test]
@@ -69,18 +69,18 @@ async fn a_holder_that_is_killed_in_the_middle_of_a_drain_frees_its_slot_and_not
     let _source = EventSource::start(&deliver, &stack.aws, &own.deliveries);
 
     receiver.wait_for(3).await;
-    proxy.hold("DeleteItem", Hold::Called); // What was sent is to leave the table.
+    proxy.hold("DeleteItem", Hold::Called); // The sent delivery is to be deleted.
     proxy.wait_for_held(1).await;
     deliver.kill().await;
     proxy.heal();
     let by_then = receiver.so_far();
     let requests = own.sweep_until_all(&receiver, &sent).await;
 
-    assert!((3..DELIVERIES).contains(&by_then.len()), "{} when it was killed", by_then.len());
+    assert!((3..DELIVERIES).contains(&by_then.len()), "{} requests before the kill", by_then.len());
     let idle = requests[by_then.len()].at - by_then[0].at;
-    assert!(idle >= LONGEST_ATTEMPT, "{idle:?}: an attempt might have been under way");
+    assert!(idle >= LONGEST_ATTEMPT, "{idle:?}: the dead holder's attempt might still have been running");
     assert_eq!(receiver.most_at_once(), 1);
-    assert_eq!(requests.len(), DELIVERIES, "what was on record was not sent again");
+    assert_eq!(requests.len(), DELIVERIES, "recorded deliveries are not sent again");
 }
 
 #[tokio::test]
@@ -97,10 +97,10 @@ async fn no_more_than_so_many_are_sent_in_a_second_and_the_others_follow() {
 
     let requests = own.sweep_until_all(&receiver, &sent).await;
 
-    assert_eq!(requests.len(), DELIVERIES, "each once");
+    assert_eq!(requests.len(), DELIVERIES, "each event arrives once");
     let took = requests[DELIVERIES - 1].at - requests[0].at;
     assert!(
         took >= Duration::from_secs(4),
-        "{took:?}: they take six seconds of the clock, the first and the last in part"
+        "{took:?}: they take six seconds of the clock, of which the first and the last are partial"
     );
 }

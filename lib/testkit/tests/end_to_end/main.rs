@@ -1,7 +1,7 @@
-//! The whole way on the local stack: the real template, deployed by `sam deploy`, running the real binaries with IAM
-//! enforced and keys that sign for a minute. Started by `make test`.
+//! End-to-end tests on the local stack: `sam deploy` deploys the real template, with the real binaries, enforced IAM,
+//! and keys that sign for a minute. `make test` starts them.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod batches;
 mod breaker;

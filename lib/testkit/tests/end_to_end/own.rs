@@ -1,5 +1,5 @@
-//! Queues and a table of a test's own, which no other test, and no deployed function, looks into. The other tables are the
-//! stack's.
+//! Queues and a table that belong to one test. No other test and no deployed function uses them. The other tables are
+//! the stack's.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -33,7 +33,7 @@ pub(crate) struct Own {
     pub(crate) rejected: String,
 }
 
-/// How long the queues hide what a process had received that died.
+/// How long the queues hide the messages that a dead process had received.
 pub(crate) const HIDDEN: Duration = Duration::from_secs(10);
 
 impl Own {
@@ -50,7 +50,7 @@ impl Own {
         }
     }
 
-    /// The settings of a function that works on them.
+    /// Looks up a setting of a function that uses these queues and this table.
     pub(crate) fn lookup(&self, name: &str) -> Option<String> {
         match name {
             "DEAD_LETTER_QUEUE_URL" => Some(self.dead_letters.clone()),
@@ -79,7 +79,7 @@ impl Own {
         sweep::App::new(aws, sweep::Config::from_lookup(|name| self.lookup(name)).unwrap())
     }
 
-    /// Has as many events delivered, stored as `fanout` does, and gives their ids.
+    /// Stores `count` events as `fanout` does, queues their deliveries, and returns their ids.
     pub(crate) async fn send(
         &self,
         stack: &LocalStack,
@@ -92,17 +92,17 @@ impl Own {
         events.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Has an event delivered.
+    /// Queues the delivery of an event.
     pub(crate) async fn deliver_to(&self, stack: &LocalStack, endpoint: &EndpointId, event: &Event) {
         stack.send_to(&self.deliveries, [Delivery::message(endpoint, event, ARRIVED)]).await;
     }
 
-    /// Sweeps as often as can be until as many requests have arrived, and gives them.
+    /// Sweeps repeatedly until `count` requests have arrived, and returns all requests.
     pub(crate) async fn sweep_until(&self, receiver: &Receiver, count: usize) -> Vec<Received> {
         self.sweep_while(receiver, |requests| requests.len() < count).await
     }
 
-    /// Sweeps as often as can be until each of these events has arrived, and gives the requests.
+    /// Sweeps repeatedly until each of these events has arrived, and returns all requests.
     pub(crate) async fn sweep_until_all(&self, receiver: &Receiver, ids: &HashSet<String>) -> Vec<Received> {
         let is_missing = |requests: &[Received]| {
             let arrived: HashSet<_> = requests.iter().map(Received::event_id).collect();
@@ -124,7 +124,7 @@ impl Own {
         receiver.so_far()
     }
 
-    /// A function in a process of its own, in the name of the account's root, which finds AWS at `endpoint_url`.
+    /// Runs a function in its own process, with the credentials of the account's root. It calls AWS at `endpoint_url`.
     pub(crate) fn host(&self, function: &str, endpoint_url: &str) -> Arc<LambdaHost> {
         const SETTINGS: [&str; 18] = [
             "AWS_ACCESS_KEY_ID",
@@ -154,15 +154,15 @@ impl Own {
     }
 }
 
-/// An event as `fanout` leaves it: in the table.
+/// Stores an event in the table, as `fanout` does, and returns it.
 pub(crate) async fn stored(stack: &LocalStack, tenant: &TenantId, endpoint: &EndpointId) -> Value {
     let event = event(tenant, &event_id(), &json!({"n": 10.5}));
     stack.store(&Event::parse(&event.to_string()).unwrap(), endpoint).await;
     event
 }
 
-/// A batch of one message, as Lambda hands it over: received so often, for the first time at a moment in milliseconds since
-/// the Unix epoch.
+/// Builds a batch of one message as Lambda passes it on. SQS has received it `receives` times, first at
+/// `first_unix_ms`, in milliseconds since the Unix epoch.
 pub(crate) fn presented(endpoint: &EndpointId, event: &Value, receives: u32, first_unix_ms: u64) -> SqsEvent {
     let attributes = json!({
         "ApproximateFirstReceiveTimestamp": first_unix_ms.to_string(),
@@ -176,7 +176,7 @@ pub(crate) fn presented(endpoint: &EndpointId, event: &Value, receives: u32, fir
     serde_json::from_value(json!({"Records": [record]})).unwrap()
 }
 
-/// Delivers by the function in this process, and tells whether the message is done with.
+/// Delivers with the function in this process. Returns false if the message returns to the queue.
 pub(crate) async fn is_done(app: &deliver::App, message: SqsEvent) -> bool {
     deliver::handle(message, app).await.unwrap().batch_item_failures.is_empty()
 }

@@ -1,4 +1,4 @@
-//! Deliveries that wait outside of the queue.
+//! Deliveries that wait in the parking table.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ use crate::own::{Own, is_done, presented, stored};
 
 const MINUTES: u64 = 60_000;
 
-/// Sweeps as if it were a moment, until nothing is left that is due by then, and tells how many deliveries were.
+/// Sweeps as if it were `unix_ms`, until no delivery is due by then. Returns the number of due deliveries.
 async fn due_by(sweep: &sweep::App, unix_ms: u64) -> usize {
     let mut due = 0;
     loop {
@@ -42,21 +42,21 @@ async fn a_long_wait_is_spent_in_the_table_and_ends_when_it_is_due() {
     let event = stored(&stack, &tenant, &endpoint).await;
     let (deliver, sweep, now) = (own.deliver(), own.sweep(), unix_ms_now());
 
-    assert!(is_done(&deliver, presented(&endpoint, &event, 1, now)).await, "the queue does not hold it");
+    assert!(is_done(&deliver, presented(&endpoint, &event, 1, now)).await, "the queue no longer holds the message");
     assert!(
         is_done(&deliver, presented(&endpoint, &event, 1, now)).await,
-        "nor a repetition, which is parked in the same place"
+        "nor a second copy, which is parked under the same key"
     );
     assert_eq!(due_by(&sweep, now + 13 * MINUTES).await, 0, "not yet");
-    assert_eq!(due_by(&sweep, now + 19 * MINUTES).await, 1, "both became one");
+    assert_eq!(due_by(&sweep, now + 19 * MINUTES).await, 1, "both copies are one item");
 
     let message = Delivery::message(&endpoint, &Event::parse(&event.to_string()).unwrap(), ARRIVED);
     stack.wait_for_message_at(&own.deliveries, |body| body == message).await;
-    assert_eq!(due_by(&sweep, now + 21 * MINUTES).await, 0, "taken out");
+    assert_eq!(due_by(&sweep, now + 21 * MINUTES).await, 0, "the item is deleted");
     assert_eq!(receiver.so_far().len(), 1);
 }
 
-/// The longest part of a wait is spent in the table, and the end of it in the queue.
+/// The table holds the longest part of a wait, and the queue holds the end.
 #[tokio::test]
 async fn a_parked_wait_ends_within_seconds_of_its_moment() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
@@ -73,15 +73,15 @@ async fn a_parked_wait_ends_within_seconds_of_its_moment() {
     let due = standing.progress.unwrap().next_attempt_unix_ms;
 
     let sweep = own.sweep();
-    assert_eq!(due_by(&sweep, due - 10 * MINUTES).await, 0, "it stays in the table");
+    assert_eq!(due_by(&sweep, due - 10 * MINUTES).await, 0, "the delivery stays in the table");
     let swept_at = Instant::now();
-    assert_eq!(due_by(&sweep, due - 2_500).await, 1, "it is not left to the sweep after its moment");
+    assert_eq!(due_by(&sweep, due - 2_500).await, 1, "it is queued before its time, not by the first sweep after it");
     stack.wait_for_message_at(&own.deliveries, |body| body.contains(read.key.id.as_str())).await;
     let came_after = swept_at.elapsed().as_millis();
-    assert!((2_400..6_000).contains(&came_after), "{came_after} ms, of 2,500 that were left");
+    assert!((2_400..6_000).contains(&came_after), "sent after {came_after} ms of the 2,500 that were left");
 }
 
-/// An operator hears of a delivery while there is time to enable its endpoint.
+/// Signpost warns operators of a waiting delivery early enough for them to enable its endpoint.
 #[tokio::test]
 async fn operators_are_warned_before_the_event_of_a_waiting_delivery_expires() {
     const QUARTER: u64 = 30 * 24 * 60 * MINUTES / 4; // Of the retention.
@@ -95,7 +95,7 @@ async fn operators_are_warned_before_the_event_of_a_waiting_delivery_expires() {
     let (sweep, hour) = (own.sweep(), now - now % (60 * MINUTES));
     let warned_at = async |unix_ms| sweep::sweep_at(&sweep, unix_ms).await.unwrap().expiring;
 
-    assert_eq!(warned_at(hour + QUARTER).await, 0, "there is time");
+    assert_eq!(warned_at(hour + QUARTER).await, 0, "there is enough time");
     assert_eq!(warned_at(hour + QUARTER + 120 * MINUTES).await, 1);
     assert_eq!(warned_at(hour + QUARTER + 121 * MINUTES).await, 0, "once an hour");
 
@@ -104,7 +104,7 @@ async fn operators_are_warned_before_the_event_of_a_waiting_delivery_expires() {
         parking.remove(&parked).await.unwrap();
     }
     let noted = async || parking.waiting(None, 9).await.unwrap().len();
-    assert_eq!((warned_at(hour + 60 * MINUTES).await, noted().await), (0, 1), "others may still count on the note");
+    assert_eq!((warned_at(hour + 60 * MINUTES).await, noted().await), (0, 1), "others may need the note");
     assert_eq!((warned_at(hour + QUARTER + 120 * MINUTES).await, noted().await), (0, 0));
 }
 
@@ -114,10 +114,10 @@ async fn one_sweeping_keeps_the_others_away() {
     let own = Own::of(&stack).await;
     let parking = own.parking();
     assert_eq!(parking.begin_sweep(1_000, 1_055, 7).await.unwrap(), Some(7));
-    assert_eq!(parking.begin_sweep(1_054, 1_109, 9).await.unwrap(), None, "busy");
-    assert_eq!(parking.begin_sweep(1_055, 1_110, 9).await.unwrap(), Some(7), "the first one died: from where it began");
+    assert_eq!(parking.begin_sweep(1_054, 1_109, 9).await.unwrap(), None, "another sweep is running");
+    assert_eq!(parking.begin_sweep(1_055, 1_110, 9).await.unwrap(), Some(7), "the first one died: starts where it did");
     parking.end_sweep(8).await.unwrap();
-    assert_eq!(parking.begin_sweep(1_056, 1_111, 9).await.unwrap(), Some(8), "at once, when one has ended");
+    assert_eq!(parking.begin_sweep(1_056, 1_111, 9).await.unwrap(), Some(8), "at once after a sweep has ended");
 }
 
 #[tokio::test]
@@ -136,11 +136,11 @@ async fn a_parked_delivery_whose_event_is_gone_is_kept_with_the_reason() {
     assert!(message.body().unwrap().contains(event["id"].as_str().unwrap()));
     let listed = stack.manage("GET", &format!("{}/deliveries", endpoint_path(&tenant, &endpoint)), None).await.json();
     let listed = &listed["deliveries"][0];
-    assert_eq!((&listed["event"], &listed["attempts"]), (&event["id"], &json!(1)), "the record outlives its event");
+    assert_eq!((&listed["event"], &listed["attempts"]), (&event["id"], &json!(1)), "the record outlives the event");
     assert_eq!((&listed["status"], &listed["reason"]), (&json!("exhausted"), &json!("event-gone")));
 }
 
-/// With the deployed functions, and the schedule that sweeps every minute.
+/// Uses the deployed functions, and the schedule that starts a sweep every minute.
 #[tokio::test]
 async fn what_is_meant_for_a_disabled_endpoint_is_parked_and_goes_out_once_it_is_enabled() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
@@ -163,12 +163,12 @@ async fn what_is_meant_for_a_disabled_endpoint_is_parked_and_goes_out_once_it_is
     arrived.sort_unstable();
     let mut sent = ids.to_vec();
     sent.sort_unstable();
-    assert_eq!(arrived, sent, "each once");
-    assert!(requests.iter().all(|request| request.header("signpost-attempt") == "1"), "nothing was charged");
+    assert_eq!(arrived, sent, "each event arrives once");
+    assert!(requests.iter().all(|request| request.header("signpost-attempt") == "1"), "no attempt was charged");
 }
 
 #[tokio::test]
-async fn what_is_parked_anew_while_it_is_put_back_into_the_queue_stays_parked() {
+async fn a_delivery_parked_again_while_it_is_queued_stays_parked() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
     let own = Own::of(&stack).await;
     let parking = own.parking();
@@ -179,12 +179,12 @@ async fn what_is_parked_anew_while_it_is_put_back_into_the_queue_stays_parked() 
     parking.for_endpoint(delivery, 7).await.unwrap();
     let seen = parking.first_of(&lane, 1).await.unwrap().remove(0);
 
-    // Whoever took it from the queue found its endpoint still down: the place is the same.
+    // `deliver` took the message and found the endpoint still down, so it parks the delivery under the same key.
     parking.for_endpoint(delivery, 7).await.unwrap();
     parking.remove(&seen).await.unwrap();
 
     let left = parking.first_of(&lane, 2).await.unwrap();
-    assert_eq!(left.len(), 1, "who saw it before takes nothing away that came after");
+    assert_eq!(left.len(), 1, "who saw the old item does not delete the new one");
     parking.remove(&left[0]).await.unwrap();
     parking.remove(&left[0]).await.unwrap();
     assert_eq!(parking.first_of(&lane, 1).await.unwrap(), []);
@@ -209,11 +209,11 @@ async fn what_is_parked_for_an_endpoint_that_is_removed_is_kept_with_the_reason(
         let seen = stack.manage("GET", &path, None).await.json();
         (seen["deliveries"][0]["status"] == "exhausted").then(|| seen["deliveries"][0].clone())
     };
-    let told = until("its end is on record", told).await;
+    let told = until("the end of the delivery in its record", told).await;
     assert_eq!((&told["reason"], &told["attempts"]), (&json!("endpoint-gone"), &json!([])));
 }
 
-/// With the deployed functions: 410 is how a receiver opts out.
+/// Uses the deployed functions. A receiver opts out by answering 410.
 #[tokio::test]
 async fn a_receiver_that_is_gone_disables_its_endpoint_and_nothing_is_lost() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
@@ -241,7 +241,7 @@ async fn a_receiver_that_is_gone_disables_its_endpoint_and_nothing_is_lost() {
     assert_eq!((&enabled["enabled"], &enabled["disabledBecause"]), (&json!(true), &json!(null)));
 
     receiver.wait_for(before + 3).await;
-    assert_eq!(operators.so_far().len(), 1, "told once, and nobody who takes all types is told");
+    assert_eq!(operators.so_far().len(), 1, "sent once, and only to the endpoint that names the type");
     for id in &ids {
         let attempts = stack.wait_for_status(&tenant, id, &endpoint, 204).await;
         assert_eq!(attempts.last().and_then(|last| last.status), Some(204), "{attempts:?}");
@@ -269,19 +269,20 @@ async fn a_drain_moves_nothing_while_its_endpoint_is_disabled_and_is_not_ended_b
     let sweep = own.sweep();
 
     switch("disable").await;
-    assert_eq!(sweep::sweep_at(&sweep, unix_ms_now()).await.unwrap().drained, 0, "it would only be parked anew");
+    assert_eq!(sweep::sweep_at(&sweep, unix_ms_now()).await.unwrap().drained, 0, "the delivery would be parked again");
     let drain = parking.drains(10).await.unwrap().remove(0);
     let older = signpost_io::tables::parking::Drain { asked_at: drain.asked_at - 1, ..drain.clone() };
     parking.end_drain(&older).await.unwrap();
-    assert_eq!(parking.drains(10).await.unwrap(), [drain], "asked for anew since");
+    assert_eq!(parking.drains(10).await.unwrap(), [drain], "the drain was requested again in the meantime");
 
     switch("enable").await;
     assert_eq!(sweep::sweep_at(&sweep, unix_ms_now()).await.unwrap().drained, 1);
     assert_eq!(sweep::sweep_at(&sweep, unix_ms_now() + 4 * MINUTES).await.unwrap().drained, 0);
-    assert_eq!(parking.drains(10).await.unwrap(), [], "empty for three minutes");
+    assert_eq!(parking.drains(10).await.unwrap(), [], "the partition has been empty for three minutes");
 }
 
-/// A receiver asks for more time than its event has left, and an endpoint is disabled late in its event's life.
+/// A receiver asks for more time than its event has left, and an operator disables an endpoint late in its event's
+/// life.
 #[tokio::test]
 async fn an_event_is_kept_for_as_long_as_its_delivery_waits() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
@@ -304,20 +305,20 @@ async fn an_event_is_kept_for_as_long_as_its_delivery_waits() {
         batch
     };
 
-    // 30 days are the retention; the table says when that of an event ends that has just come.
+    // Events are kept for 30 days. The table shows when an event expires that has just arrived.
     let (late, early) = (stored(&stack, &tenant, &endpoint).await, stored(&stack, &tenant, &endpoint).await);
     set_expiry(&stack, &late, now / 1_000 + 60).await;
     set_expiry(&stack, &early, now / 1_000 + 60).await;
     assert!(is_done(&own.deliver(), arrived_at(&late, now - 30 * days + 60_000)).await);
-    assert!(expires_at(&late).await > now + days * 3 / 2 - 1_000, "twelve hours, and a day more");
+    assert!(expires_at(&late).await > now + days * 3 / 2 - 1_000, "twelve hours and a day");
     assert!(is_done(&own.deliver(), arrived_at(&early, now - days)).await);
-    assert!(expires_at(&early).await < now + days, "29 days are left, by when it arrived: no write");
+    assert!(expires_at(&early).await < now + days, "by its time of arrival 29 days are left, so nothing is written");
 
     stack.manage("POST", &format!("{}/disable", endpoint_path(&tenant, &endpoint)), None).await;
     let waits = stored(&stack, &tenant, &endpoint).await;
     set_expiry(&stack, &waits, now / 1_000 + 60).await;
     assert!(is_done(&own.deliver(), arrived_at(&waits, now - 16 * days)).await);
-    assert!(expires_at(&waits).await > now + 29 * days, "a whole retention anew");
+    assert!(expires_at(&waits).await > now + 29 * days, "the whole retention again");
 }
 
 async fn set_expiry(stack: &LocalStack, event: &serde_json::Value, unix_seconds: u64) {

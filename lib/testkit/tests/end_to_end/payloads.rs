@@ -1,4 +1,4 @@
-//! The callbacks of the five documented systems, through the whole stack.
+//! Payloads of the five documented vendors, sent through the whole stack.
 
 use serde_json::{Value, json};
 use signpost_core::endpoint::{Endpoint, Method, TypeFilter};

@@ -1,5 +1,5 @@
-//! Least privilege, as the local stack enforces it: what each role may not do. That every grant in the template is
-//! enough is shown by all the other tests, which run under the same enforcement.
+//! Least privilege, enforced by the local stack: actions that each role may not do. All other tests run with the same
+//! enforcement, so they show that every grant in the template is sufficient.
 
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -17,7 +17,7 @@ async fn events_are_not_taken_from_strangers() {
     let stack = LocalStack::from_env().await;
     let body = event(&tenant(), &event_id(), &json!({})).to_string();
     assert_eq!(stack.post_events_unsigned(body.clone()).await.status, 403);
-    let unknown = Credentials::new("AKIAIOSFODNN7EXAMPLE", "a guess", None, None, "a key that does not exist");
+    let unknown = Credentials::new("AKIAIOSFODNN7EXAMPLE", "a guess", None, None, "an unknown key");
     assert_eq!(stack.post_events_as(&unknown, "application/json", body).await.status, 403);
 }
 
@@ -78,7 +78,8 @@ async fn no_function_may_do_what_it_does_not_need() {
             assert_refused(call.send().await.map(drop), &format!("{role}: dynamodb:Query of token requests"));
         }
         if role == "RELAY_ROLE" {
-            // Strangers call it: what they could make of it must end at the token requests and OwnEventsQueue.
+            // Strangers can call `relay`, so an attack on it must not reach anything except token requests and
+            // OwnEventsQueue.
             for (table, [hash, range]) in [
                 ("ENDPOINTS_TABLE", ["tenant", "endpoint"]),
                 ("EVENTS_TABLE", ["pk", "sk"]),
@@ -100,7 +101,7 @@ async fn no_function_may_do_what_it_does_not_need() {
         if !mac(role) {
             let call = kms.generate_mac().key_id(setting("MAC_KEY")).mac_algorithm(MacAlgorithmSpec::HmacSha256);
             let made = call.message(Blob::new("a planted key")).send().await;
-            assert_refused(made.map(drop), &format!("{role}: kms:GenerateMac, by which keys could be planted"));
+            assert_refused(made.map(drop), &format!("{role}: kms:GenerateMac, which would allow forged keys"));
         }
         if role != "ROTATEKEYS_ROLE" {
             let call = dynamodb.put_item().table_name(setting("KEYS_TABLE"));
@@ -126,7 +127,7 @@ async fn no_function_may_do_what_it_does_not_need() {
     }
 }
 
-/// Nothing is taken out of the stack's queues, and what is received can be seen by others at once.
+/// Deletes nothing from the stack's queues. Others can see a received message again at once.
 #[tokio::test]
 async fn a_redrive_is_granted_to_sweep_and_to_nobody_else() {
     let stack = LocalStack::from_env().await;
@@ -138,7 +139,7 @@ async fn a_redrive_is_granted_to_sweep_and_to_nobody_else() {
         assert!(received.is_ok(), "{queue}: {received:?}");
         let entry = aws_sdk_sqs::types::DeleteMessageBatchRequestEntry::builder().id("1").receipt_handle("none");
         let deleted = sqs.delete_message_batch().queue_url(&url).entries(entry.build().unwrap()).send().await;
-        assert_eq!(deleted.unwrap().failed.len(), 1, "{queue}: there is no such receipt, but nothing else is wrong");
+        assert_eq!(deleted.unwrap().failed.len(), 1, "{queue}: only the receipt handle is wrong");
         let entry =
             aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry::builder().id("1").receipt_handle("none");
         let call = sqs.change_message_visibility_batch().queue_url(&url).entries(entry.build().unwrap());
@@ -168,7 +169,7 @@ async fn a_redrive_is_granted_to_sweep_and_to_nobody_else() {
     }
 }
 
-/// A positive control: these credentials are the role's, and good for what the template grants.
+/// A positive control: these are the role's credentials, and they work for what the template grants.
 async fn may_do_its_work(role: &str, dynamodb: &aws_sdk_dynamodb::Client, sqs: &aws_sdk_sqs::Client) -> bool {
     match role {
         "INGEST_ROLE" | "RELAY_ROLE" => {
@@ -198,10 +199,10 @@ async fn may_do_its_work(role: &str, dynamodb: &aws_sdk_dynamodb::Client, sqs: &
 
 fn assert_refused<E: aws_sdk_dynamodb::error::ProvideErrorMetadata>(outcome: Result<(), E>, what: &str) {
     let code = outcome.err().and_then(|error| error.code().map(str::to_owned)).unwrap_or_default();
-    assert!(code.starts_with("AccessDenied"), "{what} was not refused but answered `{code}`");
+    assert!(code.starts_with("AccessDenied"), "{what} was answered with `{code}`; expected AccessDenied");
 }
 
-/// The example policy of `docs/`, for one tenant, given to a role as an account's administrator would.
+/// Grants a role the example policy of `docs/` for one tenant, as an account's administrator does.
 #[tokio::test]
 async fn an_operator_of_one_tenant_cannot_touch_the_endpoints_of_another() {
     let stack = LocalStack::from_env().await;
@@ -226,7 +227,7 @@ async fn an_operator_of_one_tenant_cannot_touch_the_endpoints_of_another() {
             ("POST", format!("{one}/enable"), None, 200),
             ("POST", format!("{one}/test"), None, 202),
             ("POST", format!("{one}/rotate-secret"), None, 200),
-            ("GET", format!("/v1/tenants/{tenant}/status/operation/op-1"), None, 404), // There is none.
+            ("GET", format!("/v1/tenants/{tenant}/status/operation/op-1"), None, 404), // It does not exist.
             ("DELETE", one, None, 204),
         ]
     };
@@ -234,13 +235,14 @@ async fn an_operator_of_one_tenant_cannot_touch_the_endpoints_of_another() {
     for (method, path, body, _) in calls(&other, &other_id) {
         assert_eq!(ask(method, path.clone(), body).await, 403, "{method} {path}");
     }
-    // These have the tenant in their query, where no policy looks: who may ask them at all may ask them of every tenant.
+    // These have the tenant in their query, where no policy looks. A caller that may use them may use them for every
+    // tenant.
     for question in ["status", "Accounts/status", "status/details"] {
         let path = format!("/api/session/{question}?sessionId=s-1&tenant={own}");
         assert_eq!(ask("GET", path.clone(), None).await, 403, "{path}");
         assert_eq!(stack.manage("GET", &path, None).await.status, 404, "{path}: there is no such session");
     }
-    // Spellings that a gateway may take for the one, and a function for the other.
+    // Paths that a gateway and a function may read as different tenants.
     for path in [
         format!("/v1/tenants/{own}%2F..%2F{other}/endpoints"),
         format!("/v1/tenants/{own}/../{other}/endpoints"),
@@ -256,8 +258,8 @@ async fn an_operator_of_one_tenant_cannot_touch_the_endpoints_of_another() {
     }
     assert_eq!(stack.manage("GET", &endpoint_path(&other, &other_id), None).await.text, seen.text, "untouched");
     for (method, path, body, status) in calls(&own, &own_id) {
-        assert_eq!(ask(method, path.clone(), body).await, status, "{method} {path}: what the policy grants");
+        assert_eq!(ask(method, path.clone(), body).await, status, "{method} {path}: the policy grants this");
     }
     let event = event(&own, &event_id(), &json!({})).to_string();
-    assert_eq!(stack.post_events_as(&operator, "application/json", event).await.status, 403, "no producer");
+    assert_eq!(stack.post_events_as(&operator, "application/json", event).await.status, 403, "not a producer");
 }

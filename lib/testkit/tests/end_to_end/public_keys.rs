@@ -1,4 +1,4 @@
-//! The public keys as verifiers fetch them.
+//! Public keys as verifiers fetch them.
 
 use std::collections::HashSet;
 
@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 const UNKNOWN: &str = "070725bf-7dac-4712-b61a-420ba3701263";
 
-/// The newest key, so that it stays while the test runs.
+/// Returns the newest key, which stays valid while the test runs.
 async fn newest(stack: &LocalStack) -> StoredKey {
     stack.keys(Algorithm::RS256).await.into_iter().max_by_key(|key| key.moments.sign_from).unwrap()
 }
@@ -50,11 +50,11 @@ async fn a_key_is_fetched_by_its_kid_as_pem_or_as_jwk() {
     let jwk = stack.get(&path, &[("accept", "application/jwk+json")]).await;
     assert_eq!((jwk.status, jwk.header("content-type")), (200, "application/jwk+json"));
     assert_eq!(jwk.json()["kid"], kid);
-    assert_ne!(pem.header("etag"), jwk.header("etag"), "each form has a tag of its own");
+    assert_ne!(pem.header("etag"), jwk.header("etag"), "each form has its own tag");
     for answer in [&pem, &jwk] {
         assert_eq!(answer.header("vary"), "accept");
         let lifetime = key.moments.verify_until - key.moments.published_at;
-        assert!(max_age(answer) <= lifetime, "never past the last moment");
+        assert!(max_age(answer) <= lifetime, "never longer than the key is published");
     }
 
     let again = stack.get(&path, &[("if-none-match", pem.header("etag"))]).await;
@@ -70,7 +70,7 @@ async fn each_tenant_has_the_same_signing_keys_under_kids_of_its_own() {
     let (of_acme, of_globex) = (of_acme.await, of_globex.await);
 
     assert!(kids(&of_acme).contains(&of_signing_key(key.public.id(), &acme)), "{of_acme:?}");
-    assert!(kids(&of_acme).is_disjoint(&kids(&of_globex)), "no kid is another tenant's");
+    assert!(kids(&of_acme).is_disjoint(&kids(&of_globex)), "no two tenants share a kid");
     assert!(of_acme.iter().all(|one| one["d"].is_null()), "no private part");
     for (own, other) in [(&acme, &of_globex), (&globex, &of_acme)] {
         for kid in kids(other) {
@@ -124,7 +124,7 @@ async fn an_endpoints_own_key_is_published_with_its_name_replaced_with_overlap_a
     let published = stack.until_set_has(&tenant, shown["signingPublicKey"].as_str().unwrap()).await;
     assert_eq!((&published["endpoint"], &published["crv"]), (&json!(jws_only.id.as_str()), &json!("Ed25519")));
     let by_kid = format!("{}/keys/{}", keys_path(&tenant), published["kid"].as_str().unwrap());
-    // Another environment may remember for some seconds that there was none.
+    // Another environment may cache for some seconds that the key does not exist.
     until(&format!("{published} at {by_kid}"), async || {
         (stack.get(&by_kid, &[("accept", "application/jwk+json")]).await.json() == published).then_some(())
     })
@@ -135,8 +135,8 @@ async fn an_endpoints_own_key_is_published_with_its_name_replaced_with_overlap_a
     assert_ne!(rotated["signingPublicKey"], shown["signingPublicKey"]);
     assert_eq!(rotated["signingSecrets"][0]["publicKey"], shown["signingPublicKey"]);
     stack.until_set_has(&tenant, rotated["signingPublicKey"].as_str().unwrap()).await;
-    // Another environment may remember the set as it was.
-    until("both keys, while both sign", async || (of_endpoints().await.len() == 2).then_some(())).await;
+    // Another environment may cache the old set.
+    until("both keys in the set", async || (of_endpoints().await.len() == 2).then_some(())).await;
     stack.send_events([event(&tenant, &event_id(), &json!({})).to_string()]).await;
     let secret = rotated["signingSecret"].as_str().unwrap();
     for report in independently_with(&stack.keys_url(&tenant), &receiver.wait_for(1).await, secret).await {
@@ -160,10 +160,10 @@ async fn a_private_key_opens_under_its_own_id_only() {
     let stolen = wrapping.unwrap_private(UNKNOWN, &key.wrapped_private).await;
 
     assert!(opened.is_ok());
-    assert!(stolen.is_err(), "the encryption context is part of the wrapping");
+    assert!(stolen.is_err(), "the wrapping includes the encryption context");
 }
 
-/// What somebody does who may write to the tables, and has no KMS: items made up, altered, swapped and unreadable.
+/// An attacker can write to the tables but cannot use KMS. They add forged, altered, swapped and unreadable items.
 #[tokio::test]
 async fn keys_that_signpost_did_not_write_are_neither_published_nor_used_and_never_stop_the_others() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
@@ -179,7 +179,7 @@ async fn keys_that_signpost_did_not_write_are_neither_published_nor_used_and_nev
     };
     let number = |number: u64| AttributeValue::N(number.to_string());
     let item = read().await;
-    // Public halves of other pairs, under which somebody else could sign.
+    // Public keys of other pairs, with which somebody else could sign.
     let other = stack.keys(Algorithm::ES256).await.into_iter().find(|key| key.public.id() != genuine.public.id());
     let others_key = other.map_or_else(|| vec![0; 91], |other| other.public_spki);
     let mut planted = Vec::new();
@@ -200,7 +200,7 @@ async fn keys_that_signpost_did_not_write_are_neither_published_nor_used_and_nev
     }));
     planted.push(plant(1_000_003, &|item| {
         id(item);
-        item.insert("signFrom".into(), number(32_503_680_000)); // In the year 3000: rotation would rest until then.
+        item.insert("signFrom".into(), number(32_503_680_000)); // Year 3000: rotation would wait until then.
         item.insert("signUntil".into(), number(32_503_690_000));
         item.insert("verifyUntil".into(), number(32_503_690_000));
     }));
@@ -219,7 +219,7 @@ async fn keys_that_signpost_did_not_write_are_neither_published_nor_used_and_nev
             .await
             .unwrap();
     }
-    // And keys of endpoints: one's genuine item under another endpoint's name, and one with a MAC of nothing.
+    // Then keys of endpoints: a genuine item under the name of another endpoint, and an item with an arbitrary MAC.
     let forged = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=";
     for (key, mac) in [(format!("{}#{forged}", endpoint.id), vec![7; 32]), ("no endpoint".into(), vec![7; 32])] {
         let call = stack.dynamodb().put_item().table_name(setting("ENDPOINT_KEYS_TABLE"));
@@ -229,7 +229,7 @@ async fn keys_that_signpost_did_not_write_are_neither_published_nor_used_and_nev
 
     let app = |name: &str| -> String { crate::handlers::lookup(name).unwrap() };
     let keys = public_keys::Config::from_lookup(|name| Some(app(name))).unwrap();
-    let keys = public_keys::App::new(&stack.aws, keys); // Cold, as a new environment.
+    let keys = public_keys::App::new(&stack.aws, keys); // Cold, like a new environment.
     let text = include_str!("../../../../events/public-keys-set.json").replace("acme", tenant.as_str());
     let set = public_keys::handle(serde_json::from_str(&text).unwrap(), &keys).await;
     let aws_lambda_events::encodings::Body::Text(set) = set.body.unwrap() else { panic!("a text") };
@@ -246,14 +246,14 @@ async fn keys_that_signpost_did_not_write_are_neither_published_nor_used_and_nev
     assert_eq!(made.len(), 3, "rotation goes on, for each algorithm");
     stack.send_events([event(&tenant, &event_id(), &json!({})).to_string()]).await;
     let requests = receiver.wait_for(1).await;
-    // Deliveries go on. For a second after a forced rotation, an environment may not know the newest key.
-    until("the webhook to be verified", async || {
+    // Deliveries continue. For a second after a forced rotation, an environment may not know the newest key.
+    until("a webhook that verifies", async || {
         let reports = independently_with(&stack.keys_url(&tenant), &requests, &endpoint.signing_secret).await;
         reports.iter().all(|report| report.error.is_none()).then_some(())
     })
     .await;
     let logs = stack.logs_of(&["RotateKeysLogs"], "key.refused").await;
-    assert!(logs.contains("ERROR"), "refused items are logged at `error`, by which the alarm counts them: {logs}");
+    assert!(logs.contains("ERROR"), "refused items are logged at `error`, which the alarm counts: {logs}");
 
     for item in planted {
         let [algorithm, generation] = ["algorithm", "generation"].map(|name| item[name].clone());

@@ -1,5 +1,5 @@
-//! Another try for what is in a dead-letter queue. All of it in queues of their own, for other tests look for their dead
-//! letters in the stack's.
+//! Redrives of dead-letter queues. The test has its own queues, because other tests look for their dead letters in the
+//! stack's.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ impl Own {
         self.at(url).send_all([Message { body: body.to_owned(), attributes, ..Message::default() }]).await.unwrap();
     }
 
-    /// All that can be seen in a queue, in order; hidden for some time.
+    /// Reads all visible messages of a queue, in order, and hides them for some time.
     async fn bodies(&self, url: &str) -> Vec<String> {
         let (queue, mut bodies) = (self.at(url), Vec::new());
         loop {
@@ -68,7 +68,7 @@ fn message(tenant: &TenantId, endpoint: &EndpointId) -> String {
     Delivery::message(endpoint, &Event::parse(&event.to_string()).unwrap(), ARRIVED)
 }
 
-/// Has a delivery on record with one attempt.
+/// Records a delivery with one attempt.
 async fn record(stack: &LocalStack, message: &str, status: DeliveryStatus) {
     let (table, delivery) = (table(stack), Delivery::parse(message).unwrap());
     let attempt = attempt(1, None);
@@ -88,7 +88,7 @@ fn table(stack: &LocalStack) -> Deliveries {
     Deliveries::new(client, setting("EVENTS_TABLE"), Duration::from_hours(1))
 }
 
-/// Delivers by the function in this process.
+/// Delivers with the function in this process.
 async fn deliver(stack: &LocalStack, bodies: &[String]) {
     let app = deliver::App::new(&stack.aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
     let records = bodies.iter().enumerate().map(|(index, body)| {
@@ -121,8 +121,8 @@ async fn dead_letters_that_can_be_delivered_begin_anew_and_the_others_are_kept()
     let redriven = own.redrive(json!({"redrive": "DeadLetterQueue"})).await;
 
     assert_eq!(redriven, Redriven { moved: 4, kept: 3, more: false });
-    assert_eq!(on_record(&stack, &given_up).await, Some((DeliveryStatus::Pending, 1)), "anew, with all retries");
-    assert_eq!(on_record(&stack, &acknowledged).await, Some((DeliveryStatus::Delivered, 0)), "left as it is");
+    assert_eq!(on_record(&stack, &given_up).await, Some((DeliveryStatus::Pending, 1)), "again, with all retries");
+    assert_eq!(on_record(&stack, &acknowledged).await, Some((DeliveryStatus::Delivered, 0)), "unchanged");
     let queued = own.bodies(&own.deliveries).await;
     assert_eq!(queued, sorted(&[&given_up, &crashed, &back, &acknowledged]));
     deliver(&stack, &queued).await;
@@ -134,9 +134,9 @@ async fn dead_letters_that_can_be_delivered_begin_anew_and_the_others_are_kept()
     };
     let mut arrived: Vec<_> = receiver.so_far().iter().map(|one| one.event_id().to_owned()).collect();
     arrived.sort_unstable();
-    assert_eq!(arrived, ids(&[&given_up, &crashed, &back]), "what was acknowledged is not sent again");
+    assert_eq!(arrived, ids(&[&given_up, &crashed, &back]), "acknowledged deliveries are not sent again");
 
-    // At once: what was kept can be seen again, and whoever repeats a redrive repeats nothing.
+    // The messages that were kept are visible again at once, and a second redrive sends nothing twice.
     let redriven = own.redrive(json!({"redrive": "DeadLetterQueue"})).await;
     assert_eq!(redriven, Redriven { moved: 0, kept: 3, more: false });
     let kept = own.bodies(&own.dead_letters).await;
@@ -166,13 +166,13 @@ async fn dead_letters_are_chosen_by_endpoint_and_tenant() {
 }
 
 #[tokio::test]
-async fn rejected_messages_that_are_events_now_are_sent_anew_and_the_others_are_kept() {
+async fn rejected_messages_that_are_valid_now_are_sent_again_and_the_others_are_kept() {
     let (stack, one, other) = (LocalStack::from_env().await, tenant(), tenant());
     let own = Own::of(&stack).await;
-    let [crashed, mended, conflict] = [(); 3].map(|()| event(&one, &event_id(), &json!({"n": 10.5})).to_string());
+    let [crashed, repaired, conflict] = [(); 3].map(|()| event(&one, &event_id(), &json!({"n": 10.5})).to_string());
     let elsewhere = event(&other, &event_id(), &json!({})).to_string();
     own.reject(&crashed, None).await;
-    own.reject(&mended, Some("invalid-event")).await;
+    own.reject(&repaired, Some("invalid-event")).await;
     own.reject(&elsewhere, Some("invalid-event")).await;
     own.reject(&conflict, Some("conflicting-duplicate")).await;
     own.reject("no event at all", Some("invalid-event")).await;
@@ -182,7 +182,7 @@ async fn rejected_messages_that_are_events_now_are_sent_anew_and_the_others_are_
     let redriven = own.redrive(json!({"redrive": "RejectedQueue"})).await;
     assert_eq!(redriven, Redriven { moved: 1, kept: 2, more: false });
 
-    assert_eq!(own.bodies(&own.events).await, sorted(&[&crashed, &mended, &elsewhere]));
+    assert_eq!(own.bodies(&own.events).await, sorted(&[&crashed, &repaired, &elsewhere]));
     assert_eq!(own.bodies(&own.rejected).await, sorted(&[&conflict, "no event at all"]));
 }
 
@@ -200,10 +200,10 @@ async fn a_redrive_ends_when_its_time_is_up_and_tells_that_there_is_more() {
     let some = sweep::redrive_for(&app, &all, Duration::from_nanos(1)).await.unwrap();
     assert!(some.kept < 60 && some.more, "{some:?}");
     let whole = sweep::redrive_for(&app, &all, Duration::from_secs(20)).await.unwrap();
-    assert_eq!(whole, Redriven { moved: 0, kept: 60, more: false }, "each once");
+    assert_eq!(whole, Redriven { moved: 0, kept: 60, more: false }, "each message once");
 }
 
-/// The queue that a command empties is filled by what the command sends.
+/// The redrive sends deliveries that fail and return to the queue that it empties.
 #[tokio::test]
 async fn a_redrive_tries_a_delivery_once_though_it_fails_again_at_once() {
     let (stack, tenant, receiver) = (LocalStack::from_env().await, tenant(), Receiver::start(|_| 500).await);
@@ -213,7 +213,7 @@ async fn a_redrive_tries_a_delivery_once_though_it_fails_again_at_once() {
     let given_up = message(&tenant, &endpoint);
     record(&stack, &given_up, DeliveryStatus::Exhausted).await;
     own.bury(&given_up, Some("exhausted")).await;
-    own.bury(&given_up, Some("exhausted")).await; // As after a crash between the dead letter and the end of its message.
+    own.bury(&given_up, Some("exhausted")).await; // As after a crash before its message is deleted.
     let (app, queue) = (own.deliver(), own.at(&own.deliveries));
     let delivering = tokio::spawn(async move {
         loop {
@@ -235,11 +235,11 @@ async fn a_redrive_tries_a_delivery_once_though_it_fails_again_at_once() {
     receiver.wait_for(1).await;
     stack.wait_for_message_at(&own.dead_letters, |body| body == given_up).await;
     assert_eq!((redriven.moved, redriven.more), (1, false), "{redriven:?}");
-    assert_eq!(receiver.so_far().len(), 1, "once");
+    assert_eq!(receiver.so_far().len(), 1, "one request");
     delivering.abort();
 }
 
-/// A run that dies between two steps, and the next one.
+/// A run dies between two steps; the next run completes it.
 #[tokio::test]
 async fn a_redrive_that_fails_anywhere_loses_nothing_and_sends_nothing_twice() {
     let (stack, proxy) = (LocalStack::from_env().await, AwsProxy::start().await);
@@ -258,13 +258,13 @@ async fn a_redrive_that_fails_anywhere_loses_nothing_and_sends_nothing_twice() {
         deliver(&stack, &own.bodies(&own.deliveries).await).await;
 
         let redriven = own.redrive(json!({"redrive": "DeadLetterQueue"})).await;
-        assert_eq!(redriven, Redriven { moved: 1, kept: 0, more: false }, "{operation}: it was not lost");
+        assert_eq!(redriven, Redriven { moved: 1, kept: 0, more: false }, "{operation}: the message was not lost");
         deliver(&stack, &own.bodies(&own.deliveries).await).await;
         assert_eq!(receiver.so_far().len(), 1, "{operation}");
     }
 }
 
-/// The deployed function, which is asked for nothing that it does.
+/// Sends invalid payloads to the deployed function.
 #[tokio::test]
 async fn a_payload_that_asks_for_nothing_is_refused_with_what_is_expected() {
     let stack = LocalStack::from_env().await;

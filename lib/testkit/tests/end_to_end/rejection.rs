@@ -1,4 +1,4 @@
-//! What is no event, what came before, and what nobody wants.
+//! Invalid events, repeated events, and events without recipients.
 
 use serde_json::{Value, json};
 use signpost_core::endpoint::{Endpoint, TypeFilter};
@@ -53,7 +53,7 @@ async fn the_same_event_again_is_dropped_and_another_under_its_id_is_rejected() 
     let stored: Value = serde_json::from_str(message.body().unwrap()).unwrap();
     assert_eq!(stored, conflicting);
     let ids: Vec<_> = receiver.wait_for(2).await.iter().map(|one| one.event_id().to_owned()).collect();
-    assert_eq!(ids, [id, last], "once each");
+    assert_eq!(ids, [id, last], "each event once");
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn an_endpoint_gets_the_types_it_asked_for_and_unwanted_events_are_stored(
 
     assert_eq!(receiver.wait_for(1).await[0].event_id(), wanted);
     assert_eq!(stack.wait_for_event(&tenant, &wanted, "/core").await.len(), 1);
-    assert_eq!(stack.wait_for_event(&tenant, &unwanted, "/core").await, [""; 0], "to be seen, and to be replayed");
+    assert_eq!(stack.wait_for_event(&tenant, &unwanted, "/core").await, [""; 0], "stored for a replay");
     assert_eq!(receiver.so_far().len(), 1);
 }
 

@@ -1,4 +1,4 @@
-//! Events seen by operators, and delivered again.
+//! Operators see events and replay them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,8 +20,8 @@ async fn an_exhausted_delivery_is_replayed_under_its_id_and_retried_like_any_oth
     let (stack, tenant, id) = (LocalStack::from_env().await, tenant(), event_id());
     let broken = Arc::new(AtomicBool::new(true));
     let is_broken = Arc::clone(&broken);
-    let mended = move |index| if is_broken.load(Ordering::Relaxed) || index == 1 { 500 } else { 204 };
-    let (receiver, neighbour) = (Receiver::start(mended).await, Receiver::start(|_| 204).await);
+    let repaired = move |index| if is_broken.load(Ordering::Relaxed) || index == 1 { 500 } else { 204 };
+    let (receiver, neighbour) = (Receiver::start(repaired).await, Receiver::start(|_| 204).await);
     let settings = json!({"url": receiver.url, "retry": {"schedule": []}});
     let endpoint = stack.register_with(&tenant, &settings).await.id;
     let other = stack.register_with(&tenant, &json!({"url": neighbour.url})).await.id;
@@ -54,12 +54,12 @@ async fn an_exhausted_delivery_is_replayed_under_its_id_and_retried_like_any_oth
     let replayed = stack.manage("POST", &format!("{path}/replay"), Some(&only)).await;
     assert_eq!((replayed.status, replayed.json()), (202, json!({"endpoints": [endpoint.as_str()]})));
 
-    // The second request fails; whether it is tried again by the old policy, remembered for ten seconds, or by the new
-    // one, a replay begins with all of its retries.
+    // The second request fails. The retry uses the old policy, cached for ten seconds, or the new policy: in both cases
+    // a replay starts with all retries.
     let requests = receiver.wait_for(2).await;
-    assert_eq!(requests[1].event_id(), id, "the same id");
-    assert_eq!(requests[1].header("signpost-attempt"), "2", "attempts are counted on");
-    assert_eq!(neighbour.so_far().len(), 1, "the others are left alone");
+    assert_eq!(requests[1].event_id(), id, "the id stays the same");
+    assert_eq!(requests[1].header("signpost-attempt"), "2", "the count of attempts continues");
+    assert_eq!(neighbour.so_far().len(), 1, "the other endpoint gets nothing");
 
     let all = stack.manage("POST", &format!("{path}/replay"), None).await.json();
     assert_eq!(all["endpoints"].as_array().unwrap().len(), 2, "{all}");
@@ -86,7 +86,7 @@ async fn what_an_endpoint_did_not_get_since_a_moment_is_recovered() {
     }
     broken.store(false, Ordering::Relaxed);
 
-    assert_eq!(recover("2100-01-01T00:00:00Z").await.json(), json!({"recovered": 0, "more": false}), "nothing so late");
+    assert_eq!(recover("2100-01-01T00:00:00Z").await.json(), json!({"recovered": 0, "more": false}), "none since then");
     let recovered = recover("2026-01-01T00:00:00Z").await;
     assert_eq!((recovered.status, recovered.json()), (202, json!({"recovered": 3, "more": false})));
 
@@ -96,12 +96,12 @@ async fn what_an_endpoint_did_not_get_since_a_moment_is_recovered() {
     let mut expected = ids.to_vec();
     expected.sort_unstable();
     assert_eq!(again, expected);
-    assert_eq!(recover("2026-01-01T00:00:00Z").await.json(), json!({"recovered": 0, "more": false}), "once");
+    assert_eq!(recover("2026-01-01T00:00:00Z").await.json(), json!({"recovered": 0, "more": false}), "each once");
     let refused = stack.manage("POST", &path, Some(&json!({"since": "yesterday"}))).await;
     assert_eq!(refused.status, 400);
 }
 
-/// What a request recovers may be given up again while it is at work.
+/// A delivery can fail again while the request that recovers it still runs.
 #[tokio::test]
 async fn recovering_tries_each_delivery_once_though_it_fails_again_at_once() {
     let (stack, tenant, receiver) = (LocalStack::from_env().await, tenant(), Receiver::start(|_| 500).await);
@@ -118,15 +118,15 @@ async fn recovering_tries_each_delivery_once_though_it_fails_again_at_once() {
     assert_eq!(recovered.json(), json!({"recovered": 3, "more": false}));
     for id in &ids {
         stack.wait_for_message("DEAD_LETTER_QUEUE_URL", |body| body.contains(id)).await;
-        assert_eq!(stack.attempts(&tenant, id, &endpoint).await.len(), 2, "the first, and one more");
+        assert_eq!(stack.attempts(&tenant, id, &endpoint).await.len(), 2, "the first attempt and one more");
     }
     assert_eq!(receiver.so_far().len(), 6);
 }
 
 #[tokio::test]
-async fn an_event_that_nobody_wanted_can_be_seen_and_sent_to_who_wants_it_now() {
+async fn an_event_without_recipients_can_be_seen_and_replayed_to_new_endpoints() {
     let (stack, tenant, id) = (LocalStack::from_env().await, tenant(), event_id());
-    let data = json!({"note": "so long that it is packed in the table; ".repeat(5_000)});
+    let data = json!({"note": "long enough to be compressed in the table; ".repeat(5_000)});
     stack.send_events([event(&tenant, &id, &data).to_string()]).await;
     assert_eq!(stack.wait_for_event(&tenant, &id, "/core").await, [""; 0]);
     let path = format!("/v1/tenants/{tenant}/events/{id}");
@@ -149,12 +149,12 @@ async fn an_event_that_nobody_wanted_can_be_seen_and_sent_to_who_wants_it_now() 
         let mut reached: Vec<_> = seen["deliveries"].as_array().unwrap().iter().collect();
         assert!(reached.iter().all(|one| one["status"] == "delivered"), "{reached:?}");
         reached.sort_by_key(|one| endpoints.iter().position(|endpoint| one["endpoint"] == endpoint.as_str()));
-        assert_eq!(reached.len(), count, "where it went by replays is told as well: {reached:?}");
+        assert_eq!(reached.len(), count, "the endpoints of replays are listed too: {reached:?}");
     }
 }
 
 #[tokio::test]
-async fn an_event_that_is_not_there_or_is_meant_by_several_is_told_so() {
+async fn an_unknown_event_is_not_found_and_an_ambiguous_id_is_a_conflict() {
     let (stack, tenant, id) = (LocalStack::from_env().await, tenant(), event_id());
     let path = format!("/v1/tenants/{tenant}/events/{id}");
     assert_eq!(stack.manage("GET", &path, None).await.status, 404);
@@ -174,7 +174,7 @@ async fn an_event_that_is_not_there_or_is_meant_by_several_is_told_so() {
     assert_eq!(refused.status, 409);
 }
 
-/// Senders that overtake each other, as copies of a message make them.
+/// Two senders with copies of one message record their attempts in either order.
 #[tokio::test]
 async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was_before() {
     let stack = LocalStack::from_env().await;
@@ -198,19 +198,19 @@ async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was
 
     let event_key = event();
     let key = DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
-    let due = |number| (number > 1).then_some(1); // What `progress` has put on record.
+    let due = |number| (number > 1).then_some(1); // As `progress` records it.
     for number in 1..=3 {
         let failed = table.record(key, &attempt(number, 500), due(number), progress(pending, number, 0)).await.unwrap();
         assert_eq!(failed, Recorded::Yes, "{number}");
     }
     let again = table.record(key, &attempt(3, 500), due(3), progress(pending, 3, 0)).await.unwrap();
-    assert_eq!(again, Recorded::Overtaken, "nobody counts the same attempt twice");
+    assert_eq!(again, Recorded::Overtaken, "the same attempt is not counted twice");
     let slow = table.record(key, &attempt(2, 204), due(2), progress(delivered, 2, 0)).await.unwrap();
-    assert_eq!(slow, Recorded::Yes, "an acknowledgement counts, however late");
+    assert_eq!(slow, Recorded::Yes, "a late acknowledgement counts");
     let on_record = table.standing(key).await.unwrap().unwrap().progress.unwrap();
-    assert_eq!((on_record.status, on_record.attempts), (delivered, 3), "and takes nothing back");
+    assert_eq!((on_record.status, on_record.attempts), (delivered, 3), "the count stays");
     let failed = table.record(key, &attempt(4, 500), due(4), progress(pending, 4, 0)).await.unwrap();
-    assert_eq!(failed, Recorded::Overtaken, "no failure follows it");
+    assert_eq!(failed, Recorded::Overtaken, "no failure is recorded after an acknowledgement");
 
     let event_key = event();
     let key = DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
@@ -222,12 +222,12 @@ async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was
     assert_eq!(begun.before_replay, 2);
     let exhausted = progress(DeliveryStatus::Exhausted, 3, 0);
     let stale = table.record(key, &attempt(3, 500), due(3), exhausted).await.unwrap();
-    assert_eq!(stale, Recorded::Overtaken, "it was judged by the retries of before");
-    let anew = Some(begun.next_attempt_unix_ms);
-    let anew = table.record(key, &attempt(3, 500), anew, progress(pending, 3, 2)).await.unwrap();
-    assert_eq!(anew, Recorded::Yes);
+    assert_eq!(stale, Recorded::Overtaken, "this attempt was judged by the retries before the replay");
+    let next_attempt = Some(begun.next_attempt_unix_ms);
+    let first = table.record(key, &attempt(3, 500), next_attempt, progress(pending, 3, 2)).await.unwrap();
+    assert_eq!(first, Recorded::Yes);
 
-    // A replay during the very first attempt, and one of what was given up without any.
+    // A replay during the first attempt, and a replay of a delivery that was given up without an attempt.
     for was_given_up in [false, true] {
         let event_key = event();
         let key = DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
@@ -237,16 +237,16 @@ async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was
         table.reset_for_replay(key, ReplayKind::Replay).await.unwrap();
         let exhausted = progress(DeliveryStatus::Exhausted, 1, 0);
         let stale = table.record(key, &attempt(1, 500), None, exhausted).await.unwrap();
-        assert_eq!(stale, Recorded::Overtaken, "the replay is not swallowed");
+        assert_eq!(stale, Recorded::Overtaken, "the replay is not lost");
         let begun = table.standing(key).await.unwrap().unwrap().progress.unwrap();
         assert_eq!((begun.status, begun.attempts), (pending, 0));
-        let anew = Some(begun.next_attempt_unix_ms);
-        let anew = table.record(key, &attempt(1, 500), anew, progress(pending, 1, 0)).await.unwrap();
-        assert_eq!(anew, Recorded::Yes);
+        let next_attempt = Some(begun.next_attempt_unix_ms);
+        let first = table.record(key, &attempt(1, 500), next_attempt, progress(pending, 1, 0)).await.unwrap();
+        assert_eq!(first, Recorded::Yes);
     }
 }
 
-/// Ten times as many as a retry policy allows, each as long as it can be.
+/// Records ten times as many attempts as a retry policy allows, each of the largest size.
 #[tokio::test]
 async fn a_delivery_with_very_many_attempts_is_still_recorded() {
     let stack = LocalStack::from_env().await;
@@ -267,11 +267,11 @@ async fn a_delivery_with_very_many_attempts_is_still_recorded() {
     }
     let attempts = table.attempts(key).await.unwrap();
     let numbers: Vec<_> = attempts.iter().map(|attempt| attempt.number).collect();
-    assert_eq!(numbers, (1..=5).chain(931..=1_000).collect::<Vec<_>>(), "the first few, and the last");
-    assert!(attempts.iter().all(|attempt| *attempt == longest_attempt(attempt.number)), "in full");
+    assert_eq!(numbers, (1..=5).chain(931..=1_000).collect::<Vec<_>>(), "the first few and the last");
+    assert!(attempts.iter().all(|attempt| *attempt == longest_attempt(attempt.number)), "each attempt is complete");
 }
 
-/// More than Lambda takes, 6 MB: endpoints that have failed for as long as they may.
+/// More than the 6 MB that Lambda allows: endpoints with as many failed attempts as possible.
 #[tokio::test]
 async fn an_event_that_failed_at_many_endpoints_is_read_page_by_page() {
     const ENDPOINTS: usize = 24;
@@ -300,7 +300,7 @@ async fn an_event_that_failed_at_many_endpoints_is_read_page_by_page() {
     loop {
         let answer = stack.manage("GET", &format!("{path}{cursor}"), None).await;
         assert_eq!(answer.status, 200);
-        assert!(serde_json::to_string(&answer.text).unwrap().len() <= 5_000_100, "as Lambda gets it");
+        assert!(serde_json::to_string(&answer.text).unwrap().len() <= 5_000_100, "the size that Lambda sees");
         let page = answer.json();
         assert_eq!(page["event"]["id"], *id);
         let deliveries = page["deliveries"].as_array().unwrap();
@@ -313,8 +313,8 @@ async fn an_event_that_failed_at_many_endpoints_is_read_page_by_page() {
     }
     let all =
         ids.iter().enumerate().map(|(index, id)| (json!(id.as_str()), if index == ENDPOINTS - 1 { 0 } else { 75 }));
-    assert_eq!(seen, all.collect::<Vec<_>>(), "each once, those without an attempt included");
-    assert!(pages > 1, "it does not fit into one answer");
+    assert_eq!(seen, all.collect::<Vec<_>>(), "each endpoint once, including those without an attempt");
+    assert!(pages > 1, "the event does not fit into one answer");
 
     let few = stack.manage("GET", &format!("{path}?limit=2"), None).await.json();
     assert_eq!((few["deliveries"].as_array().unwrap().len(), &few["cursor"]), (2, &json!(ids[1].as_str())));
@@ -324,7 +324,7 @@ async fn an_event_that_failed_at_many_endpoints_is_read_page_by_page() {
     }
 }
 
-/// A record that is full, which the local stack does not know of.
+/// A full record. The local stack does not have this limit, so the proxy refuses the write.
 #[tokio::test]
 async fn an_acknowledgement_is_recorded_where_there_is_no_room_for_the_attempt() {
     let (_, proxy) = (LocalStack::from_env().await, AwsProxy::start().await);
@@ -342,7 +342,7 @@ async fn an_acknowledgement_is_recorded_where_there_is_no_room_for_the_attempt()
 
     let progress = table.standing(key).await.unwrap().unwrap().progress.unwrap();
     assert_eq!((progress.status, progress.attempts), (DeliveryStatus::Delivered, 2));
-    assert_eq!(table.attempts(key).await.unwrap().len(), 1, "the other one went without");
+    assert_eq!(table.attempts(key).await.unwrap().len(), 1, "the second attempt is not stored");
 }
 
 fn progress_at(attempts: u32, status: DeliveryStatus) -> Progress {

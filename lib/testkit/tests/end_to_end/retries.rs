@@ -1,4 +1,4 @@
-//! Receivers that fail: now and then, always, and by silence.
+//! Receivers that fail sometimes, that always fail, and that do not answer.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn a_receiver_that_fails_twice_gets_it_again_five_seconds_apart() {
 
     let requests = receiver.wait_for(3).await;
     for (index, request) in requests.iter().enumerate() {
-        assert_eq!(request.event_id(), id, "the event id stays");
+        assert_eq!(request.event_id(), id, "the event id stays the same");
         assert_eq!(request.header("signpost-attempt"), (index + 1).to_string());
     }
     for pair in requests.windows(2) {
@@ -29,10 +29,10 @@ async fn a_receiver_that_fails_twice_gets_it_again_five_seconds_apart() {
         assert!(gap >= Duration::from_secs(5), "too early: {gap:?}");
         assert!(gap < Duration::from_secs(15), "far too late: {gap:?}");
         let timestamp = |index: usize| pair[index].header("webhook-timestamp").parse::<u64>().unwrap();
-        assert!(timestamp(1) >= timestamp(0) + 5, "each attempt has a moment of its own");
+        assert!(timestamp(1) >= timestamp(0) + 5, "each attempt has its own timestamp");
     }
     for report in independently(&stack.keys_url(&tenant), &requests).await {
-        assert_eq!(report.error, None, "each attempt has a signature of its own");
+        assert_eq!(report.error, None, "each attempt has its own signature");
     }
     let attempts = stack.wait_for_attempts(&tenant, &id, &endpoint, 3).await;
     let told: Vec<_> = attempts.iter().map(|one| (one.number, one.status, one.error.as_deref())).collect();
@@ -51,7 +51,7 @@ async fn a_receiver_that_never_accepts_ends_in_the_dead_letter_queue_after_six_a
 
     let message = stack.wait_for_message("DEAD_LETTER_QUEUE_URL", |body| body.contains(&id)).await;
     assert_eq!(attribute(&message, "reason"), "exhausted");
-    assert!(message.body().unwrap().contains(endpoint.as_str()), "the message says where it was to go");
+    assert!(message.body().unwrap().contains(endpoint.as_str()), "the message names its endpoint");
     assert_eq!(receiver.so_far().len(), 6);
     let numbers: Vec<_> = stack.attempts(&tenant, &id, &endpoint).await.iter().map(|one| one.number).collect();
     assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
@@ -107,5 +107,5 @@ async fn an_unreadable_endpoint_holds_nobody_up_and_gets_what_it_missed_once_it_
     stack.repair(&tenant, &unreadable, Endpoint::new(&repaired.url)).await;
 
     assert_eq!(repaired.wait_for(1).await[0].event_id(), id);
-    assert_eq!(repaired.so_far()[0].header("signpost-attempt"), "1", "our trouble with it was not charged");
+    assert_eq!(repaired.so_far()[0].header("signpost-attempt"), "1", "our fault was not charged as an attempt");
 }

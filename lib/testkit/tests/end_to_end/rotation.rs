@@ -1,4 +1,4 @@
-//! Keys that take turns while events flow.
+//! Key rotation while events flow.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use signpost_testkit::receiver::Receiver;
 use signpost_testkit::verify::independently_with;
 use tokio::time::Instant;
 
-/// How long a key of the test stack can be fetched after it has signed for the last time: a minute after its end, and a
-/// function signs with a key that it remembers for 15 seconds after that.
+/// How long a verifier can fetch a key of the test stack after its last signature. A key is published for a minute
+/// after its end, and a function still signs with a cached key for 15 seconds after that end.
 const GRACE: Duration = Duration::from_secs(60 - 20);
 
-/// A tenant with an endpoint that asks for JWS and Standard Webhooks, and what has come of it.
+/// A tenant with an endpoint that asks for JWS and Standard Webhooks, and the keys that its webhooks had.
 struct Watched {
     tenant: TenantId,
     receiver: Receiver,
@@ -34,7 +34,7 @@ impl Watched {
         Self { tenant, receiver, secret, kids: Vec::new(), verified: 0 }
     }
 
-    /// Has the next webhook verified by eight libraries and programs.
+    /// Verifies the next webhook with eight libraries and programs.
     async fn verify_next(&mut self, stack: &LocalStack) {
         let requests = self.receiver.wait_for(self.verified + 1).await;
         let keys_url = stack.keys_url(&self.tenant);
@@ -48,8 +48,8 @@ impl Watched {
     }
 }
 
-/// An event a second for each of three tenants, from before the first scheduled rotation until the first key's grace is
-/// over.
+/// Sends an event per second to each of three tenants, from before the first scheduled rotation until the end of the
+/// first key's grace.
 #[tokio::test]
 async fn nothing_fails_verification_while_keys_take_turns_and_an_old_key_goes_after_its_grace() {
     let stack = LocalStack::from_env().await;
@@ -60,7 +60,7 @@ async fn nothing_fails_verification_while_keys_take_turns_and_an_old_key_goes_af
     let deadline = Instant::now() + Duration::from_mins(6); // The grace ends three to four minutes after the deploy.
     let mut pace = tokio::time::interval(Duration::from_secs(1));
     let mut forced = None;
-    let mut first_signed_at = Instant::now(); // At the earliest, the last time.
+    let mut first_signed_at = Instant::now(); // The last signature of the first key.
 
     loop {
         assert!(Instant::now() < deadline, "the first of {:?} can still be fetched", tenants[0].kids);
@@ -79,7 +79,7 @@ async fn nothing_fails_verification_while_keys_take_turns_and_an_old_key_goes_af
                 assert_eq!(status, 200, "the current key");
                 first_signed_at = sent_at;
             }
-            _ if first_signed_at.elapsed() < GRACE => assert_eq!(status, 200, "just retired, in its grace"),
+            _ if first_signed_at.elapsed() < GRACE => assert_eq!(status, 200, "retired, but in its grace"),
             _ if status == 404 && tenants.iter().all(|one| one.kids.len() > 2) => break,
             _ => {}
         }
@@ -93,13 +93,13 @@ async fn nothing_fails_verification_while_keys_take_turns_and_an_old_key_goes_af
     for Watched { tenant, kids, .. } in &tenants {
         assert!(kids.len() >= 3, "{kids:?}");
         let of_tenant: Vec<_> = forced.iter().map(|id| of_signing_key(id, tenant)).collect();
-        assert!(of_tenant.iter().any(|kid| kids.contains(kid)), "the forced key signed too");
-        assert!(kids.iter().all(|kid| all.insert(kid.clone())), "no kid is two tenants'");
+        assert!(of_tenant.iter().any(|kid| kids.contains(kid)), "a forced key signed too");
+        assert!(kids.iter().all(|kid| all.insert(kid.clone())), "no two tenants share a kid");
     }
     let Watched { tenant, kids, .. } = &tenants[0];
     let published = stack.get(&format!("{}/.well-known/jwks.json", keys_path(tenant)), &[]).await.json();
     let published: BTreeSet<_> =
         published["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect();
-    assert!(!published.contains(&kids[0]), "forgotten keys leave the set as well");
+    assert!(!published.contains(&kids[0]), "keys after their grace leave the set too");
     assert!(published.contains(kids.last().unwrap()));
 }

@@ -1,4 +1,4 @@
-//! In through both doors, out signed, verified by others.
+//! Events that enter through HTTP and SQS, and leave as webhooks that other libraries verify.
 
 use serde_json::{Value, json};
 use signpost_core::endpoint::Endpoint;
@@ -37,7 +37,7 @@ async fn events_come_in_through_both_doors_and_arrive_signed() {
         assert_eq!(request.header("content-type"), "application/json");
         assert_eq!(request.header("user-agent"), concat!("Signpost/", env!("CARGO_PKG_VERSION")));
         assert_eq!(request.header("signpost-attempt"), "1");
-        assert!(request.header("webhook-timestamp").parse::<u64>().unwrap() > 1_767_225_600, "unix seconds");
+        assert!(request.header("webhook-timestamp").parse::<u64>().unwrap() > 1_767_225_600, "Unix time in seconds");
         let body = std::str::from_utf8(&request.body).unwrap();
         assert!(!body.contains(char::is_whitespace), "{body}");
         assert_eq!(serde_json::from_str::<Value>(body).unwrap(), data);
@@ -56,7 +56,7 @@ async fn a_large_event_reaches_more_endpoints_than_one_call_to_the_queue_could_c
     for _ in 0..11 {
         stack.register(&tenant, &Endpoint::new(&receiver.url)).await;
     }
-    let data = json!({"pad": "x".repeat(250 * 1024)}); // Four of these are 1 MiB, all that one call takes.
+    let data = json!({"pad": "x".repeat(250 * 1024)}); // Four of these are 1 MiB, the maximum of one call.
     let body = event(&tenant, &event_id(), &data).to_string();
 
     assert_eq!(stack.post_events("application/json", body).await.status, 202);

@@ -1,4 +1,4 @@
-//! Endpoints' secrets: sealed in the table, opened once, for their own endpoint only, and seen nowhere.
+//! Secrets of endpoints: sealed in the table, opened once, only for their own endpoint, and never shown.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ use signpost_testkit::receiver::Receiver;
 
 use crate::handlers::lookup;
 
-/// Delivers a new event to an endpoint by the function in this process.
+/// Delivers a new event to an endpoint with the function in this process.
 async fn deliver(app: &deliver::App, tenant: &TenantId, endpoint: &EndpointId) -> SqsBatchResponse {
     let body = delivery(endpoint, &event(tenant, &event_id(), &json!({})));
     let batch = json!({"Records": [{"messageId": "m-1", "receiptHandle": "r-1", "body": body, "attributes": {}}]});
@@ -43,12 +43,12 @@ async fn a_secret_opens_for_its_own_endpoint_only() {
         let own = stored.auth_secret.replace(stolen.auth_secret.clone().unwrap());
         table.put(tenant, thief, &stored, Some(1)).await.unwrap();
         let response = deliver(&app(&stack.aws), tenant, thief).await;
-        assert_eq!(response.batch_item_failures.len(), 1, "kept until it is repaired");
-        assert!(receiver.so_far().is_empty(), "nothing is sent with another's secret");
+        assert_eq!(response.batch_item_failures.len(), 1, "the message is kept until the endpoint is repaired");
+        assert!(receiver.so_far().is_empty(), "nothing is sent with the secret of another endpoint");
         stored.auth_secret = own;
         table.put(tenant, thief, &stored, Some(1)).await.unwrap();
     }
-    // Nor does it open for another server, or in another way, however the settings were rewritten in the table.
+    // The secret does not open for another server or another use, even if somebody rewrites the settings in the table.
     let rewritten = [
         json!({"url": receiver.url.replace("127.0.0.1", "localhost"), "auth": {"kind": "basic"}}),
         json!({"url": receiver.url, "auth": {"kind": "apiKey"}}),
@@ -61,7 +61,7 @@ async fn a_secret_opens_for_its_own_endpoint_only() {
         assert_eq!(deliver(&app(&stack.aws), &acme, &victim).await.batch_item_failures.len(), 1);
         assert!(receiver.so_far().is_empty(), "{:?}", stored.settings);
     }
-    // What is sealed to sign with does not serve to authenticate with, even at the same endpoint.
+    // A secret that is sealed for signing does not open for authentication, even at the same endpoint.
     let mut stored = stolen.clone();
     stored.auth_secret = Some(stolen.signing_secrets[0].secret.sealed.clone());
     table.put(&acme, &victim, &stored, Some(1)).await.unwrap();
@@ -93,8 +93,8 @@ async fn a_warm_environment_delivers_without_a_call_to_kms() {
     }
 
     assert_eq!(receiver.so_far().len(), 6);
-    assert_eq!(proxy.count("Decrypt"), 3, "and no more");
-    assert_eq!(proxy.count("VerifyMac"), verified, "nor to find out that the keys are authentic");
+    assert_eq!(proxy.count("Decrypt"), 3, "no further call");
+    assert_eq!(proxy.count("VerifyMac"), verified, "no further check of the keys");
     assert!(proxy.count("BatchExecuteStatement") == 6 && proxy.count("GenerateDataKey") == 0);
 }
 

@@ -1,4 +1,4 @@
-//! What was sent is on record, without secrets, and written once where nothing changed.
+//! Records of what was sent: without secrets, and stored once while nothing changes.
 
 use serde_json::{Value, json};
 use signpost_core::delivery::sent::SentRecord;
@@ -21,7 +21,7 @@ async fn an_operator_sees_what_each_attempt_sent_and_where_to() {
     let attempts = stack.wait_for_attempts(&tenant, &id, &endpoint, 3).await;
 
     let kept: Vec<_> = attempts.iter().map(|attempt| matches!(attempt.sent, SentRecord::This(_))).collect();
-    assert_eq!(kept, [true, false, false], "written once");
+    assert_eq!(kept, [true, false, false], "the request is stored once");
     let seen = stack.manage("GET", &format!("/v1/tenants/{tenant}/events/{id}"), None).await.json();
     let shown = seen["deliveries"][0]["attempts"].as_array().unwrap().clone();
     assert_eq!(shown.len(), 3);
@@ -38,12 +38,12 @@ async fn an_operator_sees_what_each_attempt_sent_and_where_to() {
             }
         }
         let arrived = request.headers.keys().map(ToString::to_string);
-        let framing = ["host", "content-length", "accept"]; // The HTTP library's.
+        let framing = ["host", "content-length", "accept"]; // The HTTP library adds these.
         let mut arrived: Vec<_> = arrived.filter(|name| !framing.contains(&&**name)).collect();
         let mut listed: Vec<_> = headers(sent).into_iter().map(|(name, _)| name.to_lowercase()).collect();
         arrived.sort_unstable();
         listed.sort_unstable();
-        assert_eq!(listed, arrived, "every header is named");
+        assert_eq!(listed, arrived, "the record names every header");
     }
     for secret in ["s3cr3t-token", "correct horse", "c2lnbnBvc3Q6Y29ycmVjdCBob3JzZQ"] {
         assert!(!seen.to_string().contains(secret), "{secret} in {seen}");
@@ -80,14 +80,14 @@ async fn the_record_has_the_version_of_tls_and_the_target_of_a_redirect_and_says
     };
     assert_eq!(of(0)["connection"]["tls"], "1.3", "{seen}");
     assert_eq!(of(1)["redirect"], format!("http://{}/login?session=[redacted]", address(&moved.url)));
-    assert_eq!((&of(2)["sent"], &of(2)["connection"]), (&Value::Null, &Value::Null), "no token, no request");
+    assert_eq!((&of(2)["sent"], &of(2)["connection"]), (&Value::Null, &Value::Null), "without a token nothing is sent");
 }
 
 fn headers(sent: &Value) -> Vec<(String, Value)> {
     sent["headers"].as_object().unwrap().clone().into_iter().collect()
 }
 
-/// Host and port of a URL.
+/// Returns host and port of a URL.
 fn address(url: &str) -> &str {
     url.split('/').nth(2).unwrap()
 }

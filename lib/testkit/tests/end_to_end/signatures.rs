@@ -76,14 +76,14 @@ async fn both_secrets_verify_while_one_follows_the_other() {
     }
     let stranger = stack.register_with(&tenant, &settings).await.signing_secret;
     let reports = independently_with(&stack.keys_url(&tenant), &requests, &stranger).await;
-    assert!(reports.iter().all(|report| report.error.is_some()), "a stranger's secret verifies nothing: {reports:?}");
+    assert!(reports.iter().all(|report| report.error.is_some()), "another secret verifies nothing: {reports:?}");
 
     let at_once = rotate(Some(&json!({"overlapSeconds": 0}))).await.json();
     let newest = at_once["signingSecret"].as_str().unwrap().to_owned();
-    assert_eq!(at_once["signingSecrets"].as_array().unwrap().len(), 2, "the first keeps the day it was promised");
+    assert_eq!(at_once["signingSecrets"].as_array().unwrap().len(), 2, "the first secret keeps its end");
     let mut pace = tokio::time::interval(Duration::from_secs(1));
     loop {
-        pace.tick().await; // For ten seconds, the secret that went may still be remembered.
+        pace.tick().await; // The old secret may be cached for ten seconds.
         let before = receiver.so_far().len();
         stack.send_events([event(&tenant, &event_id(), &json!({})).to_string()]).await;
         let requests = receiver.wait_for(before + 1).await;

@@ -1,4 +1,4 @@
-//! How the things stand that events are about, for those who poll.
+//! The states of subjects, for clients that poll.
 
 use std::time::{Duration, Instant};
 
@@ -21,14 +21,14 @@ async fn ask(stack: &LocalStack, path: &str, headers: &[(&str, &str)]) -> Answer
     stack.manage_as(&root(), "GET", path, headers, None).await
 }
 
-/// Waits until a subject is known, as pollers do.
+/// Waits until the state of a subject is known, as a polling client does.
 async fn told(stack: &LocalStack, path: &str) -> Answer {
     let answer = ask(stack, path, &[("prefer", "wait=20")]).await;
     assert_eq!((answer.status, answer.header("cache-control")), (200, "no-store"), "{answer:?}");
     answer
 }
 
-/// Waits until the history is as long.
+/// Waits until the history has `count` states.
 async fn told_of(stack: &LocalStack, path: &str, count: usize) -> Value {
     until(&format!("{count} states at {path}"), async || {
         let answer = ask(stack, path, &[]).await;
@@ -38,7 +38,7 @@ async fn told_of(stack: &LocalStack, path: &str, count: usize) -> Value {
     .await
 }
 
-/// An event of a type that is no family's, about a subject.
+/// Builds an event about a subject, of a type that belongs to no family.
 fn order(tenant: &TenantId, id: &str, time: Option<&str>, status: &str) -> String {
     json!({
         "specversion": "1.0", "id": id, "source": "/core", "type": "order", "tenant": tenant.as_str(), "time": time,
@@ -95,24 +95,24 @@ async fn states_are_in_the_order_of_their_time_and_then_of_their_arrival() {
     let first = told(&stack, &path).await;
     let tag = first.header("etag").to_owned();
 
-    // Later than its time says.
+    // It arrives later than its time says.
     post(&stack, order(&tenant, "placed", nine, "placed")).await;
     let late = told_of(&stack, &path, 2).await;
     assert_eq!((&late["status"], events_of(&late)), (&json!("shipped"), vec!["shipped", "placed"]));
     assert_eq!(late["history"][1]["time"], "2026-01-31T09:00:00Z");
     let answer = ask(&stack, &path, &[("if-none-match", &tag)]).await;
-    assert_eq!((answer.status, answer.header("etag"), &*answer.text), (304, &*tag, ""), "no news");
+    assert_eq!((answer.status, answer.header("etag"), &*answer.text), (304, &*tag, ""), "nothing has changed");
 
-    // At the same time, and later.
+    // First at the same time, then later.
     post(&stack, order(&tenant, "lost", ten, "lost")).await;
     let equal = told_of(&stack, &path, 3).await;
     assert_eq!((&equal["status"], events_of(&equal)), (&json!("lost"), vec!["lost", "shipped", "placed"]));
 
-    // Without a time: now.
+    // Without a time, the time of arrival counts.
     post(&stack, order(&tenant, "found", None, "found")).await;
     let found = told_of(&stack, &path, 4).await;
     assert_eq!((&found["status"], events_of(&found)), (&json!("found"), vec!["found", "lost", "shipped", "placed"]));
-    assert_eq!(ask(&stack, &path, &[("if-none-match", &tag)]).await.status, 200, "news");
+    assert_eq!(ask(&stack, &path, &[("if-none-match", &tag)]).await.status, 200, "the state has changed");
 }
 
 #[tokio::test]
@@ -149,7 +149,7 @@ async fn a_poller_that_waits_is_answered_as_soon_as_the_state_changes() {
     let started = Instant::now();
     let unknown = ask(&stack, &path, &[("prefer", "wait=1")]).await;
     assert_eq!((unknown.status, unknown.header("preference-applied")), (404, "wait=1"), "{unknown:?}");
-    assert!(started.elapsed() >= Duration::from_millis(500), "it waited");
+    assert!(started.elapsed() >= Duration::from_millis(500), "the request waited");
 
     post(&stack, order(&tenant, "placed", None, "placed")).await;
     let known = told(&stack, &path).await;
@@ -160,10 +160,10 @@ async fn a_poller_that_waits_is_answered_as_soon_as_the_state_changes() {
     assert_eq!(unchanged.header("etag"), tag);
 
     let headers = [("if-none-match", &*tag), ("prefer", "wait=3600")];
-    let shipped = order(&tenant, "shipped", None, "shipped"); // If it comes first, it is told at once.
+    let shipped = order(&tenant, "shipped", None, "shipped"); // If it arrives first, the answer comes at once.
     let (changed, ()) = futures_util::future::join(ask(&stack, &path, &headers), post(&stack, shipped)).await;
     assert_eq!((changed.status, &changed.json()["status"]), (200, &json!("shipped")), "{changed:?}");
-    assert_eq!(changed.header("preference-applied"), "wait=20", "no longer than API Gateway does");
+    assert_eq!(changed.header("preference-applied"), "wait=20", "at most as long as API Gateway waits");
 }
 
 #[tokio::test]
@@ -182,7 +182,7 @@ async fn whoever_is_called_and_then_asks_sees_that_state() {
 #[tokio::test]
 async fn a_subject_may_hold_anything_that_a_path_can() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
-    // The subject, and how it is asked for.
+    // The subject, and its spelling in the path.
     let cases = [
         ("a/b", "a%2Fb"),
         ("c/d", "c/d"),
@@ -202,7 +202,7 @@ async fn a_subject_may_hold_anything_that_a_path_can() {
         post(&stack, event.to_string()).await;
         let told = told(&stack, &path(&tenant, "com.acme%20order", spelled)).await.json();
         assert_eq!((&told["subject"], &told["event"]), (&json!(subject), &json!(format!("e-{index}"))));
-        assert_eq!(told["status"], Value::Null, "the payload tells none");
+        assert_eq!(told["status"], Value::Null, "the payload has no status");
     }
     for unknown in ["a", "a/", "a/b/", "A/b", "41"] {
         assert_eq!(ask(&stack, &path(&tenant, "com.acme%20order", unknown), &[]).await.status, 404, "{unknown}");
@@ -210,7 +210,7 @@ async fn a_subject_may_hold_anything_that_a_path_can() {
     assert_eq!(ask(&stack, &path(&tenant, "com.acme", "a/b"), &[]).await.status, 404, "another type");
 }
 
-/// API Gateway decodes `%2F`: the path alone does not say where a type ends.
+/// API Gateway decodes `%2F`, so the path does not show where the type ends.
 #[tokio::test]
 async fn no_subject_is_answered_with_the_state_of_another_that_its_path_can_mean() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
@@ -220,23 +220,23 @@ async fn no_subject_is_answered_with_the_state_of_another_that_its_path_can_mean
         .to_string()
     };
     post(&stack, event("e-1", "a", "b/c")).await;
-    assert_eq!(told(&stack, &path(&tenant, "a", "b/c")).await.json()["event"], "e-1", "there is no other");
+    assert_eq!(told(&stack, &path(&tenant, "a", "b/c")).await.json()["event"], "e-1", "no other subject matches");
     post(&stack, event("e-2", "a/b", "c")).await;
     let certain = |kind: &str| format!("{}?type={kind}", path(&tenant, "a%2Fb", "c"));
     assert_eq!(told(&stack, &certain("a%2Fb")).await.json()["event"], "e-2");
 
     let refused = ask(&stack, &path(&tenant, "a%2Fb", "c"), &[]).await;
-    assert_eq!(refused.status, 409, "there are both");
+    assert_eq!(refused.status, 409, "both subjects exist");
     assert!(refused.text.contains("such as `a/b`"), "{}", refused.text);
     assert_eq!(ask(&stack, &certain("a"), &[]).await.json()["event"], "e-1");
-    assert_eq!(ask(&stack, &certain("a%2Fb%2Fc"), &[]).await.status, 404, "nothing is left for the subject");
+    assert_eq!(ask(&stack, &certain("a%2Fb%2Fc"), &[]).await.status, 404, "the path leaves no subject");
     assert_eq!(ask(&stack, &certain("b"), &[]).await.status, 404, "the path has another type");
     let deep = "d/".repeat(20);
-    assert_eq!(ask(&stack, &path(&tenant, "a", &format!("{deep}e")), &[]).await.status, 409, "too many to look at");
+    assert_eq!(ask(&stack, &path(&tenant, "a", &format!("{deep}e")), &[]).await.status, 409, "too many subjects");
     assert_eq!(ask(&stack, &format!("{}?type=a", path(&tenant, "a", &format!("{deep}e"))), &[]).await.status, 404);
 }
 
-/// A callback of S3's, a minute after the one of the number before.
+/// Builds a payload of the account-information session service, one minute after the one with the number before.
 fn callback(tenant: &TenantId, number: u32, stage: &str, status: &str, more: &Value) -> String {
     let mut data = json!({"sessionId": "s/1", "stage": stage, "status": status, "bankId": "75", "isSca": "true"});
     data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -270,9 +270,9 @@ async fn a_session_answers_its_three_questions_while_it_advances() {
     let tag = told.header("etag");
     let again = ask(&stack, &current, &[("if-none-match", tag)]).await;
     assert_eq!((again.status, again.header("etag")), (304, tag));
-    assert_eq!(ask(&stack, &accounts, &[]).await.status, 404, "nothing was told of that stage");
+    assert_eq!(ask(&stack, &accounts, &[]).await.status, 404, "no event was received for that stage");
 
-    // The second before the first, which is late.
+    // The second arrives before the first, which is late.
     post(&stack, callback(&tenant, 3, "Accounts", "InProgress", &json!({"details": {"accounts": "2/3"}}))).await;
     told_of(&stack, &history, 2).await;
     post(&stack, callback(&tenant, 2, "Accounts", "Initiated", &json!({"details": {"accounts": "0/3"}}))).await;
@@ -300,16 +300,16 @@ async fn a_session_answers_its_three_questions_while_it_advances() {
     let stages = told["stages"].as_array().unwrap().iter();
     let stages: Vec<_> = stages.map(|one| (one["stage"].as_str().unwrap(), one["status"].as_str().unwrap())).collect();
     assert_eq!(stages, [("Authentication", "Finished"), ("Accounts", "Finished"), ("Transactions", "InProgress")]);
-    assert_eq!(told["stages"][1]["counters"], json!({"accounts": "2/3"}), "as told last");
+    assert_eq!(told["stages"][1]["counters"], json!({"accounts": "2/3"}), "the last counters received");
     assert_eq!(told["transactions"][0]["transactionsCount"], 100);
     assert_eq!(ask(&stack, &accounts, &[]).await.json()["status"], "Finished");
     let by_subject = ask(&stack, &path(&tenant, "session", "customer/7"), &[]).await.json();
-    assert_eq!(events_of(&by_subject).len(), 5, "its producer has another name for it as well");
+    assert_eq!(events_of(&by_subject).len(), 5, "the event also has its producer's own subject");
 }
 
 #[tokio::test]
 async fn a_session_is_answered_whole_whose_callbacks_are_large() {
-    const CALLBACKS: u32 = 6; // Of 200 KiB each, so more than one page of a query.
+    const CALLBACKS: u32 = 6; // 200 KiB each, so more than one page of a query.
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
     let large = json!({"details": {"accounts": [{"accountNumber": "x".repeat(200 * 1024)}]}});
     let first = callback(&tenant, 0, "Authentication", "Finished", &large);
@@ -343,7 +343,7 @@ async fn a_history_has_the_newest_fifty_states() {
 }
 
 #[tokio::test]
-async fn every_example_of_the_page_adds_up_to_the_details_of_its_session() {
+async fn the_session_examples_add_up_to_the_details_of_their_session() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
     let examples: Vec<_> = EXAMPLES.into_iter().filter(|example| example.name.starts_with("session")).collect();
     for example in &examples {
@@ -362,7 +362,7 @@ async fn every_example_of_the_page_adds_up_to_the_details_of_its_session() {
 }
 
 #[tokio::test]
-async fn every_bad_parameter_of_a_question_about_a_session_is_told() {
+async fn every_bad_parameter_of_a_session_query_is_reported() {
     let stack = LocalStack::from_env().await;
     for question in ["status", "Accounts/status", "status/details"] {
         let answer = ask(&stack, &format!("/api/session/{question}?sessionId=&tenant=ACME"), &[]).await;
@@ -391,15 +391,15 @@ async fn a_state_that_cannot_be_written_brings_the_message_back_and_nothing_is_l
     let app = fanout::App::new(&proxy.aws().await, fanout::Config::from_lookup(lookup).unwrap());
     let message = message(&order(&tenant, &id, None, "placed"));
 
-    proxy.fail_after("BatchExecuteStatement", 1); // The event is written, and the state is not.
+    proxy.fail_after("BatchExecuteStatement", 1); // The event is written, but the state is not.
     let response = fanout::handle(message.clone(), &app).await.unwrap();
     proxy.heal();
     assert_eq!(response.batch_item_failures.len(), 1);
-    assert!(receiver.so_far().is_empty(), "nobody is called who could not ask");
+    assert!(receiver.so_far().is_empty(), "no webhook is sent whose state cannot be polled");
     assert_eq!(ask(&stack, &path(&tenant, "order", "order-1"), &[]).await.status, 404);
 
-    for presented in ["again", "and again, at once by two"] {
-        proxy.lose_answer_of("BatchExecuteStatement"); // The SDK makes the call again.
+    for presented in ["again", "and twice at the same time"] {
+        proxy.lose_answer_of("BatchExecuteStatement"); // The SDK calls again.
         let (one, other) =
             futures_util::future::join(fanout::handle(message.clone(), &app), fanout::handle(message.clone(), &app))
                 .await;
@@ -411,6 +411,6 @@ async fn a_state_that_cannot_be_written_brings_the_message_back_and_nothing_is_l
 
     receiver.wait_for(1).await;
     let told = ask(&stack, &path(&tenant, "order", "order-1"), &[]).await.json();
-    assert_eq!((&told["status"], events_of(&told)), (&json!("placed"), vec![&*id]), "once");
-    assert_eq!(told["time"], "2026-01-31T10:00:00.007Z", "when the queue took it");
+    assert_eq!((&told["status"], events_of(&told)), (&json!("placed"), vec![&*id]), "one state");
+    assert_eq!(told["time"], "2026-01-31T10:00:00.007Z", "the time at which the message entered the queue");
 }

@@ -1,5 +1,5 @@
-//! Tenants apart by keys: what an operator of one tenant has Signpost sign, the receiver of another refuses. That receiver
-//! is programmed after `docs/verifying.md`, by the page's own examples, and nothing else.
+//! Separation of tenants by keys: the receiver of one tenant refuses all that the operator of another tenant makes
+//! Signpost sign. That receiver runs the examples of `docs/verifying.md` and nothing else.
 
 use aws_credential_types::Credentials;
 use serde_json::{Value, json};
@@ -11,10 +11,10 @@ use signpost_testkit::receiver::{Received, Receiver};
 use signpost_testkit::verify::{Integrator, Verdicts};
 
 const ALL_FORMATS: [&str; 3] = ["jws", "standard-webhooks", "http-message-signatures"];
-/// The page's examples, by the formats that they are for.
+/// The examples of `docs/verifying.md`, by the formats that they verify.
 const EXAMPLES: [&str; 6] = ["HTTP", "JWS", "JWS (JavaScript)", "v1", "v1 (JavaScript)", "v1a"];
 
-/// The operator of one tenant, by the example policy and nothing more.
+/// The operator of one tenant, with the example policy and no other.
 struct Operator {
     tenant: TenantId,
     credentials: Credentials,
@@ -33,7 +33,7 @@ impl Operator {
         answer.json()
     }
 
-    /// Makes an endpoint, and gives what its owner needs to verify.
+    /// Makes an endpoint, and returns its path and the settings that its owner needs to verify.
     async fn endpoint(&self, stack: &LocalStack, settings: &Value) -> (String, Integrator) {
         let made = self.ask(stack, "POST", &endpoints_path(&self.tenant), settings).await;
         let text = |name: &str| made[name].as_str().unwrap().to_owned();
@@ -73,23 +73,23 @@ async fn no_operator_gets_a_webhook_signed_that_another_tenants_receiver_accepts
         // The victim's URL, a test event, and the victim's own request id.
         let (path, of_attacker) = attacker.endpoint(&stack, &settings(&theirs.url)).await;
         attacker.ask(&stack, "POST", &format!("{path}/test"), &json!({})).await;
-        attacks.push(("a test", next(&theirs, &mut seen).await));
+        attacks.push(("a test event", next(&theirs, &mut seen).await));
         let register = format!("/v1/tenants/{}/token-requests", attacker.tenant);
         let registered = attacker.ask(&stack, "POST", &register, &json!({"requestId": "rq:victim-4711"})).await;
         Bank::default().get(registered["callbackUrl"].as_str().unwrap(), "").await;
         attacks.push(("a token request", next(&theirs, &mut seen).await));
-        // What the attacker's own endpoint was sent, sent again to the victim by the attacker's endpoint there.
+        // A webhook that the attacker's own endpoint got, replayed to the attacker's endpoint at the victim's URL.
         let path = format!("/v1/tenants/{}/events/{}/replay", attacker.tenant, attacks[1].1.event_id());
         attacker.ask(&stack, "POST", &path, &json!({})).await;
         attacks.push(("a replay", next(&theirs, &mut seen).await));
-        // A text of the attacker's own, in the query of the URL.
+        // A text of the attacker, in the query of the URL.
         let text = "?type=OPERATION&operationId=op-99&status=APPROVED";
         let mut get = settings(&format!("{}{text}", theirs.url));
         (get["method"], get["fields"]) = (json!("GET"), json!({"signpost.test": []}));
         let (path, _) = attacker.endpoint(&stack, &get).await;
         attacker.ask(&stack, "POST", &format!("{path}/test"), &json!({})).await;
         attacks.push(("a text in the URL", next(&theirs, &mut seen).await));
-        // What the attacker's own receiver got, carried to the victim by hand.
+        // A webhook that the attacker's own receiver got, sent to the victim by hand.
         let (path, _) = attacker.endpoint(&stack, &settings(&own.url)).await;
         attacker.ask(&stack, "POST", &format!("{path}/test"), &json!({})).await;
         let carried = own.wait_for(1).await.remove(0);
@@ -99,20 +99,20 @@ async fn no_operator_gets_a_webhook_signed_that_another_tenants_receiver_accepts
         for (how, verdicts) in how.iter().zip(of_victim.judge(&requests).await) {
             assert!(refused_by_all(&verdicts), "{algorithm}, {how}: {verdicts:?}");
         }
-        // It is the tenant that makes the difference: the attacker's own integrator accepts the first.
+        // Only the tenant makes the difference: the attacker's own integrator accepts the first webhook.
         wait_until_accepted(&of_attacker, &requests[0]).await;
     }
 }
 
-/// Waits until every receiver accepts a request: after a forced rotation, a set may lack the newest key for 15 seconds.
+/// Waits until all examples accept a request: after a forced rotation, a set may lack the newest key for 15 seconds.
 async fn wait_until_accepted(integrator: &Integrator, request: &Received) {
-    until(&format!("{} to be accepted", request.url), async || {
+    until(&format!("{} with an accepted request", request.url), async || {
         accepted_by_all(&integrator.judge(std::slice::from_ref(request)).await[0]).then_some(())
     })
     .await;
 }
 
-/// The next request that arrives.
+/// Waits for the next request, and returns it.
 async fn next(receiver: &Receiver, seen: &mut usize) -> Received {
     *seen += 1;
     receiver.wait_for(*seen).await.remove(*seen - 1)
@@ -154,10 +154,10 @@ async fn the_payload_of_a_get_is_verified_apart_from_the_urls_own_query() {
 
     assert!(accepted_by_all(&verdicts[0]), "{verdicts:?}");
     assert!(refused_by_all(&verdicts[1]), "another payload: {verdicts:?}");
-    assert!(refused_by_all(&verdicts[2]), "another query of the URL's own: {verdicts:?}");
+    assert!(refused_by_all(&verdicts[2]), "another query in the endpoint's URL: {verdicts:?}");
 }
 
-/// Two sources may use the same id (CloudEvents 1.0, `id`): to a receiver that drops repetitions they are two events.
+/// Two sources may use the same id (CloudEvents 1.0, `id`). A receiver that drops repetitions must see two events.
 #[tokio::test]
 async fn one_id_from_two_sources_arrives_as_two_webhooks_for_a_receiver_that_drops_repetitions() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());

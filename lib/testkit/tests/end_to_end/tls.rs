@@ -1,4 +1,4 @@
-//! Receivers that speak TLS, and receivers that want to know who calls.
+//! Receivers that speak TLS, and receivers that require authentication.
 
 use serde_json::json;
 use signpost_core::endpoint::Endpoint;
@@ -16,7 +16,7 @@ async fn a_receiver_is_called_over_tls_under_the_names_of_its_certificate_only()
     let mut right = Endpoint::new(&receiver.url);
     right.retry = RetryPolicy::fixed(0, 5).unwrap();
     let mut wrong = right.clone();
-    wrong.url = receiver.url.replace("127.0.0.1", "localhost"); // The same server; no name of its certificate.
+    wrong.url = receiver.url.replace("127.0.0.1", "localhost"); // The same server by another name.
     let (right, wrong) = (stack.register(&tenant, &right).await, stack.register(&tenant, &wrong).await);
     let id = event_id();
 
@@ -27,7 +27,7 @@ async fn a_receiver_is_called_over_tls_under_the_names_of_its_certificate_only()
     assert_eq!((refused.status, refused.cause.as_deref()), (None, Some("certificate-wrong-name")));
     let text = "certificate of the endpoint is for another host; use one that names the URL's host";
     assert_eq!(refused.error.as_deref(), Some(text));
-    assert_eq!(receiver.so_far().len(), 1, "nothing was sent over the connection that failed");
+    assert_eq!(receiver.so_far().len(), 1, "nothing was sent over the failed connection");
 }
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn a_receiver_that_demands_a_certificate_is_shown_that_of_the_endpoint() {
     let retry = json!({"maxRetries": 0});
     let made = stack.register_with(&tenant, &json!({"url": receiver.url, "auth": auth, "retry": retry})).await;
     let key = certified_key(&setting("RECEIVER_CERTIFICATE"), &setting("RECEIVER_KEY"));
-    let public = Receiver::start_mtls(key, authority.der()).await; // Under a certificate that everybody trusts.
+    let public = Receiver::start_mtls(key, authority.der()).await; // Its certificate is trusted publicly.
     let stranger = stack.register_with(&tenant, &json!({"url": public.url, "retry": retry})).await;
 
     let shown = stack.manage("GET", &endpoint_path(&tenant, &made.id), None).await;
@@ -53,7 +53,8 @@ async fn a_receiver_that_demands_a_certificate_is_shown_that_of_the_endpoint() {
 
     assert_eq!(stack.wait_for_attempts(&tenant, &id, &made.id, 1).await[0].status, Some(204));
     let refused = &stack.wait_for_attempts(&tenant, &id, &stranger.id, 1).await[0];
-    // With TLS 1.3 the server refuses after the handshake, and its alert is lost if the end of the connection is seen first.
+    // With TLS 1.3 the server refuses after the handshake. Its alert is lost if the client sees the end of the
+    // connection first.
     let causes = ["client-certificate-required", "connection-closed", "connection-reset"];
     assert_eq!(refused.status, None);
     assert!(causes.contains(&refused.cause.as_deref().unwrap_or_default()), "{refused:?}");
@@ -63,7 +64,7 @@ async fn a_receiver_that_demands_a_certificate_is_shown_that_of_the_endpoint() {
     let patch = json!({"auth": {"keyStore": store(authority.client("acme renewed"))}});
     let renewed = stack.manage("PATCH", &endpoint_path(&tenant, &made.id), Some(&patch)).await.json();
     assert_eq!(renewed["auth"]["certificate"]["subject"], "CN=acme renewed");
-    assert_eq!(renewed["auth"]["trustStore"], shown.json()["auth"]["trustStore"], "what the patch does not name stays");
+    assert_eq!(renewed["auth"]["trustStore"], shown.json()["auth"]["trustStore"], "the patch does not name it");
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! Token requests (S2): registered, called back by the bank, delivered to the integrator, and fetched. What nobody should
-//! send, and what fails on the way.
+//! Token.io's token requests: registered, called back by the bank, delivered to the integrator, and fetched. Also
+//! invalid bank callbacks, and failures of each step.
 
 use std::collections::HashSet;
 
@@ -24,7 +24,7 @@ const GET: &str = include_str!("../../../../events/relay-redirect.json");
 const ERROR: &str = "trace-id=idm45Ag1X8D8Kvdw&error=14&message=Bank+is+unavailable";
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// An id that no other test has.
+/// Makes an id that no other test has.
 fn request_id() -> String {
     format!("rq:{}:5zKtXEAq", Uuid::new_v4().simple())
 }
@@ -33,7 +33,7 @@ fn result_path(tenant: &TenantId, id: &str) -> String {
     format!("/token-requests/{id}/result?tenant={tenant}")
 }
 
-/// Asserts that an answer is a plain text that repeats nothing and leads nowhere.
+/// Asserts that an answer is plain text, echoes no input and has no redirect.
 fn assert_plain(answer: &Answer, status: u16, text: &str) {
     assert_eq!((answer.status, answer.text.trim_end()), (status, text), "{answer:?}");
     let headers = [
@@ -48,8 +48,8 @@ fn assert_plain(answer: &Answer, status: u16, text: &str) {
     assert_eq!(answer.header("location"), "", "{answer:?}");
 }
 
-/// Waits until a receiver has got as many callbacks, and makes sure that an event which is sent after those brings no others
-/// with it.
+/// Waits until a receiver has `count` requests, then sends one more event and checks that no other request arrives with
+/// it.
 async fn exactly(count: usize, stack: &LocalStack, tenant: &TenantId, receiver: &Receiver) -> Vec<Received> {
     receiver.wait_for(count).await;
     let last = event_id();
@@ -60,7 +60,7 @@ async fn exactly(count: usize, stack: &LocalStack, tenant: &TenantId, receiver: 
     arrived
 }
 
-/// The page's examples: the flow's name, what the page's URL has in its query, and the page's JSON.
+/// The examples of Token.io's documentation: name of the flow, query of the URL, and JSON.
 fn flows() -> Vec<(&'static str, String, &'static str)> {
     let query = |file: &str| {
         let request: Value = serde_json::from_str(file).unwrap();
@@ -84,7 +84,7 @@ async fn every_flow_of_the_page_goes_from_the_bank_to_the_integrator_and_back_to
     let (stack, bank) = (LocalStack::from_env().await, Bank::default());
     for (status, query, page_json) in flows() {
         for form in ["GET", FORM, "application/json"] {
-            // A tenant for each, for the page's examples share an id.
+            // Each form has its own tenant, because the examples share an id.
             let tenant = tenant();
             let (gets, posts) = (Receiver::start(|_| 200).await, Receiver::start(|_| 200).await);
             stack.register_with(&tenant, &json!({"url": gets.url, "method": "GET"})).await;
@@ -133,7 +133,7 @@ async fn the_browser_arrives_where_it_was_registered_to() {
 
     assert_eq!(answer.status().as_u16(), 200);
     let arrived = tpp.wait_for(1).await;
-    assert_eq!(arrived[0].method.as_str(), "GET", "303, whatever the method was");
+    assert_eq!(arrived[0].method.as_str(), "GET", "303 makes every method a GET");
     assert_eq!(arrived[0].uri.query(), Some(&*format!("request-id={id}&request_id={id}")));
 }
 
@@ -173,7 +173,7 @@ async fn what_is_replayed_late_tampered_with_or_too_large_gets_a_plain_text_and_
     let redirect = "https://tpp.example/done";
     let url = stack.register_token_request(&tenant, &json!({"requestId": id, "redirectUrl": redirect})).await;
 
-    // Nothing of this uses the state up.
+    // Nothing of this uses up the state.
     let (base, state) = url.rsplit_once('/').unwrap();
     let mut bytes = state.as_bytes().to_vec();
     bytes[7] = if bytes[7] == b'A' { b'B' } else { b'A' };
@@ -212,14 +212,14 @@ async fn what_is_replayed_late_tampered_with_or_too_large_gets_a_plain_text_and_
     assert_plain(&bank.get(&url, "").await, 410, "This link has expired.");
     assert_eq!(stack.manage("GET", &result_path(&tenant, &late), None).await.json()["status"], "expired");
 
-    let arrived = exactly(2, &stack, &tenant, &receiver).await; // With the one that was sent after the first look.
+    let arrived = exactly(2, &stack, &tenant, &receiver).await; // With the event of the first `exactly`.
     let body: Value = serde_json::from_slice(&arrived[1].body).unwrap();
     assert_eq!((&body["request-id"], &body["error"], body.as_object().unwrap().len()), (&json!(id), &json!(14), 8));
-    assert_eq!(body["next"], "//evil.example", "the integrator gets all of it, and the browser goes nowhere else");
+    assert_eq!(body["next"], "//evil.example", "the integrator gets all fields");
 }
 
 #[tokio::test]
-async fn what_the_bank_adds_gets_to_the_integrator_and_not_into_the_browsers_url() {
+async fn fields_that_the_bank_adds_reach_the_integrator_but_not_the_browsers_url() {
     let (stack, tenant, bank) = (LocalStack::from_env().await, tenant(), Bank::default());
     let (gets, posts) = (Receiver::start(|_| 200).await, Receiver::start(|_| 200).await);
     stack.register_with(&tenant, &json!({"url": gets.url, "method": "GET"})).await;
@@ -255,7 +255,7 @@ async fn what_the_bank_adds_gets_to_the_integrator_and_not_into_the_browsers_url
 }
 
 #[tokio::test]
-async fn what_looks_ahead_leaves_the_link_to_the_user() {
+async fn a_prefetch_leaves_the_link_to_the_user() {
     let (stack, tenant, bank, id) = (LocalStack::from_env().await, tenant(), Bank::default(), request_id());
     let receiver = Receiver::start(|_| 200).await;
     stack.register_with(&tenant, &json!({"url": receiver.url})).await;
@@ -275,7 +275,7 @@ async fn what_looks_ahead_leaves_the_link_to_the_user() {
     let opened_again = bank.get(&url, ERROR).await;
     assert_eq!(opened.status, 303);
     assert_eq!((opened_again.status, opened_again.header("location")), (303, opened.header("location")));
-    exactly(2, &stack, &tenant, &receiver).await; // With the one that was sent after the first look.
+    exactly(2, &stack, &tenant, &receiver).await; // With the event of the first `exactly`.
 }
 
 #[tokio::test]
@@ -322,13 +322,13 @@ async fn callbacks_at_once_become_one_event_and_those_that_say_it_get_one_answer
         let arrived = exactly(1, &stack, &tenant, &receiver).await;
         let body: Value = serde_json::from_slice(&arrived[0].body).unwrap();
         let is_error = taken[0].header("location").contains("error=14");
-        assert_eq!(body["error"].is_number(), is_error, "{what}: who was answered is who was heard");
+        assert_eq!(body["error"].is_number(), is_error, "{what}: the answered callback is the recorded one");
         let result = stack.manage("GET", &result_path(&tenant, &id), None).await.json();
         assert_eq!(result["status"], if is_error { "error" } else { "completed" }, "{what}");
     }
 }
 
-/// A callback as API Gateway passes it on.
+/// Builds a bank callback as API Gateway passes it on.
 fn callback(url: &str, query: &str) -> Value {
     let mut request: Value = serde_json::from_str(GET).unwrap();
     request["pathParameters"]["state"] = url.rsplit('/').next().into();
@@ -354,14 +354,15 @@ async fn a_callback_that_fails_anywhere_is_taken_when_it_comes_again() {
         proxy.heal();
         assert_eq!((failed.status_code, &failed.headers["retry-after"]), (503, &"1".parse().unwrap()), "{operation}");
         if operation == "SendMessageBatch" {
-            // It was heard, and can wait for as long as it takes; but nothing else is heard any more.
+            // `relay` has recorded it, so it stays valid after the link has expired. No other callback is accepted any
+            // more.
             stack.let_expire(&tenant, &id).await;
             assert_eq!(relayed(&app, &callback(&url, "")).await.status_code, 410);
         }
         for _ in 0..2 {
             assert_eq!(relayed(&app, &callback(&url, ERROR)).await.status_code, 200, "{operation}");
         }
-        assert_eq!(relayed(&app, &callback(&url, "")).await.status_code, 410, "{operation}: used up");
+        assert_eq!(relayed(&app, &callback(&url, "")).await.status_code, 410, "{operation}: the link is used up");
         exactly(1, &stack, &tenant, &receiver).await;
     }
 }
@@ -382,7 +383,7 @@ async fn an_answer_of_aws_that_gets_lost_costs_neither_a_callback_nor_a_registra
         request.path_parameters.insert("tenant".into(), tenant.to_string());
         request.body = Some(json!({"requestId": id}).to_string());
 
-        proxy.lose_a_later_answer_of("PutItem", index % 2); // That of the state, and that of the request.
+        proxy.lose_a_later_answer_of("PutItem", index % 2); // The item of the state, or of the request.
         let registered = manage::handle(request, &manage).await;
         let Some(Body::Text(text)) = &registered.body else { panic!("{registered:?}") };
         assert_eq!(registered.status_code, 201, "{text}");
@@ -402,12 +403,12 @@ async fn an_answer_of_aws_that_gets_lost_costs_neither_a_callback_nor_a_registra
 #[tokio::test]
 async fn wherever_relay_is_killed_the_callback_can_come_again_and_is_delivered_once() {
     let stack = LocalStack::from_env().await;
-    // Where it dies, and what the same callback is answered when it comes again.
+    // The point of death, and the answer to the same callback when it comes again.
     let cases = [
         ("GetItem", Hold::Called, 200, "nothing done"),
-        ("UpdateItem", Hold::Answered, 200, "heard, not queued"),
-        ("SendMessageBatch", Hold::Called, 200, "the same"),
-        ("SendMessageBatch", Hold::Answered, 200, "queued, not used up"),
+        ("UpdateItem", Hold::Answered, 200, "recorded, not queued"),
+        ("SendMessageBatch", Hold::Called, 200, "recorded, queue call not forwarded"),
+        ("SendMessageBatch", Hold::Answered, 200, "queued, state not used up"),
     ];
     for (operation, hold, status, why) in cases {
         let (tenant, id, receiver) = (tenant(), request_id(), Receiver::start(|_| 200).await);
@@ -473,7 +474,7 @@ async fn a_state_is_in_the_callback_url_and_nowhere_else() {
     let (stack, tenant, bank, id) = (LocalStack::from_env().await, tenant(), Bank::default(), request_id());
     let url = stack.register_token_request(&tenant, &json!({"requestId": id})).await;
     let (base, state) = url.rsplit_once('/').unwrap();
-    assert_eq!((base, state.len()), (&*format!("{}/callbacks", stack.api_url), 43), "256 bits");
+    assert_eq!((base, state.len()), (&*format!("{}/callbacks", stack.api_url), 43), "the state has 256 bits");
     let second = stack.register_token_request(&tenant, &json!({})).await;
     assert_ne!(second.rsplit('/').next(), Some(state));
 
@@ -497,7 +498,7 @@ async fn a_result_is_told_to_those_who_say_whose_it_is_if_it_is_not_plain() {
     let (stack, own, other, id) = (LocalStack::from_env().await, tenant(), tenant(), request_id());
     let path = format!("/token-requests/{id}/result");
     assert_eq!(stack.manage("GET", &path, None).await.status, 404);
-    assert_eq!(stack.get(&path, &[]).await.status, 403, "no stranger's business");
+    assert_eq!(stack.get(&path, &[]).await.status, 403, "strangers may not see results");
     let answer =
         stack.manage("POST", &format!("/v1/tenants/{own}/token-requests"), Some(&json!({"requestId": id}))).await;
     assert_eq!(answer.header("location"), format!("{path}?tenant={own}"));

@@ -1,4 +1,4 @@
-//! Endpoints that prove that they want webhooks before they get any.
+//! Endpoints that must prove that they want webhooks before they get any.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,15 +15,15 @@ use signpost_testkit::receiver::{Answered, Received, Receiver};
 
 use crate::handlers::lookup;
 
-/// How the local stack names itself to receivers: it has no `PublicUrl` when it is deployed.
+/// The local stack's name for itself in requests. It has no `PublicUrl` when it is deployed.
 const SENDER: &str = "signpost";
 
-/// An answer that grants what `OPTIONS` asks for.
+/// Builds an answer that grants what `OPTIONS` asks for.
 fn grant(origin: &str) -> Answered {
     (200, String::new(), vec![("webhook-allowed-origin", origin.to_owned())])
 }
 
-/// The challenge of a request, if it has one.
+/// Returns the challenge of a request, if it has one.
 fn challenge(request: &Received) -> Option<String> {
     let body: Value = serde_json::from_slice(&request.body).ok()?;
     body["challenge"].as_str().map(str::to_owned)
@@ -41,7 +41,7 @@ struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    /// Makes an endpoint that has to prove itself.
+    /// Makes an endpoint that must prove itself.
     async fn made(stack: &'a LocalStack, tenant: &'a TenantId, settings: Value) -> Self {
         let mut settings = settings;
         settings["verification"] = "challenge".into();
@@ -72,7 +72,7 @@ impl<'a> Seen<'a> {
         until(&format!("{} {expected}", self.id), async || (self.state().await == expected).then_some(())).await;
     }
 
-    /// Submits an event, and gives its id once its delivery is parked, as the `parked`-th of the endpoint.
+    /// Submits an event, and returns its id once its delivery is parked, as the `parked`-th of the endpoint.
     async fn park(&self, parked: usize) -> String {
         let id = event_id();
         self.stack.send_events([event(self.tenant, &id, &json!({})).to_string()]).await;
@@ -80,8 +80,8 @@ impl<'a> Seen<'a> {
         id
     }
 
-    /// Submits an event a second until one is parked, and gives the ids of all: for ten seconds, the endpoint may be remembered
-    /// as it was, with the server that has proved itself.
+    /// Submits an event per second until one is parked, and returns all ids. For ten seconds, `deliver` may cache the
+    /// old endpoint, with the server that has proved itself.
     async fn send_until_parked(&self) -> Vec<String> {
         let mut sent = Vec::new();
         let mut pace = tokio::time::interval(Duration::from_secs(1));
@@ -100,9 +100,9 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// Waits until the receiver has as many requests of a kind, and gives those.
+/// Waits until the receiver has `count` requests of a kind, and returns them.
 async fn wait_for(receiver: &Receiver, count: usize, is_it: fn(&Received) -> bool) -> Vec<Received> {
-    until(&format!("{count} such requests at {}", receiver.url), async || {
+    until(&format!("{count} matching requests at {}", receiver.url), async || {
         let found: Vec<_> = receiver.so_far().into_iter().filter(is_it).collect();
         (found.len() >= count).then_some(found)
     })
@@ -128,7 +128,7 @@ async fn a_server_that_grants_what_options_asks_for_gets_what_was_parked() {
         "headers": {"X-Team": "payments"}, "retry": {"schedule": [1, 3_600]},
     });
     let endpoint = Seen::made(&stack, &tenant, settings).await;
-    // Neither the question nor its repetition is answered yet.
+    // Neither the question nor its retry is answered yet.
     wait_for(&receiver, 2, is_question).await;
     let parked = endpoint.park(1).await;
     assert_eq!(endpoint.ask("test").await.status, 409);
@@ -148,7 +148,7 @@ async fn a_server_that_grants_what_options_asks_for_gets_what_was_parked() {
         assert!(request.body.is_empty() && request.uri == "/hook", "{request:?}");
     }
     assert_eq!(asked.len(), 3, "two refused, one granted");
-    assert_eq!(requests.iter().filter(|request| is_question(request)).count(), 2, "what OPTIONS grants needs no echo");
+    assert_eq!(requests.iter().filter(|request| is_question(request)).count(), 2, "after a grant no challenge is sent");
     let delivered = requests.last().unwrap();
     assert_eq!((delivered.event_id(), delivered.header("webhook-request-origin")), (&*parked, SENDER));
     assert_eq!(endpoint.ask("test").await.status, 202);
@@ -173,7 +173,7 @@ async fn a_server_that_echoes_the_challenge_gets_what_was_parked() {
         });
         let endpoint = Seen::made(&stack, &tenant, settings).await;
         let question = wait_for(&receiver, 1, is_question).await.remove(0);
-        assert!(question.header("webhook-signature").starts_with("v1,"), "signed like any other");
+        assert!(question.header("webhook-signature").starts_with("v1,"), "signed like any other webhook");
         assert_eq!(serde_json::from_slice::<Value>(&question.body).unwrap()["endpoint"], endpoint.id.as_str());
         let parked = endpoint.park(1).await;
 
@@ -207,15 +207,15 @@ async fn a_server_that_acknowledges_or_reflects_everything_stays_unverified_and_
             })
             .await
         };
-        // Of a challenge that is sent alone, a reflection would be an echo.
+        // If the challenge were sent alone, a server that reflects the request would also echo it.
         let settings = json!({
             "url": receiver.url, "fields": {VERIFICATION_TYPE: ["challenge"]}, "types": [{"type": "example"}],
             "retry": {"schedule": [1]},
         });
         let endpoint = Seen::made(&stack, &tenant, settings).await;
         let questions = wait_for(&receiver, 2, is_question).await;
-        assert_eq!(questions[0].event_id(), questions[1].event_id(), "it is retried like any other");
-        let attempts = until("both attempts on record", async || {
+        assert_eq!(questions[0].event_id(), questions[1].event_id(), "a question is retried like any other webhook");
+        let attempts = until("both recorded attempts", async || {
             let path = format!("/v1/tenants/{tenant}/events/{}", questions[0].event_id());
             let seen = stack.manage("GET", &path, None).await.json();
             let attempts = seen["deliveries"][0]["attempts"].as_array()?.clone();
@@ -247,7 +247,7 @@ async fn an_endpoint_that_moves_to_another_server_proves_itself_again_and_to_ano
 
     let id = event_id();
     stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
-    stack.wait_for_status(&tenant, &id, &endpoint.id, 200).await; // From now on, the endpoint is remembered as it is.
+    stack.wait_for_status(&tenant, &id, &endpoint.id, 200).await; // From now on, the endpoint is cached.
 
     let path = endpoint.patch(&json!({"url": format!("{}/more", here.url)})).await;
     assert_eq!(path["state"], "enabled", "another path");
@@ -256,9 +256,9 @@ async fn an_endpoint_that_moves_to_another_server_proves_itself_again_and_to_ano
     wait_for(&elsewhere, 1, is_question).await;
     let sent = endpoint.send_until_parked().await;
     let asked = |receiver: &Receiver| receiver.so_far().iter().filter(|request| request.method == "OPTIONS").count();
-    assert_eq!((asked(&here), asked(&elsewhere)), (1, 1), "each server once");
+    assert_eq!((asked(&here), asked(&elsewhere)), (1, 1), "each server is asked once");
 
-    // Back to the server that has proved itself: it gets what was parked.
+    // The URL returns to the server that has proved itself, which gets what was parked.
     let back = endpoint.patch(&json!({"url": here.url})).await;
     assert_eq!(back["state"], "enabled");
     for id in &sent {
@@ -281,14 +281,14 @@ async fn disabling_and_enabling_does_not_skip_the_proof() {
     let enabled = endpoint.ask("enable").await.json();
     assert_eq!((&enabled["state"], &enabled["disabledBecause"]), (&json!("unverified"), &json!("unverified")));
     let questions = wait_for(&receiver, 2, is_question).await;
-    assert_ne!(challenge(&questions[0]), challenge(&questions[1]), "each question has a challenge of its own");
+    assert_ne!(challenge(&questions[0]), challenge(&questions[1]), "each question has its own challenge");
     assert_eq!(endpoint.state().await, "unverified");
 }
 
 #[tokio::test]
 async fn an_operator_who_knows_the_challenge_cannot_have_another_server_repeat_it() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
-    // It answers every POST with what its query says: many servers have a page that does so.
+    // It answers every POST with the text in its query. Many servers have such a page.
     let reflecting = Receiver::start_answering(|_, request| {
         let query = request.uri.query().unwrap_or_default();
         (if request.method == "OPTIONS" { 405 } else { 200 }, query.trim_start_matches("say=").to_owned())
@@ -306,8 +306,8 @@ async fn an_operator_who_knows_the_challenge_cannot_have_another_server_repeat_i
         reflecting.so_far().into_iter().find(|request| is_question(request) && request.uri.query().is_some())
     })
     .await;
-    assert_ne!(challenge(&question), Some(known), "a challenge is made after the URL is known");
-    // The first question, whose retry is due, is parked: it was asked about other settings.
+    assert_ne!(challenge(&question), Some(known), "the challenge is made after the URL is set");
+    // The retry of the first question is parked, because it asked about other settings.
     stack.wait_for_parked(&endpoint.id, 1).await;
     assert_eq!(endpoint.state().await, "unverified");
 }
@@ -342,7 +342,7 @@ async fn a_stack_that_asks_for_proof_asks_every_new_endpoint_and_leaves_those_th
     wait_for(&receiver, 2, is_question).await;
     let before = before.as_str();
     assert_eq!(ask(&patch, before, json!({"description": "as it was"})).await, "enabled");
-    assert_eq!(ask(&enable, before, json!({})).await, "enabled", "it is already");
+    assert_eq!(ask(&enable, before, json!({})).await, "enabled", "it is enabled already");
     assert_eq!(ask(&disable, before, json!({})).await, "disabled");
     assert_eq!(ask(&enable, before, json!({})).await, "unverified");
     wait_for(&receiver, 3, is_question).await;
