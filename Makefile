@@ -82,6 +82,8 @@ check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licenc
 	$(TOOLS)/bin/openapi-spec-validator infra/openapi.yaml
 	$(TOOLS)/bin/python infra/local/check-routes.py
 	$(TOOLS)/bin/python infra/local/check-loops.py
+	$(TOOLS)/bin/python infra/local/settings-reference.py --check
+	$(TOOLS)/bin/python infra/diagram.py --check docs/architecture.diagram docs/architecture.svg
 	$(TOOLS)/bin/python infra/local/check-version.py
 	$(TOOLS)/bin/python infra/local/check-logging.py
 	$(TOOLS)/bin/ruff check infra

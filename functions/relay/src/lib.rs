@@ -59,7 +59,7 @@ impl App {
 /// callback.
 pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2httpResponse {
     if is_ahead_of_user(&request.headers) {
-        tracing::info!("callback.asked_ahead");
+        tracing::info!("callback.prefetched");
         return plain(503, "This link does not answer ahead of time. Please open it.");
     }
     if request.request_context.http.method == Method::HEAD {

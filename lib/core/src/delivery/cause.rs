@@ -273,7 +273,7 @@ mod tests {
         let codes = contract.split(['[', ']']).nth(1).unwrap().split(',').map(str::trim);
         let known: BTreeSet<_> = Cause::all().map(|cause| cause.to_string()).collect();
         assert_eq!(codes.collect::<BTreeSet<_>>(), known.iter().map(String::as_str).collect());
-        let explained = include_str!("../../../../docs/runbook.md");
+        let explained = include_str!("../../../../docs/operating.md");
         for cause in Cause::all().filter(|cause| !matches!(cause, Cause::TokenExchange(_))) {
             assert!(explained.contains(&format!("`{cause}`")), "{cause}");
         }
