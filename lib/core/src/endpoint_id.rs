@@ -15,7 +15,7 @@ impl EndpointId {
         Self(format!("ep_{}", random.simple()))
     }
 
-    /// Takes an id of the form that [`Self::new`] makes.
+    /// Parses an id in the form that [`Self::new`] makes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix("ep_")?;
@@ -23,7 +23,7 @@ impl EndpointId {
         fits.then(|| Self(text.to_owned()))
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,8 +1,9 @@
-//! Fingerprints: what tells two things apart that consist of several parts.
+//! Fingerprints: hashes that identify a thing of several parts.
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-/// SHA-256 over all `parts`, each with its length before it, so that no two splits of a text look alike.
+/// Returns the SHA-256 hash over all `parts`. The length precedes each part, so that different splits of a text have
+/// different hashes.
 #[must_use]
 pub fn fingerprint<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> [u8; 32] {
     let mut content = Context::new(&SHA256);

@@ -1,6 +1,6 @@
-//! The pure rules of Signpost: what an event is, which endpoints want it, how a request is built and signed, what an answer
-//! means, and when a signing key takes over. Nothing here talks to a network, reads a clock or draws a random number: time,
-//! randomness and settings are arguments.
+//! The pure rules of Signpost: what an event is, which endpoints receive it, how a request is built and signed, what an
+//! answer means, and when a signing key changes. This crate has no network, reads no clock and draws no random number:
+//! time, randomness and settings are arguments.
 //!
 //! # Folders
 //!
@@ -9,10 +9,10 @@
 //! - [`secret`], [`fingerprint`], [`endpoint::EndpointId`]: values that every folder may use.
 //! - [`input`]: JSON as a sender spells it, and all faults of an input.
 //! - [`event`]: the CloudEvents envelope, and the payloads that vendors document.
-//! - [`status`]: how the subject of events stands, from all events about it.
+//! - [`status`]: the state of a subject, from all events about it.
 //! - [`signing`]: signing keys, their rotation, and the three signature formats.
-//! - [`endpoint`]: a receiver's settings, their validation, and how Signpost authenticates there.
-//! - [`delivery`]: the HTTP request of an attempt, what follows from its outcome, breakers, limits and parking.
+//! - [`endpoint`]: a receiver's settings, their validation, and how Signpost authenticates to the receiver.
+//! - [`delivery`]: the HTTP request of an attempt, the effects of its outcome, breakers, limits and parking.
 //! - [`token_request`]: bank callbacks, and the users' authorizations that they answer.
 //!
 //! # Glossary
@@ -21,20 +21,22 @@
 //!
 //! - **event**: what a producer submits, a CloudEvents 1.0 envelope around a payload ([`event`]).
 //! - **payload**: the JSON object in an event's `data`, often in a vendor's format ([`event::family`]).
-//! - **tenant**: a customer of the operator; events and endpoints belong to one ([`event::TenantId`]).
+//! - **tenant**: a customer of the operator. Each event and each endpoint belongs to one ([`event::TenantId`]).
 //! - **endpoint**: a receiver's URL and its settings ([`endpoint`]).
 //! - **webhook**: an event as Signpost sends it to an endpoint, signed ([`delivery::request`]).
 //! - **delivery**: one event to one endpoint ([`delivery`]).
 //! - **attempt**: one HTTP request of a delivery ([`delivery::attempt`]).
 //! - **parked**: a delivery that waits in a table and not in the queue ([`delivery::parking`]).
-//! - **breaker**: stops deliveries to an endpoint that fails; a **probe** is the one delivery that tests it
+//! - **breaker**: stops deliveries to an endpoint that fails. A **probe** is the one delivery that tests the endpoint
 //!   ([`delivery::breaker`]).
-//! - **subject**: what an event is about, such as an operation; a **state** is how it stood from a moment on
-//!   ([`status::state`]).
-//! - **signing key**: a key pair with a `kid` ([`signing::key_rotation`]); its public half is a [`signing::public_key`].
-//! - **bank callback**: the request by which a bank answers a **token request**, which a user authorizes there
+//! - **subject**: the thing that an event is about, such as an operation. A **state** is its condition from a given
+//!   time on ([`status::state`]).
+//! - **signing key**: a key pair with a `kid` ([`signing::key_rotation`]). Its public half is a
+//!   [`signing::public_key`].
+//! - **bank callback**: the request by which a bank answers a **token request**, which a user authorizes at the bank
 //!   ([`token_request`]).
-//! - **key store**: a file with a private key and its certificates, or with authorities, for TLS ([`endpoint::key_store`]).
+//! - **key store**: a file for TLS with a private key and its certificates, or with authorities
+//!   ([`endpoint::key_store`]).
 
 pub mod delivery;
 pub mod endpoint;

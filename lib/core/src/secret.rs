@@ -1,21 +1,21 @@
-//! Texts that must not be seen.
+//! Secret texts.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A text that must not be seen: it does not print, does not serialize, and is wiped from memory when it is dropped.
+/// A secret text. It does not print, does not serialize, and is wiped from memory when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text.
+    /// Makes a secret of the text.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// The text, for those who put it to its use. It must get into no log, no error and no answer.
+    /// Returns the text. It must not appear in a log, an error or an answer.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0

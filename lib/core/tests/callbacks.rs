@@ -1,8 +1,8 @@
-//! Banks' callbacks: every flow of the page (S2) from the bank's request to the integrator's, byte for byte, and what nobody
-//! should send.
+//! Bank callbacks: every flow that Token.io documents, from the bank's request to the integrator's, byte for byte, and
+//! invalid requests.
 //!
-//! What the bank sends is in `events/relay-*.json`, made from the page: its URLs' queries, its JSON as it is spelled there,
-//! and a form. What the integrator gets is in `golden/`.
+//! The bank's requests are in `events/relay-*.json`. They are made from Token.io's documentation: the queries of its
+//! URLs, its JSON in its own spelling, and a form. The integrator's requests are in `golden/`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -25,7 +25,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A token request that was called back with this payload.
+/// Returns a token request with a bank callback that has this payload.
 fn called(id: &str, redirect_url: &str, payload: String) -> (TokenRequest, BankResponse) {
     let called = BankResponse { at: 1_769_853_600, payload, acknowledged_by: None };
     let request = TokenRequest {
@@ -40,7 +40,7 @@ fn called(id: &str, redirect_url: &str, payload: String) -> (TokenRequest, BankR
     (request, called)
 }
 
-/// What the bank says in a file of `events/`.
+/// Returns the bank callback in a file of `events/`.
 fn callback(file: &str) -> Result<Callback, CallbackError> {
     let request: Value = serde_json::from_str(&read(&format!("../../events/relay-{file}.json"))).unwrap();
     let text = |name: &str| request[name].as_str().unwrap_or_default().to_owned();
@@ -53,7 +53,7 @@ fn callback(file: &str) -> Result<Callback, CallbackError> {
     Callback::parse(&text("rawQueryString"), Body::of(media_type, &body)?)
 }
 
-/// The request that an integrator gets, less what signs it.
+/// Returns the request that an integrator gets, without its signatures.
 fn to_integrator(event: &Event, url: &str, method: Method) -> Request {
     let mut endpoint = Endpoint::new(url);
     (endpoint.method, endpoint.signatures) = (method, Vec::new());
@@ -103,11 +103,11 @@ fn a_callback_of_another_request_or_with_half_an_error_becomes_no_event() {
     let id = RequestId::parse("rq:of:another").unwrap();
     assert_eq!(callback("redirect").unwrap().payload(&id), Err(CallbackError::OtherRequest("request-id")));
     let refused = callback("faults").unwrap().payload(&id).unwrap_err();
-    let told = "The callback has faults. `trace-id`: expected a text, for there is an `error`.";
-    assert_eq!(refused.to_string(), told, "and nothing of the script that came with it");
+    let told = "The callback has faults. `trace-id`: expected a text, because there is an `error`.";
+    assert_eq!(refused.to_string(), told, "without the script in the request");
 }
 
-/// Queries, forms and JSON around what is known, with values that matter somewhere, and garbage.
+/// Generates queries, forms and JSON around known fields, with special values, and garbage.
 fn parameters() -> impl Strategy<Value = String> {
     let name = prop_oneof![
         4 => prop::sample::select(vec![
@@ -173,9 +173,9 @@ fn object() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-    /// Whatever is sent, nothing panics; what is taken becomes a valid event that has each field that was sent, no character
-    /// of it replaced, and a redirect that is one line, has Token.io's fields only, leads to the registered URL and fits into
-    /// an answer; what is refused is told in words of our own.
+    /// No input causes a panic. An accepted callback becomes a valid event with each sent field and without replaced
+    /// characters. Its redirect is one line, has only Token.io's fields, leads to the registered URL and fits into an
+    /// answer. A refusal quotes nothing of the input.
     #[test]
     fn whatever_is_sent_becomes_a_valid_event_or_is_refused(
         query in parameters(),
@@ -229,7 +229,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_at_all_panics(text in any::<String>(), more in any::<String>()) {
+    fn no_text_causes_a_panic(text in any::<String>(), more in any::<String>()) {
         for body in [Body::None, Body::Form(&more), Body::Json(&more)] {
             let _ = Callback::parse(&text, body);
         }

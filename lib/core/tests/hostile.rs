@@ -1,5 +1,5 @@
-//! Inputs that nobody should send: whatever arrives is either read, and then reads back as the same, or refused with
-//! faults that fit into an answer.
+//! Invalid and hostile inputs. Each is either accepted, and then reads back as the same, or refused with faults that
+//! fit into an answer.
 
 use proptest::prelude::*;
 use signpost_core::delivery::Delivery;
@@ -10,7 +10,7 @@ use signpost_core::input::fault::MAX_FAULTS;
 use signpost_core::input::json::{is_whitespace_anywhere, without_whitespace};
 use signpost_core::input::query;
 
-/// Events to start from: one of a family with much to check, and one of none.
+/// Events to start from: one of a family with many checks, and one without a family.
 const SEEDS: [&str; 2] = [
     r#"{"specversion":"1.0","id":"s-1","source":"/core","type":"session","tenant":"acme","time":"2026-01-31T10:00:00Z",
       "data":{"sessionId":"s","stage":"Accounts","status":"Finished","isSca":true,"details":{"accounts":[{"accountNumber":"BE 1"}]},
@@ -18,7 +18,7 @@ const SEEDS: [&str; 2] = [
     r#"{"specversion":"1.0","id":"c-1","source":"urn:x","type":"custom","tenant":"acme","ext":1,"data":{"a b":[1.50,{"c":"\u0041\ud83d\ude00"}]}}"#,
 ];
 
-/// What an edit puts in place of some of the text: structure, escapes, extremes, characters that matter somewhere.
+/// Generates the replacements of an edit: structure, escapes, extremes, characters with a special meaning.
 fn snippet() -> impl Strategy<Value = String> {
     prop_oneof![
         Just(String::new()),
@@ -68,7 +68,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
     #[test]
-    fn whatever_comes_is_read_the_same_again_or_refused(text in mutated()) {
+    fn any_input_reads_back_as_the_same_or_is_refused(text in mutated()) {
         match Event::parse(&text) {
             Ok(event) => {
                 prop_assert_eq!(&Event::parse(event.json()).unwrap(), &event);
@@ -89,7 +89,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_at_all_panics(text in any::<String>()) {
+    fn no_text_causes_a_panic(text in any::<String>()) {
         prop_assert!(Event::parse(&text).is_err());
         prop_assert!(Event::parse_batch(&text).is_err());
         prop_assert!(Delivery::parse(&text).is_err());

@@ -1,4 +1,4 @@
-//! Key stores as the tools of operators write them: `data/key_stores/make.sh` says with what each was made.
+//! Key stores in the forms that operators' tools write: `data/key_stores/make.sh` names the tool of each.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use signpost_core::endpoint::key_store::{MAX_PASSWORD_BYTES, MAX_STORE_BYTES, Store, StoreError, StoreFormat};
 
-/// In 2030, when all of them are valid but those that are named for not being so.
+/// A time in 2030, when all stores are valid except those whose names say otherwise.
 const NOW: u64 = 1_900_000_000;
 const PASSWORD: Option<&str> = Some("changeit");
 
@@ -32,13 +32,13 @@ fn format(name: &str) -> StoreFormat {
     }
 }
 
-/// The identity of a store, or what is said instead.
+/// Returns the identity of a store, or the error text.
 fn identity(name: &str, password: Option<&str>, now: u64) -> Result<String, String> {
     let store = Store { format: format(name), content: &data(name), password };
     store.identity(now).map(|identity| identity.pem).map_err(|error| error.to_string())
 }
 
-/// How many authorities a store has, or what is said instead.
+/// Returns the number of authorities of a store, or the error text.
 fn trusted(name: &str, password: Option<&str>) -> Result<usize, String> {
     let store = Store { format: format(name), content: &data(name), password };
     let trusted = store.trusted(NOW).map_err(|error| error.to_string())?;
@@ -58,13 +58,13 @@ fn every_store_of_a_client_gives_the_pem_that_openssl_makes_of_it() {
         ("client-p256.pem", "p256", "another kind of key"),
         ("client-p384.pem", "p384", "another kind of key"),
         ("client-ed25519.pem", "ed25519", "another kind of key"),
-        ("renewed.pem", "p256", "of two certificates of the key, the one that is valid longer"),
+        ("renewed.pem", "p256", "of the key's two certificates, the one that is valid longer"),
         ("pkcs1.pem", "rsa", "RSA PRIVATE KEY"),
         ("sec1.pem", "p256", "EC PRIVATE KEY behind EC PARAMETERS"),
         ("encrypted.pem", "p256", "AES-256 and SHA-256, what OpenSSL 3 writes"),
-        ("encrypted-aes128-sha1.pem", "p256", "SHA-1, which goes without saying (RFC 8018, appendix A.2)"),
+        ("encrypted-aes128-sha1.pem", "p256", "SHA-1, which is the default (RFC 8018, appendix A.2)"),
         ("encrypted-aes192-sha512.pem", "p256", "the rest of the family"),
-        ("encrypted-3des.pem", "p256", "what OpenSSL 1.0 was often told to write"),
+        ("encrypted-3des.pem", "p256", "a common choice with OpenSSL 1.0"),
         ("encrypted-pbes1.pem", "p256", "a scheme of PKCS#12 in PEM"),
         ("openssl.p12", "p256", "what OpenSSL 3 writes"),
         ("openssl-rsa.p12", "rsa", "another kind of key"),
@@ -76,7 +76,7 @@ fn every_store_of_a_client_gives_the_pem_that_openssl_makes_of_it() {
         ("openssl-no-mac.p12", "p256", "no digest at all"),
         ("keytool.p12", "p256", "what JDK 17 writes"),
         ("keytool-legacy.p12", "p256", "what JDK 8 writes"),
-        ("keytool.jks", "p256", "what JDK 8 writes unless told otherwise"),
+        ("keytool.jks", "p256", "the default of JDK 8"),
         ("keytool-rsa.jks", "rsa", "another kind of key"),
         ("keytool-p384.jks", "p384", "another kind of key"),
         ("keytool-ed25519.jks", "ed25519", "another kind of key"),
@@ -110,19 +110,19 @@ fn the_password_is_asked_for_where_it_is_needed() {
     let refused = "password does not open the store; give the one it was written with";
     let missing = "store is encrypted and no password was given; give its password";
     let cases = [
-        ("keytool.jks", wrong, Err(refused), "its digest says so"),
-        ("keytool.jks", Some(""), Err(refused), "an empty one is one"),
-        ("keytool.jks", None, Err(missing), "its key is protected"),
-        ("openssl.p12", wrong, Err(refused), "its digest says so"),
+        ("keytool.jks", wrong, Err(refused), "its digest shows it"),
+        ("keytool.jks", Some(""), Err(refused), "an empty password is a password"),
+        ("keytool.jks", None, Err(missing), "its key is encrypted"),
+        ("openssl.p12", wrong, Err(refused), "its digest shows it"),
         ("openssl.p12", None, Err(missing), "it is encrypted"),
-        ("openssl-legacy.p12", wrong, Err(refused), "its digest says so"),
-        ("openssl-no-mac.p12", wrong, Err(refused), "what is decrypted is nothing"),
-        ("openssl-plain.p12", None, Ok(()), "it is in the clear"),
-        ("openssl-plain.p12", wrong, Err(refused), "yet it has a digest"),
-        ("openssl-empty-password.p12", Some(""), Ok(()), "an empty password is one"),
-        ("openssl-empty-password.p12", None, Err(missing), "which none is not"),
+        ("openssl-legacy.p12", wrong, Err(refused), "its digest shows it"),
+        ("openssl-no-mac.p12", wrong, Err(refused), "the decrypted content is not valid"),
+        ("openssl-plain.p12", None, Ok(()), "it is not encrypted"),
+        ("openssl-plain.p12", wrong, Err(refused), "but it has a digest"),
+        ("openssl-empty-password.p12", Some(""), Ok(()), "an empty password is a password"),
+        ("openssl-empty-password.p12", None, Err(missing), "but no password is not one"),
         ("openssl-umlaut.p12", Some("pässwörd€"), Ok(()), "UTF-16 for the digest, UTF-8 for the rest"),
-        ("encrypted.pem", wrong, Err(refused), "what is decrypted is no key"),
+        ("encrypted.pem", wrong, Err(refused), "the decrypted bytes are not a key"),
         ("encrypted.pem", None, Err(missing), "it is encrypted"),
         ("client-p256.pem", wrong, Ok(()), "nothing is encrypted"),
         ("client-p256.pem", None, Ok(()), "nothing is encrypted"),
@@ -134,7 +134,7 @@ fn the_password_is_asked_for_where_it_is_needed() {
 }
 
 #[test]
-fn what_is_wrong_is_said_in_words_for_the_owner() {
+fn faults_of_a_store_have_words_for_its_owner() {
     let cases = [
         (
             "expired",
@@ -161,15 +161,15 @@ fn what_is_wrong_is_said_in_words_for_the_owner() {
             &["pem"],
             r#"certificate of `CN=client p256,O=Acme\, Société \"A\+B\",C=BE` cannot be used with TLS; give one of X.509 version 3 (RFC 5280)"#,
         ),
-        ("two-keys", &["jks", "p12", "pem"], "store holds 2 private keys; keep the one to authenticate with"),
+        ("two-keys", &["jks", "p12", "pem"], "store holds 2 private keys; keep only the one to authenticate with"),
         (
             "authorities",
             &["jks", "p12", "pem"],
             "store holds no private key; export the certificate together with its key",
         ),
-        // Java lets no key go without a certificate.
+        // Java does not store a key without a certificate.
         ("no-certificate", &["p12", "pem"], "store holds no certificate; add one"),
-        ("key-password", &["jks", "p12"], "private key has a password of its own; give it that of the store"),
+        ("key-password", &["jks", "p12"], "private key has its own password; give the key and the store the same one"),
         (
             "unsupported-key",
             &["pem"],
@@ -198,7 +198,7 @@ fn what_is_wrong_is_said_in_words_for_the_owner() {
 
 #[test]
 fn validity_includes_its_first_and_its_last_second() {
-    // `date --utc --date 2001-01-01 +%s`, and the same of 2002.
+    // The output of `date --utc --date 2001-01-01 +%s`, and the same for 2002.
     let (first, last) = (978_307_200, 1_009_843_200);
     let cases = [(first - 1, false), (first, true), (last, true), (last + 1, false)];
     for name in ["expired.jks", "expired.p12", "expired.pem"] {
@@ -214,25 +214,25 @@ fn authorities_are_all_certificates_that_have_not_expired() {
     let missing = "store is encrypted and no password was given; give its password";
     let expired = "certificate of `CN=expired` expired at 2002-01-01T00:00:00Z; renew it";
     let cases = [
-        ("authorities.pem", None, Ok(2), "all of it"),
+        ("authorities.pem", None, Ok(2), "the whole file"),
         ("authorities.jks", PASSWORD, Ok(2), "all trusted entries"),
-        ("authorities.jks", None, Ok(2), "they are in the clear; nobody checks whether they are the same still"),
-        ("authorities.jks", Some("wrong"), Err(refused), "a password that is given is checked"),
-        ("authorities.p12", PASSWORD, Ok(2), "what keytool marks as trusted"),
-        ("authorities-openssl.p12", PASSWORD, Ok(2), "what OpenSSL does not mark"),
+        ("authorities.jks", None, Ok(2), "they are not encrypted; their integrity is not checked"),
+        ("authorities.jks", Some("wrong"), Err(refused), "a given password is checked"),
+        ("authorities.p12", PASSWORD, Ok(2), "entries that keytool marks as trusted"),
+        ("authorities-openssl.p12", PASSWORD, Ok(2), "entries that OpenSSL does not mark"),
         ("authorities-bouncy-castle.p12", PASSWORD, Ok(2), "Bouncy Castle's BER"),
         ("openssl-600k.p12", PASSWORD, Ok(3), "600,000 rounds"),
         ("authorities.p12", None, Err(missing), "it is encrypted"),
-        ("authorities.p12", Some("wrong"), Err(refused), "its digest says so"),
-        ("openssl-plain.p12", None, Ok(3), "in the clear"),
-        ("openssl.p12", PASSWORD, Ok(3), "every certificate, whatever it is for"),
+        ("authorities.p12", Some("wrong"), Err(refused), "its digest shows it"),
+        ("openssl-plain.p12", None, Ok(3), "not encrypted"),
+        ("openssl.p12", PASSWORD, Ok(3), "every certificate, for any use"),
         ("keytool.jks", PASSWORD, Err("store holds no certificate; add one"), "a chain of a key is not trusted"),
         ("no-certificate.pem", None, Err("store holds no certificate; add one"), "a key only"),
-        ("authorities-one-expired.pem", None, Ok(1), "one is left"),
-        ("authorities-expired.pem", None, Err(expired), "none is left"),
-        ("expired.p12", PASSWORD, Err(expired), "none is left"),
-        ("not-yet-valid.pem", None, Ok(1), "its time will come"),
-        ("two-keys.pem", None, Ok(1), "keys are of no interest"),
+        ("authorities-one-expired.pem", None, Ok(1), "one remains"),
+        ("authorities-expired.pem", None, Err(expired), "none remains"),
+        ("expired.p12", PASSWORD, Err(expired), "none remains"),
+        ("not-yet-valid.pem", None, Ok(1), "it is not valid yet, but may become valid"),
+        ("two-keys.pem", None, Ok(1), "keys are ignored"),
     ];
     for (name, password, expected, why) in cases {
         assert_eq!(trusted(name, password), expected.map_err(str::to_owned), "{name}: {why}");
@@ -330,7 +330,8 @@ fn a_store_that_is_cut_short_is_refused_wherever_that_is() {
 fn a_pem_file_that_is_cut_short_within_a_section_is_refused() {
     let content = data("sec1.pem");
     let ends: Vec<_> = content.windows(5).enumerate().filter(|(_, part)| part == b"-----").map(|(at, _)| at).collect();
-    // Four rows of dashes to a section: from the second on, up to what ends it, it is begun and not done.
+    // Each section has four rows of dashes. From the second row to the end of the fourth, a section has begun but not
+    // ended.
     for section in ends.chunks(4) {
         for length in section[0] + "-----BEGIN ".len()..section[3] + 5 {
             let store = Store { format: StoreFormat::Pem, content: &content[..length], password: None };
@@ -350,7 +351,8 @@ fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_certificate_with_a_name_of_very_many_parts_is_read_in_time() {
-    // Attributes of an RDN are a SET, which has an order: the worst is the reverse one, with kinds and lengths mixed.
+    // Attributes of an RDN are a SET, which has an order. The worst case is the reverse order, with mixed kinds and
+    // lengths.
     let attribute = |at: u32| {
         let kind = if at.is_multiple_of(3) { 0x0c } else { 0x13 };
         let value = tlv(kind, &at.to_string().as_bytes()[usize::from(at.is_multiple_of(7))..]);
@@ -371,12 +373,12 @@ fn a_certificate_with_a_name_of_very_many_parts_is_read_in_time() {
     let store = Store { format: StoreFormat::Pem, content: content.as_bytes(), password: None };
     let error = store.trusted(NOW).unwrap_err();
     assert!(begun.elapsed() < Duration::from_secs(10));
-    // rustls takes no part of a certificate that is longer than 64 KiB.
+    // rustls accepts no part of a certificate that is longer than 64 KiB.
     assert!(matches!(error, StoreError::UnsupportedCertificate { .. }), "{error}");
     assert!(error.to_string().len() < 400, "{error}");
 }
 
-/// Stores to spoil, each of which is read fast.
+/// Stores to damage. Each of them is read fast.
 const SEEDS: [&str; 9] = [
     "bouncy-castle.p12",
     "client-rsa.pem",
@@ -406,7 +408,7 @@ proptest! {
         let begun = Instant::now();
         let store = Store { format: format(name), content: &content, password: PASSWORD.filter(|_| has_password) };
         let _ = (store.identity(NOW), store.trusted(NOW));
-        // Three million rounds take each of the two a second, and a debug build on a busy machine some more.
+        // Three million rounds take one second for each of the two, and longer in a debug build on a busy machine.
         prop_assert!(begun.elapsed() < Duration::from_secs(20));
     }
 }

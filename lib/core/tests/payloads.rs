@@ -1,10 +1,10 @@
-//! Golden tests: for every example payload of the five vendors' pages, the event as a producer posts it, and the request
-//! as an integrator gets it, byte for byte but for moments and signatures.
+//! Golden tests for every example payload in the five vendors' documents. The files of `golden/` have the event as a
+//! producer posts it, and the integrator's request, byte for byte except for times and signatures.
 //!
-//! The files of `golden/` were made from the pages, not by this code. Bodies are the pages' JSON without whitespace, with
-//! values in place of their placeholders and typographic slips mended; the counters of a session are ours, for the page
-//! speaks of them without showing any. The URLs of the `GET`s are Token.io's own, with the `/` that a URL has before its
-//! query.
+//! The files were made from the vendors' documents, not by this code. Bodies are the documented JSON without
+//! whitespace, with values instead of placeholders and with corrected typographic errors. The counters of a session are
+//! ours, because the account-information session service mentions them without an example. The URLs of the `GET`s are
+//! Token.io's own, with the `/` that a URL has before its query.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -23,7 +23,7 @@ use signpost_core::signing::signer::{Signer, TenantSigner};
 
 const START: AttemptStart = AttemptStart { number: 1, unix_seconds: 1_769_853_600, replay: None };
 
-/// Each example: its name, and its status as the family reads it.
+/// The examples: the name of each, and its status as the family reads it.
 const EXAMPLES: [(&str, &str); 13] = [
     ("operation", "APPROVED"),
     ("activation", "BLOCKED"),
@@ -45,7 +45,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The event of an example, out of the request that posts it.
+/// Returns the event of an example, from the request that posts it.
 fn event(name: &str) -> Event {
     let request: Value = serde_json::from_str(&read(&format!("../../events/ingest-{name}.json"))).unwrap();
     Event::parse(request["body"].as_str().unwrap()).unwrap_or_else(|faults| panic!("{name}: {faults:?}"))
@@ -62,7 +62,7 @@ fn keyring() -> Keyring {
     Keyring { signer: Some(signer), endpoint_keys: Vec::new() }
 }
 
-/// A request as it is written down in `golden/`.
+/// Returns a request in the text form of `golden/`.
 fn written(request: &Request) -> String {
     let mut text = format!("{} {}\n", request.method.as_str(), request.target.url());
     for (name, value) in &request.headers {
@@ -126,7 +126,7 @@ fn chosen_fields_are_all_that_arrives() {
 }
 
 #[test]
-fn a_payload_that_does_not_fit_into_a_url_is_told_apart() {
+fn a_payload_that_is_too_long_for_a_url_has_its_own_error() {
     let text = format!(
         r#"{{"specversion":"1.0","id":"1","source":"/","type":"note","tenant":"acme","data":{{"text":"{}"}}}}"#,
         "é".repeat(11_000)

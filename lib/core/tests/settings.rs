@@ -1,4 +1,4 @@
-//! Settings are stable: what is accepted is shown, and what is shown is accepted again.
+//! Settings are stable: Signpost shows the settings that it accepted, and accepts the settings that it shows.
 
 use std::collections::BTreeSet;
 
@@ -103,7 +103,7 @@ fn settings() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A merge patch: some members, some of them taken away, some of what is inside taken away.
+/// Generates a merge patch that sets and removes some members, and some members inside them.
 fn any_patch() -> impl Strategy<Value = Value> {
     let taken = prop_oneof![
         Just("description"),
@@ -143,9 +143,9 @@ fn merge(target: Value, patch: &Value) -> Value {
 }
 
 proptest! {
-    /// POST takes it, GET shows it, and POST and PATCH take again what is shown.
+    /// POST accepts the settings, GET shows them, and POST and PATCH accept the shown settings again.
     #[test]
-    fn what_is_accepted_is_shown_and_accepted_again(settings in settings()) {
+    fn accepted_settings_are_shown_and_accepted_again(settings in settings()) {
         let Ok(submission) = read(&settings.to_string(), POST) else { return Ok(()) };
         let seen = shown(&submission.endpoint, submission.trusted.as_deref());
         prop_assert_eq!(serde_json::from_value::<Endpoint>(json!(submission.endpoint)).unwrap(), submission.endpoint.clone());
@@ -170,9 +170,9 @@ proptest! {
         }
     }
 
-    /// What PATCH takes, POST takes as a whole; and no name is taken in a patch that POST does not know.
+    /// POST accepts the whole result of an accepted PATCH, and refuses every name that POST does not know.
     #[test]
-    fn patch_takes_nothing_that_post_refuses(settings in settings(), changes in any_patch()) {
+    fn patch_accepts_nothing_that_post_refuses(settings in settings(), changes in any_patch()) {
         let Ok(submission) = read(&settings.to_string(), POST) else { return Ok(()) };
         let Ok(changed) = patch(&submission, &changes.to_string()) else { return Ok(()) };
         let mut whole = shown(&changed.endpoint, None);
@@ -188,7 +188,7 @@ proptest! {
             "headers": 0, "verification": 0});
         prop_assert!(changes.as_object().unwrap().keys().all(|name| known.get(name).is_some()), "{}", changes);
 
-        // Where nothing changes its kind, the outcome is that of RFC 7396.
+        // If the kind does not change, the outcome is that of RFC 7396.
         if changes.get("auth").is_none() && changes.get("retry").is_none() && changes.get("headers").is_none() {
             let merged = merge(shown(&submission.endpoint, None), &changes);
             let mut expected = merged.clone();

@@ -166,13 +166,9 @@ async fn a_failing_token_endpoint_is_not_reported_as_the_endpoint() {
             "token URL answered 400 `invalid_scope`; check the client's scope",
         ),
         (400, r#"{"error":"hunter2"}"#, "token URL answered 400; check the client's id, its secret and its scope"),
-        (302, "", "token URL answered 302; redirects are not followed: set `tokenUrl` to where it leads"),
-        (503, "", "token URL answered 503; the token server fails: look into its log"),
-        (
-            200,
-            "<html>",
-            "token URL answered 200 with something else than a JSON object; answer as RFC 6749, section 5.1, says",
-        ),
+        (302, "", "token URL answered 302; Signpost follows no redirects: set `tokenUrl` to the target"),
+        (503, "", "token URL answered 503; the token server failed: check its log"),
+        (200, "<html>", "token URL answered 200 without a JSON object; answer as RFC 6749, section 5.1, requires"),
         (200, r#"{"access_token":"t"}"#, "token URL answered 200 without `token_type`; answer `Bearer`"),
         (
             200,
@@ -192,7 +188,7 @@ async fn a_failing_token_endpoint_is_not_reported_as_the_endpoint() {
     assert!(receiver.so_far().is_empty(), "nothing is sent without a token");
 }
 
-const NO_TOKEN: &str = "token URL answered 200 without a usable `access_token`; answer one of visible ASCII characters \
+const NO_TOKEN: &str = "token URL answered 200 without a usable `access_token`; use visible ASCII characters for it \
                         (RFC 6750, section 2.1)";
 
 #[tokio::test]

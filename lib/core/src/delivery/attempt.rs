@@ -1,4 +1,4 @@
-//! Attempts: one HTTP request of a delivery each, and what came of it.
+//! Attempts: the HTTP requests of a delivery, and their results.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,84 +7,84 @@ use crate::delivery::sent::{Connection, SentRecord};
 use crate::delivery::token_refusal::{OAuthError, TokenLack, advice, spelled};
 use crate::endpoint::target::TargetError;
 
-/// Why an attempt did not end in an acknowledgement.
+/// The reason why an attempt was not acknowledged.
 ///
-/// `Display` is stored with the attempt and shown to the tenant: it says what *they* can change and quotes no cause.
-/// Causes stay in `source()`, which only operators see in the logs.
+/// Signpost stores `Display` with the attempt and shows it to the tenant. It says what *the tenant* can change and
+/// quotes no cause. Causes stay in `source()`, which only operators see in the logs.
 #[derive(Debug, thiserror::Error)]
 pub enum AttemptError {
-    /// The endpoint answered 2xx, and the answer did not come to its end.
+    /// The endpoint answered 2xx, but the answer was incomplete.
     #[error("endpoint answered {status}, but: {}", fault.told("endpoint", *timeout))]
     AnswerBroken {
         /// The HTTP status.
         status: u16,
-        /// What became of the rest.
+        /// The fault that ended the answer.
         fault: ExchangeFault,
-        /// The time of the whole attempt.
+        /// The time limit of the whole attempt.
         timeout: Duration,
     },
-    /// The client's certificate cannot be used any more: rules have changed since it was written.
-    #[error("client certificate cannot be used; write its key store anew")]
+    /// The client's certificate cannot be used any more, because the rules changed after it was stored.
+    #[error("client certificate cannot be used; set its key store again")]
     BadCertificate(#[source] BoxError),
-    /// No answer came.
+    /// The endpoint did not answer.
     #[error("{}", fault.told("endpoint", *timeout))]
     Exchange {
-        /// Why.
+        /// The fault of the exchange.
         fault: ExchangeFault,
-        /// The time of the whole attempt.
+        /// The time limit of the whole attempt.
         timeout: Duration,
-        /// The cause, where there is one.
+        /// The cause, if there is one.
         #[source]
         source: Option<BoxError>,
     },
-    /// An address that the host resolves to is none that Signpost calls. DNS may say something else next time.
+    /// The host resolves to an address that Signpost may not call. DNS may return another address next time.
     #[error("endpoint's host resolves to an address that is not public; correct its DNS records")]
     ForbiddenAddress(#[source] TargetError),
-    /// The URL is none that Signpost calls.
+    /// Signpost may not call this URL.
     #[error("endpoint's target is refused; use a publicly routable https URL")]
     ForbiddenTarget(#[source] TargetError),
-    /// The endpoint answered with something else than 2xx.
+    /// The endpoint answered with another status than 2xx.
     #[error("endpoint answered {status}; answer 2xx to acknowledge")]
     Rejected {
         /// The HTTP status.
         status: u16,
-        /// How long it asks to be left alone, where its status may ask.
+        /// The time that the endpoint asks Signpost to wait, if its status allows that.
         retry_after: Option<Duration>,
     },
-    /// No answer came from the token URL.
+    /// The token URL did not answer.
     #[error("{}", fault.told("token URL", *timeout))]
     TokenExchange {
-        /// Why.
+        /// The fault of the exchange.
         fault: ExchangeFault,
-        /// The time of the whole attempt.
+        /// The time limit of the whole attempt.
         timeout: Duration,
-        /// The cause, where there is one.
+        /// The cause, if there is one.
         #[source]
         source: Option<BoxError>,
     },
-    /// An address that the token URL's host resolves to is none that Signpost calls.
+    /// The token URL's host resolves to an address that Signpost may not call.
     #[error("token URL's host resolves to an address that is not public; correct its DNS records")]
     TokenForbiddenAddress(#[source] TargetError),
-    /// The token URL is none that Signpost calls.
+    /// Signpost may not call the token URL.
     #[error("token URL is refused; use a publicly routable https URL")]
     TokenForbiddenTarget(#[source] TargetError),
-    /// The token endpoint answered with something else than 200.
+    /// The token endpoint answered with another status than 200.
     #[error("token URL answered {status}{}; {}", spelled(*error), advice(*status, *error))]
     TokenRefused {
         /// The HTTP status.
         status: u16,
-        /// What it says that is wrong.
+        /// The error code in its answer.
         error: Option<OAuthError>,
-        /// How long it asks to be left alone, where its status may ask.
+        /// The time that the token endpoint asks Signpost to wait, if its status allows that.
         retry_after: Option<Duration>,
     },
-    /// The token endpoint answered without a token that could be used.
+    /// The answer of the token endpoint has no usable token.
     #[error("token URL answered 200 {lack}")]
     TokenUnusable {
-        /// What lacks.
+        /// The part that is missing or unusable.
         lack: TokenLack,
     },
-    /// The endpoint was asked whether it wants webhooks, and did not say so.
+    /// Signpost asked the endpoint whether it wants webhooks, and the endpoint did not confirm it.
     #[error(
         "endpoint answered {status} and did not prove that it wants webhooks; answer OPTIONS with \
          `WebHook-Allowed-Origin`, or echo the challenge"
@@ -92,13 +92,13 @@ pub enum AttemptError {
     Unproven {
         /// The HTTP status.
         status: u16,
-        /// How long it asks to be left alone, where its status may ask.
+        /// The time that the endpoint asks Signpost to wait, if its status allows that.
         retry_after: Option<Duration>,
     },
-    /// The payload makes the URL of a `GET` longer than any server takes.
-    #[error("URL has {bytes} bytes with the payload in it; let the endpoint choose fewer fields, or POST")]
+    /// The payload makes the URL of a `GET` longer than any server accepts.
+    #[error("URL has {bytes} bytes with the payload in it; choose fewer `fields`, or set `method` to POST")]
     UrlTooLong {
-        /// How long it is.
+        /// The length of the URL.
         bytes: usize,
     },
 }
@@ -107,7 +107,7 @@ pub enum AttemptError {
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl AttemptError {
-    /// The code of the cause.
+    /// Returns the code of the cause.
     #[must_use]
     pub fn cause(&self) -> Cause {
         match self {
@@ -126,7 +126,7 @@ impl AttemptError {
         }
     }
 
-    /// How long the endpoint, or the server of its tokens, asks to be left alone.
+    /// Returns how long the endpoint, or its token server, asks Signpost to wait.
     #[must_use]
     pub fn asks_to_wait(&self) -> Option<Duration> {
         match self {
@@ -146,7 +146,7 @@ impl AttemptError {
         }
     }
 
-    /// The endpoint's HTTP status, where one was received.
+    /// Returns the endpoint's HTTP status, if it sent one.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -166,7 +166,8 @@ impl AttemptError {
         }
     }
 
-    /// Whether another attempt may succeed without anybody changing a setting. No `_` arm: a new variant has to decide.
+    /// Returns whether another attempt may succeed without a change of the settings. There is no `_` arm, so that each
+    /// new variant must decide.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -187,15 +188,15 @@ impl AttemptError {
     }
 }
 
-/// What an attempt came to: the status of the acknowledgement, or why there is none.
+/// The result of an attempt: the status of the acknowledgement, or the reason why there is none.
 pub type AttemptResult = Result<u16, AttemptError>;
 
-/// Judges a received status: any 2xx acknowledges, everything else does not. Redirects are never followed (SSRF), so a
-/// 3xx is a refusal like any other. `retry_after` is what the answer's `Retry-After` says; it counts with 429 and 503
-/// (RFC 6585, section 4; RFC 9110, section 15.6.4).
+/// Judges a status: any 2xx acknowledges the webhook, and any other status does not. Signpost never follows redirects
+/// (SSRF), so a 3xx is a refusal too. `retry_after` is the value of `Retry-After` in the answer; it counts for 429 and
+/// 503 (RFC 6585, section 4; RFC 9110, section 15.6.4).
 ///
 /// # Errors
-/// [`AttemptError::Rejected`] for everything outside 200 to 299.
+/// [`AttemptError::Rejected`] for every status outside 200 to 299.
 pub fn judge_status(status: u16, retry_after: Option<Duration>) -> AttemptResult {
     if (200..300).contains(&status) {
         return Ok(status);
@@ -203,14 +204,14 @@ pub fn judge_status(status: u16, retry_after: Option<Duration>) -> AttemptResult
     Err(AttemptError::Rejected { status, retry_after: may_ask(status, retry_after) })
 }
 
-/// What `Retry-After` asks for, where the status may ask.
+/// Returns the value of `Retry-After` if the status allows the header.
 #[must_use]
 pub fn may_ask(status: u16, retry_after: Option<Duration>) -> Option<Duration> {
     retry_after.filter(|_| matches!(status, 429 | 503))
 }
 
-/// Reads `Retry-After`: seconds, or a moment (RFC 9110, section 10.2.3). What is past asks for nothing; what cannot be
-/// read does not count.
+/// Reads `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3). A date in the past means no wait. An invalid
+/// value is ignored.
 #[must_use]
 pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
@@ -221,30 +222,30 @@ pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     Some(moment.duration_since(now).unwrap_or_default())
 }
 
-/// One attempt as it is kept with its delivery.
+/// An attempt as Signpost stores it with its delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// 1 for the first.
+    /// The number of the attempt, 1 for the first.
     pub number: u32,
-    /// When it started, in milliseconds since the Unix epoch.
+    /// The time of its start, in milliseconds since the Unix epoch.
     pub at_unix_ms: u64,
-    /// How long it took, in milliseconds.
+    /// Its duration, in milliseconds.
     pub duration_ms: u64,
-    /// The signing keys that its signatures were made with.
+    /// The ids of the signing keys that made its signatures.
     pub kids: Vec<String>,
-    /// The HTTP status, where one was received.
+    /// The HTTP status, if the endpoint sent one.
     pub status: Option<u16>,
-    /// The [`AttemptError`]'s `Display`; absent when the endpoint acknowledged.
+    /// The [`AttemptError`]'s `Display`. Absent if the endpoint acknowledged.
     pub error: Option<String>,
-    /// The code of the cause; absent when the endpoint acknowledged.
+    /// The code of the cause. Absent if the endpoint acknowledged.
     pub cause: Option<String>,
-    /// The beginning of what was answered; absent when the endpoint acknowledged, or answered nothing.
+    /// The start of the answer. Absent if the endpoint acknowledged or did not answer.
     pub response: Option<String>,
-    /// What was sent.
+    /// The request.
     pub sent: SentRecord,
-    /// What it was answered over; absent when no answer came.
+    /// The connection that the answer came over. Absent if the endpoint did not answer.
     pub connection: Option<Connection>,
-    /// Where the answer redirects to, without the values of the URL's query. Redirects are not followed.
+    /// The target of a redirect, without the values of the URL's query. Signpost does not follow redirects.
     pub redirect: Option<String>,
 }
 
@@ -256,7 +257,7 @@ mod tests {
     #[test]
     fn status_decides_acknowledgement() {
         let cases = [
-            (199, false, "interim answers never get here, but are no acknowledgement"),
+            (199, false, "interim answers never reach this function, and do not acknowledge"),
             (200, true, "ok"),
             (204, true, "no content"),
             (299, true, "any 2xx"),
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn stored_texts_tell_the_tenant_what_to_change_and_quote_no_cause() {
+    fn stored_texts_say_what_to_change_and_quote_no_cause() {
         let secret_cause = || -> BoxError { "10.0.0.7 refused".into() };
         let inside = || TargetError::ForbiddenAddress { address: [10, 0, 0, 7].into() };
         let timeout = Duration::from_secs(10);
@@ -323,7 +324,7 @@ mod tests {
                 AttemptError::AnswerBroken { status: 200, fault: ExchangeFault::AnswerCut, timeout },
                 "answer-cut",
                 "endpoint answered 200, but: endpoint cut its answer off; send as many bytes as Content-Length says, or \
-                 end the last chunk",
+                 the last chunk",
             ),
             (
                 AttemptError::ForbiddenTarget(inside()),
@@ -338,12 +339,12 @@ mod tests {
             (
                 AttemptError::BadCertificate(secret_cause()),
                 "client-certificate-unusable",
-                "client certificate cannot be used; write its key store anew",
+                "client certificate cannot be used; set its key store again",
             ),
             (
                 AttemptError::UrlTooLong { bytes: 70_000 },
                 "url-too-long",
-                "URL has 70000 bytes with the payload in it; let the endpoint choose fewer fields, or POST",
+                "URL has 70000 bytes with the payload in it; choose fewer `fields`, or set `method` to POST",
             ),
             (
                 AttemptError::Unproven { status: 200, retry_after: None },
@@ -384,14 +385,14 @@ mod tests {
             (
                 refused(302, None),
                 "token-status",
-                "token URL answered 302; redirects are not followed: set `tokenUrl` to where it leads",
+                "token URL answered 302; Signpost follows no redirects: set `tokenUrl` to the target",
             ),
             (
                 refused(429, None),
                 "token-status",
-                "token URL answered 429; it is asked too often, or too slow: raise its limits",
+                "token URL answered 429; it gets too many requests, or is too slow: raise its limits",
             ),
-            (refused(503, None), "token-status", "token URL answered 503; the token server fails: look into its log"),
+            (refused(503, None), "token-status", "token URL answered 503; the token server failed: check its log"),
             (
                 token_exchange(ExchangeFault::ConnectionRefused),
                 "token-connection-refused",
@@ -400,7 +401,7 @@ mod tests {
             (
                 token_exchange(ExchangeFault::TimedOut(Stage::Waiting)),
                 "token-timeout-waiting",
-                "token URL did not answer within 10 s; it is part of the attempt, and must leave time for the rest",
+                "token URL did not answer within 10 s; it is part of the attempt and must leave time for the request itself",
             ),
             (
                 AttemptError::TokenForbiddenAddress(inside()),

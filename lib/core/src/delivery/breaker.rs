@@ -1,11 +1,12 @@
-//! Circuit breakers: when an endpoint that keeps failing is left alone, and when it is tried again.
+//! Circuit breakers: stop deliveries to an endpoint that fails repeatedly, and decide when to try it again.
 //!
-//! An endpoint's breaker is *closed* while deliveries are sent to it. It *opens* when too many attempts fail; while it is
-//! open, deliveries are parked unsent. When its time is over, one delivery is sent as a *probe*, and its outcome closes the
-//! breaker or opens it again for longer.
+//! While a breaker is *closed*, Signpost sends deliveries to the endpoint. If too many attempts fail, the breaker
+//! *opens*. While it is open, Signpost parks deliveries and does not send them. When the open time ends, Signpost sends
+//! one delivery as a *probe*. Its outcome closes the breaker, or opens it again for longer.
 //!
-//! An endpoint that does not answer at all is noticed before the first attempt has timed out: while many attempts are
-//! *silent*, it is *held*, and nothing more is sent until one of them is acknowledged or they have failed.
+//! If an endpoint does not answer at all, Signpost reacts before the first attempt times out. An attempt that waits too
+//! long for an answer is *silent*. If many attempts are silent, the endpoint is *held*: Signpost sends nothing more
+//! until one of them is acknowledged or all have ended.
 
 use std::time::Duration;
 
@@ -15,28 +16,29 @@ use crate::delivery::LONGEST_ATTEMPT;
 use crate::delivery::attempt::{AttemptError, AttemptResult};
 use crate::delivery::hold::{HeldBecause, Hold};
 
-/// The state of an endpoint's breaker, shared by all who send to it. Moments are milliseconds since the Unix epoch.
+/// The state of an endpoint's breaker, shared by all instances that send to it. Times are in milliseconds since the
+/// Unix epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Breaker {
     state: State,
-    /// Since when it has not been closed, which it is not.
+    /// The start of the current open or held time. None while the breaker is closed.
     held_since: Option<u64>,
-    /// Failures since the last acknowledgement.
+    /// The number of failures since the last acknowledgement.
     failures_in_a_row: u32,
-    /// The first of them.
+    /// The time of the first of these failures.
     failing_since: Option<u64>,
-    /// On how many days (of UTC) some of them were,
+    /// The number of days (UTC) on which these failures happened.
     failing_days: u32,
-    /// and the last of these days, since the Unix epoch.
+    /// The last of these days, counted since the Unix epoch.
     last_failing_day: u64,
-    /// When a probe failed last, since the last acknowledgement.
+    /// The time of the last failed probe since the last acknowledgement.
     probe_failed_at: Option<u64>,
-    /// How often it has opened without staying closed in between.
+    /// How often the breaker opened since it was last closed for a long time.
     openings: u32,
     closed_at: Option<u64>,
     tally: Tally,
-    /// Silent attempts since the last acknowledgement.
+    /// The number of silent attempts since the last acknowledgement.
     silences: u32,
 }
 
@@ -51,36 +53,36 @@ enum State {
     Open {
         until: u64,
     },
-    /// A probe is under way, and is taken for dead at `until`.
+    /// A probe is in progress. After `until`, it counts as lost.
     Probing {
         until: u64,
     },
 }
 
-/// What a breaker says to a delivery that is about to be sent.
+/// The breaker's decision about a delivery that is ready to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// Park it.
+    /// Park the delivery.
     Park,
-    /// Send it, if you are the first to say so ([`Breaker::probing`]); park it otherwise.
+    /// Send the delivery if this instance is the first to record the probe ([`Breaker::probing`]). Park it otherwise.
     Probe,
-    /// Send it.
+    /// Send the delivery.
     Send,
 }
 
-/// What came of attempts, as somebody counted it who has not told the others yet.
+/// The outcomes of attempts that an instance counted and has not shared yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcomes {
     tally: Tally,
     has_acknowledgement: bool,
-    /// Since the last acknowledgement among them, or all.
+    /// Failures since the last acknowledgement, or all failures if there was none.
     failures_in_a_row: u32,
     failing_since: Option<u64>,
-    /// As long.
+    /// Silent attempts since the last acknowledgement, or all if there was none.
     silences: u32,
 }
 
-/// Attempts and failures of the last minutes, each minute once, in no order.
+/// Attempts and failures of the last minutes. Each minute occurs once, in no order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Tally(Vec<Count>);
 
@@ -91,45 +93,49 @@ struct Count {
     failures: u32,
 }
 
-/// So many failures in a row open a breaker,
+/// The number of failures in a row that opens a breaker.
 const FAILURES_IN_A_ROW: u32 = 10;
-/// and so many attempts within the window, if at least half of them failed.
+/// The number of attempts within the window that opens a breaker if at least half of them failed.
 const ATTEMPTS_IN_WINDOW: u32 = 20;
-/// The window: this minute and those before it.
+/// The length of the window, including the current minute.
 const WINDOW_MINUTES: u64 = 5;
-/// So many silent attempts have an endpoint held,
+/// The number of silent attempts after which Signpost holds an endpoint.
 const SILENCES: u32 = 10;
-/// until all of them must be over: an attempt takes 30 s at the most.
+/// How long a hold lasts. Every silent attempt ends within this time, because an attempt takes at most 30 s.
 const HELD: Duration = Duration::from_secs(35);
-/// An attempt is silent if it has had no answer for so long, and for twice as long as acknowledgements take of late.
+/// An attempt is silent after this time without an answer, or after twice the recent time of an acknowledgement if that
+/// is longer.
 pub const SILENT_AFTER: Duration = Duration::from_secs(2);
-/// How long a breaker is open the first time; twice as long each time it opens again,
+/// How long a breaker is open the first time. Each time it opens again, this time doubles, up to [`LONGEST_OPEN`].
 const FIRST_OPEN: Duration = Duration::from_secs(30);
-/// up to this. One that was closed for as long begins anew.
+/// The longest time that a breaker is open. After a closed time of this length, the open time starts at 30 s again.
 pub const LONGEST_OPEN: Duration = Duration::from_mins(15);
-/// How much longer or shorter it may turn out, so that endpoints that failed together are not probed together.
+/// The random part of the open time. Without it, Signpost would probe all endpoints that failed together at the same
+/// time.
 const JITTER: f64 = 0.2;
-/// An endpoint that has done nothing but fail for so long is disabled,
+/// Signpost disables an endpoint that only failed for this time, if the next three limits are reached too.
 pub const HOPELESS_AFTER: Duration = Duration::from_hours(5 * 24);
-/// if that was so often,
+/// The minimum number of failures for this.
 const HOPELESS_FAILURES: u32 = 10;
-/// on so many days, because two failures with days of silence between them say nothing,
+/// The minimum number of days with failures, because two failures with days without attempts between them prove
+/// nothing.
 const HOPELESS_DAYS: u32 = 3;
-/// and if a probe has failed within this time: the endpoint gets a last chance.
+/// A probe must have failed within this time, so that the endpoint gets a last chance.
 const HOPELESS_PROBE: Duration = Duration::from_hours(24);
-/// How many parked deliveries an endpoint gets in the first minute after it is back; twice as many in each that follows,
+/// The number of parked deliveries that an endpoint gets in the first minute after its breaker closed. The number
+/// doubles each minute, up to [`FULL_PACE`].
 const FIRST_PACE: usize = 600;
-/// up to this, a hundred a second.
+/// The maximum number per minute: a hundred per second.
 const FULL_PACE: usize = 6_000;
 
 impl Breaker {
-    /// A breaker that was closed at a moment, as by an operator who says that the endpoint is well.
+    /// Returns a breaker that closed at this time, for example because an operator enabled the endpoint.
     #[must_use]
     pub fn closed_at(unix_ms: u64) -> Self {
         Self { closed_at: Some(unix_ms), ..Self::default() }
     }
 
-    /// Says what is to become of a delivery that would be sent now.
+    /// Decides what happens to a delivery that is ready now.
     #[must_use]
     pub fn admits(&self, now_unix_ms: u64) -> Admission {
         match self.state {
@@ -141,20 +147,21 @@ impl Breaker {
         }
     }
 
-    /// The breaker while a probe is under way. Only who writes this first may send the probe.
+    /// Returns the breaker while a probe is in progress. Only the instance that stores this state first may send the
+    /// probe.
     #[must_use]
     pub fn probing(self, now_unix_ms: u64) -> Self {
         Self { state: State::Probing { until: now_unix_ms + millis(LONGEST_ATTEMPT) }, ..self }
     }
 
-    /// Whether acknowledgements are no news to it.
+    /// Returns whether acknowledgements do not change the breaker.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.state == State::Closed && self.failures_in_a_row == 0 && self.silences == 0
     }
 
-    /// The breaker after some attempts. `random` is any number from 0 up to 1: the time that it is open is up to a fifth
-    /// shorter or longer by it.
+    /// Returns the breaker after some attempts. `random` is a number from 0 up to 1. It makes the open time up to a
+    /// fifth shorter or longer.
     #[must_use]
     pub fn after(mut self, outcomes: &Outcomes, now_unix_ms: u64, random: f64) -> Self {
         self.tally.add_all(&outcomes.tally, now_unix_ms);
@@ -183,7 +190,7 @@ impl Breaker {
         Self { held_since, ..changed }
     }
 
-    /// The breaker after outcomes that are counted.
+    /// Returns the breaker after outcomes that are already counted.
     fn changed(self, outcomes: &Outcomes, now_unix_ms: u64, random: f64) -> Self {
         match self.state {
             State::Closed | State::Held { .. } if self.has_too_many_failures() => {
@@ -202,12 +209,13 @@ impl Breaker {
             State::Closed if self.silences >= SILENCES => {
                 Self { state: State::Held { until: now_unix_ms + millis(HELD) }, ..self }
             }
-            // What was sent before it opened says nothing of what a probe would find.
+            // Attempts from before the breaker opened do not show what a probe would find.
             State::Closed | State::Held { .. } | State::Open { .. } | State::Probing { .. } => self,
         }
     }
 
-    /// Returns why nothing is sent now, if that is so. A probe that is due or under way ends the hold only if it succeeds.
+    /// Returns why Signpost sends nothing now, or none. The hold continues while a probe is due or in progress, and
+    /// ends if the probe succeeds.
     #[must_use]
     pub fn hold(&self, now_unix_ms: u64) -> Option<Hold> {
         let (because, until) = match self.state {
@@ -215,13 +223,13 @@ impl Breaker {
             State::Closed | State::Held { .. } => return None,
             State::Open { until } | State::Probing { until } => (HeldBecause::Failing, until),
         };
-        // One that was written before `held_since` was kept has only this.
+        // Breakers stored before `held_since` existed have only this time.
         let since_unix_ms = self.held_since.or(self.failing_since);
         Some(Hold { because, since_unix_ms, next_probe_unix_ms: Some(until.max(now_unix_ms)) })
     }
 
-    /// Tells whether the endpoint has done nothing but fail for [`HOPELESS_AFTER`], often, on several days, and whether a
-    /// probe has failed within the last day.
+    /// Returns whether the endpoint only failed for [`HOPELESS_AFTER`], often and on several days, and a probe failed
+    /// within the last day.
     #[must_use]
     pub fn should_disable(&self, now_unix_ms: u64) -> bool {
         self.failing_since.is_some_and(|since| now_unix_ms >= since + millis(HOPELESS_AFTER))
@@ -230,14 +238,14 @@ impl Breaker {
             && self.probe_failed_at.is_some_and(|at| now_unix_ms < at + millis(HOPELESS_PROBE))
     }
 
-    /// Since when it has done nothing but fail.
+    /// Returns the start of the current series of failures.
     #[must_use]
     pub fn failing_since(&self) -> Option<u64> {
         self.failing_since
     }
 
-    /// How many parked deliveries an endpoint whose breaker is closed gets in a minute: few at first, for it may just be
-    /// back.
+    /// Returns how many parked deliveries an endpoint with a closed breaker gets per minute. There are few at first,
+    /// because the endpoint may have just recovered.
     #[must_use]
     pub fn drain_rate(&self, now_unix_ms: u64) -> usize {
         let Some(closed_at) = self.closed_at else { return FULL_PACE };
@@ -265,8 +273,8 @@ impl Breaker {
 }
 
 impl Outcomes {
-    /// Counts an attempt. One that says nothing about the endpoint does not count: where the payload was at fault, or the
-    /// receiver has opted out.
+    /// Counts an attempt. It does not count if it says nothing about the endpoint: if the payload was at fault, or the
+    /// receiver opted out.
     pub fn add(&mut self, result: &AttemptResult, now_unix_ms: u64) {
         match result {
             Ok(_) => {
@@ -282,17 +290,17 @@ impl Outcomes {
         }
     }
 
-    /// Counts an attempt that has had no answer for long, and is still under way.
+    /// Counts an attempt that is still in progress and has waited long for an answer.
     pub fn add_silence(&mut self) {
         self.silences += 1;
     }
 
-    /// Forgets silent attempts that were no news: those who come after them count anew.
+    /// Forgets silent attempts that do not change the breaker. The count starts again.
     pub fn forget_silences(&mut self) {
         self.silences = 0;
     }
 
-    /// Puts back what was counted before these.
+    /// Adds outcomes that were counted before these.
     pub fn merge_earlier(&mut self, mut earlier: Self, now_unix_ms: u64) {
         earlier.tally.add_all(&self.tally, now_unix_ms);
         if self.has_acknowledgement {
@@ -304,8 +312,8 @@ impl Outcomes {
         }
     }
 
-    /// Whether a breaker has to be told of them. An endpoint that is well costs nothing: its acknowledgements are kept
-    /// until there is a failure to tell.
+    /// Returns whether these outcomes change the breaker. A healthy endpoint costs no write, because its
+    /// acknowledgements stay in memory until there is a failure to record.
     #[must_use]
     pub fn changes(&self, breaker: &Breaker) -> bool {
         self.failures_in_a_row > 0
@@ -320,7 +328,7 @@ impl Tally {
         self.add_all(&Self(vec![Count { minute, attempts: 1, failures }]), now_unix_ms);
     }
 
-    /// Adds what another has counted, and forgets what is older than the window.
+    /// Adds the minutes of another tally, and forgets those that are older than the window.
     fn add_all(&mut self, other: &Self, now_unix_ms: u64) {
         for added in &other.0 {
             match self.0.iter_mut().find(|minute| minute.minute == added.minute) {
@@ -392,7 +400,7 @@ mod tests {
         assert_eq!(
             seen(&again, probe + 1),
             Some(("failing", Some(HOUR), Some(probe + 60_001))),
-            "since the first time"
+            "since it opened first"
         );
         let closed = after(probing, &[204], probe + 1);
         assert_eq!(seen(&closed, probe + 1), None);
@@ -401,15 +409,15 @@ mod tests {
 
         let held = silent(Breaker::default(), 10, HOUR);
         assert_eq!(seen(&held, HOUR), Some(("silent", Some(HOUR), Some(HOUR + 35_000))));
-        assert_eq!(seen(&held, HOUR + 35_000), None, "it is sent to again");
+        assert_eq!(seen(&held, HOUR + 35_000), None, "deliveries are sent again");
         let failing = after(held.clone(), &[500; 10], HOUR + 10_000);
         assert_eq!(
             seen(&failing, HOUR + 10_000),
             Some(("failing", Some(HOUR), Some(HOUR + 40_000))),
-            "since it was silent"
+            "since the silent attempts"
         );
-        let anew = after(held, &[500; 10], HOUR + 36_000);
-        assert_eq!(seen(&anew, HOUR + 36_000), Some(("failing", Some(HOUR + 36_000), Some(HOUR + 66_000))));
+        let again = after(held, &[500; 10], HOUR + 36_000);
+        assert_eq!(seen(&again, HOUR + 36_000), Some(("failing", Some(HOUR + 36_000), Some(HOUR + 66_000))));
     }
 
     #[test]
@@ -418,7 +426,7 @@ mod tests {
         let held = silent(silent(Breaker::default(), 9, HOUR), 1, HOUR);
         assert_eq!(held.admits(HOUR), Admission::Park);
         let cases: [(&[u16], Admission, &str); 4] = [
-            (&[204], Admission::Send, "slow, and well"),
+            (&[204], Admission::Send, "slow, but healthy"),
             (&[500; 9], Admission::Park, "others are still silent"),
             (&[500; 10], Admission::Park, "open"),
             (&[500, 204], Admission::Send, "one of them is enough"),
@@ -427,9 +435,9 @@ mod tests {
             assert_eq!(after(held.clone(), statuses, HOUR).admits(HOUR), expected, "{why}");
         }
         let (over, opened) = (HOUR + 35_000, after(held.clone(), &[500; 10], HOUR + 10_000));
-        assert_eq!(held.admits(over), Admission::Send, "nothing was heard of it, and nothing is under way any more");
+        assert_eq!(held.admits(over), Admission::Send, "no answer, and no attempt in progress any more");
         assert_eq!(opened.admits(over + 5_000), Admission::Probe);
-        assert_eq!(silent(held.clone(), 9, over).admits(over), Admission::Send, "counted anew");
+        assert_eq!(silent(held.clone(), 9, over).admits(over), Admission::Send, "counted from zero again");
         let between = after(silent(Breaker::default(), 9, HOUR), &[204], HOUR);
         assert_eq!(silent(between, 9, HOUR).admits(HOUR), Admission::Send, "an acknowledgement between");
         let mut silence = Outcomes::default();
@@ -455,12 +463,12 @@ mod tests {
             (half, Admission::Park, "ten of twenty"),
             (few, Admission::Send, "half, but of eighteen"),
             (less, Admission::Send, "a third"),
-            (vec![410; 30], Admission::Send, "who has opted out is not broken"),
+            (vec![410; 30], Admission::Send, "a receiver that opted out is not broken"),
         ];
         for (statuses, expected, why) in cases {
-            assert_eq!(after(Breaker::default(), &statuses, HOUR).admits(HOUR), expected, "{why}, told at once");
+            assert_eq!(after(Breaker::default(), &statuses, HOUR).admits(HOUR), expected, "{why}, recorded together");
             let one_by_one = statuses.iter().fold(Breaker::default(), |breaker, one| after(breaker, &[*one], HOUR));
-            assert_eq!(one_by_one.admits(HOUR), expected, "{why}, told one by one");
+            assert_eq!(one_by_one.admits(HOUR), expected, "{why}, recorded one by one");
         }
     }
 
@@ -486,30 +494,30 @@ mod tests {
             breaker = after(breaker, &[500], now);
         }
         let probing = breaker.clone().probing(now);
-        assert_eq!(probing.admits(now + millis(LONGEST_ATTEMPT)), Admission::Probe, "whoever probed has died");
+        assert_eq!(probing.admits(now + millis(LONGEST_ATTEMPT)), Admission::Probe, "the probing instance died");
         let closed = after(probing, &[204], now);
         assert_eq!(closed.admits(now), Admission::Send);
         assert!(closed.is_healthy());
 
         let soon = after(closed.clone(), &[500; 10], now + MINUTE);
-        assert_eq!(soon.admits(now + MINUTE + 899_999), Admission::Park, "it has only flickered");
+        assert_eq!(soon.admits(now + MINUTE + 899_999), Admission::Park, "it was closed only briefly");
         let later = after(closed, &[500; 10], now + 15 * MINUTE);
-        assert_eq!(later.admits(now + 15 * MINUTE + 30_000), Admission::Probe, "it was well");
+        assert_eq!(later.admits(now + 15 * MINUTE + 30_000), Admission::Probe, "it was healthy");
     }
 
     #[test]
-    fn what_was_sent_before_it_opened_does_not_close_it() {
+    fn attempts_from_before_a_breaker_opened_do_not_close_it() {
         let late = after(open(0), &[204, 204], 1_000);
         assert_eq!(late.admits(1_000), Admission::Park);
-        assert_eq!(late.failing_since(), None, "but it was a sign of life");
-        assert_eq!(after(open(0), &[500; 10], 1_000).openings, 1, "nor open it again");
+        assert_eq!(late.failing_since(), None, "but it resets the count of failures");
+        assert_eq!(after(open(0), &[500; 10], 1_000).openings, 1, "and does not open it again");
     }
 
     #[test]
     fn a_healthy_endpoint_has_no_news() {
         let well = Breaker::default();
         assert!(!Outcomes::default().changes(&well));
-        assert!(!outcomes(&[204; 50], 0).changes(&well), "acknowledgements can wait");
+        assert!(!outcomes(&[204; 50], 0).changes(&well), "acknowledgements need no write");
         assert!(outcomes(&[204, 500], 0).changes(&well));
         let troubled = after(well, &[500], 0);
         assert!(outcomes(&[204], 0).changes(&troubled));
@@ -555,7 +563,7 @@ mod tests {
         let paces = [0, 1, 2, 3, 4, 100].map(|minutes| closed.drain_rate(HOUR + minutes * MINUTE));
         assert_eq!(paces, [600, 1_200, 2_400, 4_800, 6_000, 6_000]);
         assert_eq!(closed.drain_rate(0), 600, "a clock that is behind");
-        assert_eq!(Breaker::default().drain_rate(HOUR), 6_000, "it was never away");
+        assert_eq!(Breaker::default().drain_rate(HOUR), 6_000, "its breaker never opened");
     }
 
     #[test]
@@ -570,7 +578,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_put_back_counts_as_if_it_had_not_been_taken(
+        fn outcomes_that_are_put_back_count_as_before(
             earlier in prop::collection::vec(prop::sample::select(vec![204, 500]), 0..8),
             later in prop::collection::vec(prop::sample::select(vec![204, 500]), 0..8)
         ) {

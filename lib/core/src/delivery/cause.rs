@@ -1,84 +1,84 @@
-//! Causes: why an attempt failed, as a code for programs and a sentence for the endpoint's owner.
+//! Causes of failed attempts: a code for programs, and a sentence for the endpoint's owner.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What kept an exchange with a server from its end. No text of it quotes the server, an address or a secret.
+/// A fault of an exchange with a server. Its texts never quote the server, an address or a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExchangeFault {
-    /// The headers say in two ways where the body ends.
+    /// The headers contradict each other about the end of the body.
     AnswerAmbiguous,
-    /// The connection ended before the answer did.
+    /// The connection ended before the end of the answer.
     AnswerCut,
-    /// What came is no HTTP/1.1, or more headers than anybody reads.
+    /// The answer is not HTTP/1.1, or its headers are too large.
     AnswerUnreadable,
-    /// The server's certificate is too old.
+    /// The server's certificate has expired.
     CertificateExpired,
     /// The server's certificate cannot be verified for another reason.
     CertificateInvalid,
     /// The server's certificate is not valid yet.
     CertificateNotYetValid,
-    /// Nobody who is trusted has issued the server's certificate.
+    /// The issuer of the server's certificate is not a trusted authority.
     CertificateUntrusted,
     /// The server's certificate is for other hosts.
     CertificateWrongName,
-    /// The server does not take the certificate that it was shown.
+    /// The server does not accept the client's certificate.
     ClientCertificateRefused,
-    /// The server asks for a certificate, and the endpoint has none.
+    /// The server asks for a client certificate, and the endpoint has none.
     ClientCertificateRequired,
-    /// The server closed the connection and answered nothing.
+    /// The server closed the connection without an answer.
     ConnectionClosed,
     /// The connection failed for another reason.
     ConnectionFailed,
-    /// Nobody listens.
+    /// No server listens on the port.
     ConnectionRefused,
-    /// The server, or something before it, broke the connection off.
+    /// The server, or a proxy in front of it, reset the connection.
     ConnectionReset,
     /// The host's name does not resolve.
     Dns,
     /// The server does not speak TLS.
     NotTls,
-    /// The attempt's time ran out.
+    /// The time of the attempt ended.
     TimedOut(Stage),
-    /// The two sides agree on no version or cipher of TLS, or one broke off.
+    /// The two sides have no TLS version or cipher in common, or one side stopped the handshake.
     TlsFailed,
-    /// There is no way to the address.
+    /// There is no route to the address.
     Unreachable,
 }
 
-/// How far an exchange has come.
+/// The stage of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The name is resolved, a connection is made, and TLS is agreed on.
+    /// Signpost resolves the name, connects, and negotiates TLS.
     Connecting,
-    /// The request is sent, and the answer's head awaited.
+    /// Signpost sends the request and waits for the head of the answer.
     Waiting,
-    /// The answer is being read.
+    /// Signpost reads the answer.
     Reading,
 }
 
-/// The code of a cause, such as `certificate-expired`. The token URL's faults have `token-` before them.
+/// The code of a cause, such as `certificate-expired`. Codes for the token URL have the prefix `token-`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The address that the host resolves to is none that Signpost calls.
+    /// The host resolves to an address that Signpost may not call.
     AddressForbidden,
     /// The exchange with the endpoint failed.
     Exchange(ExchangeFault),
-    /// The client's certificate on record cannot be used.
+    /// The stored client certificate cannot be used.
     ClientCertificateUnusable,
-    /// The endpoint answered with something else than 2xx.
+    /// The endpoint answered with another status than 2xx.
     Status,
-    /// The URL is none that Signpost calls.
+    /// Signpost may not call the URL.
     TargetForbidden,
-    /// The token URL's address is none that Signpost calls.
+    /// Signpost may not call the token URL's address.
     TokenAddressForbidden,
     /// The exchange with the token URL failed.
     TokenExchange(ExchangeFault),
-    /// The token URL answered with something else than 200.
+    /// The token URL answered with another status than 200.
     TokenStatus,
-    /// The token URL is none that Signpost calls.
+    /// Signpost may not call the token URL.
     TokenTargetForbidden,
-    /// The token URL's answer has no token that can be used.
+    /// The answer of the token URL has no usable token.
     TokenUnusable,
     /// The endpoint did not prove that it wants webhooks.
     Unproven,
@@ -88,7 +88,7 @@ pub enum Cause {
 
 #[cfg(test)]
 impl Cause {
-    /// Every cause there is.
+    /// Returns every cause.
     fn all() -> impl Iterator<Item = Self> {
         let alone = [
             Self::AddressForbidden,
@@ -129,7 +129,7 @@ impl fmt::Display for Cause {
 }
 
 impl ExchangeFault {
-    /// Every fault there is.
+    /// All faults.
     pub const ALL: [Self; 21] = [
         Self::AnswerAmbiguous,
         Self::AnswerCut,
@@ -180,21 +180,21 @@ impl ExchangeFault {
         }
     }
 
-    /// Says to the owner of `server` (`endpoint` or `token URL`) what was found and what to do. `timeout` is the time of the
-    /// whole attempt.
+    /// Describes for the owner of `server` (`endpoint` or `token URL`) what was found and what to do. `timeout` is the
+    /// time limit of the whole attempt.
     #[must_use]
     pub fn told(self, server: &str, timeout: Duration) -> String {
         let seconds = timeout.as_secs();
         let faster = match server {
             "endpoint" => "acknowledge first and work later",
-            _ => "it is part of the attempt, and must leave time for the rest",
+            _ => "it is part of the attempt and must leave time for the request itself",
         };
         match self {
             Self::AnswerAmbiguous => format!(
-                "answer of the {server} says its length in two ways; send one Content-Length, or Transfer-Encoding alone"
+                "answer of the {server} states its length twice; send one Content-Length, or Transfer-Encoding alone"
             ),
             Self::AnswerCut => {
-                format!("{server} cut its answer off; send as many bytes as Content-Length says, or end the last chunk")
+                format!("{server} cut its answer off; send as many bytes as Content-Length says, or the last chunk")
             }
             Self::AnswerUnreadable => {
                 format!("answer of the {server} cannot be read; answer in HTTP/1.1, with less than 400 KiB of headers")
@@ -214,25 +214,25 @@ impl ExchangeFault {
                 format!("certificate of the {server} is for another host; use one that names the URL's host")
             }
             Self::ClientCertificateRefused => {
-                format!("{server} refused the client certificate; have it trust the issuer, or write another key store")
+                format!("{server} refused the client certificate; make it trust the issuer, or replace the key store")
             }
             Self::ClientCertificateRequired => {
-                format!("{server} asks for a client certificate; set `auth` to kind `mtls`, or have it ask for none")
+                format!("{server} asks for a client certificate; set `auth` to kind `mtls`, or change its TLS settings")
             }
             Self::ConnectionClosed => {
-                format!("{server} closed the connection without an answer; look into its log and what stands before it")
+                format!("{server} closed the connection without an answer; check its log, and any proxy in front of it")
             }
             Self::ConnectionFailed => format!("connection to the {server} failed; check that it is up and reachable"),
             Self::ConnectionRefused => {
                 format!("{server} refused the connection; check that its server listens on the URL's port")
             }
             Self::ConnectionReset => {
-                format!("{server} reset the connection without an answer; look into its log and what stands before it")
+                format!("{server} reset the connection without an answer; check its log, and any proxy in front of it")
             }
             Self::Dns => format!("host of the {server} does not resolve; check its spelling and its DNS records"),
             Self::NotTls => format!("{server} does not speak TLS on the URL's port; serve https there"),
             Self::TimedOut(Stage::Connecting) => {
-                format!("{server} took no connection within {seconds} s; check its DNS, its firewall and its TLS")
+                format!("{server} accepted no connection within {seconds} s; check its DNS, its firewall and its TLS")
             }
             Self::TimedOut(Stage::Waiting) => {
                 format!("{server} did not answer within {seconds} s; {faster}")

@@ -1,26 +1,27 @@
-//! Draining: how what is parked for an endpoint goes out again once the endpoint may be called.
+//! Draining: sends the parked deliveries of an endpoint once Signpost may call it again.
 //!
-//! Who parks a delivery asks for the endpoint's lane to be drained. The sweeping keeps to that for longer than the asking
-//! is taken to stand, so that no lane is forgotten between the two.
+//! An instance that parks a delivery also requests a drain of the endpoint's lane. `sweep` acts on a request for
+//! [`DRAIN_SECONDS`]. The instance repeats its request after [`ASKED_FOR_SECONDS`], which is earlier. Therefore `sweep`
+//! forgets no lane.
 
 use std::time::Duration;
 
 use crate::delivery::breaker::{Admission, Breaker};
 use crate::endpoint::Limit;
 
-/// For how long, in seconds, one's own request to drain an endpoint's lane is taken to stand. Less than
-/// [`DRAIN_SECONDS`], by more than a sweeping and a call that hangs.
+/// How long, in seconds, an instance relies on its own drain request. The difference to [`DRAIN_SECONDS`] is longer
+/// than a sweep and a hanging call.
 pub const ASKED_FOR_SECONDS: u64 = 60;
-/// How long, in seconds, a lane that is empty is still looked at after it was asked for: functions that remember the
-/// endpoint as it was go on parking for a while.
+/// How long, in seconds, `sweep` checks an empty lane after a drain request. Instances that cached the endpoint still
+/// park deliveries for a while.
 pub const DRAIN_SECONDS: u64 = 180;
 
-/// How many seconds' worth of a limit are put back in a minute: with all sixty, what comes out a little late would find no
-/// room and be parked again.
+/// The number of seconds of a limit's capacity that a drain uses per minute. With all sixty, a delivery that comes out
+/// a little late would exceed the limit and be parked again.
 const SECONDS_WORTH: usize = 54;
 
-/// How many parked deliveries an enabled endpoint gets in a minute, by its breaker and its limit in a second. What it has
-/// free at once is not reckoned with.
+/// Returns how many parked deliveries an enabled endpoint gets per minute, according to its breaker and its limit per
+/// second. This ignores its limit of concurrent requests.
 #[must_use]
 pub fn room(breaker: &Breaker, max_per_second: Option<Limit>, now_unix_ms: u64) -> usize {
     let room = match breaker.admits(now_unix_ms) {
@@ -31,29 +32,29 @@ pub fn room(breaker: &Breaker, max_per_second: Option<Limit>, now_unix_ms: u64) 
     max_per_second.map_or(room, |limit| room.min(SECONDS_WORTH * usize::from(u16::from(limit))))
 }
 
-/// How many deliveries are put back into the queue, and when they come out of it.
+/// Delays for deliveries that a drain returns to the queue, so that they come out evenly.
 #[derive(Clone, Debug)]
 pub struct DelaySpreader {
     most: usize,
     put_back: usize,
-    /// How many come out in each second.
+    /// The number of deliveries that come out per second.
     per_second: usize,
 }
 
 impl DelaySpreader {
-    /// So many, over the minute until the next sweeping.
+    /// Spreads `most` deliveries over the minute until the next sweep.
     #[must_use]
     pub fn over_a_minute(most: usize) -> Self {
         Self { most, put_back: 0, per_second: most.div_ceil(60).max(1) }
     }
 
-    /// How many more there may be.
+    /// Returns how many more deliveries may return.
     #[must_use]
     pub fn left(&self) -> usize {
         self.most - self.put_back
     }
 
-    /// How long the next one is kept back.
+    /// Returns the delay of the next delivery.
     pub fn delay(&mut self) -> Duration {
         let seconds = self.put_back / self.per_second;
         self.put_back += 1;
@@ -68,7 +69,7 @@ mod tests {
     use crate::delivery::breaker::Outcomes;
 
     #[test]
-    fn what_is_drained_comes_out_over_the_minute() {
+    fn drained_deliveries_come_out_over_the_minute() {
         let delays =
             |mut spread: DelaySpreader, count| -> Vec<u64> { (0..count).map(|_| spread.delay().as_secs()).collect() };
         assert_eq!(delays(DelaySpreader::over_a_minute(600), 21)[9..], [0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2]);
@@ -86,7 +87,7 @@ mod tests {
         let limit = |limit| Some(Limit::try_from(limit).unwrap());
         let cases = [
             (&Breaker::default(), None, 0, 6_000, "well"),
-            (&Breaker::default(), limit(7), 0, 378, "no more than its limit in most of a minute"),
+            (&Breaker::default(), limit(7), 0, 378, "at most its limit in most of a minute"),
             (&Breaker::closed_at(0), limit(500), 0, 600, "just back"),
             (&open, limit(7), 29_999, 0, "left alone"),
             (&open, limit(7), 30_000, 1, "a probe"),

@@ -1,20 +1,20 @@
-//! Holds: why deliveries to an endpoint wait, whatever is on record for each of them. Operators see them.
+//! Holds: the reasons why all deliveries to an endpoint wait. Operators see them.
 
 use crate::delivery::breaker::Breaker;
 use crate::endpoint::DisabledBecause;
 
-/// Why nothing is sent to an endpoint. Moments are milliseconds since the Unix epoch.
+/// The reason why Signpost sends nothing to an endpoint. Times are in milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hold {
-    /// What holds the deliveries.
+    /// The reason for the hold.
     pub because: HeldBecause,
-    /// Since when; nothing where that is not on record.
+    /// The start of the hold. None if it is not recorded.
     pub since_unix_ms: Option<u64>,
-    /// When one delivery is tried next; nothing if none is before an operator or the receiver acts.
+    /// The time when Signpost tries one delivery next. None if an operator or the receiver must act first.
     pub next_probe_unix_ms: Option<u64>,
 }
 
-/// What holds deliveries.
+/// The reason for a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeldBecause {
     /// The endpoint is disabled.
@@ -28,7 +28,7 @@ pub enum HeldBecause {
 }
 
 impl HeldBecause {
-    /// The word in answers.
+    /// Returns the word for API responses.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl HeldBecause {
 }
 
 impl Hold {
-    /// Returns what holds the deliveries to an endpoint, if anything does.
+    /// Returns the hold of an endpoint, if there is one.
     #[must_use]
     pub fn of(disabled: Option<DisabledBecause>, breaker: &Breaker, now_unix_ms: u64) -> Option<Self> {
         let because = match disabled {
@@ -53,8 +53,8 @@ impl Hold {
     }
 }
 
-/// Returns the earliest moment of the next attempt of a pending delivery, never one that has passed. Nothing is returned if
-/// nobody knows it: the endpoint is disabled, or nothing is on record and nothing holds the delivery.
+/// Returns the earliest time of a pending delivery's next attempt, which is never in the past. Returns none if the time
+/// is unknown: the endpoint is disabled, or there is no record and no hold.
 #[must_use]
 pub fn next_attempt(on_record_unix_ms: Option<u64>, hold: Option<&Hold>, now_unix_ms: u64) -> Option<u64> {
     let earliest = match hold {
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disabled_endpoint_is_probed_by_nobody() {
+    fn no_probe_goes_to_a_disabled_endpoint() {
         let disabled = [DisabledBecause::Failing, DisabledBecause::Gone, DisabledBecause::Operator];
         let cases = disabled.map(|because| (because, "disabled"));
         for (because, expected) in cases.into_iter().chain([(DisabledBecause::Unverified, "unverified")]) {
@@ -79,7 +79,7 @@ mod tests {
             assert_eq!((hold.because.as_str(), hold.next_probe_unix_ms), (expected, None), "{because:?}");
             assert_eq!(next_attempt(Some(1), Some(&hold), 7), None, "{because:?}");
         }
-        assert_eq!(Hold::of(None, &Breaker::default(), 7), None, "enabled and well");
+        assert_eq!(Hold::of(None, &Breaker::default(), 7), None, "enabled and healthy");
     }
 
     proptest! {

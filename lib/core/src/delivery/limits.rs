@@ -1,37 +1,39 @@
-//! Limits of an endpoint: how many requests there may be at once, and how many may begin in a second.
+//! Limits of an endpoint: how many requests may run at the same time, and how many may start per second.
 //!
-//! All who send share them. Who sends holds a *slot*, by a lease that outlives any attempt: it becomes free when its holder
-//! gives it back, or when the lease ends because the holder has died. There is no counter that could drift.
+//! All senders share these limits. A sender holds a *slot* by a lease that is longer than any attempt. The slot becomes
+//! free when its holder releases it, or when the lease ends because the holder died. There is no counter that could
+//! drift.
 
 use crate::endpoint::Limit;
 
-/// A slot that is held. Moments are milliseconds since the Unix epoch.
+/// A slot that is held. Times are in milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeldSlot {
-    /// Which one, from 0.
+    /// The index of the slot, from 0.
     pub index: u16,
-    /// When its lease ends.
+    /// The end of its lease.
     pub until_unix_ms: u64,
 }
 
-/// Gives the slots that may be taken now. Where a limit was lowered, slots beyond it are given back and not taken again.
+/// Returns the free slots. After an operator lowers the limit, the slots above it are released and not taken again.
 pub fn free_slots(held: &[HeldSlot], limit: Limit, now_unix_ms: u64) -> impl Iterator<Item = u16> {
     let is_held = move |index: &u16| held.iter().any(|slot| slot.index == *index && slot.until_unix_ms > now_unix_ms);
     (0..limit.into()).filter(move |index| !is_held(index))
 }
 
-/// How many requests have begun in a second of the clock.
+/// The number of requests that started in one second of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Second {
-    /// Which one, since the Unix epoch.
+    /// The second, counted since the Unix epoch.
     pub unix_seconds: u64,
-    /// How many have begun.
+    /// The number of requests that started.
     pub begun: u16,
 }
 
-/// Gives the count once another request has begun; nothing if there is no room for it in this second.
+/// Returns the new count if another request may start in this second, or none if the limit is reached.
 ///
-/// A count of a second to come, by a clock that is ahead, leaves no room either, so that a limit holds on every clock.
+/// A count for a future second, written by a clock that is ahead, also blocks the request. Therefore the limit holds on
+/// every clock.
 #[must_use]
 pub fn begin(counted: Option<Second>, limit: Limit, now_unix_ms: u64) -> Option<Second> {
     let unix_seconds = now_unix_ms / 1_000;
@@ -69,7 +71,7 @@ mod tests {
             (at(6, 2), at(7, 1), "the first of this second"),
             (at(7, 1), at(7, 2), "the last"),
             (at(7, 2), None, "one too many"),
-            (at(8, 1), None, "somebody's clock is ahead"),
+            (at(8, 1), None, "another instance's clock is ahead"),
         ];
         for (counted, expected, why) in cases {
             assert_eq!(begin(counted, limit(2), 7_999), expected, "{why}");

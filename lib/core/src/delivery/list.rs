@@ -1,8 +1,8 @@
-//! The list of an endpoint's deliveries: where each of them stands, which are asked for, and how a page is put together.
+//! The list of an endpoint's deliveries: their order, the filters of a request, and the pages.
 //!
-//! The newest is first, by the moment when its event arrived, which never changes: a delivery is kept where it stands in
-//! the list. That is in [`SHARDS`] parts, so that all deliveries of a busy endpoint do not go into one partition; a page
-//! is merged from all of them.
+//! The newest delivery comes first, by the time when its event arrived. This time never changes, so a delivery keeps
+//! its position. The list has [`SHARDS`] parts, so that the deliveries of a busy endpoint are not all in one partition.
+//! A page is merged from all parts.
 
 use std::cmp::Reverse;
 
@@ -15,20 +15,20 @@ use crate::fingerprint::fingerprint;
 use crate::input::fault::{Fault, Faults};
 use crate::input::moment::{MOMENT, unix_ms};
 
-/// How many parts a list has. A partition takes 1,000 writes a second.
+/// The number of parts of a list. A partition accepts 1,000 writes per second.
 pub const SHARDS: u8 = 8;
 
-/// All parts of an endpoint's list, by the names of their partitions.
+/// Returns all parts of an endpoint's list, by the names of their partitions.
 pub fn parts(endpoint: &EndpointId) -> impl Iterator<Item = String> {
     (0..SHARDS).map(move |shard| part(endpoint, shard))
 }
 
-/// Where a delivery is kept: the part of its list, by the name of its partition, and its place there.
+/// Returns the key of a delivery's item: the part of the list, by the name of its partition, and the position there.
 #[must_use]
 pub fn key_of(delivery: DeliveryKey<'_>) -> (String, ListPosition) {
-    // What tells it from all others to its endpoint, whose tenant is always the same.
+    // Distinguishes the delivery from all others to its endpoint. The tenant is always the same.
     let hash = fingerprint([delivery.event.id.as_str(), &*delivery.event.source]);
-    let tie = hash.iter().fold(0, |tie, byte| tie << 8 | u128::from(*byte)); // The last sixteen are left.
+    let tie = hash.iter().fold(0, |tie, byte| tie << 8 | u128::from(*byte)); // The last sixteen bytes remain.
     let place = ListPosition { tie, ..ListPosition::first_at(delivery.arrived_unix_ms) };
     (part(delivery.endpoint, hash[0] % SHARDS), place)
 }
@@ -37,33 +37,33 @@ fn part(endpoint: &EndpointId, shard: u8) -> String {
     format!("{endpoint}#{shard}")
 }
 
-/// Where a delivery stands in its endpoint's list, which is no other's place. The newer of two is the greater.
+/// The unique position of a delivery in its endpoint's list. The newer of two positions is the greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListPosition {
     arrived_unix_ms: u64,
-    /// Orders the deliveries of one millisecond, and tells them apart.
+    /// Distinguishes and orders the deliveries of one millisecond.
     tie: u128,
 }
 
 impl ListPosition {
-    /// The least place of a moment.
+    /// Returns the smallest position of a time.
     fn first_at(unix_ms: u64) -> Self {
         Self { arrived_unix_ms: unix_ms.min(LAST_MS), tie: 0 }
     }
 
-    /// When the event arrived, in milliseconds since the Unix epoch.
+    /// Returns the time when the event arrived, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn arrived_unix_ms(self) -> u64 {
         self.arrived_unix_ms
     }
 
-    /// The sort key, which orders as the places do.
+    /// Returns the sort key. Its order is that of the positions.
     #[must_use]
     pub fn key(self) -> String {
         format!("{:013}#{:032x}", self.arrived_unix_ms, self.tie)
     }
 
-    /// Reads what [`Self::key`] wrote.
+    /// Parses a key of [`Self::key`].
     #[must_use]
     pub fn parse(key: &str) -> Option<Self> {
         let (unix_ms, tie) = key.split_once('#')?;
@@ -73,20 +73,20 @@ impl ListPosition {
         Some(Self { arrived_unix_ms: unix_ms.parse().ok()?, tie: u128::from_str_radix(tie, 16).ok()? })
     }
 
-    /// What leads an operator to the page behind this place. It says nothing else, and so gives access to nothing.
+    /// Returns a cursor for the page after this position. It contains nothing else, so it grants no access.
     #[must_use]
     pub fn cursor(self) -> String {
         URL_SAFE_NO_PAD.encode(self.key())
     }
 
-    /// Reads what [`Self::cursor`] wrote, and nothing else.
+    /// Parses a cursor of [`Self::cursor`], and nothing else.
     #[must_use]
     pub fn of_cursor(cursor: &str) -> Option<Self> {
         let key = URL_SAFE_NO_PAD.decode(cursor).ok()?;
         Self::parse(str::from_utf8(&key).ok()?)
     }
 
-    /// The next smaller place, if there is one.
+    /// Returns the next smaller position, if there is one.
     fn before(self) -> Option<Self> {
         match (self.arrived_unix_ms, self.tie) {
             (0, 0) => None,
@@ -96,24 +96,24 @@ impl ListPosition {
     }
 }
 
-/// The last millisecond of thirteen digits, in the year 2286.
+/// The last millisecond with thirteen digits, in the year 2286.
 const LAST_MS: u64 = 9_999_999_999_999;
 
-/// Which deliveries of a list are asked for.
+/// The filter of a list request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListQuery {
-    /// Those that stand like this; all if there is none.
+    /// The status that deliveries must have. None means all.
     pub status: Option<DeliveryStatus>,
     from: ListPosition,
     to: Option<ListPosition>,
 }
 
 impl ListQuery {
-    /// Reads the parameters of a request: one of the three statuses, since when the event arrived, in RFC 3339, and
-    /// the cursor of the page before.
+    /// Parses the parameters of a request: one of the three statuses, the earliest arrival of the event in RFC 3339,
+    /// and the cursor of the previous page.
     ///
     /// # Errors
-    /// Every fault, its pointer the parameter's name behind a `?`.
+    /// All faults. The pointer is the parameter's name after a `?`.
     pub fn parse(status: Option<&str>, since: Option<&str>, cursor: Option<&str>) -> Result<Self, Vec<Fault>> {
         let mut faults = Faults::default();
         let status = read("?status", status, DeliveryStatus::parse, "delivered, exhausted or pending", &mut faults);
@@ -126,20 +126,20 @@ impl ListQuery {
         Ok(Self { status, from, to })
     }
 
-    /// The same behind a place.
+    /// Returns the same filter for the page after this position.
     #[must_use]
     pub fn behind(self, place: ListPosition) -> Self {
         Self { to: place.before(), ..self }
     }
 
-    /// The oldest and the newest place that are asked for; none if there is nothing between them.
+    /// Returns the oldest and the newest position of the filter, or none if it allows no position.
     #[must_use]
     pub fn range(self) -> Option<(ListPosition, ListPosition)> {
         self.to.filter(|to| self.from <= *to).map(|to| (self.from, to))
     }
 }
 
-/// What was expected of a moment; a `+` that came as a space is explained.
+/// Returns the expected form of a time. It explains a `+` that arrived as a space.
 fn expected_of(since: Option<&str>) -> &'static str {
     let has_lost_plus = |text: &str| text.contains(' ') && unix_ms(&text.replacen(' ', "+", 1)).is_some();
     if since.is_some_and(has_lost_plus) { PLUS } else { MOMENT }
@@ -161,20 +161,21 @@ fn read<T>(
     parsed
 }
 
-/// What was found in one part of a list.
+/// The result of reading one part of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardPage<T> {
-    /// What is wanted of it, in any order.
+    /// The deliveries that match the filter, in any order.
     pub found: Vec<(ListPosition, T)>,
-    /// The place down to which it was looked at; none if that is its end.
+    /// The last position that was read. None if that is the end of the part.
     pub scanned_to: Option<ListPosition>,
 }
 
-/// Merges what was found in the parts of a list to a page of up to `most`, the newest first, and tells behind which place
-/// the next one begins; none after the last.
+/// Merges the parts of a list into a page of at most `most` deliveries, newest first. Also returns the position after
+/// which the next page starts, or none for the last page.
 ///
-/// Nothing is on it that is older than what some part was not looked at for, or that part's deliveries would be missing
-/// in between. So a page may be shorter although others follow, and even empty where few deliveries are wanted.
+/// A page has nothing older than the position to which all parts were read. Otherwise deliveries of some part could be
+/// missing in between. So a page may be shorter than `most`, or even empty if few deliveries match, although others
+/// follow.
 #[must_use]
 pub fn page<T>(stretches: Vec<ShardPage<T>>, most: usize) -> (Vec<(ListPosition, T)>, Option<ListPosition>) {
     let complete_down_to = stretches.iter().filter_map(|stretch| stretch.scanned_to).max();
@@ -228,7 +229,7 @@ mod tests {
         assert_ne!(key_of(DeliveryKey { event: &elsewhere, ..deliveries[1] }), key_of(deliveries[1]));
         let never = DeliveryKey { arrived_unix_ms: u64::MAX, ..deliveries[1] };
         let (_, place) = key_of(never);
-        assert_eq!(ListPosition::parse(&place.key()), Some(place), "a clock that is far off");
+        assert_eq!(ListPosition::parse(&place.key()), Some(place), "a clock that is very wrong");
     }
 
     #[test]
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bad_parameter_is_told() {
+    fn every_bad_parameter_is_a_fault() {
         let faults = ListQuery::parse(Some("lost"), Some("yesterday"), Some("1")).unwrap_err();
         let pointers: Vec<_> = faults.iter().map(|fault| &*fault.pointer).collect();
         assert_eq!(pointers, ["?status", "?since", "?cursor"]);
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_ends_at_the_moment_and_begins_behind_the_cursor() {
+    fn a_range_ends_at_the_moment_and_begins_after_the_cursor() {
         let at = |unix_ms, tie| ListPosition { arrived_unix_ms: unix_ms, tie };
         let range = |since: &str, cursor: ListPosition| {
             ListQuery::parse(Some("pending"), Some(since), Some(&cursor.cursor())).unwrap().range()
@@ -277,17 +278,17 @@ mod tests {
         let second = "1970-01-01T00:00:01Z";
         assert_eq!(range(second, at(1_500, 7)), Some((at(1_000, 0), at(1_500, 6))));
         assert_eq!(range(second, at(1_500, 0)), Some((at(1_000, 0), at(1_499, u128::MAX))));
-        assert_eq!(range(second, at(1_000, 1)), Some((at(1_000, 0), at(1_000, 0))), "one place is left");
-        assert_eq!(range(second, at(1_000, 0)), None, "none is left");
-        assert_eq!(range(second, at(0, 0)), None, "there is nothing behind the first place");
+        assert_eq!(range(second, at(1_000, 1)), Some((at(1_000, 0), at(1_000, 0))), "one position remains");
+        assert_eq!(range(second, at(1_000, 0)), None, "no position remains");
+        assert_eq!(range(second, at(0, 0)), None, "there is nothing before the first position");
         let far = ListQuery::parse(None, Some("9999-12-31T23:59:59Z"), None).unwrap();
-        assert_eq!(far.range().unwrap().0, at(LAST_MS, 0), "beyond what keys can say");
+        assert_eq!(far.range().unwrap().0, at(LAST_MS, 0), "beyond the range of keys");
     }
 
-    /// A part of a list as the table keeps it: its places, each with whether it is wanted.
+    /// A part of a list as the table stores it: its positions, each with whether it matches the filter.
     type Part = BTreeSet<(ListPosition, bool)>;
 
-    /// Looks at up to `limit` places of a part, the newest first, as a query with a limit and a filter does.
+    /// Reads up to `limit` positions of a part, newest first, like a query with a limit and a filter.
     fn look(part: &Part, wanted: ListQuery, limit: usize) -> ShardPage<()> {
         let Some((from, to)) = wanted.range() else { return ShardPage { found: Vec::new(), scanned_to: None } };
         let seen = part.iter().rev().filter(|(place, _)| (from..=to).contains(place));
@@ -300,7 +301,7 @@ mod tests {
     proptest! {
         #[test]
         fn pages_give_everything_once_and_the_newest_first(
-            // Few moments and few ties, so that many places are neighbours, and some parts are empty.
+            // Few times and few ties, so that many positions are neighbours and some parts are empty.
             places in prop::collection::btree_map((0..6_u64, 0..40_u128), (0..SHARDS, any::<bool>()), 0..120),
             since in 0..4_u64,
             most in 1..12_usize,
@@ -323,7 +324,7 @@ mod tests {
                 prop_assert!(page.len() <= most);
                 paged.extend(page.into_iter().map(|(place, ())| place));
                 let Some(next) = next else { break };
-                prop_assert!(wanted.range().is_some_and(|(_, to)| next <= to), "every page gets on");
+                prop_assert!(wanted.range().is_some_and(|(_, to)| next <= to), "every page makes progress");
                 wanted = wanted.behind(ListPosition::of_cursor(&next.cursor()).unwrap());
             }
             prop_assert_eq!(paged, expected);

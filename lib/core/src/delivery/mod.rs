@@ -1,4 +1,4 @@
-//! Deliveries: one event to one endpoint, over as many attempts as its retry policy allows.
+//! Deliveries: one event to one endpoint, in as many attempts as the endpoint's retry policy allows.
 
 pub mod attempt;
 pub mod breaker;
@@ -27,40 +27,41 @@ use crate::event::{Event, EventKey};
 use crate::input::fault::Fault;
 use crate::input::json;
 
-/// One event on its way to one endpoint: what a message of `DeliveriesQueue` says.
+/// A delivery of one event to one endpoint, as a message of `DeliveriesQueue` contains it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Where it goes.
+    /// The endpoint that receives it.
     pub endpoint: EndpointId,
-    /// What is delivered.
+    /// The event.
     pub event: Event,
-    /// When the event arrived, in milliseconds since the Unix epoch.
+    /// The time when the event arrived, in milliseconds since the Unix epoch.
     pub arrived_unix_ms: u64,
 }
 
-/// Longer than an attempt can last, from the receipt of its message to its record: `DeliverFunction` ends before.
+/// A time limit that no attempt exceeds, from the receipt of its message to its record. `DeliverFunction` ends earlier.
 pub const LONGEST_ATTEMPT: Duration = Duration::from_secs(95);
 
-/// The most bytes that a delivery's message has beyond its event.
+/// The maximum number of bytes of a delivery's message without its event.
 pub const MESSAGE_OVERHEAD_BYTES: usize = 128;
 
 impl Delivery {
-    /// The SQS message body: `{"endpoint":"ep_…","arrivedUnixMs":…,"event":{…}}`, the event as [`Event::json`] spells it.
+    /// Returns the SQS message body: `{"endpoint":"ep_…","arrivedUnixMs":…,"event":{…}}`, with the event as
+    /// [`Event::json`] spells it.
     #[must_use]
     pub fn message(endpoint: &EndpointId, event: &Event, arrived_unix_ms: u64) -> String {
         format!(r#"{{"endpoint":"{endpoint}","arrivedUnixMs":{arrived_unix_ms},"event":{}}}"#, event.json())
     }
 
-    /// The body of its own message.
+    /// Returns the body of this delivery's message.
     #[must_use]
     pub fn written(&self) -> String {
         Self::message(&self.endpoint, &self.event, self.arrived_unix_ms)
     }
 
-    /// Reads what [`Self::message`] wrote.
+    /// Parses a message that [`Self::message`] wrote.
     ///
     /// # Errors
-    /// Every fault found. Nothing but `fanout` writes to the queue, so this is somebody else's message or a defect.
+    /// All faults. Only `fanout` writes to the queue, so a fault means a foreign message or a defect.
     pub fn parse(body: &str) -> Result<Self, Vec<Fault>> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -71,7 +72,7 @@ impl Delivery {
             event: &'a RawValue,
         }
 
-        const EXPECTED: &str = "a message that fanout wrote";
+        const EXPECTED: &str = "a message written by fanout";
         let raw = json::parse(body, EXPECTED)?;
         let message: Message<'_> = serde_json::from_str(raw.get()).map_err(|_| vec![Fault::at("", raw, EXPECTED)])?;
         let Some(endpoint) = EndpointId::parse(&message.endpoint) else {
@@ -80,37 +81,37 @@ impl Delivery {
         Ok(Self { endpoint, event: Event::reread(message.event)?, arrived_unix_ms: message.arrived_unix_ms })
     }
 
-    /// Which delivery it is.
+    /// Returns the key of the delivery.
     #[must_use]
     pub fn key(&self) -> DeliveryKey<'_> {
         DeliveryKey { event: &self.event.key, endpoint: &self.endpoint, arrived_unix_ms: self.arrived_unix_ms }
     }
 }
 
-/// What makes a delivery the same delivery, and tells where its record is.
+/// The identity of a delivery, which also determines where its record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeliveryKey<'a> {
     /// The event.
     pub event: &'a EventKey,
     /// The endpoint.
     pub endpoint: &'a EndpointId,
-    /// When the event arrived for the first time, in milliseconds since the Unix epoch.
+    /// The time when the event first arrived, in milliseconds since the Unix epoch.
     pub arrived_unix_ms: u64,
 }
 
-/// Where a delivery stands.
+/// The status of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryStatus {
-    /// An attempt acknowledged it.
+    /// An attempt was acknowledged.
     Delivered,
-    /// It was given up, and put into `DeadLetterQueue`: [`DeadLetterReason`] says why.
+    /// Signpost gave the delivery up and put it into `DeadLetterQueue`. [`DeadLetterReason`] has the reason.
     Exhausted,
-    /// At least one attempt failed and another will follow.
+    /// At least one attempt failed, and another one will follow.
     Pending,
 }
 
 impl DeliveryStatus {
-    /// The word in tables and logs.
+    /// Returns the word for tables and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -120,14 +121,14 @@ impl DeliveryStatus {
         }
     }
 
-    /// Reads what [`Self::as_str`] wrote.
+    /// Parses a word of [`Self::as_str`].
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Delivered, Self::Exhausted, Self::Pending].into_iter().find(|status| status.as_str() == text)
     }
 }
 
-/// How a delivery came to be sent again, or for the first time, at an operator's request: the header `signpost-replay`.
+/// The request of an operator that caused a delivery to be sent, often again: the header `signpost-replay`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplayKind {
     /// `POST …/endpoints/{endpoint}/recover`.
@@ -136,12 +137,12 @@ pub enum ReplayKind {
     Redrive,
     /// `POST …/events/{id}/replay`.
     Replay,
-    /// `POST …/endpoints/{endpoint}/test`: not a repetition, but nothing that happened either.
+    /// `POST …/endpoints/{endpoint}/test`. It is not a repetition, but the event is not real either.
     Test,
 }
 
 impl ReplayKind {
-    /// The word in the header and in the table.
+    /// Returns the word for the header and the table.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -152,7 +153,7 @@ impl ReplayKind {
         }
     }
 
-    /// Reads what [`Self::as_str`] wrote.
+    /// Parses a word of [`Self::as_str`].
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let kinds = [Self::Recover, Self::Redrive, Self::Replay, Self::Test];
@@ -160,56 +161,59 @@ impl ReplayKind {
     }
 }
 
-/// What the table knows of a delivery that has had attempts.
+/// The stored progress of a delivery that has had attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Where it stands.
+    /// The status of the delivery.
     pub status: DeliveryStatus,
-    /// How many attempts are on record.
+    /// The number of recorded attempts.
     pub attempts: u32,
-    /// How many of them the retry policy does not count: those before the last replay, and failed probes since.
+    /// The number of attempts that the retry policy does not count: those before the last replay, and failed probes
+    /// after it.
     pub before_replay: u32,
-    /// The earliest moment of the next attempt, in milliseconds since the Unix epoch; meaningless once it is not pending.
+    /// The earliest time of the next attempt, in milliseconds since the Unix epoch. Valid only while the delivery is
+    /// pending.
     pub next_attempt_unix_ms: u64,
-    /// Which request of an operator it was last sent again by, if any.
+    /// The kind of the last replay, if there was one.
     pub replay: Option<ReplayKind>,
-    /// What its last request was, by [`Sent::print`].
+    /// The fingerprint of its last request, from [`Sent::print`].
     ///
     /// [`Sent::print`]: crate::delivery::sent::Sent::print
     pub last_sent: Option<u64>,
 }
 
-/// What is on record of a delivery.
+/// The record of a delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryRecord {
-    /// Where it stands; nothing before its first attempt is on record.
+    /// The progress of the delivery. None before the first attempt is recorded.
     pub progress: Option<Progress>,
-    /// Until when, in milliseconds since the Unix epoch, an attempt that was begun may still be under way; 0 if none is.
+    /// The end of the lease, in milliseconds since the Unix epoch: until then, an attempt may be in progress. 0 if
+    /// there is no lease.
     pub leased_until_unix_ms: u64,
 }
 
-/// How a delivery came to who is to send it. Moments are milliseconds since the Unix epoch.
+/// The receipt of a delivery by `deliver`. Times are in milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// How often its message was received, this time included.
+    /// How often `deliver` received its message, including this time.
     pub receives: u32,
-    /// When that was for the first time.
+    /// The time when it received the message first.
     pub first_received_unix_ms: u64,
-    /// Since when it waits: its place in line, wherever it has to wait again.
+    /// The start of the wait. If the delivery must wait again, it keeps this time, and so its place in line.
     pub since_unix_ms: u64,
-    /// Whether there may be another message of the same delivery, as after a replay or a crash.
+    /// True if another message of the same delivery may exist, for example after a replay or a crash.
     pub is_again: bool,
 }
 
 impl Receipt {
-    /// Whether nobody else can know of the delivery: nothing has to be claimed.
+    /// Returns whether no other instance can know of the delivery. Then it needs no lease.
     #[must_use]
     pub fn is_only(&self) -> bool {
         self.receives <= 1 && !self.is_again
     }
 
-    /// The moment before which somebody who received the same message first may be sending it without a lease. SQS may
-    /// present a message twice.
+    /// Returns the time until which the first receiver of the message may be sending it without a lease. SQS may
+    /// deliver a message twice.
     #[must_use]
     pub fn first_may_send_until(&self) -> u64 {
         match self.receives {
@@ -218,38 +222,38 @@ impl Receipt {
         }
     }
 
-    /// How long its message waits after a fault on our side: ten seconds more for each time it was received, up to a
-    /// quarter of an hour, so that an outage of ours meets a receiver with few repetitions.
+    /// Returns how long the message waits after an internal error: ten seconds for each receive, at most a quarter of
+    /// an hour. Therefore an outage of Signpost causes few repetitions at the receiver.
     #[must_use]
     pub fn wait_after_our_fault(&self) -> Duration {
         Duration::from_secs(10 * u64::from(self.receives.clamp(1, 90)))
     }
 }
 
-/// How often a message is received before faults on our side end it: at the waits of
-/// [`Receipt::wait_after_our_fault`], for more than four days.
+/// The number of receives after which internal errors end a delivery. With the waits of
+/// [`Receipt::wait_after_our_fault`], this takes more than four days.
 pub const MOST_RECEIVES: u32 = 500;
 
-/// What to do with a delivery whose message has just been received.
+/// The action for a delivery whose message `deliver` has received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
     /// Make this attempt now.
     Attempt(DueAttempt),
-    /// Acknowledged before; the message is a repetition.
+    /// Nothing: an earlier attempt was acknowledged, and the message is a repetition.
     Delivered,
-    /// Somebody else may be sending it: come back when that is over.
+    /// Wait: another instance may be sending the delivery.
     Elsewhere {
-        /// In milliseconds since the Unix epoch.
+        /// The end of the wait, in milliseconds since the Unix epoch.
         until_unix_ms: u64,
     },
-    /// Out of retries before; what is left is to see it into `DeadLetterQueue`.
+    /// Put the delivery into `DeadLetterQueue`, because its retries ended before.
     Exhausted {
-        /// When that was, in milliseconds since the Unix epoch.
+        /// The time when they ended, in milliseconds since the Unix epoch.
         since_unix_ms: u64,
     },
-    /// Too early, as after a crash or an extra receive: come back at the moment on record.
+    /// Wait until the recorded time, because the message came too early, for example after a crash or an extra receive.
     Wait {
-        /// In milliseconds since the Unix epoch.
+        /// The recorded time, in milliseconds since the Unix epoch.
         until_unix_ms: u64,
     },
 }
@@ -257,16 +261,17 @@ pub enum Due {
 /// An attempt that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DueAttempt {
-    /// Its number; the first is 1.
+    /// The number of the attempt. The first is 1.
     pub number: u32,
-    /// How many attempts the retry policy does not count: those before the last replay, and failed probes since.
+    /// The number of attempts that the retry policy does not count: those before the last replay, and failed probes
+    /// after it.
     pub before_replay: u32,
-    /// The moment that is on record for it, in milliseconds since the Unix epoch; nothing if there is no record. A replay
-    /// changes it, so that what comes of the attempt is recorded only if there was none meanwhile.
+    /// The recorded time of this attempt, in milliseconds since the Unix epoch. None without a record. A replay changes
+    /// this time. Therefore `deliver` records the outcome only if no replay happened in between.
     pub on_record: Option<u64>,
-    /// Which request of an operator it is sent again by, if any.
+    /// The kind of the last replay, if there was one.
     pub replay: Option<ReplayKind>,
-    /// What the attempt before it sent, by [`Sent::print`].
+    /// The fingerprint of the previous attempt's request, from [`Sent::print`].
     ///
     /// [`Sent::print`]: crate::delivery::sent::Sent::print
     pub last_sent: Option<u64>,
@@ -275,11 +280,11 @@ pub struct DueAttempt {
 const FIRST: Due =
     Due::Attempt(DueAttempt { number: 1, before_replay: 0, on_record: None, replay: None, last_sent: None });
 
-/// SQS counts visibility in whole seconds, so a message may come back up to a second early.
+/// SQS counts visibility in whole seconds, so a message may come back up to one second early.
 pub const EARLY_MS: u64 = 999;
 
-/// Decides what a received message asks for, from what is on record. SQS's receive count, which crashes and deferrals
-/// burn, counts for nothing but the doubt whether somebody else is at it.
+/// Decides what to do with a received message, based on the record. Crashes and deferrals raise SQS's receive count, so
+/// the count only shows whether another instance may be sending the delivery.
 #[must_use]
 pub fn due(standing: Option<DeliveryRecord>, receipt: &Receipt, now_unix_ms: u64) -> Due {
     let Some(standing) = standing else {
@@ -308,21 +313,21 @@ pub fn due(standing: Option<DeliveryRecord>, receipt: &Receipt, now_unix_ms: u64
     }
 }
 
-/// What follows an attempt.
+/// The next step after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing: it was acknowledged.
+    /// No step: the attempt was acknowledged.
     Delivered,
-    /// Nothing until the endpoint, which wants nothing more, is enabled again.
+    /// Disable the endpoint, because it wants no more webhooks. The delivery waits until an operator enables it again.
     Disable,
-    /// Nothing: that was the last attempt, or another would fail the same.
+    /// No step: this was the last attempt, or another attempt would fail in the same way.
     Exhausted,
     /// Another attempt after this wait.
     Retry(Duration),
 }
 
 impl Next {
-    /// Where the delivery stands now.
+    /// Returns the status of the delivery after this step.
     #[must_use]
     pub fn status(self) -> DeliveryStatus {
         match self {
@@ -333,9 +338,10 @@ impl Next {
     }
 }
 
-/// Decides what follows attempt `number`, counted from the last replay. `random` is any number from 0 up to 1 ([`RetryPolicy::wait_after`]).
+/// Decides the step after attempt `number`, counted from the last replay. `random` is a number from 0 up to 1
+/// ([`RetryPolicy::wait_after`]).
 ///
-/// A receiver that asks for a longer wait gets it, up to [`MAX_WAIT`]; it never gets more attempts.
+/// If a receiver asks for a longer wait, the delivery waits longer, up to [`MAX_WAIT`]. It never gets more attempts.
 #[must_use]
 pub fn next(result: &AttemptResult, number: u32, policy: &RetryPolicy, random: f64) -> Next {
     match (result, policy.wait_after(number, random)) {
@@ -348,11 +354,11 @@ pub fn next(result: &AttemptResult, number: u32, policy: &RetryPolicy, random: f
     }
 }
 
-/// Decides what follows attempt `number` that was the probe of an open breaker. Returns as well whether it is free: the retry
-/// policy then does not count it.
+/// Decides the step after attempt `number`, which was the probe of an open breaker. Also returns whether the probe is
+/// free: then the retry policy does not count it.
 ///
-/// A probe is sent on behalf of all deliveries that wait for the endpoint, so its failure costs this one no retry: it waits as
-/// long as after the attempt before. A failure that no repetition can mend ends the delivery as it does without a breaker.
+/// A probe is sent for all deliveries that wait for the endpoint. Therefore its failure costs this delivery no retry:
+/// it waits as long as after the previous attempt. A failure that no repetition can correct still ends the delivery.
 #[must_use]
 pub fn next_of_probe(result: &AttemptResult, number: u32, policy: &RetryPolicy, random: f64) -> (Next, bool) {
     match result {
@@ -364,26 +370,27 @@ pub fn next_of_probe(result: &AttemptResult, number: u32, policy: &RetryPolicy, 
     }
 }
 
-/// How long a delivery without retries waits after it was a probe: about as long as the breaker stays open.
+/// The wait of a delivery without retries after it was a probe. The breaker stays open for about the same time.
 const AFTER_PROBE: Duration = Duration::from_secs(30);
 
-/// Why a delivery was given up: the attribute `reason` of its message in `DeadLetterQueue`, and of its record.
+/// The reason why Signpost gave a delivery up: the attribute `reason` of its message in `DeadLetterQueue`, and of its
+/// record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeadLetterReason {
-    /// The message is none that `fanout` writes.
+    /// The message was not written by `fanout`.
     BadMessage,
-    /// Faults on our side kept it from being sent for days, such as a secret that does not open.
+    /// Internal errors prevented the delivery for days, for example a secret that cannot be decrypted.
     Deferred,
-    /// The endpoint was removed while the delivery waited.
+    /// The endpoint was deleted while the delivery waited.
     EndpointGone,
     /// The event's retention ended while the delivery was parked.
     EventGone,
-    /// The last retry failed, or there was no use in another.
+    /// The last retry failed, or another retry could not succeed.
     Exhausted,
 }
 
 impl DeadLetterReason {
-    /// The code in the `reason` attribute.
+    /// Returns the code for the attribute `reason`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -395,7 +402,7 @@ impl DeadLetterReason {
         }
     }
 
-    /// Reads what [`Self::as_str`] wrote.
+    /// Parses a code of [`Self::as_str`].
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let reasons = [Self::BadMessage, Self::Deferred, Self::EndpointGone, Self::EventGone, Self::Exhausted];
@@ -403,17 +410,17 @@ impl DeadLetterReason {
     }
 }
 
-/// Why an event is in `RejectedQueue`: the message attribute `reason`.
+/// The reason why an event is in `RejectedQueue`: the message attribute `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectionReason {
-    /// Another event of the same tenant, source and id has a different payload.
+    /// Another event with the same tenant, source and id has a different payload.
     ConflictingDuplicate,
-    /// The message is no valid event; the attribute `faults` lists why.
+    /// The message is not a valid event. The attribute `faults` lists the faults.
     InvalidEvent,
 }
 
 impl RejectionReason {
-    /// The code in the `reason` attribute.
+    /// Returns the code for the attribute `reason`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -483,7 +490,7 @@ mod tests {
                 "crashed between record and dead letter",
             ),
             (leased(10_001), Due::Elsewhere { until_unix_ms: 10_001 }, "an attempt is under way"),
-            (leased(10_000), next(0), "whoever made it has died"),
+            (leased(10_000), next(0), "its instance died"),
             (
                 Some(DeliveryRecord { progress: None, leased_until_unix_ms: 10_001 }),
                 Due::Elsewhere { until_unix_ms: 10_001 },
@@ -496,22 +503,22 @@ mod tests {
     }
 
     #[test]
-    fn who_received_a_message_first_gets_the_time_of_an_attempt() {
+    fn the_first_receiver_of_a_message_has_the_time_of_an_attempt() {
         let receipt = |receives, is_again| Receipt { receives, first_received_unix_ms: 0, since_unix_ms: 0, is_again };
         let (begin, wait) = (FIRST, Due::Elsewhere { until_unix_ms: 95_000 });
         let nothing_sent = Some(DeliveryRecord::default());
         let cases = [
-            (receipt(1, false), None, 0, begin, true, "the only one"),
-            (receipt(1, true), None, 0, begin, false, "another message of the same delivery may be about"),
-            (receipt(2, false), None, 94_999, wait, false, "SQS may have presented it twice"),
-            (receipt(2, false), None, 95_000, begin, false, "whoever received it first has died"),
+            (receipt(1, false), None, 0, begin, true, "the only message"),
+            (receipt(1, true), None, 0, begin, false, "another message of the same delivery may exist"),
+            (receipt(2, false), None, 94_999, wait, false, "SQS may have delivered it twice"),
+            (receipt(2, false), None, 95_000, begin, false, "the first receiver died"),
             (
                 receipt(2, false),
                 nothing_sent,
                 1_000,
                 begin,
                 false,
-                "whoever received it first said that it was not sent",
+                "the first receiver released its lease without sending",
             ),
         ];
         for (receipt, standing, now, expected, is_only, why) in cases {
@@ -546,7 +553,7 @@ mod tests {
             assert_eq!(next(&result, number, &policy, 0.0), expected, "{status} at attempt {number}");
         }
         let hopeless = Err(AttemptError::UrlTooLong { bytes: 70_000 });
-        assert_eq!(next(&hopeless, 1, &policy, 0.0), Next::Exhausted, "the same again would fail the same");
+        assert_eq!(next(&hopeless, 1, &policy, 0.0), Next::Exhausted, "a repetition would fail in the same way");
     }
 
     #[test]
@@ -557,7 +564,7 @@ mod tests {
             assert_eq!(next_of_probe(&judge_status(500, None), number, &policy, 0.0), retry(5), "attempt {number}");
         }
         let none = RetryPolicy::fixed(0, 5).unwrap();
-        assert_eq!(next_of_probe(&judge_status(500, None), 1, &none, 0.0), retry(30), "not even where there are none");
+        assert_eq!(next_of_probe(&judge_status(500, None), 1, &none, 0.0), retry(30), "even without retries");
         let asked = judge_status(503, Some(Duration::from_secs(77)));
         assert_eq!(next_of_probe(&asked, 3, &policy, 0.0), retry(77));
         assert_eq!(next_of_probe(&judge_status(204, None), 3, &policy, 0.0), (Next::Delivered, false));
@@ -574,10 +581,10 @@ mod tests {
             (429, Some(120), 1, retry(120), "longer"),
             (503, Some(120), 1, retry(120), "longer"),
             (503, Some(5), 1, retry(60), "shorter than the policy's own"),
-            (503, None, 1, retry(60), "not asked for"),
-            (500, Some(120), 1, retry(60), "no status that may ask"),
-            (429, Some(u64::MAX), 1, retry(43_200), "for ever: twelve hours at the most"),
-            (429, Some(120), 3, Next::Exhausted, "no more attempts than the policy's"),
+            (503, None, 1, retry(60), "not requested"),
+            (500, Some(120), 1, retry(60), "a status without `Retry-After`"),
+            (429, Some(u64::MAX), 1, retry(43_200), "for ever: at most twelve hours"),
+            (429, Some(120), 3, Next::Exhausted, "no more attempts than the policy allows"),
         ];
         for (status, asked, number, expected, why) in cases {
             let result = judge_status(status, asked.map(Duration::from_secs));

@@ -1,57 +1,59 @@
-//! Parking: which deliveries wait in a table instead of in the queue, and where in it.
+//! Parking: which deliveries wait in a table instead of the queue, and under which key.
 //!
-//! A standard queue holds about 120,000 messages in flight, those that wait for a retry included. So only short waits
-//! are spent there; a delivery that waits for longer, or for an endpoint to be enabled, is parked.
+//! A standard SQS queue holds about 120,000 messages in flight, including those that wait for a retry. Therefore only
+//! short waits happen in the queue. A delivery is parked if it waits longer, or until its endpoint is enabled.
 
 use std::time::Duration;
 
 use crate::delivery::DeliveryKey;
 use crate::endpoint::EndpointId;
 
-/// The longest wait that is spent in the queue.
+/// The longest wait in the queue.
 pub const LONGEST_IN_QUEUE: Duration = Duration::from_mins(15);
 
-/// How many lanes the deliveries of one minute are spread over, so that no partition of the table gets more than its
-/// share: 1,000 writes a second each.
+/// The number of lanes for the deliveries of one minute. They keep each partition of the table below its limit of 1,000
+/// writes per second.
 pub const SHARDS: u8 = 8;
 
-/// How long behind its moment the event of a parked delivery is kept: for a sweep that is late, and for what follows.
+/// How long Signpost keeps the event of a parked delivery after the delivery is due: for a late sweep, and for the
+/// attempts that follow.
 const KEPT_BEHIND: Duration = Duration::from_hours(24);
 
-/// Until when, in seconds since the Unix epoch, an event has to be kept whose delivery is parked until a moment; nothing
-/// if it is kept as long anyway. The table of parked deliveries has the event's key only.
+/// Returns until when Signpost must keep the event of a delivery that is parked until a given time, in seconds since
+/// the Unix epoch. Returns none if the event's own retention is long enough. The parking table has only the event's
+/// key.
 #[must_use]
 pub fn kept_until(arrived_unix_ms: u64, retention: Duration, until_unix_ms: u64) -> Option<u64> {
     let needed = until_unix_ms / 1_000 + KEPT_BEHIND.as_secs();
     (needed > arrived_unix_ms / 1_000 + retention.as_secs()).then_some(needed)
 }
 
-/// The same for a delivery that is parked now and waits for its endpoint, nobody knows for how long: a whole retention,
-/// given anew once half of the event's own is over, so that most deliveries are parked without another write.
+/// Returns the same for a delivery that is parked now and waits for its endpoint for an unknown time. The event gets a
+/// new retention only after half of its own has passed, so that most deliveries need no second write.
 #[must_use]
 pub fn kept_for_endpoint(arrived_unix_ms: u64, retention: Duration, now_unix_ms: u64) -> Option<u64> {
     let (arrived, now) = (arrived_unix_ms / 1_000, now_unix_ms / 1_000);
     (now > arrived + retention.as_secs() / 2).then_some(now + retention.as_secs())
 }
 
-/// Where parked deliveries stand in line: a partition of the table.
+/// The place where parked deliveries wait: a partition of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// Those that are due by the end of a minute since the Unix epoch.
+    /// Deliveries that are due by the end of a minute since the Unix epoch.
     Due {
         /// The minute.
         minute: u64,
-        /// Which of its [`SHARDS`].
+        /// The index of the shard, of [`SHARDS`].
         shard: u8,
     },
-    /// Those that wait for an endpoint.
+    /// Deliveries that wait for an endpoint.
     Endpoint(EndpointId),
-    /// Those to an endpoint that are given up: they wait for nothing, and may be recovered.
+    /// Deliveries to an endpoint that Signpost gave up. They wait for nothing, and an operator may recover them.
     Exhausted(EndpointId),
 }
 
 impl Lane {
-    /// The lane of a delivery that is due at a moment, in milliseconds since the Unix epoch.
+    /// Returns the lane of a delivery that is due at a given time, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn due_at(unix_ms: u64, delivery: DeliveryKey<'_>) -> Self {
         let id = delivery.event.id.as_str().bytes().chain(delivery.endpoint.as_str().bytes());
@@ -59,12 +61,12 @@ impl Lane {
         Self::Due { minute: unix_ms.div_ceil(MINUTE_MS), shard: sum % SHARDS }
     }
 
-    /// All lanes of a minute.
+    /// Returns all lanes of a minute.
     pub fn of_minute(minute: u64) -> impl Iterator<Item = Self> {
         (0..SHARDS).map(move |shard| Self::Due { minute, shard })
     }
 
-    /// The partition's key.
+    /// Returns the partition's key.
     #[must_use]
     pub fn key(&self) -> String {
         match self {
@@ -75,53 +77,53 @@ impl Lane {
     }
 }
 
-/// Where the places of a moment, in milliseconds since the Unix epoch, begin.
+/// Returns the start of the sort keys of a time, which is in milliseconds since the Unix epoch.
 #[must_use]
 pub fn first_place(unix_ms: u64) -> String {
     format!("{unix_ms:013}")
 }
 
-/// The place of a delivery in its lane: by the moment, in milliseconds since the Unix epoch, so that the oldest is first.
-/// The same delivery, parked again at the same moment, takes the same place.
+/// Returns the sort key of a delivery in its lane. It starts with the time, in milliseconds since the Unix epoch, so
+/// the oldest is first. If the same delivery is parked again for the same time, it gets the same key.
 #[must_use]
 pub fn place(unix_ms: u64, delivery: DeliveryKey<'_>) -> String {
     let DeliveryKey { event, endpoint, .. } = delivery;
     format!("{}#{}/{}#{endpoint}#{}", first_place(unix_ms), event.tenant, event.id, event.source)
 }
 
-/// Returns the last minute whose deliveries a sweep puts into the queue at a moment. It is ahead of the moment: each
-/// delivery spends its last minutes in the queue as a delayed message ([`rest_of_wait`]), so that it comes out on time
-/// although `sweep` runs only once a minute, and although one run may fail.
+/// Returns the last minute whose deliveries a sweep at a given time puts into the queue. It is in the future: each
+/// delivery spends its last minutes in the queue as a delayed message ([`rest_of_wait`]). Therefore it comes out on
+/// time although `sweep` runs only once a minute, and even if one run fails.
 #[must_use]
 pub fn last_swept_minute(now_unix_ms: u64) -> u64 {
     now_unix_ms / MINUTE_MS + SWEPT_AHEAD_MINUTES
 }
 
-/// Returns the rest of a wait that a delivery spends in the queue, in whole seconds, rounded up so that it does not come out
-/// before its time. Below four minutes, of the 15 that SQS allows (`DelaySeconds`).
+/// Returns the rest of a wait that a delivery spends in the queue, in whole seconds. It is rounded up, so that the
+/// delivery does not come out early. It is below four minutes, and SQS allows 15 (`DelaySeconds`).
 #[must_use]
 pub fn rest_of_wait(due_unix_ms: u64, now_unix_ms: u64) -> Duration {
     Duration::from_secs(due_unix_ms.saturating_sub(now_unix_ms).div_ceil(1_000))
 }
 
-/// Tells whether operators must hear of a delivery that has waited for its endpoint since a moment: half of the time is over
-/// for which its event is kept at least ([`kept_for_endpoint`]). Moments are in milliseconds since the Unix epoch.
+/// Returns whether operators need a warning about a delivery that waits for its endpoint. They do after half of the
+/// minimum time that Signpost keeps its event ([`kept_for_endpoint`]). Times are in milliseconds since the Unix epoch.
 #[must_use]
 pub fn expires_soon(since_unix_ms: u64, retention: Duration, now_unix_ms: u64) -> bool {
     now_unix_ms / 1_000 > since_unix_ms / 1_000 + retention.as_secs() / 4
 }
 
-/// Returns until when at least the event of a delivery is kept that waits for its endpoint since a moment. Both are in
-/// milliseconds since the Unix epoch.
+/// Returns the minimum time until which Signpost keeps the event of a delivery that waits for its endpoint since a
+/// given time. Both are in milliseconds since the Unix epoch.
 #[must_use]
 pub fn kept_for_endpoint_until(since_unix_ms: u64, retention: Duration) -> u64 {
     since_unix_ms + retention.as_secs() / 2 * 1_000
 }
 
-/// How long a note that deliveries wait for an endpoint is valid, in seconds. Whoever parks a delivery later writes it again.
+/// How long, in seconds, the note is valid that deliveries wait for an endpoint. A later parking writes it again.
 pub const NOTED_FOR_SECONDS: u64 = 3_600;
 
-/// How many minutes ahead of time deliveries are put into the queue: two runs of `sweep`, and the minute that has begun.
+/// How many minutes early deliveries go into the queue: two runs of `sweep`, and the current minute.
 const SWEPT_AHEAD_MINUTES: u64 = 3;
 
 const MINUTE_MS: u64 = 60_000;
@@ -161,7 +163,7 @@ mod tests {
             let kept = kept_until(arrived, retention, due).unwrap_or(own);
             prop_assert!(kept >= own && kept >= due / 1_000 + 24 * 3_600);
             let for_endpoint = kept_for_endpoint(arrived, retention, due).unwrap_or(own);
-            prop_assert!(for_endpoint >= due / 1_000 + retention.as_secs() / 2, "half a retention at least");
+            prop_assert!(for_endpoint >= due / 1_000 + retention.as_secs() / 2, "at least half a retention");
         }
 
         #[test]
@@ -175,7 +177,7 @@ mod tests {
             let now = due - before;
             let is_swept = minute <= last_swept_minute(now);
             prop_assert!(is_swept || before > 120_000, "two runs find it before it is due");
-            prop_assert!(!is_swept || before < 180_000, "and none finds it while it could still be parked");
+            prop_assert!(!is_swept || before < 180_000, "no run finds it while it could still be parked");
             let comes_out = now + u64::try_from(rest_of_wait(due, now).as_millis()).unwrap();
             prop_assert!((due..due + 1_000).contains(&comes_out));
         }

@@ -1,4 +1,4 @@
-//! Requests: what one attempt puts on the wire.
+//! Requests: the HTTP request of one attempt.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,49 +19,51 @@ use crate::signing::standard_webhooks::{self, EndpointKeys};
 /// `Signpost/<version>`.
 pub const USER_AGENT: &str = concat!("Signpost/", env!("CARGO_PKG_VERSION"));
 
-/// The longest URL of a `GET`, in bytes: a little less than HTTP libraries can express. Most servers take far less.
+/// The maximum length of the URL of a `GET`, in bytes: a little less than HTTP libraries allow. Most servers accept far
+/// less.
 pub const MAX_URL_BYTES: usize = 65_000;
 
-/// The longest body, in bytes: each byte of an event is a space within a string, and is sent as `\u0020`. No character
-/// grows more: all others that are escaped have two or three bytes, and their escape has six as well.
+/// The maximum length of a body, in bytes. The worst event has only spaces within a string, and each is sent as
+/// `\u0020`. No character grows more: all other escaped characters have two or three bytes, and their escape also has
+/// six.
 pub const MAX_BODY_BYTES: usize = 6 * MAX_EVENT_BYTES;
 
-/// Why a request cannot be built.
+/// The reason why a request cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    /// There is no signer of an algorithm that the endpoint asks for.
-    #[error("no signing key for `{0}` is at hand")]
+    /// There is no signer for the endpoint's algorithm.
+    #[error("no signing key for `{0}` is available")]
     NoSigner(Algorithm),
     /// The signature could not be made.
     #[error("request could not be signed")]
     Signer(#[from] SignerError),
     /// The payload makes the URL longer than [`MAX_URL_BYTES`].
-    #[error("URL would have {bytes} bytes; expected {MAX_URL_BYTES} at the most")]
+    #[error("URL would have {bytes} bytes; expected at most {MAX_URL_BYTES}")]
     UrlTooLong {
-        /// How long it would be.
+        /// The length that the URL would have.
         bytes: usize,
     },
 }
 
-/// One attempt's request, but for what authenticates it: that is secret, and joins at the last moment.
+/// The request of one attempt, without its authentication. That is secret, so the sender adds it last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Its method.
+    /// The method.
     pub method: Method,
-    /// Where it goes; for `GET`, the payload is in its query.
+    /// The target. For `GET`, its query contains the payload.
     pub target: Target,
-    /// Header names with their values.
+    /// The names and values of the headers.
     pub headers: Vec<(Cow<'static, str>, String)>,
-    /// The bytes of the body; empty for `GET`.
+    /// The body. Empty for `GET`.
     pub body: String,
 }
 
-/// What requests are signed with.
+/// The keys that sign requests.
 #[derive(Clone, Debug, Default)]
 pub struct Keyring {
-    /// The signing key that is current now, of the endpoint's algorithm, under the tenant's `kid`.
+    /// The current signing key of the endpoint's algorithm, under the tenant's `kid`.
     pub signer: Option<TenantSigner>,
-    /// The endpoint's own live keys, oldest first.
+    /// The endpoint's own valid keys, oldest first.
     pub endpoint_keys: Vec<Arc<EndpointKeys>>,
 }
 
@@ -72,27 +74,27 @@ impl Keyring {
     }
 }
 
-/// Which attempt a request is.
+/// The attempt of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttemptStart {
-    /// 1 for the first.
+    /// The number of the attempt, 1 for the first.
     pub number: u32,
-    /// When it starts, in seconds since the Unix epoch.
+    /// The time of its start, in seconds since the Unix epoch.
     pub unix_seconds: u64,
-    /// How the delivery came to be sent again, if an operator asked for that.
+    /// The kind of replay, if an operator requested one.
     pub replay: Option<ReplayKind>,
 }
 
 impl Request {
-    /// Builds and signs the request of one attempt of `event` to `target`, in the form that `endpoint` chose.
+    /// Builds and signs the request of one attempt of `event` to `target`, in the format of `endpoint`.
     ///
-    /// The signatures are made at this moment, by keys that are current now: retries outlive keys. JWS and Standard
-    /// Webhooks sign the body. For `GET` they sign the query that the event's fields make, and not what the endpoint's URL
-    /// has in front of it: nobody gets a text signed by writing it into a URL.
+    /// The signatures are made now, with the current keys, because retries last longer than keys. JWS and Standard
+    /// Webhooks sign the body. For `GET`, they sign the query that Signpost makes of the event's fields, without the
+    /// query of the endpoint's own URL. Otherwise an operator could get any text signed by writing it into the URL.
     ///
     /// # Errors
-    /// A signature could not be made, which is a fault on our side and never charged to the endpoint, or the payload
-    /// does not fit into a URL, which is the endpoint's own choice.
+    /// The signature could not be made, which is an internal error and never counts against the endpoint. Or the
+    /// payload does not fit into the URL, which follows from the endpoint's settings.
     pub fn build(
         event: &Event,
         endpoint: &Endpoint,
@@ -111,7 +113,7 @@ impl Request {
                 }
                 (target, query)
             }
-            // Receivers who strip whitespace before they verify then see what was signed.
+            // Some receivers remove whitespace before they verify. They still see the signed bytes.
             Method::Post | Method::Put => {
                 let body = match endpoint.cloud_events {
                     CloudEvents::Structured => Cow::Owned(event.json_with(&payload)),
@@ -131,11 +133,11 @@ impl Request {
     }
 }
 
-/// A request while its headers are put together.
+/// A request under construction.
 struct Unsigned {
     method: Method,
     target: Target,
-    /// What the formats that know nothing of HTTP sign: the body or, for `GET`, the payload's part of the query.
+    /// The bytes that JWS and Standard Webhooks sign: the body or, for `GET`, the payload's part of the query.
     content: String,
     headers: Vec<(Cow<'static, str>, String)>,
 }

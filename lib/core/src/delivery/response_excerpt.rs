@@ -1,4 +1,4 @@
-//! Excerpts: the part of an answer that Signpost keeps.
+//! Excerpts: the part of a response that Signpost stores.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,47 +8,47 @@ use zeroize::Zeroizing;
 use crate::delivery::spelling::Readings;
 use crate::secret::Secret;
 
-/// How many bytes of an answer are kept.
+/// The number of bytes of a response that Signpost stores.
 pub const KEPT_BYTES: usize = 1_024;
 
-/// How many bytes of an answer [`excerpt`] needs: [`KEPT_BYTES`], and a secret of 4 KiB that stands before them.
+/// The number of bytes of a response that [`excerpt`] needs: [`KEPT_BYTES`], and a secret of 4 KiB before them.
 pub const READ_BYTES: usize = KEPT_BYTES + 4 * 1_024;
 
-/// Stands in the place of a secret.
+/// The replacement for a secret.
 const REDACTED: &str = "[redacted]";
 
-/// Stands at the end of an excerpt, in the place of what is not kept.
+/// The mark at the end of an excerpt that is not complete.
 const CUT: &str = "…";
 
-/// Length of the shortest secret that is searched. Shorter ones stand in every other text by chance, and are guessed as
-/// easily as they are read.
+/// The length of the shortest secret that is searched. Shorter ones occur in other texts by chance, and are as easy to
+/// guess as to read.
 const MIN_CHARACTERS: usize = 4;
 
-/// Length of the shortest beginning that is redacted where a receiver shortened a secret. Words with which a secret may
-/// begin, such as `Bearer`, are shorter.
+/// The length of the shortest beginning that is redacted if a receiver shortened a secret. Words with which a secret
+/// may begin, such as `Bearer`, are shorter.
 const MIN_HALF: usize = 16;
 
-/// How many comparisons are made for one excerpt; they take some 20 ms. An answer of 5 KiB and ten secrets need less than
-/// a tenth, unless both repeat one character.
+/// The maximum number of comparisons for one excerpt, which take about 20 ms. A response of 5 KiB and ten secrets need
+/// less than a tenth, unless both repeat one character.
 const MAX_STEPS: usize = 2_000_000;
 
-/// Returns the beginning of an answer's body as text, [`KEPT_BYTES`] at the most. Bytes that are not UTF-8 are replaced.
+/// Returns the beginning of a response body as text, at most [`KEPT_BYTES`]. It replaces bytes that are not UTF-8.
 ///
-/// Error pages like to print the request that they failed at. So each of `secrets` is replaced by `[redacted]`, in every
+/// Error pages often print the request that failed. Therefore each of `secrets` is replaced by `[redacted]`, in every
 /// spelling that a framework makes of it:
 /// - escapes of JSON, HTML, URLs, forms and source code, up to four nested, with hexadecimal digits in either case;
 /// - base64 in either alphabet, with padding and without;
 /// - UTF-8, Latin-1, and UTF-8 that was read as Latin-1;
-/// - shortened to its beginning, if that is at least half of it and 16 characters.
+/// - its beginning, if that is at least half of it and 16 characters.
 ///
-/// A secret that itself contains a spelling, such as `%2F`, is also replaced where it is decoded. One of fewer than 4
-/// characters is not searched.
+/// If a secret itself contains a spelling, such as `%2F`, its decoded form is also replaced. Secrets of fewer than 4
+/// characters are not searched.
 ///
-/// `is_cut` says that the receiver answered more than `body`. The excerpt then leaves out the end of `body` if that may be
-/// the beginning of a secret or of a character. An excerpt that is not the whole answer ends with `…`.
+/// `is_cut` means that the receiver answered more than `body`. The excerpt then omits the end of `body` if that may be
+/// the beginning of a secret or of a character. An incomplete excerpt ends with `…`.
 ///
-/// If the search takes too long, because `body` and a secret repeat the same characters thousands of times, the excerpt is
-/// `[redacted]` alone.
+/// If `body` and a secret repeat the same characters thousands of times, the search takes too long. The excerpt is then
+/// only `[redacted]`.
 #[must_use]
 pub fn excerpt(body: &[u8], is_cut: bool, secrets: &[Secret]) -> String {
     let body = if is_cut { without_incomplete_character(body) } else { body };
@@ -64,7 +64,7 @@ pub fn excerpt(body: &[u8], is_cut: bool, secrets: &[Secret]) -> String {
     join(&pieces, is_cut)
 }
 
-/// Joins `pieces`, as many as there is room for. One that is redacted is never cut.
+/// Joins as many `pieces` as fit. It never cuts a redacted piece.
 fn join(pieces: &[Cow<'_, str>], is_cut: bool) -> String {
     let is_cut = is_cut || pieces.iter().map(|piece| piece.len()).sum::<usize>() > KEPT_BYTES;
     let end = if is_cut { CUT } else { "" };
@@ -88,11 +88,11 @@ fn without_incomplete_character(body: &[u8]) -> &[u8] {
     if is_incomplete { &body[..body.len() - last.len()] } else { body }
 }
 
-/// The parts of a body that are not kept.
+/// The parts of a body that are not stored.
 struct Found {
-    /// Where secrets stand, in the order of the body. None overlaps another.
+    /// The ranges of secrets, in the order of the body. They do not overlap.
     secrets: Vec<Range<usize>>,
-    /// Where the beginning of a secret starts that the end of the body cuts; the length of the body if there is none.
+    /// The start of an incomplete secret at the end of the body. The length of the body if there is none.
     end: usize,
 }
 
@@ -117,7 +117,7 @@ fn find(body: &[u8], is_cut: bool, secrets: &[Secret]) -> Found {
         }
     }
     if steps == 0 {
-        found.secrets.push(0..body.len()); // What else is in it is unknown.
+        found.secrets.push(0..body.len()); // The rest of the body is unknown.
         found.end = body.len();
     }
     found.secrets = merged(found.secrets);
@@ -136,7 +136,7 @@ fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
     merged
 }
 
-/// Lists the characters to search: each secret as it is, and as it is decoded, without the padding of base64.
+/// Lists the texts to search: each secret as it is, and decoded, without the padding of base64.
 fn terms(secrets: &[Secret]) -> Vec<Zeroizing<Vec<u32>>> {
     let spelled = secrets.iter().map(|secret| secret.reveal().chars().map(u32::from).collect());
     let plain = secrets.iter().map(|secret| Readings::new(secret.reveal().as_bytes(), false).plain());
@@ -167,12 +167,12 @@ mod tests {
         let long = "ü".repeat(1_000);
         let cases: [(&[u8], _, &str, _); 9] = [
             (b"no such payment", false, "no such payment", "a whole answer"),
-            (b"no such payment", true, "no such payment…", "the beginning of one"),
+            (b"no such payment", true, "no such payment…", "the beginning of a secret"),
             (b"\xff\xfe ok", false, "\u{fffd}\u{fffd} ok", "no UTF-8"),
             (b"ok \xc3", false, "ok \u{fffd}", "half a character that the receiver answered"),
             (b"ok \xc3", true, "ok …", "half a character that reading left"),
-            (b"ok \xf0\x9f\x98", true, "ok …", "three quarters of one"),
-            (b"ok \xff", true, "ok \u{fffd}…", "no beginning of a character"),
+            (b"ok \xf0\x9f\x98", true, "ok …", "three quarters of a character"),
+            (b"ok \xff", true, "ok \u{fffd}…", "not the beginning of a character"),
             (long.as_bytes(), false, &format!("{}…", "ü".repeat(510)), "cut at a character"),
             (&long.as_bytes()[..1_024], false, &"ü".repeat(512), "a whole answer that just fits"),
         ];
@@ -291,15 +291,15 @@ mod tests {
     #[test]
     fn only_secrets_are_redacted() {
         let cases = [
-            ("", "a", "a", "an empty secret is none"),
-            ("200", "status 200", "status 200", "too short to tell from other text"),
-            ("pass", "no passport", "no [redacted]port", "long enough, wherever it stands"),
+            ("", "a", "a", "an empty secret is ignored"),
+            ("200", "status 200", "status 200", "too short to distinguish from other text"),
+            ("pass", "no passport", "no [redacted]port", "long enough, in any position"),
             ("Bearer abc", "expected Bearer", "expected Bearer", "half of it, but a word"),
             (
                 "a%2Fbc",
                 "a/bc a%2Fbc a%2fbc a%252Fbc",
                 "[redacted] [redacted] [redacted] [redacted]",
-                "spelled by its owner",
+                "encoded by its owner",
             ),
             (r"a\nbc", "a\nbc", "[redacted]", "decoded by the receiver"),
             ("2YotnFZFEjr1zCsicMWpAA9", "2YotnFZFEjr1zCsi...", "[redacted]...", "shortened by the receiver"),
@@ -390,7 +390,7 @@ mod tests {
     }
 
     proptest! {
-        /// However often a page prints a secret, and wherever it is cut, not even half of it is kept.
+        /// No excerpt contains half of a secret, however often an answer prints the secret, and wherever it is cut.
         #[test]
         fn no_half_of_a_secret_is_kept(secret in "[a-z0-9]{8,600}", copies in 1..20_usize, between in "[A-Z <>:]{0,40}", more in 0..700_usize) {
             let page = [between.as_str(), secret.as_str()].concat().repeat(copies);
@@ -400,16 +400,16 @@ mod tests {
             prop_assert!(!kept.contains(&secret[..secret.len().div_ceil(2)]), "{}", kept);
         }
 
-        /// However a secret is spelled, nothing of it is kept, and all that stands around it.
+        /// No excerpt contains a part of a secret in any spelling, and every excerpt contains the text around it.
         #[test]
-        fn only_what_surrounds_a_spelled_secret_is_kept(
+        fn only_the_text_around_a_spelled_secret_is_kept(
             text in "[a-z0-9 -/:-@\\[-`{-~éß€😀]{4,40}", encoders in encoders(), before in "[A-Z]{0,40}", after in "[A-Z]{0,40}",
         ) {
             let page = [&*before, &encode(&text, &encoders), &after].concat();
             prop_assert_eq!(excerpt(page.as_bytes(), false, &[secret(&text)]), format!("{before}[redacted]{after}"), "{}", page);
         }
 
-        /// Wherever the spelling of a secret is cut, nothing of it is kept.
+        /// No excerpt contains a part of a secret whose spelling is cut anywhere.
         #[test]
         fn a_spelled_secret_that_is_cut_is_not_kept(
             text in "[a-z0-9 -/:-@\\[-`{-~éß€😀]{4,40}", encoders in encoders(), before in "[A-Z]{0,40}", cut in any::<proptest::sample::Index>(),

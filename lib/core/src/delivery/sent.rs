@@ -1,7 +1,8 @@
-//! What an attempt put on the wire, as far as it is kept: never a credential, a signature, or a value of a URL's query.
+//! Records of the requests that attempts sent. They never contain a credential, a signature, or a value of a URL's
+//! query.
 //!
-//! Most of a request follows from its event and its attempt. So a record has the names of all headers and the values of
-//! those only that do not follow, and the first attempt's stands for all that sent the same.
+//! Most of a request follows from its event and its attempt. Therefore a record has the names of all headers, but only
+//! those values that do not follow. Attempts with an identical request share the record of the first one.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -17,37 +18,37 @@ use crate::event::Event;
 use crate::event::cloud_events;
 use crate::fingerprint::fingerprint;
 
-/// A request as it is kept.
+/// A request as Signpost stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
     /// The method.
     pub method: String,
-    /// The URL without the values of its query, [`MAX_URL_BYTES`] at the most.
+    /// The URL without the values of its query, at most [`MAX_URL_BYTES`].
     pub url: String,
     /// The names of all headers, separated by spaces, in the order of the request.
     pub names: String,
-    /// Values of headers that do not follow from the event and the attempt, and are no secrets: name and value.
+    /// The names and values of headers that are not secret and do not follow from the event and the attempt.
     pub values: Vec<(String, String)>,
     /// SHA-256 of the body.
     pub body_sha256: [u8; 32],
-    /// The bytes of the body.
+    /// The number of bytes of the body.
     pub body_bytes: u64,
 }
 
-/// What the record of an attempt says of its request.
+/// The record of an attempt's request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SentRecord {
-    /// Nothing was sent, as when there was no access token.
+    /// Signpost sent nothing, for example because it had no access token.
     Nothing,
-    /// The same as by the attempt before.
+    /// The request was the same as that of the previous attempt.
     Same,
-    /// This.
+    /// This request.
     This(Sent),
 }
 
 impl SentRecord {
-    /// Compares what attempt `number` sent with what was sent before, by [`Sent::print`]. Every tenth attempt says it anew:
-    /// of very many, those that said it before are not kept.
+    /// Compares the request of attempt `number` with the previous one, by [`Sent::print`]. Every tenth attempt has a
+    /// complete record, because only some of very many attempts are stored.
     #[must_use]
     pub fn new(sent: Option<Sent>, last: Option<u64>, number: u32) -> Self {
         match sent {
@@ -58,23 +59,23 @@ impl SentRecord {
     }
 }
 
-/// How often what was sent is said anew, although it is the same.
+/// The interval, in attempts, of complete records of a request that does not change.
 const SAID_EVERY: u32 = 10;
 
-/// What a request was answered over.
+/// The connection of an answered request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// The receiver's address and port.
     pub address: SocketAddr,
-    /// The version of TLS, such as `1.3`; none over plain HTTP.
+    /// The version of TLS, such as `1.3`. None over plain HTTP.
     pub tls: Option<String>,
 }
 
-/// The most bytes of a URL that are kept.
+/// The maximum number of stored bytes of a URL.
 pub const MAX_URL_BYTES: usize = 512;
-/// The most bytes of one header's value that are kept.
+/// The maximum number of stored bytes of one header's value.
 const MAX_VALUE_BYTES: usize = 128;
-/// The most bytes of all names, and of all values, that are kept.
+/// The maximum number of stored bytes of all names, and of all values.
 pub const MAX_HEADER_BYTES: usize = 1_024;
 
 /// The method of a handshake.
@@ -95,7 +96,8 @@ const DERIVED: [&str; 10] = [
 ];
 
 impl Sent {
-    /// Describes a request. `auth` is the name of the header that authenticates it, if one does; its value is secret.
+    /// Describes a request. `auth` is the name of the header that authenticates it, if there is one. Its value is
+    /// secret.
     #[must_use]
     pub fn of(request: &Request, auth: Option<&str>) -> Self {
         let Request { method, target, headers, body } = request;
@@ -143,13 +145,13 @@ impl Sent {
         }
     }
 
-    /// Whether it was a webhook, and so signed: a handshake is not.
+    /// Returns whether the request was a webhook, and so was signed. A handshake is not signed.
     #[must_use]
     pub fn is_webhook(&self) -> bool {
         self.method != PREFLIGHT
     }
 
-    /// Tells this from another: the first eight bytes of a hash over all of it.
+    /// Returns a fingerprint of the record: the first eight bytes of a hash over all of it.
     #[must_use]
     pub fn print(&self) -> u64 {
         let values = self.values.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
@@ -159,8 +161,8 @@ impl Sent {
         hash[..8].iter().fold(0, |print, byte| print << 8 | u64::from(*byte))
     }
 
-    /// Lists the headers of attempt `number` of `event` that started at `at_unix_ms`. A value that is not kept, as those
-    /// of signatures and credentials, is none.
+    /// Lists the headers of attempt `number` of `event` that started at `at_unix_ms`. The value is none if it is not
+    /// stored, as for signatures and credentials.
     #[must_use]
     pub fn headers(&self, event: &Event, number: u32, at_unix_ms: u64) -> Vec<(String, Option<String>)> {
         let of_event = cloud_events::headers(event).into_iter().chain(cloud_events::trace(event));
@@ -178,7 +180,7 @@ impl Sent {
     }
 }
 
-/// A URL whose query has names only: a value may be a token, or the payload.
+/// Returns a URL whose query has only names, because a value may be a token or the payload.
 #[must_use]
 pub fn without_query_values(url: &Url) -> String {
     let mut shown = url.clone();
@@ -194,7 +196,7 @@ pub fn without_query_values(url: &Url) -> String {
     shown.into()
 }
 
-/// The beginning of a text, cut at a character and marked if there is more.
+/// Returns the beginning of a text, cut at a character, with a mark if there is more.
 #[must_use]
 pub fn shortened(text: &str, most_bytes: usize) -> String {
     const MARK: &str = "…";
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_shown_as_it_was_sent_but_for_secrets() {
+    fn a_request_is_shown_as_it_was_sent_without_secrets() {
         let request = request(&json!({"url": "https://a.example/in?token=s3cr3t&plain", "headers": {"X-Team": "a"}}));
         let sent = Sent::of(&request, Some("authorization"));
         assert_eq!(sent.url, "https://a.example/in?token=[redacted]&[redacted]");
@@ -242,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded_and_says_where_it_was_cut() {
+    fn records_are_bounded_and_show_where_they_were_cut() {
         let long = |bytes| "x".repeat(bytes);
         let headers: std::collections::BTreeMap<_, _> =
             (0..20).map(|number| (format!("x-{number}-{}", long(100)), long(1_000))).collect();

@@ -1,58 +1,59 @@
 //! Spellings: the ways in which frameworks write a text into JSON, HTML, URLs and source code.
 //!
-//! Frameworks nest spellings: an HTML page may show JSON that holds a URL. The text does not tell how many are nested,
-//! because `%2F` may be a slash or three characters. So a text has many [`Readings`], and a search has to try each.
+//! Frameworks nest spellings: an HTML page may show JSON that contains a URL. The text does not show how many are
+//! nested, because `%2F` may be a slash or three characters. Therefore a text has many [`Readings`], and a search must
+//! try each.
 
 use std::ops::Range;
 
-/// One way to read a part of a text as one character.
+/// A way to read a part of a text as one character.
 ///
-/// A byte that is not ASCII reads as the character of that number (Latin-1), and as a part of UTF-8.
+/// A byte that is not ASCII reads as the character with that number (Latin-1), and as a part of UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Reading {
-    /// The number of the character, half of a surrogate pair included, or [`OPEN`].
+    /// The number of the character, which may be half of a surrogate pair, or [`OPEN`].
     character: u32,
-    /// Where the part ends.
+    /// The end of the part.
     end: usize,
-    /// How many spellings are nested in it.
+    /// The number of nested spellings in it.
     nesting: u8,
 }
 
-/// Stands for any character: the text was cut inside its spelling.
+/// Any character, because the text was cut inside its spelling.
 const OPEN: u32 = u32::MAX;
 
-/// How many spellings may be nested: HTML of a URL in JSON in JSON has four.
+/// The maximum number of nested spellings. HTML of a URL in JSON in JSON has four.
 const MAX_NESTING: u8 = 4;
 
-/// How many readings start at one place. Only a long run of backslashes or quotes has as many.
+/// The maximum number of readings that start at one position. Only a long run of backslashes or quotes has so many.
 const MAX_READINGS: usize = 32;
 
 /// All ways to read a text, nested spellings included.
 #[derive(Debug)]
 pub struct Readings {
     all: Vec<Reading>,
-    /// Which of `all` start at a byte of the text.
+    /// The readings in `all` that start at each byte of the text.
     from: Vec<Range<usize>>,
     is_cut: bool,
 }
 
-/// The part of a term that a text holds from one place on.
+/// The part of a term that a text contains from one position on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reach {
-    /// How many characters of the term were read.
+    /// The number of characters of the term that were read.
     pub characters: usize,
-    /// Where they end in the text.
+    /// The end of these characters in the text.
     pub end: usize,
-    /// Whether the rest of the term may stand behind the place where the text was cut.
+    /// True if the rest of the term may be in the part of the text that was cut off.
     pub is_open: bool,
 }
 
 impl Readings {
-    /// Reads `text`. If `is_cut`, a spelling that its end leaves incomplete may be any character.
+    /// Reads `text`. If `is_cut`, an incomplete spelling at its end may be any character.
     #[must_use]
     pub fn new(text: &[u8], is_cut: bool) -> Self {
         let mut readings = Self { all: Vec::with_capacity(text.len()), from: vec![0..0; text.len()], is_cut };
-        // From the end: a spelling consists of readings, and those behind its first are then known.
+        // Starts at the end, because a spelling consists of readings, and those after its first must be known.
         for (at, byte) in text.iter().enumerate().rev() {
             let first = readings.all.len();
             readings.all.push(Reading { character: u32::from(*byte), end: at + 1, nesting: 0 });
@@ -80,7 +81,7 @@ impl Readings {
         self.from.len()
     }
 
-    /// Returns the text with everything decoded, as the numbers of its characters.
+    /// Returns the completely decoded text, as the numbers of its characters.
     #[must_use]
     pub fn plain(&self) -> Vec<u32> {
         let (mut plain, mut at) = (Vec::with_capacity(self.len()), 0);
@@ -91,9 +92,9 @@ impl Readings {
         plain
     }
 
-    /// Reads `term` from `start` on, as far as any reading goes. Padding (`=`) behind a whole term belongs to it.
+    /// Reads `term` from `start` on, as far as any reading reaches. Padding (`=`) after a whole term belongs to it.
     ///
-    /// Each comparison takes one of `steps`. If none is left, the reach may be too short.
+    /// Each comparison takes one of `steps`. If no step remains, the reach may be too short.
     #[must_use]
     pub fn reach(&self, start: usize, term: &[u32], steps: &mut usize) -> Reach {
         let mut reach = Reach { characters: 0, end: start, is_open: false };
@@ -127,8 +128,8 @@ impl Reading {
     }
 }
 
-/// Replaces characters that mean the same: `+-` and `/_` in the two alphabets of base64 (RFC 4648, sections 4 and 5), and
-/// the space, which a form spells `+` and HTML may spell U+00A0.
+/// Replaces characters that have the same meaning: `+-` and `/_` in the two alphabets of base64 (RFC 4648, sections 4
+/// and 5), and the space, which a form spells `+` and HTML may spell U+00A0.
 fn fold(character: u32) -> u32 {
     match char::from_u32(character) {
         Some('-' | ' ' | '\u{a0}') => u32::from('+'),
@@ -137,11 +138,11 @@ fn fold(character: u32) -> u32 {
     }
 }
 
-/// Finds the spellings of which a reading is the first part.
+/// Finds the spellings whose first part is a given reading.
 struct Decoder<'a> {
     readings: &'a Readings,
     found: Vec<Reading>,
-    /// Whether the text ends inside one.
+    /// True if the text ends inside a spelling.
     is_open: bool,
 }
 
@@ -165,8 +166,8 @@ impl<'a> Decoder<'a> {
         decoder.found
     }
 
-    /// Reads one character more behind each of `parts`. `accept` returns the new value of a part from its value so far and
-    /// the character, or nothing if the character does not continue the spelling.
+    /// Reads one more character after each of `parts`. `accept` returns the new value of a part from its current value
+    /// and the character, or none if the character does not continue the spelling.
     fn then(&mut self, parts: &[Reading], accept: impl Fn(u32, u32) -> Option<u32>) -> Vec<Reading> {
         let mut longer = Vec::new();
         for part in parts {
@@ -195,7 +196,7 @@ impl<'a> Decoder<'a> {
         (0..count).fold(parts.to_vec(), |parts, _| self.then(&parts, digit))
     }
 
-    /// Adds `parts` as readings. They nest one spelling more than what they consist of.
+    /// Adds `parts` as readings. Their nesting is one more than that of their parts.
     fn found(&mut self, parts: &[Reading]) {
         let deeper = parts.iter().map(|part| Reading { nesting: part.nesting + 1, ..*part });
         self.found.extend(deeper.filter(|part| part.nesting <= MAX_NESTING && part.character <= u32::from(char::MAX)));
@@ -262,7 +263,7 @@ impl<'a> Decoder<'a> {
         self.found(&doubled);
     }
 
-    /// The bytes of one character in UTF-8, also if a framework took each for a character (`Ã©`). They nest nothing.
+    /// The bytes of one character in UTF-8, also if a framework read each as a character (`Ã©`). This adds no nesting.
     fn utf8(&mut self, start: &[Reading], lead: u32) {
         let (count, bits) = match lead {
             0xc2..=0xdf => (1, lead & 0x1f),
@@ -275,7 +276,7 @@ impl<'a> Decoder<'a> {
         self.found.extend(joined);
     }
 
-    /// The two halves of one character in UTF-16 (RFC 8259, section 7). They nest nothing either.
+    /// The two halves of one character in UTF-16 (RFC 8259, section 7). This adds no nesting either.
     fn surrogates(&mut self, start: &[Reading], high: u32) {
         let joined = self.then(start, |_, low| {
             (0xdc00..=0xdfff).contains(&low).then(|| 0x1_0000 + ((high - 0xd800) << 10 | (low - 0xdc00)))
@@ -284,7 +285,7 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// The character that a backslash and `letter` spell. Punctuation and the space spell themselves.
+/// Returns the character that a backslash and `letter` spell. Punctuation and the space spell themselves.
 fn unescaped(letter: char) -> Option<u32> {
     let character = match letter {
         '0' => '\0',
@@ -303,10 +304,10 @@ fn unescaped(letter: char) -> Option<u32> {
     Some(u32::from(character))
 }
 
-/// Seven digits spell every character; three more may be leading zeros.
+/// Seven digits spell every character, and up to three leading zeros may precede them.
 const MAX_ENTITY_DIGITS: usize = 10;
 
-/// The names of characters in HTML.
+/// Returns the names of characters in HTML.
 fn entities() -> impl Iterator<Item = (&'static str, u32)> {
     ENTITIES
         .map(|(name, character)| (name, u32::from(character)))
@@ -368,7 +369,7 @@ const ENTITIES: [(&str, char); 50] = [
     ("euro", '€'),
 ];
 
-/// The names of the characters from U+00A0 to U+00FF, in this order, which PHP's `htmlentities` puts in their place.
+/// The names of the characters from U+00A0 to U+00FF, in this order, which PHP's `htmlentities` writes.
 const LATIN_ENTITIES: [&str; 96] = [
     "nbsp", "iexcl", "cent", "pound", "curren", "yen", "brvbar", "sect", "uml", "copy", "ordf", "laquo", "not", "shy",
     "reg", "macr", "deg", "plusmn", "sup2", "sup3", "acute", "micro", "para", "middot", "cedil", "sup1", "ordm",
@@ -390,7 +391,7 @@ mod tests {
             ("%2F%2f", "//", "RFC 3986, section 2.1: either case"),
             ("%u20AC", "€", "JavaScript escape"),
             ("%", "%", "nothing behind the percent sign"),
-            ("%2x", "%2x", "no hexadecimal digit"),
+            ("%2x", "%2x", "not a hexadecimal digit"),
             (r#"\/\"\'\\"#, r#"/"'\"#, "punctuation"),
             (r"\t\n\0", "\t\n\0", "control characters"),
             (r"\z", r"\z", "no escape"),
@@ -407,7 +408,7 @@ mod tests {
             ("%25252F", "/", "three nested"),
             (r"&#92;u002f", "/", "JSON within XML"),
             (r"\\\\\\\/", "/", "JSON three times"),
-            ("%252525252F", "%2F", "five nested, which is one more than is read"),
+            ("%252525252F", "%2F", "five nested, one more than the maximum"),
         ];
         for (text, expected, why) in cases {
             let plain = Readings::new(text.as_bytes(), false).plain().into_iter().map(char::from_u32);

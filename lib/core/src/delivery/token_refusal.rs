@@ -1,15 +1,15 @@
-//! Refusals of token endpoints: the registered errors, an answer without a usable token, and what the owner can do.
+//! Refusals of token endpoints: the registered errors, answers without a usable token, and advice for the owner.
 
-/// The registered error codes of a token endpoint (RFC 6749, section 5.2). Other texts of its answer are not kept.
+/// A registered error code of a token endpoint (RFC 6749, section 5.2). Signpost stores no other text of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OAuthError {
     /// The client is unknown, or its secret is wrong.
     InvalidClient,
-    /// The grant is none that it gives.
+    /// The server does not accept the grant.
     InvalidGrant,
-    /// The request lacks something.
+    /// The request is incomplete or malformed.
     InvalidRequest,
-    /// The scope is none that it gives.
+    /// The server does not accept the scope.
     InvalidScope,
     /// The client may not use this grant.
     UnauthorizedClient,
@@ -27,7 +27,7 @@ impl OAuthError {
         Self::UnsupportedGrantType,
     ];
 
-    /// The registered code.
+    /// Returns the registered code.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -40,36 +40,36 @@ impl OAuthError {
         }
     }
 
-    /// Reads a registered code; nothing of any other text.
+    /// Parses a registered code. Returns none for any other text.
     #[must_use]
     pub fn parse(code: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|error| error.as_str() == code)
     }
 }
 
-/// What a token endpoint's answer lacks (RFC 6749, section 5.1).
+/// The missing part of a token endpoint's answer (RFC 6749, section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenLack {
-    /// It is no JSON object.
-    #[error("with something else than a JSON object; answer as RFC 6749, section 5.1, says")]
+    /// The answer is not a JSON object.
+    #[error("without a JSON object; answer as RFC 6749, section 5.1, requires")]
     Json,
-    /// It has no `access_token`, an empty one, or one that fits in no header.
-    #[error("without a usable `access_token`; answer one of visible ASCII characters (RFC 6750, section 2.1)")]
+    /// The `access_token` is absent, empty, or not allowed in a header.
+    #[error("without a usable `access_token`; use visible ASCII characters for it (RFC 6750, section 2.1)")]
     Token,
-    /// It has no `token_type`.
+    /// The answer has no `token_type`.
     #[error("without `token_type`; answer `Bearer`")]
     Type,
-    /// Its `token_type` is another.
+    /// The `token_type` is not `Bearer`.
     #[error("with a `token_type` other than `Bearer`; Signpost sends bearer tokens only")]
     OtherType,
 }
 
-/// Writes the code behind the status.
+/// Formats the code for the text, after the status.
 pub(crate) fn spelled(error: Option<OAuthError>) -> String {
     error.map(|error| format!(" `{}`", error.as_str())).unwrap_or_default()
 }
 
-/// What to do about a refusal of the token endpoint. Its code says more than its status.
+/// Returns advice about a refusal of the token endpoint. The error code is more specific than the status.
 pub(crate) fn advice(status: u16, error: Option<OAuthError>) -> &'static str {
     match (error, status) {
         (Some(OAuthError::InvalidClient), _) | (None, 401) => "check the client's id, its secret and how it is sent",
@@ -78,12 +78,12 @@ pub(crate) fn advice(status: u16, error: Option<OAuthError>) -> &'static str {
         }
         (Some(OAuthError::InvalidRequest), _) => "check how the client authenticates, and its scope",
         (Some(OAuthError::InvalidScope), _) => "check the client's scope",
-        (None, 300..=399) => "redirects are not followed: set `tokenUrl` to where it leads",
+        (None, 300..=399) => "Signpost follows no redirects: set `tokenUrl` to the target",
         (None, 403) => "allow the client to fetch tokens",
         (None, 404 | 405 | 410) => "check `tokenUrl`",
-        (None, 408 | 429) => "it is asked too often, or too slow: raise its limits",
+        (None, 408 | 429) => "it gets too many requests, or is too slow: raise its limits",
         (None, 400..=499) => "check the client's id, its secret and its scope",
-        (None, 500..) => "the token server fails: look into its log",
+        (None, 500..) => "the token server failed: check its log",
         (None, _) => "answer 200 with a token",
     }
 }

@@ -1,7 +1,8 @@
-//! Verification: how an endpoint proves that its server wants webhooks, before the first delivery to it.
+//! Verification: an endpoint proves that its server wants webhooks, before the first delivery to it.
 //!
-//! An operator may write any URL. So a new origin is asked first: by the handshake of CloudEvents' "HTTP 1.1 Web Hooks for
-//! Event Delivery" 1.0.2, section 4, and if the server does not know that, by a webhook whose challenge it must echo.
+//! An operator may enter any URL. Therefore Signpost asks a new origin first. It sends the handshake of CloudEvents'
+//! "HTTP 1.1 Web Hooks for Event Delivery" 1.0.2, section 4. If the server does not support that, Signpost sends a
+//! webhook with a challenge that the server must echo.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -17,48 +18,49 @@ use crate::endpoint::target::Target;
 use crate::endpoint::{DisabledBecause, Endpoint, EndpointId, VERIFICATION_TYPE, Verification};
 use crate::event::{Event, OWN_SOURCE};
 
-/// The header that names the sender, in the handshake and in every webhook to an endpoint that has proved itself.
+/// The header that names the sender, in the handshake and in every webhook to a verified endpoint.
 pub const REQUEST_ORIGIN: &str = "webhook-request-origin";
-/// The header that grants what [`REQUEST_ORIGIN`] asks for.
+/// The header that grants the request of [`REQUEST_ORIGIN`].
 pub const ALLOWED_ORIGIN: &str = "webhook-allowed-origin";
 
-/// The most bytes of an answer that may be an echo: a challenge has 43, JSON around it and whitespace take some more.
+/// The maximum number of bytes of an echo. A challenge has 43, and JSON and whitespace around it need some more.
 const MAX_ECHO_BYTES: usize = 1_024;
 
-/// What decides whether an endpoint has to prove itself.
+/// The facts that decide whether an endpoint must prove that it wants webhooks.
 #[derive(Clone, Copy, Debug)]
 pub struct Proof<'a> {
     /// The setting of the whole stack.
     pub stack: Verification,
     /// The endpoint's settings.
     pub endpoint: &'a Endpoint,
-    /// The origin that has proved itself, if one has.
+    /// The origin that is verified, if there is one.
     pub verified_origin: Option<&'a str>,
 }
 
 impl Proof<'_> {
-    /// Whether the stack or the endpoint asks for proof. An endpoint can strengthen the stack's setting, and not weaken it.
+    /// Returns whether the stack or the endpoint requires proof. An endpoint can strengthen the stack's setting, but
+    /// not weaken it.
     fn is_asked_for(self) -> bool {
         [self.stack, self.endpoint.verification].contains(&Verification::Challenge)
     }
 
-    /// Whether proof is asked for and missing.
+    /// Returns whether proof is required and missing.
     #[must_use]
     pub fn is_missing(self) -> bool {
         self.is_asked_for() && !has_proved(self.verified_origin, &self.endpoint.url)
     }
 }
 
-/// Whether the origin that has proved itself is that of `url`.
+/// Returns whether the verified origin is that of `url`.
 #[must_use]
 pub fn has_proved(verified_origin: Option<&str>, url: &str) -> bool {
     verified_origin.is_some_and(|verified| verified == origin(url))
 }
 
-/// Decides how an endpoint stands after its settings were changed from `before` to those of `after`.
+/// Decides the state of an endpoint after a change of its settings from `before` to those of `after`.
 ///
-/// One that an operator or Signpost has disabled stays so: enabling it asks for the proof. One that was called before
-/// proof was asked for goes on, until it moves to another origin or its own settings begin to ask.
+/// A disabled endpoint stays disabled: enabling it requires the proof. An endpoint that received webhooks before proof
+/// was required continues, until it moves to another origin or its own settings require proof.
 #[must_use]
 pub fn after_change(disabled: Option<DisabledBecause>, before: &Endpoint, after: Proof<'_>) -> Option<DisabledBecause> {
     let moved = origin(&before.url) != origin(&after.endpoint.url);
@@ -70,13 +72,13 @@ pub fn after_change(disabled: Option<DisabledBecause>, before: &Endpoint, after:
     }
 }
 
-/// Decides how an endpoint stands after an operator has enabled it: only verification stands in the way.
+/// Decides the state of an endpoint after an operator enabled it. Only verification can prevent that.
 #[must_use]
 pub fn after_enabling(disabled: Option<DisabledBecause>, proof: Proof<'_>) -> Option<DisabledBecause> {
     disabled.and_then(|_| proof.is_missing().then_some(DisabledBecause::Unverified))
 }
 
-/// Decides how an endpoint stands after an operator has disabled it: no verification enables it any more.
+/// Decides the state of an endpoint after an operator disabled it. Verification can no longer enable it.
 #[must_use]
 pub fn after_disabling(disabled: Option<DisabledBecause>) -> DisabledBecause {
     match disabled {
@@ -85,7 +87,7 @@ pub fn after_disabling(disabled: Option<DisabledBecause>) -> DisabledBecause {
     }
 }
 
-/// The word for how an endpoint stands, as operators are shown it.
+/// Returns the word that operators see for the state of an endpoint.
 #[must_use]
 pub fn state(disabled: Option<DisabledBecause>) -> &'static str {
     match disabled {
@@ -95,15 +97,15 @@ pub fn state(disabled: Option<DisabledBecause>) -> &'static str {
     }
 }
 
-/// What a verification event asks: its `data`.
+/// The `data` of a verification event.
 ///
-/// `version` is the endpoint's when the challenge was made. A challenge counts for that version only: whoever reads it
-/// cannot write it into a URL or a header afterwards and have somebody else's server reflect it.
+/// `version` is the version of the endpoint when the challenge was made. A challenge is valid only for that version.
+/// Otherwise an operator who reads it could write it into a URL or a header, and make a foreign server reflect it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Question {
-    /// The endpoint that is asked.
+    /// The endpoint that Signpost asks.
     pub endpoint: String,
-    /// What the answer has to repeat.
+    /// The text that the answer must repeat.
     pub challenge: String,
     /// The version of the endpoint's settings.
     pub version: u64,
@@ -116,13 +118,13 @@ impl Question {
         Self { endpoint: endpoint.to_string(), challenge: URL_SAFE_NO_PAD.encode(random), version }
     }
 
-    /// The `data` of its event.
+    /// Returns the `data` of its event.
     #[must_use]
     pub fn data(&self) -> serde_json::Value {
         serde_json::json!({"endpoint": self.endpoint, "challenge": self.challenge, "version": self.version})
     }
 
-    /// Reads what an event asks, if it asks for proof: producers cannot submit such events.
+    /// Reads the question of an event, if it is a verification event. Producers cannot submit such events.
     #[must_use]
     pub fn of(event: &Event) -> Option<Self> {
         let is_one = event.kind == VERIFICATION_TYPE && event.key.source == OWN_SOURCE;
@@ -133,14 +135,14 @@ impl Question {
 /// The request of the handshake (section 4.1): an `OPTIONS` without a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preflight {
-    /// Where it goes: the endpoint's URL.
+    /// The target: the endpoint's URL.
     pub target: Target,
-    /// Header names with their values, but for what authenticates.
+    /// The names and values of the headers, without authentication.
     pub headers: Vec<(Cow<'static, str>, String)>,
 }
 
 impl Preflight {
-    /// Asks in the name of `sender` whether `endpoint` wants webhooks.
+    /// Builds the request that asks, on behalf of `sender`, whether `endpoint` wants webhooks.
     #[must_use]
     pub fn new(endpoint: &Endpoint, target: Target, sender: &str) -> Self {
         let ours = [("user-agent", USER_AGENT), (REQUEST_ORIGIN, sender)];
@@ -150,21 +152,21 @@ impl Preflight {
     }
 }
 
-/// An answer, as far as it is judged.
+/// The parts of an answer that decide.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<'a> {
     /// The HTTP status.
     pub status: u16,
-    /// What `Retry-After` asks for.
+    /// The wait that `Retry-After` asks for.
     pub retry_after: Option<Duration>,
-    /// The value of [`ALLOWED_ORIGIN`]; none if there is no such header, or there are several.
+    /// The value of [`ALLOWED_ORIGIN`]. None if the header is absent or occurs several times.
     pub allowed_origin: Option<&'a str>,
-    /// The beginning of the body, and more than an echo can have of one that is longer.
+    /// The beginning of the body. If the body is longer than an echo can be, so is this.
     pub body: &'a [u8],
 }
 
 impl Answer<'_> {
-    /// Judges the answer to a [`Preflight`] (section 4.2): 2xx, and the sender or all senders are allowed.
+    /// Judges the answer to a [`Preflight`] (section 4.2). It must be 2xx and allow the sender or all senders.
     ///
     /// # Errors
     /// [`AttemptError::Unproven`].
@@ -173,11 +175,12 @@ impl Answer<'_> {
         self.judge_proof(self.allowed_origin.is_some_and(is_allowed))
     }
 
-    /// Judges the answer to a webhook with a challenge: 2xx, and the body is the challenge, or a JSON object of nothing
-    /// but the member `challenge`. An answer that merely has it in it proves nothing: some servers reflect whole requests.
+    /// Judges the answer to a webhook with a challenge. It must be 2xx, and its body must be the challenge, or a JSON
+    /// object with only the member `challenge`. An answer with more around the challenge proves nothing, because some
+    /// servers reflect whole requests.
     ///
     /// # Errors
-    /// [`AttemptError::Unproven`], and [`AttemptError::Rejected`] for 410: the receiver wants nothing more.
+    /// [`AttemptError::Unproven`], and [`AttemptError::Rejected`] for 410, by which the receiver opts out.
     pub fn judge_echo(self, challenge: &str) -> AttemptResult {
         if self.status == 410 {
             return judge_status(self.status, None);
@@ -208,7 +211,7 @@ fn is_echo(body: &[u8], challenge: &str) -> bool {
     if challenge.is_empty() || body.len() > MAX_ECHO_BYTES {
         return false;
     }
-    let is_object = body.first() == Some(&b'{'); // Serde would read a list with one text, too.
+    let is_object = body.first() == Some(&b'{'); // Serde would also read a list with one text.
     let echo = || serde_json::from_slice::<Echo<'_>>(body).is_ok_and(|echo| echo.challenge == challenge);
     body == challenge.as_bytes() || (is_object && echo())
 }
@@ -236,10 +239,10 @@ mod tests {
         use Verification::{Challenge, None as Nothing};
         let cases = [
             (Nothing, Nothing, None, false, "nobody asks"),
-            (Challenge, Nothing, None, true, "the stack asks"),
-            (Nothing, Challenge, None, true, "the endpoint asks"),
+            (Challenge, Nothing, None, true, "the stack requires proof"),
+            (Nothing, Challenge, None, true, "the endpoint requires proof"),
             (Challenge, Challenge, None, true, "both ask"),
-            (Challenge, Nothing, Some("https://a.example"), false, "it has proved itself"),
+            (Challenge, Nothing, Some("https://a.example"), false, "it is verified"),
             (Challenge, Nothing, Some("http://a.example"), true, "under another scheme"),
             (Challenge, Nothing, Some("https://a.example:8443"), true, "on another port"),
             (Challenge, Nothing, Some("https://b.example"), true, "another host"),
@@ -273,9 +276,9 @@ mod tests {
                 None,
                 "another path",
             ),
-            (None, (A, Nothing), (A, Challenge), None, Some(Unverified), "it begins to ask"),
-            (None, (A, Nothing), (A, Challenge), Some("https://a.example"), None, "it has proved itself before"),
-            (None, (A, Challenge), (A, Challenge), None, None, "it was called before the stack asked"),
+            (None, (A, Nothing), (A, Challenge), None, Some(Unverified), "it begins to require proof"),
+            (None, (A, Nothing), (A, Challenge), Some("https://a.example"), None, "it was verified before"),
+            (None, (A, Challenge), (A, Challenge), None, None, "it received webhooks before the stack required proof"),
             (None, (A, Nothing), ("https://b.example/in", Nothing), None, None, "nobody asks"),
             (
                 Some(Unverified),
@@ -293,16 +296,16 @@ mod tests {
                 None,
                 "back where it was",
             ),
-            (Some(Unverified), (A, Challenge), (A, Nothing), None, None, "nobody asks any more"),
+            (Some(Unverified), (A, Challenge), (A, Nothing), None, None, "no setting requires proof any more"),
             (
                 Some(Operator),
                 (A, Challenge),
                 ("https://b.example", Challenge),
                 None,
                 Some(Operator),
-                "for enabling to ask",
+                "enabling requires proof",
             ),
-            (Some(Gone), (A, Challenge), ("https://b.example", Challenge), None, Some(Gone), "for enabling to ask"),
+            (Some(Gone), (A, Challenge), ("https://b.example", Challenge), None, Some(Gone), "enabling requires proof"),
             (Some(Failing), (A, Challenge), ("https://b.example", Nothing), None, Some(Failing), "as it was"),
         ];
         for (disabled, before, after, verified_origin, expected, why) in cases {
@@ -321,7 +324,7 @@ mod tests {
             assert_eq!(after_enabling(Some(because), proof(None)), Some(Unverified), "{because:?}");
             assert_eq!(after_enabling(Some(because), proof(Some("https://a.example"))), None, "{because:?}");
         }
-        assert_eq!(after_enabling(None, proof(None)), None, "one that is enabled stays so");
+        assert_eq!(after_enabling(None, proof(None)), None, "an enabled endpoint stays enabled");
         let cases = [
             (None, Operator),
             (Some(Unverified), Operator),
@@ -353,7 +356,7 @@ mod tests {
         let cases = [
             (200, Some("hooks.example"), true, "the sender"),
             (204, Some("*"), true, "all senders"),
-            (200, Some(" HOOKS.example "), true, "names of hosts have no case (RFC 4343)"),
+            (200, Some(" HOOKS.example "), true, "names of hosts are case-insensitive (RFC 4343)"),
             (200, None, false, "a server that answers every OPTIONS (section 4.2: no status is consent)"),
             (200, Some(""), false, "nothing"),
             (200, Some("other.example"), false, "another sender"),
@@ -393,7 +396,7 @@ mod tests {
         for (status, body, expected, why) in cases {
             assert_eq!(answer(status, None, body.as_bytes()).judge_echo(CHALLENGE).is_ok(), expected, "{why}");
         }
-        assert!(answer(200, None, b"").judge_echo("").is_err(), "no challenge is no proof");
+        assert!(answer(200, None, b"").judge_echo("").is_err(), "without a challenge there is no proof");
     }
 
     #[test]
@@ -411,7 +414,7 @@ mod tests {
     }
 
     proptest! {
-        /// A server that knows nothing of challenges has the challenge in its answer only with more around it.
+        /// A server that does not know challenges can only answer one with more text around it.
         #[test]
         fn no_answer_with_more_in_it_is_an_echo(before in ".{0,40}", after in ".{0,40}") {
             prop_assume!(!before.trim_ascii().is_empty() || !after.trim_ascii().is_empty());

@@ -1,4 +1,4 @@
-//! Receiver authentication: how an endpoint is shown who calls.
+//! Receiver authentication: how Signpost authenticates to an endpoint.
 
 use std::collections::BTreeMap;
 
@@ -13,66 +13,66 @@ use crate::endpoint::key_store::CertificateFacts;
 use crate::input::headers::{is_name, is_ours, is_value};
 use crate::secret::Secret;
 
-/// How Signpost authenticates to a receiver. What is secret about it is kept apart, sealed.
+/// How Signpost authenticates to a receiver. Its secret is stored separately, encrypted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Auth {
-    /// A header of the receiver's choice. Its secret is sealed as `header:value`, or `value` alone for `Authorization` (S4).
+    /// A header that the receiver chooses. Its secret is `header:value`, or only `value` for `Authorization` (IDPay).
     ApiKey(ApiKeyHeader),
-    /// HTTP Basic (RFC 7617). Its secret is `user:pass` (S0, S4).
+    /// HTTP Basic (RFC 7617). Its secret is `user:pass` (PowerAuth Cloud, IDPay).
     Basic,
-    /// A client certificate (S0). Its secret is the private key with the certificate's chain, in PEM.
+    /// A client certificate (PowerAuth Cloud). Its secret is the private key with the certificate's chain, in PEM.
     Mtls {
-        /// Which certificate.
+        /// The properties of the certificate.
         certificate: CertificateFacts,
     },
-    /// None: signatures are all there is.
+    /// No authentication: the receiver verifies the signatures only.
     #[default]
     None,
-    /// An access token by OAuth 2.0 client credentials (RFC 6749, section 4.4). Its secret is the client's.
+    /// An access token by OAuth 2.0 client credentials (RFC 6749, section 4.4). Its secret is the client's secret.
     #[serde(rename = "oauth2")]
     OAuth2(ClientCredentials),
 }
 
-/// Which header an API key goes in. Only one of the two says so; neither does in settings that were stored before both were
-/// kept. What is sent follows the sealed secret alone, so that a table that is rewritten sends it nowhere else.
+/// The header of an API key. At most one of the two members names it. Both are absent in settings from before these
+/// members existed. The request uses only the encrypted secret, so that a manipulated table cannot redirect it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiKeyHeader {
-    /// As the operator named it beside the secret.
+    /// The name that the operator set in `header`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
-    /// As the operator wrote it into the secret (`header:value`). It is not shown.
+    /// The name that the operator set in the secret (`header:value`). It is not shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_header: Option<String>,
 }
 
-/// How an access token is asked for (RFC 6749, section 4.4.2).
+/// The request for an access token (RFC 6749, section 4.4.2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientCredentials {
-    /// The token endpoint. A target like any other.
+    /// The token endpoint. The same rules apply as for any other target.
     pub token_url: String,
-    /// Who asks.
+    /// The id of the client.
     pub client_id: String,
-    /// What for: scope tokens, separated by spaces.
+    /// The scope tokens, separated by spaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
-    /// Which API the token is for, as Auth0 and others ask for it.
+    /// The API that the token is for. Auth0 and other servers require it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
-    /// The URI of what the token is for (RFC 8707, section 2).
+    /// The URI of the resource that the token is for (RFC 8707, section 2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
-    /// More parameters of the request, none of them secret.
+    /// Additional parameters of the request. None of them is secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, String>,
-    /// How the client shows its secret.
+    /// How the client sends its secret.
     #[serde(default)]
     pub client_authentication: ClientAuthentication,
 }
 
-/// How an OAuth client shows its secret, in the words of RFC 7591, section 2.
+/// How an OAuth client sends its secret, in the words of RFC 7591, section 2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuthentication {
@@ -86,17 +86,18 @@ pub enum ClientAuthentication {
 /// A header that authenticates a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthHeader {
-    /// Its name, in lower case.
+    /// The name, in lower case.
     pub name: String,
-    /// Its value.
+    /// The value.
     pub value: Secret,
 }
 
 impl AuthHeader {
-    /// Lists the parts of the value that a receiver may print by themselves, the whole first.
+    /// Lists the parts of the value that a receiver may print separately. The whole value is first.
     ///
-    /// These are the credentials behind the scheme (RFC 9110, section 11.4), the values of its parameters
-    /// (`Token token="…"`), and, if the credentials are base64 of `user:password` as in HTTP Basic, both and the password.
+    /// The other parts are the credentials after the scheme (RFC 9110, section 11.4), and the values of its parameters
+    /// (`Token token="…"`). If the credentials are base64 of `user:password`, as in HTTP Basic, the decoded pair and
+    /// the password are parts too.
     #[must_use]
     pub fn secrets(&self) -> Vec<Secret> {
         let mut secrets = vec![self.value.clone()];
@@ -106,7 +107,7 @@ impl AuthHeader {
         for (_, value) in credentials.split(',').filter_map(|parameter| parameter.split_once('=')) {
             let value = value.trim_matches([' ', '"']);
             if !value.trim_matches('=').is_empty() {
-                secrets.push(Secret::new(value.to_owned())); // Without one, the `=` is the padding of base64.
+                secrets.push(Secret::new(value.to_owned())); // Without a name, the `=` is the padding of base64.
             }
         }
         let decoded = BASE64_ANY_PADDING.decode(credentials).ok().and_then(|bytes| String::from_utf8(bytes).ok());
@@ -119,26 +120,27 @@ impl AuthHeader {
     }
 }
 
-/// Base64 as users write it into the value of a header: some leave its padding out.
+/// Base64 as users write it into the value of a header. Some omit its padding.
 const BASE64_ANY_PADDING: GeneralPurpose =
     GeneralPurpose::new(&STANDARD_ALPHABET, PAD.with_decode_padding_mode(DecodePaddingMode::Indifferent));
 
 impl Auth {
-    /// What a secret of it is bound to when it is sealed, beside its endpoint: its kind, and the servers that it, or what
-    /// it is exchanged for, is sent to. `url` is the endpoint's. Whoever rewrites these in the table does not get the
-    /// secret sent elsewhere, or in another way.
+    /// Returns the context that the encryption binds a secret to, in addition to its endpoint: its kind, and the
+    /// servers that receive it or the token that it is exchanged for. `url` is the endpoint's URL. If an attacker
+    /// changes these in the table, Signpost cannot decrypt the secret. Therefore it does not send it to another server
+    /// or in another way.
     #[must_use]
     pub fn binding(&self, url: &str) -> String {
         match self {
             Self::ApiKey(_) => format!("apiKey {}", origin(url)),
             Self::Basic => format!("basic {}", origin(url)),
-            Self::Mtls { .. } => "mtls".into(), // A private key is never sent.
+            Self::Mtls { .. } => "mtls".into(), // Signpost never sends a private key.
             Self::None => "none".into(),
             Self::OAuth2(client) => format!("oauth2 {} {}", origin(url), origin(&client.token_url)),
         }
     }
 
-    /// The header that an API key goes in, if this is one and its header is known.
+    /// Returns the header of an API key, if this is one and its header is known.
     #[must_use]
     pub fn api_key_header(&self) -> Option<&str> {
         match self {
@@ -147,23 +149,23 @@ impl Auth {
         }
     }
 
-    /// Whether `other` is of the same kind, so that one's secret may serve the other.
+    /// Returns whether `other` has the same kind, so that both can use the same secret.
     #[must_use]
     pub fn is_kind_of(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
 }
 
-/// Returns scheme, host and port of a URL; nothing of what is no URL.
+/// Returns the scheme, host and port of a URL. Returns an empty text for an invalid URL.
 #[must_use]
 pub fn origin(url: &str) -> String {
     Url::parse(url).map(|url| url.origin().ascii_serialization()).unwrap_or_default()
 }
 
-/// The header of HTTP Basic (RFC 7617, section 2), from `user:pass` in UTF-8.
+/// Builds the header of HTTP Basic (RFC 7617, section 2) from `user:pass` in UTF-8.
 ///
 /// # Errors
-/// What was expected: there is no colon, no user, or a control character.
+/// The expected form, if there is no colon or no user, or if there is a control character.
 pub fn basic(secret: &Secret) -> Result<AuthHeader, &'static str> {
     let text = secret.reveal();
     match text.split_once(':') {
@@ -176,13 +178,13 @@ fn basic_of(user_pass: &str) -> AuthHeader {
     AuthHeader { name: "authorization".into(), value: Secret::new(format!("Basic {}", BASE64.encode(user_pass))) }
 }
 
-/// The header of an API key, from `header:value`, or `value` alone for `Authorization`.
+/// Builds the header of an API key from `header:value`, or from `value` alone for `Authorization`.
 ///
-/// What stands before the first colon is a header's name if it may be one; `Bearer a:b` is a value, for a name has no
-/// space.
+/// The text before the first colon is the header's name if it is a valid one. `Bearer a:b` is a value, because a name
+/// has no space.
 ///
 /// # Errors
-/// What was expected: the value is empty or no header's value, or the header is one of those that Signpost sets.
+/// The expected form, if the value is empty or not allowed in a header, or if Signpost sets this header itself.
 pub fn api_key(secret: &Secret) -> Result<AuthHeader, &'static str> {
     let (name, value) = match secret.reveal().split_once(':') {
         Some((name, value)) if is_name(name) => (name.to_ascii_lowercase(), value.trim_matches([' ', '\t'])),
@@ -197,10 +199,10 @@ pub fn api_key(secret: &Secret) -> Result<AuthHeader, &'static str> {
     Ok(AuthHeader { name, value: Secret::new(value.to_owned()) })
 }
 
-/// The header of an access token (RFC 6750, section 2.1).
+/// Builds the header of an access token (RFC 6750, section 2.1).
 ///
 /// # Errors
-/// What was expected: the token is no token.
+/// The expected form, if the token is invalid.
 pub fn bearer(token: &Secret) -> Result<AuthHeader, &'static str> {
     let text = token.reveal();
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -210,7 +212,7 @@ pub fn bearer(token: &Secret) -> Result<AuthHeader, &'static str> {
 }
 
 impl ClientCredentials {
-    /// The parameters of a token request that have a setting of their own, or are the client's secret.
+    /// Parameters of a token request that have a setting of their own, or are the client's secret.
     pub const OWN_PARAMETERS: [&str; 8] = [
         "audience",
         "client_assertion",
@@ -222,7 +224,8 @@ impl ClientCredentials {
         "scope",
     ];
 
-    /// The form that asks for a token, and the header that shows the secret, where the body does not.
+    /// Builds the form that requests a token. Also returns the header with the secret, if the secret is not in the
+    /// form.
     #[must_use]
     pub fn token_request(&self, secret: &Secret) -> (Secret, Option<AuthHeader>) {
         let mut form = url::form_urlencoded::Serializer::new(String::new());
@@ -258,7 +261,7 @@ mod tests {
         made.ok().map(|header| (header.name, header.value.reveal().to_owned()))
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "what it is compared with")]
+    #[expect(clippy::unnecessary_wraps, reason = "the expected value")]
     fn pair(name: &str, value: &str) -> Option<(String, String)> {
         Some((name.into(), value.into()))
     }
@@ -285,14 +288,14 @@ mod tests {
             ("X-Api-Key:abc", pair("x-api-key", "abc"), "header and value"),
             ("X-Api-Key: abc:d", pair("x-api-key", "abc:d"), "a space after the colon, and a colon in the value"),
             ("abc", pair("authorization", "abc"), "a value alone"),
-            ("Bearer a:b", pair("authorization", "Bearer a:b"), "no header's name before the colon"),
-            ("Authorization:abc", pair("authorization", "abc"), "said in full"),
+            ("Bearer a:b", pair("authorization", "Bearer a:b"), "no header name before the colon"),
+            ("Authorization:abc", pair("authorization", "abc"), "written in full"),
             ("x-api-key:", None, "no value"),
             ("", None, "nothing"),
             ("x-api-key:a\r\nhost: evil", None, "a header smuggled in"),
             ("x-api-key:ä", None, "not ASCII"),
-            ("webhook-id:forged", None, "one of ours"),
-            ("Content-Length:0", None, "one that frames the request"),
+            ("webhook-id:forged", None, "a header that Signpost sets"),
+            ("Content-Length:0", None, "a header that frames the request"),
         ];
         for (secret, expected, why) in cases {
             assert_eq!(header(api_key(&Secret::new(secret.into()))), expected, "{why}");
@@ -311,7 +314,7 @@ mod tests {
             ("Basic YTpiYw", &["Basic YTpiYw", "YTpiYw", "a:bc", "bc"], "no padding"),
             ("ApiKey YTpi", &["ApiKey YTpi", "YTpi", "a:b", "b"], "Elasticsearch: `id:key` under a scheme of its own"),
             ("Token token=\"ab\", v=1", &["Token token=\"ab\", v=1", "token=\"ab\", v=1", "ab", "1"], "Rails"),
-            ("Bearer a.b==", &["Bearer a.b==", "a.b=="], "padding is no parameter"),
+            ("Bearer a.b==", &["Bearer a.b==", "a.b=="], "padding is not a parameter"),
         ];
         for (secret, expected, why) in cases {
             assert_eq!(told(api_key(&Secret::new(secret.into())).unwrap()), expected, "{why}");

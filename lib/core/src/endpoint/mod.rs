@@ -1,4 +1,4 @@
-//! Endpoints: where a tenant's events are sent, which of them, and how.
+//! Endpoints: the receivers of a tenant's events, with the events and the format that each of them chose.
 
 pub mod auth;
 pub mod key_store;
@@ -25,75 +25,76 @@ use crate::input::fault::{Fault, FaultCode, Faults, pointer_to};
 use crate::input::headers;
 use crate::signing::algorithm::Algorithm;
 
-/// A receiver's URL and its settings, as the table keeps them and as operators are shown them: without secrets.
+/// A receiver's URL and its settings, as the table stores them and as operators see them: without secrets.
 ///
-/// Unknown fields are refused: a setting that is not honoured must not look as if it were. What operators write is read
-/// by [`crate::endpoint::settings`].
+/// Unknown fields are errors. Otherwise a setting without effect would look as if it had one.
+/// [`crate::endpoint::settings`] reads the settings that operators write.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Endpoint {
-    /// Where requests go. Judged by [`crate::endpoint::target::TargetRules`] whenever it is about to be used.
+    /// The target of requests. [`crate::endpoint::target::TargetRules`] checks it before each use.
     pub url: String,
-    /// The operator's own words.
+    /// The operator's description.
     #[serde(default)]
     pub description: String,
-    /// Which events it wants; empty means all.
+    /// The events that the endpoint receives. Empty means all.
     #[serde(default)]
     pub types: Vec<TypeFilter>,
-    /// Which top-level fields it gets, by event type. The mandatory ones of a family always stay; a type that is not
-    /// named here is sent whole.
+    /// The top-level fields that the endpoint receives, by event type. The mandatory fields of a family always stay. A
+    /// type that is not in the map is sent with all fields.
     #[serde(default)]
     pub fields: BTreeMap<String, Vec<String>>,
-    /// How requests carry the event's CloudEvents attributes.
+    /// How requests contain the event's CloudEvents attributes.
     #[serde(default)]
     pub cloud_events: CloudEvents,
-    /// How the payload is sent.
+    /// The HTTP method.
     #[serde(default)]
     pub method: Method,
     /// How Signpost authenticates to the receiver.
     #[serde(default)]
     pub auth: Auth,
-    /// In which formats requests are signed: one of each at the most, and one at least.
+    /// The formats of the signatures: at least one, and each at most once.
     #[serde(default = "jws_only")]
     pub signatures: Vec<SignatureFormat>,
     /// The algorithm of [`SignatureFormat::Jws`] and [`SignatureFormat::HttpMessageSignatures`].
     #[serde(default)]
     pub jws_algorithm: Algorithm,
-    /// How failed attempts are repeated.
+    /// The policy for repeating failed attempts.
     #[serde(default)]
     pub retry: RetryPolicy,
-    /// Budget of one attempt in seconds, from DNS to the last byte of the answer.
+    /// The time limit of one attempt in seconds, from DNS to the last byte of the answer.
     #[serde(default)]
     pub timeout_seconds: TimeoutSeconds,
-    /// The most requests at once; no limit if there is none.
+    /// The maximum number of concurrent requests. None means no limit.
     #[serde(default)]
     pub max_concurrency: Option<Limit>,
-    /// The most requests that begin in one second of the clock; no limit if there is none.
+    /// The maximum number of requests that start within one second of the clock. None means no limit.
     #[serde(default)]
     pub max_per_second: Option<Limit>,
-    /// Headers of its own, which every request carries.
+    /// Additional headers of every request.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// Whether it proves that it wants webhooks before the first delivery, if the stack does not ask for that anyway.
+    /// Whether the endpoint must prove that it wants webhooks before the first delivery, if the stack does not require
+    /// that anyway.
     #[serde(default)]
     pub verification: Verification,
 }
 
-/// Why nothing is sent to an endpoint.
+/// The reason why Signpost sends nothing to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DisabledBecause {
-    /// It has done nothing but fail for five days ([`crate::delivery::breaker::HOPELESS_AFTER`]).
+    /// All attempts failed for five days ([`crate::delivery::breaker::HOPELESS_AFTER`]).
     Failing,
-    /// It answered 410: the receiver has opted out.
+    /// The receiver opted out by answering 410.
     Gone,
-    /// An operator has switched it off.
+    /// An operator disabled it.
     Operator,
     /// Its server has not proved yet that it wants webhooks ([`crate::delivery::verification`]).
     Unverified,
 }
 
 impl DisabledBecause {
-    /// The word in tables, logs and answers.
+    /// Returns the word for tables, logs and answers.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -104,7 +105,7 @@ impl DisabledBecause {
         }
     }
 
-    /// Reads what [`Self::as_str`] wrote.
+    /// Parses a word of [`Self::as_str`].
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let all = [Self::Failing, Self::Gone, Self::Operator, Self::Unverified];
@@ -112,19 +113,18 @@ impl DisabledBecause {
     }
 }
 
-/// The type of events that try an endpoint out. They go to the endpoint that their `subject` names, whatever types it
-/// chose, and to no other.
+/// The type of events that test an endpoint. They go only to the endpoint in their `subject`, regardless of its types.
 pub const TEST_TYPE: &str = "signpost.test";
 
-/// The type of events that ask an endpoint to prove that it wants webhooks ([`crate::delivery::verification`]). They go to the endpoint
-/// that their `subject` names, and to no other.
+/// The type of events that ask an endpoint to prove that it wants webhooks ([`crate::delivery::verification`]). They go
+/// only to the endpoint in their `subject`.
 pub const VERIFICATION_TYPE: &str = "signpost.verification";
 
-/// The type of events that tell of an endpoint that was disabled by Signpost itself. They go to those only who name it among
-/// their types.
+/// The type of events that report an endpoint that Signpost itself disabled. They go only to endpoints that list this
+/// type.
 pub const DISABLED_TYPE: &str = "signpost.endpoint-disabled";
 
-/// A format that requests are signed in.
+/// A format of signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SignatureFormat {
@@ -144,12 +144,12 @@ fn jws_only() -> Vec<SignatureFormat> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CloudEvents {
-    /// As headers `ce-…`; the body is the payload (binary mode).
+    /// As headers `ce-…`. The body is the payload (binary mode).
     #[default]
     Headers,
-    /// Not at all; the body is the payload.
+    /// Not at all. The body is the payload.
     None,
-    /// In the body, which is the whole event (structured mode). Not with [`Method::Get`], which has no body.
+    /// In the body, which is the whole event (structured mode). Not possible with [`Method::Get`], which has no body.
     Structured,
 }
 
@@ -164,21 +164,21 @@ pub enum Verification {
     None,
 }
 
-/// How a payload is sent.
+/// How Signpost sends a payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Method {
-    /// Its top-level fields as query parameters, without a body (S2).
+    /// Its top-level fields are query parameters, and there is no body. Token.io sends its callbacks this way.
     Get,
-    /// As JSON.
+    /// As JSON in the body.
     #[default]
     Post,
-    /// As JSON.
+    /// As JSON in the body.
     Put,
 }
 
 impl Method {
-    /// The method as HTTP spells it.
+    /// Returns the method as HTTP spells it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -190,7 +190,7 @@ impl Method {
 }
 
 impl Endpoint {
-    /// An endpoint with default settings.
+    /// Returns an endpoint with default settings.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self {
@@ -212,11 +212,11 @@ impl Endpoint {
         }
     }
 
-    /// Lists what is wrong with the settings although they could be read: filters that could never match, headers that
-    /// would break a request or belong to Signpost, no signature at all.
+    /// Finds faults in readable settings: filters that never match, headers that would break a request or are reserved
+    /// for Signpost, and missing signatures.
     ///
     /// # Errors
-    /// Every fault, with pointers into the settings.
+    /// All faults, with pointers into the settings.
     pub fn check(&self) -> Result<(), Vec<Fault>> {
         let mut faults = Faults::default();
         for (index, filter) in self.types.iter().enumerate() {
@@ -224,13 +224,13 @@ impl Endpoint {
         }
         self.check_headers(&mut faults);
         if (self.cloud_events, self.method) == (CloudEvents::Structured, Method::Get) {
-            let found = Fault::whole("`structured` with method GET", "`headers` or `none`: a GET has no body")
+            let found = Fault::whole("`structured` with method GET", "`headers` or `none`, because a GET has no body")
                 .code(FaultCode::Conflict);
             faults.push(found.under("/cloudEvents"));
         }
         if self.signatures.is_empty() {
             faults.push(
-                Fault::whole("no format", "one signature format at least")
+                Fault::whole("no format", "at least one signature format")
                     .code(FaultCode::OutOfRange)
                     .under("/signatures"),
             );
@@ -238,7 +238,7 @@ impl Endpoint {
         for (index, format) in self.signatures.iter().enumerate() {
             if self.signatures[..index].contains(format) {
                 faults.push(
-                    Fault::whole("a format again", "each once")
+                    Fault::whole("a format twice", "each format once")
                         .code(FaultCode::Duplicate)
                         .under(format!("/signatures/{index}")),
                 );
@@ -249,7 +249,7 @@ impl Endpoint {
 
     fn check_headers(&self, faults: &mut Faults) {
         if self.headers.len() > headers::MAX_COUNT {
-            let expected = format!("{} headers at the most", headers::MAX_COUNT);
+            let expected = format!("at most {} headers", headers::MAX_COUNT);
             faults.push(
                 Fault::whole(format!("{} headers", self.headers.len()), expected)
                     .code(FaultCode::OutOfRange)
@@ -261,7 +261,7 @@ impl Endpoint {
             let (pointer, lower) = (format!("/headers{}", pointer_to(name)), name.to_ascii_lowercase());
             if name.len() > headers::MAX_NAME_BYTES || value.len() > headers::MAX_VALUE_BYTES {
                 let (name_bytes, value_bytes) = (headers::MAX_NAME_BYTES, headers::MAX_VALUE_BYTES);
-                let expected = format!("a name of {name_bytes} bytes and a value of {value_bytes} at the most");
+                let expected = format!("a name of at most {name_bytes} bytes and a value of at most {value_bytes}");
                 faults.push(Fault::of_text(pointer, name, expected).code(FaultCode::OutOfRange));
             } else if !headers::is_name(name) {
                 faults.push(Fault::of_text(pointer, name, "a header's name, such as X-Team"));
@@ -269,16 +269,14 @@ impl Endpoint {
                 let expected = "a header that Signpost does not set itself; secrets go to `auth`";
                 faults.push(Fault::of_text(pointer, name, expected).code(FaultCode::Reserved));
             } else if !headers::is_value(value) {
-                faults.push(Fault::of_text(pointer, value, "visible ASCII characters, and spaces inside"));
+                faults.push(Fault::of_text(pointer, value, "visible ASCII characters, with spaces only between them"));
             } else if !seen.insert(lower) {
-                faults.push(
-                    Fault::of_text(pointer, name, "each header once, in whatever case").code(FaultCode::Duplicate),
-                );
+                faults.push(Fault::of_text(pointer, name, "each header once, in any case").code(FaultCode::Duplicate));
             }
         }
     }
 
-    /// The algorithm of the signing key that its requests are signed with; none if its own keys are all that sign.
+    /// Returns the algorithm of the signing key for this endpoint's requests. None if only its own keys sign.
     #[must_use]
     pub fn algorithm(&self) -> Option<Algorithm> {
         let signs = |format: &SignatureFormat| match format {
@@ -288,21 +286,21 @@ impl Endpoint {
         self.signatures.iter().any(signs).then_some(self.jws_algorithm)
     }
 
-    /// Whether its requests are signed in this format.
+    /// Returns whether its requests have a signature in this format.
     #[must_use]
     pub fn signs(&self, format: SignatureFormat) -> bool {
         self.signatures.contains(&format)
     }
 
-    /// Whether this endpoint chose events with these traits.
+    /// Returns whether this endpoint chose events with these traits.
     #[must_use]
     pub fn wants(&self, event: &RoutingFacts<'_>) -> bool {
         self.types.is_empty() || self.types.iter().any(|filter| filter.matches(event))
     }
 
-    /// Whether an event is for the endpoint called `id`, whose settings are `endpoint`: one that tries an endpoint out, or
-    /// asks it for proof, is for the endpoint that it names, others are for those who chose them. Nobody knows what an endpoint wants that cannot
-    /// be read, so it misses nothing.
+    /// Returns whether an event goes to the endpoint `id` with the settings `endpoint`. Test events and verification
+    /// events go to the endpoint in their subject. Other events go to the endpoints that chose them. If the settings
+    /// are unreadable, the event goes there too, so that the endpoint misses nothing.
     #[must_use]
     pub fn is_for(event: &Event, traits: &RoutingFacts<'_>, id: &EndpointId, endpoint: Option<&Self>) -> bool {
         match endpoint {
@@ -315,8 +313,8 @@ impl Endpoint {
         }
     }
 
-    /// Gives the part of a minified payload that this endpoint gets. A challenge is never sent alone: a server that reflects
-    /// all that it gets would otherwise echo it.
+    /// Returns the part of a minified payload that this endpoint receives. A challenge never goes out alone. Otherwise
+    /// a server that reflects every request would echo it.
     #[must_use]
     pub fn payload_for<'a>(&self, kind: &str, data: &'a str) -> Cow<'a, str> {
         let Some(chosen) = self.fields.get(kind).filter(|_| kind != VERIFICATION_TYPE) else {
@@ -332,23 +330,23 @@ impl Endpoint {
     }
 }
 
-/// One kind of event that an endpoint wants.
+/// One type of event that an endpoint receives.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TypeFilter {
     /// The CloudEvents `type`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Which statuses; empty means all, those of events that have none included.
+    /// The statuses. Empty means all events, including those without a status.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub statuses: Vec<String>,
-    /// Which stages, for sessions; empty means all.
+    /// The stages, for sessions. Empty means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<String>,
 }
 
 impl TypeFilter {
-    /// All events of a type.
+    /// Returns a filter for all events of a type.
     #[must_use]
     pub fn of(kind: impl Into<String>) -> Self {
         Self { kind: kind.into(), ..Self::default() }
@@ -361,14 +359,14 @@ impl TypeFilter {
         self.kind == event.kind && is_among(&self.statuses, &event.status) && is_among(&self.stages, &event.stage)
     }
 
-    /// A filter on what a family can never say is a mistake.
+    /// Finds values that the family never has. They are mistakes.
     fn check(&self, pointer: &str, faults: &mut Faults) {
         let family = family::of_kind(&self.kind);
         let mut check = |name: &str, values: &[String], possible: &[&str]| {
             let impossible = values.iter().enumerate().filter(|(_, value)| !possible.contains(&value.as_str()));
             faults.extend(impossible.map(|(index, value)| {
                 let expected = match possible {
-                    [] => format!("no {name}, for events of this type have none"),
+                    [] => format!("no {name}, because events of this type have none"),
                     _ => format!("one of {}", possible.join(", ")),
                 };
                 Fault::of_text(format!("{pointer}/{name}/{index}"), value, expected).code(FaultCode::NotOneOf)
@@ -381,13 +379,13 @@ impl TypeFilter {
     }
 }
 
-/// Seconds that one attempt may take: 1 to 30, 10 by default (the ten seconds of TransactionLink's page).
+/// The time limit of one attempt in seconds: 1 to 30, 10 by default (TransactionLink documents ten seconds).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct TimeoutSeconds(u8);
 
 impl TimeoutSeconds {
-    /// How many there may be.
+    /// The range of allowed values.
     pub const RANGE: RangeInclusive<u32> = 1..=30;
 }
 
@@ -421,13 +419,13 @@ impl TryFrom<u8> for TimeoutSeconds {
     }
 }
 
-/// How many requests there may be, at once or in a second: 1 to 500, as IDPay's simultaneous sends.
+/// A limit of requests, concurrent or per second: 1 to 500, like IDPay's simultaneous sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u16", into = "u16")]
 pub struct Limit(u16);
 
 impl Limit {
-    /// How many there may be.
+    /// The range of allowed values.
     pub const RANGE: RangeInclusive<u32> = 1..=500;
 }
 
@@ -462,9 +460,9 @@ mod tests {
     fn settings_that_would_not_be_honoured_are_refused() {
         let cases = [
             (r#"{"url":"https://a.example","maxPerMinute":5}"#, "unknown field"),
-            (r#"{"url":"https://a.example","maxConcurrency":0}"#, "nothing could be sent"),
+            (r#"{"url":"https://a.example","maxConcurrency":0}"#, "no request may be sent"),
             (r#"{"url":"https://a.example","maxPerSecond":501}"#, "beyond IDPay's"),
-            (r#"{"url":"https://a.example","timeoutSeconds":0}"#, "no time at all"),
+            (r#"{"url":"https://a.example","timeoutSeconds":0}"#, "zero seconds"),
             (r#"{"url":"https://a.example","timeoutSeconds":31}"#, "longer than the function allows"),
             (r#"{"url":"https://a.example","retry":{"backoff":"wild"}}"#, "unknown backoff"),
             (r#"{"url":"https://a.example","retry":{"intervalSeconds":43201}}"#, "over twelve hours"),
@@ -502,7 +500,7 @@ mod tests {
             (r#"[{"type":"operation","statuses":["APPROVED"]}]"#, approved, true, "the status"),
             (r#"[{"type":"operation","statuses":["FAILED"]}]"#, approved, false, "another status"),
             (r#"[{"type":"operation","statuses":["APPROVED"]}]"#, unsaid, false, "no status to match"),
-            (r#"[{"type":"operation"}]"#, unsaid, true, "no status asked for"),
+            (r#"[{"type":"operation"}]"#, unsaid, true, "no status required"),
             (r#"[{"type":"session","stages":["Accounts"]}]"#, session, true, "the stage"),
             (r#"[{"type":"session","stages":["Transactions"]}]"#, session, false, "another stage"),
             (r#"[{"type":"session","stages":["Accounts"],"statuses":["Failed"]}]"#, session, false, "stage and status"),
@@ -520,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_tries_an_endpoint_out_or_asks_for_proof_is_for_that_one_only() {
+    fn test_and_verification_events_go_only_to_their_endpoint() {
         let [tried, other] = [1, 2].map(|number| EndpointId::new(Uuid::from_u128(number)));
         let [trial, question] = [TEST_TYPE, VERIFICATION_TYPE].map(|kind| {
             let text = format!(
@@ -531,11 +529,11 @@ mod tests {
         let (all, operations) = (with(r#""types":[]"#), with(r#""types":[{"type":"operation"}]"#));
         let custom = event("custom", "{}");
         let cases = [
-            (&trial, &tried, Some(&operations), true, "whatever it chose"),
-            (&trial, &tried, None, true, "even if it cannot be read"),
+            (&trial, &tried, Some(&operations), true, "regardless of its types"),
+            (&trial, &tried, None, true, "even if its settings are unreadable"),
             (&trial, &other, Some(&all), false, "nobody else"),
             (&trial, &other, None, false, "nobody else"),
-            (&question, &tried, Some(&operations), true, "whatever it chose"),
+            (&question, &tried, Some(&operations), true, "regardless of its types"),
             (&question, &other, Some(&all), false, "nobody else"),
             (&custom, &other, Some(&all), true, "chosen"),
             (&custom, &other, Some(&operations), false, "not chosen"),
@@ -577,7 +575,11 @@ mod tests {
         assert_eq!(with(r#""fields":{"invoice":["b"]}"#).payload_for("invoice", r#"{"a":1,"b":2}"#), r#"{"b":2}"#);
         let question = r#"{"endpoint":"ep_1","challenge":"a","version":1}"#;
         let choosing = with(r#""fields":{"signpost.verification":["challenge"]}"#);
-        assert_eq!(choosing.payload_for(VERIFICATION_TYPE, question), question, "or a reflection would be an echo");
+        assert_eq!(
+            choosing.payload_for(VERIFICATION_TYPE, question),
+            question,
+            "otherwise a reflection would be an echo"
+        );
     }
 
     #[test]

@@ -1,62 +1,63 @@
-//! Retry policies: how often a failed delivery is tried again, and after which wait.
+//! Retry policies: how often Signpost repeats a failed delivery, and how long it waits.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How an endpoint's failed deliveries are tried again.
+/// The policy for repeating an endpoint's failed deliveries.
 ///
-/// Written as `{"maxRetries":5,"intervalSeconds":5,"backoff":"fixed"}`, as the same with `"backoff":"exponential"` and
-/// `maxIntervalSeconds`, or as `{"schedule":[5,300,…]}`. The default is a schedule over about 28 hours
-/// ([`DEFAULT_SCHEDULE_SECONDS`]). TransactionLink's policy, five retries five seconds apart, is the first of these examples.
+/// It is written as `{"maxRetries":5,"intervalSeconds":5,"backoff":"fixed"}`, as the same with
+/// `"backoff":"exponential"` and `maxIntervalSeconds`, or as `{"schedule":[5,300,…]}`. The default is a schedule over
+/// about 28 hours ([`DEFAULT_SCHEDULE_SECONDS`]). The first example is TransactionLink's policy: five retries, five
+/// seconds apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "RetryPolicyInput", into = "RetryPolicyInput")]
 pub struct RetryPolicy(Waits);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Waits {
-    /// Each twice as long as the one before, up to a limit.
+    /// Each wait is twice as long as the previous one, up to a limit.
     Exponential { max_retries: u32, interval_seconds: u32, max_interval_seconds: u32 },
-    /// All alike.
+    /// All waits are equal.
     Fixed { max_retries: u32, interval_seconds: u32 },
-    /// These, one after the other.
+    /// These waits, one after the other.
     Schedule(Vec<u32>),
 }
 
-/// How waits grow from one attempt to the next.
+/// How the waits grow from one attempt to the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Backoff {
-    /// Each is twice as long as the one before.
+    /// Each wait is twice as long as the previous one.
     Exponential,
-    /// They do not.
+    /// All waits are equal.
     #[default]
     Fixed,
 }
 
-/// A policy as it is written: what it has decides what it is.
+/// The written form of a policy. Its members decide which kind it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RetryPolicyInput {
-    /// How many retries; 5 by default, where there is another member.
+    /// The number of retries. The default is 5 if there is another member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_retries: Option<u32>,
-    /// The first wait, or every; 5 by default.
+    /// The first wait if waits grow, or every wait. The default is 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval_seconds: Option<u32>,
-    /// The longest wait, where they grow; an hour by default, or the interval if that is longer.
+    /// The longest wait if waits grow. The default is an hour, or the interval if that is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_interval_seconds: Option<u32>,
-    /// Whether they grow.
+    /// Whether the waits grow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
-    /// All waits, one by one. Nothing else stands beside it.
+    /// All waits, one by one. Excludes the other members.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Vec<u32>>,
 }
 
-/// What is wrong with a policy whose parts are right.
+/// A fault of a policy whose members are readable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RetryPolicyError {
     /// The longest wait is shorter than the first.
@@ -65,48 +66,46 @@ pub enum RetryPolicyError {
     /// A number is out of its range.
     #[error("a number of retries or of seconds is out of range")]
     OutOfRange,
-    /// A limit for waits that do not grow, or anything beside a schedule.
-    #[error("`maxIntervalSeconds` goes with backoff `exponential` only, and nothing goes with `schedule`")]
+    /// A limit although the waits do not grow, or another member beside `schedule`.
+    #[error("`maxIntervalSeconds` requires backoff `exponential`, and `schedule` excludes all other members")]
     Stray,
-    /// All waits together are too long.
-    #[error("all waits together are {total_seconds} seconds; expected {MAX_TOTAL_SECONDS} at the most")]
+    /// The sum of all waits is too long.
+    #[error("all waits together are {total_seconds} seconds; expected at most {MAX_TOTAL_SECONDS}")]
     TooLong {
-        /// How long they are.
+        /// The sum of all waits.
         total_seconds: u64,
     },
 }
 
-/// The longest wait: how long SQS can hide a message.
+/// The longest wait, which is the longest time that SQS can hide a message.
 pub const MAX_WAIT: Duration = Duration::from_hours(12);
-/// How long all waits of a policy may be together: a week.
+/// The longest sum of all waits of a policy: a week.
 pub const MAX_TOTAL_SECONDS: u64 = 7 * 24 * 3_600;
-/// The longest wait of a policy that grows and does not say: an hour.
+/// The default of the longest wait if the waits grow: an hour.
 const DEFAULT_MAX_INTERVAL_SECONDS: u32 = 3_600;
-/// How much longer or shorter a growing wait may turn out, so that deliveries that failed together do not come back
-/// together.
+/// The random part of a growing wait. It prevents deliveries that failed together from returning together.
 const JITTER: f64 = 0.2;
 
-/// The waits of an endpoint that says nothing: a receiver that is down for a day still gets everything.
+/// The default waits: a receiver that is down for a day still receives everything.
 pub const DEFAULT_SCHEDULE_SECONDS: [u32; 7] = [5, 300, 1_800, 7_200, 18_000, 36_000, 36_000];
 
 impl RetryPolicy {
-    /// How many retries there may be.
+    /// The allowed number of retries.
     pub const RETRIES: RangeInclusive<u32> = 0..=100;
-    /// How many seconds they may be apart.
+    /// The allowed number of seconds between them.
     pub const INTERVAL_SECONDS: RangeInclusive<u32> = 1..=43_200;
 
-    /// A policy of equal waits.
+    /// Makes a policy of equal waits.
     ///
     /// # Errors
-    /// A count or an interval out of bounds.
+    /// The count or the interval is out of range.
     pub fn fixed(max_retries: u32, interval_seconds: u32) -> Result<Self, RetryPolicyError> {
         Self::checked(Waits::Fixed { max_retries, interval_seconds })
     }
 
-    /// The wait after failed attempt `number` (the first is 1), or nothing when that was the last.
+    /// Returns the wait after the failed attempt `number` (the first is 1), or none if that was the last attempt.
     ///
-    /// `random` is any number from 0 up to 1. Waits that grow are up to a fifth shorter or longer than they should be,
-    /// by that number.
+    /// `random` is a number from 0 up to 1. It makes growing waits up to a fifth shorter or longer.
     #[must_use]
     pub fn wait_after(&self, number: u32, random: f64) -> Option<Duration> {
         let seconds = self.0.nominal().nth(usize::try_from(number.checked_sub(1)?).ok()?)?;
@@ -149,7 +148,7 @@ impl RetryPolicy {
 }
 
 impl Waits {
-    /// The waits in seconds, before anything is made of them by chance.
+    /// The waits in seconds, without the random part.
     fn nominal(&self) -> Box<dyn Iterator<Item = u32> + '_> {
         match self {
             Self::Fixed { max_retries, interval_seconds } => {
@@ -241,7 +240,7 @@ mod tests {
             ("{}", vec![5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 36_000.0], "about 28 hours"),
             (r#"{"backoff":"fixed"}"#, vec![5.0; 5], "TransactionLink's"),
             (r#"{"maxRetries":2,"intervalSeconds":60,"backoff":"fixed"}"#, vec![60.0, 60.0], "equal"),
-            (r#"{"maxRetries":0}"#, vec![], "one attempt and no more"),
+            (r#"{"maxRetries":0}"#, vec![], "only one attempt"),
             (
                 r#"{"maxRetries":5,"intervalSeconds":10,"backoff":"exponential","maxIntervalSeconds":60}"#,
                 vec![10.0, 20.0, 40.0, 60.0, 60.0],
@@ -265,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_would_not_end_or_says_two_things_is_refused() {
+    fn a_policy_without_an_end_or_of_two_kinds_is_refused() {
         let cases = [
             (r#"{"maxRetries":101}"#, "too often"),
             (r#"{"intervalSeconds":0}"#, "no wait at all"),
@@ -274,15 +273,18 @@ mod tests {
             (r#"{"maxRetries":15,"intervalSeconds":43200}"#, "more than a week"),
             (r#"{"schedule":[1],"maxRetries":1}"#, "two policies"),
             (r#"{"schedule":[1],"backoff":"fixed"}"#, "two policies"),
-            (r#"{"maxIntervalSeconds":60}"#, "a limit of what does not grow"),
-            (r#"{"backoff":"exponential","intervalSeconds":60,"maxIntervalSeconds":59}"#, "a limit below the start"),
+            (r#"{"maxIntervalSeconds":60}"#, "a limit although the waits do not grow"),
+            (
+                r#"{"backoff":"exponential","intervalSeconds":60,"maxIntervalSeconds":59}"#,
+                "a limit below the first wait",
+            ),
             (r#"{"backoff":"wild"}"#, "unknown"),
             (r#"{"interval":5}"#, "unknown"),
         ];
         for (written, why) in cases {
             assert!(policy(written).is_err(), "{written}: {why}");
         }
-        assert!(policy(r#"{"maxRetries":14,"intervalSeconds":43200}"#).is_ok(), "a week exactly");
+        assert!(policy(r#"{"maxRetries":14,"intervalSeconds":43200}"#).is_ok(), "exactly a week");
     }
 
     proptest! {

@@ -1,45 +1,45 @@
-//! Secrets that take turns: which of an endpoint's signing secrets are live, and how a new one joins them.
+//! Signing secrets of an endpoint: which ones are valid, and how a rotation adds a new one.
 
 use std::time::Duration;
 
-/// A signing secret while it is kept, sealed or open.
+/// A stored signing secret, encrypted or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretVersion<T> {
     /// The secret.
     pub secret: T,
-    /// When it was made, in seconds since the Unix epoch.
+    /// The time of its creation, in seconds since the Unix epoch.
     pub created_at: u64,
-    /// From when on it signs no more, in seconds since the Unix epoch. The newest has none.
+    /// The time when it stops signing, in seconds since the Unix epoch. The newest secret has none.
     pub expires_at: Option<u64>,
 }
 
-/// The most secrets that are live at once: each makes every request longer by an entry of 48 bytes.
+/// The maximum number of valid secrets. Each makes every request longer by an entry of 48 bytes.
 pub const MAX_LIVE: usize = 10;
 
-/// There are [`MAX_LIVE`] secrets already.
+/// There are already [`MAX_LIVE`] secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{MAX_LIVE} signing secrets are live, and each was promised its time; wait until one expires")]
+#[error("{MAX_LIVE} signing secrets are valid until their promised ends; wait until one expires")]
 pub struct TooManyError;
 
 impl<T> SecretVersion<T> {
-    /// A secret that no other has followed yet.
+    /// Makes the newest secret.
     #[must_use]
     pub fn new(secret: T, created_at: u64) -> Self {
         Self { secret, created_at, expires_at: None }
     }
 
-    /// Whether requests are signed with it at `now`.
+    /// Returns whether it signs requests at `now`.
     #[must_use]
     pub fn is_live(&self, now: u64) -> bool {
         self.expires_at.is_none_or(|expires_at| now < expires_at)
     }
 }
 
-/// Adds a secret to those there are. The one that was newest stays live for `overlap` more; those that have an end
-/// already keep it; those that are past it go.
+/// Adds a secret. The previously newest secret stays valid for `overlap`. Secrets that already have an end keep it.
+/// Expired secrets are removed.
 ///
 /// # Errors
-/// [`TooManyError`]: too many would be live, and none of them may be cut short.
+/// [`TooManyError`]: too many would be valid, and none may end earlier than promised.
 pub fn rotate<T>(
     secrets: Vec<SecretVersion<T>>,
     new: T,
@@ -77,7 +77,7 @@ mod tests {
         let third = rotate(second.clone(), 3, 200, DAY).unwrap();
         assert_eq!(ends(&third), [(1, Some(86_500)), (2, Some(86_600)), (3, None)]);
         let hasty = rotate(second, 3, 200, Duration::from_secs(10)).unwrap();
-        assert_eq!(ends(&hasty), [(1, Some(86_500)), (2, Some(210)), (3, None)], "what was promised is kept");
+        assert_eq!(ends(&hasty), [(1, Some(86_500)), (2, Some(210)), (3, None)], "the promised end stays");
     }
 
     #[test]
@@ -93,11 +93,11 @@ mod tests {
             secrets = rotate(secrets, number, 0, DAY).unwrap();
         }
         assert_eq!(rotate(secrets.clone(), 10, 0, DAY), Err(TooManyError));
-        assert_eq!(rotate(secrets, 10, 86_400, DAY).unwrap().len(), 2, "once eight have expired");
+        assert_eq!(rotate(secrets, 10, 86_400, DAY).unwrap().len(), 2, "after eight have expired");
     }
 
     proptest! {
-        /// Whatever was promised to a receiver is kept, and there is always exactly one secret without an end.
+        /// No secret ends before its promised end, and exactly one secret has no end.
         #[test]
         fn no_promise_is_broken(steps in prop::collection::vec((0..200_000_u64, 0..200_000_u64), 1..30)) {
             let mut secrets = vec![SecretVersion::new(0, 0)];

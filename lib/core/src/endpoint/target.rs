@@ -1,6 +1,6 @@
-//! Targets: which URLs and addresses Signpost calls, so that nobody can make it call into a private network (SSRF).
+//! Targets: the URLs and addresses that Signpost may call. The rules prevent calls into a private network (SSRF).
 //!
-//! The URL is judged before anything is resolved, the addresses after resolution and before a connection is made.
+//! Signpost checks the URL before it resolves the host, and checks the addresses after that and before it connects.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,46 +11,45 @@ use url::{Host, Url};
 use crate::input::fault::QUOTED_CHARACTERS;
 use crate::secret::Secret;
 
-/// What may be called. [`TargetRules::default`] is for the internet; the exceptions are for local and test stacks.
+/// The rules for targets. [`TargetRules::default`] is for the internet. The exceptions are for local and test stacks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TargetRules {
-    /// Ports that may be called besides 443. A port that is not HTTPS's leads to services that nobody meant to be
-    /// called.
+    /// Allowed ports in addition to 443. Other ports may belong to services that nobody intended to be called.
     pub more_ports: BTreeSet<u16>,
-    /// Allows `http:`, on port 80, besides `https:`. Payloads and signatures then cross the network in the clear.
+    /// Allows `http:`, on port 80, besides `https:`. The network then sees payloads and signatures in plain text.
     pub dangerously_allow_http: bool,
-    /// Allows every address and every port, loopback and the cloud's metadata service included.
+    /// Allows every address and every port, including loopback and the cloud's metadata service.
     pub dangerously_allow_private_targets: bool,
 }
 
-/// Why a target is not called.
+/// The reason why Signpost refuses a target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// The address is not one of the public internet.
     #[error("address `{address}` is not public; use a publicly routable host")]
     ForbiddenAddress {
-        /// What the host resolved to, or is.
+        /// The address that the host resolved to, or is.
         address: IpAddr,
     },
-    /// The port is neither HTTPS's nor one that this stack allows.
+    /// The port is not 443, and the stack does not allow it.
     #[error("URL port is `{port}`; expected 443, or one that the stack's parameter MoreTargetPorts lists")]
     ForbiddenPort {
         /// The port found.
         port: u16,
     },
-    /// User name or password in the URL.
+    /// The URL contains a user name or a password.
     #[error("URL holds a user name or a password; remove it")]
     HasUserinfo,
-    /// Not a URL.
+    /// The text is not a URL.
     #[error("URL cannot be read; expected one such as https://hooks.example/path")]
     Malformed,
-    /// A name that DNS cannot hold (RFC 1035, section 2.3.4).
-    #[error("URL host is `{host}`; expected parts of 1 to 63 characters between its dots, and 253 in all")]
+    /// The host is not a valid DNS name (RFC 1035, section 2.3.4).
+    #[error("URL host is `{host}`; expected parts of 1 to 63 characters between its dots, and at most 253 in total")]
     UnfitHost {
-        /// The host found, as it is resolved.
+        /// The host found, in the form that would be resolved.
         host: String,
     },
-    /// Neither `https:` nor an allowed `http:`.
+    /// The scheme is neither `https:` nor an allowed `http:`.
     #[error("URL scheme is `{scheme}`; expected `https`")]
     UnsupportedScheme {
         /// The scheme found.
@@ -59,7 +58,7 @@ pub enum TargetError {
 }
 
 impl TargetError {
-    /// Whether it is not even a URL.
+    /// Returns whether the text is not a URL.
     #[must_use]
     pub fn is_malformed(&self) -> bool {
         match self {
@@ -72,16 +71,16 @@ impl TargetError {
     }
 }
 
-/// A URL that may be called, as far as that can be told without resolving its host.
+/// A URL that Signpost may call, as far as this is known before its host is resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     url: Url,
-    /// How many bytes of the URL's query are the endpoint's own; parameters that were added stand behind them.
+    /// The length of the query of the endpoint's own URL. Added parameters follow it.
     own_query_bytes: usize,
 }
 
 impl Target {
-    /// Adds parameters behind those that the URL has.
+    /// Adds parameters after those of the URL.
     #[must_use]
     pub fn with_query(self, more: &str) -> Self {
         let Self { mut url, own_query_bytes } = self;
@@ -96,15 +95,17 @@ impl Target {
         Self { url, own_query_bytes }
     }
 
-    /// The URL.
+    /// Returns the URL.
     #[must_use]
     pub fn url(&self) -> &Url {
         &self.url
     }
 
-    /// Lists the values in the query of the endpoint's own URL, as they are spelled and decoded: one of them may be a token.
+    /// Lists the values in the query of the endpoint's own URL, as spelled and as decoded, because one of them may be a
+    /// token.
     ///
-    /// A parameter without a value is one (`?token`). The payload of a `GET` is not the endpoint's own.
+    /// A parameter without a value counts as a value (`?token`). The payload of a `GET` does not belong to the
+    /// endpoint's own URL.
     #[must_use]
     pub fn query_secrets(&self) -> Vec<Secret> {
         let own = self.url.query().and_then(|query| query.get(..self.own_query_bytes)).unwrap_or_default();
@@ -128,13 +129,14 @@ impl TargetRules {
     pub const INTERNET: Self =
         Self { more_ports: BTreeSet::new(), dangerously_allow_http: false, dangerously_allow_private_targets: false };
 
-    /// Reads a URL that may be called, as far as that can be told without resolving its host.
+    /// Parses a URL that Signpost may call, as far as this is known before its host is resolved.
     ///
-    /// Spellings such as `https://0x7f.1/` or `https://[::ffff:10.0.0.1]/` are read the way an HTTP client reads them
-    /// (WHATWG URL) and then judged as addresses. A fragment is dropped, as it is on the wire (RFC 9110, section 7.1).
+    /// Spellings such as `https://0x7f.1/` or `https://[::ffff:10.0.0.1]/` are read as an HTTP client reads them
+    /// (WHATWG URL), and then checked as addresses. A fragment is dropped, because it is never sent (RFC 9110, section
+    /// 7.1).
     ///
     /// # Errors
-    /// What is wrong with it, in words for its owner.
+    /// The reason for the refusal, in words for the URL's owner.
     pub fn parse(&self, text: &str) -> Result<Target, TargetError> {
         let mut url = Url::parse(text).map_err(|_| TargetError::Malformed)?;
         url.set_fragment(None);
@@ -156,7 +158,7 @@ impl TargetRules {
                 let host = host.chars().take(QUOTED_CHARACTERS).collect();
                 return Err(TargetError::UnfitHost { host });
             }
-            Some(Host::Domain(_)) => {} // Judged when it is resolved.
+            Some(Host::Domain(_)) => {} // Checked after it is resolved.
             Some(Host::Ipv4(address)) => self.vet_address(address.into())?,
             Some(Host::Ipv6(address)) => self.vet_address(address.into())?,
         }
@@ -164,7 +166,7 @@ impl TargetRules {
         Ok(Target { url, own_query_bytes })
     }
 
-    /// Judges one resolved address.
+    /// Checks one resolved address.
     ///
     /// # Errors
     /// [`TargetError::ForbiddenAddress`] if it is not a public unicast address.
@@ -192,7 +194,8 @@ fn is_public(address: IpAddr) -> bool {
 }
 
 #[expect(clippy::unnested_or_patterns, reason = "one line for each entry of the registry")]
-/// Everything that the IANA special-purpose registry (RFC 6890) does not call globally reachable is out, and multicast.
+/// Excludes multicast, and every address that the IANA special-purpose registry (RFC 6890) does not call globally
+/// reachable.
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
     !matches!(
@@ -211,8 +214,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     )
 }
 
-/// Only global unicast, `2000::/3` (RFC 4291), less its special parts; addresses that carry an IPv4 address are judged by
-/// that one.
+/// Allows only global unicast, `2000::/3` (RFC 4291), without its special parts. If an address contains an IPv4
+/// address, that address decides.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let segments = address.segments();
     let carried = |high: u16, low: u16| {
@@ -226,13 +229,13 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         }
         // IETF protocol assignments RFC 2928 (Teredo among them), documentation RFC 3849 and RFC 9637.
         [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
-        // Outside lie, among others: loopback and IPv4-compatible RFC 4291, NAT64 for local use RFC 8215, discard RFC 6666,
-        // unique local RFC 4193, link-local, multicast, and segment routing's RFC 9602.
+        // This excludes, among others: loopback and IPv4-compatible RFC 4291, NAT64 for local use RFC 8215, discard RFC
+        // 6666, unique local RFC 4193, link-local, multicast, and segment routing's RFC 9602.
         [first, ..] => first & 0xe000 == 0x2000,
     }
 }
 
-/// Whether DNS can hold a name: RFC 1035, section 2.3.4. The dot of the root may end it.
+/// Returns whether a name fits DNS: RFC 1035, section 2.3.4. It may end with the dot of the root.
 fn fits_dns(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     host.len() <= 253 && host.split('.').all(|label| (1..=63).contains(&label.len()))
@@ -286,7 +289,7 @@ mod tests {
             ("fec0::1", false, "site-local, deprecated"),
             ("5f00::1", false, "segment routing"),
             ("3fff::1", false, "documentation"),
-            ("2001:20::1", false, "ORCHID, no addresses at all"),
+            ("2001:20::1", false, "ORCHID, which are not addresses"),
             ("4000::1", false, "not assigned"),
             ("2001::1", false, "Teredo"),
             ("2001:db8::1", false, "documentation"),
@@ -306,12 +309,12 @@ mod tests {
         let forbidden = |address: &str| Err(ForbiddenAddress { address: address.parse().unwrap() });
         let cases = [
             ("https://hooks.example/path?q=1", Ok(()), "the ordinary case"),
-            ("https://hooks.example:443/", Ok(()), "the port that it would be anyway"),
-            ("https://hooks.example:8443/", Ok(()), "a port of the list"),
+            ("https://hooks.example:443/", Ok(()), "the default port"),
+            ("https://hooks.example:8443/", Ok(()), "an allowed port"),
             ("https://hooks.example:6379/", Err(TargetError::ForbiddenPort { port: 6_379 }), "somebody's Redis"),
             ("https://hooks.example:80/", Err(TargetError::ForbiddenPort { port: 80 }), "plain HTTP's port"),
             ("hooks.example", Err(Malformed), "no scheme"),
-            ("http://hooks.example", Err(TargetError::UnsupportedScheme { scheme: "http".into() }), "in the clear"),
+            ("http://hooks.example", Err(TargetError::UnsupportedScheme { scheme: "http".into() }), "in plain text"),
             ("file:///etc/passwd", Err(TargetError::UnsupportedScheme { scheme: "file".into() }), "not HTTP"),
             ("https://user@hooks.example", Err(HasUserinfo), "a user"),
             ("https://:pw@hooks.example", Err(HasUserinfo), "a password"),
@@ -347,14 +350,14 @@ mod tests {
         let cases = [
             ("hooks.example".to_owned(), true, "the ordinary case"),
             ("hooks.example.".into(), true, "with the root's dot"),
-            ("_hooks.example".into(), true, "an underscore, which DNS takes"),
+            ("_hooks.example".into(), true, "an underscore, which DNS allows"),
             ("a..b.example".into(), false, "an empty part"),
             (".example".into(), false, "an empty part in front"),
             ("example..".into(), false, "two dots at the end"),
             (format!("{}.example", label(63)), true, "the longest part"),
             (format!("{}.example", label(64)), false, "a part too long"),
             (format!("{}.example", "ä".repeat(60)), false, "a part that punycode makes too long"),
-            ([label(63), label(63), label(63), label(61)].join("."), true, "253 in all"),
+            ([label(63), label(63), label(63), label(61)].join("."), true, "253 in total"),
             ([label(63), label(63), label(63), label(62)].join("."), false, "254 in all"),
         ];
         for (host, fits, why) in cases {
@@ -363,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_added_behind_those_there_are() {
+    fn parameters_are_added_after_the_existing_ones() {
         let cases = [
             ("https://tpp.example", "https://tpp.example/?a=b:c"),
             ("https://tpp.example/in?", "https://tpp.example/in?a=b:c"),
@@ -414,7 +417,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever carries an IPv4 address is judged as that address is, however it is dressed.
+        /// An address that contains an IPv4 address is treated like that address, in any form.
         #[test]
         fn carriers_are_judged_by_what_they_carry(bits in any::<u32>(), rest in any::<[u16; 5]>()) {
             let rules = TargetRules::default();
@@ -432,9 +435,10 @@ mod tests {
             }
         }
 
-        /// The standard library's own judgement is coarser than the registries; what it calls local must be out.
+        /// The standard library's own check is less precise than the registries. Every address that it calls local must
+        /// be refused.
         #[test]
-        fn what_is_local_to_the_standard_library_is_never_called(bits in any::<u32>(), segments in any::<[u16; 8]>()) {
+        fn addresses_that_are_local_to_the_standard_library_are_refused(bits in any::<u32>(), segments in any::<[u16; 8]>()) {
             let rules = TargetRules::default();
             let v4 = Ipv4Addr::from_bits(bits);
             let is_local = v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_broadcast()
@@ -446,7 +450,7 @@ mod tests {
             prop_assert!(!is_local || rules.vet_address(v6.into()).is_err(), "{}", v6);
         }
 
-        /// A literal in a URL gets the verdict of its address, in whatever spelling.
+        /// A literal in a URL is treated like its address, in any spelling.
         #[test]
         fn a_literal_is_judged_as_its_address(bits in any::<u32>(), segments in any::<[u16; 8]>(), style in 0..4) {
             let rules = TargetRules::default();

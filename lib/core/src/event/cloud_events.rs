@@ -1,6 +1,6 @@
-//! CloudEvents on the wire: an event's attributes as headers of the request (HTTP Protocol Binding 1.0.2, section 3.1).
+//! CloudEvents in HTTP: an event's attributes as headers of the request (HTTP Protocol Binding 1.0.2, section 3.1).
 //!
-//! A receiver sees by them what a webhook is about before it reads the body.
+//! They show a receiver the topic of a webhook before it reads the body.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,14 +20,14 @@ pub const MEDIA_TYPE: &str = "application/cloudevents+json";
 /// The media type of a batch of events in JSON (CloudEvents JSON format 1.0.2, section 4).
 pub const BATCH_MEDIA_TYPE: &str = "application/cloudevents-batch+json";
 
-/// What section 3.1.3.2 percent-encodes besides all that is not printable ASCII.
+/// The characters that section 3.1.3.2 percent-encodes in addition to those outside printable ASCII.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
-/// The longest `tracestate` that is passed on, in bytes (W3C Trace Context, section 3.3.1.5).
+/// The longest `tracestate` that Signpost forwards, in bytes (W3C Trace Context, section 3.3.1.5).
 const MAX_TRACESTATE_BYTES: usize = 512;
 
-/// Returns the headers `ce-specversion`, `ce-id`, `ce-source`, `ce-type` and, where the event has them, `ce-subject`,
-/// `ce-time` and `ce-sequence`, values percent-encoded.
+/// Returns the headers `ce-specversion`, `ce-id`, `ce-source`, `ce-type` and, if the event has them, `ce-subject`,
+/// `ce-time` and `ce-sequence`. Values are percent-encoded.
 #[must_use]
 pub fn headers(event: &Event) -> Vec<(&'static str, String)> {
     let context = &event.context;
@@ -43,14 +43,15 @@ pub fn headers(event: &Event) -> Vec<(&'static str, String)> {
 }
 
 /// Reads an event in binary mode (section 3.1): its attributes are headers `ce-…`, percent-encoded, and the body is its
-/// `data`. Gives the same event in the JSON format, as [`Event::parse`] reads it.
+/// `data`. Returns the same event in the JSON format, for [`Event::parse`].
 ///
-/// `headers` are all of the request, names in lower case, values as their bytes. `traceparent` and `tracestate` are
-/// attributes as well, unless `ce-traceparent` says so. `Content-Type` is the attribute `datacontenttype`.
+/// `headers` are all headers of the request, with names in lower case and values as bytes. `traceparent` and
+/// `tracestate` are attributes too, unless there is a `ce-traceparent` or `ce-tracestate`. `Content-Type` is the
+/// attribute `datacontenttype`.
 ///
 /// # Errors
-/// Headers that come twice, or that are no text once they are decoded, and a body that is not JSON; and what
-/// [`Event::parse`] refuses, pointers being those of the JSON format (`/source` is `ce-source`).
+/// Headers that occur twice or are not UTF-8 after decoding, a body that is not JSON, and the faults of
+/// [`Event::parse`]. The pointers are those of the JSON format (`/source` is `ce-source`).
 pub fn parse_binary<'a>(
     headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     content_type: &str,
@@ -67,7 +68,7 @@ pub fn parse_binary<'a>(
             continue;
         };
         if matches!(name, "data" | "data_base64" | "datacontenttype") {
-            let expected = "no such header: the body is the data, and `content-type` its media type";
+            let expected = "no such header, because the body is the data, and `content-type` is its media type";
             faults.push(Fault::hidden(pointer_to(name), expected).code(FaultCode::UnknownMember));
         } else if let Some(text) = decoded(value) {
             if members.insert(name.to_owned(), text).is_some() {
@@ -83,7 +84,7 @@ pub fn parse_binary<'a>(
         }
     }
     members.insert("datacontenttype".into(), content_type.to_owned());
-    let data = json::parse(body, "the event's `data`, a JSON object, as body").unwrap_or_else(|found| {
+    let data = json::parse(body, "a body with the event's `data`, a JSON object").unwrap_or_else(|found| {
         faults.extend(found.into_iter().map(|fault| fault.under("/data")));
         RawValue::NULL
     });
@@ -105,7 +106,8 @@ pub fn parse_binary<'a>(
     }
 }
 
-/// A header's value as the binding reads it (section 3.1.3.3): quotes around it go, and what is percent-encoded is decoded.
+/// Decodes a header's value as the binding requires (section 3.1.3.3): removes quotes around it, then the
+/// percent-encoding.
 fn decoded(value: &[u8]) -> Option<String> {
     let text = str::from_utf8(value).ok()?.trim_matches([' ', '\t']);
     let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
@@ -116,7 +118,7 @@ fn decoded(value: &[u8]) -> Option<String> {
     percent_decode_str(&text).decode_utf8().ok().map(Cow::into_owned)
 }
 
-/// The content of a quoted string (RFC 9110, section 5.6.4).
+/// Returns the content of a quoted string (RFC 9110, section 5.6.4).
 fn unescaped(text: &str) -> String {
     let mut characters = text.chars();
     let mut out = String::with_capacity(text.len());
@@ -126,8 +128,8 @@ fn unescaped(text: &str) -> String {
     out
 }
 
-/// Returns `traceparent` and `tracestate` as the event has them, so that a receiver's trace goes on where the producer's
-/// was. What is not of the form that W3C Trace Context demands is left out.
+/// Returns the event's `traceparent` and `tracestate`, so that the receiver's trace continues the producer's. Values
+/// that do not conform to W3C Trace Context are omitted.
 #[must_use]
 pub fn trace(event: &Event) -> Vec<(&'static str, String)> {
     let context = &event.context;
@@ -140,12 +142,13 @@ pub fn trace(event: &Event) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// A header's value as the binding spells it.
+/// Encodes a header's value as the binding requires.
 pub(crate) fn encoded(text: &str) -> String {
     utf8_percent_encode(text, ENCODED).to_string()
 }
 
-/// Whether `text` is `version-trace-parent-flags` in lower-case hexadecimal digits (W3C Trace Context, section 3.2).
+/// Returns whether `text` is `version-trace-parent-flags` in lower-case hexadecimal digits (W3C Trace Context, section
+/// 3.2).
 fn is_traceparent(text: &str) -> bool {
     let is_hex = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let parts: Vec<&str> = text.split('-').collect();
@@ -166,8 +169,8 @@ mod tests {
         Event::parse(&event.to_string()).unwrap()
     }
 
-    /// Requests as the SDKs make them by default: `HTTP.binary` of JavaScript, `to_binary` of Python, `NewHTTPRequestFromEvent`
-    /// of Go.
+    /// These are the default requests of the SDKs: `HTTP.binary` of JavaScript, `to_binary` of Python,
+    /// `NewHTTPRequestFromEvent` of Go.
     #[test]
     fn binary_mode_gives_the_event_that_the_json_format_gives() {
         let sdks = [
@@ -247,7 +250,7 @@ mod tests {
         );
     }
 
-    /// The first example is that of section 3.1.3.2 of the HTTP Protocol Binding 1.0.2.
+    /// The first example is from section 3.1.3.2 of the HTTP Protocol Binding 1.0.2.
     #[test]
     fn values_are_percent_encoded_as_the_binding_says() {
         let cases =

@@ -1,4 +1,4 @@
-//! The rules of the CloudEvents envelope, one attribute after the other.
+//! The rules of the CloudEvents envelope, for each attribute.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -12,7 +12,7 @@ use crate::event::{Context, EventId, TenantId, is_own_source, is_own_type};
 use crate::input::fault::{Fault, FaultCode, Faults};
 use crate::input::json::Members;
 
-/// What an envelope says. Whatever is absent or faulty is none, and among the faults if it is required.
+/// The attributes of an envelope. An absent or faulty one is none. If it is required, there is a fault too.
 #[derive(Debug)]
 pub(crate) struct Envelope<'a> {
     pub(crate) id: Option<EventId>,
@@ -36,10 +36,10 @@ impl<'a> Envelope<'a> {
         let kind = reader.required("type", TYPE_EXPECTED, |text| parse_text(text, MAX_TYPE_BYTES));
         let tenant = reader.required("tenant", TenantId::EXPECTED, TenantId::parse);
         let subject = reader.optional("subject", SUBJECT_EXPECTED, |text| parse_text(text, MAX_KEY_PART_BYTES));
-        let time = reader.optional("time", "an RFC 3339 moment such as 2026-01-31T10:00:00Z", |text| {
+        let time = reader.optional("time", "an RFC 3339 moment, such as 2026-01-31T10:00:00Z", |text| {
             OffsetDateTime::parse(text, &Rfc3339).ok()
         });
-        reader.optional("datacontenttype", "a JSON media type, or nothing", parse_json_media_type);
+        reader.optional("datacontenttype", "a JSON media type, or no value", parse_json_media_type);
         reader.optional("dataschema", "a URI with a scheme", |text| UriRef::parse(text).ok()?.scheme().map(drop));
         let data = reader.data();
         reader.check_names_and_extensions();
@@ -52,32 +52,32 @@ impl<'a> Envelope<'a> {
         Self { id, source, kind, tenant, subject, time, context, data }
     }
 
-    /// Adds a fault for each attribute that only Signpost's own events have.
+    /// Adds a fault for each value that is reserved for Signpost's own events.
     pub(crate) fn refuse_own(&self, members: &Members<'a>, faults: &mut Faults) {
         let mut reader = Reader { members, faults };
         if self.kind.as_deref().is_some_and(is_own_type) {
-            reader.refuse("type", "a type that does not begin with `signpost.`: those are Signpost's own");
+            reader.refuse("type", "a type that does not begin with `signpost.`, which is reserved");
         }
         if self.source.as_deref().is_some_and(is_own_source) {
-            reader.refuse("source", "a source other than `/signpost` and `/callbacks`: those are Signpost's own");
+            reader.refuse("source", "a source other than `/signpost` and `/callbacks`, which are reserved");
         }
     }
 }
 
-/// An envelope while it is read.
+/// An envelope during reading.
 struct Reader<'r, 'a> {
     members: &'r Members<'a>,
     faults: &'r mut Faults,
 }
 
 impl<'a> Reader<'_, 'a> {
-    /// The member called `name`; JSON `null` counts as absent (CloudEvents JSON format 1.0, section 2.3).
+    /// Returns the member `name`. JSON `null` counts as absent (CloudEvents JSON format 1.0, section 2.3).
     fn member(&self, name: &str) -> Option<&'a RawValue> {
         let Members(members) = self.members;
         members.iter().find(|(known, value)| known == name && value.get() != "null").map(|(_, value)| *value)
     }
 
-    /// An attribute's text; of a number or a boolean, its spelling.
+    /// Returns an attribute's text, or the spelling of a number or a boolean.
     fn scalar(&self, name: &str) -> Option<String> {
         let value = self.member(name)?;
         let text = serde_json::from_str::<Cow<'_, str>>(value.get()).map(Cow::into_owned);
@@ -108,7 +108,7 @@ impl<'a> Reader<'_, 'a> {
     }
 
     fn data(&mut self) -> Option<&'a RawValue> {
-        let expected = "a JSON object whose names are Unicode text";
+        let expected = "a JSON object with valid Unicode names";
         match self.member("data") {
             Some(data) if serde_json::from_str::<Members<'_>>(data.get()).is_ok() => Some(data),
             Some(data) => {
@@ -122,8 +122,8 @@ impl<'a> Reader<'_, 'a> {
         }
     }
 
-    /// CloudEvents 1.0, "Naming conventions" and "Type System", for every attribute that is not ours; and no attribute
-    /// twice, for readers disagree on which of the two counts.
+    /// Checks CloudEvents 1.0, "Naming conventions" and "Type System", for every attribute that Signpost does not
+    /// define. No attribute may occur twice, because readers disagree on which value counts.
     fn check_names_and_extensions(&mut self) {
         let Members(members) = self.members;
         let mut seen = HashSet::with_capacity(members.len());
@@ -153,19 +153,19 @@ const SOURCE_EXPECTED: &str = "a URI reference of 1 to 512 bytes, such as `/core
 const TYPE_EXPECTED: &str = "1 to 128 bytes without control characters";
 const SUBJECT_EXPECTED: &str = "1 to 512 bytes without control characters";
 
-/// CloudEvents 1.0, "source": a non-empty URI-reference (RFC 3986, section 4.1).
+/// Parses `source` as CloudEvents 1.0 defines it: a non-empty URI-reference (RFC 3986, section 4.1).
 fn parse_source(text: &str) -> Option<String> {
     let fits = (1..=MAX_KEY_PART_BYTES).contains(&text.len()) && UriRef::parse(text).is_ok();
     fits.then(|| text.to_owned())
 }
 
-/// CloudEvents 1.0, "Type System": a String has no control characters; `type` and `subject` are not empty.
+/// Parses a String of CloudEvents 1.0, "Type System": it has no control characters. `type` and `subject` are not empty.
 fn parse_text(text: &str, max_bytes: usize) -> Option<String> {
     let fits = (1..=max_bytes).contains(&text.len()) && !text.contains(char::is_control);
     fits.then(|| text.to_owned())
 }
 
-/// CloudEvents JSON format 1.0, section 3.1: `data` is a JSON value only under a media type of JSON.
+/// Parses a media type of JSON. Only with one is `data` a JSON value (CloudEvents JSON format 1.0, section 3.1).
 fn parse_json_media_type(text: &str) -> Option<()> {
     let (essence, _parameters) = text.split_once(';').unwrap_or((text, ""));
     let (kind, subtype) = essence.trim().split_once('/')?;
@@ -176,8 +176,8 @@ fn parse_json_media_type(text: &str) -> Option<()> {
 const KNOWN_ATTRIBUTES: [&str; 10] =
     ["specversion", "id", "source", "type", "tenant", "subject", "time", "datacontenttype", "dataschema", "data"];
 
-/// Longest `source` and `subject` in bytes: both are parts of table keys, which DynamoDB caps at 1,024 bytes for sort
-/// keys, and room must be left for what stands beside them.
+/// The maximum length of `source` and `subject` in bytes. Both are parts of sort keys, which DynamoDB limits to 1,024
+/// bytes, and other parts need room too.
 const MAX_KEY_PART_BYTES: usize = 512;
-/// Longest `type` in bytes.
+/// The maximum length of `type` in bytes.
 const MAX_TYPE_BYTES: usize = 128;

@@ -1,4 +1,4 @@
-//! Events: what producers submit, as CloudEvents 1.0 in the JSON format.
+//! Events that producers submit, as CloudEvents 1.0 in the JSON format.
 
 pub mod cloud_events;
 mod envelope;
@@ -23,38 +23,38 @@ use crate::fingerprint::fingerprint;
 use crate::input::fault::{Fault, FaultCode, Faults};
 use crate::input::json::{self, Members, minify};
 
-/// The most bytes one event may have once it is minified.
+/// The maximum size of one minified event in bytes.
 pub const MAX_EVENT_BYTES: usize = 256 * 1024;
-/// The most bytes one event may have as it is spelled, whitespace included: what one SQS message can carry.
+/// The maximum size of one event as it is spelled, with whitespace, in bytes. It is the limit of one SQS message.
 pub const MAX_SPELLED_BYTES: usize = 1024 * 1024;
-/// The most events one batch may have.
+/// The maximum number of events of one batch.
 pub const MAX_BATCH_EVENTS: usize = 100;
 
 /// A valid event: a CloudEvents 1.0 envelope around a JSON object.
 ///
-/// Attributes that Signpost does not know are kept and travel with it.
+/// Attributes that Signpost does not know stay in the event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Who it is and whose.
+    /// The identity of the event, with its tenant.
     pub key: EventKey,
-    /// CloudEvents `type`: picks the payload family and the endpoints.
+    /// The CloudEvents `type`, which selects the payload family and the endpoints.
     pub kind: String,
     /// CloudEvents `subject`, if the producer set one.
     pub subject: Option<String>,
-    /// CloudEvents `time`, if the producer set one: when it happened.
+    /// The CloudEvents `time`, if the producer set one: when the event happened.
     pub time: Option<OffsetDateTime>,
-    /// Attributes that requests carry as headers.
+    /// The attributes that Signpost sends as headers.
     pub context: Context,
     json: String,
     data: Range<usize>,
 }
 
-/// Attributes of an event that its requests carry as headers, each as the producer spelled it.
+/// The attributes of an event that Signpost sends as headers, as the producer spelled them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Context {
     /// CloudEvents `time`.
     pub time: Option<String>,
-    /// The extension `sequence`: the order among the events of a source.
+    /// The extension `sequence`: the position among the events of a source.
     pub sequence: Option<String>,
     /// The extension `traceparent` (W3C Trace Context).
     pub traceparent: Option<String>,
@@ -62,51 +62,51 @@ pub struct Context {
     pub tracestate: Option<String>,
 }
 
-/// The source of the events that Signpost itself makes: tests, and notices about endpoints.
+/// The source of events that Signpost itself makes: tests, and notices about endpoints.
 pub const OWN_SOURCE: &str = "/signpost";
-/// The source of the events that bank callbacks become.
+/// The source of events that Signpost makes from bank callbacks.
 pub const CALLBACKS_SOURCE: &str = "/callbacks";
 
-/// Whether `kind` is a type of Signpost's own events. Producers may not use it.
+/// Returns whether `kind` is a type of Signpost's own events. Producers may not use it.
 pub(crate) fn is_own_type(kind: &str) -> bool {
     kind.starts_with("signpost.")
 }
 
-/// Whether `source` is a source of Signpost's own events. Producers may not use it.
+/// Returns whether `source` is a source of Signpost's own events. Producers may not use it.
 pub(crate) fn is_own_source(source: &str) -> bool {
     matches!(source, OWN_SOURCE | CALLBACKS_SOURCE)
 }
 
-/// What endpoints choose events by.
+/// The traits by which endpoints choose events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoutingFacts<'a> {
     /// The CloudEvents `type`.
     pub kind: &'a str,
-    /// The status that the payload tells, as its family says.
+    /// The status in the payload, as the event's family defines it.
     pub status: Option<Cow<'a, str>>,
-    /// The stage, which sessions have.
+    /// The stage, which only sessions have.
     pub stage: Option<Cow<'a, str>>,
 }
 
-/// What makes an event the same event: its tenant, its source and its id.
+/// The identity of an event: its tenant, its source and its id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EventKey {
-    /// Whose endpoints it may reach.
+    /// The tenant whose endpoints receive it.
     pub tenant: TenantId,
-    /// CloudEvents `source`: a URI reference that names the producer.
+    /// The CloudEvents `source`: a URI reference that identifies the producer.
     pub source: String,
-    /// CloudEvents `id`: unique within the tenant and source.
+    /// The CloudEvents `id`: unique within the tenant and source.
     pub id: EventId,
 }
 
-/// An event's id: 1 to 128 visible ASCII characters, less those that some part of its way cannot carry.
+/// An event's id: 1 to 128 visible ASCII characters, except for those that some channel cannot transport.
 ///
-/// - `#` and `/` separate the parts of table keys; `/`, `?` and `\` end a segment of a URL's path, and API Gateway decodes
-///   `%` twice. `.` and `..` are no segments at all.
-/// - Standard Webhooks signs `<webhook-id>.<timestamp>.<body>`. So that no signed text begins as another one, no part of an
-///   id between two dots has nine digits or more, as timestamps have.
-/// - A JSON Web Signature signs `<header in base64url>.<payload>`. So that no signed text reads as one, what stands before
-///   an id's first dot is no JSON object in base64url.
+/// - `#` and `/` separate the parts of table keys. `/`, `?` and `\` end a segment of a URL's path, and API Gateway
+///   decodes `%` twice. `.` and `..` are not segments at all.
+/// - Standard Webhooks signs `<webhook-id>.<timestamp>.<body>`. No signed text may begin like another one. Therefore no
+///   part of an id between two dots has nine digits or more, as timestamps have.
+/// - A JSON Web Signature signs `<header in base64url>.<payload>`. No id may make a signed text look like one.
+///   Therefore the part before an id's first dot is not a JSON object in base64url.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventId(String);
 
@@ -115,11 +115,11 @@ pub struct EventId(String);
 pub struct TenantId(String);
 
 impl EventKey {
-    /// The header `webhook-id`: `<event id>:<12 hexadecimal digits of SHA-256 over the source>`.
+    /// Returns the header `webhook-id`: `<event id>:<12 hexadecimal digits of SHA-256 over the source>`.
     ///
-    /// It is the same over all attempts and replays of an event, and differs between two sources that use the same id, so
-    /// that a receiver that drops repetitions never drops the other source's event. What is signed with it reads as
-    /// nothing else, a JSON Web Signature least of all: see [`EventId`].
+    /// It is the same in all attempts and replays of an event. It differs between two sources that use the same id, so
+    /// a receiver that drops repetitions never drops the other source's event. No text signed with it can be read as
+    /// another signed text, especially not as a JSON Web Signature: see [`EventId`].
     #[must_use]
     pub fn webhook_id(&self) -> String {
         let hash = digest(&SHA256, self.source.as_bytes());
@@ -128,51 +128,53 @@ impl EventKey {
 }
 
 impl EventId {
-    /// What an event id may look like, for messages.
+    /// The form of an event id, for messages.
     pub const EXPECTED: &str = "1 to 128 visible ASCII characters other than `#`, `/`, `?`, `%` and `\\`";
 
-    /// Takes an id that fits [`Self::EXPECTED`] and reads as nothing else.
+    /// Parses an id that fits [`Self::EXPECTED`] and cannot be read as a signed text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::judge(text).ok()
     }
 
-    /// As [`Self::parse`].
+    /// Parses an id like [`Self::parse`].
     ///
     /// # Errors
-    /// What was expected, with the first character that does not fit.
+    /// The expected form, with the first character that does not fit.
     pub fn judge(text: &str) -> Result<Self, String> {
         let is_carried = |character: &char| character.is_ascii_graphic() && !"#/?%\\".contains(*character);
         if let Some(character) = text.chars().find(|character| !is_carried(character)) {
-            return Err(format!("{}; `{}` is not carried", Self::EXPECTED, character.escape_default()));
+            return Err(format!("{}; `{}` is not allowed", Self::EXPECTED, character.escape_default()));
         }
         if !(1..=128).contains(&text.len()) {
             return Err(Self::EXPECTED.to_owned());
         }
         if matches!(text, "." | "..") {
-            return Err(format!("{}; `.` and `..` alone are no part of a URL's path", Self::EXPECTED));
+            return Err(format!("{}; `.` and `..` alone cannot be a part of a URL's path", Self::EXPECTED));
         }
         if reads_as_signed(text) {
             return Err(
-                "an id without nine digits or more between two dots, which look like the timestamp of a signature"
+                "an id with at most eight digits between two dots, because more look like the timestamp of a signature"
                     .into(),
             );
         }
         if reads_as_jws_header(text) {
-            return Err("an id that is no JSON Web Signature: no JSON object in base64url before its first `.`".into());
+            return Err(
+                "an id that does not look like a JSON Web Signature: no JSON in base64url before its first `.`".into(),
+            );
         }
         Ok(Self(text.to_owned()))
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Whether a part between two dots of an id could be taken for a timestamp. A receiver knows no ids: it would verify
-/// `a.1900000000.status=DONE:…` as the webhook `a` of that moment, with a body that begins in the id.
+/// Returns whether a part between two dots of an id could be taken for a timestamp. A receiver does not know the ids.
+/// It would verify `a.1900000000.status=DONE:…` as the webhook `a` of that time, with a body that begins in the id.
 fn reads_as_signed(id: &str) -> bool {
     let parts: Vec<&str> = id.split('.').collect();
     let digits = |part: &&str| part.bytes().filter(u8::is_ascii_digit).count();
@@ -180,10 +182,11 @@ fn reads_as_signed(id: &str) -> bool {
     between.iter().any(|part| digits(part) >= TIMESTAMP_DIGITS)
 }
 
-/// The fewest digits of a Unix time in seconds that a receiver would take; since 2001 there are ten.
+/// The minimum number of digits of a Unix time in seconds that a receiver might accept. Since 2001, such times have
+/// ten.
 const TIMESTAMP_DIGITS: usize = 9;
 
-/// Whether an id begins as a JSON Web Signature does (RFC 7515, section 7.1).
+/// Returns whether an id begins like a JSON Web Signature (RFC 7515, section 7.1).
 fn reads_as_jws_header(id: &str) -> bool {
     let Some((header, _)) = id.split_once('.') else { return false };
     let config = GeneralPurposeConfig::new()
@@ -195,17 +198,17 @@ fn reads_as_jws_header(id: &str) -> bool {
 }
 
 impl TenantId {
-    /// What a tenant id may look like, for messages.
+    /// The form of a tenant id, for messages.
     pub const EXPECTED: &str = "1 to 64 of a-z, 0-9, `-`";
 
-    /// Takes an id that fits [`Self::EXPECTED`].
+    /// Parses an id that fits [`Self::EXPECTED`].
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         ((1..=64).contains(&text.len()) && text.bytes().all(fits)).then(|| Self(text.to_owned()))
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -225,19 +228,20 @@ impl fmt::Display for TenantId {
 }
 
 impl Event {
-    /// Reads one event of a producer in the CloudEvents JSON format and minifies it.
+    /// Parses an event of a producer in the CloudEvents JSON format, and minifies it.
     ///
     /// # Errors
-    /// Every fault of the envelope and, where the type is a family's, of the payload. Types and sources of Signpost's own
-    /// events are faults too. A text that is not JSON has one fault, with the position.
+    /// All faults of the envelope and, if the type belongs to a family, of the payload. Types and sources of Signpost's
+    /// own events are faults too. A text that is not JSON has one fault, with the position.
     pub fn parse(text: &str) -> Result<Self, Vec<Fault>> {
         Self::from_text(text, Rules::Producer)
     }
 
-    /// Reads an event that Signpost itself made, as [`Self::parse`] does. Only call it for what no producer can write.
+    /// Parses an event that Signpost itself made, like [`Self::parse`]. Do not call it for texts that a producer can
+    /// write.
     ///
     /// # Errors
-    /// As [`Self::parse`], but for the types and sources of Signpost's own events.
+    /// The same as for [`Self::parse`], except that Signpost's own types and sources are allowed.
     pub fn parse_own(text: &str) -> Result<Self, Vec<Fault>> {
         Self::from_text(text, Rules::Own)
     }
@@ -251,10 +255,10 @@ impl Event {
         Self::from_raw(raw, rules)
     }
 
-    /// Reads the events of a CloudEvents JSON batch: 1 to [`MAX_BATCH_EVENTS`], all valid or none taken.
+    /// Parses a CloudEvents JSON batch of 1 to [`MAX_BATCH_EVENTS`] events. If one event is invalid, none is accepted.
     ///
     /// # Errors
-    /// Every fault of every event, its pointer starting with the event's index.
+    /// All faults of all events. The pointer starts with the event's index.
     pub fn parse_batch(text: &str) -> Result<Vec<Self>, Vec<Fault>> {
         let expected = format!("a JSON array of 1 to {MAX_BATCH_EVENTS} CloudEvents 1.0 events");
         let raw = json::parse(text, &*expected)?;
@@ -265,7 +269,7 @@ impl Event {
         let raws: Vec<&RawValue> = serde_json::from_str(raw.get())
             .map_err(|_| vec![Fault::at("", raw, &*expected).code(FaultCode::WrongType)])?;
         if !(1..=MAX_BATCH_EVENTS).contains(&raws.len()) {
-            let expected = format!("{expected}; an empty batch says nothing, and is not sent");
+            let expected = format!("{expected}; do not send an empty batch");
             let found = format!("{} events", raws.len());
             return Err(vec![Fault::whole(found, expected).code(FaultCode::OutOfRange)]);
         }
@@ -280,11 +284,11 @@ impl Event {
         if faults.is_empty() { Ok(events) } else { Err(faults) }
     }
 
-    /// Reads an event that was accepted before. Its payload is not judged again: rules that have become stricter since
-    /// must not stop what is on its way.
+    /// Parses an event that was accepted before. Its payload is not checked again, because stricter rules must not stop
+    /// an event that is already queued.
     ///
     /// # Errors
-    /// As [`Self::parse`], for the envelope.
+    /// The same as for [`Self::parse`], but only for the envelope.
     pub fn reread(raw: &RawValue) -> Result<Self, Vec<Fault>> {
         Self::from_raw(raw, Rules::Envelope)
     }
@@ -329,48 +333,49 @@ impl Event {
         Ok(Self { key: EventKey { tenant, source, id }, kind, subject, time, context, json, data })
     }
 
-    /// What endpoints choose by. Reads the payload, so ask once per event.
+    /// Returns the traits by which endpoints choose. It parses the payload, so call it once per event.
     #[must_use]
     pub fn routing_facts(&self) -> RoutingFacts<'_> {
         let payload = Payload::new(self.data());
         RoutingFacts { kind: &self.kind, status: family::status_of(&self.kind, &payload), stage: payload.text("stage") }
     }
 
-    /// The whole event, minified: the SQS message body.
+    /// Returns the whole minified event, which is the SQS message body.
     #[must_use]
     pub fn json(&self) -> &str {
         &self.json
     }
 
-    /// The whole event with another payload in place of its own: what an endpoint gets that wants structured CloudEvents.
+    /// Returns the whole event with another payload, for an endpoint that receives structured CloudEvents.
     #[must_use]
     pub fn json_with(&self, payload: &str) -> String {
         [&self.json[..self.data.start], payload, &self.json[self.data.end..]].concat()
     }
 
-    /// The payload, minified: the bytes that receivers get.
+    /// Returns the minified payload: the bytes that receivers get.
     #[must_use]
     pub fn data(&self) -> &str {
         &self.json[self.data.clone()]
     }
 
-    /// SHA-256 over what a receiver could tell apart: type, subject and payload.
+    /// Returns the SHA-256 hash over the parts that receivers can distinguish: type, subject and payload.
     ///
-    /// The same event submitted again with a fresh `time` is still the same; other bytes in the payload are a conflict.
+    /// If a producer submits the same event again with a new `time`, the hash is the same. Other bytes in the payload
+    /// are a conflict.
     #[must_use]
     pub fn payload_hash(&self) -> [u8; 32] {
         fingerprint([&*self.kind, self.subject.as_deref().unwrap_or_default(), self.data()])
     }
 }
 
-/// Which rules an event is read by.
+/// The rules for reading an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rules {
-    /// The envelope's and the payload's, and nothing that is Signpost's own.
+    /// The rules for envelope and payload. Signpost's own types and sources are not allowed.
     Producer,
-    /// The envelope's and the payload's.
+    /// The rules for envelope and payload.
     Own,
-    /// The envelope's only.
+    /// The rules for the envelope only.
     Envelope,
 }
 
@@ -406,7 +411,7 @@ mod tests {
         assert_eq!(event.data(), r#"{"z":10.10,"a":[1,12345678901234567890.5],"n":"John Smith"}"#);
         assert_eq!(event.key.id.as_str(), "a:1_b-2");
         assert_eq!(event.subject, None, "null is absent");
-        assert!(event.json().contains(r#""traceparent":"00-0af7""#), "extensions travel along");
+        assert!(event.json().contains(r#""traceparent":"00-0af7""#), "extensions stay");
         assert_eq!(Event::parse(event.json()).unwrap(), event, "the queue's body reads back as the same event");
     }
 
@@ -431,13 +436,13 @@ mod tests {
             ("subject", json!(""), "empty"),
             ("subject", json!(1), "a number"),
             ("time", json!("yesterday"), "not RFC 3339"),
-            ("time", json!("2026-01-31"), "a date is no moment"),
+            ("time", json!("2026-01-31"), "a date without a time"),
             ("datacontenttype", json!("text/plain"), "not JSON"),
             ("dataschema", json!("/relative"), "a URI has a scheme"),
             ("data", json!("text"), "a string"),
             ("data", json!([1]), "an array"),
             ("data", Value::Null, "null"),
-            ("data", json!({"\u{1}half": 1}), "a name that is no Unicode text"),
+            ("data", json!({"\u{1}half": 1}), "a name that is not valid Unicode"),
             ("data_base64", json!("AAAA"), "binary payloads"),
             ("CamelCase", json!("x"), "attribute names are lower case"),
             ("ext", json!({"a": 1}), "extensions are scalars"),
@@ -445,7 +450,7 @@ mod tests {
         for (name, value, why) in cases {
             let mut event = envelope();
             event[name] = value;
-            let text = event.to_string().replace("\\u0001half", "\\ud800"); // serde_json does not write half a pair.
+            let text = event.to_string().replace("\\u0001half", "\\ud800"); // serde_json cannot write half a pair.
             assert_eq!(pointers(&text), [format!("/{name}")], "{name}: {why}");
         }
     }
@@ -474,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_id_tells_two_sources_of_one_id_apart() {
+    fn one_id_of_two_sources_makes_two_webhook_ids() {
         let key = |source: &str| EventKey {
             tenant: TenantId::parse("acme").unwrap(),
             source: source.into(),
@@ -506,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_specification_allows_is_taken() {
+    fn envelopes_that_the_specification_allows_are_accepted() {
         let cases = [
             ("id", json!("x".repeat(128))),
             ("source", json!("urn:uuid:6e8bc430-9c3a-11d9-9669-0800200c9a66")),
@@ -524,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_other_systems_are_taken_and_those_that_cannot_be_carried_are_not() {
+    fn ids_of_other_systems_are_accepted_unless_a_channel_cannot_transport_them() {
         let header = "eyJhbGciOiJFZERTQSIsImI2NCI6ZmFsc2V9"; // {"alg":"EdDSA","b64":false}
         let jws = format!("{header}.payload");
         let cases = [
@@ -532,9 +537,9 @@ mod tests {
             ("name:test_server1;lsn:29274832;txId:565", true, "Debezium"),
             (r#"name:pg;lsn:29274832;txId:565;sequence:["29273320","29274832"]"#, true, "Debezium, with its sequence"),
             ("1096434104173400", true, "Eventarc, of Pub/Sub"),
-            ("exam.17", true, "base64url of no JSON"),
+            ("exam.17", true, "base64url, but not of JSON"),
             ("A234-1234-1234", true, "the specification's own"),
-            ("a@b+c=d~e!f$g&h'(i)*,{j}|^`<k>", true, "all that is left"),
+            ("a@b+c=d~e!f$g&h'(i)*,{j}|^`<k>", true, "all other characters"),
             ("2026-01-31T10:00:00.123Z", true, "a moment"),
             (header, true, "no dot, and so a colon before the first one of what is signed"),
             ("a/b", false, "a separator of paths and keys"),
@@ -548,9 +553,9 @@ mod tests {
             ("", false, "nothing"),
             (".", false, "no segment"),
             ("..", false, "no segment"),
-            ("a.1900000000.status=DONE", false, "the begin of another signed text"),
+            ("a.1900000000.status=DONE", false, "the beginning of another signed text"),
             ("a.1_900_000_000.status=DONE", false, "the same to some parsers"),
-            ("a.1900000000", true, "no body behind it"),
+            ("a.1900000000", true, "no body after it"),
             ("v1.20260131.17", true, "a date"),
             (&jws, false, "a header of JWS with an unencoded payload (RFC 7797)"),
         ];
@@ -560,11 +565,12 @@ mod tests {
         let mut event = envelope();
         event["id"] = json!("a/b");
         let expected = &Event::parse(&event.to_string()).unwrap_err()[0].expected;
-        assert!(expected.ends_with("; `/` is not carried"), "{expected}");
+        assert!(expected.ends_with("; `/` is not allowed"), "{expected}");
     }
 
     proptest! {
-        /// What Standard Webhooks signs begins with no other id and timestamp than its own.
+        /// The signed text of Standard Webhooks begins with its own id and timestamp, and cannot begin with another
+        /// one.
         #[test]
         fn no_signed_text_begins_as_another(id in "([a-z0-9:.{]|\\.|1900000000|[0-9]{8}){1,8}") {
             let Some(id) = EventId::parse(&id) else { return Ok(()) };
@@ -623,13 +629,13 @@ mod tests {
         let faults = Event::parse(&event.to_string()).unwrap_err();
         assert!(faults[0].is_too_large() && faults.len() == 1);
         let spaced = envelope().to_string() + &" ".repeat(MAX_SPELLED_BYTES);
-        assert!(Event::parse(&spaced).is_ok(), "whitespace around it is nobody's");
+        assert!(Event::parse(&spaced).is_ok(), "whitespace around it does not count");
         let spread = envelope().to_string().replace('{', &format!("{{{}", " ".repeat(MAX_SPELLED_BYTES)));
-        assert!(Event::parse(&spread).unwrap_err()[0].is_too_large(), "no message could carry it");
+        assert!(Event::parse(&spread).unwrap_err()[0].is_too_large(), "too large for any message");
     }
 
     #[test]
-    fn the_hash_tells_apart_what_receivers_could() {
+    fn events_that_receivers_can_distinguish_have_different_hashes() {
         let hash = |change: &dyn Fn(&mut Value)| {
             let mut event = envelope();
             change(&mut event);

@@ -1,9 +1,9 @@
-//! Projection: of a payload, the fields that an endpoint chose (S0). Order and spelling are the producer's.
+//! Projection: the fields of a payload that an endpoint chose, as in PowerAuth Cloud. Order and spelling do not change.
 
 use crate::input::json::Members;
 
-/// Copies a minified JSON object with only those top-level fields whose names `keeps` picks. What it keeps, names
-/// included, is spelled as it was; nested values are kept whole. Of what is no object, nothing is kept.
+/// Copies a minified JSON object with only those top-level fields whose names `keeps` picks. The spelling of names and
+/// values does not change, and nested values are copied whole. For a text that is not an object, the result is empty.
 #[must_use]
 pub fn project(object: &str, keeps: impl Fn(&str) -> bool) -> String {
     let Ok(Members(members)) = serde_json::from_str::<Members<'_>>(object) else { return "{}".to_owned() };
@@ -34,7 +34,7 @@ mod tests {
     use crate::input::json::minify;
 
     #[test]
-    fn what_is_kept_is_spelled_as_it_was() {
+    fn kept_members_keep_their_spelling() {
         let object = r#"{"b":10.10,"\u0061":{"x":[1,{"b":2}]},"c":"x,\"y}","b":1E2}"#;
         let cases: [(&[&str], &str); 5] = [
             (&["a", "b", "c"], object),

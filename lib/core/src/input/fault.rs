@@ -1,55 +1,55 @@
-//! What is wrong with somebody's input, one entry per fault.
+//! Faults of an input: one entry for each.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// One fault of an input: where it is, what stands there, and what should.
+/// A fault of an input: where it is, what was found, and what was expected.
 ///
-/// Faults are shown to producers in the `errors` member of a problem document and kept beside rejected messages. They
-/// quote at most [`QUOTED_CHARACTERS`] characters of a name or a value.
+/// Producers see faults in the `errors` member of a problem document. Rejected messages carry them too. A fault quotes
+/// at most [`QUOTED_CHARACTERS`] characters of a name or a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fault {
-    /// Which kind of fault it is, for programs.
+    /// The kind of fault, for programs.
     pub code: FaultCode,
-    /// JSON Pointer (RFC 6901) into the input; empty for the whole of it.
+    /// The JSON Pointer (RFC 6901) into the input. It is empty for the whole input.
     pub pointer: String,
-    /// What was found, as the input spells it, shortened; `nothing` for what is missing.
+    /// The value that was found, as the input spells it, shortened. `nothing` if it is missing.
     pub found: String,
-    /// What would have been accepted.
+    /// A description of the values that Signpost accepts.
     pub expected: String,
     #[serde(skip)]
     is_too_large: bool,
 }
 
-/// The kinds of faults. The words stay the same from release to release; texts may change.
+/// Kinds of faults. The words stay the same in every release. Texts may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultCode {
-    /// Two settings, or two fields, that do not go together.
+    /// Two settings or fields that exclude each other.
     Conflict,
-    /// A member, an item or a name that comes again.
+    /// A member, an item or a name that occurs twice.
     Duplicate,
-    /// A URL that is not called.
+    /// A URL that Signpost may not call.
     ForbiddenTarget,
-    /// A value of the right type that does not have the form.
+    /// A value of the right type, but in the wrong format.
     Malformed,
-    /// Nothing, where something must be.
+    /// A required value that is missing.
     Missing,
-    /// Faults that are not listed, since there are too many.
+    /// More faults than the list can hold.
     MoreFaults,
-    /// Not JSON, or not only JSON.
+    /// A text that is not JSON, or has more after the JSON.
     NotJson,
-    /// A text that is none of those that may stand there.
+    /// A text that is not one of the accepted texts.
     NotOneOf,
     /// Bytes that are not UTF-8.
     NotUtf8,
-    /// A number, a length or a count outside its bounds.
+    /// A number, a length or a count that is outside its bounds.
     OutOfRange,
-    /// Shown, and not set.
+    /// A read-only member.
     ReadOnly,
-    /// A name or a value that is Signpost's own.
+    /// A name or a value that is reserved for Signpost.
     Reserved,
-    /// More bytes than are taken.
+    /// More bytes than Signpost accepts.
     TooLarge,
     /// A member that does not exist.
     UnknownMember,
@@ -57,53 +57,53 @@ pub enum FaultCode {
     UnknownParameter,
     /// A key store that cannot be used.
     UnusableKeyStore,
-    /// One event where a batch is expected, or a batch where one event is: another media type fits.
+    /// One event instead of a batch, or a batch instead of one event. The request needs another media type.
     WrongMediaType,
     /// A value of another JSON type.
     WrongType,
 }
 
-/// How much of an offending value a fault quotes, so that an error stays small beside a 256 KiB event.
+/// The maximum number of characters that a fault quotes of a value. It keeps the error small if the event has 256 KiB.
 pub const QUOTED_CHARACTERS: usize = 80;
 
 impl Fault {
-    /// A fault of the member `name` of a top-level object that holds `value`.
+    /// Returns a fault of the member `name`, with this `value`, of a top-level object.
     #[must_use]
     pub fn member(name: &str, value: &RawValue, expected: impl Into<String>) -> Self {
         Self::at(&pointer_to(name), value, expected)
     }
 
-    /// A fault of `value`, which stands at `pointer`.
+    /// Returns a fault of the `value` at `pointer`.
     #[must_use]
     pub fn at(pointer: &str, value: &RawValue, expected: impl Into<String>) -> Self {
         Self::of(FaultCode::Malformed, pointer, quote(value.get()), expected)
     }
 
-    /// A fault of the text `found`, which stands at `pointer`.
+    /// Returns a fault of the text `found` at `pointer`.
     #[must_use]
     pub fn of_text(pointer: String, found: &str, expected: impl Into<String>) -> Self {
         Self::of(FaultCode::Malformed, pointer, format!("\"{}\"", quote(found)), expected)
     }
 
-    /// Nothing stands at `pointer`, where something must.
+    /// Returns a fault because the value at `pointer` is missing.
     #[must_use]
     pub fn nothing_at(pointer: &str, expected: impl Into<String>) -> Self {
         Self::of(FaultCode::Missing, pointer, "nothing", expected)
     }
 
-    /// A member that is required and absent.
+    /// Returns a fault because the required top-level member `name` is absent.
     #[must_use]
     pub fn missing(name: &str, expected: impl Into<String>) -> Self {
         Self::nothing_at(&pointer_to(name), expected)
     }
 
-    /// A fault of the input as a whole.
+    /// Returns a fault of the whole input.
     #[must_use]
     pub fn whole(found: impl Into<String>, expected: impl Into<String>) -> Self {
         Self::of(FaultCode::Malformed, "", found, expected)
     }
 
-    /// A fault of what stands at `pointer`, which is a secret, or stands where secrets do: it is not quoted.
+    /// Returns a fault that does not quote the value at `pointer`, because it is a secret, or may be one.
     #[must_use]
     pub fn hidden(pointer: impl Into<String>, expected: impl Into<String>) -> Self {
         Self::whole("a value that is not shown", expected).under(pointer)
@@ -114,51 +114,53 @@ impl Fault {
         Self { code, pointer, found, expected, is_too_large: false }
     }
 
-    /// The same fault of another kind: [`FaultCode::Malformed`], or [`FaultCode::Missing`] of nothing, unless it is said.
+    /// Replaces the code of the fault. The default is [`FaultCode::Malformed`], or [`FaultCode::Missing`] if nothing
+    /// was found.
     #[must_use]
     pub fn code(self, code: FaultCode) -> Self {
         Self { code, ..self }
     }
 
-    /// The same fault, of [`FaultCode::WrongType`] if `value` does not begin as one of the type does, such as `"` for a text.
+    /// Changes the code to [`FaultCode::WrongType`] unless `value` begins with one of these characters, such as `"` for
+    /// a text.
     #[must_use]
     pub(crate) fn unless_begins(self, value: &RawValue, first: &[char]) -> Self {
         if value.get().starts_with(first) { self } else { self.code(FaultCode::WrongType) }
     }
 
-    /// The same fault, at `pointer`.
+    /// Moves the fault to `pointer`.
     #[must_use]
     pub fn under(self, pointer: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), ..self }
     }
 
-    /// The input as a whole is over a size limit.
+    /// Returns a fault because the whole input exceeds a size limit.
     #[must_use]
     pub fn too_large(found: impl Into<String>, expected: impl Into<String>) -> Self {
         Self { is_too_large: true, ..Self::whole(found, expected).code(FaultCode::TooLarge) }
     }
 
-    /// Whether this is about a size limit, which HTTP has a status of its own for.
+    /// Returns whether a size limit is exceeded. HTTP has its own status for this.
     #[must_use]
     pub fn is_too_large(&self) -> bool {
         self.is_too_large
     }
 
-    /// The same fault seen from an array whose element `index` is the input.
+    /// Adjusts the pointer for an input that is the element `index` of an array.
     #[must_use]
     pub fn within(self, index: usize) -> Self {
         Self { pointer: format!("/{index}{}", self.pointer), ..self }
     }
 }
 
-/// Faults while they are collected: the first [`MAX_FAULTS`], and how many more there are.
+/// A collection of faults: the first [`MAX_FAULTS`], and the number of the others.
 #[derive(Debug, Default)]
 pub struct Faults {
     listed: Vec<Fault>,
     untold: usize,
 }
 
-/// The most faults that are told of one input; only one that was made to have them has more.
+/// The maximum number of faults that are listed for one input. Only inputs with malicious intent have more.
 pub const MAX_FAULTS: usize = 100;
 
 impl Faults {
@@ -171,22 +173,22 @@ impl Faults {
         }
     }
 
-    /// Adds what another collection has.
+    /// Adds the faults of another collection.
     pub fn absorb(&mut self, other: Self) {
         self.extend(other.listed);
         self.untold += other.untold;
     }
 
-    /// Those that are told.
+    /// Returns the listed faults.
     #[must_use]
     pub fn listed(&self) -> &[Fault] {
         &self.listed
     }
 
-    /// Gives nothing if there is no fault.
+    /// Succeeds if there is no fault.
     ///
     /// # Errors
-    /// The faults, and a last one that counts those that are not told.
+    /// The listed faults, and a last one with the number of the others.
     pub fn none(mut self) -> Result<(), Vec<Fault>> {
         if self.untold > 0 {
             self.listed.push(Fault::whole(format!("{} more faults", self.untold), "none").code(FaultCode::MoreFaults));
@@ -201,12 +203,12 @@ impl Extend<Fault> for Faults {
     }
 }
 
-/// The JSON Pointer of a top-level member (RFC 6901, section 3: `~` and `/` are escaped).
+/// Returns the JSON Pointer of a top-level member. It escapes `~` and `/` (RFC 6901, section 3).
 pub(crate) fn pointer_to(name: &str) -> String {
     format!("/{}", quote(name).replace('~', "~0").replace('/', "~1"))
 }
 
-/// The start of a piece of the input.
+/// Returns the start of a part of the input.
 fn quote(text: &str) -> String {
     match text.char_indices().nth(QUOTED_CHARACTERS) {
         None => text.to_owned(),

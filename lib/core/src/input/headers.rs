@@ -1,29 +1,29 @@
-//! The headers that endpoints may have of their own.
+//! Additional headers of endpoints.
 
-/// The most headers that an endpoint may have of its own.
+/// The maximum number of additional headers of an endpoint.
 pub const MAX_COUNT: usize = 20;
-/// The most bytes of such a header's name.
+/// The maximum length of the name of such a header, in bytes.
 pub const MAX_NAME_BYTES: usize = 128;
-/// The most bytes of such a header's value.
+/// The maximum length of the value of such a header, in bytes.
 pub const MAX_VALUE_BYTES: usize = 1_024;
 
-/// Whether `text` may be a header's name: a token (RFC 9110, section 5.6.2).
+/// Returns whether `text` may be a header's name: a token (RFC 9110, section 5.6.2).
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(is_token)
 }
 
-/// Whether `text` may be a header's value: visible ASCII, and spaces and tabs inside (RFC 9110, section 5.5, less what
-/// it calls obsolete). Above all, no line break, which would begin another header.
+/// Returns whether `text` may be a header's value: visible ASCII, with spaces and tabs only inside (RFC 9110, section
+/// 5.5, without its obsolete forms). A line break is not allowed, because it would begin another header.
 #[must_use]
 pub fn is_value(text: &str) -> bool {
     let is_field = |byte: u8| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t');
     text.bytes().all(is_field) && text.trim_matches([' ', '\t']) == text
 }
 
-/// Whether the header `name`, in lower case, is one that endpoints may not set: Signpost does, or it frames the request,
-/// or it is a secret's place (`auth` seals those).
+/// Returns whether endpoints may not set the header `name`, in lower case: because Signpost sets it, because it frames
+/// the request, or because it contains a secret, which belongs in `auth`.
 #[must_use]
 pub fn is_ours(name: &str) -> bool {
     let prefixes = ["ce-", "webhook-", "signpost-", "proxy-"];
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_signpost_sets_and_what_frames_a_request_is_ours() {
+    fn headers_that_signpost_sets_or_that_frame_a_request_are_reserved() {
         for ours in
             ["webhook-id", "ce-type", "traceparent", "signpost-attempt", "host", "transfer-encoding", "authorization"]
         {

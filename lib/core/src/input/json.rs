@@ -1,6 +1,6 @@
-//! JSON as bytes: whitespace goes, nothing else changes. Key order and number spelling are the producer's.
+//! JSON as bytes: removes whitespace and changes nothing else. Key order and number spelling are the producer's.
 //!
-//! What is respelled here must have been parsed before: a text that is no JSON comes out as no JSON.
+//! These functions expect valid JSON. The result for an invalid text is invalid too.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -11,10 +11,10 @@ use serde_json::value::RawValue;
 
 use crate::input::fault::{Fault, FaultCode};
 
-/// Drops the insignificant whitespace of a JSON text ([RFC 8259, section 2][ws]) and keeps every other byte.
+/// Removes the insignificant whitespace of a JSON text ([RFC 8259, section 2][ws]) and keeps every other byte.
 ///
-/// One exception: U+FFFE and U+FFFF, legal in JSON strings but refused by SQS in a message body, are spelled as
-/// `\ufffe` and `\uffff`. The JSON value stays the same.
+/// One exception: JSON strings may contain U+FFFE and U+FFFF, but SQS refuses them in a message body. They are spelled
+/// as `\ufffe` and `\uffff`. The JSON value does not change.
 ///
 /// [ws]: https://www.rfc-editor.org/rfc/rfc8259#section-2
 #[must_use]
@@ -22,30 +22,30 @@ pub fn minify(json: &str) -> String {
     respell(json, |character| matches!(character, '\u{fffe}' | '\u{ffff}'))
 }
 
-/// Drops insignificant whitespace as [`minify`] does, and spells the whitespace *inside* strings as `\u0020`-style
-/// escapes, so that no whitespace is left at all and the JSON value is the same.
+/// Removes insignificant whitespace like [`minify`], and spells the whitespace *inside* strings as `\u0020`-style
+/// escapes. The result has no whitespace, and its JSON value is the same.
 ///
-/// Receivers that remove all whitespace before they verify a detached signature then see the bytes that were signed.
-/// What counts as whitespace is what any common language strips: see [`is_whitespace_anywhere`].
+/// Some receivers remove all whitespace before they verify a detached signature. They still see the signed bytes.
+/// [`is_whitespace_anywhere`] defines whitespace: every character that a common language strips.
 #[must_use]
 pub fn without_whitespace(json: &str) -> String {
     respell(json, is_whitespace_anywhere)
 }
 
-/// Whether some receiver's language takes `character` for whitespace.
+/// Returns whether some receiver's language treats `character` as whitespace.
 ///
-/// The union of Unicode's `White_Space` (Rust, Python, .NET, Java), ECMAScript's `\s`, which adds U+FEFF, and
-/// U+180E, which was white space until Unicode 6.3 and still is for older runtimes.
+/// This is the union of Unicode's `White_Space` (Rust, Python, .NET, Java), ECMAScript's `\s`, which adds U+FEFF, and
+/// U+180E. The latter was white space until Unicode 6.3 and still is in older runtimes.
 #[must_use]
 pub fn is_whitespace_anywhere(character: char) -> bool {
     character.is_whitespace() || matches!(character, '\u{feff}' | '\u{180e}')
 }
 
 /// Copies `json` without whitespace between tokens, and with an escape such as `\u0020` for each character inside a
-/// string that `is_escaped` picks. Every picked character must lie in the Basic Multilingual Plane.
+/// string that `is_escaped` picks. Every picked character must be in the Basic Multilingual Plane.
 fn respell(json: &str, is_escaped: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(json.len());
-    // What stands between `copied` and `at` goes over as it is, in one go.
+    // The text between `copied` and `at` is copied unchanged, at once.
     let (mut copied, mut at) = (0, 0);
     let mut in_string = false;
     while let Some(&byte) = json.as_bytes().get(at) {
@@ -84,10 +84,10 @@ fn push_escape(out: &mut String, character: char) {
     out.extend(digits.into_iter().flatten());
 }
 
-/// Takes `text` for JSON, whose values are read later.
+/// Checks that `text` is JSON. Its values are read later.
 ///
 /// # Errors
-/// One fault in words of our own, whatever the parser says: what stands there instead, and from where on.
+/// One fault that never quotes the parser: what was found instead, and at which position.
 pub(crate) fn parse(text: &str, expected: impl Into<String>) -> Result<&RawValue, Vec<Fault>> {
     serde_json::from_str(text).map_err(|error| vec![not_json(text, &error, expected.into())])
 }
@@ -111,12 +111,12 @@ fn not_json(text: &str, error: &serde_json::Error, expected: String) -> Fault {
         .into_iter()
         .find(|word| at(text, error).starts_with(word))
     {
-        let _ = write!(found, ": `{word}`, which JSON does not have"); // A String takes all.
+        let _ = write!(found, ": `{word}`, which JSON does not have"); // Writing to a String cannot fail.
     }
     Fault::whole(found, expected).code(FaultCode::NotJson)
 }
 
-/// What the parser did not understand, from the beginning of its word.
+/// Returns the text that the parser did not understand, from the beginning of its word.
 fn at<'a>(text: &'a str, error: &serde_json::Error) -> &'a str {
     let line: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
     let end = line + error.column().saturating_sub(1);
@@ -124,7 +124,7 @@ fn at<'a>(text: &'a str, error: &serde_json::Error) -> &'a str {
     &text[before.trim_end_matches(|character: char| character.is_ascii_alphabetic()).len()..]
 }
 
-/// The members of one JSON object: in the order of the text, repeated names kept, values as they are spelled.
+/// The members of a JSON object in the order of the text, with duplicate names, and with values as they are spelled.
 #[derive(Debug)]
 pub struct Members<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
 
@@ -155,7 +155,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// Returns the text that a value is, if it is one.
+/// Returns the text of a JSON value that is a text.
 #[must_use]
 pub fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
@@ -181,8 +181,8 @@ mod tests {
                 "number spelling",
             ),
             (r#"{"a": "x  y\t\" z\\"}"#, r#"{"a":"x  y\t\" z\\"}"#, "strings stay, escapes and quotes included"),
-            (r#"{"a":"\u0041\/"}"#, r#"{"a":"\u0041\/"}"#, "a needless escape is still the producer's spelling"),
-            ("{\"a\":1, \"a\":2}", r#"{"a":1,"a":2}"#, "a repeated name is not ours to judge here"),
+            (r#"{"a":"\u0041\/"}"#, r#"{"a":"\u0041\/"}"#, "an unnecessary escape is still the producer's spelling"),
+            ("{\"a\":1, \"a\":2}", r#"{"a":1,"a":2}"#, "repeated names are not checked here"),
             ("\"\u{fffe}\u{ffff}\"", r#""\ufffe\uffff""#, "SQS refuses these two raw"),
         ];
         for (input, expected, why) in cases {
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_told_in_words_of_our_own() {
+    fn invalid_json_has_a_fault_in_words_of_our_own() {
         let cases = [
             ("", FaultCode::Missing, "nothing"),
             (" \r\n", FaultCode::Missing, "nothing"),
@@ -279,9 +279,9 @@ mod tests {
             prop_assert_eq!(read, members);
         }
 
-        /// Whatever comes, no word of the parser's is told.
+        /// No fault contains a word of the parser.
         #[test]
-        fn no_parsers_word_is_told(text in prop_oneof![any::<String>(), "[\\[{\"a:, 1.eENaInf\\\\u]{0,12}"]) {
+        fn no_fault_quotes_the_parser(text in prop_oneof![any::<String>(), "[\\[{\"a:, 1.eENaInf\\\\u]{0,12}"]) {
             let Err(faults) = parse(&text, "a letter") else { return Ok(()) };
             let ours = ["nothing", "a byte order mark before the JSON", "JSON that ends too early", "not JSON from line "];
             prop_assert!(ours.iter().any(|start| faults[0].found.starts_with(start)), "{}", faults[0].found);

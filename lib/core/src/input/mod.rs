@@ -1,4 +1,4 @@
-//! What senders write: JSON that keeps its spelling, query strings, headers, and the list of all faults of an input.
+//! Input from senders: JSON that keeps its spelling, query strings, headers, and the list of all faults of an input.
 
 pub mod fault;
 pub mod headers;

@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 use crate::input::fault::{Fault, FaultCode, Faults, pointer_to};
 use crate::input::json::Members;
 
-/// An object while it is read. What nobody has asked for at the end is a fault: a setting that is not honoured must not
-/// look as if it were.
+/// An object during reading. A member that no code asked for is a fault. Otherwise a setting without effect would look
+/// as if it had one.
 pub(crate) struct Object<'a> {
     pointer: String,
     members: Vec<(Cow<'a, str>, &'a RawValue)>,
@@ -20,18 +20,18 @@ pub(crate) struct Object<'a> {
     is_patch: bool,
 }
 
-/// A member's value and where it stands.
+/// A value and its position.
 #[derive(Clone)]
 pub(crate) struct Found<'a> {
     pub(crate) pointer: String,
     pub(crate) value: &'a RawValue,
-    /// Whether a member of it that is `null` counts as absent, since a merge patch takes it away (RFC 7396). The items of
-    /// lists are no part of a merge.
+    /// True if a member with the value `null` counts as absent, because a merge patch removes it (RFC 7396). A merge
+    /// does not change the items of lists.
     is_patch: bool,
 }
 
 impl<'a> Object<'a> {
-    /// Opens what must be an object.
+    /// Opens a value that must be an object.
     pub(crate) fn open(found: &Found<'a>, faults: &mut Faults) -> Option<Self> {
         let Ok(Members(members)) = serde_json::from_str::<Members<'a>>(found.value.get()) else {
             let is_secret = found.pointer.starts_with("/auth") || found.pointer.is_empty();
@@ -46,7 +46,7 @@ impl<'a> Object<'a> {
         Some(Self { pointer: found.pointer.clone(), members, asked: Vec::new(), is_patch: found.is_patch })
     }
 
-    /// Gives the member `name`; none if it is absent.
+    /// Returns the member `name`, or none if it is absent.
     pub(crate) fn member(&mut self, name: &'static str) -> Option<Found<'a>> {
         self.asked.push(name);
         let (_, value) = self.members.iter().find(|(known, _)| known == name)?;
@@ -54,17 +54,17 @@ impl<'a> Object<'a> {
         (!found.is_removed()).then_some(found)
     }
 
-    /// Gives the member `name`; none if it is absent or `null`.
+    /// Returns the member `name`, or none if it is absent or `null`.
     pub(crate) fn nullable_member(&mut self, name: &'static str) -> Option<Found<'a>> {
         self.member(name).filter(|found| found.value.get() != "null")
     }
 
-    /// Whether a patch takes the member `name` away.
+    /// Returns whether a patch removes the member `name`.
     pub(crate) fn removes(&self, name: &str) -> bool {
         self.is_patch && self.members.iter().any(|(known, value)| known == name && value.get() == "null")
     }
 
-    /// Whether the member `name` is this value, as it is shown. It may then stand there.
+    /// Returns whether the member `name` has the value that Signpost shows. Then it may be present.
     pub(crate) fn holds(&mut self, name: &'static str, value: &Value) -> bool {
         let holds = self.members.iter().any(|(known, found)| {
             known == name && serde_json::from_str::<Value>(found.get()).is_ok_and(|own| own == *value)
@@ -75,7 +75,7 @@ impl<'a> Object<'a> {
         holds
     }
 
-    /// Takes the member `name` out, if it is there, as one that is `expected` to be left out.
+    /// Adds a fault if the member `name` is present. `expected` says why it must be absent.
     pub(crate) fn refuse(&mut self, name: &str, expected: &str, faults: &mut Faults) {
         if self.members.iter().any(|(known, _)| known == name) {
             faults.push(Fault::hidden(self.pointer_to(name), expected).code(FaultCode::ReadOnly));
@@ -83,13 +83,13 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// Where the member `name` stands, or would.
+    /// Returns the pointer to the member `name`, which may be absent.
     pub(crate) fn pointer_to(&self, name: &str) -> String {
         format!("{}{}", self.pointer, pointer_to(name))
     }
 
-    /// Ends the reading: what is there and was not asked for, or is there twice, is a fault. Values are not quoted, for a
-    /// secret may stand where it does not belong.
+    /// Ends the reading. Members that no code asked for, and duplicates, are faults. Faults do not quote values,
+    /// because a secret may be in the wrong place.
     pub(crate) fn close(self, faults: &mut Faults) {
         let mut seen = HashSet::new();
         for (name, _) in &self.members {
@@ -102,12 +102,13 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// Up to `most` members, for objects whose names are the operator's own; more, or a name that comes again, is a fault.
+    /// Returns at most `most` members of an object whose names the operator chooses. More members, or a name that
+    /// occurs twice, are faults.
     pub(crate) fn into_members(self, most: usize, faults: &mut Faults) -> Vec<(String, Found<'a>)> {
         if self.members.len() > most {
             let found = format!("{} members", self.members.len());
             faults.push(
-                Fault::whole(found, format!("{most} members at the most"))
+                Fault::whole(found, format!("at most {most} members"))
                     .code(FaultCode::OutOfRange)
                     .under(&*self.pointer),
             );
@@ -126,24 +127,24 @@ impl<'a> Object<'a> {
 }
 
 impl<'a> Found<'a> {
-    /// The whole of an input.
+    /// Returns the whole input.
     pub(crate) fn whole(value: &'a RawValue) -> Self {
         Self { pointer: String::new(), value, is_patch: false }
     }
 
-    /// The whole of what a merge patch was applied to, with each `null` of the patch left in.
+    /// Returns the whole result of a merge patch. Each `null` of the patch remains in it.
     pub(crate) fn whole_patched(value: &'a RawValue) -> Self {
         Self { is_patch: true, ..Self::whole(value) }
     }
 }
 
 impl Found<'_> {
-    /// Whether a merge patch takes it away.
+    /// Returns whether a merge patch removes it.
     pub(crate) fn is_removed(&self) -> bool {
         self.is_patch && self.value.get() == "null"
     }
 
-    /// Reads it as a `T`; anything else is a fault.
+    /// Reads it as a `T`. Anything else is a fault.
     pub(crate) fn read<T: DeserializeOwned>(&self, expected: &str, faults: &mut Faults) -> Option<T> {
         let read = serde_json::from_str(self.value.get()).ok();
         if read.is_none() {
@@ -152,7 +153,7 @@ impl Found<'_> {
         read
     }
 
-    /// Reads it as one of several texts, which a `T` is written as; anything else is a fault.
+    /// Reads it as one of several texts that stand for a `T`. Anything else is a fault.
     pub(crate) fn one_of<T: DeserializeOwned>(&self, expected: &str, faults: &mut Faults) -> Option<T> {
         let read = serde_json::from_str(self.value.get()).ok();
         if read.is_none() {
@@ -175,7 +176,7 @@ impl Found<'_> {
 
     /// Reads it as a text of at most `most` characters.
     pub(crate) fn text_or_empty(&self, most: usize, faults: &mut Faults) -> Option<String> {
-        let expected = format!("a text of {most} characters at the most");
+        let expected = format!("a text of at most {most} characters");
         let text: String = self.read(&expected, faults)?;
         if text.chars().count() > most {
             faults.push(Fault::at(&self.pointer, self.value, expected).code(FaultCode::OutOfRange));
@@ -196,12 +197,12 @@ impl Found<'_> {
         number
     }
 
-    /// Reads it as a text of 1 to `most` characters that is not to be quoted.
+    /// Reads it as a text of 1 to `most` characters that a fault must not quote.
     pub(crate) fn secret(&self, most: usize, faults: &mut Faults) -> Option<String> {
         self.hidden_text(1..=most, faults)
     }
 
-    /// The same, and it may be empty.
+    /// Reads it like [`Self::secret`], but it may be empty.
     pub(crate) fn secret_or_empty(&self, most: usize, faults: &mut Faults) -> Option<String> {
         self.hidden_text(0..=most, faults)
     }
@@ -217,16 +218,16 @@ impl Found<'_> {
         text
     }
 
-    /// Whether it is this value.
+    /// Returns whether it has this value.
     pub(crate) fn is(&self, value: &Value) -> bool {
         serde_json::from_str::<Value>(self.value.get()).is_ok_and(|own| own == *value)
     }
 }
 
-/// What a number begins with.
+/// The characters that a number can begin with.
 const NUMBER: [char; 11] = ['-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'];
 
-/// A whole number, however it is spelled: to JSON Schema, `5.0` is one.
+/// Returns a whole number in any spelling: for JSON Schema, `5.0` is one.
 fn whole(number: f64) -> Option<u32> {
     let is_whole = number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "just compared")]
@@ -241,7 +242,7 @@ impl<'a> Found<'a> {
             Vec::new()
         });
         if items.len() > most {
-            let expected = format!("{most} items at the most");
+            let expected = format!("at most {most} items");
             faults.push(
                 Fault::whole(format!("{} items", items.len()), expected)
                     .code(FaultCode::OutOfRange)

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Gives the `wait` preference of a request by its `Prefer` headers, in whole seconds (RFC 7240, section 4.3); none if it has
-/// none. Of two the first counts, and one that says nothing is ignored (section 2).
+/// Returns the `wait` preference of a request from its `Prefer` headers, in whole seconds (RFC 7240, section 4.3), if
+/// there is one. The first of several counts, and an invalid one is ignored (section 2).
 #[must_use]
 pub fn wait<'a>(headers: impl IntoIterator<Item = &'a str>) -> Option<Duration> {
     let preferences = headers.into_iter().flat_map(|header| header.split(','));
@@ -15,7 +15,7 @@ pub fn wait<'a>(headers: impl IntoIterator<Item = &'a str>) -> Option<Duration> 
         let is_wait = name.trim().eq_ignore_ascii_case("wait");
         (is_wait && !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit())).then_some(value)
     })?;
-    Some(Duration::from_secs(seconds.parse().unwrap_or(u64::MAX))) // Too many digits are a long time.
+    Some(Duration::from_secs(seconds.parse().unwrap_or(u64::MAX))) // Too many digits mean a long time.
 }
 
 #[cfg(test)]
@@ -31,11 +31,11 @@ mod tests {
             (&["wait=\"10\";foo=bar"], Some(10), "quoted, with a parameter"),
             (&["wait=1, wait=2"], Some(1), "the first counts"),
             (&["wait=0"], Some(0), "not at all"),
-            (&["wait=99999999999999999999"], Some(u64::MAX), "as long as it takes"),
+            (&["wait=99999999999999999999"], Some(u64::MAX), "without a limit"),
             (&["wait"], None, "how long?"),
             (&["wait="], None, "how long?"),
-            (&["wait=-1"], None, "no number of seconds"),
-            (&["wait=1.5"], None, "no whole number"),
+            (&["wait=-1"], None, "not a number of seconds"),
+            (&["wait=1.5"], None, "not a whole number"),
             (&["handling=strict"], None, "another preference"),
             (&[], None, "none"),
         ];

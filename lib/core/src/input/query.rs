@@ -1,4 +1,4 @@
-//! Payloads as query strings: top-level fields as parameters, the way Token.io's callbacks show it (S2).
+//! Payloads as query strings: top-level fields as parameters, as in Token.io's callbacks.
 
 use std::borrow::Cow;
 
@@ -7,17 +7,17 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use crate::input::json::Members;
 use crate::input::json::text_of;
 
-/// `application/x-www-form-urlencoded` ([WHATWG URL, section 5.2][form]), but with the colon left as it is: the page's
-/// ids, `rq:3SVz…:5zKtXEAq`, are spelled so.
+/// `application/x-www-form-urlencoded` ([WHATWG URL, section 5.2][form]), but with an unescaped colon, because Token.io
+/// spells its ids so: `rq:3SVz…:5zKtXEAq`.
 ///
 /// [form]: https://url.spec.whatwg.org/#urlencoded-serializing
 const ENCODED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_').remove(b':').remove(b' ');
 
-/// Spells a JSON object as a query string: `name=value&…`, in the order of the object.
+/// Encodes a JSON object as a query string: `name=value&…`, in the order of the object.
 ///
-/// A text is its characters; everything else, nested values included, is its JSON as it is spelled, and so is a text that
-/// is no Unicode, with half of a surrogate pair.
+/// The value of a text is its characters. Any other value, including a nested one, is its JSON as it is spelled. So is
+/// a text that is not valid Unicode because it has half of a surrogate pair.
 #[must_use]
 pub fn encode(object: &str) -> String {
     let Ok(Members(members)) = serde_json::from_str::<Members<'_>>(object) else { return String::new() };
@@ -28,7 +28,8 @@ pub fn encode(object: &str) -> String {
     parameters.collect::<Vec<_>>().join("&")
 }
 
-/// Whether a query, as it was sent, is UTF-8 once its escapes are decoded. Gateways put U+FFFD in the place of what is not.
+/// Returns whether a query, as it was sent, is UTF-8 after its escapes are decoded. Gateways replace other bytes by
+/// U+FFFD.
 #[must_use]
 pub fn is_utf8(query: &str) -> bool {
     percent_decode_str(query).decode_utf8().is_ok()
@@ -46,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pages_examples_are_reproduced() {
+    fn the_documented_examples_are_reproduced() {
         let cases = [
             (
                 r#"{"request-id":"rq:3SVzgJtzu2DvaZSgRGznpdknT3dq:5zKtXEAq","request_id":"rq:3SVzgJtzu2DvaZSgRGznpdknT3dq:5zKtXEAq"}"#,
@@ -71,7 +72,7 @@ mod tests {
     }
 
     proptest! {
-        /// Read back by the `url` crate, which implements the standard's own parser.
+        /// The `url` crate, which has the standard's own parser, reads it back.
         #[test]
         fn a_query_decodes_back_to_the_same_fields(
             texts in prop::collection::btree_map(".{0,8}", ".{0,12}", 0..6),

@@ -1,10 +1,10 @@
-//! Signature algorithms: what signing keys are made for.
+//! Signature algorithms of signing keys.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An algorithm that signing keys are made for. There is one line of keys for each, and each line is rotated by itself.
+/// An algorithm of signing keys. Each algorithm has its own sequence of keys, which rotates independently.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Algorithm {
     /// Ed25519 (RFC 8032), which JWS calls `EdDSA` (RFC 8037).
@@ -17,10 +17,10 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// All there are.
+    /// All algorithms.
     pub const ALL: [Self; 3] = [Self::EdDSA, Self::ES256, Self::RS256];
 
-    /// The name in JSON Web Signatures (RFC 7518, section 3.1; RFC 8037, section 3.1).
+    /// Returns the name in JSON Web Signatures (RFC 7518, section 3.1; RFC 8037, section 3.1).
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -30,7 +30,7 @@ impl Algorithm {
         }
     }
 
-    /// The name in HTTP Message Signatures (RFC 9421, section 3.3).
+    /// Returns the name in HTTP Message Signatures (RFC 9421, section 3.3).
     #[must_use]
     pub fn http_signature_name(self) -> &'static str {
         match self {

@@ -17,34 +17,35 @@ pub struct SignatureHeaders {
     pub signature: String,
 }
 
-/// The name of our signature among others that a message may carry.
+/// The name of Signpost's signature among others in a message.
 const LABEL: &KeyRef = KeyRef::constant("sig");
-/// What the signature is for (RFC 9421, section 7.2.7): verifiers ask for it, so that no other signature passes for it.
+/// The purpose of the signature (RFC 9421, section 7.2.7). Verifiers require it, so that no other signature is taken
+/// for this one.
 pub const TAG: &str = "signpost";
 
-/// What a request is, as far as the signature covers it.
+/// The parts of a request that the signature covers.
 #[derive(Clone, Copy, Debug)]
 pub struct Covered<'a> {
     /// `@method`.
     pub method: &'a str,
-    /// `@target-uri`: the whole URL, query included (section 2.2.2).
+    /// `@target-uri`: the whole URL, including the query (section 2.2.2).
     pub target_uri: &'a str,
-    /// `content-digest`: of these bytes, none for a `GET`.
+    /// The bytes that `content-digest` covers. Empty for a `GET`.
     pub body: &'a [u8],
     /// `webhook-id`.
     pub webhook_id: &'a str,
-    /// `ce-type` and `ce-source`, where the request has them.
+    /// `ce-type` and `ce-source`, if the request has them.
     pub ce_type_and_source: Option<(&'a str, &'a str)>,
 }
 
-/// Signs one attempt over method, target URI, content digest, `webhook-id` and, where they are sent, `ce-type` and
-/// `ce-source`. The parameters are `created` (`unix_seconds`, when *this attempt* starts), `keyid` (the tenant's `kid`),
-/// `alg` and `tag`.
+/// Signs one attempt. The signature covers method, target URI, content digest, `webhook-id` and, if they are sent,
+/// `ce-type` and `ce-source`. The parameters are `created` (`unix_seconds`, the start of *this attempt*), `keyid` (the
+/// tenant's `kid`), `alg` and `tag`.
 ///
 /// # Errors
-/// As [`TenantSigner::sign`].
+/// The same as for [`TenantSigner::sign`].
 pub fn sign(covered: Covered<'_>, signer: &TenantSigner, unix_seconds: u64) -> Result<SignatureHeaders, SignerError> {
-    let failed = || SignerError::Failed { id: signer.kid().to_owned() }; // A kid is a UUID, a moment a small number.
+    let failed = || SignerError::Failed { id: signer.kid().to_owned() }; // A kid is a UUID, a time a small number.
     let content_digest = content_digest(covered.body);
     let mut components = vec![
         ("@method", covered.method),
@@ -64,14 +65,14 @@ pub fn sign(covered: Covered<'_>, signer: &TenantSigner, unix_seconds: u64) -> R
     Ok(SignatureHeaders { content_digest, signature_input, signature })
 }
 
-/// `sha-256=:<base64>:`.
+/// Returns `sha-256=:<base64>:`.
 fn content_digest(body: &[u8]) -> String {
     let mut members = DictSerializer::new();
     members.bare_item(KeyRef::constant("sha-256"), digest(&SHA256, body).as_ref());
     members.finish().unwrap_or_default() // It has a member.
 }
 
-/// `sig=("…" …);created=…;keyid="…";alg="…";tag="…"`.
+/// Returns `sig=("…" …);created=…;keyid="…";alg="…";tag="…"`.
 fn signature_input(components: &[(&str, &str)], signer: &TenantSigner, unix_seconds: u64) -> Option<String> {
     let created = Integer::try_from(unix_seconds).ok()?;
     let mut members = DictSerializer::new();
@@ -87,7 +88,7 @@ fn signature_input(components: &[(&str, &str)], signer: &TenantSigner, unix_seco
     members.finish()
 }
 
-/// The signature base (RFC 9421, section 2.5): a line for each component, and the parameters.
+/// Returns the signature base (RFC 9421, section 2.5): a line for each component, and the parameters.
 fn signature_base(components: &[(&str, &str)], parameters: &str) -> String {
     let lines = components.iter().map(|(name, value)| format!("\"{name}\": {value}\n"));
     lines.chain([format!("\"@signature-params\": {parameters}")]).collect()
@@ -121,7 +122,7 @@ mod tests {
         assert_eq!(BASE64.encode(signature), expected);
     }
 
-    /// RFC 9530, appendix D, has the digest of this very body.
+    /// RFC 9530, appendix D, has the digest of this body.
     #[test]
     fn rfc_9530_s_digest_is_reproduced() {
         let digest = "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:";
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parameters_say_what_is_covered_when_by_which_key_and_what_for() {
+    fn the_parameters_name_the_components_the_time_the_key_and_the_purpose() {
         for algorithm in Algorithm::ALL {
             let (signer, _) = tenant_signer(algorithm);
             let (webhook_id, target_uri) = ("op-1:0123456789ab", "https://hooks.example/in?q=1");

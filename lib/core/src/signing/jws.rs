@@ -7,11 +7,12 @@ use crate::signing::signer::{SignerError, TenantSigner};
 
 /// Signs `payload` and returns the compact serialization without it: `<header>..<signature>` (RFC 7515, appendix F).
 ///
-/// The header is exactly `{"alg":"…","kid":"…","typ":"JWT"}`; `kid` is the tenant's, and it is signed. `payload` must be the very bytes that go over the wire: a
-/// receiver puts them, base64url-encoded, between the two dots and verifies an ordinary JWS.
+/// The header is exactly `{"alg":"…","kid":"…","typ":"JWT"}`. The `kid` is the tenant's, and the signature covers it.
+/// `payload` must be the exact bytes of the request. A receiver puts them, base64url-encoded, between the two dots and
+/// verifies an ordinary JWS.
 ///
 /// # Errors
-/// The cryptographic library refused, which is a fault on our side; another attempt may succeed.
+/// The cryptographic library failed, which is an internal error. Another attempt may succeed.
 pub fn sign_detached(signer: &TenantSigner, payload: &[u8]) -> Result<String, SignerError> {
     let header = format!(r#"{{"alg":"{}","kid":"{}","typ":"JWT"}}"#, signer.algorithm(), signer.kid());
     let protected = BASE64URL.encode(header);
@@ -19,7 +20,7 @@ pub fn sign_detached(signer: &TenantSigner, payload: &[u8]) -> Result<String, Si
     Ok(format!("{protected}..{}", BASE64URL.encode(signature)))
 }
 
-/// `<protected>.<payload>` (RFC 7515, section 5.1, step 5).
+/// Returns `<protected>.<payload>` (RFC 7515, section 5.1, step 5).
 fn signing_input(protected: &str, payload: &[u8]) -> Vec<u8> {
     let mut input = String::with_capacity(protected.len() + 1 + payload.len().div_ceil(3) * 4);
     input.push_str(protected);
@@ -45,7 +46,7 @@ mod tests {
     use crate::signing::algorithm::Algorithm;
     use crate::signing::signer::tests::tenant_signer;
 
-    /// RFC 7515, appendix A.2: the key, what is signed, and the signature, all base64url.
+    /// RFC 7515, appendix A.2: the key, the signed bytes, and the signature, all in base64url.
     #[derive(Deserialize)]
     struct Vector {
         key: BTreeMap<String, String>,
@@ -99,7 +100,7 @@ mod tests {
             let payload = br#"{"name":"John\u0020Smith"}"#;
             let detached = sign_detached(&signer, payload).unwrap();
 
-            // RFC 7515, appendix F: the middle part is empty, and is put back by whoever verifies.
+            // RFC 7515, appendix F: the middle part is empty, and the verifier puts the payload there.
             let [protected, "", signature] = detached.split('.').collect::<Vec<_>>()[..] else {
                 panic!("not detached: {detached}")
             };

@@ -1,46 +1,46 @@
-//! Signing keys: when one is published, signs, rests and is forgotten, and which one signs now.
+//! Rotation of signing keys: when a key is published, when it signs, and when it ends.
 //!
-//! A key is published one lead before it signs, so that verifiers who cache the key set know it in time; it signs for
-//! a day, and can be fetched for a day more. A key whose successor failed to come goes on signing, and stays
-//! fetchable, until there is one: deliveries never stop for want of a new key.
+//! A key is published one lead before it signs, so that verifiers that cache the key set learn it in time. It signs for
+//! a day, and can be fetched for one more day. If its successor is late, a key signs longer and stays fetchable until
+//! there is one. Therefore a missing key never stops deliveries.
 
 use std::time::Duration;
 
-/// How long signing keys live. All three are set in minutes by parameters of the stack.
+/// The lifetimes of signing keys. Parameters of the stack set all three, in minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeySchedule {
     /// How long a key is published before it signs.
     pub lead: Duration,
-    /// How long it signs.
+    /// How long a key signs.
     pub signing: Duration,
-    /// How long it can be fetched after it has ceased to sign.
+    /// How long a key can be fetched after it stops signing.
     pub grace: Duration,
 }
 
-/// The four moments of a signing key, in seconds since the Unix epoch.
+/// The four planned times of a signing key, in seconds since the Unix epoch.
 ///
-/// `published_at` ≤ `sign_from` < `sign_until` < `verify_until`, as planned when the key was made. What really holds
-/// also depends on the keys around it: see [`standing`].
+/// `published_at` ≤ `sign_from` < `sign_until` < `verify_until`, as planned when the key was made. The actual times
+/// also depend on the other keys: see [`standing`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyMoments {
-    /// From when on it can be fetched.
+    /// The start of its publication.
     pub published_at: u64,
-    /// From when on it signs.
+    /// The start of signing.
     pub sign_from: u64,
-    /// Until when it is planned to sign.
+    /// The planned end of signing.
     pub sign_until: u64,
-    /// Until when it is planned to be fetchable.
+    /// The planned end of its publication.
     pub verify_until: u64,
 }
 
-/// How early before it is strictly needed a new key is made: the interval at which `rotate-keys` is invoked, so that
-/// the lead is kept whichever way the invocations fall.
+/// How early a new key is made: the interval of the invocations of `rotate-keys`. It keeps the lead regardless of the
+/// times of the invocations.
 pub const CHECK_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Decides whether a key has to be made now, and gives its moments if so.
+/// Decides whether a key must be made now, and returns its times.
 ///
-/// `keys` are all keys there are, in any order. With `force`, a key is made that signs at once, whatever there is:
-/// for the day a key must be replaced. Verifiers then meet a `kid` that their cached set lacks, and fetch it.
+/// `keys` are all existing keys, in any order. With `force`, a new key signs at once: for a key that must be replaced
+/// immediately. Verifiers then see a `kid` that is missing in their cache, and fetch it.
 #[must_use]
 pub fn plan(keys: &[KeyMoments], now: u64, schedule: &KeySchedule, force: bool) -> Option<KeyMoments> {
     let lead = schedule.lead.as_secs();
@@ -55,33 +55,34 @@ pub fn plan(keys: &[KeyMoments], now: u64, schedule: &KeySchedule, force: bool) 
     Some(KeyMoments { published_at: now, sign_from, sign_until, verify_until: sign_until + schedule.grace.as_secs() })
 }
 
-/// Now, or as soon as no other key begins: of two keys that began together, none would be the last to begin.
+/// Returns `now`, or the next second in which no other key starts. Of two keys that start together, neither would be
+/// the last to start.
 fn first_free_second(keys: &[KeyMoments], now: u64) -> u64 {
-    let seconds = now..=now + keys.len() as u64; // One more than there are keys to take them.
+    let seconds = now..=now + keys.len() as u64; // One second more than there are keys.
     seconds.into_iter().find(|second| keys.iter().all(|key| key.sign_from != *second)).unwrap_or(now)
 }
 
-/// What a key is good for at a moment.
+/// The phase of a key at a given time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyPhase {
-    /// Published, and will sign.
+    /// The key is published, and will sign.
     Next,
-    /// Signs.
+    /// The key signs.
     Current,
-    /// Signs no more; can be fetched until the moment given.
+    /// The key no longer signs, but can be fetched until the given time.
     Retiring {
-        /// In seconds since the Unix epoch.
+        /// The end of its publication, in seconds since the Unix epoch.
         verify_until: u64,
     },
-    /// Past its grace: as if it had never been.
+    /// The grace has passed: the key has no effect any more.
     Forgotten,
 }
 
-/// Gives the standing of each of `keys` at `now`, in their order.
+/// Returns the phase of each of `keys` at `now`, in their order.
 ///
-/// The current key is the one that was last to begin signing. The others have ceased: when the next one began, or when
-/// they were planned to, whichever came *later*, for a key whose successor was late went on until then. Their grace
-/// counts from there.
+/// The current key is the one that started last. Each other key stopped signing when the next one started, or at its
+/// planned end, whichever was *later*. A key whose successor is late signs until the successor starts. The grace begins
+/// then.
 #[must_use]
 pub fn standing(keys: &[KeyMoments], now: u64) -> Vec<KeyPhase> {
     let current = current(keys, now);
@@ -94,7 +95,7 @@ pub fn standing(keys: &[KeyMoments], now: u64) -> Vec<KeyPhase> {
     keys.iter().zip(superseded(keys)).enumerate().map(of).collect()
 }
 
-/// Gives, for each of `keys` that has a successor, until when it can be fetched, in seconds since the Unix epoch.
+/// Returns, for each of `keys` with a successor, until when it can be fetched, in seconds since the Unix epoch.
 #[must_use]
 pub fn superseded(keys: &[KeyMoments]) -> Vec<Option<u64>> {
     let of = |key: &KeyMoments| {
@@ -105,7 +106,8 @@ pub fn superseded(keys: &[KeyMoments]) -> Vec<Option<u64>> {
     keys.iter().map(of).collect()
 }
 
-/// The index of the key that signs at `now`: of those that have begun, the last to begin. None before the first begins.
+/// Returns the index of the key that signs at `now`: of the keys that started, the last to start. None before the first
+/// start.
 #[must_use]
 pub fn current(keys: &[KeyMoments], now: u64) -> Option<usize> {
     let begun = keys.iter().enumerate().filter(|(_, key)| key.sign_from <= now);
@@ -153,7 +155,7 @@ mod tests {
     #[test]
     fn when_rotation_fails_the_last_key_goes_on_and_its_grace_is_kept() {
         let key = first();
-        assert_eq!(standing(&[key], 5 * DAY), [KeyPhase::Current], "fetchable as long as it signs");
+        assert_eq!(standing(&[key], 5 * DAY), [KeyPhase::Current], "fetchable while it signs");
         let late = plan(&[key], 5 * DAY, &SCHEDULE, false).unwrap();
         assert_eq!(late.sign_from, 5 * DAY + HOUR, "even a late key is published ahead");
         let keys = [key, late];
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forced_key_signs_at_once_and_what_was_planned_stays() {
+    fn a_forced_key_signs_at_once_and_planned_keys_stay() {
         let key = first();
         let next = plan(&[key], DAY - HOUR, &SCHEDULE, false).unwrap();
         let forced = plan(&[key, next], DAY - 60, &SCHEDULE, true).unwrap();
@@ -184,11 +186,12 @@ mod tests {
             keys.extend(plan(&keys, 0, &schedule, false));
             assert_eq!(keys.len(), made + 1);
         }
-        assert_eq!(plan(&keys, 0, &schedule, false), None, "two successors ahead, and no more");
+        assert_eq!(plan(&keys, 0, &schedule, false), None, "only two successors ahead");
     }
 
     proptest! {
-        /// Rotation runs at arbitrary moments, some of them forced, some never; deliveries go on all the time.
+        /// Rotation runs at arbitrary times. Some runs are forced, and some runs are missing. Deliveries continue all
+        /// the time.
         #[test]
         fn whatever_signed_can_be_fetched_for_a_whole_grace(
             steps in prop::collection::vec((prop_oneof![Just(0), 0..3 * DAY], prop::bool::weighted(0.1), prop::bool::weighted(0.8)), 1..40)

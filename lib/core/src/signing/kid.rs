@@ -1,7 +1,7 @@
-//! Key ids: under which `kid` a tenant's verifiers know a key.
+//! Key ids: the `kid` under which a tenant's verifiers know a key.
 //!
-//! All tenants share the private signing keys, but no two tenants share a `kid`. The signed part of a JWS and of an HTTP
-//! message signature names the `kid`, and a tenant's key set has the tenant's own kids only. So a signature that was made
+//! All tenants share the private signing keys, but no two tenants share a `kid`. The signed part of a JWS and of an
+//! HTTP message signature contains the `kid`. A tenant's key set has only the tenant's own kids. Therefore a signature
 //! for one tenant does not verify under another tenant's key set.
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -11,24 +11,24 @@ use crate::endpoint_id::EndpointId;
 use crate::event::TenantId;
 use crate::signing::standard_webhooks::WebhookPublicKey;
 
-/// The `kid` of signing key `key_id` for `tenant`: a UUID of version 8 (RFC 9562, section 5.8) made of the first 16 bytes
-/// of SHA-256 over the ASCII text `signpost-kid:<key id>:<tenant>`.
+/// Returns the `kid` of signing key `key_id` for `tenant`: a UUID of version 8 (RFC 9562, section 5.8) from the first
+/// 16 bytes of SHA-256 over the ASCII text `signpost-kid:<key id>:<tenant>`.
 ///
-/// Key ids and tenant ids have no colon, so no two pairs make the same text. Key ids are not published: a `kid` tells
-/// nothing of the kids of other tenants.
+/// Key ids and tenant ids have no colon, so no two pairs make the same text. Key ids are not published. Therefore a
+/// `kid` reveals nothing about the kids of other tenants.
 #[must_use]
 pub fn of_signing_key(key_id: &str, tenant: &TenantId) -> String {
     uuid_of(&format!("signpost-kid:{key_id}:{tenant}"))
 }
 
-/// The `kid` of the key that signs `v1a` for one endpoint, made in the same way of
+/// Returns the `kid` of the key that signs `v1a` for one endpoint, made in the same way from
 /// `signpost-v1a-kid:<tenant>:<endpoint>:<whpk_…>`.
 #[must_use]
 pub fn of_endpoint_key(tenant: &TenantId, endpoint: &EndpointId, key: &WebhookPublicKey) -> String {
     uuid_of(&format!("signpost-v1a-kid:{tenant}:{endpoint}:{key}"))
 }
 
-/// Whether `text` has the form of a `kid`: a UUID in lower case with hyphens.
+/// Returns whether `text` has the form of a `kid`: a UUID in lower case with hyphens.
 #[must_use]
 pub fn is_kid(text: &str) -> bool {
     Uuid::try_parse(text).is_ok_and(|uuid| uuid.to_string() == text)
@@ -74,7 +74,7 @@ mod tests {
     }
 
     proptest! {
-        /// 122 bits tell tenants and keys apart, and every `kid` is a UUID of version 8 and variant 10.
+        /// 122 bits distinguish tenants and keys, and every `kid` is a UUID of version 8 and variant 10.
         #[test]
         fn no_two_tenants_and_no_two_keys_share_a_kid(
             tenants in prop::collection::hash_set("[a-z0-9-]{1,64}", 1..8),
@@ -87,7 +87,7 @@ mod tests {
                     let uuid = Uuid::parse_str(&kid).unwrap();
                     prop_assert_eq!((uuid.get_version_num(), uuid.get_variant()), (8, uuid::Variant::RFC4122));
                     prop_assert!(is_kid(&kid));
-                    prop_assert_eq!(&kid, &of_signing_key(&key, &tenant), "the same again");
+                    prop_assert_eq!(&kid, &of_signing_key(&key, &tenant), "repeated");
                     prop_assert!(kids.insert(kid));
                 }
             }

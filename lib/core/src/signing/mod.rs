@@ -1,4 +1,4 @@
-//! Signing keys, when they take turns, and the three formats that webhooks are signed in.
+//! Signing keys, their rotation, and the three signature formats of webhooks.
 
 pub mod algorithm;
 pub mod http_signature;

@@ -1,6 +1,6 @@
 //! Public keys as verifiers fetch them: PEM by `kid`, JWK by `kid`, and the set of all (JWKS).
 //!
-//! A key has an id that no verifier sees. Each tenant publishes it under a `kid` of its own ([`crate::signing::kid`]).
+//! A key has an id that no verifier sees. Each tenant publishes the key under its own `kid` ([`crate::signing::kid`]).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -23,7 +23,7 @@ pub struct PublicKey {
     parameters: Parameters,
 }
 
-/// The bytes are no public key that signatures are verified with, in DER `SubjectPublicKeyInfo` (RFC 5280, section 4.1).
+/// The bytes are not a public key of a supported algorithm in DER `SubjectPublicKeyInfo` (RFC 5280, section 4.1).
 #[derive(Debug, thiserror::Error)]
 #[error("public key of signing key `{id}` cannot be read; expected RSA, P-256 or Ed25519 SubjectPublicKeyInfo in DER")]
 pub struct PublicKeyError {
@@ -45,16 +45,16 @@ pub struct Jwk<'a> {
 }
 
 impl<'a> Jwk<'a> {
-    /// Names the one endpoint whose requests the key verifies, in the member `endpoint`. Verifiers that do not know the
-    /// member ignore it (RFC 7517, section 4).
+    /// Names, in the member `endpoint`, the only endpoint whose requests the key verifies. Verifiers that do not know
+    /// the member ignore it (RFC 7517, section 4).
     #[must_use]
     pub fn of_endpoint(self, endpoint: &'a EndpointId) -> Self {
         Self { endpoint: Some(endpoint.as_str()), ..self }
     }
 }
 
-/// What makes the key, base64url: of RSA (RFC 7518, section 6.3.1), of an elliptic curve (section 6.2.1), and of
-/// Ed25519 (RFC 8037, section 2).
+/// The parameters of the key, in base64url: of RSA (RFC 7518, section 6.3.1), of an elliptic curve (section 6.2.1), or
+/// of Ed25519 (RFC 8037, section 2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kty")]
 enum Parameters {
@@ -69,7 +69,7 @@ enum Parameters {
 /// A JSON Web Key Set (RFC 7517, section 5).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct JwkSet<'a> {
-    /// The keys, in no order that means anything.
+    /// The keys, in no significant order.
     pub keys: Vec<Jwk<'a>>,
 }
 
@@ -77,7 +77,7 @@ pub struct JwkSet<'a> {
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 /// `id-ecPublicKey`, RFC 5480, section 2.1.1.
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-/// `secp256r1`, the curve that everybody else calls P-256: RFC 5480, section 2.1.1.1.
+/// `secp256r1`, better known as P-256: RFC 5480, section 2.1.1.1.
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 /// DER of a `SubjectPublicKeyInfo` up to the 32 bytes of an Ed25519 key (RFC 8410, section 4).
 const ED25519_SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
@@ -88,7 +88,7 @@ impl PublicKey {
     /// Takes a DER `SubjectPublicKeyInfo`, as KMS returns it.
     ///
     /// # Errors
-    /// Anything but a key of one of our algorithms: nobody could verify with it.
+    /// The key does not have a supported algorithm. No receiver could verify its signatures.
     pub fn from_spki(id: &str, der: &[u8]) -> Result<Self, PublicKeyError> {
         let parse = || -> Result<Self, spki::Error> {
             let spki = SubjectPublicKeyInfoRef::from_der(der)?;
@@ -113,32 +113,32 @@ impl PublicKey {
         Self::from_spki(id, &[&ED25519_SPKI_PREFIX[..], bytes].concat())
     }
 
-    /// The id in the table and in the wrapping of the private key. No verifier sees it: see [`crate::signing::kid`].
+    /// Returns the id in the table and in the encrypted private key. No verifier sees it: see [`crate::signing::kid`].
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// What it verifies.
+    /// Returns the algorithm of the signatures that the key verifies.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The key in PEM, `-----BEGIN PUBLIC KEY-----` (RFC 7468, section 13), ending in a newline.
+    /// Returns the key in PEM, `-----BEGIN PUBLIC KEY-----` (RFC 7468, section 13), ending in a newline.
     #[must_use]
     pub fn pem(&self) -> &str {
         &self.pem
     }
 
-    /// The key itself, as cryptographic libraries take it: DER `RSAPublicKey` (RFC 8017, appendix A.1.1), an
+    /// Returns the key as cryptographic libraries expect it: DER `RSAPublicKey` (RFC 8017, appendix A.1.1), an
     /// uncompressed point (SEC 1, section 2.3.3), or the 32 bytes of Ed25519.
     #[must_use]
     pub fn subject_public_key(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The key as a JWK, under the `kid` by which its verifiers know it.
+    /// Returns the key as a JWK, under the `kid` by which its verifiers know it.
     #[must_use]
     pub fn jwk(&self, kid: String) -> Jwk<'_> {
         Jwk { alg: self.algorithm, r#use: "sig", kid, endpoint: None, parameters: &self.parameters }
@@ -183,13 +183,13 @@ mod tests {
         PublicKey::from_spki("k1", &base64::engine::general_purpose::STANDARD.decode(lines).unwrap()).unwrap()
     }
 
-    /// The hexadecimal digits that openssl prints, with or without colons.
+    /// Returns the bytes of hexadecimal digits as openssl prints them, with or without colons.
     fn bytes(hex: &str) -> Vec<u8> {
         let digits: String = hex.chars().filter(char::is_ascii_hexdigit).collect();
         (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
     }
 
-    /// The bytes after `pub:` in what `openssl pkey -pubin -text` prints.
+    /// Returns the bytes after `pub:` in the output of `openssl pkey -pubin -text`.
     fn printed(text: &str) -> Vec<u8> {
         let lines = text.lines().skip_while(|line| *line != "pub:").skip(1).take_while(|line| line.starts_with(' '));
         bytes(&lines.collect::<String>())
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(PublicKey::from_ed25519("k1", &bytes).unwrap().pem(), ED25519);
     }
 
-    /// Every base64url text of 32 bytes has 43 characters; a coordinate with leading zero bytes keeps them (RFC 7518,
+    /// Every base64url text of 32 bytes has 43 characters. A coordinate with leading zero bytes keeps them (RFC 7518,
     /// section 6.2.1.2).
     #[test]
     fn coordinates_of_es256_keys_always_have_43_characters() {

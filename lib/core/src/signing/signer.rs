@@ -13,7 +13,7 @@ use crate::signing::algorithm::Algorithm;
 use crate::signing::kid;
 use crate::signing::public_key::PublicKey;
 
-/// Signs with one private key.
+/// A signer with one private key.
 ///
 /// Signing needs no network: the private key is in memory, and nowhere else. On one core of an x86-64 server it takes
 /// about 11 µs with Ed25519, 20 µs with ES256, and 350 µs with RS256.
@@ -22,9 +22,9 @@ pub struct Signer {
     key: Key,
 }
 
-/// A signing key as one tenant's verifiers know it: under a `kid` of the tenant's own ([`crate::signing::kid`]).
+/// A signing key as one tenant's verifiers know it: under the tenant's own `kid` ([`crate::signing::kid`]).
 ///
-/// JWS and RFC 9421 sign the `kid`, so a signature made for one tenant cannot be presented as another's.
+/// JWS and RFC 9421 sign the `kid`, so a signature for one tenant cannot be used as another tenant's.
 #[derive(Clone, Debug)]
 pub struct TenantSigner {
     kid: String,
@@ -32,28 +32,28 @@ pub struct TenantSigner {
 }
 
 impl TenantSigner {
-    /// Takes a signing key to sign for `tenant`.
+    /// Prepares a signing key for `tenant`.
     #[must_use]
     pub fn new(signer: Arc<Signer>, tenant: &TenantId) -> Self {
         Self { kid: kid::of_signing_key(signer.id(), tenant), signer }
     }
 
-    /// The id that the tenant's verifiers fetch the public key by.
+    /// Returns the id under which the tenant's verifiers find the public key.
     #[must_use]
     pub fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// The algorithm of the signatures.
+    /// Returns the algorithm of the signatures.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.signer.algorithm()
     }
 
-    /// Signs `message` as [`Signer::sign`] does. The caller puts the `kid` into what is signed.
+    /// Signs `message` like [`Signer::sign`]. The caller puts the `kid` into the signed content.
     ///
     /// # Errors
-    /// As [`Signer::sign`].
+    /// The same as for [`Signer::sign`].
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
         self.signer.sign(message)
     }
@@ -65,40 +65,40 @@ enum Key {
     RS256(RsaKeyPair),
 }
 
-/// Why a private key cannot sign.
+/// The reason why a private key cannot sign.
 #[derive(Debug, thiserror::Error)]
 pub enum SignerError {
     /// The signature could not be computed.
     #[error("signing with `{id}` failed; try again")]
     Failed {
-        /// Which signing key.
+        /// The id of the signing key.
         id: String,
     },
-    /// The unwrapped bytes are no private key of the algorithm in PKCS#8 DER.
-    #[error("private key of signing key `{id}` cannot be read; expected {algorithm} in PKCS#8 DER, rotate the key")]
+    /// The decrypted bytes are not a private key of the algorithm in PKCS#8 DER.
+    #[error("private key of signing key `{id}` cannot be read; expected {algorithm} in PKCS#8 DER; rotate the key")]
     Malformed {
-        /// Which signing key.
+        /// The id of the signing key.
         id: String,
-        /// What it should be.
+        /// The expected algorithm.
         algorithm: Algorithm,
-        /// What the parser says of it.
+        /// The parser's error.
         #[source]
         source: KeyRejected,
     },
-    /// The private key is another pair's.
+    /// The private key belongs to another public key.
     #[error("private key of signing key `{id}` does not belong to its public key; rotate the key")]
     Mismatched {
-        /// Which signing key.
+        /// The id of the signing key.
         id: String,
     },
 }
 
 impl Signer {
-    /// Takes a private key in PKCS#8 DER, as KMS unwraps it, and the public key it was published with, so that nothing
-    /// is ever signed that the published key would not verify.
+    /// Takes a private key in PKCS#8 DER, as KMS decrypts it, and its published public key. If they do not match, the
+    /// key is refused, because the published key would not verify its signatures.
     ///
     /// # Errors
-    /// A key that cannot be read or is another's: that signing key is of no use, whoever tries again.
+    /// The key cannot be read, or it belongs to another public key. Another attempt has the same result.
     pub fn from_pkcs8(public: &PublicKey, pkcs8: &[u8]) -> Result<Self, SignerError> {
         let (id, algorithm) = (public.id(), public.algorithm());
         let key = match algorithm {
@@ -118,13 +118,13 @@ impl Signer {
         Ok(Self { id: id.to_owned(), key })
     }
 
-    /// The id in the table and in the wrapping of the private key. No verifier sees it.
+    /// Returns the id in the table and in the encrypted private key. No verifier sees it.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The algorithm of the signatures.
+    /// Returns the algorithm of the signatures.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         match self.key {
@@ -134,11 +134,11 @@ impl Signer {
         }
     }
 
-    /// Signs `message`. The signature is in the form that both JWS (RFC 7518, section 3) and RFC 9421 (section 3.3)
-    /// carry: for ES256 the two numbers one after the other, not DER.
+    /// Signs `message`. The signature has the form that both JWS (RFC 7518, section 3) and RFC 9421 (section 3.3)
+    /// require: for ES256, the two numbers one after the other, not DER.
     ///
     /// # Errors
-    /// The cryptographic library refused, which is a fault on our side; another attempt may succeed.
+    /// The cryptographic library failed, which is an internal error. Another attempt may succeed.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
         let random = SystemRandom::new();
         let signature = match &self.key {
@@ -169,7 +169,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// The same for a tenant.
+    /// Returns the same for a tenant.
     pub(crate) fn tenant_signer(algorithm: Algorithm) -> (TenantSigner, PublicKey) {
         let (signer, public) = signer(algorithm);
         (TenantSigner::new(Arc::new(signer), &TenantId::parse("acme").unwrap()), public)
@@ -202,7 +202,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_signed_verifies_under_the_public_key() {
+    fn a_signature_verifies_under_the_public_key() {
         for algorithm in Algorithm::ALL {
             let (signer, public) = signer(algorithm);
             assert_eq!((signer.algorithm(), public.algorithm()), (algorithm, algorithm));

@@ -27,14 +27,14 @@ impl SigningSecret {
         Self(Zeroizing::new(random.to_vec()))
     }
 
-    /// Takes a secret as it is written down: `whsec_` and base64.
+    /// Parses a secret in its text form: `whsec_` and base64.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = Zeroizing::new(BASE64.decode(text.strip_prefix(SECRET_PREFIX)?).ok()?);
         (24..=64).contains(&bytes.len()).then_some(Self(bytes))
     }
 
-    /// The secret as it is written down, for the one answer that shows it, and to be sealed.
+    /// Returns the text form of the secret, to encrypt it, and for the only answer that shows it.
     #[must_use]
     pub fn written(&self) -> Secret {
         Secret::new(format!("{SECRET_PREFIX}{}", BASE64.encode(&*self.0)))
@@ -47,7 +47,7 @@ impl fmt::Debug for SigningSecret {
     }
 }
 
-/// The public half of an endpoint's Ed25519 pair. It verifies `v1a`, and is written as `whpk_` and base64.
+/// The public half of an endpoint's Ed25519 pair. It verifies `v1a`. Its text form is `whpk_` and base64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WebhookPublicKey([u8; 32]);
 
@@ -61,14 +61,14 @@ impl WebhookPublicKey {
         Self(bytes)
     }
 
-    /// Reads what `Display` writes: `whpk_` and base64 of 32 bytes.
+    /// Parses the text of `Display`: `whpk_` and base64 of 32 bytes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = BASE64.decode(text.strip_prefix(PUBLIC_KEY_PREFIX)?).ok()?;
         bytes.try_into().ok().map(Self)
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0
@@ -81,10 +81,10 @@ impl fmt::Display for WebhookPublicKey {
     }
 }
 
-/// What signs one endpoint's Standard Webhooks: a secret for `v1`, and an Ed25519 pair for `v1a`.
+/// The keys of one endpoint's Standard Webhooks: a secret for `v1`, and an Ed25519 pair for `v1a`.
 ///
-/// Both belong to this endpoint alone. They are made, sealed and replaced together. The pair signs nothing but `v1a`: a
-/// signature in one format can never pass for one in another.
+/// Both belong only to this endpoint. They are made, encrypted and replaced together. The pair signs only `v1a`.
+/// Therefore a signature in one format can never be used in another.
 pub struct EndpointKeys {
     secret: SigningSecret,
     seed: Zeroizing<[u8; 32]>,
@@ -94,7 +94,7 @@ pub struct EndpointKeys {
 impl EndpointKeys {
     /// Makes keys of random bytes: 32 for the secret, 32 for the seed of the pair.
     ///
-    /// Returns nothing if the cryptographic library refuses the seed, which it does for none.
+    /// Returns none if the cryptographic library refuses the seed, which never happens.
     #[must_use]
     pub fn new(secret: [u8; 32], seed: [u8; 32]) -> Option<Self> {
         Self::of(SigningSecret::new(secret), Zeroizing::new(seed))
@@ -105,7 +105,7 @@ impl EndpointKeys {
         Some(Self { secret, seed, pair })
     }
 
-    /// Reads what [`Self::written`] wrote. Keys whose public half is not that of the private half are refused.
+    /// Parses the text of [`Self::written`]. If the public half does not match the private half, the keys are refused.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (secret, private) = text.split_once(' ')?;
@@ -115,8 +115,8 @@ impl EndpointKeys {
         (keys.public_key().bytes() == public).then_some(keys)
     }
 
-    /// The keys as they are sealed: `whsec_<base64> whsk_<base64>`, the private key as Svix writes it, with the public
-    /// half behind it.
+    /// Returns the text that is encrypted: `whsec_<base64> whsk_<base64>`. The private key has Svix's form, with the
+    /// public half after it.
     #[must_use]
     pub fn written(&self) -> Secret {
         let pair = Zeroizing::new([&self.seed[..], self.public_key().bytes()].concat());
@@ -124,13 +124,13 @@ impl EndpointKeys {
         Secret::new(format!("{} {PRIVATE_KEY_PREFIX}{}", self.secret.written().reveal(), &*private))
     }
 
-    /// The secret of `v1`.
+    /// Returns the secret of `v1`.
     #[must_use]
     pub fn secret(&self) -> &SigningSecret {
         &self.secret
     }
 
-    /// The public key of `v1a`.
+    /// Returns the public key of `v1a`.
     #[must_use]
     pub fn public_key(&self) -> WebhookPublicKey {
         let mut bytes = [0; 32];
@@ -141,18 +141,18 @@ impl EndpointKeys {
 
 impl fmt::Debug for EndpointKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "EndpointKeys({})", self.public_key()) // Never a private half.
+        write!(f, "EndpointKeys({})", self.public_key()) // Never print a private half.
     }
 }
 
-/// Signs one attempt and returns the value of `webhook-signature`: for each of the endpoint's live `keys` an entry
-/// `v1,<base64>` (HMAC-SHA256), then for each an entry `v1a,<base64>` (Ed25519).
+/// Signs one attempt and returns the value of `webhook-signature`. For each of the endpoint's valid `keys` it has an
+/// entry `v1,<base64>` (HMAC-SHA256), and then for each an entry `v1a,<base64>` (Ed25519).
 ///
-/// The signed content is `{webhook_id}.{unix_seconds}.{payload}`. `unix_seconds` is when *this attempt* starts: receivers
-/// refuse a moment that is more than five minutes off. `payload` is the exact bytes on the wire.
+/// The signed content is `{webhook_id}.{unix_seconds}.{payload}`. `unix_seconds` is the start of *this attempt*:
+/// receivers refuse a time that is more than five minutes off. `payload` is the exact bytes of the request.
 ///
 /// # Errors
-/// The cryptographic library refused, which is a fault on our side; another attempt may succeed.
+/// The cryptographic library failed, which is an internal error. Another attempt may succeed.
 pub fn sign(
     keys: &[Arc<EndpointKeys>],
     webhook_id: &str,
@@ -184,10 +184,10 @@ mod tests {
 
     use super::*;
 
-    /// Id, moment and payload of the reference libraries' own tests.
+    /// The id, time and payload of the reference libraries' own tests.
     const CONTENT: &[u8] = br#"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{"test": 2432232314}"#;
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-    /// The pair and the signature are those of Svix's server, test `test_asymmetric_key_signing`.
+    /// The pair and the signature of the test `test_asymmetric_key_signing` of Svix's server.
     const PRIVATE: &str =
         "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
     const PUBLIC: &str = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=";
@@ -196,7 +196,7 @@ mod tests {
         Arc::new(EndpointKeys::new([number; 32], [number; 32]).unwrap())
     }
 
-    /// The signature was computed by Python's `hmac`.
+    /// Python's `hmac` computed the signature.
     #[test]
     fn the_reference_librarys_example_is_reproduced() {
         let secret = SigningSecret::parse(SECRET).unwrap();

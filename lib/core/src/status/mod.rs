@@ -1,4 +1,4 @@
-//! How the subjects of events stand, for those who poll.
+//! The status of the subjects of events, for clients that poll.
 
 pub mod session;
 pub mod state;

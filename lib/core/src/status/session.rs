@@ -1,5 +1,5 @@
-//! Sessions as those see them who poll (S3): the stage a session is in and its status, the status of each stage, and all
-//! that was told of it. Derived from the callbacks about the session, in whatever order they came.
+//! Sessions of the account-information session service, for clients that poll: the current stage, the status of each
+//! stage, and all details. They are derived from the session's events, in any order of arrival.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -11,16 +11,16 @@ use crate::event::family::{self, Payload};
 use crate::input::json::text_of;
 use crate::status::state::StateKey;
 
-/// The CloudEvents `type` of session callbacks.
+/// The CloudEvents `type` of session events.
 pub const KIND: &str = "session";
 
-/// Gives the stages that a session may have, in the order of S3's page.
+/// Returns the stages that a session may have, in the order of the vendor's document.
 #[must_use]
 pub fn stages() -> &'static [&'static str] {
     family::of_kind(KIND).map_or(&[], |family| family.stages)
 }
 
-/// All that was told of a session: the answer to `/api/session/status/details`.
+/// All information about a session: the answer to `/api/session/status/details`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Session<'a> {
     #[serde(rename = "sessionId")]
@@ -31,14 +31,14 @@ pub struct Session<'a> {
     #[serde(flatten)]
     about: About<'a>,
     stages: Vec<Stage<'a>>,
-    /// The accounts, once they were listed.
+    /// The accounts, if an event has listed them.
     accounts: Option<&'a RawValue>,
-    /// The first page of each account's transactions of each status.
+    /// The first page of each account's transactions, for each status.
     transactions: Vec<Page<'a>>,
 }
 
-/// How a stage stands: the answer to `/api/session/status` and `/api/session/{stage}/status`, which has the fields of the
-/// callback.
+/// The status of a stage: the answer to `/api/session/status` and `/api/session/{stage}/status`, which has the fields
+/// of the event.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StageStatus<'a> {
@@ -50,7 +50,7 @@ pub struct StageStatus<'a> {
     about: About<'a>,
 }
 
-/// What every callback of a session says of it, as it was told last.
+/// The fields of every event of a session, with their newest values.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct About<'a> {
@@ -73,7 +73,7 @@ struct Stage<'a> {
     details: Option<&'a RawValue>,
 }
 
-/// How many accounts and transactions there are of how many, such as `2/3`.
+/// The number of accounts and transactions of a total, such as `2/3`.
 #[derive(Clone, Debug, Default, Serialize)]
 struct Counters<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,7 +88,7 @@ impl Counters<'_> {
     }
 }
 
-/// The summary of a first page of transactions, in the fields of its callback.
+/// The summary of a first page of transactions, in the fields of its event.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Page<'a> {
@@ -103,10 +103,12 @@ struct Page<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Derives how a session stands from its callbacks, each a payload and where its state stands; none without any.
+    /// Derives a session from its events, each with its payload and the position of its state. Returns none without
+    /// events.
     ///
-    /// The newest callback tells the stage that the session is in, and the newest of each stage that stage's status. What
-    /// a callback leaves out, as the first page of transactions leaves out the bank, is as the newest before it says.
+    /// The newest event has the session's current stage, and the newest event of each stage has that stage's status. If
+    /// an event omits a field, as the first page of transactions omits the bank, the newest older event with the field
+    /// counts.
     #[must_use]
     pub fn of(session_id: &'a str, callbacks: impl IntoIterator<Item = (&'a StateKey, &'a str)>) -> Option<Self> {
         let mut callbacks: Vec<_> = callbacks.into_iter().collect();
@@ -132,13 +134,13 @@ impl<'a> Session<'a> {
         Some(Self { id: session_id, stage, status, time, about, stages: told, accounts, transactions: pages })
     }
 
-    /// The stage that the session is in.
+    /// Returns the current stage of the session.
     #[must_use]
     pub fn current(&self) -> Option<StageStatus<'a>> {
         self.stage(&self.stage)
     }
 
-    /// A stage, if anything was told of it.
+    /// Returns a stage, if an event reported it.
     #[must_use]
     pub fn stage(&self, name: &str) -> Option<StageStatus<'a>> {
         let stage = self.stages.iter().find(|stage| stage.name == name)?.clone();
@@ -147,7 +149,7 @@ impl<'a> Session<'a> {
 }
 
 impl<'a> About<'a> {
-    /// The same, and what an older callback says of what is not known.
+    /// Adds the values of an older event for fields that are not known.
     fn or(self, older: &Payload<'a>) -> Self {
         Self {
             bank: self.bank.or_else(|| older.field("bank")),
@@ -160,12 +162,12 @@ impl<'a> About<'a> {
 }
 
 impl<'a> Stage<'a> {
-    /// Takes from the details of an older callback what is not known.
+    /// Adds details of an older event that are not known.
     fn hear(&mut self, details: Option<&'a RawValue>) {
         let Some(details) = details else { return };
         self.details = self.details.or(Some(details));
         let both = Payload::new(details.get());
-        let one = text_of(details); // A counter alone is of what the stage is about.
+        let one = text_of(details); // A single counter counts the stage's own items.
         let (accounts, transactions) = if self.name == "Accounts" { (one, None) } else { (None, one) };
         let Counters { accounts: known_accounts, transactions: known_transactions } = &mut self.counters;
         *known_accounts = known_accounts.take().or(accounts).or_else(|| both.text("accounts"));
@@ -189,14 +191,14 @@ impl<'a> Page<'a> {
         (page.transaction_status.is_some() || page.transactions_count.is_some()).then_some(page)
     }
 
-    /// Whether both are about the same account's transactions of the same status.
+    /// Returns whether both are about the same account's transactions of the same status.
     fn is_of(&self, other: &Self) -> bool {
         let of = |page: &Self| [page.account_id, page.transaction_status].map(|field| field.and_then(text_of));
         of(self) == of(other)
     }
 }
 
-/// The list of accounts in a callback's details.
+/// Returns the list of accounts in an event's details.
 fn accounts_of(details: &RawValue) -> Option<&RawValue> {
     Payload::new(details.get()).field("accounts").filter(|accounts| accounts.get().starts_with('['))
 }
@@ -214,7 +216,7 @@ mod tests {
     /// 2026-01-31T10:00:00Z.
     const TEN: u64 = 1_769_853_600_000;
 
-    /// A callback: its event's `time`, when it arrived after ten in milliseconds, and its payload.
+    /// A payload with its event's `time` and its arrival after ten o'clock, in milliseconds.
     type Callback = (Option<&'static str>, u64, Value);
 
     fn places(callbacks: &[Callback]) -> Vec<(StateKey, String)> {
@@ -237,7 +239,7 @@ mod tests {
         json!({"sessionId": "s", "stage": stage, "status": status, "details": details})
     }
 
-    /// The stage a session is in, its status, and the statuses of all stages.
+    /// Returns the current stage of a session, its status, and the statuses of all stages.
     fn statuses(session: &Session<'_>) -> (String, String, Vec<(String, String)>) {
         let stages = session.stages.iter().map(|stage| (stage.name.to_string(), stage.status.to_string()));
         (session.stage.to_string(), session.status.to_string(), stages.collect())
@@ -266,12 +268,12 @@ mod tests {
             (
                 vec![at(ten, 0, "Accounts", "InProgress"), at(ten, 1, "Accounts", "Finished")],
                 ("Accounts", "Finished", vec![("Accounts", "Finished")]),
-                "equal times: as they arrived",
+                "equal times: by arrival",
             ),
             (
                 vec![at(None, 1, "Accounts", "Failed"), at(None, 0, "Accounts", "InProgress")],
                 ("Accounts", "Failed", vec![("Accounts", "Failed")]),
-                "without times: as they arrived",
+                "without times: by arrival",
             ),
             (
                 vec![at(ten, 0, "TransactionDetails", "Initiated"), at(eleven, 1, "Accounts", "AuthorizationFailed")],
@@ -280,7 +282,7 @@ mod tests {
                     "AuthorizationFailed",
                     vec![("Accounts", "AuthorizationFailed"), ("TransactionDetails", "Initiated")],
                 ),
-                "a stage that is taken up again is the one it is in; they are listed in the order of the page",
+                "a stage that starts again is the current one; stages keep the documented order",
             ),
         ];
         for (callbacks, (stage, status, stages), why) in cases {
@@ -292,14 +294,14 @@ mod tests {
     }
 
     #[test]
-    fn counters_are_those_that_each_stage_told_last() {
+    fn each_stage_has_its_newest_counters() {
         let at = |arrived, stage, details| (None, arrived, callback(stage, "InProgress", &details));
         let cases = [
             (
                 vec![at(0, "Accounts", json!("2/3"))],
                 "Accounts",
                 json!({"accounts": "2/3"}),
-                "alone, of the stage's own",
+                "a single counter, of the stage's own items",
             ),
             (
                 vec![at(0, "Transactions", json!("40/120"))],
@@ -317,13 +319,13 @@ mod tests {
                 vec![at(1, "Accounts", json!({"accounts": "3/3"})), at(0, "Accounts", json!({"accounts": "2/3"}))],
                 "Accounts",
                 json!({"accounts": "3/3"}),
-                "a late one does not count back",
+                "a late counter does not reduce the count",
             ),
             (
                 vec![at(0, "Accounts", json!("2/3")), at(1, "Accounts", Value::Null)],
                 "Accounts",
                 json!({"accounts": "2/3"}),
-                "one that tells none leaves it",
+                "an event without a counter keeps it",
             ),
             (
                 vec![
@@ -332,7 +334,7 @@ mod tests {
                 ],
                 "Accounts",
                 json!({"accounts": "3/3"}),
-                "a list is no counter",
+                "a list is not a counter",
             ),
             (
                 vec![at(0, "Accounts", json!("2/3")), at(1, "Transactions", Value::Null)],
@@ -349,7 +351,7 @@ mod tests {
         }
     }
 
-    /// The page's examples, one after the other.
+    /// The examples of the vendor's document, one after the other.
     fn examples() -> Vec<Callback> {
         let bank = json!({"id": "75", "secondaryIdentifiers": [{"type": "1", "value": "BPKOPLPW"}]});
         let with_details = |details: Value| {
@@ -417,7 +419,7 @@ mod tests {
                 ],
             })
         );
-        assert!(session.stage("Accounts").is_none(), "nothing was told of it");
+        assert!(session.stage("Accounts").is_none(), "no event reported it");
     }
 
     #[test]
@@ -463,7 +465,7 @@ mod tests {
             let mut otherwise = in_order.clone();
             otherwise.rotate_left(turn.index(in_order.len()));
             otherwise.swap(0, in_order.len() / 2);
-            otherwise.push(otherwise[0].clone()); // Presented again.
+            otherwise.push(otherwise[0].clone()); // Delivered again.
             let [one, other] = [&in_order, &otherwise].map(|places| serde_json::to_string(&derive(places)).unwrap());
             prop_assert_eq!(one, other);
         }

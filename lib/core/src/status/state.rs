@@ -1,7 +1,8 @@
-//! States: how the things stood that events are about, one state for each event, for those who poll.
+//! States: the history of a subject, with one state for each event, for clients that poll.
 //!
-//! States of a subject have an order that only the events decide, not who handles them when, how often, or in which
-//! order: the newest is the one that stands last. So nothing is overwritten, and nothing has to be read to write one.
+//! Only the events decide the order of a subject's states. It does not matter which instance handles them, when, how
+//! often, or in which order: the newest state is the last one. So `fanout` overwrites nothing, and reads nothing before
+//! it writes.
 
 use std::borrow::Cow;
 
@@ -14,11 +15,11 @@ use crate::event::family::{self, Payload};
 use crate::event::{Event, EventId, TenantId};
 use crate::fingerprint::fingerprint;
 
-/// The most states that are shown of a subject, the newest.
+/// The maximum number of states that are shown of a subject, the newest ones.
 pub const MAX_HISTORY: usize = 50;
 
-/// When a state began: at the event's `time`, or when it arrived if it has none. Of two states of one moment, that is the
-/// newer one whose event arrived later.
+/// The start of a state: the event's `time`, or its arrival if it has no `time`. Of two states with the same time, the
+/// one that arrived later is newer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment {
     at: OffsetDateTime,
@@ -26,7 +27,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// The moment of an event that arrived then, in milliseconds since the Unix epoch.
+    /// Returns the moment of an event with this arrival time, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn of(event: &Event, arrived_unix_ms: u64) -> Self {
         let arrived_unix_ms = arrived_unix_ms.min(LAST_MS);
@@ -35,19 +36,19 @@ impl Moment {
         Self { at: in_utc(at), arrived_unix_ms }
     }
 
-    /// When the event arrived, in milliseconds since the Unix epoch.
+    /// Returns the time when the event arrived, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn arrived_unix_ms(self) -> u64 {
         self.arrived_unix_ms
     }
 
-    /// The moment in RFC 3339, in UTC.
+    /// Returns the moment in RFC 3339, in UTC.
     #[must_use]
     pub fn rfc3339(self) -> String {
         self.at.format(&Rfc3339).unwrap_or_default() // Years have four digits here.
     }
 
-    /// The beginning of a sort key, which orders as the moments do.
+    /// Returns the beginning of a sort key. Its order is that of the moments.
     #[must_use]
     pub fn key(self) -> String {
         let (date, time) = (self.at.date(), self.at.time());
@@ -57,7 +58,7 @@ impl Moment {
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanosecond:09}Z#{arrived:013}")
     }
 
-    /// Reads what [`Self::key`] wrote.
+    /// Parses a key of [`Self::key`].
     #[must_use]
     pub fn parse(key: &str) -> Option<Self> {
         let (at, arrived) = key.split_once('#')?;
@@ -66,19 +67,19 @@ impl Moment {
     }
 }
 
-/// The last millisecond of thirteen digits, in the year 2286.
+/// The last millisecond with thirteen digits, in the year 2286.
 const LAST_MS: u64 = 9_999_999_999_999;
 
-/// The same moment in UTC. The few that would leave the years of four digits there keep their own date and time.
+/// Returns the same moment in UTC. A moment whose year would not have four digits there keeps its own offset.
 fn in_utc(at: OffsetDateTime) -> OffsetDateTime {
     let utc = at.checked_to_offset(UtcOffset::UTC).filter(|utc| (0..=9_999).contains(&utc.year()));
     utc.unwrap_or_else(|| at.replace_offset(UtcOffset::UTC))
 }
 
-/// Where a state stands among those of its subject. The newer of two is the greater.
+/// The position of a state among those of its subject. The newer of two is the greater.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StateKey {
-    /// When it began.
+    /// The start of the state.
     pub moment: Moment,
     /// The event's id.
     pub event: EventId,
@@ -87,19 +88,19 @@ pub struct StateKey {
 }
 
 impl StateKey {
-    /// The place of an event's state.
+    /// Returns the position of an event's state.
     #[must_use]
     pub fn of(event: &Event, moment: Moment) -> Self {
         Self { moment, event: event.key.id.clone(), source: event.key.source.clone() }
     }
 
-    /// The sort key, which orders as the places do. An event has always the same.
+    /// Returns the sort key. Its order is that of the positions. An event always has the same key.
     #[must_use]
     pub fn key(&self) -> String {
         format!("{}#{}#{}", self.moment.key(), self.event, self.source)
     }
 
-    /// Reads what [`Self::key`] wrote.
+    /// Parses a key of [`Self::key`].
     #[must_use]
     pub fn parse(key: &str) -> Option<Self> {
         let mut parts = key.splitn(4, '#');
@@ -107,32 +108,32 @@ impl StateKey {
         Some(Self { moment, event: EventId::parse(parts.next()?)?, source: parts.next()?.to_owned() })
     }
 
-    /// Names the state to those who ask whether there is a newer one.
+    /// Returns a tag of the state, for clients that ask for a newer one.
     #[must_use]
     pub fn tag(&self) -> String {
         tag_of(&self.key())
     }
 }
 
-/// An opaque tag of a text (RFC 9110, section 8.8.3), with its quotes.
+/// Returns an opaque tag of a text (RFC 9110, section 8.8.3), with its quotes.
 #[must_use]
 pub fn tag_of(text: &str) -> String {
     format!("\"{}\"", URL_SAFE_NO_PAD.encode(&fingerprint([text])[..16]))
 }
 
-/// How a subject stood from a moment on.
+/// The state of a subject from a moment on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubjectState {
-    /// Since when, and by which event.
+    /// The start of the state, and its event.
     pub place: StateKey,
-    /// The status that the event told, if any.
+    /// The status in the event, if there is one.
     pub status: Option<String>,
-    /// The stage, which sessions have.
+    /// The stage, which only sessions have.
     pub stage: Option<String>,
 }
 
-/// Gives the names of what an event is about: its CloudEvents `subject`, and what its family's payload calls it, if that is
-/// another. An event of no family and without a `subject` is about nothing that could be asked for.
+/// Returns the names of an event's subject: its CloudEvents `subject`, and the one in its family's payload if that is
+/// different. An event without a family and a `subject` has none, so nobody can ask for it.
 #[must_use]
 pub fn subjects(event: &Event) -> Vec<Cow<'_, str>> {
     let told = event.subject.as_deref().map(Cow::Borrowed);
@@ -141,10 +142,10 @@ pub fn subjects(event: &Event) -> Vec<Cow<'_, str>> {
     told.into_iter().chain(own).collect()
 }
 
-/// The partition of a subject's states. Subjects may be long and hold anything, which keys may not.
+/// Returns the partition of a subject's states. Subjects may be long and contain any character, but keys may not.
 #[must_use]
 pub fn partition(tenant: &TenantId, kind: &str, subject: &str) -> String {
-    // No event's partition, for no event's id has a `#`.
+    // It is never the partition of an event, because event ids have no `#`.
     format!("{tenant}/states#{}", URL_SAFE_NO_PAD.encode(fingerprint([kind, subject])))
 }
 
@@ -165,7 +166,7 @@ mod tests {
         Event::parse(&event.to_string()).unwrap()
     }
 
-    /// The states of a subject as a table keeps them: by sort key, whatever comes again in its place.
+    /// The states of a subject as a table stores them, by sort key. The same key replaces its state.
     type Table = BTreeMap<String, String>;
 
     fn put(table: &mut Table, event: &Event, arrived_unix_ms: u64) {
@@ -179,16 +180,16 @@ mod tests {
     #[test]
     fn the_newest_state_is_the_one_of_the_latest_time_and_then_of_the_latest_arrival() {
         let (ten, eleven) = (Some("2026-01-31T10:00:00Z"), Some("2026-01-31T11:00:00Z"));
-        // Time and arrival of `a`, time and arrival of `b`, who is the newer one, why.
+        // The time and arrival of `a`, the time and arrival of `b`, which one is newer, and why.
         let cases = [
             ((ten, TEN), (eleven, TEN + 1), "b", "in order"),
             ((eleven, TEN), (ten, TEN + 1), "a", "the older one is late"),
             ((ten, TEN), (ten, TEN + 1), "b", "equal times: the one that arrived later"),
             ((ten, TEN + 1), (ten, TEN), "a", "the same the other way round"),
-            ((ten, TEN), (ten, TEN), "b", "equal in everything: by their ids, so that all agree"),
+            ((ten, TEN), (ten, TEN), "b", "everything equal: by id, so that all instances agree"),
             ((None, TEN), (None, TEN + 1), "b", "without times: as they arrived"),
-            ((None, TEN + 1), (ten, TEN + 2), "a", "one without a time began when it arrived, just after ten"),
-            ((eleven, TEN), (None, TEN + 1), "a", "which is before eleven"),
+            ((None, TEN + 1), (ten, TEN + 2), "a", "without a time, the state starts at its arrival, just after ten"),
+            ((eleven, TEN), (None, TEN + 1), "a", "and that is before eleven"),
             ((Some("2026-01-31T12:30:00+02:30"), TEN), (ten, TEN + 1), "b", "another offset, the same moment"),
             ((Some("2026-01-31T10:00:00.000000001Z"), TEN), (ten, TEN + 1), "a", "a nanosecond later"),
             ((Some("1969-12-31T23:59:59Z"), TEN), (Some("0000-01-01T00:00:00Z"), TEN), "a", "before the epoch"),
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_told_in_utc() {
+    fn moments_are_shown_in_utc() {
         let cases = [
             (Some("2026-01-31T10:00:00.5+01:00"), "2026-01-31T09:00:00.5Z"),
             (None, "2026-01-31T10:00:00.007Z"),
@@ -218,11 +219,11 @@ mod tests {
         for (time, told) in cases {
             assert_eq!(Moment::of(&event("a", time), TEN + 7).rfc3339(), told);
         }
-        assert_eq!(Moment::of(&event("a", None), u64::MAX).arrived_unix_ms, LAST_MS, "a clock that is far off");
+        assert_eq!(Moment::of(&event("a", None), u64::MAX).arrived_unix_ms, LAST_MS, "a clock that is very wrong");
     }
 
     #[test]
-    fn a_subject_is_the_cloudevents_subject_and_what_the_family_calls_it() {
+    fn a_subject_is_the_cloudevents_subject_and_the_one_of_the_family() {
         let about = |kind: &str, subject: Option<&str>, data: Value| {
             let event = json!({
                 "specversion": "1.0", "id": "1", "source": "/", "type": kind, "tenant": "acme", "subject": subject, "data": data,
@@ -249,7 +250,7 @@ mod tests {
         });
         assert_eq!(about("workflow", None, workflow), ["w"]);
         assert_eq!(about("order", Some("o/1"), json!({"id": "7"})), ["o/1"]);
-        assert_eq!(about("order", None, json!({"id": "7"})), [""; 0], "nothing to ask for");
+        assert_eq!(about("order", None, json!({"id": "7"})), [""; 0], "no subject");
     }
 
     #[test]
@@ -269,7 +270,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_order_of_arrival_gives_the_same_states(
-            // Few moments, so that many are equal; each event is handled once or several times.
+            // Few moments, so that many are equal. Each event is handled once or several times.
             events in prop::collection::vec((prop::option::of(0..4_u64), 0..6_u64, 1..3_usize), 1..20),
             seed in any::<u64>(),
         ) {
@@ -287,7 +288,7 @@ mod tests {
             }
             prop_assert_eq!(&one, &other);
             let newest = events.iter().map(|(event, arrived)| StateKey::of(event, Moment::of(event, *arrived))).max().unwrap();
-            prop_assert_eq!(one.last_key_value().map(|(key, _)| key.clone()), Some(newest.key()), "the newest stands last");
+            prop_assert_eq!(one.last_key_value().map(|(key, _)| key.clone()), Some(newest.key()), "the newest is last");
         }
 
         #[test]

@@ -1,5 +1,6 @@
-//! What a bank says when it calls back: parameters of the query, fields of a form, or members of a JSON object, as the page
-//! has them. Anybody may send anything here, so it is bounded before it is read, and no refusal repeats any of it.
+//! Bank callbacks: parameters of the query, fields of a form, or members of a JSON object, as Token.io documents them.
+//! Anyone may send anything here. Therefore the size is limited before anything is read, and no refusal quotes the
+//! input.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,72 +15,70 @@ use crate::input::fault::Faults;
 use crate::input::json::{self, Members, text_of};
 use crate::input::query;
 
-/// The most bytes of a query, and of a body.
+/// The maximum number of bytes of a query, and of a body.
 pub const MAX_CALLBACK_BYTES: usize = 8 * 1024;
-/// The most parameters, fields and members.
+/// The maximum number of parameters, fields and members.
 pub const MAX_PARAMETERS: usize = 32;
-/// The most bytes of what is said, as a query: API Gateway answers with 10,240 bytes of headers at the most, and 2,048 of
-/// them may be the registered URL. Endpoints that are called by `GET` get the same in their URL.
+/// The maximum number of bytes of the fields as a query. API Gateway answers with at most 10,240 bytes of headers, and
+/// the registered URL may need 2,048 of them. Endpoints with `GET` get the same fields in their URL.
 const MAX_SAID_BYTES: usize = 7 * 1024;
 
-/// Token.io's fields, in the order of its page. Other fields follow them in the payload.
+/// Token.io's fields, in the order of its documentation. Other fields follow them in the payload.
 const FIELDS: [&str; 6] = ["request-id", "request_id", "trace-id", "error", "message", "credential-fields"];
 
-/// The body of a callback.
+/// The body of a bank callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body<'a> {
     /// A form, `application/x-www-form-urlencoded`.
     Form(&'a str),
     /// A JSON object.
     Json(&'a str),
-    /// There is none, as in a `GET`.
+    /// No body, as in a `GET`.
     None,
 }
 
-/// What a bank has said: Token.io's fields, each once, as JSON spells its value, and the other fields.
+/// The content of a bank callback: Token.io's fields, each once with its JSON value, and the other fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Callback {
     fields: [Option<String>; FIELDS.len()],
-    /// Values in JSON by name: the same fields make the same payload in any order.
+    /// JSON values by name. Therefore the same fields in any order make the same payload.
     others: BTreeMap<String, Vec<String>>,
 }
 
-/// Why a callback is refused. `Display` is for whoever sent it, and quotes nothing that came with it.
+/// The reason why a bank callback is refused. `Display` is for its sender, and quotes nothing of the input.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallbackError {
-    /// Fields are not what the page says: each one's name and what was expected.
+    /// Fields do not conform to Token.io's documentation. The text has the name of each, and what was expected.
     #[error("The callback has faults. {0}")]
     Faulty(String),
-    /// The body is not what its media type says.
+    /// The body does not conform to its media type.
     #[error("The body cannot be read; expected a form or a JSON object in UTF-8.")]
     Malformed,
-    /// Escaped bytes are not UTF-8. To read them as another charset would be a guess, and to replace them a loss.
+    /// Escaped bytes are not UTF-8. Another charset would be a guess, and replacement characters would lose data.
     #[error("The callback has escapes that are not UTF-8; send its text in UTF-8.")]
     NotUtf8,
-    /// It names another token request than the one that its link is for.
+    /// The callback names another token request than its link.
     #[error("The link belongs to another token request than `{0}` says.")]
     OtherRequest(&'static str),
-    /// Some readers ignore the case of a name, or what PHP changes in it, and would take one field for another.
-    #[error("A field has a name that readers may take for `{0}`; spell it `{0}`, or call it otherwise.")]
+    /// Some readers ignore the case of a name, or change it as PHP does. They would take one field for another.
+    #[error("A field has a name that readers may take for `{0}`; spell it `{0}`, or use another name.")]
     OtherSpelling(&'static str),
-    /// A field is there more than once, and readers would disagree about which of them counts.
-    #[error("`{0}` is there more than once.")]
+    /// A field occurs several times, and readers would disagree about which one counts.
+    #[error("`{0}` occurs more than once.")]
     Repeated(&'static str),
-    /// There is too much of it.
-    #[error(
-        "The callback is too large; expected {MAX_CALLBACK_BYTES} bytes and {MAX_PARAMETERS} parameters at the most."
-    )]
+    /// The callback has too many bytes or parameters.
+    #[error("The callback is too large; expected at most {MAX_CALLBACK_BYTES} bytes and {MAX_PARAMETERS} parameters.")]
     TooLarge,
-    /// The body names another charset.
+    /// The body has another charset.
     #[error("The body is in an unknown charset; expected UTF-8.")]
     UnsupportedCharset,
-    /// The body is in another media type.
+    /// The body has another media type.
     #[error("The body is in an unknown format; expected application/x-www-form-urlencoded or application/json.")]
     UnsupportedMediaType,
 }
 
 impl CallbackError {
-    /// The HTTP status that tells it.
+    /// Returns the HTTP status of the refusal.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
@@ -96,10 +95,10 @@ impl CallbackError {
 }
 
 impl<'a> Body<'a> {
-    /// Takes a body by its media type. An empty one needs none.
+    /// Returns the body for its media type. An empty one needs no media type.
     ///
     /// # Errors
-    /// It is in another.
+    /// The media type is another one.
     pub fn of(media_type: &str, text: &'a str) -> Result<Self, CallbackError> {
         match media_type {
             _ if text.is_empty() => Ok(Self::None),
@@ -109,10 +108,10 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// Judges the charset that a body names, if it names one. US-ASCII is a part of UTF-8.
+    /// Checks the charset of a body, if it names one. US-ASCII is a part of UTF-8.
     ///
     /// # Errors
-    /// It is another: its escapes, such as `%E9`, mean other characters there.
+    /// The charset is another one: there, escapes such as `%E9` mean other characters.
     pub fn check_charset(named: Option<&str>) -> Result<(), CallbackError> {
         let is_read = |charset: &str| {
             ["utf-8", "utf8", "us-ascii", "ascii"].into_iter().any(|one| one.eq_ignore_ascii_case(charset))
@@ -122,10 +121,11 @@ impl<'a> Body<'a> {
 }
 
 impl Callback {
-    /// Reads what is said in the query and in the body, together: a field of the one must not be hidden by the other.
+    /// Parses the query and the body together, because a field in one must not hide a field in the other.
     ///
     /// # Errors
-    /// It is too large, cannot be read, has one of Token.io's fields twice, or a field that readers may take for one.
+    /// The callback is too large, cannot be read, has one of Token.io's fields twice, or a field that readers may take
+    /// for one.
     pub fn parse(query: &str, body: Body<'_>) -> Result<Self, CallbackError> {
         let (form, object) = match body {
             Body::Form(text) => (text, ""),
@@ -166,9 +166,9 @@ impl Callback {
         Ok(read)
     }
 
-    /// Returns the payload of the event that the callback becomes: Token.io's JSON, in the order of its page, and then the
-    /// other fields by name. An other field that is there several times becomes a list. The id may be left out of a
-    /// callback, because its link is for one token request only; in the payload it stands, twice.
+    /// Returns the payload of the callback's event: Token.io's JSON, in the documented order, and then the other fields
+    /// by name. If another field occurs several times, it becomes a list. A callback may omit the id, because its link
+    /// is for one token request only. The payload always has it, in both spellings.
     ///
     /// # Errors
     /// The callback is for another token request, breaks Token.io's rules, or is too large for a URL.
@@ -190,7 +190,8 @@ impl Callback {
         }));
         let payload = object(&members);
         check(&Payload::new(&payload))?;
-        // Receivers and the result need its values; nesting without a bound, and halves of surrogate pairs, have none.
+        // Receivers must be able to parse the values. They cannot if these are nested too deeply or have halves of
+        // surrogate pairs.
         serde_json::from_str::<Value>(&payload).map_err(|_| CallbackError::Malformed)?;
         if query::encode(&payload).len() > MAX_SAID_BYTES {
             return Err(CallbackError::TooLarge);
@@ -217,8 +218,8 @@ fn object(members: &[String]) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// Reads the parameters of a query or a form (WHATWG URL, section 5.1), but refuses what is not UTF-8, in whose place the
-/// standard puts U+FFFD.
+/// Reads the parameters of a query or a form (WHATWG URL, section 5.1). It refuses bytes that are not UTF-8, which the
+/// standard replaces by U+FFFD.
 fn parameters(text: &str) -> Result<Vec<(String, String)>, CallbackError> {
     let decoded = |part: &str| {
         let spaced = part.replace('+', " ");
@@ -235,14 +236,14 @@ fn parameters(text: &str) -> Result<Vec<(String, String)>, CallbackError> {
     read.collect()
 }
 
-/// Returns which of Token.io's fields a name is for readers that ignore case, as Go's `encoding/json` does, or that read
-/// names as PHP does: without spaces before them and without `[…]` behind them, and with `_` for a space and a dot.
+/// Returns the field of Token.io that some readers take a name for. Some ignore case, as Go's `encoding/json` does. PHP
+/// ignores spaces before a name and `[…]` after it, and reads a space and a dot as `_`.
 fn reads_as(name: &str) -> Option<&'static str> {
     let name = name.split('[').next().unwrap_or_default().trim().to_uppercase().replace([' ', '.'], "_");
     FIELDS.into_iter().find(|known| known.to_uppercase() == name)
 }
 
-/// The value of a parameter in JSON. All are texts, but for the page's number.
+/// Returns the value of a parameter in JSON. All are texts, except Token.io's number.
 fn spelled(name: &str, value: &str) -> String {
     let is_number = name == "error" && (1..=2).contains(&value.len()) && !value.starts_with('0');
     if is_number && value.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -251,8 +252,8 @@ fn spelled(name: &str, value: &str) -> String {
     Value::from(value).to_string()
 }
 
-/// A value of a JSON object, so that the same is the same however it is spelled: a text without needless escapes, and the
-/// page's number, which to JSON Schema may be `14.0`, without a fraction. Other numbers keep their spelling.
+/// Normalizes a value of a JSON object, so that equal values have equal spellings. A text loses unnecessary escapes.
+/// Token.io's number, which JSON Schema allows as `14.0`, loses its fraction. Other numbers keep their spelling.
 fn spelled_anew(name: &str, value: &RawValue) -> String {
     if let Some(text) = text_of(value) {
         return Value::from(text).to_string();
@@ -264,7 +265,7 @@ fn spelled_anew(name: &str, value: &RawValue) -> String {
     number.map_or_else(|| value.get().to_owned(), |number| number.to_string())
 }
 
-/// Judges by the rules of the family, and one more: what tells of an error must not pass for a success.
+/// Checks the rules of the family, and one more: an error must not look like a success.
 fn check(payload: &Payload<'_>) -> Result<(), CallbackError> {
     let mut faults = Faults::default();
     if let Some(family) = family::of_kind(KIND) {
@@ -274,7 +275,7 @@ fn check(payload: &Payload<'_>) -> Result<(), CallbackError> {
         |pointer: &str, expected: &str| format!("`{}`: expected {expected}.", pointer.trim_start_matches("/data/"));
     let mut texts: Vec<_> = faults.listed().iter().map(|fault| told(&fault.pointer, &fault.expected)).collect();
     if payload.field("message").is_some() && payload.field("error").is_none() {
-        texts.push(told("error", "a whole number, 1 to 16, for there is a `message`"));
+        texts.push(told("error", "a whole number, 1 to 16, because there is a `message`"));
     }
     if texts.is_empty() { Ok(()) } else { Err(CallbackError::Faulty(texts.join(" "))) }
 }
@@ -297,12 +298,12 @@ mod tests {
         let json =
             r#"{"message":"Bank\u0020is unavailable","error":14,"trace-id":"t","credential-fields":null,"code":null}"#;
         let cases = [
-            (query, Body::None, "as the page's URL"),
+            (query, Body::None, "as in Token.io's URL"),
             (escaped, Body::None, "escaped, in another order"),
             ("", Body::Form(query), "as a form"),
-            ("", Body::Json(page), "as the page's JSON"),
-            ("", Body::Json(json), "spelled otherwise, without the ids"),
-            ("", Body::Json(&page.replace("14", "1.4e1")), "a whole number, if a strange one"),
+            ("", Body::Json(page), "as in Token.io's JSON"),
+            ("", Body::Json(json), "in another spelling, without the ids"),
+            ("", Body::Json(&page.replace("14", "1.4e1")), "a whole number in an unusual spelling"),
             ("request-id=rq:1:5zKtXEAq", Body::Json(json), "one half in the query"),
         ];
         for (query, body, why) in cases {
@@ -316,7 +317,7 @@ mod tests {
         let faulty = |text: &str| Err(CallbackError::Faulty(text.into()));
         let many = "a=1&".repeat(MAX_PARAMETERS + 1);
         let long = format!("message={}", "x".repeat(MAX_CALLBACK_BYTES));
-        // Fits as JSON, and not into the URL that the browser is sent to.
+        // It fits as JSON, but not into the URL of the redirect.
         let wide = format!(r#"{{"error":14,"trace-id":"t","message":"{}"}}"#, "é".repeat(2_000));
         let wide_code = format!("code={}", "é".repeat(2_000));
         let deep = format!(r#"{{"code":{}{}}}"#, "[".repeat(1_000), "]".repeat(1_000));
@@ -338,14 +339,14 @@ mod tests {
             ("+Error=14", Body::None, Err(OtherSpelling("error"))),
             ("request.id=rq:2:5zKtXEAq", Body::None, Err(OtherSpelling("request_id"))),
             ("", Body::Json(r#"{"Request-ID":"rq:2:5zKtXEAq"}"#), Err(OtherSpelling("request-id"))),
-            // Go's `encoding/json` takes U+017F for an `s`.
+            // Go's `encoding/json` reads U+017F as an `s`.
             ("me%C5%BFsage=m", Body::None, Err(OtherSpelling("message"))),
             ("", Body::Json("[]"), Err(Malformed)),
             ("", Body::Json("{"), Err(Malformed)),
             (
                 "message=denied",
                 Body::None,
-                faulty("`error`: expected a whole number, 1 to 16, for there is a `message`."),
+                faulty("`error`: expected a whole number, 1 to 16, because there is a `message`."),
             ),
             (
                 "error=access_denied&message=m&trace-id=t",
@@ -358,7 +359,7 @@ mod tests {
                 "error=14",
                 Body::None,
                 faulty(
-                    "`message`: expected a text, for there is an `error`. `trace-id`: expected a text, for there is an `error`.",
+                    "`message`: expected a text, because there is an `error`. `trace-id`: expected a text, because there is an `error`.",
                 ),
             ),
             (
@@ -381,11 +382,11 @@ mod tests {
         let cases = [
             ("state=s%201&code=a.b", Body::None, r#","code":"a.b","state":"s 1""#, "OAuth 2.0's, by name"),
             ("code=a.b&state=s+1", Body::None, r#","code":"a.b","state":"s 1""#, "the same in another order"),
-            ("scope=a&scope=b", Body::None, r#","scope":["a","b"]"#, "twice: nobody can say which one counts"),
+            ("scope=a&scope=b", Body::None, r#","scope":["a","b"]"#, "twice: both values stay"),
             ("code=c", Body::Form("code=d"), r#","code":["c","d"]"#, "in both"),
             ("", Body::Json(json), r#","amount":1.0,"code":"c","more":{"b":[1.50,null]}"#, "JSON, as it is spelled"),
             ("%3Cimg%3E=%22&=y&a", Body::None, r#","":"y","<img>":"\"","a":"""#, "any name"),
-            ("trace_id=t", Body::None, r#","trace_id":"t""#, "as `request_id` is a twin of `request-id`"),
+            ("trace_id=t", Body::None, r#","trace_id":"t""#, "like `request_id` beside `request-id`"),
             ("error2=14&error_description=x", Body::None, r#","error2":"14","error_description":"x""#, "no error"),
         ];
         for (query, body, others, why) in cases {
@@ -417,7 +418,7 @@ mod tests {
             assert_eq!(said(&all, Body::None), expected, "{why}, in the query");
             assert_eq!(said("", Body::Form(&all)), expected, "{why}, in the form");
         }
-        assert_eq!(said("caf%E9=x", Body::None), Err(NotUtf8), "nor in a name");
+        assert_eq!(said("caf%E9=x", Body::None), Err(NotUtf8), "not in a name either");
         for charset in [None, Some("UTF-8"), Some("utf8"), Some("US-ASCII")] {
             assert_eq!(Body::check_charset(charset), Ok(()), "{charset:?}");
         }
@@ -431,7 +432,7 @@ mod tests {
     fn a_body_is_read_by_its_media_type() {
         assert_eq!(Body::of("application/json", "{}"), Ok(Body::Json("{}")));
         assert_eq!(Body::of("application/x-www-form-urlencoded", "a=b"), Ok(Body::Form("a=b")));
-        assert_eq!(Body::of("text/plain", ""), Ok(Body::None), "there is nothing to read");
+        assert_eq!(Body::of("text/plain", ""), Ok(Body::None), "an empty body");
         assert_eq!(Body::of("", "a=b"), Err(CallbackError::UnsupportedMediaType));
         assert_eq!(Body::of("text/html", "a=b").unwrap_err().status(), 415);
     }

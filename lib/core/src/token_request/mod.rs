@@ -1,5 +1,5 @@
-//! Token requests (S2): what a user authorizes at his bank. One is registered, the bank calls back, once, and what it said
-//! becomes an event for the integrator.
+//! Token requests of Token.io: the authorizations that users give at their banks. A producer registers one, the bank
+//! calls back once, and Signpost makes an event of the callback for the integrator.
 
 mod callback;
 mod registration;
@@ -24,28 +24,28 @@ pub use callback::{Body, Callback, CallbackError, MAX_CALLBACK_BYTES, MAX_PARAME
 pub use registration::{DEFAULT_LIFETIME, Registration};
 pub use state::{CallbackToken, StateHash};
 
-/// The CloudEvents `type` of what banks say, and its payload family.
+/// The CloudEvents `type` of bank callbacks, and their payload family.
 const KIND: &str = "token-request";
-/// For how long the same callback gets the same answer again. A browser that repeats it, by itself or because its user goes
-/// back, does so within minutes; after that, a URL in its history leads nowhere any more.
+/// How long a repeated callback gets the same answer. Browsers repeat a callback within minutes, by themselves or
+/// because the user goes back. After this time, a URL in the browser's history no longer works.
 const REPEATABLE: Duration = Duration::from_mins(10);
 
-/// A token request's id: the page's are like `rq:3SVzgJtzu2DvaZSgRGznpdknT3dq:5zKtXEAq`.
+/// A token request's id. Token.io's are like `rq:3SVzgJtzu2DvaZSgRGznpdknT3dq:5zKtXEAq`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(String);
 
 impl RequestId {
-    /// What such an id may look like, for messages: it stands in paths, where these need no escapes.
+    /// The form of such an id, for messages. Its characters need no escapes in paths.
     pub const EXPECTED: &str = "1 to 128 of A-Z, a-z, 0-9, `_`, `-`, `:`";
 
-    /// Takes an id that fits [`Self::EXPECTED`].
+    /// Parses an id that fits [`Self::EXPECTED`].
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b':');
         ((1..=128).contains(&text.len()) && text.bytes().all(fits)).then(|| Self(text.to_owned()))
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -58,33 +58,33 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// A token request as it was registered last, and what the bank has said since.
+/// The last registration of a token request, and the bank callback to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRequest {
-    /// Whose it is.
+    /// The tenant that registered it.
     pub tenant: TenantId,
-    /// Its id, unique within the tenant.
+    /// The id, unique within the tenant.
     pub id: RequestId,
-    /// Where the browser that carries the callback is sent on to, if anywhere.
+    /// The URL to which Signpost redirects the browser that brings the callback, if there is one.
     pub redirect_url: Option<String>,
-    /// When it was registered, in seconds since the Unix epoch.
+    /// The time of the registration, in seconds since the Unix epoch.
     pub registered_at: u64,
-    /// Until when the bank may call back, in seconds since the Unix epoch.
+    /// The time until which the bank may call back, in seconds since the Unix epoch.
     pub expires_at: u64,
-    /// What the callback URL's state is recognised by.
+    /// The hash by which the callback URL's state is recognised.
     pub state: StateHash,
-    /// What the bank said.
+    /// The bank callback.
     pub called: Option<BankResponse>,
 }
 
-/// What a bank said in its callback.
+/// The content of a bank callback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BankResponse {
-    /// When, in seconds since the Unix epoch.
+    /// The time of the callback, in seconds since the Unix epoch.
     pub at: u64,
-    /// The payload of the event that it became: Token.io's JSON, and the other fields of the callback.
+    /// The payload of its event: Token.io's JSON, and the other fields of the callback.
     pub payload: String,
-    /// Who has told the bank that it arrived; only then is the state used up.
+    /// The request that acknowledged the callback to the bank. Only then is the state used up.
     pub acknowledged_by: Option<String>,
 }
 
@@ -102,14 +102,14 @@ impl BankResponse {
     }
 }
 
-/// Where a token request stands.
+/// The outcome of a token request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was authorized: done.
+    /// It was authorized, and is complete.
     Completed,
     /// The bank asks for more credentials.
     Credentials,
-    /// It has failed: done.
+    /// It has failed, and is complete.
     Error,
     /// The bank did not call back in time.
     Expired,
@@ -118,7 +118,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Its name, as the API spells it.
+    /// Returns the name, as the API spells it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -130,7 +130,7 @@ impl Outcome {
         }
     }
 
-    /// Whether no other step can follow.
+    /// Returns whether no other step can follow.
     #[must_use]
     pub fn is_final(self) -> bool {
         match self {
@@ -140,25 +140,25 @@ impl Outcome {
     }
 }
 
-/// Why a callback with this state is not taken (any more).
+/// The reason why a callback with this state is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
-    /// Its time is over.
+    /// The time for the callback has ended.
     #[error("This link has expired.")]
     Expired,
-    /// There is no such state: it was made up, or changed on its way.
+    /// The state does not exist: it was invented or changed.
     #[error("This link is not known.")]
     Unknown,
-    /// A callback came by it.
+    /// A callback has already used the state.
     #[error("This link was used before.")]
     Used,
-    /// The token request was registered again, and has another since.
+    /// The token request was registered again and has another state now.
     #[error("This link was replaced by another.")]
     Void,
 }
 
 impl TokenRequest {
-    /// Where it stands at `now`, in seconds since the Unix epoch.
+    /// Returns the outcome at `now`, in seconds since the Unix epoch.
     #[must_use]
     pub fn outcome(&self, now: u64) -> Outcome {
         match &self.called {
@@ -172,17 +172,17 @@ impl TokenRequest {
         }
     }
 
-    /// The id of the event that the callback becomes. It is another for each time that the request is registered, and the
-    /// same however often the callback is tried: 132 bits of the state's hash.
+    /// Returns the id of the callback's event. Each registration of the request has another id. All repetitions of a
+    /// callback have the same: 132 bits of the state's hash.
     #[must_use]
     pub fn event_id(&self) -> String {
         format!("callback-{}", &self.state.as_str()[..22])
     }
 
-    /// The event that the callback has become.
+    /// Returns the event of the callback.
     ///
     /// # Errors
-    /// The payload is none of a token request: it was not written by [`Callback::payload`].
+    /// The payload is not that of a token request: [`Callback::payload`] did not write it.
     pub fn event(&self, called: &BankResponse) -> Result<Event, Vec<Fault>> {
         let data = json::parse(&called.payload, "JSON")?;
         let envelope = Envelope {
@@ -198,8 +198,9 @@ impl TokenRequest {
         Event::parse_own(&serde_json::to_string(&envelope).unwrap_or_default()) // Strings and JSON always serialize.
     }
 
-    /// Where the browser is sent on to: the registered URL with its own query, followed by Token.io's fields. The other fields
-    /// stay out of it: the browser's user chooses their names, which could pass for parameters of the registered URL.
+    /// Returns the URL of the redirect: the registered URL with its own query, followed by Token.io's fields. It omits
+    /// the other fields, because the browser's user chooses their names. These could be taken for parameters of the
+    /// registered URL.
     #[must_use]
     pub fn location(&self, called: &BankResponse) -> Option<String> {
         let mut url = Url::parse(self.redirect_url.as_deref()?).ok()?;
@@ -210,15 +211,15 @@ impl TokenRequest {
         Some(url.into())
     }
 
-    /// Returns what was said by the state with this hash, if `payload` says the same again, soon enough to get the same
-    /// answer.
+    /// Returns the earlier callback with this state's hash, if `payload` is the same and the time for the same answer
+    /// has not ended.
     #[must_use]
     pub fn repeated(&self, state: &StateHash, payload: &str, now: u64) -> Option<&BankResponse> {
         let called = self.called.as_ref().filter(|called| called.payload == payload && self.state == *state)?;
         (now < called.at + REPEATABLE.as_secs()).then_some(called)
     }
 
-    /// Why this request, as it is now, does not take a callback by the state with this hash.
+    /// Returns why this request now refuses a callback with this state's hash.
     #[must_use]
     pub fn refusal(&self, state: &StateHash, now: u64) -> StateError {
         match &self.called {
@@ -242,7 +243,7 @@ struct Envelope<'a> {
     data: &'a RawValue,
 }
 
-/// A moment in RFC 3339, from seconds since the Unix epoch.
+/// Returns a time in RFC 3339, from seconds since the Unix epoch.
 fn moment(unix_seconds: u64) -> Option<String> {
     let at = OffsetDateTime::from_unix_timestamp(i64::try_from(unix_seconds).ok()?).ok()?;
     at.format(&Rfc3339).ok()
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn the_outcome_follows_from_what_the_bank_said_and_from_the_time() {
+    fn the_outcome_follows_from_the_callback_and_the_time() {
         let credentials =
             "credential-fields=eyJmaWVsZHMiOlt7ImRlc2NyaXB0aW9uIjoiT25lLXRpbWUgcGFzc2NvZGUiLCJpZCI6Im90cCJ9XX0";
         let cases = [
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn the_event_has_the_pages_payload_and_an_id_of_its_registration() {
+    fn the_event_has_the_documented_payload_and_an_id_of_its_registration() {
         let request = request(None, Some(payload("error=14&message=Bank+is+unavailable&trace-id=idm45Ag1X8D8Kvdw")));
         let event = request.event(request.called.as_ref().unwrap()).unwrap();
         let page = format!(
@@ -327,7 +328,7 @@ mod tests {
         let at = request.called.as_ref().unwrap().at;
         let cases = [
             (&own, "code=c&scope=s", at, true, "a second request of the browser"),
-            (&own, "scope=s&code=%63", at + 599, true, "the same, spelled otherwise"),
+            (&own, "scope=s&code=%63", at + 599, true, "the same in another spelling"),
             (&own, "code=c&scope=s", at + 600, false, "too late"),
             (&own, "code=d&scope=s", at, false, "something else"),
             (&own, "code=c", at, false, "less"),
@@ -338,11 +339,11 @@ mod tests {
             assert_eq!(repeated, expected.then_some(request.called.as_ref().unwrap()), "{why}");
         }
         let uncalled = TokenRequest { called: None, ..request };
-        assert_eq!(uncalled.repeated(&own, &payload(""), 0), None, "nothing was said yet");
+        assert_eq!(uncalled.repeated(&own, &payload(""), 0), None, "no callback yet");
     }
 
     #[test]
-    fn a_state_that_is_not_taken_is_told_why() {
+    fn a_refused_state_has_a_reason() {
         let (own, other) = (CallbackToken::new([7; 32]).hash(), CallbackToken::new([8; 32]).hash());
         assert_eq!(request(None, None).refusal(&own, 2_000), StateError::Expired);
         assert_eq!(request(None, None).refusal(&other, 1_000), StateError::Void);

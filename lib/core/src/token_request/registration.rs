@@ -1,4 +1,4 @@
-//! Registrations: the body of the request that asks for a callback URL.
+//! Registrations: the body of the request for a callback URL.
 
 use std::time::Duration;
 
@@ -11,26 +11,27 @@ use crate::input::fault::{Fault, Faults};
 use crate::input::json;
 use crate::input::object::{Found, Object};
 
-/// How long the bank may take to call back, unless it is said.
+/// How long the bank may take to call back, unless the producer sets another time.
 pub const DEFAULT_LIFETIME: Duration = Duration::from_hours(1);
 
-/// What a producer registers.
+/// A producer's registration of a token request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
-    /// The token request's id; one is made if there is none.
+    /// The token request's id. Signpost makes one if there is none.
     pub id: Option<RequestId>,
-    /// Where the browser that carries the callback is sent on to.
+    /// The URL to which Signpost redirects the browser that brings the callback.
     pub redirect_url: Option<String>,
     /// How long the bank may take to call back.
     pub lifetime: Duration,
 }
 
 impl Registration {
-    /// Reads `{"requestId":…,"redirectUrl":…,"expiresInSeconds":…}`, each of which may be left out. `http` is allowed where
-    /// `rules` do; addresses and ports are not judged, for it is the user's browser that goes there.
+    /// Parses `{"requestId":…,"redirectUrl":…,"expiresInSeconds":…}`. All members are optional. `http` is allowed if
+    /// `rules` allow it. Addresses and ports are not checked, because the user's browser opens the URL, and not
+    /// Signpost.
     ///
     /// # Errors
-    /// Every fault.
+    /// All faults.
     pub fn parse(text: &str, rules: &TargetRules) -> Result<Self, Vec<Fault>> {
         let value = json::parse(text, "a token request in JSON")?;
         let mut faults = Faults::default();
@@ -72,9 +73,9 @@ fn read_redirect_url(found: &Found<'_>, rules: &TargetRules, faults: &mut Faults
         if !url.username().is_empty() || url.password().is_some() {
             return Err("a URL without a user name and a password".into());
         }
-        // As it is written into a header: escapes make it longer.
+        // The length counts as in a header, where escapes make the URL longer.
         let url = String::from(url);
-        let most = format!("a URL of {MAX_URL_CHARACTERS} characters at the most, escapes included");
+        let most = format!("a URL of at most {MAX_URL_CHARACTERS} characters, including escapes");
         if url.len() > MAX_URL_CHARACTERS { Err(most) } else { Ok(url) }
     });
     judged.map_err(|expected| faults.push(Fault::at(&found.pointer, found.value, expected))).ok()
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_is_told() {
+    fn every_fault_is_listed() {
         let text = r#"{"requestId":"rq/1","redirectUrl":"http://tpp.example","expiresInSeconds":59,"state":"mine"}"#;
         let told: Vec<_> = parse(text).unwrap_err().into_iter().map(|fault| (fault.pointer, fault.expected)).collect();
         let expected = [
@@ -130,7 +131,7 @@ mod tests {
             ("//tpp.example/", false, "no scheme"),
             ("tpp://done", false, "an app's own scheme"),
             ("https://", false, "no host"),
-            (&long, false, "too long once it is escaped"),
+            (&long, false, "too long after it is escaped"),
         ];
         for (url, is_taken, why) in cases {
             let text = serde_json::json!({ "redirectUrl": url }).to_string();

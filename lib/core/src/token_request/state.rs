@@ -1,4 +1,4 @@
-//! States: what a callback URL ends with, and what gives whoever has it the right to call back.
+//! States: the secret ends of callback URLs. A caller that knows the state may call back.
 
 use std::fmt;
 
@@ -8,34 +8,34 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::secret::Secret;
 
-/// 256 random bits, spelled in base64url. It stands in the callback URL and nowhere else: the table has its hash.
+/// 256 random bits, spelled in base64url. The state is only in the callback URL. The table has its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallbackToken(Secret);
 
-/// SHA-256 of a state, in base64url. Whoever reads it cannot call back by it.
+/// The SHA-256 hash of a state, in base64url. The hash does not allow anyone to call back.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StateHash(String);
 
 impl CallbackToken {
-    /// Makes one of random bytes.
+    /// Makes a state of random bytes.
     #[must_use]
     pub fn new(random: [u8; 32]) -> Self {
         Self(Secret::new(URL_SAFE_NO_PAD.encode(random)))
     }
 
-    /// Takes a text that may be one; anything else is known to no table.
+    /// Parses a text that may be a state. No table knows any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         is_base64url_of_32_bytes(text).then(|| Self(Secret::new(text.to_owned())))
     }
 
-    /// The callback URL, for the bank.
+    /// Returns the callback URL, for the bank.
     #[must_use]
     pub fn callback_url(&self, base: &str) -> String {
         format!("{base}/callbacks/{}", self.0.reveal())
     }
 
-    /// What it is recognised by.
+    /// Returns the hash by which the state is recognised.
     #[must_use]
     pub fn hash(&self) -> StateHash {
         StateHash(URL_SAFE_NO_PAD.encode(digest(&SHA256, self.0.reveal().as_bytes())))
@@ -43,13 +43,13 @@ impl CallbackToken {
 }
 
 impl StateHash {
-    /// Takes a text that may be one.
+    /// Parses a text that may be a hash.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         is_base64url_of_32_bytes(text).then(|| Self(text.to_owned()))
     }
 
-    /// The hash as text.
+    /// Returns the hash as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_state_stands_in_the_url_and_only_its_hash_elsewhere() {
+    fn a_state_is_only_in_the_url_and_its_hash_elsewhere() {
         let state = CallbackToken::new([0xab; 32]);
         let text = "q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s";
         assert_eq!(state.callback_url("https://a.example"), format!("https://a.example/callbacks/{text}"));
@@ -90,7 +90,7 @@ mod tests {
             (text[1..].to_owned(), "too short"),
             (format!("{text}A"), "too long"),
             (format!("{text}="), "padded"),
-            (text.replace('s', "t"), "spelled so that the last bits are lost"),
+            (text.replace('s', "t"), "a spelling that loses the last bits"),
             (text.replacen('q', "+", 1), "another alphabet"),
             (text.replacen('q', "<", 1), "HTML"),
             (text.replacen('q', "é", 1), "no ASCII"),

@@ -184,14 +184,14 @@ async fn what_is_replayed_late_tampered_with_or_too_large_gets_a_plain_text_and_
     assert_plain(&bank.get(&format!("{base}/{state}A"), "").await, 404, "This link is not known.");
     let other = "The link belongs to another token request than `request_id` says.";
     assert_plain(&bank.get(&url, "request_id=rq:of:another").await, 400, other);
-    assert_plain(&bank.get(&url, "error=2&error=14").await, 400, "`error` is there more than once.");
-    let half = "The callback has faults. `trace-id`: expected a text, for there is an `error`.";
+    assert_plain(&bank.get(&url, "error=2&error=14").await, 400, "`error` occurs more than once.");
+    let half = "The callback has faults. `trace-id`: expected a text, because there is an `error`.";
     assert_plain(&bank.get(&url, &format!("error=14&message={script}")).await, 400, half);
     let body = "The body cannot be read; expected a form or a JSON object in UTF-8.";
     assert_plain(&bank.post(&url, "application/json", "<script>").await, 400, body);
     let format = "The body is in an unknown format; expected application/x-www-form-urlencoded or application/json.";
     assert_plain(&bank.post(&url, "text/html", "<script>").await, 415, format);
-    let large = "The callback is too large; expected 8192 bytes and 32 parameters at the most.";
+    let large = "The callback is too large; expected at most 8192 bytes and 32 parameters.";
     assert_plain(&bank.post(&url, FORM, format!("message={}", "x".repeat(9_000))).await, 413, large);
     assert_plain(&bank.get(&url, &"a=1&".repeat(40)).await, 413, large);
     exactly(0, &stack, &tenant, &receiver).await;

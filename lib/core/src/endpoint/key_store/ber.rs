@@ -1,21 +1,21 @@
-//! BER, rewritten as DER as far as stores need it: PKCS#12 is BER (RFC 7292, section 4), and Bouncy Castle, for one, writes
-//! lengths that are not known beforehand and octet strings in pieces (X.690, sections 8.1.3.6 and 8.7.3).
+//! Converts BER to DER, as far as key stores need it. PKCS#12 is BER (RFC 7292, section 4). Bouncy Castle, for example,
+//! writes indefinite lengths and octet strings in pieces (X.690, sections 8.1.3.6 and 8.7.3).
 //!
-//! What is inside an octet string stays as it is: signatures and MACs are made over it.
+//! The content of an octet string does not change, because signatures and MACs cover it.
 
-/// How deep values may be nested: more than any store is. Each level copies what is in it once.
+/// The maximum nesting of values, which is deeper than any store. Each level copies its content once.
 const MAX_DEPTH: usize = 24;
 
-/// Why bytes are not BER.
+/// The reason why bytes are not BER.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BerError {
     #[error("values are nested deeper than {MAX_DEPTH} levels")]
     Deep,
     #[error("a value does not end where the one around it does")]
     Length,
-    #[error("an octet string in pieces has a piece that is none")]
+    #[error("an octet string has a piece that is not an octet string")]
     Piece,
-    #[error("there is more behind the value")]
+    #[error("there are more bytes after the value")]
     Trailing,
 }
 
@@ -24,14 +24,14 @@ const CONSTRUCTED: u8 = 0x20;
 /// The octets that end a value of indefinite length.
 const END: [u8; 2] = [0, 0];
 
-/// Rewrites one value: each length definite and as short as can be, each octet string in one piece.
+/// Converts one value: each length becomes definite and as short as possible, and each octet string gets one piece.
 pub(super) fn to_der(ber: &[u8]) -> Result<Vec<u8>, BerError> {
     let (mut rest, mut der) = (ber, Vec::with_capacity(ber.len()));
     value(&mut rest, MAX_DEPTH, &mut der)?;
     if rest.is_empty() { Ok(der) } else { Err(BerError::Trailing) }
 }
 
-/// Joins the pieces of an octet string, from the DER of what is between its tag and its end.
+/// Joins the pieces of an octet string. `pieces` is the DER of its content.
 pub(super) fn joined(mut pieces: &[u8]) -> Result<Vec<u8>, BerError> {
     let mut joined = Vec::with_capacity(pieces.len());
     while !pieces.is_empty() {
@@ -40,10 +40,10 @@ pub(super) fn joined(mut pieces: &[u8]) -> Result<Vec<u8>, BerError> {
     Ok(joined)
 }
 
-/// A value's tag and what it holds.
+/// A value's tag and content.
 struct Value<'a> {
     tag: &'a [u8],
-    /// None if the length is indefinite: what it holds then ends with [`END`].
+    /// None if the length is indefinite. The content then ends with [`END`].
     content: Option<&'a [u8]>,
 }
 
@@ -64,7 +64,7 @@ fn value(rest: &mut &[u8], depth: usize, der: &mut Vec<u8>) -> Result<(), BerErr
     }
 }
 
-/// Appends what an octet string holds, its pieces joined.
+/// Appends the content of an octet string, with its pieces joined.
 fn octets(rest: &mut &[u8], depth: usize, joined: &mut Vec<u8>) -> Result<(), BerError> {
     let depth = depth.checked_sub(1).ok_or(BerError::Deep)?;
     match header(rest)? {
@@ -79,7 +79,7 @@ fn octets(rest: &mut &[u8], depth: usize, joined: &mut Vec<u8>) -> Result<(), Be
     }
 }
 
-/// Reads one value after the other: all of `content`, or of `rest` up to its end.
+/// Reads one value after another: all of `content`, or of `rest` up to its end.
 fn each(
     rest: &mut &[u8],
     content: Option<&[u8]>,
@@ -98,7 +98,7 @@ fn each(
     Ok(())
 }
 
-/// Reads a tag and a length, and what is that long (X.690, sections 8.1.2 and 8.1.3).
+/// Reads a tag, a length, and the content of that length (X.690, sections 8.1.2 and 8.1.3).
 fn header<'a>(rest: &mut &'a [u8]) -> Result<Value<'a>, BerError> {
     let mut tag_bytes = 1;
     if rest.first().ok_or(BerError::Length)? & 0x1f == 0x1f {
@@ -149,7 +149,7 @@ mod tests {
 
     use super::*;
 
-    /// BER, the DER of it, and why.
+    /// BER, its DER, and the reason.
     type Case = (&'static [u8], Result<&'static [u8], BerError>, &'static str);
 
     #[test]
@@ -161,13 +161,13 @@ mod tests {
             (&[0x30, 0x83, 0, 0, 3, 2, 1, 3], Ok(&[0x30, 3, 2, 1, 3]), "a length longer than it needs to be"),
             (&[0x24, 0x80, 4, 1, 1, 4, 1, 2, 0, 0], Ok(&[4, 2, 1, 2]), "an octet string in pieces"),
             (&[0x24, 7, 0x24, 2, 4, 0, 4, 1, 2], Ok(&[4, 1, 2]), "pieces in pieces"),
-            (&[4, 2, 0x30, 0x80], Ok(&[4, 2, 0x30, 0x80]), "what is in an octet string stays"),
+            (&[4, 2, 0x30, 0x80], Ok(&[4, 2, 0x30, 0x80]), "the content of an octet string stays"),
             (&[0xbf, 0x81, 0x01, 0x80, 0, 0], Ok(&[0xbf, 0x81, 0x01, 0]), "a long tag"),
-            (&[0x24, 0x80, 2, 1, 1, 0, 0], Err(BerError::Piece), "a piece that is none"),
+            (&[0x24, 0x80, 2, 1, 1, 0, 0], Err(BerError::Piece), "a piece that is not an octet string"),
             (&[0x30, 0x80, 2, 1, 3], Err(BerError::Length), "no end"),
             (&[0x04, 0x80, 0, 0], Err(BerError::Length), "an indefinite length of bytes"),
             (&[0x30, 0xff], Err(BerError::Length), "a length that is reserved"),
-            (&[0x30, 0, 0], Err(BerError::Trailing), "more behind it"),
+            (&[0x30, 0, 0], Err(BerError::Trailing), "more bytes after it"),
             (&[], Err(BerError::Length), "nothing"),
         ];
         for (ber, expected, why) in cases {
@@ -175,12 +175,12 @@ mod tests {
         }
         assert!(to_der(&deep(MAX_DEPTH)).is_ok());
         assert_eq!(to_der(&deep(MAX_DEPTH + 1)), Err(BerError::Deep));
-        assert_eq!(to_der(&deep(500_000)), Err(BerError::Deep), "no stack is used up");
+        assert_eq!(to_der(&deep(500_000)), Err(BerError::Deep), "the stack does not overflow");
     }
 
     proptest! {
         #[test]
-        fn whatever_comes_out_stays(ber in prop::collection::vec(prop_oneof![Just(0x30), Just(0x80), Just(0x24), 0..8_u8, any::<u8>()], 0..40)) {
+        fn der_does_not_change_again(ber in prop::collection::vec(prop_oneof![Just(0x30), Just(0x80), Just(0x24), 0..8_u8, any::<u8>()], 0..40)) {
             if let Ok(der) = to_der(&ber) {
                 prop_assert!(der.len() <= 3 * ber.len());
                 prop_assert_eq!(to_der(&der), Ok(der));

@@ -1,4 +1,4 @@
-//! Certificates: whose they are, when they are valid, and which one issued which.
+//! Certificates: their subjects, their validity, and which one issued another.
 
 use der::Decode as _;
 use rustls_pki_types::CertificateDer;
@@ -13,15 +13,16 @@ pub(super) struct Certificate {
     parsed: x509_cert::Certificate,
 }
 
-/// The most certificates of a chain: one more than rustls accepts intermediate ones between leaf and root.
+/// The maximum number of certificates in a chain: one more than the intermediate certificates that rustls accepts.
 const MAX_CHAIN: usize = 7;
 
-/// How much of a name is kept: more than any that people write.
+/// The maximum number of stored characters of a name, which is more than people write.
 const SUBJECT_CHARACTERS: usize = 256;
 
-/// The certificates to show with a key: its own, the one of who issued that, and so on, up to but without the root.
+/// Returns the certificates for a key: its own, the certificate of its issuer, and so on, without the root.
 ///
-/// Of several that would do, the one that is valid longest is taken, for stores keep old ones beside their renewals.
+/// If several certificates match, the one with the longest validity is used, because stores keep old ones beside their
+/// renewals.
 pub(super) fn chain<'a>(
     certificates: &'a [Certificate],
     key: &PrivateKey,
@@ -65,12 +66,12 @@ impl Certificate {
         CertificateFacts { subject: self.subject(), not_after: rfc3339(self.validity().not_after) }
     }
 
-    /// The last second of its validity, in unix seconds.
+    /// Returns the last second of its validity, in Unix seconds.
     pub(super) fn not_after(&self) -> u64 {
         unix_seconds(self.validity().not_after)
     }
 
-    /// Whether it is over at `now`; its last second still counts (RFC 5280, section 4.1.2.5).
+    /// Checks that it has not expired at `now`. Its last second is still valid (RFC 5280, section 4.1.2.5).
     pub(super) fn check_not_expired(&self, now: u64) -> Result<(), StoreError> {
         if now > self.not_after() {
             let CertificateFacts { subject, not_after } = self.facts();
@@ -79,7 +80,7 @@ impl Certificate {
         Ok(())
     }
 
-    /// Whether rustls, which is what delivers, takes it for an authority.
+    /// Checks that rustls accepts it as an authority. Signpost delivers with rustls.
     pub(super) fn check_authority(&self) -> Result<(), StoreError> {
         match webpki::anchor_from_trusted_cert(&CertificateDer::from(self.der.as_slice())) {
             Ok(_) => Ok(()),
@@ -96,7 +97,7 @@ impl Certificate {
         Ok(())
     }
 
-    /// Whether it is valid, and rustls takes it for one that an endpoint has.
+    /// Checks that it is valid, and that rustls accepts it as the certificate of an endpoint.
     fn check_usable(&self, now: u64) -> Result<(), StoreError> {
         self.check_valid(now)?;
         match webpki::EndEntityCert::try_from(&CertificateDer::from(self.der.as_slice())) {

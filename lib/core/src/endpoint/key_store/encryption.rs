@@ -1,4 +1,4 @@
-//! Encryption with a password, as PKCS#8 keys and PKCS#12 stores have it: PBES2 with PBKDF2 (RFC 8018), and the older
+//! Encryption with a password, as in PKCS#8 keys and PKCS#12 stores: PBES2 with PBKDF2 (RFC 8018), and the older
 //! schemes of RFC 7292, appendix C.
 
 use std::num::NonZeroU32;
@@ -13,15 +13,16 @@ use spki::{AlgorithmIdentifierRef, ObjectIdentifier};
 
 use super::{StoreError, StoreFormat};
 
-/// The most rounds of hashing that one store is granted, all of its passwords' derivations together.
+/// The maximum number of hash rounds for one store, for all derivations from its passwords together.
 ///
-/// OpenSSL asks for 6 000 or so, Java 17 for 30 000, Java 8 for 350 000, and tools that follow OWASP for 600 000 for each of
-/// the MAC, the certificates and the key; with SHA-1, a key of 256 bits takes two blocks of them. Three millions of the
-/// dearest, SHA-512, take a second on a whole core, so about seven on what a Lambda function of 256 MB has of one, a seventh:
-/// a key store and a trust store fit in one request. Nobody gets us to count to four billion.
+/// OpenSSL asks for about 6 000, Java 17 for 30 000, and Java 8 for 350 000. Tools that follow OWASP ask for 600 000
+/// for each of the MAC, the certificates and the key. With SHA-1, a key of 256 bits takes two blocks of them. Three
+/// million rounds of the slowest hash, SHA-512, take one second on a whole core. A Lambda function of 256 MB has a
+/// seventh of a core, so they take about seven seconds there: a key store and a trust store fit in one request. Without
+/// a limit, a store could ask for four billion.
 pub const MAX_HASH_ROUNDS: u64 = 3_000_000;
 
-/// A password in the forms that derivations take, and what they may still cost.
+/// A password in the forms that derivations need, and the hash rounds that remain.
 pub(super) struct Opener<'a> {
     format: StoreFormat,
     password: &'a str,
@@ -62,7 +63,7 @@ struct Pkcs12Parameters<'a> {
     iterations: u32,
 }
 
-/// What [`pkcs12_key`] makes bytes for, RFC 7292, appendix B.3.
+/// The purpose of the bytes that [`pkcs12_key`] derives, RFC 7292, appendix B.3.
 #[derive(Clone, Copy)]
 pub(super) enum Purpose {
     Key = 1,
@@ -93,7 +94,7 @@ const AES_128_CBC: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.1
 const AES_192_CBC: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.1.22");
 const AES_256_CBC: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.1.42");
 
-/// The block of RC2 and DES, and so their initialization vector.
+/// The block size of RC2 and DES, and of their initialization vectors.
 const OLD_BLOCK_BYTES: usize = 8;
 
 impl<'a> Opener<'a> {
@@ -101,11 +102,11 @@ impl<'a> Opener<'a> {
         Self { format, password, bmp: bmp_string(password), rounds_left: MAX_HASH_ROUNDS }
     }
 
-    /// Decrypts, whichever scheme it is.
+    /// Decrypts with the scheme that the algorithm names.
     ///
     /// # Errors
-    /// [`StoreError::WrongPassword`] if the plaintext is not padded as it should be. One wrong password in 256 passes
-    /// that, so what comes out has to be read with the same suspicion.
+    /// [`StoreError::WrongPassword`] if the padding of the plaintext is wrong. One wrong password in 256 passes this
+    /// check, so the caller must check the plaintext too.
     pub(super) fn decrypt(
         &mut self,
         algorithm: &AlgorithmIdentifierRef<'_>,
@@ -120,7 +121,7 @@ impl<'a> Opener<'a> {
         }
     }
 
-    /// Takes what a derivation will cost from what is left.
+    /// Subtracts the rounds of a derivation from the remaining ones.
     pub(super) fn spend(
         &mut self,
         iterations: u32,
@@ -154,7 +155,7 @@ impl<'a> Opener<'a> {
         };
         let iv: &OctetStringRef = self.parameters(&parameters.encryption)?;
         let derivation: Pbkdf2Parameters<'_> = self.parameters(&parameters.derivation)?;
-        // RFC 8018, appendix A.2: HMAC-SHA-1 where nothing is said.
+        // RFC 8018, appendix A.2: the default is HMAC-SHA-1.
         let (prf, hash_bytes) = match derivation.prf.map_or(HMAC_SHA1, |prf| prf.oid) {
             HMAC_SHA1 => (pbkdf2::PBKDF2_HMAC_SHA1, 20),
             HMAC_SHA256 => (pbkdf2::PBKDF2_HMAC_SHA256, 32),
@@ -163,7 +164,7 @@ impl<'a> Opener<'a> {
             _ => return Err(StoreError::UnsupportedEncryption),
         };
         if derivation.key_length.is_some_and(|length| length != key_bytes) {
-            return Err(self.format.malformed("key length is not the cipher's"));
+            return Err(self.format.malformed("key length does not fit the cipher"));
         }
         let mut key = vec![0; key_bytes as usize];
         let iterations = self.spend(derivation.iterations, key.len(), hash_bytes)?;
@@ -193,13 +194,13 @@ impl<'a> Opener<'a> {
     where
         T: der::Choice<'b> + der::DecodeValue<'b, Error = der::Error>,
     {
-        let parameters = algorithm.parameters.ok_or_else(|| self.format.malformed("no parameters of encryption"))?;
+        let parameters = algorithm.parameters.ok_or_else(|| self.format.malformed("encryption parameters missing"))?;
         parameters.decode_as().map_err(|source| self.format.malformed(source))
     }
 }
 
 impl Cipher {
-    /// Decrypts in CBC mode and takes the padding of PKCS#7 off (RFC 8018, section 6.1.1).
+    /// Decrypts in CBC mode and removes the padding of PKCS#7 (RFC 8018, section 6.1.1).
     fn decrypt(self, format: StoreFormat, key: &[u8], iv: &[u8], encrypted: &[u8]) -> Result<Vec<u8>, StoreError> {
         let bad_iv = || format.malformed("initialization vector is not one block");
         match self {
@@ -226,7 +227,7 @@ fn decrypt_old<C: BlockCipherDecrypt + KeyInit>(
     decryptor.decrypt_padded_vec::<Pkcs7>(encrypted).map_err(|_| StoreError::WrongPassword)
 }
 
-/// Derives bytes from a password as PKCS#12 does: RFC 7292, appendix B.2, whose letters the names are.
+/// Derives bytes from a password as PKCS#12 does: RFC 7292, appendix B.2. The variables have its letters.
 pub(super) fn pkcs12_key(
     hash: &'static digest::Algorithm,
     purpose: Purpose,
@@ -260,7 +261,7 @@ pub(super) fn pkcs12_key(
     derived
 }
 
-/// A password as PKCS#12 hashes it: UTF-16 in big endian and a zero (RFC 7292, appendix B.1).
+/// Returns a password as PKCS#12 hashes it: UTF-16 in big endian and a zero (RFC 7292, appendix B.1).
 fn bmp_string(password: &str) -> Vec<u8> {
     password.encode_utf16().chain([0]).flat_map(u16::to_be_bytes).collect()
 }

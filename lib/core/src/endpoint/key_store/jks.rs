@@ -1,5 +1,5 @@
-//! Java key stores of type JKS. There is no standard: `sun.security.provider.JavaKeyStore` and `KeyProtector` of the JDK
-//! are the description.
+//! Java key stores of type JKS. There is no standard. The classes `sun.security.provider.JavaKeyStore` and
+//! `KeyProtector` of the JDK define the format.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA1_OUTPUT_LEN};
@@ -10,23 +10,23 @@ use super::encryption::EncryptedPrivateKeyInfo;
 use super::private_key::KeyEncoding;
 use super::{KeyAndCertificates, StoreError, StoreFormat};
 
-/// What a store starts with.
+/// The first bytes of a store.
 pub(super) const MAGIC: [u8; 4] = [0xfe, 0xed, 0xfe, 0xed];
-/// The version since JDK 1.2; the one before has no types of certificates.
+/// The version since JDK 1.2. The version before has no types of certificates.
 const VERSION: u32 = 2;
 const PRIVATE_KEY_ENTRY: u32 = 1;
 const TRUSTED_CERTIFICATE_ENTRY: u32 = 2;
-/// What the password is salted with for the digest over the store.
+/// The salt of the password for the digest over the store.
 const WHITENER: &[u8] = b"Mighty Aphrodite";
 /// Sun's key protector.
 const KEY_PROTECTOR: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.42.2.17.1.1");
 
-/// Why bytes are no store.
+/// The reason why bytes are not a store.
 #[derive(Debug, thiserror::Error)]
 enum JksError {
-    #[error("{0} bytes follow the last entry, where the digest has {SHA1_OUTPUT_LEN}")]
+    #[error("{0} bytes follow the last entry; the digest has {SHA1_OUTPUT_LEN}")]
     Digest(usize),
-    #[error("key is not protected as Java does")]
+    #[error("key is not protected in Java's way")]
     KeyProtection,
     #[error("bytes end too early")]
     Truncated,
@@ -34,21 +34,21 @@ enum JksError {
     UnknownEntry(u32),
     #[error("version is {0}")]
     Version(u32),
-    #[error("bytes do not start as a store does")]
+    #[error("bytes do not start like a store")]
     WrongMagic,
 }
 
-/// A store's entries, in its bytes.
+/// The entries of a store, as slices of its bytes.
 struct Jks<'a> {
-    /// Protected keys, each with its chain.
+    /// Encrypted keys, each with its chain.
     keys: Vec<(&'a [u8], Vec<&'a [u8]>)>,
     trusted: Vec<&'a [u8]>,
-    /// What the digest is over.
+    /// The bytes that the digest covers.
     signed: &'a [u8],
     digest: &'a [u8],
 }
 
-/// Bytes that have not been read.
+/// The unread bytes.
 struct Bytes<'a>(&'a [u8]);
 
 pub(super) fn identity(content: &[u8], password: Option<&str>) -> Result<KeyAndCertificates, StoreError> {
@@ -90,11 +90,11 @@ impl<'a> Jks<'a> {
             return Err(JksError::Version(version));
         }
         let mut store = Self { keys: Vec::new(), trusted: Vec::new(), signed: content, digest: content };
-        // Counts are not believed: every entry takes bytes, and reading ends with them.
+        // The count is not trusted: every entry needs bytes, so reading ends with them.
         for _ in 0..bytes.number()? {
             let kind = bytes.number()?;
             bytes.text()?; // The alias.
-            bytes.take(size_of::<u64>())?; // When it was made.
+            bytes.take(size_of::<u64>())?; // The time of its creation.
             match kind {
                 PRIVATE_KEY_ENTRY => {
                     let key = bytes.block()?;
@@ -129,27 +129,27 @@ impl<'a> Bytes<'a> {
         Ok(u32::from_be_bytes(*taken))
     }
 
-    /// As `java.io.DataOutput.writeUTF` writes it.
+    /// Reads a text in the form of `java.io.DataOutput.writeUTF`.
     fn text(&mut self) -> Result<&'a [u8], JksError> {
         let (length, rest) = self.0.split_first_chunk().ok_or(JksError::Truncated)?;
         self.0 = rest;
         self.take(u16::from_be_bytes(*length).into())
     }
 
-    /// Bytes after their length.
+    /// Reads bytes that follow their length.
     fn block(&mut self) -> Result<&'a [u8], JksError> {
         let length = self.number()?;
         self.take(usize::try_from(length).map_err(|_| JksError::Truncated)?)
     }
 
     fn certificate(&mut self) -> Result<&'a [u8], JksError> {
-        self.text()?; // Its type. Nothing but X.509 was ever written; another is found out when it is read.
+        self.text()?; // Its type. Only X.509 was ever written. Any other type fails when the certificate is read.
         self.block()
     }
 }
 
-/// Takes Sun's protection off: the key, in exclusive or with a chain of SHA-1 digests of the password that a salt
-/// starts, between that salt and a digest of password and key.
+/// Removes Sun's protection. The key is combined, by exclusive or, with a chain of SHA-1 digests of the password. A
+/// salt starts the chain and precedes the key, and a digest of password and key follows it.
 fn unprotect(password: &Context, protected: &[u8]) -> Result<Vec<u8>, StoreError> {
     let malformed = || StoreFormat::Jks.malformed(JksError::KeyProtection);
     let info = EncryptedPrivateKeyInfo::from_der(protected).map_err(|source| StoreFormat::Jks.malformed(source))?;
@@ -164,12 +164,13 @@ fn unprotect(password: &Context, protected: &[u8]) -> Result<Vec<u8>, StoreError
         link = digest(password, &[&link]);
         chunk.iter_mut().zip(link).for_each(|(byte, mask)| *byte ^= mask);
     }
-    // The password is known to open the store by now.
+    // At this point, the password has already opened the store.
     verify_slices_are_equal(&digest(password, &[&key]), check).map_err(|_| StoreError::KeyPasswordDiffers)?;
     Ok(key)
 }
 
-/// A digest that a password, in UTF-16 of big endian, has gone into already: however long it is, it is hashed once.
+/// Returns a digest that already contains a password in big-endian UTF-16. Therefore even a long password is hashed
+/// only once.
 fn password_digest(password: &str) -> Context {
     let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
     context.update(&password.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<_>>());

@@ -1,8 +1,8 @@
-//! Key stores as operators give them for TLS client authentication (mTLS), rewritten as PEM, so that what delivers
-//! needs to know neither Java's formats nor PKCS#12.
+//! Key stores that operators set for TLS client authentication (mTLS), converted to PEM. Therefore `deliver` needs
+//! neither Java's formats nor PKCS#12.
 //!
-//! What is read here comes from outside: no length is believed, and what a store may cost is bounded by
-//! [`MAX_STORE_BYTES`], [`MAX_PASSWORD_BYTES`] and [`MAX_HASH_ROUNDS`].
+//! Stores are untrusted input: their lengths are not trusted, and [`MAX_STORE_BYTES`], [`MAX_PASSWORD_BYTES`] and
+//! [`MAX_HASH_ROUNDS`] limit the cost of reading one.
 
 mod ber;
 mod certificate;
@@ -21,151 +21,152 @@ use certificate::Certificate;
 pub use encryption::MAX_HASH_ROUNDS;
 use private_key::{KeyEncoding, PrivateKey};
 
-/// How a store is written.
+/// The format of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StoreFormat {
-    /// Java's own, `keytool -storetype JKS`, version 2.
+    /// Java's own format, `keytool -storetype JKS`, version 2.
     Jks,
     /// Text: `PRIVATE KEY`, `ENCRYPTED PRIVATE KEY`, `RSA PRIVATE KEY`, `EC PRIVATE KEY`, `CERTIFICATE` (RFC 7468).
     Pem,
-    /// `.p12`, `.pfx`, and what `keytool` has written by default since Java 9 (RFC 7292).
+    /// `.p12` or `.pfx`, the default of `keytool` since Java 9 (RFC 7292).
     Pkcs12,
 }
 
-/// A store as it was given.
+/// A store as the operator sent it.
 pub struct Store<'a> {
-    /// How `content` is to be read.
+    /// The format of `content`.
     pub format: StoreFormat,
     /// The file's bytes.
     pub content: &'a [u8],
-    /// What opens it. A key inside has to have the same one.
+    /// The password of the store. A key inside must have the same password.
     pub password: Option<&'a str>,
 }
 
-/// The most bytes of a store that are read: six times what the authorities that come with Java take.
+/// The maximum number of bytes of a store: six times the size of the authorities that come with Java.
 pub const MAX_STORE_BYTES: usize = 1 << 20;
 
-/// The most bytes of a password: far more than people have, and so few that hashing it once for each part of a store,
-/// which nothing else bounds, takes no time.
+/// The maximum number of bytes of a password, which is far more than people use. Signpost hashes the password once for
+/// each part of a store. Nothing else limits this, but with so few bytes it takes no measurable time.
 pub const MAX_PASSWORD_BYTES: usize = 1024;
 
-/// A private key and the certificates that go with it.
+/// A private key and its certificates.
 pub struct ClientIdentity {
-    /// PKCS#8 `PRIVATE KEY`, then the `CERTIFICATE`s, leaf first; the root is left out, for receivers have their own
+    /// PKCS#8 `PRIVATE KEY`, then the `CERTIFICATE`s, leaf first. The root is omitted, because receivers have their own
     /// (RFC 8446, section 4.4.2).
     pub pem: String,
-    /// What the leaf says.
+    /// The properties of the leaf.
     pub certificate: CertificateFacts,
 }
 
-/// What a tenant is shown of a certificate.
+/// The properties of a certificate that a tenant sees.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateFacts {
-    /// Whose it is, as RFC 4514 writes names; a long one is cut.
+    /// The subject, as RFC 4514 writes names. A long one is shortened.
     pub subject: String,
-    /// Its last second, RFC 3339 in UTC.
+    /// The last second of its validity, RFC 3339 in UTC.
     pub not_after: String,
 }
 
-/// Authorities.
+/// Trusted authorities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustedCertificates {
-    /// `CERTIFICATE`s, in the order of the store.
+    /// The `CERTIFICATE`s, in the order of the store.
     pub pem: String,
-    /// How many there are; at least one.
+    /// The number of authorities, at least one.
     pub count: usize,
 }
 
-/// Why a store is not taken. `Display` is for its owner; what a library said of it is the source, for operators.
+/// The reason why a store is refused. `Display` is for the store's owner. The source has a library's error, for
+/// operators.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The certificate, or every authority, is past its time.
+    /// The certificate, or every authority, has expired.
     #[error("certificate of `{subject}` expired at {not_after}; renew it")]
     Expired {
-        /// Whose certificate it is.
+        /// The subject of the certificate.
         subject: String,
-        /// Its last second, RFC 3339 in UTC.
+        /// The last second of its validity, RFC 3339 in UTC.
         not_after: String,
     },
-    /// No certificate is of the private key.
+    /// The private key belongs to none of the certificates.
     #[error("private key belongs to none of the certificates; give the key and the certificate that was issued for it")]
     KeyMismatch,
     /// The password opens the store, but not the key in it.
-    #[error("private key has a password of its own; give it that of the store")]
+    #[error("private key has its own password; give the key and the store the same one")]
     KeyPasswordDiffers,
-    /// The bytes are not what the format says.
+    /// The bytes do not have the given format.
     #[error("store cannot be read as {format}; check that it is complete, or export it again")]
     Malformed {
-        /// What it was read as.
+        /// The given format.
         format: StoreFormat,
-        /// What is wrong with it.
+        /// The fault that a library found.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// There is none.
+    /// The store has no certificate.
     #[error("store holds no certificate; add one")]
     NoCertificate,
-    /// There is none.
+    /// The store has no private key.
     #[error("store holds no private key; export the certificate together with its key")]
     NoPrivateKey,
-    /// The certificate's time has not come.
+    /// The certificate is not valid yet.
     #[error("certificate of `{subject}` is not valid before {not_before}; give one that is valid now")]
     NotYetValid {
-        /// Whose certificate it is.
+        /// The subject of the certificate.
         subject: String,
-        /// Its first second, RFC 3339 in UTC.
+        /// The first second of its validity, RFC 3339 in UTC.
         not_before: String,
     },
-    /// The bytes are a store, of another format.
+    /// The store has another format.
     #[error("store is {found}, not {given}; change its format")]
     OtherFormat {
-        /// What was said.
+        /// The given format.
         given: StoreFormat,
-        /// What the bytes look like.
+        /// The format that the bytes seem to have.
         found: StoreFormat,
     },
-    /// It is encrypted, and no password was given.
+    /// The store is encrypted, and no password was given.
     #[error("store is encrypted and no password was given; give its password")]
     PasswordMissing,
-    /// Which one is meant, nobody said.
-    #[error("store holds {count} private keys; keep the one to authenticate with")]
+    /// The store has several private keys, and nothing says which one to use.
+    #[error("store holds {count} private keys; keep only the one to authenticate with")]
     SeveralKeys {
-        /// How many.
+        /// The number of private keys.
         count: usize,
     },
-    /// Reading it would cost more than is granted.
+    /// Reading the store would exceed a limit.
     #[error("store takes more than {limit} {what}; export it again with less")]
     TooLarge {
-        /// What is counted.
+        /// The thing that is limited.
         what: &'static str,
-        /// The most that is granted.
+        /// The limit.
         limit: u64,
     },
-    /// A certificate that TLS cannot be spoken with.
+    /// The certificate cannot be used for TLS.
     #[error("certificate of `{subject}` cannot be used with TLS; give one of X.509 version 3 (RFC 5280)")]
     UnsupportedCertificate {
-        /// Whose certificate it is.
+        /// The subject of the certificate.
         subject: String,
-        /// What is wrong with it.
+        /// The fault of the certificate.
         #[source]
         source: webpki::Error,
     },
-    /// Encrypted with what is read nowhere else either, or may not be any more.
+    /// The encryption is unsupported, because it is rare or no longer allowed.
     #[error("store is encrypted in a way that is not supported; export it again with AES-256 and PBKDF2")]
     UnsupportedEncryption,
-    /// A private key that TLS cannot be spoken with.
+    /// The private key cannot be used for TLS.
     #[error(
         "private key is of an unsupported kind; expected RSA of 2048 to 8192 bits, EC on P-256, P-384 or P-521, or Ed25519"
     )]
     UnsupportedKey,
-    /// The password does not open it; a damaged store looks the same.
+    /// The password does not open the store. A damaged store causes the same error.
     #[error("password does not open the store; give the one it was written with")]
     WrongPassword,
 }
 
-/// What a format's reader finds for an identity: one key, and the certificates that may be its own.
+/// The key of an identity, and the certificates that may belong to it, as a format's reader finds them.
 struct KeyAndCertificates {
     encoding: KeyEncoding,
     key: Vec<u8>,
@@ -173,13 +174,13 @@ struct KeyAndCertificates {
 }
 
 impl Store<'_> {
-    /// The private key with its certificate chain, as it is to be used at `now`, in unix seconds.
+    /// Returns the private key with its certificate chain, for use at `now`, in Unix seconds.
     ///
-    /// Certificates that are not in the chain are left out. Nothing is said about whether anyone trusts the chain:
-    /// that is for whoever it is shown to.
+    /// Certificates outside the chain are omitted. This does not check whether anyone trusts the chain, because the
+    /// receiver decides that.
     ///
     /// # Errors
-    /// What its owner has to change.
+    /// The change that the owner must make.
     pub fn identity(&self, now: u64) -> Result<ClientIdentity, StoreError> {
         let found = self.read(jks::identity, pem::identity, pkcs12::identity)?;
         let key = PrivateKey::read(self.format, found.encoding, &found.key)?;
@@ -193,12 +194,12 @@ impl Store<'_> {
         Ok(ClientIdentity { pem, certificate: leaf.facts() })
     }
 
-    /// Every certificate in it, less those that have expired at `now`, in unix seconds.
+    /// Returns every certificate that has not expired at `now`, in Unix seconds.
     ///
-    /// Without a password a store is read as far as it is in the clear, and whether somebody changed it is not checked.
+    /// Without a password, only the unencrypted parts of a store are read, and its integrity is not checked.
     ///
     /// # Errors
-    /// What its owner has to change.
+    /// The change that the owner must make.
     pub fn trusted(&self, now: u64) -> Result<TrustedCertificates, StoreError> {
         let found = self.read(jks::trusted, pem::trusted, pkcs12::trusted)?;
         let certificates = self.parse(found)?;
@@ -247,13 +248,13 @@ impl Store<'_> {
 type Reader<T> = fn(&[u8], Option<&str>) -> Result<T, StoreError>;
 
 impl StoreFormat {
-    /// What bytes look like.
+    /// Guesses the format of the bytes.
     fn of(content: &[u8]) -> Option<Self> {
         let has = |part: &[u8], within: usize| content.windows(part.len()).take(within).any(|window| window == part);
         if content.starts_with(&jks::MAGIC) {
             Some(Self::Jks)
         } else if content.first() == Some(&0x30) && has(&pkcs12::VERSION_3, 8) {
-            Some(Self::Pkcs12) // A SEQUENCE that starts with a 3, after at most five bytes of length, or the one of BER.
+            Some(Self::Pkcs12) // A SEQUENCE that starts with a 3, after at most five bytes of length, or BER's one.
         } else if has(pem::BEGIN.as_bytes(), usize::MAX) {
             Some(Self::Pem)
         } else {

@@ -1,4 +1,5 @@
-//! PEM, RFC 7468, as leniently as people paste it: text around the sections, any line length, other sections between.
+//! PEM, RFC 7468, in the lenient form that people paste: text around the sections, any line length, other sections
+//! between.
 
 use std::str::Utf8Error;
 
@@ -11,11 +12,11 @@ use super::encryption::{EncryptedPrivateKeyInfo, Opener};
 use super::private_key::{self, KeyEncoding};
 use super::{KeyAndCertificates, StoreError, StoreFormat};
 
-/// What a section starts with.
+/// The start of a section.
 pub(super) const BEGIN: &str = "-----BEGIN ";
 const DASHES: &str = "-----";
 
-/// Why text is no PEM.
+/// The reason why text is not PEM.
 #[derive(Debug, thiserror::Error)]
 enum PemError {
     #[error("content of a section is not base64")]
@@ -28,7 +29,7 @@ enum PemError {
     Unterminated,
 }
 
-/// One section: what it is, and what stands between its lines.
+/// One section: its label, and the content between its lines.
 struct Section<'a> {
     label: &'a str,
     body: &'a str,
@@ -61,7 +62,7 @@ pub(super) fn trusted(content: &[u8], _: Option<&str>) -> Result<Vec<Vec<u8>>, S
 }
 
 fn certificates(sections: &[Section<'_>]) -> Result<Vec<Vec<u8>>, StoreError> {
-    // The second is what OpenSSL wrote once, RFC 7468, section 5.1.
+    // OpenSSL wrote the second label in the past, RFC 7468, section 5.1.
     let is_certificate = |section: &&Section<'_>| matches!(section.label, "CERTIFICATE" | "X509 CERTIFICATE");
     sections.iter().filter(is_certificate).map(Section::decode).collect()
 }
@@ -71,7 +72,7 @@ fn decrypt(der: &[u8], password: Option<&str>) -> Result<Vec<u8>, StoreError> {
     let info = EncryptedPrivateKeyInfo::from_der(&der).map_err(|source| StoreFormat::Pem.malformed(source))?;
     let mut opener = Opener::new(StoreFormat::Pem, password.ok_or(StoreError::PasswordMissing)?);
     let key = opener.decrypt(&info.algorithm, info.encrypted.as_bytes())?;
-    // There is no digest: whether a password is right shows by what it makes of the key.
+    // There is no digest: only the decrypted key shows whether the password is correct.
     private_key::algorithm(&key).map_err(|_| StoreError::WrongPassword)?;
     Ok(key)
 }

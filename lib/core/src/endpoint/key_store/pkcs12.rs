@@ -1,7 +1,7 @@
-//! PKCS#12, RFC 7292, in BER and with a password for both privacy and integrity, as everybody writes it.
+//! PKCS#12, RFC 7292, in BER and with a password for both privacy and integrity, which is the usual form.
 //!
-//! Bags are told apart by what they hold. Their attributes are passed over: names are for people, and which certificate
-//! belongs to the key, the key itself says.
+//! The content of a bag shows its type. The attributes of bags are ignored: names are for people, and the key itself
+//! shows which certificate belongs to it.
 
 use std::borrow::Cow;
 
@@ -99,7 +99,7 @@ const SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.
 const SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2");
 const SHA512: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.3");
 
-/// What is in a store. Keys are still as they were: only one that is wanted is worth decrypting.
+/// The content of a store. Keys are still encrypted, because only a required key is worth the decryption.
 #[derive(Default)]
 struct Bags {
     keys: Vec<KeyBag>,
@@ -115,9 +115,9 @@ struct KeyBag {
 /// A store whose bags are readable.
 struct Opened<'a> {
     bags: Bags,
-    /// What decrypts keys, if there is a password.
+    /// The means to decrypt keys, if there is a password.
     opener: Option<Opener<'a>>,
-    /// Whether the password is known to be right.
+    /// True if the password is known to be correct.
     is_verified: bool,
 }
 
@@ -143,7 +143,7 @@ pub(super) fn trusted(content: &[u8], password: Option<&str>) -> Result<Vec<Vec<
     Ok(open(content, password)?.bags.certificates)
 }
 
-/// Checks a store's integrity, if there is a password to do so, and decrypts what holds its bags.
+/// Checks a store's integrity, if there is a password, and decrypts the containers of its bags.
 fn open<'a>(content: &[u8], password: Option<&'a str>) -> Result<Opened<'a>, StoreError> {
     let content = normal(content)?;
     let pfx: Pfx<'_> = parse(&content)?;
@@ -157,7 +157,7 @@ fn open<'a>(content: &[u8], password: Option<&'a str>) -> Result<Opened<'a>, Sto
         (None, _) | (_, None) => false,
     };
     let mut bags = Bags::default();
-    let auth_safe = normal(auth_safe)?; // The MAC is over its bytes as they were.
+    let auth_safe = normal(auth_safe)?; // The MAC covers the original bytes.
     for safe in parse::<Vec<ContentInfo<'_>>>(&auth_safe)? {
         let contents = match safe.content_type {
             DATA => Cow::Borrowed(octets(safe.content)?.as_bytes()),
@@ -167,9 +167,9 @@ fn open<'a>(content: &[u8], password: Option<&'a str>) -> Result<Opened<'a>, Sto
                 let opener = opener.as_mut().ok_or(StoreError::PasswordMissing)?;
                 Cow::Owned(opener.decrypt(&data.content.algorithm, &data.content.encrypted()?)?)
             }
-            _ => return Err(StoreError::UnsupportedEncryption), // For a public key, section 3.1.
+            _ => return Err(StoreError::UnsupportedEncryption), // Encrypted for a public key, section 3.1.
         };
-        // Where nothing else did, the plaintext says whether the password was right.
+        // If nothing else verified the password, the plaintext shows whether it was correct.
         let is_guess = safe.content_type == ENCRYPTED_DATA && !is_verified;
         bags.add(&contents).map_err(|error| if is_guess { StoreError::WrongPassword } else { error })?;
     }
@@ -193,7 +193,7 @@ impl EncryptedContentInfo<'_> {
             Tag::ContextSpecific { constructed: true, number: found } if found == number => {
                 ber::joined(bytes).map(Cow::Owned).map_err(|source| StoreFormat::Pkcs12.malformed(source))
             }
-            _ => Err(StoreFormat::Pkcs12.malformed("encrypted content is no octet string")),
+            _ => Err(StoreFormat::Pkcs12.malformed("encrypted content is not an octet string")),
         }
     }
 }
@@ -214,7 +214,7 @@ impl Bags {
                         self.certificates.push(bag.value.as_bytes().to_vec());
                     }
                 }
-                _ => {} // Secrets and revocations are of no use to TLS.
+                _ => {} // TLS does not use secrets and revocations.
             }
         }
         Ok(())
@@ -222,9 +222,9 @@ impl Bags {
 }
 
 impl MacData<'_> {
-    /// Checks the store's integrity, which also tells whether the password is right.
+    /// Checks the store's integrity, which also shows whether the password is correct.
     ///
-    /// An empty password is either nothing or a zero: appendix B.1 says the latter, and some writers do the former.
+    /// An empty password is either nothing or a zero: appendix B.1 requires the zero, and some writers omit it.
     fn verify(&self, opener: &mut Opener<'_>, auth_safe: &[u8]) -> Result<(), StoreError> {
         let (hash, hmac) = match self.mac.algorithm.oid {
             SHA1 => (&digest::SHA1_FOR_LEGACY_USE_ONLY, hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY),
@@ -266,7 +266,7 @@ fn octets(content: AnyRef<'_>) -> Result<&OctetStringRef, StoreError> {
     content.decode_as().map_err(|source| StoreFormat::Pkcs12.malformed(source))
 }
 
-/// `iterations` where nothing is said, section 4.
+/// The default of `iterations`, section 4.
 fn one() -> u32 {
     1
 }

@@ -1,4 +1,4 @@
-//! Private keys, whatever they are wrapped in.
+//! Private keys, in any encoding.
 
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rsa;
@@ -12,7 +12,7 @@ use spki::{AlgorithmIdentifierRef, ObjectIdentifier, SubjectPublicKeyInfoOwned};
 
 use super::{StoreError, StoreFormat};
 
-/// What the bytes of a key are.
+/// The encoding of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyEncoding {
     /// `RSAPrivateKey`, RFC 8017, appendix A.1.2.
@@ -23,11 +23,11 @@ pub(super) enum KeyEncoding {
     Sec1,
 }
 
-/// A private key of a kind that TLS is spoken with.
+/// A private key of a kind that TLS supports.
 pub(super) struct PrivateKey {
     algorithm: ObjectIdentifier,
     pkcs8: Vec<u8>,
-    /// The content of `subjectPublicKey` in a certificate of it.
+    /// The content of `subjectPublicKey` in its certificates.
     public: Vec<u8>,
 }
 
@@ -42,7 +42,7 @@ static CURVES: [&EcdsaSigningAlgorithm; 3] =
     [&ECDSA_P256_SHA256_ASN1_SIGNING, &ECDSA_P384_SHA384_ASN1_SIGNING, &ECDSA_P521_SHA512_ASN1_SIGNING];
 
 impl PrivateKey {
-    /// Reads a key that is not encrypted, or not any more.
+    /// Reads a key that is not encrypted, or is decrypted already.
     pub(super) fn read(format: StoreFormat, encoding: KeyEncoding, der: &[u8]) -> Result<Self, StoreError> {
         let key = match encoding {
             KeyEncoding::Pkcs1 => rsa::KeyPair::from_der(der).ok().and_then(|key| Self::of_rsa(&key)),
@@ -57,12 +57,12 @@ impl PrivateKey {
         key.ok_or(StoreError::UnsupportedKey)
     }
 
-    /// `PrivateKeyInfo` in DER.
+    /// Returns the `PrivateKeyInfo` in DER.
     pub(super) fn pkcs8(&self) -> &[u8] {
         &self.pkcs8
     }
 
-    /// Whether `public` is its public half.
+    /// Returns whether `public` is its public half.
     pub(super) fn is_of(&self, public: &SubjectPublicKeyInfoOwned) -> bool {
         public.algorithm.oid == self.algorithm && public.subject_public_key.as_bytes() == Some(&self.public)
     }
@@ -84,7 +84,7 @@ impl PrivateKey {
     }
 }
 
-/// What kind of key a `PrivateKeyInfo` holds. Its attributes, which Windows writes, are passed over.
+/// Returns the kind of the key in a `PrivateKeyInfo`. Its attributes, which Windows writes, are ignored.
 pub(super) fn algorithm(pkcs8: &[u8]) -> der::Result<ObjectIdentifier> {
     let mut reader = SliceReader::new(pkcs8)?;
     let algorithm = reader.sequence(|reader| {

@@ -1,4 +1,4 @@
-//! `auth` as operators write it.
+//! Reads the member `auth` of an endpoint's settings.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use crate::input::headers::{self, is_name, is_ours, is_value};
 use crate::input::object::{Found, Object};
 use crate::secret::Secret;
 
-/// The most bytes of a client's key and certificates, and of trusted authorities, once they are PEM.
+/// The maximum number of bytes of a client's key and certificates, and of trusted authorities, in PEM.
 const MAX_PEM_BYTES: usize = 64 * 1024;
 
-/// What `auth` came to.
+/// The result of reading `auth`.
 #[derive(Default)]
 pub(super) struct ReadAuth {
     pub(super) auth: Auth,
@@ -55,8 +55,9 @@ pub(super) fn read_auth(found: &Found<'_>, url: Option<&str>, context: Context<'
     read
 }
 
-/// Reads the text that is secret about `auth`. If there is none, the one that is stored stays, provided that what it is
-/// bound to stays ([`Auth::binding`]): whoever may point an endpoint elsewhere must not learn its secret by that.
+/// Reads the secret of `auth`. If the request has no secret, the stored one stays, but only if its binding
+/// ([`Auth::binding`]) does not change. Otherwise an operator could point the endpoint at another server and so learn
+/// the secret.
 fn read_secret(
     object: &mut Object<'_>,
     auth: &Auth,
@@ -78,9 +79,9 @@ fn read_secret(
     let expected = match stored {
         None => needed,
         Some(_) if object.removes("secret") => needed,
-        // A URL with faults has been told of already.
+        // If the URL is invalid, its fault is in the list already.
         Some(stored) if url.is_none_or(|url| stored.auth.binding(&stored.url) == auth.binding(url)) => return None,
-        Some(_) => "the secret again, for it would be sent to another server than before",
+        Some(_) => "the secret again, because Signpost would send it to another server than before",
     };
     faults.push(Fault::nothing_at(&object.pointer_to("secret"), expected));
     None
@@ -94,8 +95,8 @@ fn read_basic(object: &mut Object<'_>, url: Option<&str>, context: Context<'_>, 
     ReadAuth { auth: Auth::Basic, secret, trusted: None }
 }
 
-/// Reads an API key: `secret` is the value of the header that `header` names; without `header`, it is `header:value`, or
-/// `value` alone for `Authorization`.
+/// Reads an API key. `secret` is the value of the header that `header` names. Without `header`, `secret` is
+/// `header:value`, or only `value` for `Authorization`.
 fn read_api_key(object: &mut Object<'_>, url: Option<&str>, context: Context<'_>, faults: &mut Faults) -> ReadAuth {
     let header = object.member("header").map(|found| read_header_name(&found, faults));
     let is_named = header.is_some();
@@ -104,7 +105,7 @@ fn read_api_key(object: &mut Object<'_>, url: Option<&str>, context: Context<'_>
     let secret = match (secret, &written.header) {
         (Some(value), Some(header)) => {
             if !is_value(value.reveal()) {
-                let expected = "the value of a header: visible ASCII characters, and spaces inside";
+                let expected = "the value of a header: visible ASCII characters, with spaces only between them";
                 faults.push(Fault::hidden(object.pointer_to("secret"), expected));
             }
             Some(Secret::new(format!("{header}:{}", value.reveal())))
@@ -116,7 +117,7 @@ fn read_api_key(object: &mut Object<'_>, url: Option<&str>, context: Context<'_>
             }
             Some(secret)
         }
-        (None, None) if is_named => None, // The header's name is a fault already.
+        (None, None) if is_named => None, // The header's name already has a fault.
         (None, _) => {
             if let Some(Auth::ApiKey(stored)) = context.stored.map(|stored| &stored.endpoint.auth) {
                 keep_header(&mut written, stored, object, faults);
@@ -128,7 +129,8 @@ fn read_api_key(object: &mut Object<'_>, url: Option<&str>, context: Context<'_>
     ReadAuth { auth: Auth::ApiKey(written), secret, trusted: None }
 }
 
-/// Judges an API key whose secret stays: it was sealed with its header, and goes in no other.
+/// Checks an API key whose secret stays. The secret is encrypted together with its header and cannot be used in another
+/// one.
 fn keep_header(written: &mut ApiKeyHeader, stored: &ApiKeyHeader, object: &Object<'_>, faults: &mut Faults) {
     let known = stored.header.as_deref().or(stored.secret_header.as_deref());
     let stays = match &written.header {
@@ -136,7 +138,7 @@ fn keep_header(written: &mut ApiKeyHeader, stored: &ApiKeyHeader, object: &Objec
         None => stored.header.is_none(),
     };
     if !stays {
-        let expected = "the secret again, for it would go in another header than before";
+        let expected = "the secret again, because Signpost would send it in another header than before";
         faults.push(Fault::nothing_at(&object.pointer_to("secret"), expected));
     } else if written.header.is_none() {
         written.secret_header.clone_from(&stored.secret_header);
@@ -160,7 +162,7 @@ fn read_header_name(found: &Found<'_>, faults: &mut Faults) -> Option<String> {
 
 fn read_oauth2(object: &mut Object<'_>, url: Option<&str>, context: Context<'_>, faults: &mut Faults) -> ReadAuth {
     let token_url = read_target(object, "tokenUrl", context.targets, faults);
-    // Of a token URL with faults nobody knows whether it is another server.
+    // If the token URL is invalid, nobody can decide whether it is another server.
     let url = url.filter(|_| token_url.is_some());
     let token_url = token_url.unwrap_or_default();
     let client_id = object.member("clientId");
@@ -197,9 +199,9 @@ fn read_oauth2(object: &mut Object<'_>, url: Option<&str>, context: Context<'_>,
     ReadAuth { auth, secret, ..ReadAuth::default() }
 }
 
-/// The most parameters of a token request that have no setting of their own.
+/// The maximum number of token request parameters without a setting of their own.
 const MAX_PARAMETERS: usize = 10;
-/// The most characters of such a parameter's name.
+/// The maximum number of characters in the name of such a parameter.
 const MAX_PARAMETER_NAME: usize = 100;
 
 const VISIBLE: &str = "visible ASCII characters and spaces (RFC 6749, appendix A)";
@@ -208,7 +210,7 @@ fn is_visible(text: &str) -> bool {
     text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
-/// Reads more parameters of a token request.
+/// Reads additional parameters of a token request.
 fn read_parameters(found: &Found<'_>, faults: &mut Faults) -> BTreeMap<String, String> {
     let Some(object) = Object::open(found, faults) else { return BTreeMap::new() };
     let mut read = BTreeMap::new();
@@ -218,7 +220,7 @@ fn read_parameters(found: &Found<'_>, faults: &mut Faults) -> BTreeMap<String, S
             let expected = format!("a name of 1 to {MAX_PARAMETER_NAME} letters, digits, `.`, `_`, `~`, `-`");
             faults.push(Fault::hidden(&*found.pointer, expected));
         } else if ClientCredentials::OWN_PARAMETERS.contains(&&*name) {
-            let expected = "a parameter that has no setting of its own, and is no secret";
+            let expected = "a parameter that is not secret and has no setting of its own";
             faults.push(Fault::hidden(&*found.pointer, expected).code(FaultCode::Reserved));
         } else if !found.is_removed()
             && let Some(value) = found.secret(MAX_TEXT_CHARACTERS, faults)
@@ -236,7 +238,8 @@ fn read_parameters(found: &Found<'_>, faults: &mut Faults) -> BTreeMap<String, S
 fn read_mtls(object: &mut Object<'_>, context: Context<'_>, faults: &mut Faults) -> ReadAuth {
     let stored = context.stored.and_then(|stored| stored.trusted);
     let trusted = object.nullable_member("trustStore").and_then(|found| {
-        // What stays as it is is not judged again: authorities that have expired since must not stop other changes.
+        // An unchanged trust store is not validated again. Otherwise an authority that expired later would block every
+        // other change.
         let kept = stored.filter(|pem| found.is(&json!({"format": "pem", "content": pem})));
         let pem = match kept {
             Some(pem) => pem.to_owned(),
@@ -248,7 +251,7 @@ fn read_mtls(object: &mut Object<'_>, context: Context<'_>, faults: &mut Faults)
     let known = context.stored.map(|stored| &stored.endpoint.auth);
     let is_shown = known.is_some_and(|auth| object.holds("certificate", &json!(auth)["certificate"]));
     if !is_shown {
-        object.refuse("certificate", "nothing: it is shown, and not set", faults);
+        object.refuse("certificate", "nothing, because it is read-only", faults);
     }
     let (secret, certificate) = match (object.member("keyStore"), context.stored.map(|stored| &stored.endpoint.auth)) {
         (Some(found), _) => {
@@ -269,7 +272,7 @@ fn read_mtls(object: &mut Object<'_>, context: Context<'_>, faults: &mut Faults)
     ReadAuth { auth: Auth::Mtls { certificate }, secret, trusted }
 }
 
-/// Reads a key store or a trust store with `read`.
+/// Reads a key store or a trust store, and passes it to `read`.
 fn with_store<T>(
     found: &Found<'_>,
     faults: &mut Faults,
@@ -279,7 +282,7 @@ fn with_store<T>(
     let (format, content) = (object.member("format"), object.member("content"));
     for (name, member) in [("format", &format), ("content", &content)] {
         if member.is_none() {
-            let expected = if name == "format" { FORMATS } else { "the store: PEM as it is, others in base64" };
+            let expected = if name == "format" { FORMATS } else { "the store: PEM as text, other formats in base64" };
             faults.push(Fault::nothing_at(&object.pointer_to(name), expected));
         }
     }
@@ -291,7 +294,7 @@ fn with_store<T>(
     object.close(faults);
     let (format, text) = (format?, text?);
     let password = match password {
-        Some(None) => return None, // A fault already.
+        Some(None) => return None, // This already is a fault.
         Some(password) => password,
         None => None,
     };
@@ -320,7 +323,7 @@ const FORMATS: &str = "one of pem, pkcs12, jks";
 
 fn check_size(found: &Found<'_>, pem: &str, faults: &mut Faults) {
     if pem.len() > MAX_PEM_BYTES {
-        let expected = format!("{MAX_PEM_BYTES} bytes in PEM at the most");
+        let expected = format!("at most {MAX_PEM_BYTES} bytes in PEM");
         faults.push(
             Fault::whole(format!("{} bytes", pem.len()), expected).code(FaultCode::TooLarge).under(&*found.pointer),
         );
@@ -430,7 +433,7 @@ mod tests {
         let patched = |patch: &str| read(&patched(&endpoint, Some(expired), patch).unwrap(), context);
         assert_eq!(patched(r#"{"description":"d"}"#).unwrap().trusted.as_deref(), Some(expired));
         let again = json!({"auth": {"trustStore": {"content": format!("{expired}\n")}}});
-        assert_eq!(patched(&again.to_string()).unwrap_err()[0].pointer, "/auth/trustStore", "given anew, it is judged");
+        assert_eq!(patched(&again.to_string()).unwrap_err()[0].pointer, "/auth/trustStore", "a new one is validated");
     }
 
     #[test]
@@ -446,20 +449,20 @@ mod tests {
             (&basic, r#"{"url":"https://b.example/in"}"#, vec!["/auth/secret"], "another server"),
             (&basic, r#"{"url":"https://a.example:8443/in"}"#, vec!["/auth/secret"], "another port"),
             (&basic, r#"{"url":"https://b.example/in","auth":{"secret":"u:p"}}"#, vec![], "given again"),
-            (&basic, r#"{"auth":{"kind":"apiKey"}}"#, vec!["/auth/secret"], "of another kind"),
+            (&basic, r#"{"auth":{"kind":"apiKey"}}"#, vec!["/auth/secret"], "another kind of authentication"),
             (&oauth2, r#"{"auth":{"tokenUrl":"https://t.example/v2"}}"#, vec![], "the same token server"),
             (&oauth2, r#"{"auth":{"tokenUrl":"https://evil.example/"}}"#, vec!["/auth/secret"], "another token server"),
             (&oauth2, r#"{"url":"https://evil.example/"}"#, vec!["/auth/secret"], "its token would go elsewhere"),
-            (&oauth2, r#"{"auth":{"tokenUrl":"http//t"}}"#, vec!["/auth/tokenUrl"], "no second fault of a faulty URL"),
-            (&oauth2, r#"{"auth":{"tokenUrl":null}}"#, vec!["/auth/tokenUrl"], "nor of one that is taken away"),
-            (&oauth2, r#"{"url":"http//t"}"#, vec!["/url"], "nor of a faulty receiver"),
+            (&oauth2, r#"{"auth":{"tokenUrl":"http//t"}}"#, vec!["/auth/tokenUrl"], "only one fault per invalid URL"),
+            (&oauth2, r#"{"auth":{"tokenUrl":null}}"#, vec!["/auth/tokenUrl"], "so has a removed URL"),
+            (&oauth2, r#"{"url":"http//t"}"#, vec!["/url"], "and an invalid receiver URL"),
             (
                 &oauth2,
                 r#"{"auth":{"tokenUrl":"http//t","secret":null}}"#,
                 vec!["/auth/tokenUrl", "/auth/secret"],
                 "two",
             ),
-            (&api_key, r#"{"auth":{"header":"x y"}}"#, vec!["/auth/header"], "nor of a faulty header's name"),
+            (&api_key, r#"{"auth":{"header":"x y"}}"#, vec!["/auth/header"], "and an invalid header name"),
             (&api_key, r#"{"auth":{"header":"x-other"}}"#, vec!["/auth/secret"], "another header"),
         ];
         let targets = TargetRules { more_ports: [8_443].into(), ..TargetRules::default() };

@@ -1,4 +1,4 @@
-//! Endpoint settings as operators write them: read with every fault listed, patched, and shown again.
+//! Endpoint settings: reads what an operator sends and reports every fault, applies patches, and shows settings again.
 
 mod auth;
 mod patch;
@@ -23,18 +23,18 @@ pub use patch::{patched, shown};
 pub use requests::{DEFAULT_OVERLAP, Rotation, replay, rotation, since};
 use retry::read_retry;
 
-/// What settings are read against.
+/// The context in which settings are validated.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
-    /// Which URLs may be called.
+    /// The rules for URLs that Signpost may call.
     pub targets: &'a TargetRules,
-    /// The moment, in seconds since the Unix epoch: certificates must be valid then.
+    /// The current time, in seconds since the Unix epoch. Certificates must be valid at this time.
     pub now: u64,
-    /// The endpoint as it was, if it was: its secret stays if no other is given.
+    /// The stored endpoint, if the request changes one. Its secret stays if the request has no secret.
     pub stored: Option<Stored<'a>>,
 }
 
-/// An endpoint that a patch is made to.
+/// A stored endpoint that a patch changes.
 #[derive(Clone, Copy, Debug)]
 pub struct Stored<'a> {
     /// Its settings.
@@ -46,32 +46,33 @@ pub struct Stored<'a> {
 /// Settings that were read without a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
-    /// The settings that are no secret.
+    /// The settings that are not secret.
     pub endpoint: Endpoint,
-    /// The secret of [`Endpoint::auth`] in the form that it is sealed in; none where there is none, or where the one that
-    /// is stored stays.
+    /// The secret of [`Endpoint::auth`], in the form in which `manage` encrypts it. None if there is no secret, or if
+    /// the stored secret stays.
     pub auth_secret: Option<Secret>,
-    /// The authorities that the receiver's certificate must come from, in PEM; none for the public ones.
+    /// The authorities that may issue the receiver's certificate, in PEM. None means the public authorities.
     pub trusted: Option<String>,
 }
 
-/// The most characters of a URL.
+/// The maximum number of characters of a URL.
 pub const MAX_URL_CHARACTERS: usize = 2_048;
-/// The most characters of other texts, such as names and descriptions.
+/// The maximum number of characters of other texts, such as names and descriptions.
 const MAX_TEXT_CHARACTERS: usize = 1_000;
-/// The most characters of a type, a status, a stage, or a field's name.
+/// The maximum number of characters of a type, a status, a stage, or a field's name.
 const MAX_NAME_CHARACTERS: usize = 256;
-/// The most characters of a secret.
+/// The maximum number of characters of a secret.
 const MAX_SECRET_CHARACTERS: usize = 4_096;
-/// The most items of a list.
+/// The maximum number of items of a list.
 const MAX_ITEMS: usize = 100;
-/// The most bytes of all settings that are no secret: each event reads those of all endpoints of its tenant.
+/// The maximum number of bytes of all settings that are not secret. For each event, Signpost reads these settings of
+/// every endpoint of the tenant.
 const MAX_SETTINGS_BYTES: usize = 32 * 1024;
 
-/// Reads settings.
+/// Reads and validates settings.
 ///
 /// # Errors
-/// Every fault, with pointers into the settings. No secret is quoted.
+/// All faults, with pointers into the settings. No fault quotes a secret.
 pub fn read(text: &str, context: Context<'_>) -> Result<Submission, Vec<Fault>> {
     let value = json::parse(text, "settings of an endpoint in JSON")?;
     let mut faults = Faults::default();
@@ -81,7 +82,7 @@ pub fn read(text: &str, context: Context<'_>) -> Result<Submission, Vec<Fault>> 
     let bytes = json!(submission.endpoint).to_string().len();
     if bytes > MAX_SETTINGS_BYTES {
         faults.push(
-            Fault::whole(format!("{bytes} bytes"), format!("{MAX_SETTINGS_BYTES} bytes at the most, in all"))
+            Fault::whole(format!("{bytes} bytes"), format!("at most {MAX_SETTINGS_BYTES} bytes in total"))
                 .code(FaultCode::TooLarge),
         );
     }
@@ -89,7 +90,7 @@ pub fn read(text: &str, context: Context<'_>) -> Result<Submission, Vec<Fault>> 
 }
 
 fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Option<Submission> {
-    // What a patch takes away must be something that could be set, so it is read as well.
+    // If a patch removes a member, that member must exist. Therefore the reader sees removed members too.
     let whole = if context.stored.is_some() { Found::whole_patched(value) } else { Found::whole(value) };
     let mut object = Object::open(&whole, faults)?;
     let url = read_target(&mut object, "url", context.targets, faults);
@@ -117,7 +118,8 @@ fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Op
         let formats: Vec<Option<SignatureFormat>> =
             formats.iter().map(|format| format.one_of(expected, faults)).collect();
         if formats.iter().all(Option::is_some) {
-            endpoint.signatures = formats.into_iter().flatten().collect(); // Else none may be left, a fault by itself.
+            // Otherwise the list may be empty, which is a second fault.
+            endpoint.signatures = formats.into_iter().flatten().collect();
         }
     }
     if let Some(found) = object.member("jwsAlgorithm") {
@@ -142,7 +144,7 @@ fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Op
         && endpoint.headers.keys().any(|name| name.eq_ignore_ascii_case(header))
     {
         let pointer = if auth.secret.is_some() { "/auth/secret" } else { "/headers" };
-        faults.push(Fault::hidden(pointer, "no header among `headers` that `auth` sets").code(FaultCode::Conflict));
+        faults.push(Fault::hidden(pointer, "different header names in `auth` and `headers`").code(FaultCode::Conflict));
     }
     for name in [
         "id",
@@ -156,21 +158,21 @@ fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Op
         "signingPublicKey",
         "jwksUrl",
     ] {
-        object.refuse(name, "nothing: it is shown, and not set", faults);
+        object.refuse(name, "nothing, because it is read-only", faults);
     }
-    object.refuse("enabled", "nothing: POST …/enable or …/disable", faults);
+    object.refuse("enabled", "nothing; use POST …/enable or POST …/disable", faults);
     object.close(faults);
     endpoint.auth = auth.auth;
     Some(Submission { endpoint, auth_secret: auth.secret, trusted: auth.trusted })
 }
 
-/// Reads a limit; `null` is none.
+/// Reads a limit. `null` means no limit.
 fn read_limit(object: &mut Object<'_>, name: &'static str, faults: &mut Faults) -> Option<Limit> {
     let limit = object.nullable_member(name)?.within(Limit::RANGE, faults)?;
     u16::try_from(limit).ok()?.try_into().ok()
 }
 
-/// Reads a URL that may be called.
+/// Reads a URL that Signpost may call.
 fn read_target(
     object: &mut Object<'_>,
     name: &'static str,
@@ -186,7 +188,7 @@ fn read_target(
         let code = if error.is_malformed() { FaultCode::Malformed } else { FaultCode::ForbiddenTarget };
         (code, format!("a URL that may be called: {error}"))
     });
-    // Verifiers of HTTP Message Signatures read the target URI by the letter of RFC 3986; the WHATWG parser is milder.
+    // Verifiers of HTTP Message Signatures read the target URI strictly by RFC 3986. The WHATWG parser accepts more.
     let is_uri = |target: &Target| fluent_uri::Uri::parse(target.url().as_str()).is_ok();
     let strict =
         target.and_then(
@@ -196,9 +198,9 @@ fn read_target(
         faults.push(Fault::of_text(found.pointer, &url, expected).code(code));
         return None;
     }
-    let normal = targets.parse(&url).ok()?.url().to_string(); // As it will be called, and signed.
+    let normal = targets.parse(&url).ok()?.url().to_string(); // The form that Signpost calls and signs.
     if normal.len() > MAX_URL_CHARACTERS {
-        let expected = format!("a URL of {MAX_URL_CHARACTERS} characters at the most, percent-encoded as it is called");
+        let expected = format!("a URL of at most {MAX_URL_CHARACTERS} characters in its percent-encoded form");
         faults.push(
             Fault::whole(format!("{} characters", normal.len()), expected)
                 .code(FaultCode::OutOfRange)
@@ -248,7 +250,7 @@ fn read_headers(found: &Found<'_>, faults: &mut Faults) -> BTreeMap<String, Stri
         object.into_members(MAX_ITEMS, faults).into_iter().partition(|(_, value)| value.is_removed());
     for (name, value) in removed {
         if !headers::is_name(&name) || headers::is_ours(&name.to_ascii_lowercase()) {
-            faults.push(Fault::of_text(value.pointer, &name, "the name of a header that endpoints may have"));
+            faults.push(Fault::of_text(value.pointer, &name, "a valid header name that Signpost does not set itself"));
         }
     }
     let kept = kept.into_iter();
@@ -289,7 +291,7 @@ pub(super) mod tests {
         assert_eq!((endpoint.method, endpoint.jws_algorithm), (Method::Put, Algorithm::ES256));
         let expected: Value = serde_json::from_str(settings).unwrap();
         assert_eq!(shown(&endpoint, None), expected);
-        assert_eq!(serde_json::from_value::<Endpoint>(expected).unwrap(), endpoint, "and as the table keeps it");
+        assert_eq!(serde_json::from_value::<Endpoint>(expected).unwrap(), endpoint, "and as the table stores it");
     }
 
     #[test]
@@ -336,13 +338,13 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_shown_and_not_set_is_told_so() {
+    fn read_only_members_are_refused_as_such() {
         let shown = r#"{"url":"https://a.example","id":"ep_1","enabled":false,"types":["operation"],"colour":1}"#;
         let told: Vec<_> =
             read(shown, CONTEXT).unwrap_err().into_iter().map(|fault| (fault.pointer, fault.expected)).collect();
         assert_eq!(told[0], ("/types/0".into(), "a JSON object".into()));
-        assert_eq!(told[1], ("/id".into(), "nothing: it is shown, and not set".into()));
-        assert_eq!(told[2], ("/enabled".into(), "nothing: POST …/enable or …/disable".into()));
+        assert_eq!(told[1], ("/id".into(), "nothing, because it is read-only".into()));
+        assert_eq!(told[2], ("/enabled".into(), "nothing; use POST …/enable or POST …/disable".into()));
         assert!(told[3].1.starts_with("no such member; there are url, description"), "{}", told[3].1);
         assert!(!told[3].1.contains("createdAt"));
     }
@@ -354,7 +356,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_no_settings_at_all_is_one_fault() {
+    fn a_text_that_is_not_settings_is_one_fault() {
         for text in ["", "[]", "null", "7", "{", r#"{"url":"https://a.example"} x"#] {
             assert_eq!(pointers(text), [""], "{text}");
         }

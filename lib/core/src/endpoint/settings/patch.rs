@@ -1,4 +1,4 @@
-//! Settings shown, and changed by a patch.
+//! Shows settings, and changes them by a patch.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,8 @@ use crate::endpoint::Endpoint;
 use crate::input::fault::{Fault, FaultCode};
 use crate::input::json::{self, Members};
 
-/// Gives the settings as they are shown: without secrets, a client certificate by its facts, trusted authorities in PEM.
+/// Returns the settings for display: without secrets, a client certificate by its properties, trusted authorities in
+/// PEM.
 #[must_use]
 pub fn shown(endpoint: &Endpoint, trusted: Option<&str>) -> Value {
     let mut shown = json!(endpoint);
@@ -22,25 +23,25 @@ pub fn shown(endpoint: &Endpoint, trusted: Option<&str>) -> Value {
     shown
 }
 
-/// Applies a JSON Merge Patch (RFC 7396) to the settings and gives the whole of what comes out, to be [`super::read`].
+/// Applies a JSON Merge Patch (RFC 7396) to the settings. Returns the complete result, as input for [`super::read`].
 ///
-/// Another `auth.kind` replaces all of `auth`, and a retry policy of another kind all of `retry`: what belongs to the
-/// former kind means nothing under the new one.
+/// Another `auth.kind` replaces all of `auth`. Another kind of retry policy replaces all of `retry`. The members of the
+/// old kind mean nothing for the new kind.
 ///
-/// What the patch removes stays in as `null`, and what it has twice stays in twice, so that the reader judges the patch as
-/// well as what comes of it. Values stay as they are spelled.
+/// The result keeps a member that the patch removes, as `null`, and it keeps duplicate members. Therefore the reader
+/// validates the patch and not only its result. The spelling of values does not change.
 ///
 /// # Errors
-/// The patch is no JSON object.
+/// The patch is not a JSON object.
 pub fn patched(endpoint: &Endpoint, trusted: Option<&str>, patch: &str) -> Result<String, Vec<Fault>> {
     const EXPECTED: &str = "a JSON Merge Patch (RFC 7396) of the settings";
     let patch = json::parse(patch, EXPECTED)?;
     let Some(members) = members_of(patch) else {
-        return Err(vec![Fault::whole("no JSON object", EXPECTED).code(FaultCode::WrongType)]);
+        return Err(vec![Fault::whole("not a JSON object", EXPECTED).code(FaultCode::WrongType)]);
     };
     let mut settings = shown(endpoint, trusted);
     if let Some(auth) = settings["auth"].as_object_mut() {
-        auth.remove("certificate"); // It is shown, and not set.
+        auth.remove("certificate"); // It is read-only.
         let kind = member(&members, "auth").and_then(|auth| member(&members_of(auth)?, "kind"));
         if kind.is_some_and(|kind| value_of(kind).as_ref() != auth.get("kind")) {
             auth.clear();
@@ -54,13 +55,14 @@ pub fn patched(endpoint: &Endpoint, trusted: Option<&str>, patch: &str) -> Resul
     if let Some(headers) = settings["headers"].as_object_mut()
         && let Some(new) = member(&members, "headers").and_then(members_of)
     {
-        // Names of headers are the same in any case (RFC 9110, section 5.1).
+        // The names of headers are case-insensitive (RFC 9110, section 5.1).
         headers.retain(|known, _| !new.iter().any(|(name, _)| name.eq_ignore_ascii_case(known)));
     }
     Ok(merged(Some(&settings), patch, MAX_LEVELS))
 }
 
-/// How deep objects are merged: more than settings have. What is deeper is no setting, and told of by the reader.
+/// The maximum depth of a merge, which is more than settings have. Deeper members are not settings, and the reader
+/// reports them.
 const MAX_LEVELS: usize = 8;
 
 type MembersOf<'a> = [(Cow<'a, str>, &'a RawValue)];
@@ -77,7 +79,7 @@ fn value_of(value: &RawValue) -> Option<Value> {
     serde_json::from_str(value.get()).ok()
 }
 
-/// Whether a patch makes a retry policy one of another kind: with a schedule, without it, or with another backoff.
+/// Returns whether a patch changes the kind of a retry policy: with or without a schedule, or with another backoff.
 fn is_another_kind(new: &MembersOf<'_>, retry: &Map<String, Value>) -> bool {
     let is_removed = |value: &RawValue| value.get() == "null";
     let schedule = member(new, "schedule");
@@ -86,13 +88,13 @@ fn is_another_kind(new: &MembersOf<'_>, retry: &Map<String, Value>) -> bool {
         && (schedule.is_some_and(is_removed) || new.iter().any(|(_, value)| !is_removed(value)));
     let backoff = member(new, "backoff").map(|backoff| value_of(backoff).filter(|value| !value.is_null()));
     let changes_backoff = backoff.zip(retry.get("backoff")).is_some_and(|(new, old)| {
-        new.unwrap_or_else(|| "fixed".into()) != *old // Without one, it is the default.
+        new.unwrap_or_else(|| "fixed".into()) != *old // The default, if the policy has none.
     });
     gets_schedule || loses_schedule || changes_backoff
 }
 
-/// Merges a patch into its target (RFC 7396, section 2) and gives the JSON of what comes out, each `null` of the patch
-/// left in.
+/// Merges a patch into its target (RFC 7396, section 2) and returns the JSON of the result. Each `null` of the patch
+/// stays in it.
 fn merged(target: Option<&Value>, patch: &RawValue, levels: usize) -> String {
     let Some(members) = members_of(patch).filter(|_| levels > 0) else { return patch.get().to_owned() };
     let target = target.and_then(Value::as_object);
@@ -112,7 +114,7 @@ mod tests {
     use crate::endpoint::settings::{Context, Stored, read};
 
     #[test]
-    fn a_patch_is_judged_and_not_only_what_comes_of_it() {
+    fn a_patch_is_validated_and_not_only_its_result() {
         let stored = |auth: &str| -> Endpoint {
             let settings = r#"{"url":"https://a.example","headers":{"X-Team":"a"},"retry":{"schedule":[7]},"auth":"#;
             serde_json::from_str(&format!("{settings}{auth}}}")).unwrap()
@@ -122,28 +124,28 @@ mod tests {
         let vendors = stored(r#"{"kind":"apiKey","secretHeader":"x-key"}"#);
         let mtls = stored(r#"{"kind":"mtls","certificate":{"subject":"CN=a","notAfter":"2100-01-01T00:00:00Z"}}"#);
         let cases: [(_, _, &[&str], _); 33] = [
-            (&none, r#"{"colour":null}"#, &["/colour"], "an unknown member, taken away"),
+            (&none, r#"{"colour":null}"#, &["/colour"], "an unknown member, removed"),
             (&none, r#"{"auth":{"colour":null}}"#, &["/auth/colour"], "further in"),
             (&none, r#"{"retry":{"colour":null}}"#, &["/retry/colour"], "further in"),
             (&none, r#"{"Description":null}"#, &["/Description"], "another case"),
-            (&none, r#"{"id":null}"#, &["/id"], "shown, and not set"),
-            (&none, r#"{"enabled":null}"#, &["/enabled"], "shown, and not set"),
+            (&none, r#"{"id":null}"#, &["/id"], "read-only"),
+            (&none, r#"{"enabled":null}"#, &["/enabled"], "read-only"),
             (&none, r#"{"auth":{"secret":null}}"#, &["/auth/secret"], "of another kind"),
             (&none, r#"{"description":"a","description":"b"}"#, &["/description"], "a member twice"),
-            (&none, r#"{"description":"a","description":null}"#, &["/description"], "a member twice, once away"),
+            (&none, r#"{"description":"a","description":null}"#, &["/description"], "a member twice, once removed"),
             (&none, r#"{"headers":{"a":"1","a":null}}"#, &["/headers/a"], "a header twice"),
             (&none, r#"{"headers":{"a":"1","A":"2"}}"#, &["/headers/a"], "a header in two cases"),
             (&none, r#"{"types":[{"type":"a","type":"b"}]}"#, &["/types/0/type"], "a member twice in a list"),
             (&none, r#"{"types":[{"type":"a","statuses":null}]}"#, &["/types/0/statuses"], "no merge in lists"),
-            (&none, r#"{"description":{"a":null}}"#, &["/description"], "an object for a text"),
-            (&none, r#"{"fields":{"a":{"b":null}}}"#, &["/fields/a"], "an object for a list"),
+            (&none, r#"{"description":{"a":null}}"#, &["/description"], "an object instead of a text"),
+            (&none, r#"{"fields":{"a":{"b":null}}}"#, &["/fields/a"], "an object instead of a list"),
             (&none, r#"{"fields":{"":null}}"#, &["/fields/"], "no event type"),
-            (&none, r#"{"headers":{"Host":null}}"#, &["/headers/Host"], "a header that it cannot have"),
-            (&none, r#"{"headers":{"a b":null}}"#, &["/headers/a b"], "no header's name"),
-            (&none, r#"{"retry":{"maxRetries":1e400}}"#, &["/retry/maxRetries"], "a number that no parser holds"),
-            (&none, r#"{"url":null}"#, &["/url"], "what there must be"),
+            (&none, r#"{"headers":{"Host":null}}"#, &["/headers/Host"], "a header that Signpost sets"),
+            (&none, r#"{"headers":{"a b":null}}"#, &["/headers/a b"], "not a header name"),
+            (&none, r#"{"retry":{"maxRetries":1e400}}"#, &["/retry/maxRetries"], "a number too large to parse"),
+            (&none, r#"{"url":null}"#, &["/url"], "required"),
             (&none, r#"{"description":null,"headers":{"x-absent":null},"auth":null,"retry":null}"#, &[], "defaults"),
-            (&none, r#"{"retry":{"maxRetries":null}}"#, &[], "nothing to take away"),
+            (&none, r#"{"retry":{"maxRetries":null}}"#, &[], "nothing to remove"),
             (&none, r#"{"headers":{"x-team":"b"}}"#, &[], "the header in another case"),
             (&named, r#"{"headers":{"x-key":"b"}}"#, &["/headers"], "the API key's own header"),
             (&vendors, r#"{"headers":{"X-Key":"b"}}"#, &["/headers"], "the API key's own header"),
@@ -152,13 +154,13 @@ mod tests {
             (&named, r#"{"auth":{"secret":null}}"#, &["/auth/secret"], "nothing authenticates without it"),
             (&named, r#"{"auth":{"header":null}}"#, &["/auth/secret"], "the secret was sealed with its header"),
             (&vendors, r#"{"auth":{"header":"X-KEY"}}"#, &[], "the same header"),
-            (&vendors, r#"{"auth":{"secretHeader":null}}"#, &["/auth/secretHeader"], "how it is kept"),
-            (&mtls, r#"{"auth":{"certificate":{"subject":"CN=b"}}}"#, &["/auth/certificate"], "shown, and not set"),
+            (&vendors, r#"{"auth":{"secretHeader":null}}"#, &["/auth/secretHeader"], "internal, for storage only"),
+            (&mtls, r#"{"auth":{"certificate":{"subject":"CN=b"}}}"#, &["/auth/certificate"], "read-only"),
             (
                 &mtls,
                 r#"{"auth":{"certificate":{"subject":"CN=a","notAfter":"2100-01-01T00:00:00Z"}}}"#,
                 &[],
-                "as it is shown",
+                "unchanged",
             ),
         ];
         for (endpoint, patch, expected, why) in cases {

@@ -1,4 +1,4 @@
-//! The bodies of requests that are about an endpoint, and are no settings.
+//! Bodies of requests about an endpoint that are not its settings.
 
 use std::time::Duration;
 
@@ -8,22 +8,22 @@ use crate::input::json;
 use crate::input::moment::{MOMENT, unix_ms};
 use crate::input::object::{Found, Object};
 
-/// How long a signing secret goes on signing after another has followed it, unless the operator says.
+/// How long the old signing secret still signs after a rotation, unless the operator sets another time.
 pub const DEFAULT_OVERLAP: Duration = Duration::from_hours(24);
 
-/// What becomes of the secrets before a new one.
+/// The effect of a rotation on the older secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
-    /// All of them end at once, whatever was promised: one has leaked.
+    /// All older secrets end at once, even if they had a later end, because one has leaked.
     EndAllOthers,
-    /// The newest goes on signing for this long; those that have an end already keep it.
+    /// The newest of the older secrets still signs for this time. Secrets that already have an end keep it.
     Overlap(Duration),
 }
 
-/// Reads how a secret is rotated: `{"overlapSeconds":…}`, 0 to a week, or `{"endAllOthers":true}`. The body may be absent.
+/// Reads how to rotate a secret: `{"overlapSeconds":…}`, 0 to a week, or `{"endAllOthers":true}`. The body is optional.
 ///
 /// # Errors
-/// Every fault.
+/// All faults.
 pub fn rotation(text: Option<&str>) -> Result<Rotation, Vec<Fault>> {
     let Some(text) = text else { return Ok(Rotation::Overlap(DEFAULT_OVERLAP)) };
     let value = json::parse(text, "{\"overlapSeconds\":…}, {\"endAllOthers\":true}, or no body")?;
@@ -48,10 +48,11 @@ pub fn rotation(text: Option<&str>) -> Result<Rotation, Vec<Fault>> {
     Ok(if ends_all { Rotation::EndAllOthers } else { overlap })
 }
 
-/// Reads which endpoint a replay is for: `{"endpoint":"ep_…"}`; all that want the event if the body is absent or empty.
+/// Reads the endpoint of a replay: `{"endpoint":"ep_…"}`. Without a body, or with an empty object, the replay goes to
+/// every endpoint that subscribes to the event.
 ///
 /// # Errors
-/// Every fault.
+/// All faults.
 pub fn replay(text: Option<&str>) -> Result<Option<EndpointId>, Vec<Fault>> {
     let Some(text) = text else { return Ok(None) };
     let value = json::parse(text, "{\"endpoint\":\"ep_…\"}, or no body")?;
@@ -69,10 +70,11 @@ pub fn replay(text: Option<&str>) -> Result<Option<EndpointId>, Vec<Fault>> {
     faults.none().map(|()| endpoint)
 }
 
-/// Reads since when an endpoint is to recover, `{"since":"2026-01-31T10:00:00Z"}`, in milliseconds since the Unix epoch.
+/// Reads the start time of an endpoint's recovery, `{"since":"2026-01-31T10:00:00Z"}`. Returns milliseconds since the
+/// Unix epoch.
 ///
 /// # Errors
-/// Every fault.
+/// All faults.
 pub fn since(text: &str) -> Result<u64, Vec<Fault>> {
     let value = json::parse(text, "{\"since\":…}")?;
     let (mut faults, mut since) = (Faults::default(), None);
@@ -120,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overlap_is_a_day_unless_said() {
+    fn an_overlap_is_a_day_by_default() {
         let cases = [
             (None, Some(86_400)),
             (Some("{}"), Some(86_400)),

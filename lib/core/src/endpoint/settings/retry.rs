@@ -1,4 +1,4 @@
-//! `retry` as operators write it.
+//! Reads the member `retry` of an endpoint's settings.
 
 use std::ops::RangeInclusive;
 
@@ -16,7 +16,7 @@ pub(super) fn read_retry(found: &Found<'_>, faults: &mut Faults) -> Option<Retry
     let schedule = object.member("schedule").map(|found| {
         let waits = found.items(*RetryPolicy::RETRIES.end() as usize, faults);
         let read: Vec<_> = waits.iter().map(|wait| wait.within(RetryPolicy::INTERVAL_SECONDS, faults)).collect();
-        read.into_iter().collect::<Option<Vec<_>>>() // Every fault first.
+        read.into_iter().collect::<Option<Vec<_>>>() // Report every fault first.
     });
     object.close(faults);
     let written = RetryPolicyInput {
@@ -29,14 +29,14 @@ pub(super) fn read_retry(found: &Found<'_>, faults: &mut Faults) -> Option<Retry
     let policy = RetryPolicy::try_from(written);
     if let Err(error) = &policy {
         faults.push(
-            Fault::at(&found.pointer, found.value, format!("a policy of one kind that ends: {error}"))
+            Fault::at(&found.pointer, found.value, format!("a finite policy of one kind: {error}"))
                 .code(FaultCode::Conflict),
         );
     }
     policy.ok()
 }
 
-/// What is absent is fine; what is there and could not be read is a fault already.
+/// Returns `Some(None)` for an absent member, and `None` for one that is unreadable, because that already is a fault.
 #[expect(clippy::option_option, reason = "absent, unreadable, or a value")]
 fn flatten<T>(read: Option<Option<T>>) -> Option<Option<T>> {
     match read {

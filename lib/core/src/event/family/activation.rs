@@ -1,18 +1,18 @@
-//! Registration callbacks of PowerAuth Cloud (S0), which calls a registration an activation.
+//! Registration callbacks of PowerAuth Cloud, which calls a registration an activation.
 
 use super::shape::Shape;
 use super::{Family, StatusOf, Statuses, mandatory, no_rules, optional};
 
 const STATUSES: &[&str] = &["CREATED", "PENDING_COMMIT", "ACTIVE", "BLOCKED", "REMOVED"];
 
-/// A registration has changed its status.
+/// The status of a registration has changed.
 pub(super) static ACTIVATION: Family = Family {
     kind: "activation",
     fields: &[
         mandatory("type", Shape::Constant("ACTIVATION")),
         mandatory("activationId", Shape::Id),
         optional("userId", Shape::Text),
-        optional("applicationId", Shape::TextOrInteger), // The table says Int, the example shows a text.
+        optional("applicationId", Shape::TextOrInteger), // PowerAuth's table says Int, its example shows a text.
         optional("activationStatus", Shape::OneOf(STATUSES)),
         optional("blockedReason", Shape::Text),
         optional("activationName", Shape::Text),
@@ -40,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_are_the_five_of_the_page() {
+    fn statuses_are_the_five_documented_ones() {
         let page = ["CREATED", "PENDING_COMMIT", "ACTIVE", "BLOCKED", "REMOVED"];
         assert_closed("activation", LEAST, "activationStatus", &page);
     }

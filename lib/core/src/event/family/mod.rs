@@ -1,7 +1,7 @@
-//! Payload families: what the `data` of the known event types looks like, as five vendors document their callbacks.
+//! Payload families: the `data` of known event types, as five vendors document it.
 //!
-//! A family checks and describes; it never re-encodes. Fields that it does not know pass, and so do the events of types
-//! that are no family's.
+//! A family checks and describes. It never encodes a payload again. Unknown fields are accepted, and so are events
+//! whose type belongs to no family.
 
 mod activation;
 mod operation;
@@ -20,61 +20,62 @@ use crate::input::fault::Faults;
 use crate::input::json::{Members, text_of};
 use shape::Shape;
 
-/// The callbacks of one kind.
+/// Payloads of one kind.
 #[derive(Debug)]
 pub struct Family {
-    /// The CloudEvents `type` that picks it.
+    /// The CloudEvents `type` of the family.
     pub kind: &'static str,
-    /// The fields it knows. Others pass.
+    /// The known fields. Other fields are accepted.
     pub fields: &'static [Field],
-    /// The field that names what the callback is about, such as the operation.
+    /// The field that identifies the subject, such as the operation.
     pub subject: &'static str,
-    /// The fields that tell one callback about a subject from the next: two deliveries that agree in these say the same.
+    /// The fields that distinguish two payloads about one subject. If two payloads agree in these, they report the
+    /// same.
     pub distinct_by: &'static [&'static str],
-    /// The status values it may have.
+    /// The allowed status values.
     pub statuses: Statuses,
-    /// The stages it may have; only sessions have any.
+    /// The allowed stages. Only sessions have stages.
     pub stages: &'static [&'static str],
-    /// Where the status is.
+    /// The source of the status.
     status: StatusOf,
-    /// Rules that concern more than one field.
+    /// The rules that concern more than one field.
     rules: fn(&Payload<'_>, &mut Faults),
 }
 
 /// The status values of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statuses {
-    /// These and no others.
+    /// Only these values.
     Closed(&'static [&'static str]),
-    /// Any: the vendor says that new ones will come.
+    /// Any value, because the vendor announces new ones.
     Open,
 }
 
-/// Where a status is read from.
+/// The source of a status.
 #[derive(Debug)]
 enum StatusOf {
-    /// It follows from what fields there are.
+    /// The status follows from the fields that are present.
     Derived(fn(&Payload<'_>) -> &'static str),
-    /// It stands in this field.
+    /// The status is in this field.
     Field(&'static str),
 }
 
 /// A field that a family knows.
 #[derive(Debug)]
 pub struct Field {
-    /// Its name.
+    /// The name.
     pub name: &'static str,
-    /// Whether it must be there. Mandatory fields stay whatever fields an endpoint chooses.
+    /// Whether the field is required. Mandatory fields stay even if an endpoint chooses other fields.
     pub is_mandatory: bool,
     shape: Shape,
 }
 
-/// A field that must be there.
+/// Returns a required field.
 const fn mandatory(name: &'static str, shape: Shape) -> Field {
     Field { name, is_mandatory: true, shape }
 }
 
-/// A field that may be left out or `null`.
+/// Returns a field that may be absent or `null`.
 const fn optional(name: &'static str, shape: Shape) -> Field {
     Field { name, is_mandatory: false, shape }
 }
@@ -90,7 +91,7 @@ pub static FAMILIES: [&Family; 7] = [
     &workflow::WORKFLOW,
 ];
 
-/// Gives the family of a CloudEvents `type`; most types have none.
+/// Returns the family of a CloudEvents `type`. Most types have none.
 #[must_use]
 pub fn of_kind(kind: &str) -> Option<&'static Family> {
     FAMILIES.into_iter().find(|family| family.kind == kind)
@@ -103,13 +104,14 @@ impl Family {
         (self.rules)(payload, faults);
     }
 
-    /// Gives the names of the fields that every payload of this family has.
+    /// Returns the names of the fields that every payload of this family has.
     pub fn mandatory_fields(&self) -> impl Iterator<Item = &'static str> {
         self.fields.iter().filter(|field| field.is_mandatory).map(|field| field.name)
     }
 }
 
-/// The status of a payload: where its family says, or else in a field `status`. None if there is none that is text.
+/// Returns the status of a payload: from the source of its family, or else from a field `status`. None if there is no
+/// status that is a text.
 #[must_use]
 pub fn status_of<'a>(kind: &str, payload: &Payload<'a>) -> Option<Cow<'a, str>> {
     match of_kind(kind).map(|family| &family.status) {
@@ -126,42 +128,42 @@ pub struct Payload<'a> {
 }
 
 impl<'a> Payload<'a> {
-    /// Reads the members of a JSON object; none of anything else.
+    /// Reads the members of a JSON object. For any other JSON, there are no members.
     #[must_use]
     pub fn new(object: &'a str) -> Self {
         Self { members: serde_json::from_str(object).unwrap_or_else(|_| Members(Vec::new())) }
     }
 
-    /// Gives the value of a field. One that is `null` counts as absent; of two by one name the last counts, as it does for
-    /// most of those who will read it.
+    /// Returns the value of a field. `null` counts as absent. If a name occurs twice, the last value counts, as for
+    /// most receivers.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&'a RawValue> {
         let Members(members) = &self.members;
         members.iter().rfind(|(known, _)| known == name).map(|(_, value)| *value).filter(|value| value.get() != "null")
     }
 
-    /// Gives the text of a field; none if it is no text.
+    /// Returns the text of a field, or none if the field is not a text.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<Cow<'a, str>> {
         text_of(self.field(name)?)
     }
 }
 
-/// For families whose fields do not depend on each other.
+/// The rules of families whose fields do not depend on each other.
 fn no_rules(_: &Payload<'_>, _: &mut Faults) {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The faults of `data` under a family, as pointer and what was found.
+    /// Returns the faults of `data` under a family, as pointer and found value.
     pub(super) fn faults(kind: &str, data: &str) -> Vec<(String, String)> {
         let mut faults = Faults::default();
         of_kind(kind).unwrap().check(&Payload::new(data), &mut faults);
         faults.listed().iter().map(|fault| (fault.pointer.clone(), fault.found.clone())).collect()
     }
 
-    /// Asserts that putting `value` into `field` of the valid payload `base` gives exactly one fault, at that field.
+    /// Asserts that `value` in `field` of the valid payload `base` causes exactly one fault, at that field.
     pub(super) fn assert_refused(kind: &str, base: &str, field: &str, value: &str) {
         let mut payload: serde_json::Value = serde_json::from_str(base).unwrap();
         payload[field] = serde_json::from_str(value).unwrap();
@@ -170,7 +172,7 @@ mod tests {
         assert!(pointer.starts_with(&format!("/data/{field}")), "{kind} {field} {value}: {pointer}");
     }
 
-    /// Asserts that a status set is closed: each value passes, and another does not.
+    /// Asserts that a set of statuses is closed: each value is accepted, and another one is not.
     pub(super) fn assert_closed(kind: &str, base: &str, field: &str, values: &[&str]) {
         for value in values {
             let mut payload: serde_json::Value = serde_json::from_str(base).unwrap();

@@ -1,20 +1,20 @@
-//! Operation callbacks of PowerAuth Cloud (S0).
+//! Operation callbacks of PowerAuth Cloud.
 
 use super::shape::Shape;
 use super::{Family, StatusOf, Statuses, mandatory, no_rules, optional};
 
 const STATUSES: &[&str] = &["PENDING", "CANCELED", "EXPIRED", "APPROVED", "REJECTED", "FAILED"];
 
-/// An operation has changed its status.
+/// The status of an operation has changed.
 pub(super) static OPERATION: Family = Family {
     kind: "operation",
     fields: &[
         mandatory("type", Shape::Constant("OPERATION")),
         mandatory("operationId", Shape::Id),
         optional("userId", Shape::Text),
-        optional("applicationId", Shape::TextOrInteger), // The table says Int, the example shows a text.
+        optional("applicationId", Shape::TextOrInteger), // PowerAuth's table says Int, its example shows a text.
         optional("operationType", Shape::Text),
-        optional("operation_type", Shape::Text), // The table spells it so, the example does not.
+        optional("operation_type", Shape::Text), // PowerAuth's table spells it so, its example does not.
         optional("data", Shape::Text),
         optional("signatureType", Shape::Text),
         optional("status", Shape::OneOf(STATUSES)),
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_are_the_six_of_the_page() {
+    fn statuses_are_the_six_documented_ones() {
         let page = ["PENDING", "CANCELED", "EXPIRED", "APPROVED", "REJECTED", "FAILED"];
         assert_closed("operation", LEAST, "status", &page);
     }

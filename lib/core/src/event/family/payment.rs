@@ -1,11 +1,11 @@
-//! Payment callbacks (PIS) of the session-status service (S3).
+//! Payment payloads (PIS) of the account-information session service.
 
 use super::shape::{BANK, Shape, USER};
 use super::{Family, StatusOf, Statuses, mandatory, no_rules, optional};
 
 const STATUSES: &[&str] = &["Created", "InProgress", "Completed", "Rejected", "NotSupported", "Cancelled", "Expired"];
 
-/// A payment has changed its status.
+/// The status of a payment has changed.
 pub(super) static PAYMENT: Family = Family {
     kind: "payment",
     fields: &[
@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_are_the_seven_of_the_page() {
+    fn statuses_are_the_seven_documented_ones() {
         let page = ["Created", "InProgress", "Completed", "Rejected", "NotSupported", "Cancelled", "Expired"];
         assert_closed("payment", LEAST, "paymentStatus", &page);
     }

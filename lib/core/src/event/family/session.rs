@@ -1,4 +1,4 @@
-//! Session callbacks of the session-status service (S3).
+//! Session payloads of the account-information session service.
 
 use super::shape::{ACCOUNTS, BANK, Shape};
 use super::{Family, StatusOf, Statuses, mandatory, no_rules, optional};
@@ -6,8 +6,8 @@ use super::{Family, StatusOf, Statuses, mandatory, no_rules, optional};
 const STAGES: &[&str] = &["Authentication", "Accounts", "Transactions", "TransactionDetails"];
 const STATUSES: &[&str] = &["Initiated", "InProgress", "Finished", "Failed", "AuthorizationFailed"];
 
-/// What a stage has found so far: the list of accounts, or counters such as `2/3`. The page does not say where the
-/// counters stand.
+/// The results of a stage so far: the list of accounts, or counters such as `2/3`. The vendor's document does not say
+/// where the counters are.
 const DETAILS: Shape = Shape::Either(&[
     Shape::Object(&[optional("accounts", ACCOUNTS), optional("transactions", TRANSACTIONS)]),
     Shape::Counter,
@@ -15,7 +15,7 @@ const DETAILS: Shape = Shape::Either(&[
 
 const TRANSACTIONS: Shape = Shape::Either(&[Shape::List(&Shape::Any), Shape::Counter]);
 
-/// A session has changed its stage or its status, has found accounts, or has the first page of an account's transactions.
+/// A session has changed its stage or status, has found accounts, or has the first page of an account's transactions.
 pub(super) static SESSION: Family = Family {
     kind: "session",
     fields: &[
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn stages_and_statuses_are_those_of_the_page() {
+    fn stages_and_statuses_are_the_documented_ones() {
         let page = ["Initiated", "InProgress", "Finished", "Failed", "AuthorizationFailed"];
         assert_closed("session", LEAST, "status", &page);
         for stage in ["Authentication", "Accounts", "Transactions", "TransactionDetails"] {

@@ -1,4 +1,4 @@
-//! What a field may hold.
+//! Shapes: the values that a field may have.
 
 use serde_json::value::RawValue;
 use time::{Date, Month};
@@ -7,30 +7,30 @@ use super::{Field, mandatory, optional};
 use crate::input::fault::{Fault, FaultCode, Faults, pointer_to};
 use crate::input::json::{Members, text_of};
 
-/// What a field may hold.
+/// The values that a field may have.
 #[derive(Debug)]
 pub(super) enum Shape {
-    /// Anything.
+    /// Any value.
     Any,
     /// This text.
     Constant(&'static str),
     /// A whole number, 0 or more.
     Count,
-    /// How many of how many, such as `2/3`.
+    /// A number of a total, such as `2/3`.
     Counter,
-    /// A moment in ISO 8601, with or without an offset.
+    /// A time in ISO 8601, with or without an offset.
     DateTime,
-    /// Any one of these.
+    /// A value of any of these shapes.
     Either(&'static [Shape]),
-    /// `true` or `false`, or a text that says it.
+    /// `true` or `false`, or the same as a text.
     Flag,
     /// A whole number in this range.
     Integer(i64, i64),
     /// A text that is not empty.
     Id,
-    /// A list of such.
+    /// A list of values of this shape.
     List(&'static Shape),
-    /// An object with these fields, and others.
+    /// An object with these fields, and possibly others.
     Object(&'static [Field]),
     /// One of these texts.
     OneOf(&'static [&'static str]),
@@ -43,13 +43,13 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    /// In words, for faults.
+    /// Describes the shape in words, for faults.
     fn expected(&self) -> String {
         match self {
             Self::Any => "any value".into(),
             Self::Constant(text) => format!("`{text}`"),
             Self::Count => format!("a whole number, 0 to {}", i64::MAX),
-            Self::Counter => "how many of how many, such as `2/3`".into(),
+            Self::Counter => "a number of a total, such as `2/3`".into(),
             Self::DateTime => "a moment in ISO 8601, such as 2026-01-31T10:00:00Z".into(),
             Self::Either(shapes) => shapes.iter().map(Self::expected).collect::<Vec<_>>().join(", or "),
             Self::Flag => "true or false".into(),
@@ -64,7 +64,7 @@ impl Shape {
         }
     }
 
-    /// Which kind of fault it is that `value` does not fit.
+    /// Returns the code of the fault for a `value` that does not fit.
     fn code_of(&self, value: &RawValue) -> FaultCode {
         let begins = |first: fn(char) -> bool| value.get().starts_with(first);
         let (is_text, is_number) =
@@ -91,7 +91,7 @@ impl Shape {
         }
     }
 
-    /// Adds the faults of `value`, which stands at `pointer`.
+    /// Adds the faults of the `value` at `pointer`.
     fn check(&self, value: &RawValue, pointer: &str, faults: &mut Faults) {
         let fits = match self {
             Self::Any => true,
@@ -100,7 +100,7 @@ impl Shape {
             Self::Counter => text_of(value).is_some_and(|text| is_counter(&text)),
             Self::DateTime => text_of(value).is_some_and(|text| is_date_time(&text)),
             Self::Either(shapes) => {
-                // The one that is meant takes the value as such, and has its faults further in, if it has any.
+                // The intended shape accepts the value itself, and may find faults inside it.
                 let tried = shapes.iter().map(|shape| {
                     let mut faults = Faults::default();
                     shape.check(value, pointer, &mut faults);
@@ -153,8 +153,8 @@ impl Shape {
     }
 }
 
-/// Adds the faults of an object's `members`, which stands at `pointer`: what is missing, what does not fit, and what is
-/// there twice. `null` counts as absent.
+/// Adds the faults of an object's `members` at `pointer`: missing fields, wrong values, and duplicates. `null` counts
+/// as absent.
 pub(super) fn check_fields(fields: &[Field], members: &Members<'_>, pointer: &str, faults: &mut Faults) {
     let Members(members) = members;
     for Field { name, is_mandatory, shape } in fields {
@@ -179,8 +179,8 @@ fn is_counter(text: &str) -> bool {
     number(done).zip(number(all)).is_some_and(|(done, all)| done <= all)
 }
 
-/// `YYYY-MM-DDTHH:MM`, then seconds and their fraction, then an offset: the last three may be left out, for the vendors'
-/// pages name no format, and Java's spelling of an offset, `+0000`, is common among them.
+/// Returns whether `text` is `YYYY-MM-DDTHH:MM`, then seconds, their fraction, and an offset. The last three are
+/// optional, because the vendors' documents define no format. They often have Java's spelling of an offset, `+0000`.
 fn is_date_time(text: &str) -> bool {
     let (Some(date), Some(rest)) = (text.get(..10), text.get(10..)) else { return false };
     let Some(time) = rest.strip_prefix(['T', 't', ' ']) else { return false };
@@ -199,7 +199,7 @@ fn is_date(text: &str) -> bool {
     matches_digits(text, "####-##-##") && date.is_some_and(|date| date.is_ok())
 }
 
-/// The last second of a day may be a leap second.
+/// Returns whether the time is valid. The last second of a day may be a leap second.
 fn is_clock(text: &str) -> bool {
     let is_spelled = matches_digits(text, "##:##") || (matches_digits(text, "##:##:##") && two(text, 6) <= 60);
     is_spelled && two(text, 0) <= 23 && two(text, 3) <= 59
@@ -212,7 +212,7 @@ fn is_offset(text: &str) -> bool {
     is_spelled && two(digits, 0) <= 23 && minutes <= 59
 }
 
-/// Whether `text` has a digit wherever `pattern` has `#`, and else the same.
+/// Returns whether `text` is `pattern`, with a digit for each `#`.
 fn matches_digits(text: &str, pattern: &str) -> bool {
     text.len() == pattern.len()
         && text.bytes().zip(pattern.bytes()).all(|(byte, expected)| match expected {
@@ -221,12 +221,12 @@ fn matches_digits(text: &str, pattern: &str) -> bool {
         })
 }
 
-/// The two digits at `at`; a number out of every range if there are none.
+/// Returns the two digits at `at`, or a number that is out of every range if there are none.
 fn two(text: &str, at: usize) -> u32 {
     text.get(at..at + 2).and_then(|digits| digits.parse().ok()).unwrap_or(u32::MAX)
 }
 
-/// An account of the list that a session has found (S3).
+/// An account that a session of the account-information session service has found.
 static ACCOUNT: Shape = Shape::Object(&[
     optional("accountNumber", Shape::Text),
     optional("accountType", Shape::Text),
@@ -234,20 +234,21 @@ static ACCOUNT: Shape = Shape::Object(&[
     optional("manualAccountRelation", Shape::Text),
 ]);
 
-/// Accounts: the list of them, or how many of how many are there (S3).
+/// Accounts of the account-information session service: the list, or the number found so far.
 pub(super) const ACCOUNTS: Shape = Shape::Either(&[Shape::List(&ACCOUNT), Shape::Counter]);
 
-/// Other ids of a bank or a user: a list of types and values, or an object of texts. S3 shows both.
+/// Other ids of a bank or a user: a list of types and values, or an object of texts. The account-information session
+/// service documents both.
 const SECONDARY_IDENTIFIERS: Shape = Shape::Either(&[
     Shape::List(&Shape::Object(&[mandatory("type", Shape::TextOrInteger), mandatory("value", Shape::Text)])),
     Shape::TextMap,
 ]);
 
-/// A bank (S3).
+/// A bank of the account-information session service.
 pub(super) const BANK: Shape =
     Shape::Object(&[optional("id", Shape::TextOrInteger), optional("secondaryIdentifiers", SECONDARY_IDENTIFIERS)]);
 
-/// A user (S3).
+/// A user of the account-information session service.
 pub(super) const USER: Shape =
     Shape::Object(&[optional("externalId", Shape::Text), optional("secondaryIdentifiers", SECONDARY_IDENTIFIERS)]);
 
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_inside_are_told_where_they_are() {
+    fn faults_inside_a_value_point_to_their_place() {
         let cases: [(&Shape, &str, &[&str]); 9] = [
             (&Shape::List(&Shape::Text), r#"["a",1,"b",2]"#, &["/f/1", "/f/3"]),
             (&Shape::TextMap, r#"{"a":"b","c/d":1}"#, &["/f/c~1d"]),

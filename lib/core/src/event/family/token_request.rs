@@ -1,4 +1,4 @@
-//! Callbacks of Token.io for API-only integrations (S2).
+//! Callbacks of Token.io for API-only integrations.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -9,14 +9,14 @@ use super::shape::Shape;
 use super::{Family, Payload, StatusOf, Statuses, mandatory, optional};
 use crate::input::fault::{Fault, FaultCode, Faults};
 
-/// A token request is authorized, asks for more credentials, or has failed. Which of them is told by the fields there are.
+/// A token request is authorized, asks for more credentials, or has failed. The fields that are present show which.
 pub(super) static TOKEN_REQUEST: Family = Family {
     kind: "token-request",
     fields: &[
         mandatory("request-id", Shape::Id),
         mandatory("request_id", Shape::Id),
         optional("credential-fields", Shape::Id),
-        optional("error", Shape::Integer(1, 16)), // gRPC's status codes, less OK.
+        optional("error", Shape::Integer(1, 16)), // gRPC's status codes, without OK.
         optional("message", Shape::Text),
         optional("trace-id", Shape::Id),
     ],
@@ -38,7 +38,8 @@ fn status(payload: &Payload<'_>) -> &'static str {
     }
 }
 
-/// Both spellings of the id are the same; an error has a message and a trace; credentials are what is asked for.
+/// Checks that both spellings of the id are equal, that an error has a message and a trace, and that credential fields
+/// can be read.
 fn rules(payload: &Payload<'_>, faults: &mut Faults) {
     if let (Some(_), Some(underscore)) = (payload.field("request-id"), payload.field("request_id"))
         && payload.text("request-id") != payload.text("request_id")
@@ -48,7 +49,7 @@ fn rules(payload: &Payload<'_>, faults: &mut Faults) {
     if let Some(error) = payload.field("error") {
         for name in ["message", "trace-id"] {
             if payload.field(name).is_none() {
-                faults.push(Fault::nothing_at(&format!("/data/{name}"), "a text, for there is an `error`"));
+                faults.push(Fault::nothing_at(&format!("/data/{name}"), "a text, because there is an `error`"));
             }
         }
         if payload.field("credential-fields").is_some() {
@@ -68,7 +69,7 @@ fn rules(payload: &Payload<'_>, faults: &mut Faults) {
 const CREDENTIAL_FIELDS: &str = "base64 of a JSON object whose list `fields` has objects with `id` and `description`, or \
                                  with `type` `DECOUPLED`";
 
-/// Either alphabet, padded or not: the page's own examples have no padding.
+/// Accepts either alphabet, with or without padding. Token.io's own examples have no padding.
 fn is_credential_fields(text: &str) -> bool {
     let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let alphabets = [&alphabet::STANDARD, &alphabet::URL_SAFE];
@@ -91,7 +92,7 @@ mod tests {
 
     const LEAST: &str = r#"{"request-id":"rq:1:5zKtXEAq","request_id":"rq:1:5zKtXEAq"}"#;
 
-    /// The page's examples.
+    /// Token.io's example.
     const EMBEDDED: &str = "eyJmaWVsZHMiOlt7ImRlc2NyaXB0aW9uIjoiT25lLXRpbWUgcGFzc2NvZGUiLCJpZCI6Im90cCJ9XX0";
     const DECOUPLED: &str = "eyJmaWVsZHMiOlt7ImRlc2NyaXB0aW9uIjoiUGxlYXNlLCBhdXRob3JpemUgcGF5bWVudCB1c2luZyBtb2JpbGUgZGV2aWNl\
                              LiIsInR5cGUiOiJERUNPVVBMRUQifV19";
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn credential_fields_are_looked_into() {
+    fn the_content_of_credential_fields_is_checked() {
         let good = [r#"{"fields":[{"id":"otp","description":"Code"},{"type":"DECOUPLED","description":"Phone"}]}"#];
         let bad = [
             "not JSON",

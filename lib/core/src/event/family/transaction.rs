@@ -1,12 +1,12 @@
-//! Transaction notifications of IDPay (S4).
+//! Transaction notifications of IDPay.
 
 use super::shape::Shape;
 use super::{Family, StatusOf, Statuses, mandatory, no_rules};
 
-/// A transaction has changed its status.
+/// The status of a transaction has changed.
 ///
-/// The page lists `approved`, `processing`, `inconclusive`, `shared`, `skipped`, `unknown-share`, `absent-holder` and
-/// `expired`, and says that it may vary in the future: any text is a status.
+/// IDPay's document lists `approved`, `processing`, `inconclusive`, `shared`, `skipped`, `unknown-share`,
+/// `absent-holder` and `expired`, and says that the list may change. Therefore any text is a status.
 pub(super) static TRANSACTION: Family = Family {
     kind: "transaction",
     fields: &[mandatory("id", Shape::Id), mandatory("status", Shape::Id)],
@@ -36,7 +36,7 @@ mod tests {
             "absent-holder",
             "expired",
         ];
-        for status in page.into_iter().chain(["captured", "one that will come"]) {
+        for status in page.into_iter().chain(["captured", "a future status"]) {
             assert_eq!(faults("transaction", &LEAST.replace("approved", status)), [], "{status}");
         }
     }

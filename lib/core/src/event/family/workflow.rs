@@ -1,11 +1,11 @@
-//! Workflow notifications of TransactionLink (S1).
+//! Workflow notifications of TransactionLink.
 
 use super::shape::Shape;
 use super::{Family, StatusOf, Statuses, mandatory, no_rules, optional};
 
 const STATUSES: &[&str] = &["COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED", "PAUSED"];
 
-/// A workflow is finished, or has changed its status. What else is known, such as the step that failed, passes through.
+/// A workflow has finished, or its status has changed. Other fields, such as the failed step, are accepted.
 pub(super) static WORKFLOW: Family = Family {
     kind: "workflow",
     fields: &[
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_are_the_five_of_the_page() {
+    fn statuses_are_the_five_documented_ones() {
         let page = ["COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED", "PAUSED"];
         assert_closed("workflow", LEAST, "workflowStatus", &page);
     }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes the key stores of the tests anew, with OpenSSL 3, the keytool of JDK 17 and Bouncy Castle (the variable BOUNCY_CASTLE
-# names its jar, such as /usr/share/java/bcprov.jar of Debian's libbcprov-java): every key changes, no test does.
-# These keys are for tests only; nothing trusts them. The password is `changeit` wherever nothing else is said.
+# Makes the key stores of the tests again, with OpenSSL 3, the keytool of JDK 17 and Bouncy Castle. The variable BOUNCY_CASTLE
+# names its jar, such as /usr/share/java/bcprov.jar of Debian's libbcprov-java. Every key changes, and no test changes.
+# These keys are for tests only; nothing trusts them. The password is `changeit`, unless a line sets another one.
 set -euo pipefail
 cd "$(dirname "$0")"
 rm -f -- *.pem *.p12 *.jks
@@ -33,14 +33,14 @@ key p384 EC -pkeyopt ec_paramgen_curve:P-384
 key ed25519 ED25519
 for kind in rsa p256 p384 ed25519; do
   issue $kind "/C=BE/O=Acme, Société \"A\\+B\"/CN=client $kind" intermediate "$client"
-  # What Store::identity has to make of every store of this client.
+  # The expected result of Store::identity for every store of this client.
   openssl pkcs8 -topk8 -nocrypt -in "$work/$kind.key" | cat - "$work/$kind.crt" "$work/intermediate.crt" \
     >identity-$kind.pem
 done
 cat "$work"/{root,intermediate}.crt >"$work/authorities.pem"
 
 # --- PEM --------------------------------------------------------------------------------------------------------------
-for kind in rsa p256 p384 ed25519; do # The chain in an order that is not the right one.
+for kind in rsa p256 p384 ed25519; do # The chain, in a wrong order.
   cat "$work"/{root,$kind}.crt "$work/$kind.key" "$work/intermediate.crt" >client-$kind.pem
 done
 p256() { cat - "$work/p256.crt" "$work/authorities.pem"; }
@@ -121,7 +121,7 @@ for type in JKS PKCS12; do
   done
 done
 
-# --- Certificates that are over, or are yet to come ---------------------------------------------------------------------
+# --- Certificates that have expired or are not valid yet --------------------------------------------------------------
 dated() { # name, first day; valid for a year
   keytool -genkeypair -alias 1 -keyalg EC -groupname secp256r1 -dname "CN=$1" -startdate "$2 00:00:00" -validity 365 \
     -ext bc:c -storetype JKS -storepass "$pw" -keypass "$pw" -keystore "$1.jks"
@@ -137,7 +137,7 @@ cp "$work/expired.crt" authorities-expired.pem
 keytool -gencert -rfc -alias 1 -startdate '2001/01/01 00:00:00' -validity 365 -ext bc:c -infile "$work/intermediate.csr" \
   -keystore expired.jks -storepass "$pw" | cat "$work"/p256.{key,crt} - >intermediate-expired.pem
 
-# --- What no tool writes, but the library behind keytool does -----------------------------------------------------------
+# --- Stores that keytool's library writes, but no tool ----------------------------------------------------------------
 cat >"$work/Unusual.java" <<'JAVA'
 import java.io.*;
 import java.security.*;
