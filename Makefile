@@ -86,12 +86,9 @@ check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licenc
 	$(TOOLS)/bin/python infra/diagram.py --check docs/architecture.diagram docs/architecture.svg
 	$(TOOLS)/bin/python infra/local/check-version.py
 	$(TOOLS)/bin/python infra/local/check-logging.py
+	$(TOOLS)/bin/python infra/local/check-words.py
 	$(TOOLS)/bin/ruff check infra
 	$(TOOLS)/bin/shellcheck infra/local/*.sh infra/tools/*.sh .ci/run
-
-.PHONY: words
-words: tools ## Finds words that docs/STYLE.md rules out; `infra/local/check-words.py --count` counts them.
-	$(TOOLS)/bin/python infra/local/check-words.py
 
 .PHONY: advisories
 advisories: tools $(CARGO_DENY) ## Looks for known vulnerabilities in dependencies; needs a network.

@@ -79,7 +79,7 @@ impl Clock {
         self.groups.borrow_mut().remove(&group);
     }
 
-    /// Ends a group and whatever its tasks were at.
+    /// Ends a group and all of its tasks.
     pub fn kill(&self, group: Group) {
         let tasks = self.groups.borrow_mut().remove(&group).unwrap_or_default();
         let dead: Vec<_> = tasks.iter().filter_map(|task| self.tasks.borrow_mut().remove(task)).collect();
@@ -115,7 +115,7 @@ impl Clock {
         self.wake_at(task, self.now());
     }
 
-    /// Goes on until `is_over`, or until a moment has come. Tells whether it was over.
+    /// Runs until `is_over`, or until a moment has come. Returns whether it was over.
     pub fn run(&self, until: u64, mut is_over: impl FnMut() -> bool) -> bool {
         let mut context = Context::from_waker(Waker::noop());
         while !is_over() {

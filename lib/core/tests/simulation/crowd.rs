@@ -73,7 +73,7 @@ pub fn check(seed: u64, crowd: Crowd) {
 }
 
 /// Some are well, others are dead, and what came within the first two minutes is not reckoned: until the breakers are open and
-/// have been probed together for the first time, the dead hold up whoever sends to them.
+/// have been probed together for the first time, the dead receivers hold up their senders.
 fn beside_the_dead(seed: u64, crowd: Crowd) -> Fared {
     let Crowd { dead, per_second, seconds } = crowd;
     let moods = [Mood::Hanging, Mood::Refusing, Mood::Failing, Mood::Hanging];
@@ -108,7 +108,7 @@ pub struct Drained {
     pub in_first_minute: usize,
     /// The most it got in a minute.
     pub most_in_a_minute: usize,
-    /// How far the order in which it got them was from their age, at the most.
+    /// The largest distance between the order of arrival and the order by age.
     pub most_displaced: usize,
 }
 

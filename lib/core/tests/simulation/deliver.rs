@@ -58,7 +58,7 @@ impl Environment {
         Self { process, breakers, asked_to_drain: RefCell::default(), recipients: RefCell::default() }
     }
 
-    /// Sees one message through. Tells whether SQS is to delete it.
+    /// Handles one message. Returns whether SQS deletes it.
     pub async fn settle(&self, message: Received, deadline: u64) -> bool {
         let (id, receipt) = (message.body, message.receipt);
         let (wait, then) = match self.deliver(id, &receipt).await {

@@ -1,4 +1,4 @@
-//! What `deliver` parks for an endpoint, and drains: step by step as `functions/deliver/src/draining.rs`.
+//! Parking and draining in `deliver`: step by step as `functions/deliver/src/draining.rs`.
 
 use signpost_core::delivery::breaker::Admission;
 use signpost_core::delivery::drain::ASKED_FOR_SECONDS;

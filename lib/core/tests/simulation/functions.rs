@@ -1,4 +1,4 @@
-//! What Lambda does: `deliver` and `fanout` by event source mappings, `sweep` by the minute.
+//! Lambda: it invokes `deliver` and `fanout` by event source mappings, `sweep` by the minute.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -68,7 +68,7 @@ fn limit(world: &Rc<World>, group: Group, timeout_ms: u64) {
     });
 }
 
-/// What an event source mapping hands over next, as soon as there is something and a place for it.
+/// Returns the next batch of an event source mapping, as soon as it has messages and a free function.
 async fn next_batch<T>(world: &World, queue: &RefCell<Queue>, bell: &Bell, pool: &Pool<T>) -> Vec<Received> {
     loop {
         let now = world.now();
@@ -187,7 +187,7 @@ async fn invoke_fanout(world: Rc<World>, group: Group, batch: Vec<Received>, _se
     world.clock.retire(group);
 }
 
-/// What stands in the way of an event, as `lib/io/src/events.rs` judges it.
+/// The item that conflicts with an event, as `lib/io/src/tables/events.rs` judges it.
 enum Claim {
     FanOut,
     Again,
@@ -196,7 +196,7 @@ enum Claim {
 
 const OWNER_ALIVE_MS: u64 = 900_000;
 
-/// Has the sweeping run every minute, at times twice.
+/// Runs `sweep` every minute, sometimes twice.
 async fn schedule(world: Rc<World>) {
     loop {
         world.clock.sleep(60_000 - world.now() % 60_000).await;

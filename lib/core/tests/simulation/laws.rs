@@ -1,4 +1,4 @@
-//! What must hold in every world, and the figures that tell how near it came to not holding.
+//! The laws of every world, and figures that show how close a schedule came to breaking them.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -10,7 +10,7 @@ use signpost_core::endpoint::Limit;
 use crate::tables::{Endpoint, LEASE_MS};
 use crate::world::World;
 
-/// What really happened, whatever the tables say.
+/// The true course of events, independent of the tables.
 #[derive(Default)]
 pub struct Laws {
     /// By delivery.
@@ -20,7 +20,7 @@ pub struct Laws {
     /// By endpoint, a second and how many requests may begin in it.
     seconds: HashMap<usize, (u64, usize)>,
     pub figures: Figures,
-    /// What happened to each, if it is told: where a schedule runs alone.
+    /// The history of each delivery, if a schedule runs alone.
     pub story: Option<Vec<(u32, String)>>,
 }
 
@@ -179,7 +179,7 @@ impl World {
     }
 }
 
-/// Has everything told that happens, and tells it if a law is broken.
+/// Records everything that happens, and prints it if a law is broken.
 pub struct Story(Rc<World>);
 
 impl Story {

@@ -4,7 +4,7 @@
 //! `deliver`, `draining`, `functions`, `sweep`, `shared` and `tables` are what `functions/` and `lib/io` do, step by step,
 //! and change with them; each step may fail, take its time, or be the last of its process.
 //!
-//! A schedule that fails names its seed, and tells what happened when it is run alone:
+//! A schedule that fails names its seed, and prints its history when it runs alone:
 //! `SIGNPOST_SEED=<seed> cargo test --package signpost-core --test simulation`. `SIGNPOST_SCHEDULES=<number>` runs as
 //! many; `make soak` goes on for minutes.
 
@@ -81,12 +81,12 @@ fn what_is_parked_is_sent_by_age_and_at_its_pace_once_the_receiver_is_back() {
     let seed = number("SIGNPOST_SEED").unwrap_or(1);
     let _schedule = Schedule(seed);
     // By the pace of one that is just back, 5,000 take 600 + 1,200 + 2,400 + the rest, and by a limit 60 times as many as
-    // in a second. Before that comes a probe, after a quarter of an hour at the most, and the sweepings' minutes: the first
+    // in a second. Before that comes a probe, after at most a quarter of an hour, and the minutes of the sweeps: the first
     // after the probe may be a minute after it, and give 1,200 already.
     let cases = [
         ((5_000, None, None), 15 + 2 + 4, 6_000, 700, "as fast as its pace"),
         ((1_000, Some(3), None), 15 + 2 + 2, 6_000, 100, "as fast as three at once can be"),
-        ((1_000, None, Some(5)), 15 + 2 + 4, 5 * 61, 1_000, "five in a second, which the sweeping spreads"),
+        ((1_000, None, Some(5)), 15 + 2 + 4, 5 * 61, 1_000, "five in a second, which a sweep spreads"),
         ((1_000, Some(2), Some(3)), 15 + 2 + 6, 3 * 61, 100, "three in a second, which the holders of slots wait for"),
     ];
     for ((count, at_once, per_second), minutes, in_a_minute, displaced, why) in cases {

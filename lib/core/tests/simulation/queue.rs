@@ -36,7 +36,7 @@ pub struct Queue {
     in_flight: usize,
     /// The most there ever were in flight.
     pub most_in_flight: usize,
-    /// What came out by `maxReceiveCount`, without a reason.
+    /// Messages that left by `maxReceiveCount`, without a reason.
     pub given_up: Vec<u32>,
 }
 

@@ -47,7 +47,7 @@ impl Receiver {
 }
 
 impl Process {
-    /// Sends a delivery once. What the receiver has begun it ends, whatever becomes of the sender.
+    /// Sends a delivery once. The receiver finishes a request that it has begun, even if the sender dies.
     pub async fn send(&self, id: u32, to: usize, endpoint: &Endpoint) -> AttemptResult {
         self.may_die().await;
         let (world, now) = (&self.world, self.world.now());

@@ -1,4 +1,4 @@
-//! What the processes know of breakers and limits: step by step as `lib/io/src/breakers.rs` and `lib/io/src/limits.rs`.
+//! The breakers and limits in each process: step by step as `lib/io/src/tables/breakers.rs` and `lib/io/src/tables/limits.rs`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -169,7 +169,7 @@ impl Process {
         self.table(|tables| tables.renew_slot(slot.place, slot.holder, now)).await
     }
 
-    /// What cannot be given back is free when its lease ends.
+    /// A slot that cannot be released is free when its lease ends.
     pub async fn release(&self, slot: Option<Slot>) {
         if let Some(slot) = slot {
             let _ = self.table(|tables| tables.release_slot(slot.place, slot.holder)).await;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::laws::Figures;
 use crate::{Schedule, wild};
 
-/// How often it tells how far it is.
+/// How often it reports its progress.
 const TELLS_EVERY: Duration = Duration::from_secs(10);
 
 pub fn fresh_seed() -> u64 {

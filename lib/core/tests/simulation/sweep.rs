@@ -127,7 +127,7 @@ async fn empty(process: &Process, lane: Place, deadline: u64) -> Result<bool, Fa
     Ok(false)
 }
 
-/// Tells whether there was anything to move.
+/// Returns whether there was anything to move.
 async fn move_page(
     process: &Process,
     lane: Place,

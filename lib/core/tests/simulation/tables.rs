@@ -66,7 +66,7 @@ pub struct Parked {
     pub place: Place,
     pub at: u64,
     pub id: u32,
-    /// Which parking it is: the same place may be taken anew.
+    /// Which parking it is: the same place may be taken again.
     parking: u64,
 }
 
@@ -89,7 +89,7 @@ impl Record {
     }
 }
 
-// `lib/io/src/deliveries.rs`.
+// `lib/io/src/tables/deliveries.rs`.
 impl Tables {
     pub fn standing(&self, id: u32) -> Option<DeliveryRecord> {
         self.records.get(&id).map(Record::standing)
@@ -167,7 +167,7 @@ impl Tables {
     }
 }
 
-// `lib/io/src/parking.rs`.
+// `lib/io/src/tables/parking.rs`.
 impl Tables {
     pub fn park(&mut self, place: Place, at: u64, id: u32) {
         self.parkings += 1;
@@ -210,7 +210,7 @@ impl Tables {
     }
 }
 
-// `lib/io/src/breakers.rs` and `lib/io/src/limits.rs`.
+// `lib/io/src/tables/breakers.rs` and `lib/io/src/tables/limits.rs`.
 impl Tables {
     pub fn replace_breaker(&mut self, endpoint: usize, before: Option<u64>, breaker: Breaker, version: u64) -> bool {
         let is_same = self.breakers.get(&endpoint).map(|(_, version)| *version) == before;

@@ -19,7 +19,7 @@ use crate::world::{Plan, Trouble, World};
 
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
-/// How long after everything is well again the last delivery may be on its way: a wait that was on record, a breaker that
+/// How long the last delivery may still be pending after every receiver has recovered: a wait that was on record, a breaker that
 /// was open, messages that come back after faults, and the drains. The waits of the default policy are 28 hours together.
 const AFTERMATH: u64 = (28 + 3) * HOUR;
 

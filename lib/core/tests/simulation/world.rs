@@ -14,7 +14,7 @@ use crate::tables::{Endpoint, Tables};
 /// `VisibilityTimeout` of `EventsQueue` and of `DeliveriesQueue` in the template.
 const EVENTS_VISIBILITY_MS: u64 = 360_000;
 const DELIVERIES_VISIBILITY_MS: u64 = 540_000;
-/// How long a call to AWS takes at the most: `CALL_TIMEOUT` of `lib/io/src/aws.rs`.
+/// How long a call to AWS takes at most: `CALL_TIMEOUT` of `lib/io/src/aws/mod.rs`.
 const CALL_TIMEOUT_MS: u64 = 4_000;
 
 pub struct World {
@@ -30,7 +30,7 @@ pub struct World {
     pub laws: RefCell<Laws>,
 }
 
-/// What a world is like.
+/// The settings of a world.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
@@ -41,7 +41,7 @@ pub struct Plan {
     /// `MaximumConcurrency` of the event source mapping.
     pub concurrency: usize,
     pub is_fair: bool,
-    /// How long a call takes mostly, at the most.
+    /// The longest time that most calls take.
     pub call_ms: u64,
     /// How far a process's clock may be off.
     pub skew_ms: u64,
@@ -83,7 +83,7 @@ impl World {
         self.clock.now()
     }
 
-    /// Keeps what happened to a delivery, for whoever looks into a schedule that fails.
+    /// Keeps the history of a delivery, so that a failed schedule can be examined.
     pub fn tell(&self, id: u32, what: impl FnOnce() -> String) {
         if let Some(story) = &mut self.laws.borrow_mut().story {
             story.push((id, format!("{:>12.3} s  task {:>6}  {}", self.seconds(), self.clock.this(), what())));

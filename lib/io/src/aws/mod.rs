@@ -85,9 +85,9 @@ pub enum AwsError {
     /// An item was written by hand, or by another version. Every reading of it fails until an operator repairs or removes it.
     #[error("the stored {item} cannot be read; repair its item in DynamoDB, or remove it")]
     CorruptItem {
-        /// What the item holds.
+        /// The thing that the item holds.
         item: &'static str,
-        /// What is wrong with it.
+        /// The fault of the item.
         source: Arc<dyn Error + Send + Sync>,
     },
 }
