@@ -32,10 +32,10 @@ impl App {
     /// Parks a delivery until its endpoint is enabled.
     pub(crate) async fn park(&self, delivery: &Delivery, receipt: &Receipt) -> Result<(), DeferredError> {
         // Noted first, because `sweep` would not find a parked delivery without the note.
-        if self.noted_waiting.add(&delivery.endpoint, unix_now().as_secs()).await
+        if self.noted_waiting.add(&delivery.endpoint, unix_now().as_secs())
             && let Err(error) = self.parking.note_waiting(&delivery.endpoint).await
         {
-            self.noted_waiting.remove(&delivery.endpoint).await;
+            self.noted_waiting.remove(&delivery.endpoint);
             return Err(error.into());
         }
         self.events.keep_for_endpoint(delivery.key()).await?; // A parked delivery has only the event's key.
@@ -47,10 +47,10 @@ impl App {
     /// Parks a delivery and requests a drain. If no function drains the lane now, a sweep does.
     pub(crate) async fn park_with_drain(&self, delivery: &Delivery, receipt: &Receipt) -> Result<(), DeferredError> {
         // Requested first, because a parked delivery without a drain request would stay parked.
-        if self.asked_to_drain.add(&delivery.endpoint, unix_now().as_secs()).await
+        if self.asked_to_drain.add(&delivery.endpoint, unix_now().as_secs())
             && let Err(error) = self.parking.ask_to_drain(&delivery.endpoint).await
         {
-            self.asked_to_drain.remove(&delivery.endpoint).await;
+            self.asked_to_drain.remove(&delivery.endpoint);
             return Err(error.into());
         }
         self.park(delivery, receipt).await

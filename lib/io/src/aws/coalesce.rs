@@ -2,13 +2,15 @@
 //! at the same time, and a call to DynamoDB costs about as much CPU as a request to a receiver.
 
 use std::mem::take;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 use tokio::task::yield_now;
 use tokio::time::timeout;
+
+use crate::runtime::slots::lock;
 
 /// A coalescer for questions of type `Q`, each with an answer of type `A`.
 #[derive(Debug)]
@@ -95,10 +97,6 @@ impl<Q, A> Drop for Turn<'_, Q, A> {
             lock(&self.coalescer.asked).clear();
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

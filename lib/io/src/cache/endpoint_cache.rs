@@ -18,6 +18,7 @@ use crate::aws::AwsError;
 use crate::http::webhook_sender::ClientAuth;
 use crate::runtime::clock::unix_now;
 use crate::runtime::logs::Chain;
+use crate::runtime::slots::Slots;
 use crate::tables::endpoints::{Endpoints, StoredEndpoint, Written};
 use crate::vault::{OpenError, Purpose, SealContext, Vault};
 
@@ -95,7 +96,7 @@ pub enum EndpointCacheError {
 pub struct EndpointCache {
     table: Endpoints,
     vault: Vault,
-    known: Mutex<HashMap<Key, Arc<CacheEntry>>>,
+    known: Slots<Key, CacheEntry>,
 }
 
 type Key = (TenantId, EndpointId);
@@ -114,7 +115,7 @@ impl EndpointCache {
     /// Creates a cache of the endpoints in `table`, whose secrets `vault` opens.
     #[must_use]
     pub fn new(table: Endpoints, vault: Vault) -> Self {
-        Self { table, vault, known: Mutex::default() }
+        Self { table, vault, known: Slots::new(CAPACITY) }
     }
 
     /// Returns one endpoint; `None` if there is none. Absence is not remembered, so that a new endpoint is found at
@@ -129,7 +130,7 @@ impl EndpointCache {
         tenant: &TenantId,
         id: &EndpointId,
     ) -> Result<Option<Arc<ResolvedEndpoint>>, EndpointCacheError> {
-        let slot = self.slot((tenant.clone(), id.clone())).await;
+        let slot = self.known.get((tenant.clone(), id.clone()));
         let mut slot = slot.lock().await;
         let now = unix_now(); // Not the monotonic clock, which may stop while Lambda freezes the process.
         // A disabled endpoint is not remembered. Otherwise deliveries would be parked after it was enabled, and stay
@@ -206,17 +207,9 @@ impl EndpointCache {
 
     /// Makes the next [`Self::get`] read the endpoint again. Its secrets stay open.
     pub async fn forget(&self, tenant: &TenantId, id: &EndpointId) {
-        if let Some((read_at, _)) = &mut *self.slot((tenant.clone(), id.clone())).await.lock().await {
+        if let Some((read_at, _)) = &mut *self.known.get((tenant.clone(), id.clone())).lock().await {
             *read_at = Duration::ZERO;
         }
-    }
-
-    async fn slot(&self, key: Key) -> Arc<CacheEntry> {
-        let mut known = self.known.lock().await;
-        if known.len() >= CAPACITY && !known.contains_key(&key) {
-            known.clear(); // Running callers keep their slots; other endpoints are read and opened again.
-        }
-        Arc::clone(known.entry(key).or_default())
     }
 
     async fn open(

@@ -1,6 +1,5 @@
 //! Access tokens by OAuth 2.0 client credentials (RFC 6749, section 4.4), used until shortly before they expire.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,11 +18,17 @@ use tokio::time::timeout_at;
 use crate::http::guarded_client::{Body, Clients, Failed, read_body};
 use crate::http::webhook_sender::{Deadline, wait_of};
 use crate::runtime::clock::unix_now;
+use crate::runtime::slots::Slots;
 
 /// The tokens of one warm environment.
-#[derive(Default)]
 pub(crate) struct Tokens {
-    known: Mutex<HashMap<Key, Arc<Mutex<CacheEntry>>>>,
+    known: Slots<Key, Mutex<CacheEntry>>,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self { known: Slots::new(CAPACITY) }
+    }
 }
 
 /// A fingerprint of the token request. Secrets are not used as keys of maps.
@@ -122,7 +127,7 @@ impl Tokens {
         deadline: Deadline,
     ) -> Result<AuthHeader, AttemptError> {
         let timeout = deadline.timeout;
-        let slot = self.slot(key(client, secret)).await;
+        let slot = self.known.get(key(client, secret));
         let slot = timeout_at(deadline.at, slot.lock()).await; // Another caller may be requesting one, with more time.
         let mut slot = slot.map_err(|_| Failure::TIMED_OUT.told(timeout))?;
         if let Some(token) = slot.token.as_ref().filter(|token| unix_now() < token.good_until) {
@@ -147,21 +152,13 @@ impl Tokens {
 
     /// Makes the next caller request another token than `used`. Does nothing while a request runs, because that returns
     /// another token.
-    pub(crate) async fn forget(&self, client: &ClientCredentials, secret: &Secret, used: &AuthHeader) {
-        let slot = self.slot(key(client, secret)).await;
+    pub(crate) fn forget(&self, client: &ClientCredentials, secret: &Secret, used: &AuthHeader) {
+        let slot = self.known.get(key(client, secret));
         if let Ok(mut slot) = slot.try_lock()
             && slot.token.as_ref().is_some_and(|token| token.header.value == used.value)
         {
             slot.token = None;
         }
-    }
-
-    async fn slot(&self, key: Key) -> Arc<Mutex<CacheEntry>> {
-        let mut known = self.known.lock().await;
-        if known.len() >= CAPACITY && !known.contains_key(&key) {
-            known.clear(); // Running callers keep their slots.
-        }
-        Arc::clone(known.entry(key).or_default())
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{LOCATION, RETRY_AFTER};
+use lru::LruCache;
 use reqwest::tls::{TlsInfo, Version};
 use reqwest::{Certificate, Identity, Response};
 use signpost_core::delivery::attempt::{AttemptError, AttemptResult, judge_status, retry_after};
@@ -24,6 +26,7 @@ use tokio::time::Instant;
 use crate::http::access_tokens::Tokens;
 use crate::http::guarded_client::{Body, Clients, Failed, Guard, Tls, read_body};
 use crate::http::pieces;
+use crate::runtime::slots::lock;
 
 /// The way in which Signpost authenticates to a receiver.
 #[derive(Clone, Debug)]
@@ -94,12 +97,12 @@ impl Exchange {
 pub struct WebhookSender {
     guard: Guard,
     plain: Clients,
-    with_certificate: Mutex<Vec<([u8; 32], Arc<Clients>)>>,
+    with_certificate: Mutex<LruCache<[u8; 32], Arc<Clients>>>,
     tokens: Tokens,
 }
 
 /// How many clients with their own certificates are kept. Each has a certificate store and connections.
-const MAX_CERTIFICATE_CLIENTS: usize = 16;
+const MAX_CERTIFICATE_CLIENTS: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 
 impl WebhookSender {
     /// Creates the sender. It connects only to addresses that `guard` has checked.
@@ -108,7 +111,12 @@ impl WebhookSender {
     /// The certificate store cannot be loaded. The function must not start.
     pub fn new(guard: Guard) -> Result<Self, reqwest::Error> {
         let plain = Clients::new(guard.clone(), Tls::default())?;
-        Ok(Self { guard, plain, with_certificate: Mutex::default(), tokens: Tokens::default() })
+        Ok(Self {
+            guard,
+            plain,
+            with_certificate: Mutex::new(LruCache::new(MAX_CERTIFICATE_CLIENTS)),
+            tokens: Tokens::default(),
+        })
     }
 
     /// Checks an endpoint's URL, as far as that is possible before its host is resolved.
@@ -180,7 +188,7 @@ impl WebhookSender {
         let is_unauthorized = exchange.result.as_ref().is_err_and(|error| error.status() == Some(401));
         if let (ClientAuth::OAuth2 { client, secret }, true, Some(header)) = (caller, is_unauthorized, auth) {
             // The token was revoked before its end, so the next attempt requests another.
-            self.tokens.forget(client, secret, header).await;
+            self.tokens.forget(client, secret, header);
         }
         exchange
     }
@@ -218,26 +226,15 @@ impl WebhookSender {
     /// Returns the client with this certificate, and creates it at the first use. If there are too many, the least
     /// recently used one is dropped.
     fn with_certificate(&self, certificate: &ClientCertificate) -> Result<Arc<Clients>, AttemptError> {
-        let mut known = self.with_certificate.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(index) = known.iter().position(|(fingerprint, _)| *fingerprint == certificate.fingerprint) {
-            let found = known.remove(index);
-            let clients = Arc::clone(&found.1);
-            known.push(found);
-            return Ok(clients);
-        }
         let read = || -> Result<Tls, reqwest::Error> {
             let identity = Identity::from_pem(certificate.identity.reveal().as_bytes())?;
             let trusted = certificate.trusted.as_ref().map(|pem| Certificate::from_pem_bundle(pem.as_bytes()));
             Ok(Tls { identity: Some(identity), trusted: trusted.transpose()? })
         };
         let unusable = |error: reqwest::Error| AttemptError::BadCertificate(Box::new(error));
-        let tls = read().map_err(unusable)?;
-        let clients = Arc::new(Clients::new(self.guard.clone(), tls).map_err(unusable)?);
-        if known.len() >= MAX_CERTIFICATE_CLIENTS {
-            known.remove(0);
-        }
-        known.push((certificate.fingerprint, Arc::clone(&clients)));
-        Ok(clients)
+        let make = || Clients::new(self.guard.clone(), read()?).map(Arc::new);
+        let mut known = lock(&self.with_certificate);
+        known.try_get_or_insert(certificate.fingerprint, make).map(Arc::clone).map_err(unusable)
     }
 }
 

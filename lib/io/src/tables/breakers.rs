@@ -1,10 +1,9 @@
 //! The circuit breakers of endpoints ([`signpost_core::delivery::breaker`]), in `ParkingTable`: lane
 //! `breaker#<endpoint>`, place `breaker`. An endpoint without a failure has none.
 
-use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex as SyncMutex};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -19,6 +18,7 @@ use crate::aws::batch_get::get_all;
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text};
 use crate::runtime::clock::{millis, unix_ms_now, unix_now};
 use crate::runtime::logs::Chain;
+use crate::runtime::slots::{Slots, lock};
 use crate::tables::parking::key;
 
 /// The breakers, each at most [`REMEMBERED_FOR`] old, and the outcomes that are not written yet.
@@ -28,7 +28,7 @@ use crate::tables::parking::key;
 pub struct Breakers {
     client: Client,
     table: String,
-    known: SyncMutex<HashMap<EndpointId, Arc<Known>>>,
+    known: Slots<EndpointId, Known>,
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ struct Read {
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(2);
 /// How long an attempt waits at most until its outcome is written to the breaker.
 const TELLING: Duration = Duration::from_secs(8);
-/// How many breakers are remembered at once.
+/// How many breakers are remembered at once. A forgotten one loses the counts of a few minutes.
 const CAPACITY: usize = 2_000;
 /// How many times a change that lost against another is computed again.
 const ROUNDS: usize = 5;
@@ -63,7 +63,7 @@ impl Breakers {
     /// Adapts `client` to the table called `table`.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
-        Self { client, table, known: SyncMutex::default() }
+        Self { client, table, known: Slots::new(CAPACITY) }
     }
 
     /// Returns the breaker of an endpoint.
@@ -175,11 +175,7 @@ impl Breakers {
     }
 
     fn known(&self, endpoint: &EndpointId) -> Arc<Known> {
-        let mut known = lock(&self.known);
-        if known.len() >= CAPACITY && !known.contains_key(endpoint) {
-            known.clear(); // This loses the counts of a few minutes.
-        }
-        Arc::clone(known.entry(endpoint.clone()).or_default())
+        self.known.get(endpoint.clone())
     }
 
     async fn refresh(&self, endpoint: &EndpointId, read: &mut Option<Read>) -> Breaker {
@@ -266,8 +262,4 @@ fn item_of(endpoint: &EndpointId, breaker: &Breaker, version: u64) -> Result<Ite
     item.insert("version".into(), n(version));
     item.insert("expiresAt".into(), n((unix_now() + KEPT_FOR).as_secs()));
     Ok(item)
-}
-
-fn lock<T>(mutex: &SyncMutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
