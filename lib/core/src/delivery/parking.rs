@@ -19,17 +19,17 @@ pub const SHARDS: u8 = 8;
 /// attempts that follow.
 const KEPT_BEHIND: Duration = Duration::from_hours(24);
 
-/// Returns until when Signpost must keep the event of a delivery that is parked until a given time, in seconds since
-/// the Unix epoch. Returns none if the event's own retention is long enough. The parking table has only the event's
-/// key.
+/// Returns, in seconds since the Unix epoch, until when Signpost must keep the event of a delivery that is parked until
+/// `until_unix_ms`. Returns none if the event's own retention is long enough. The parking table has only the event's key.
 #[must_use]
 pub fn kept_until(arrived_unix_ms: u64, retention: Duration, until_unix_ms: u64) -> Option<u64> {
     let needed = until_unix_ms / 1_000 + KEPT_BEHIND.as_secs();
     (needed > arrived_unix_ms / 1_000 + retention.as_secs()).then_some(needed)
 }
 
-/// Returns the same for a delivery that is parked now and waits for its endpoint for an unknown time. The event gets a
-/// new retention only after half of its own has passed, so that most deliveries need no second write.
+/// Returns the same for a delivery that is parked now and waits for its endpoint for an unknown time: now plus the
+/// retention, if more than half of the event's own retention has passed. Before that it returns none, so that most
+/// deliveries need no second write.
 #[must_use]
 pub fn kept_for_endpoint(arrived_unix_ms: u64, retention: Duration, now_unix_ms: u64) -> Option<u64> {
     let (arrived, now) = (arrived_unix_ms / 1_000, now_unix_ms / 1_000);
