@@ -7,14 +7,14 @@ use std::fmt::Write as _;
 use aws_config::SdkConfig;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use http::HeaderMap;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::CONTENT_TYPE;
 use serde_json::json;
 use signpost_core::event::Event;
 use signpost_core::event::cloud_events::{self, BATCH_MEDIA_TYPE, MEDIA_TYPE};
 use signpost_core::input::fault::Fault;
 use signpost_core::input::problem::Problem;
 use signpost_io::queue::{Message, Queue};
-use signpost_io::runtime::api_gateway::{body_text, check_parameters, media_type, refuse, respond, with_header};
+use signpost_io::runtime::api_gateway::{body_text, check_parameters, media_type, refuse, respond, unavailable};
 use signpost_io::runtime::logs::Chain;
 
 pub use config::Config;
@@ -49,8 +49,7 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
     let accepted: Vec<_> = events.iter().map(|event| event.key.id.to_string()).collect();
     if let Err(error) = app.events_queue.send_all(events.iter().map(Message::of_event)).await {
         tracing::error!(error = %Chain(&error), events = accepted.len(), "events.not_queued");
-        let problem = Problem::unavailable("the events could not be queued; send the same request again");
-        return with_header(refuse(&problem), RETRY_AFTER, "1");
+        return unavailable("the events could not be queued; send the same request again");
     }
     tracing::info!(events = accepted.len(), "events.accepted");
     respond(202, "application/json", json!({ "accepted": accepted }).to_string())

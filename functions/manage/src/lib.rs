@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
-use http::header::{CACHE_CONTROL, RETRY_AFTER};
+use http::header::CACHE_CONTROL;
 use signpost_core::endpoint::Verification;
 use signpost_core::input::fault::FaultCode;
 use signpost_core::input::problem::Problem;
@@ -24,7 +24,7 @@ use signpost_io::aws::AwsError;
 use signpost_io::http::guarded_client::Guard;
 use signpost_io::mac::MacKey;
 use signpost_io::queue::Queue;
-use signpost_io::runtime::api_gateway::{check_parameters, refuse, with_header};
+use signpost_io::runtime::api_gateway::{check_parameters, refuse, unavailable, with_header};
 use signpost_io::runtime::logs::Chain;
 use signpost_io::tables::breakers::Breakers;
 use signpost_io::tables::deliveries::Deliveries;
@@ -148,8 +148,7 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
         }
         Err(Refusal::Aws(error)) => {
             tracing::error!(http.route = route, error = %Chain(&error), "manage.failed");
-            let problem = Problem::unavailable("the tables could not be reached; send the same request again");
-            with_header(refuse(&problem), RETRY_AFTER, "1")
+            unavailable("the tables could not be reached; send the same request again")
         }
     }
 }

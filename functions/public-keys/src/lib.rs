@@ -13,7 +13,7 @@ use signpost_core::input::problem::Problem;
 use signpost_core::signing::kid::is_kid;
 use signpost_io::aws::AwsError;
 use signpost_io::mac::MacKey;
-use signpost_io::runtime::api_gateway::{refuse, with_header};
+use signpost_io::runtime::api_gateway::{refuse, unavailable};
 use signpost_io::runtime::clock::unix_now;
 use signpost_io::runtime::logs::Chain;
 use signpost_io::tables::endpoint_keys::EndpointKeyTable;
@@ -71,8 +71,7 @@ async fn answer_of(request: &ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
         Ok(answer) => answer.unwrap_or_else(|problem| refuse(&problem)),
         Err(error) => {
             tracing::error!(error = %Chain(&error), "keys.not_read");
-            let problem = Problem::unavailable("the keys could not be read; send the same request again");
-            with_header(refuse(&problem), http::header::RETRY_AFTER, "1")
+            unavailable("the keys could not be read; send the same request again")
         }
     }
 }

@@ -142,6 +142,15 @@ pub(crate) fn bytes<'a>(item: &'a Item, name: &'static str) -> Result<&'a [u8], 
     item.get(name).and_then(|value| value.as_b().ok()).map(AsRef::as_ref).ok_or(ItemError { attribute: name })
 }
 
+/// Reads attribute `name` by `read`; none if the item does not have it.
+pub(crate) fn optional<'a, T>(
+    item: &'a Item,
+    name: &'static str,
+    read: impl FnOnce(&'a Item, &'static str) -> Result<T, ItemError>,
+) -> Result<Option<T>, ItemError> {
+    item.contains_key(name).then(|| read(item, name)).transpose()
+}
+
 /// Returns the error for an attribute with an invalid value.
 pub(crate) fn unreadable(attribute: &'static str) -> ItemError {
     ItemError { attribute }

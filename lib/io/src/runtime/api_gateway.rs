@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue};
 use signpost_core::input::fault::{Fault, FaultCode, Faults, QUOTED_CHARACTERS};
 use signpost_core::input::problem::{self, Problem};
@@ -153,6 +153,12 @@ pub fn refuse(problem: &Problem) -> ApiGatewayV2httpResponse {
         Some(codings) => with_header(response, ACCEPT_ENCODING, codings),
         None => response,
     }
+}
+
+/// Answers 503 with `Retry-After: 1`: a call to AWS failed, and the sender may repeat the request. `detail` says so.
+#[must_use]
+pub fn unavailable(detail: &str) -> ApiGatewayV2httpResponse {
+    with_header(refuse(&Problem::unavailable(detail)), RETRY_AFTER, "1")
 }
 
 /// Adds a header. Its value must be visible ASCII.

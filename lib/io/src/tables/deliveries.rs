@@ -26,7 +26,7 @@ use signpost_core::event::EventId;
 use crate::aws::batch_get::{Projection, get, get_all};
 use crate::aws::batch_insert::{Inserted, insert};
 use crate::aws::coalesce::{Announced, Coalescer};
-use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
+use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, optional, s, text, unreadable};
 use crate::runtime::clock::{millis, unix_ms_now, unix_now};
 use crate::runtime::logs::Chain;
 
@@ -454,21 +454,18 @@ pub(crate) fn attempts_of(item: &Item) -> Result<Vec<Attempt>, ItemError> {
 
 /// Reads a delivery's record. A delivery that was only leased has no progress.
 pub(crate) fn standing_of(item: &Item) -> Result<DeliveryRecord, ItemError> {
-    let leased_until = item.contains_key("leasedUntil").then(|| number(item, "leasedUntil"));
     Ok(DeliveryRecord {
         progress: item.contains_key("attemptCount").then(|| progress_of(item)).transpose()?,
-        leased_until_unix_ms: leased_until.transpose()?.unwrap_or_default(),
+        leased_until_unix_ms: optional(item, "leasedUntil", number)?.unwrap_or_default(),
     })
 }
 
 pub(crate) fn progress_of(item: &Item) -> Result<Progress, ItemError> {
-    let before_replay = item.contains_key("beforeReplay").then(|| number(item, "beforeReplay"));
-    let count = |number: u64| u32::try_from(number).map_err(|_| unreadable("beforeReplay"));
-    let before_replay = before_replay.map(|number| number.and_then(count));
+    let before_replay = optional(item, "beforeReplay", number)?.unwrap_or_default();
     Ok(Progress {
         status: DeliveryStatus::parse(text(item, "status")?).ok_or_else(|| unreadable("status"))?,
         attempts: u32::try_from(number(item, "attemptCount")?).map_err(|_| unreadable("attemptCount"))?,
-        before_replay: before_replay.transpose()?.unwrap_or_default(),
+        before_replay: u32::try_from(before_replay).map_err(|_| unreadable("beforeReplay"))?,
         next_attempt_unix_ms: number(item, "nextAttemptAt")?,
         replay: text(item, "replay").ok().and_then(ReplayKind::parse),
         last_sent: number(item, "sentPrint").ok(),
@@ -539,22 +536,22 @@ fn sent_of(item: &Item) -> Result<Sent, ItemError> {
 }
 
 fn attempt_of(item: &Item) -> Result<Attempt, ItemError> {
-    let optional = |name| item.contains_key(name).then(|| text(item, name).map(str::to_owned)).transpose();
-    let address = optional("address")?.map(|address| address.parse()).transpose();
-    let (address, tls) = (address.map_err(|_| unreadable("address"))?, optional("tls")?);
+    let optional_text = |name| optional(item, name, |item, name| text(item, name).map(str::to_owned));
+    let address = optional_text("address")?.map(|address| address.parse()).transpose();
+    let (address, tls) = (address.map_err(|_| unreadable("address"))?, optional_text("tls")?);
     let kids = item.get("kids").and_then(|kids| kids.as_l().ok());
     let kids = kids.map(|kids| kids.iter().filter_map(|kid| kid.as_s().ok()).cloned().collect());
-    let status = item.contains_key("status").then(|| number(item, "status")).transpose()?;
+    let status = optional(item, "status", number)?;
     Ok(Attempt {
         number: u32::try_from(number(item, "number")?).map_err(|_| unreadable("number"))?,
         at_unix_ms: number(item, "at")?,
         duration_ms: number(item, "durationMs")?,
         kids: kids.ok_or_else(|| unreadable("kids"))?,
         status: status.map(u16::try_from).transpose().map_err(|_| unreadable("status"))?,
-        error: optional("error")?,
-        cause: optional("cause")?,
-        response: optional("response")?,
-        redirect: optional("redirect")?,
+        error: optional_text("error")?,
+        cause: optional_text("cause")?,
+        response: optional_text("response")?,
+        redirect: optional_text("redirect")?,
         sent: match item.get("sent") {
             None => SentRecord::Same,
             Some(AttributeValue::M(sent)) => SentRecord::This(sent_of(sent)?),

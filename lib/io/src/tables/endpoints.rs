@@ -13,7 +13,7 @@ use signpost_core::input::fault::Fault;
 use signpost_core::signing::standard_webhooks::WebhookPublicKey;
 
 use crate::aws::batch_get::{Projection, get_all};
-use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
+use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, optional, s, text, unreadable};
 use crate::runtime::clock::unix_now;
 use crate::runtime::logs::Chain;
 
@@ -365,7 +365,7 @@ fn stored_of(item: &Item) -> Result<StoredEndpoint, AwsError> {
                     public_key: public_key.ok_or_else(|| unreadable("publicKey"))?,
                 },
                 created_at: number(secret, "createdAt")?,
-                expires_at: secret.contains_key("expiresAt").then(|| number(secret, "expiresAt")).transpose()?,
+                expires_at: optional(secret, "expiresAt", number)?,
             })
         });
         Ok(StoredEndpoint {
@@ -394,7 +394,7 @@ fn disabled_of(item: &Item) -> Result<Option<DisabledBecause>, AwsError> {
 }
 
 fn disabled_in(item: &Item) -> Result<Option<DisabledBecause>, ItemError> {
-    let disabled = item.contains_key("disabled").then(|| text(item, "disabled")).transpose()?;
+    let disabled = optional(item, "disabled", text)?;
     disabled.map(|text| DisabledBecause::parse(text).ok_or_else(|| unreadable("disabled"))).transpose()
 }
 

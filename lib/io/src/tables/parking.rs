@@ -18,7 +18,7 @@ use signpost_core::delivery::{DeadLetterReason, DeliveryKey};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey, TenantId};
 
-use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
+use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, optional, s, text, unreadable};
 use crate::queue::Message;
 use crate::runtime::clock::unix_now;
 use crate::runtime::logs::Chain;
@@ -361,7 +361,7 @@ fn parked_of(item: &Item) -> Result<Parked, ItemError> {
         endpoint: EndpointId::parse(text(item, "endpoint")?).ok_or_else(|| unreadable("endpoint"))?,
         lane: text(item, "pk")?.to_owned(),
         place: text(item, "sk")?.to_owned(),
-        mark: item.contains_key(MARK).then(|| number(item, MARK)).transpose()?,
+        mark: optional(item, MARK, number)?,
     })
 }
 

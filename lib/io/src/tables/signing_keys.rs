@@ -16,7 +16,7 @@ use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::signing::key_rotation::KeyMoments;
 use signpost_core::signing::public_key::PublicKey;
 
-use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
+use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, optional, s, text, unreadable};
 use crate::mac::MacKey;
 use crate::runtime::logs::Chain;
 
@@ -257,7 +257,7 @@ fn from_item(item: &Item, algorithm: Algorithm) -> Result<StoredKey, ItemError> 
         public: public.filter(|key| key.algorithm() == algorithm).ok_or_else(|| unreadable("publicKey"))?,
         public_spki: spki.to_vec(),
         wrapped_private: bytes(item, "wrappedPrivateKey")?.to_vec(),
-        expires_at: item.contains_key("expiresAt").then(|| number(item, "expiresAt")).transpose()?,
+        expires_at: optional(item, "expiresAt", number)?,
     })
 }
 

@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditi
 use signpost_core::event::TenantId;
 use signpost_core::token_request::{BankResponse, RequestId, StateHash, TokenRequest};
 
-use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
+use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, optional, s, text, unreadable};
 
 /// The table of token requests.
 #[derive(Clone, Debug)]
@@ -220,14 +220,14 @@ fn item_of(request: &TokenRequest, expires_at: u64) -> Item {
 }
 
 fn read(item: &Item) -> Result<TokenRequest, ItemError> {
-    let optional = |name| item.contains_key(name).then(|| text(item, name).map(str::to_owned)).transpose();
-    let called = optional("payload")?.map(|payload| {
-        Ok(BankResponse { at: number(item, "calledAt")?, payload, acknowledged_by: optional("acknowledgedBy")? })
+    let optional_text = |name| optional(item, name, |item, name| text(item, name).map(str::to_owned));
+    let called = optional_text("payload")?.map(|payload| {
+        Ok(BankResponse { at: number(item, "calledAt")?, payload, acknowledged_by: optional_text("acknowledgedBy")? })
     });
     Ok(TokenRequest {
         tenant: TenantId::parse(text(item, "tenant")?).ok_or_else(|| unreadable("tenant"))?,
         id: RequestId::parse(text(item, "pk")?).ok_or_else(|| unreadable("pk"))?,
-        redirect_url: optional("redirectUrl")?,
+        redirect_url: optional_text("redirectUrl")?,
         registered_at: number(item, "registeredAt")?,
         expires_at: number(item, "callableUntil")?,
         state: StateHash::parse(text(item, "stateHash")?).ok_or_else(|| unreadable("stateHash"))?,
