@@ -38,7 +38,7 @@ impl App {
             deliveries.extend(found);
             match next {
                 Some(next) if deliveries.len() < MAX_PAGE && started.elapsed() < LOOKING => {
-                    wanted = wanted.behind(next);
+                    wanted = wanted.after(next);
                 }
                 next => break next,
             }

@@ -118,7 +118,7 @@ impl App {
         let payload = callback.payload(&id)?;
 
         let now = unix_now().as_secs();
-        let heard = match self.token_requests.hear(&tenant, &id, &state, &payload, now).await? {
+        let heard = match self.token_requests.record_callback(&tenant, &id, &state, &payload, now).await? {
             Changed::Yes(request) => request,
             Changed::No(Some(request)) => {
                 let again = request.repeated(&state, &payload, now).cloned();

@@ -7,7 +7,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use lambda_runtime::Error;
 use serde::Serialize;
 use signpost_core::delivery::DeadLetterReason;
-use signpost_core::delivery::drain::{DRAIN_SECONDS, DelaySpreader, room};
+use signpost_core::delivery::drain::{DRAIN_SECONDS, DelaySpreader, drain_quota};
 use signpost_core::delivery::parking::{Lane, last_swept_minute, rest_of_wait};
 use signpost_io::aws::AwsError;
 use signpost_io::queue::Message;
@@ -222,7 +222,7 @@ impl App {
             Err(error) => return Err(error),
         };
         let breaker = self.breakers.get(id).await;
-        let mut room = room(&breaker, settings.max_per_second, now_unix_ms);
+        let mut room = drain_quota(&breaker, settings.max_per_second, now_unix_ms);
         // The holder of a slot drains on by itself, so this fills only the free slots.
         if let Some(limit) = settings.max_concurrency.filter(|_| room > 0) {
             room = room.min(self.limits.free(id, limit).await?);

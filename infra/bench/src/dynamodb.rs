@@ -168,7 +168,7 @@ fn insert_all(body: &Value) -> Answer {
             if item["expiresAt"].is_null() {
                 return Err("a state without `expiresAt`".into());
             }
-        } else if item["ofEvent"].is_null()
+        } else if item["eventRef"].is_null()
             || item["attempts"]["L"].as_array().is_none_or(|attempts| attempts.len() != 1)
         {
             return Err("a delivery's record without its event or its attempt".into());
@@ -180,7 +180,7 @@ fn insert_all(body: &Value) -> Answer {
 }
 
 fn is_event(item: &Value) -> Result<(), String> {
-    let members = ["pk", "sk", "json", "payloadHash", "messageId", "endpoints", "claimedAt", "expiresAt"];
+    let members = ["pk", "sk", "json", "payloadHash", "messageId", "endpoints", "fannedOutAt", "expiresAt"];
     let missing = members.into_iter().find(|name| item[name].is_null());
     missing.map_or(Ok(()), |name| Err(format!("an event without `{name}`")))
 }

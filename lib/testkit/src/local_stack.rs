@@ -253,7 +253,7 @@ impl LocalStack {
         let text = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
         let call = self.dynamodb().update_item().table_name(setting("TOKEN_REQUESTS_TABLE"));
         let call = call.key("pk", text(token_request.to_owned())).key("sk", text(format!("tenant#{tenant}")));
-        let call = call.update_expression("SET callableUntil = registeredAt");
+        let call = call.update_expression("SET callbackExpiresAt = registeredAt");
         call.condition_expression("attribute_exists(stateHash)").send().await.expect("the token request is there");
     }
 
@@ -348,7 +348,7 @@ impl LocalStack {
             .table_name(setting("EVENTS_TABLE"))
             .consistent_read(true)
             .key_condition_expression("pk = :part")
-            .filter_expression("ofEvent = :event")
+            .filter_expression("eventRef = :event")
             .expression_attribute_values(":part", AttributeValue::S(key_of(key).0))
             .expression_attribute_values(":event", AttributeValue::S(format!("{}#{}", event.id, event.source)));
         let items = query.send().await.expect("the table can be read").items.unwrap_or_default();

@@ -23,7 +23,7 @@ const SECONDS_WORTH: usize = 54;
 /// Returns how many parked deliveries an enabled endpoint gets per minute, according to its breaker and its limit per
 /// second. This ignores its limit of concurrent requests.
 #[must_use]
-pub fn room(breaker: &Breaker, max_per_second: Option<Limit>, now_unix_ms: u64) -> usize {
+pub fn drain_quota(breaker: &Breaker, max_per_second: Option<Limit>, now_unix_ms: u64) -> usize {
     let room = match breaker.admits(now_unix_ms) {
         Admission::Park => 0,
         Admission::Probe => 1,
@@ -93,7 +93,7 @@ mod tests {
             (&open, limit(7), 30_000, 1, "a probe"),
         ];
         for (breaker, limit, now, expected, why) in cases {
-            assert_eq!(room(breaker, limit, now), expected, "{why}");
+            assert_eq!(drain_quota(breaker, limit, now), expected, "{why}");
         }
     }
 }

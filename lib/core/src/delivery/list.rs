@@ -128,7 +128,7 @@ impl ListQuery {
 
     /// Returns the same filter for the page after this position.
     #[must_use]
-    pub fn behind(self, place: ListPosition) -> Self {
+    pub fn after(self, place: ListPosition) -> Self {
         Self { to: place.before(), ..self }
     }
 
@@ -325,7 +325,7 @@ mod tests {
                 paged.extend(page.into_iter().map(|(place, ())| place));
                 let Some(next) = next else { break };
                 prop_assert!(wanted.range().is_some_and(|(_, to)| next <= to), "every page makes progress");
-                wanted = wanted.behind(ListPosition::of_cursor(&next.cursor()).unwrap());
+                wanted = wanted.after(ListPosition::of_cursor(&next.cursor()).unwrap());
             }
             prop_assert_eq!(paged, expected);
         }

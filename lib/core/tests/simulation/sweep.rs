@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use signpost_core::delivery::drain::{DRAIN_SECONDS, DelaySpreader, room};
+use signpost_core::delivery::drain::{DRAIN_SECONDS, DelaySpreader, drain_quota};
 use signpost_core::delivery::limits::free_slots;
 use signpost_core::delivery::parking::{SHARDS, last_swept_minute, rest_of_wait};
 
@@ -109,7 +109,7 @@ async fn room_of(process: &Process, breakers: &Breakers, id: usize, now: u64) ->
         Some(endpoint) if !endpoint.is_enabled => return Ok(None),
         Some(endpoint) => endpoint,
     };
-    let mut room = room(&breakers.get(id).await, endpoint.max_per_second, now);
+    let mut room = drain_quota(&breakers.get(id).await, endpoint.max_per_second, now);
     if let Some(limit) = endpoint.max_concurrency.filter(|_| room > 0) {
         let held = process.table(|tables| tables.held(id)).await?;
         room = room.min(free_slots(&held, limit, process.now()).count());

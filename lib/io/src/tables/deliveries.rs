@@ -250,7 +250,7 @@ impl Deliveries {
             ("status".into(), s(progress.status.as_str())),
             ("nextAttemptAt".into(), n(progress.next_attempt_unix_ms)),
             ("expiresAt".into(), n((unix_now() + self.retention).as_secs())),
-            ("ofEvent".into(), s(event_name(delivery))),
+            ("eventRef".into(), s(event_name(delivery))),
             ("attemptCount".into(), n(progress.attempts)),
             ("attempts".into(), AttributeValue::L(vec![AttributeValue::M(item_of(attempt))])),
         ]);
@@ -301,7 +301,7 @@ impl Deliveries {
             .table_name(&self.table)
             .set_key(Some(key(delivery)))
             .update_expression(
-                "SET ofEvent = :of, #status = :pending, attemptCount = if_not_exists(attemptCount, :zero), \
+                "SET eventRef = :of, #status = :pending, attemptCount = if_not_exists(attemptCount, :zero), \
                  beforeReplay = if_not_exists(attemptCount, :zero), nextAttemptAt = :now, replay = :replay, \
                  expiresAt = :expires REMOVE reason",
             )
@@ -355,7 +355,7 @@ impl Deliveries {
 }
 
 const ITEM: &str = "delivery";
-const SET: &str = "SET ofEvent = :of, #status = :status, nextAttemptAt = :next, expiresAt = :expires";
+const SET: &str = "SET eventRef = :of, #status = :status, nextAttemptAt = :next, expiresAt = :expires";
 /// How many of the first attempts are kept.
 const KEPT_FIRST: u32 = 5;
 /// How many of the last attempts are kept. An item has at most 400 KB, and the longest attempt about 4.5 KB.
@@ -432,7 +432,7 @@ pub(crate) fn key(delivery: DeliveryKey<'_>) -> Item {
     HashMap::from([("pk".into(), s(part)), ("sk".into(), s(place.key()))])
 }
 
-/// Returns the value of `ofEvent`, which names the delivered event. An item with `attemptCount` has it. An event id has
+/// Returns the value of `eventRef`, which names the delivered event. An item with `attemptCount` has it. An event id has
 /// no `#`.
 fn event_name(delivery: DeliveryKey<'_>) -> String {
     format!("{}#{}", delivery.event.id, delivery.event.source)
@@ -440,8 +440,8 @@ fn event_name(delivery: DeliveryKey<'_>) -> String {
 
 /// Reads a value of [`event_name`]: the event's id and source.
 pub(crate) fn event_of(item: &Item) -> Result<(EventId, &str), ItemError> {
-    let (id, source) = text(item, "ofEvent")?.split_once('#').ok_or_else(|| unreadable("ofEvent"))?;
-    Ok((EventId::parse(id).ok_or_else(|| unreadable("ofEvent"))?, source))
+    let (id, source) = text(item, "eventRef")?.split_once('#').ok_or_else(|| unreadable("eventRef"))?;
+    Ok((EventId::parse(id).ok_or_else(|| unreadable("eventRef"))?, source))
 }
 
 pub(crate) fn attempts_of(item: &Item) -> Result<Vec<Attempt>, ItemError> {

@@ -78,7 +78,7 @@ impl Listing {
             .consistent_read(true)
             .key_condition_expression("pk = :part AND sk BETWEEN :from AND :to")
             .filter_expression(HAS_BEGUN)
-            .projection_expression("sk, ofEvent, #status, attemptCount, nextAttemptAt, reason, attempts[0].#at")
+            .projection_expression("sk, eventRef, #status, attemptCount, nextAttemptAt, reason, attempts[0].#at")
             .set_expression_attribute_names(Some(names()))
             .expression_attribute_values(":part", s(part))
             .expression_attribute_values(":from", s(from.key()))
@@ -107,7 +107,7 @@ const FILTERED_AT_ONCE: i32 = 500;
 fn readable(tenant: &TenantId, item: &Item) -> Option<(ListPosition, Listed)> {
     let listed = listed_of(tenant, item);
     if let Err(error) = &listed {
-        let (event, record) = (text(item, "ofEvent").unwrap_or_default(), text(item, "sk").unwrap_or_default());
+        let (event, record) = (text(item, "eventRef").unwrap_or_default(), text(item, "sk").unwrap_or_default());
         tracing::error!(error = %Chain(error), event, record, "delivery.unreadable");
     }
     listed.ok()

@@ -108,7 +108,7 @@ fn history_of(item: &Item) -> Result<History, ItemError> {
     Ok(History {
         event,
         arrived_unix_ms,
-        fanned_out_at: number(item, "claimedAt")?,
+        fanned_out_at: number(item, "fannedOutAt")?,
         endpoints: endpoints_of(item)?,
         also_to: also_to_of(item)?,
     })

@@ -100,8 +100,8 @@ impl Events {
             ("payloadHash".into(), AttributeValue::B(Blob::new(hash))),
             ("messageId".into(), s(message_id)),
             ("endpoints".into(), AttributeValue::L(ids)),
-            ("claimedAt".into(), n(now.as_secs())),
-            ("moment".into(), s(first_time.moment.key())),
+            ("fannedOutAt".into(), n(now.as_secs())),
+            ("effectiveAt".into(), s(first_time.moment.key())),
             ("expiresAt".into(), n(expires_at)),
         ]);
         if is_small {
@@ -194,7 +194,7 @@ impl Events {
             .update_item()
             .table_name(&self.table)
             .set_key(Some(item_key(key)))
-            .update_expression("ADD alsoTo :endpoints")
+            .update_expression("ADD replayedTo :endpoints")
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_values(":endpoints", AttributeValue::Ss(endpoints));
         Ok(if_condition_held(call.send().await, "dynamodb:UpdateItem")?.is_some())
@@ -216,9 +216,9 @@ pub(crate) fn endpoints_of(item: &Item) -> Result<Vec<EndpointId>, ItemError> {
 
 /// Reads the endpoints that were added to an event later.
 pub(crate) fn also_to_of(item: &Item) -> Result<Vec<EndpointId>, ItemError> {
-    let Some(ids) = item.get("alsoTo") else { return Ok(Vec::new()) };
-    let ids = ids.as_ss().map_err(|_| unreadable("alsoTo"))?;
-    ids.iter().map(|id| EndpointId::parse(id)).collect::<Option<_>>().ok_or_else(|| unreadable("alsoTo"))
+    let Some(ids) = item.get("replayedTo") else { return Ok(Vec::new()) };
+    let ids = ids.as_ss().map_err(|_| unreadable("replayedTo"))?;
+    ids.iter().map(|id| EndpointId::parse(id)).collect::<Option<_>>().ok_or_else(|| unreadable("replayedTo"))
 }
 
 fn item_key(key: &EventKey) -> Item {
@@ -252,7 +252,7 @@ fn judge(stored: &Item, hash: &[u8], message_id: &str, now: u64) -> Result<Event
         return Ok(EventClaim::Conflict);
     }
     let is_owner = text(stored, "messageId")? == message_id;
-    if !is_owner && now < number(stored, "claimedAt")? + OWNER_ALIVE_SECONDS {
+    if !is_owner && now < number(stored, "fannedOutAt")? + OWNER_ALIVE_SECONDS {
         return Ok(EventClaim::Duplicate);
     }
     Ok(EventClaim::FanOutAgain(endpoints_of(stored)?, first_time_of(stored)?))
@@ -263,7 +263,7 @@ fn first_time_of(stored: &Item) -> Result<Arrival, ItemError> {
 }
 
 fn moment_of(item: &Item) -> Result<Moment, ItemError> {
-    Moment::parse(text(item, "moment")?).ok_or_else(|| unreadable("moment"))
+    Moment::parse(text(item, "effectiveAt")?).ok_or_else(|| unreadable("effectiveAt"))
 }
 
 #[cfg(test)]
@@ -276,8 +276,8 @@ mod tests {
         let stored = Item::from([
             ("payloadHash".into(), AttributeValue::B(Blob::new([1; 32]))),
             ("messageId".into(), s("m-1")),
-            ("claimedAt".into(), n(1_000)),
-            ("moment".into(), s("2026-01-31T10:00:00.000000000Z#1769853600007")),
+            ("fannedOutAt".into(), n(1_000)),
+            ("effectiveAt".into(), s("2026-01-31T10:00:00.000000000Z#1769853600007")),
             ("expiresAt".into(), n(9_000)),
             ("endpoints".into(), AttributeValue::L(vec![s(&id)])),
         ]);

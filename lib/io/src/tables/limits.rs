@@ -85,7 +85,7 @@ impl Limits {
     /// # Errors
     /// The call failed. Do not send.
     pub async fn renew(&self, slot: &ConcurrencySlot) -> Result<bool, AwsError> {
-        self.lease(slot, "holder = :holder AND heldUntil > :now").await
+        self.lease(slot, "fencingToken = :holder AND heldUntil > :now").await
     }
 
     /// Releases a slot.
@@ -100,7 +100,7 @@ impl Limits {
             .delete_item()
             .table_name(&self.table)
             .set_key(Some(slot_key(&slot)))
-            .condition_expression("holder = :holder")
+            .condition_expression("fencingToken = :holder")
             .expression_attribute_values(":holder", n(slot.holder));
         if_condition_held(call.send().await, "dynamodb:DeleteItem").map(drop)
     }
@@ -143,11 +143,11 @@ impl Limits {
             .expression_attribute_values(":expires", n(unix_seconds + KEPT_SECONDS))
             .return_values_on_condition_check_failure(AllOld);
         let call = if is_first {
-            call.update_expression("SET unixSeconds = :second, begun = :one, expiresAt = :expires")
+            call.update_expression("SET unixSeconds = :second, requestCount = :one, expiresAt = :expires")
                 .condition_expression("attribute_not_exists(pk) OR unixSeconds < :second")
         } else {
-            call.update_expression("SET begun = begun + :one, expiresAt = :expires")
-                .condition_expression("unixSeconds = :second AND begun < :limit")
+            call.update_expression("SET requestCount = requestCount + :one, expiresAt = :expires")
+                .condition_expression("unixSeconds = :second AND requestCount < :limit")
                 .expression_attribute_values(":limit", n(u16::from(limit)))
         };
         let Err(refused) = call.send().await else { return Ok(Counted::Yes) };
@@ -183,7 +183,7 @@ impl Limits {
             .update_item()
             .table_name(&self.table)
             .set_key(Some(slot_key(slot)))
-            .update_expression("SET holder = :holder, heldUntil = :until, expiresAt = :expires")
+            .update_expression("SET fencingToken = :holder, heldUntil = :until, expiresAt = :expires")
             .condition_expression(condition)
             .expression_attribute_values(":holder", n(slot.holder))
             .expression_attribute_values(":now", n(now))
@@ -209,6 +209,6 @@ fn held_of(item: &Item) -> Result<HeldSlot, ItemError> {
 }
 
 fn second_of(item: &Item) -> Result<Second, ItemError> {
-    let begun = u16::try_from(number(item, "begun")?).map_err(|_| unreadable("begun"))?;
+    let begun = u16::try_from(number(item, "requestCount")?).map_err(|_| unreadable("requestCount"))?;
     Ok(Second { unix_seconds: number(item, "unixSeconds")?, begun })
 }

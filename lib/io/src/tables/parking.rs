@@ -47,7 +47,7 @@ pub struct Parked {
     lane: String,
     place: String,
     /// A random token that distinguishes this item from a later one with the same key.
-    mark: Option<u64>,
+    fencing_token: Option<u64>,
 }
 
 /// An endpoint whose parked deliveries must be sent.
@@ -113,7 +113,12 @@ impl Parking {
     }
 
     async fn put_item(&self, item: Item) -> Result<(), AwsError> {
-        let call = self.client.put_item().table_name(&self.table).set_item(Some(item)).item(MARK, n(fastrand::u64(..)));
+        let call = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .item(FENCING_TOKEN, n(fastrand::u64(..)));
         call.send().await.map_err(AwsError::of("dynamodb:PutItem"))?;
         Ok(())
     }
@@ -160,10 +165,12 @@ impl Parking {
     pub async fn remove(&self, parked: &Parked) -> Result<(), AwsError> {
         let key = key(parked.lane.clone(), parked.place.clone());
         let call = self.client.delete_item().table_name(&self.table).set_key(Some(key));
-        let call = call.expression_attribute_names("#mark", MARK);
-        let call = match parked.mark {
-            Some(mark) => call.condition_expression("#mark = :mark").expression_attribute_values(":mark", n(mark)),
-            None => call.condition_expression("attribute_not_exists(#mark)"),
+        let call = call.expression_attribute_names("#token", FENCING_TOKEN);
+        let call = match parked.fencing_token {
+            Some(fencing_token) => {
+                call.condition_expression("#token = :token").expression_attribute_values(":token", n(fencing_token))
+            }
+            None => call.condition_expression("attribute_not_exists(#token)"),
         };
         if_condition_held(call.send().await, "dynamodb:DeleteItem").map(drop)
     }
@@ -191,7 +198,7 @@ impl Parking {
     async fn note(&self, lane: &str, endpoint: &EndpointId) -> Result<(), AwsError> {
         let item = key(lane.into(), endpoint.to_string());
         let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        let call = call.item("askedAt", n(unix_now().as_secs()));
+        let call = call.item("requestedAt", n(unix_now().as_secs()));
         call.send().await.map_err(AwsError::of("dynamodb:PutItem"))?;
         Ok(())
     }
@@ -246,7 +253,7 @@ impl Parking {
             .delete_item()
             .table_name(&self.table)
             .set_key(Some(key(lane.into(), endpoint.to_string())))
-            .condition_expression("askedAt = :seen")
+            .condition_expression("requestedAt = :seen")
             .expression_attribute_values(":seen", n(seen));
         if_condition_held(call.send().await, "dynamodb:DeleteItem").map(drop)
     }
@@ -264,14 +271,14 @@ impl Parking {
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key(SWEEP.into(), SWEEP.into())))
-            .update_expression("SET busyUntil = :until, sweptMinute = if_not_exists(sweptMinute, :first)")
-            .condition_expression("attribute_not_exists(busyUntil) OR busyUntil <= :now")
+            .update_expression("SET leasedUntil = :until, checkpointMinute = if_not_exists(checkpointMinute, :first)")
+            .condition_expression("attribute_not_exists(leasedUntil) OR leasedUntil <= :now")
             .expression_attribute_values(":until", n(until))
             .expression_attribute_values(":now", n(now))
             .expression_attribute_values(":first", n(first_minute))
             .return_values(aws_sdk_dynamodb::types::ReturnValue::AllNew);
         let Some(updated) = if_condition_held(call.send().await, "dynamodb:UpdateItem")? else { return Ok(None) };
-        let minute = number(&updated.attributes.unwrap_or_default(), "sweptMinute");
+        let minute = number(&updated.attributes.unwrap_or_default(), "checkpointMinute");
         minute.map(Some).map_err(AwsError::corrupt(ITEM))
     }
 
@@ -287,7 +294,7 @@ impl Parking {
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key(SWEEP.into(), SWEEP.into())))
-            .update_expression("SET sweptMinute = :minute REMOVE busyUntil")
+            .update_expression("SET checkpointMinute = :minute REMOVE leasedUntil")
             .expression_attribute_values(":minute", n(swept_minute));
         call.send().await.map_err(AwsError::of("dynamodb:UpdateItem"))?;
         Ok(())
@@ -323,7 +330,7 @@ pub fn without_event(parked: &Parked) -> Message {
 
 const ITEM: &str = "parked delivery";
 const DRAIN: &str = "drain";
-const MARK: &str = "mark";
+const FENCING_TOKEN: &str = "fencingToken";
 const SWEEP: &str = "sweep";
 const WAITING: &str = "waiting";
 
@@ -361,11 +368,11 @@ fn parked_of(item: &Item) -> Result<Parked, ItemError> {
         endpoint: EndpointId::parse(text(item, "endpoint")?).ok_or_else(|| unreadable("endpoint"))?,
         lane: text(item, "pk")?.to_owned(),
         place: text(item, "sk")?.to_owned(),
-        mark: optional(item, MARK, number)?,
+        fencing_token: optional(item, FENCING_TOKEN, number)?,
     })
 }
 
 fn drain_of(item: &Item) -> Result<Drain, ItemError> {
     let endpoint = EndpointId::parse(text(item, "sk")?).ok_or_else(|| unreadable("sk"))?;
-    Ok(Drain { endpoint, asked_at: number(item, "askedAt")? })
+    Ok(Drain { endpoint, asked_at: number(item, "requestedAt")? })
 }

@@ -127,7 +127,7 @@ impl TokenRequests {
     ///
     /// # Errors
     /// The call failed, or the item cannot be read.
-    pub async fn hear(
+    pub async fn record_callback(
         &self,
         tenant: &TenantId,
         id: &RequestId,
@@ -140,7 +140,7 @@ impl TokenRequests {
             .update_expression("SET payload = :payload, calledAt = if_not_exists(calledAt, :now)")
             .condition_expression(
                 "stateHash = :state AND attribute_not_exists(acknowledgedBy) \
-                 AND (payload = :payload OR (attribute_not_exists(payload) AND callableUntil > :now))",
+                 AND (payload = :payload OR (attribute_not_exists(payload) AND callbackExpiresAt > :now))",
             )
             .expression_attribute_values(":state", s(state.as_str()))
             .expression_attribute_values(":payload", s(payload))
@@ -211,7 +211,7 @@ fn item_of(request: &TokenRequest, expires_at: u64) -> Item {
         ("tenant".into(), s(request.tenant.as_str())),
         ("stateHash".into(), s(request.state.as_str())),
         ("registeredAt".into(), n(request.registered_at)),
-        ("callableUntil".into(), n(request.expires_at)),
+        ("callbackExpiresAt".into(), n(request.expires_at)),
         ("expiresAt".into(), n(expires_at)),
     ]);
     item.extend(key(&request.tenant, &request.id));
@@ -229,7 +229,7 @@ fn read(item: &Item) -> Result<TokenRequest, ItemError> {
         id: RequestId::parse(text(item, "pk")?).ok_or_else(|| unreadable("pk"))?,
         redirect_url: optional_text("redirectUrl")?,
         registered_at: number(item, "registeredAt")?,
-        expires_at: number(item, "callableUntil")?,
+        expires_at: number(item, "callbackExpiresAt")?,
         state: StateHash::parse(text(item, "stateHash")?).ok_or_else(|| unreadable("stateHash"))?,
         called: called.transpose()?,
     })
