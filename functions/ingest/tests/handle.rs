@@ -59,7 +59,7 @@ async fn one_bad_event_refuses_the_whole_batch_and_is_named_by_its_index() {
 }
 
 #[tokio::test]
-async fn what_is_refused_says_why() {
+async fn refusals_say_why() {
     let too_large = |pad: usize| {
         let mut request = request(include_str!("../../../events/ingest-single.json"));
         request.body = request.body.map(|body| body.replace("op-1\"", &format!("{}\"", "x".repeat(pad))));

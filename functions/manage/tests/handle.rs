@@ -166,7 +166,7 @@ async fn a_target_that_would_be_refused_is_a_400_when_it_is_written() {
 
 /// `localhost` resolves on every machine, and to no public address.
 #[tokio::test]
-async fn a_name_that_leads_inside_is_a_400_and_tells_no_address() {
+async fn a_name_of_a_private_address_is_a_400_without_the_address() {
     let response = handle(create(&json!({"url": "https://localhost/"})), &app()).await;
     let expected = "a host that resolves to public addresses only";
     assert_eq!((response.status_code, faults(&response)), (400, vec![("/url".into(), expected.into())]));

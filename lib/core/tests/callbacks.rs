@@ -63,7 +63,7 @@ fn to_integrator(event: &Event, url: &str, method: Method) -> Request {
 }
 
 #[test]
-fn every_flow_of_the_page_goes_from_the_bank_to_the_integrator_byte_for_byte() {
+fn every_documented_flow_reaches_the_integrator_byte_for_byte() {
     let redirect = ("redirect", "rq:3SVzgJtzu2DvaZSgRGznpdknT3dq:5zKtXEAq", "https://tpp.callback.url/");
     let error = ("error", redirect.1, "https://thirdparty.callabck.url/");
     let embedded = ("embedded", "rq:43hA2P34BC9a1jwYmyjmDYBrTETA:5zKtXEAq", "https://tpp.callabck.url/");
@@ -177,7 +177,7 @@ proptest! {
     /// characters. Its redirect is one line, has only Token.io's fields, leads to the registered URL and fits into an
     /// answer. A refusal quotes nothing of the input.
     #[test]
-    fn whatever_is_sent_becomes_a_valid_event_or_is_refused(
+    fn any_callback_becomes_a_valid_event_or_is_refused(
         query in parameters(),
         form in parameters(),
         object in object(),

@@ -79,7 +79,7 @@ fn request(event: &Event, endpoint: &Endpoint, keyring: &Keyring) -> Request {
 }
 
 #[test]
-fn every_example_arrives_as_the_page_shows_it() {
+fn every_vendor_example_arrives_as_documented() {
     let keyring = keyring();
     for (name, status) in EXAMPLES {
         let event = event(name);
@@ -94,7 +94,7 @@ fn every_example_arrives_as_the_page_shows_it() {
 }
 
 #[test]
-fn token_requests_arrive_as_the_pages_urls() {
+fn token_requests_arrive_as_the_documented_urls() {
     let keyring = keyring();
     let cases = [
         ("token-request-redirect", "https://tpp.callback.url"),

@@ -331,7 +331,7 @@ fn resolver(answers: &'static [&'static [&'static str]]) -> (Arc<Lookup>, Arc<At
 }
 
 #[tokio::test]
-async fn a_host_that_was_public_when_it_was_written_is_refused_once_it_leads_inside() {
+async fn a_host_that_becomes_private_is_refused_before_a_request() {
     let (port, mut connections) = server(|stream| answer(stream, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")).await;
     let (lookup, asked) = resolver(&[&["93.184.215.14"], &["127.0.0.1"]]);
     let rules = TargetRules { dangerously_allow_http: true, more_ports: [port].into(), ..TargetRules::default() };

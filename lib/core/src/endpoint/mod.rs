@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn types_statuses_and_stages_decide_who_wants_an_event() {
+    fn types_statuses_and_stages_decide_which_endpoints_get_an_event() {
         let approved = ("operation", r#"{"type":"OPERATION","operationId":"1","status":"APPROVED"}"#);
         let unsaid = ("operation", r#"{"type":"OPERATION","operationId":"1"}"#);
         let session = ("session", r#"{"sessionId":"1","stage":"Accounts","status":"Finished"}"#);

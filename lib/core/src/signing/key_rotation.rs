@@ -193,7 +193,7 @@ mod tests {
         /// Rotation runs at arbitrary times. Some runs are forced, and some runs are missing. Deliveries continue all
         /// the time.
         #[test]
-        fn whatever_signed_can_be_fetched_for_a_whole_grace(
+        fn a_key_that_signed_can_be_fetched_for_a_whole_grace(
             steps in prop::collection::vec((prop_oneof![Just(0), 0..3 * DAY], prop::bool::weighted(0.1), prop::bool::weighted(0.8)), 1..40)
         ) {
             let mut keys = vec![first()];

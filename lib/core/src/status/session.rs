@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_of_the_page_add_up_to_a_session() {
+    fn the_documented_examples_add_up_to_a_session() {
         let places = places(&examples());
         let session = derive(&places).unwrap();
         let bank = json!({"id": "75", "secondaryIdentifiers": [{"type": "1", "value": "BPKOPLPW"}]});

@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_page_does_not_show_is_refused_without_a_quote() {
+    fn undocumented_callbacks_are_refused_without_a_quote() {
         use CallbackError::{Malformed, OtherRequest, OtherSpelling, Repeated, TooLarge};
         let faulty = |text: &str| Err(CallbackError::Faulty(text.into()));
         let many = "a=1&".repeat(MAX_PARAMETERS + 1);

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_state_needs_no_look_into_the_table() {
+    fn an_invalid_state_is_refused_without_a_read() {
         let text = "q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s";
         let cases = [
             (String::new(), "nothing"),

@@ -52,7 +52,7 @@ fn soak_minutes() -> Option<u64> {
 }
 
 #[test]
-fn whatever_goes_wrong_nothing_is_lost_or_sent_twice_at_once_or_beyond_a_limit() {
+fn no_failure_loses_a_delivery_sends_it_twice_at_once_or_breaks_a_limit() {
     if let Some(minutes) = soak_minutes() {
         return soak::run(minutes);
     }
@@ -68,7 +68,7 @@ fn whatever_goes_wrong_nothing_is_lost_or_sent_twice_at_once_or_beyond_a_limit()
 }
 
 #[test]
-fn who_is_well_does_not_wait_for_who_is_dead_and_few_are_in_flight() {
+fn healthy_endpoints_do_not_wait_for_dead_ones_and_few_are_in_flight() {
     let (seed, crowd) = match soak_minutes() {
         None => (1, Crowd { dead: 100, per_second: 5, seconds: 150 }),
         Some(_) => (soak::fresh_seed(), Crowd { dead: 100, per_second: 50, seconds: 1_800 }),
@@ -77,7 +77,7 @@ fn who_is_well_does_not_wait_for_who_is_dead_and_few_are_in_flight() {
 }
 
 #[test]
-fn what_is_parked_is_sent_by_age_and_at_its_pace_once_the_receiver_is_back() {
+fn parked_deliveries_are_sent_by_age_and_at_their_pace_after_the_receiver_recovers() {
     let seed = number("SIGNPOST_SEED").unwrap_or(1);
     let _schedule = Schedule(seed);
     // By the pace of one that is just back, 5,000 take 600 + 1,200 + 2,400 + the rest, and by a limit 60 times as many as

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_reckoned_with_as_lambda_gets_it() {
+    fn a_text_is_counted_as_lambda_receives_it() {
         let all: String = (0..=127_u8).map(char::from).chain("ěšč".chars()).collect();
         for text in ["", "{}", r#"{"a":"b\"c"}"#, &all] {
             assert_eq!(bytes_in_answer(text) + 2, serde_json::to_string(text).unwrap().len(), "{text:?}");

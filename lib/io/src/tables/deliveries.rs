@@ -640,7 +640,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_attempts_as_are_kept_fit_into_an_item_at_their_longest() {
+    fn the_longest_kept_attempts_fit_into_an_item() {
         const ITEM: usize = 400 * 1024;
         const BESIDE: usize = 16 * 1024; // Its keys and all other attributes, mostly the event's source.
         let longest = size(&AttributeValue::M(item_of(&longest())));

@@ -271,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_in_the_way_decides() {
+    fn the_conflicting_item_decides() {
         let id = format!("ep_{:032x}", 7);
         let stored = Item::from([
             ("payloadHash".into(), AttributeValue::B(Blob::new([1; 32]))),

@@ -62,7 +62,7 @@ async fn a_record_waits_for_no_neighbour_that_hangs() {
 }
 
 #[tokio::test]
-async fn of_first_attempts_that_are_recorded_together_each_is_judged_alone() {
+async fn first_attempts_recorded_together_are_judged_separately() {
     let stack = LocalStack::from_env().await;
     let dynamodb = aws_sdk_dynamodb::Client::new(&stack.aws);
     let table = Deliveries::new(dynamodb, setting("EVENTS_TABLE"), Duration::from_hours(1));

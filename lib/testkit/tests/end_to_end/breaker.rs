@@ -119,7 +119,7 @@ async fn a_receiver_that_is_slow_and_well_gets_everything_once() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_failed_for_days_is_disabled_and_its_operators_are_told() {
+async fn an_endpoint_that_failed_for_days_is_disabled_and_its_operators_get_an_event() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
     let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 500).await);
     let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;

@@ -35,7 +35,7 @@ async fn a_message_that_is_presented_again_while_it_is_sent_is_not_sent_again() 
 }
 
 #[tokio::test]
-async fn of_many_messages_of_one_delivery_at_once_one_is_sent() {
+async fn one_of_many_simultaneous_messages_of_a_delivery_is_sent() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
     let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 204).await);
     let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
@@ -58,7 +58,7 @@ async fn of_many_messages_of_one_delivery_at_once_one_is_sent() {
 
 /// Nobody knows whether the first sender has sent the request until the time of an attempt is over.
 #[tokio::test]
-async fn what_may_have_been_sent_is_sent_again_after_the_time_of_an_attempt_and_not_before() {
+async fn a_possibly_sent_delivery_is_sent_again_only_after_the_time_of_an_attempt() {
     let (stack, tenant, proxy) = (LocalStack::from_env().await, tenant(), AwsProxy::start().await);
     let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 204).await);
     let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
@@ -77,7 +77,7 @@ async fn what_may_have_been_sent_is_sent_again_after_the_time_of_an_attempt_and_
 }
 
 #[tokio::test]
-async fn what_a_fault_of_ours_kept_from_being_sent_is_sent_as_soon_as_it_comes_again() {
+async fn a_delivery_deferred_by_an_internal_error_is_sent_when_it_is_received_again() {
     let (stack, tenant, proxy) = (LocalStack::from_env().await, tenant(), AwsProxy::start().await);
     let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 204).await);
     let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;

@@ -181,7 +181,7 @@ async fn an_endpoint_that_changes_gets_the_next_events_the_new_way() {
 
 /// AWS executes a call, but its answer is lost, so the SDK calls again.
 #[tokio::test]
-async fn a_write_whose_answer_got_lost_is_done_once_and_told_so() {
+async fn a_write_whose_answer_is_lost_is_done_once_and_reported() {
     let (stack, tenant, proxy) = (LocalStack::from_env().await, tenant(), AwsProxy::start().await);
     let app = manage::App::new(&proxy.aws().await, manage::Config::from_lookup(lookup).unwrap());
     let ask = async |route: &str, endpoint: &str, if_match: &str, body: Option<Value>| {

@@ -25,7 +25,7 @@ pub(crate) fn failed(response: &SqsBatchResponse) -> usize {
 }
 
 #[tokio::test]
-async fn whatever_fails_around_an_attempt_brings_the_message_back_and_charges_nobody() {
+async fn any_failure_around_an_attempt_returns_the_message_and_costs_no_retry() {
     let (stack, proxy) = (LocalStack::from_env().await, AwsProxy::start().await);
     let aws = proxy.aws().await;
     // The operation that fails, whether the request is sent despite that, and the affected step.
@@ -97,7 +97,7 @@ async fn events_that_cannot_be_queued_are_refused_and_may_be_sent_again() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_parked_stays_in_the_queue() {
+async fn deliveries_that_cannot_be_parked_stay_in_the_queue() {
     let (stack, proxy) = (LocalStack::from_env().await, AwsProxy::start().await);
     let (receiver, tenant, id) = (Receiver::start(|_| 500).await, tenant(), event_id());
     let settings = json!({"url": receiver.url, "retry": {"schedule": [1_000, 1_000]}});
@@ -115,7 +115,7 @@ async fn what_cannot_be_parked_stays_in_the_queue() {
 }
 
 #[tokio::test]
-async fn what_faults_of_ours_hold_up_for_days_is_kept_with_the_reason_and_can_be_tried_again() {
+async fn deliveries_deferred_for_days_are_kept_with_the_reason_and_can_be_retried() {
     let (stack, proxy, tenant) = (LocalStack::from_env().await, AwsProxy::start().await, tenant());
     let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 204).await);
     let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
@@ -143,7 +143,7 @@ async fn what_faults_of_ours_hold_up_for_days_is_kept_with_the_reason_and_can_be
 
 /// The receiver answers 410, and a step after that fails.
 #[tokio::test]
-async fn that_an_endpoint_was_disabled_is_told_whatever_fails() {
+async fn the_event_of_a_disabled_endpoint_is_sent_even_if_a_call_fails() {
     let (stack, proxy) = (LocalStack::from_env().await, AwsProxy::start().await);
     for (operation, why) in [("SendMessageBatch", "event not sent"), ("UpdateItem", "endpoint not disabled")] {
         let (tenant, own) = (tenant(), Own::of(&stack).await);

@@ -41,7 +41,7 @@ const REMOVED_AT_ONCE: usize = 16;
 const PATIENCE: Duration = Duration::from_mins(5);
 
 #[tokio::test]
-async fn wherever_a_function_is_killed_nothing_acknowledged_is_lost() {
+async fn a_function_killed_anywhere_loses_nothing_acknowledged() {
     // The point of death: the operation, whether its calls have been answered, and the number of its calls. Then the
     // integrator's behaviour, and the number of requests that may be sent twice.
     let deliver = [
@@ -87,7 +87,7 @@ async fn wherever_a_function_is_killed_nothing_acknowledged_is_lost() {
 }
 
 #[tokio::test]
-async fn whenever_deliver_is_killed_under_load_nothing_acknowledged_is_lost() {
+async fn deliver_killed_at_any_time_under_load_loses_nothing_acknowledged() {
     const EVENTS: usize = 400;
     const KILLS: usize = 4;
     let seed = environment("KILLS_SEED").map_or_else(|| fastrand::u64(..), |seed| seed.parse().unwrap());

@@ -109,7 +109,7 @@ async fn operators_are_warned_before_the_event_of_a_waiting_delivery_expires() {
 }
 
 #[tokio::test]
-async fn one_sweeping_keeps_the_others_away() {
+async fn one_sweep_excludes_all_others() {
     let stack = LocalStack::from_env().await;
     let own = Own::of(&stack).await;
     let parking = own.parking();
@@ -142,7 +142,7 @@ async fn a_parked_delivery_whose_event_is_gone_is_kept_with_the_reason() {
 
 /// Uses the deployed functions, and the schedule that starts a sweep every minute.
 #[tokio::test]
-async fn what_is_meant_for_a_disabled_endpoint_is_parked_and_goes_out_once_it_is_enabled() {
+async fn deliveries_to_a_disabled_endpoint_are_parked_and_sent_after_it_is_enabled() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
     let receiver = Receiver::start(|_| 204).await;
     let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
@@ -191,7 +191,7 @@ async fn a_delivery_parked_again_while_it_is_queued_stays_parked() {
 }
 
 #[tokio::test]
-async fn what_is_parked_for_an_endpoint_that_is_removed_is_kept_with_the_reason() {
+async fn parked_deliveries_of_a_removed_endpoint_are_kept_with_the_reason() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
     let endpoint = stack.register_with(&tenant, &json!({"url": "http://127.0.0.1:9/"})).await.id;
     stack.manage("POST", &format!("{}/disable", endpoint_path(&tenant, &endpoint)), None).await;
@@ -284,7 +284,7 @@ async fn a_drain_moves_nothing_while_its_endpoint_is_disabled_and_is_not_ended_b
 /// A receiver asks for more time than its event has left, and an operator disables an endpoint late in its event's
 /// life.
 #[tokio::test]
-async fn an_event_is_kept_for_as_long_as_its_delivery_waits() {
+async fn an_event_is_kept_while_its_delivery_waits() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
     let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 500).await);
     let settings = json!({"url": receiver.url, "retry": {"schedule": [43_200]}});

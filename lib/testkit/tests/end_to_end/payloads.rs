@@ -9,7 +9,7 @@ use signpost_testkit::receiver::Receiver;
 use signpost_testkit::verify::{independently, independently_behind};
 
 #[tokio::test]
-async fn every_example_arrives_as_its_page_shows_it_and_verifies() {
+async fn every_vendor_example_arrives_as_documented_and_verifies() {
     let stack = LocalStack::from_env().await;
     let receiver = Receiver::start(|_| 200).await;
     let tenant = tenant();

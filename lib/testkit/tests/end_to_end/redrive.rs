@@ -99,7 +99,7 @@ async fn deliver(stack: &LocalStack, bodies: &[String]) {
 }
 
 #[tokio::test]
-async fn dead_letters_that_can_be_delivered_begin_anew_and_the_others_are_kept() {
+async fn deliverable_dead_letters_start_again_and_the_others_are_kept() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
     let (own, receiver) = (Own::of(&stack).await, Receiver::start(|_| 204).await);
     let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;

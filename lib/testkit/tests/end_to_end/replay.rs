@@ -71,7 +71,7 @@ async fn an_exhausted_delivery_is_replayed_under_its_id_and_retried_like_any_oth
 }
 
 #[tokio::test]
-async fn what_an_endpoint_did_not_get_since_a_moment_is_recovered() {
+async fn deliveries_given_up_since_a_moment_are_recovered() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
     let broken = Arc::new(AtomicBool::new(true));
     let is_broken = Arc::clone(&broken);

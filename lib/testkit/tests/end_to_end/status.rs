@@ -57,7 +57,7 @@ fn events_of(status: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn what_each_vendors_callbacks_are_about_can_be_polled() {
+async fn the_subject_of_each_vendors_payload_can_be_polled() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
     // The example, its type, the field that names its subject, and its status.
     let cases = [
@@ -167,7 +167,7 @@ async fn a_poller_that_waits_is_answered_as_soon_as_the_state_changes() {
 }
 
 #[tokio::test]
-async fn whoever_is_called_and_then_asks_sees_that_state() {
+async fn a_poller_sees_the_state_of_the_webhook_that_it_got() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
     let receiver = Receiver::start(|_| 204).await;
     stack.register_with(&tenant, &json!({"url": receiver.url})).await;

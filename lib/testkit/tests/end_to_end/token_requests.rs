@@ -80,7 +80,7 @@ fn flows() -> Vec<(&'static str, String, &'static str)> {
 }
 
 #[tokio::test]
-async fn every_flow_of_the_page_goes_from_the_bank_to_the_integrator_and_back_to_the_browser() {
+async fn every_documented_flow_goes_from_the_bank_to_the_integrator_and_back_to_the_browser() {
     let (stack, bank) = (LocalStack::from_env().await, Bank::default());
     for (status, query, page_json) in flows() {
         for form in ["GET", FORM, "application/json"] {
@@ -165,7 +165,7 @@ async fn a_decoupled_step_follows_by_a_callback_url_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_is_replayed_late_tampered_with_or_too_large_gets_a_plain_text_and_becomes_no_event() {
+async fn late_altered_and_too_large_callbacks_get_plain_text_and_become_no_event() {
     let (stack, tenant, bank) = (LocalStack::from_env().await, tenant(), Bank::default());
     let receiver = Receiver::start(|_| 200).await;
     stack.register_with(&tenant, &json!({"url": receiver.url})).await;
@@ -401,7 +401,7 @@ async fn an_answer_of_aws_that_gets_lost_costs_neither_a_callback_nor_a_registra
 }
 
 #[tokio::test]
-async fn wherever_relay_is_killed_the_callback_can_come_again_and_is_delivered_once() {
+async fn relay_killed_anywhere_accepts_the_callback_again_and_delivers_it_once() {
     let stack = LocalStack::from_env().await;
     // The point of death, and the answer to the same callback when it comes again.
     let cases = [
@@ -433,7 +433,7 @@ async fn wherever_relay_is_killed_the_callback_can_come_again_and_is_delivered_o
 }
 
 #[tokio::test]
-async fn what_was_heard_by_a_relay_that_died_is_delivered_once_somebody_asks_for_it() {
+async fn a_callback_recorded_by_a_relay_that_died_is_delivered_when_its_result_is_read() {
     let stack = LocalStack::from_env().await;
     for how in ["the result is fetched", "the request is registered again"] {
         let (tenant, id, proxy) = (tenant(), request_id(), AwsProxy::start().await);
@@ -494,7 +494,7 @@ async fn a_state_is_in_the_callback_url_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn a_result_is_told_to_those_who_say_whose_it_is_if_it_is_not_plain() {
+async fn an_ambiguous_result_is_returned_only_with_its_tenant() {
     let (stack, own, other, id) = (LocalStack::from_env().await, tenant(), tenant(), request_id());
     let path = format!("/token-requests/{id}/result");
     assert_eq!(stack.manage("GET", &path, None).await.status, 404);
