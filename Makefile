@@ -29,7 +29,7 @@ BENCH := cargo run --release --quiet --package signpost-bench --bin bench --
 
 .PHONY: help
 help: ## Lists these targets.
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: demo
 demo: tools build ## Sends events and shows the signed webhooks that arrive, all on this machine.
@@ -105,7 +105,7 @@ tools:
 
 .PHONY: build
 build: tools
-	@echo "· Compiling the functions and the demo (the first time with the AWS SDKs: 5 to 10 minutes; tests share them)"
+	@echo "· Compiling what has changed (the first time, with the AWS SDKs, 5 to 10 minutes; tests share them)"
 	@cargo build --workspace --bins
 
 $(CARGO_DENY):

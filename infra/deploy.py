@@ -51,6 +51,10 @@ def main() -> int:
 
 
 def deploy(stack: str, given: list[str]) -> None:
+    if region := os.environ.get("AWS_REGION"):
+        os.environ.setdefault("AWS_DEFAULT_REGION", region)  # boto3 and SAM read only this one.
+    if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
+        say(f"Deploying to {endpoint}, because AWS_ENDPOINT_URL is set; unset it to deploy to AWS")
     template = yaml.load((ROOT / "template.yaml").read_text(), Loader=Loader)["Parameters"]
     changes = parse(given, template)
     kept = {name: value for name, value in parameters_of(stack).items() if name in template}
@@ -92,7 +96,9 @@ def parameters_of(stack: str) -> dict[str, str]:
             return {}
         raise DeployError(f"cannot read the parameters of the stack {stack}: {error}") from error
     except botocore.exceptions.BotoCoreError as error:
-        raise DeployError(f"cannot call AWS: {error}; set credentials and region, such as with AWS_PROFILE") from error
+        endpoint = os.environ.get("AWS_ENDPOINT_URL")
+        fix = "unset AWS_ENDPOINT_URL, which names a local stack" if endpoint else "set credentials and region, such as with AWS_PROFILE"
+        raise DeployError(f"cannot call AWS: {error}; {fix}") from error
     if found["StackStatus"] in NEVER_CREATED:
         remove = f"aws cloudformation delete-stack --stack-name {stack}"
         raise DeployError(f"the stack {stack} is {found['StackStatus']}; remove it with `{remove}`, then deploy again")

@@ -51,7 +51,6 @@ def run(document: Path, commands: list[str], tenant: str, credentials: dict[str,
         bin_dir.mkdir()
         (Path(home) / ".curlrc").write_text("fail-with-body\n")  # Else curl and awscurl succeed if refused.
         wrap(bin_dir, "awscurl", "--fail-with-body")
-        wrap(bin_dir, "aws", f"--endpoint-url {os.environ['AWS_ENDPOINT_URL']}")  # Version 1 ignores it for SQS.
         env = {name: value for name, value in os.environ.items() if name != "AWS_SESSION_TOKEN"}
         env |= {**credentials, "HOME": home, "PATH": f"{bin_dir}{os.pathsep}{os.environ['PATH']}"}
         done = subprocess.run(["bash", "-c", script], cwd=home, env=env, capture_output=True, text=True, check=False)

@@ -116,7 +116,6 @@ class Stack:
             "EVENTS_TABLE": outputs["EventsTableName"],
             "ENDPOINT_KEYS_TABLE": outputs["EndpointKeysTableName"],
             "KEYS_TABLE": outputs["KeysTableName"],
-            "KEYS_URL": "",
             "MAC_KEY": resources["MacKey"],
             "OWN_EVENTS_QUEUE_ARN": self.queue_arn(resources["OwnEventsQueue"]),
             "OWN_EVENTS_QUEUE_URL": resources["OwnEventsQueue"],

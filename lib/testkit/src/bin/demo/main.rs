@@ -222,12 +222,15 @@ impl Demo {
         let arrived = self.integrator.wait_for(1).await;
         self.screen.done(&format!("{} {} arrives", arrived[0].method, arrived[0].uri));
         let again = bank.get(&callback_url, &query).await;
-        self.screen.refused(&format!("the same call again → {} {}", again.status, again.text.trim_end()));
+        self.screen.done(&format!("the same call again → {} to {}", again.status, again.header("location")));
+        let other = bank.get(&callback_url, &format!("{query}&note=another")).await;
+        self.screen.refused(&format!("another call → {} {}", other.status, other.text.trim_end()));
         let path = format!("/token-requests/{id}/result?tenant={}", self.tpp);
         let result = self.stack.manage("GET", &path, None).await.json();
         self.screen.done(&format!("GET {path} → {}", text(&result["status"])));
-        let is_once = first.status == 303 && again.status >= 400;
-        self.screen.prove(is_once, "A bank callback becomes one webhook; the same call again is refused");
+        let is_same = again.header("location") == first.header("location");
+        let is_once = (first.status, again.status, other.status) == (303, 303, 410) && is_same;
+        self.screen.prove(is_once, "A bank callback becomes one webhook; another call of its link is refused");
     }
 
     async fn rotate_keys(&self) {
