@@ -107,6 +107,7 @@ class Stack:
         api_url = f"{self.endpoint}/_aws/execute-api/{outputs['ApiId']}"
         self.set_public_url(resources["ManageFunction"], api_url)
         settings = {
+            "API_ID": outputs["ApiId"],
             "API_URL": api_url,
             "EVENTS_QUEUE_URL": outputs["EventsQueueUrl"],
             "DELIVERIES_QUEUE_URL": outputs["DeliveriesQueueUrl"],
