@@ -66,10 +66,12 @@ impl App {
 
     /// Checks one endpoint. Returns whether it logged a warning.
     async fn look_after(&self, waiting: &Waiting, now_unix_ms: u64) -> Result<bool, AwsError> {
-        let oldest = self.parking.first_of(&Lane::Endpoint(waiting.endpoint.clone()), 1).await?;
+        let lane = Lane::Endpoint(waiting.endpoint.clone());
+        let oldest = self.parking.first_of(&lane, 1).await?;
         let Some(oldest) = oldest.first() else {
             // An environment that still considers its note valid may park another delivery without a new note.
-            if now_unix_ms / 1_000 > waiting.noted_at + 2 * NOTED_FOR_SECONDS {
+            let is_stale = now_unix_ms / 1_000 > waiting.noted_at + 2 * NOTED_FOR_SECONDS;
+            if is_stale && self.parking.is_empty(&lane).await? {
                 self.parking.end_waiting(waiting).await?;
             }
             return Ok(false);

@@ -142,6 +142,16 @@ impl Parking {
         Ok(items.iter().filter_map(|item| readable(item, parked_of)).collect())
     }
 
+    /// Returns whether a lane has no items, unreadable ones included.
+    ///
+    /// Needs `dynamodb:Query`. One call.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn is_empty(&self, lane: &Lane) -> Result<bool, AwsError> {
+        Ok(self.query(&lane.key(), &first_place(0), 1).await?.is_empty())
+    }
+
     async fn query(&self, lane: &str, from: &str, limit: usize) -> Result<Vec<Item>, AwsError> {
         let call = self
             .client

@@ -104,6 +104,18 @@ async fn operators_are_warned_before_the_event_of_a_waiting_delivery_expires() {
         parking.remove(&parked).await.unwrap();
     }
     let noted = async || parking.waiting(None, 9).await.unwrap().len();
+    let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
+    let (client, lane) = (aws_sdk_dynamodb::Client::new(&stack.aws), text(&Lane::Endpoint(endpoint.clone()).key()));
+    let unreadable =
+        client.put_item().table_name(&own.parking).item("pk", lane.clone()).item("sk", text("0000000000001#"));
+    unreadable.send().await.unwrap();
+    assert_eq!(
+        (warned_at(hour + QUARTER + 120 * MINUTES).await, noted().await),
+        (0, 1),
+        "an item waits that nobody can read"
+    );
+    let remove = client.delete_item().table_name(&own.parking).key("pk", lane).key("sk", text("0000000000001#"));
+    remove.send().await.unwrap();
     assert_eq!((warned_at(hour + 60 * MINUTES).await, noted().await), (0, 1), "others may need the note");
     assert_eq!((warned_at(hour + QUARTER + 120 * MINUTES).await, noted().await), (0, 0));
 }
