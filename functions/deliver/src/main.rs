@@ -1,6 +1,6 @@
 //! Cold start of the `deliver` function: settings, clients, then the event loop. Everything else is in the library.
 
-use deliver::{App, Config, handle};
+use deliver::{Config, app, handle};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
 use tokio::runtime::Builder;
 
@@ -15,6 +15,6 @@ fn main() -> Result<(), Error> {
 async fn serve() -> Result<(), Error> {
     tracing::init_default_subscriber();
     let config = Config::from_env()?; // An invalid setting fails the init phase, before any message is taken.
-    let app = &App::new(&signpost_io::aws::load().await, config)?;
+    let app = &app(&signpost_io::aws::load().await, config)?;
     run(service_fn(async |event: LambdaEvent<_>| handle(event.payload, app).await)).await
 }

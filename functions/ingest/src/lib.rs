@@ -13,7 +13,9 @@ use signpost_core::event::Event;
 use signpost_core::event::cloud_events::{self, BATCH_MEDIA_TYPE, MEDIA_TYPE};
 use signpost_core::input::fault::Fault;
 use signpost_core::input::problem::Problem;
-use signpost_io::queue::{Message, Queue};
+use signpost_engine::ports::queue::Message;
+use signpost_engine::ports::queue::Queue as _;
+use signpost_io::queue::Queue;
 use signpost_io::runtime::api_gateway::{body_text, check_parameters, media_type, refuse, respond, unavailable};
 use signpost_io::runtime::logs::Chain;
 

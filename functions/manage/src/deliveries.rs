@@ -7,6 +7,7 @@ use signpost_core::delivery::hold::{Hold, next_attempt};
 use signpost_core::delivery::list::{ListPosition, ListQuery};
 use signpost_core::delivery::{DeadLetterReason, DeliveryStatus};
 use signpost_core::input::problem::Problem;
+use signpost_engine::ports::endpoints::Endpoints as _;
 use signpost_io::runtime::api_gateway::respond;
 use signpost_io::runtime::clock::{rfc3339, unix_ms_now};
 use signpost_io::tables::delivery_list::Listed;

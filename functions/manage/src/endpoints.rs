@@ -17,12 +17,15 @@ use signpost_core::event::{Event, OWN_SOURCE, TenantId};
 use signpost_core::input::fault::Fault;
 use signpost_core::input::problem::Problem;
 use signpost_core::signing::standard_webhooks::EndpointKeys;
-use signpost_io::queue::Message;
+use signpost_engine::ports::endpoints::Endpoints as _;
+use signpost_engine::ports::endpoints::{SealedKeys, StoredEndpoint, Written};
+use signpost_engine::ports::parking::Parking as _;
+use signpost_engine::ports::queue::Message;
+use signpost_engine::ports::queue::Queue as _;
 use signpost_io::runtime::api_gateway::{empty, respond, with_header};
 use signpost_io::runtime::clock::{rfc3339, unix_now};
 use signpost_io::runtime::logs::Chain;
 use signpost_io::tables::endpoint_keys::EndpointKey;
-use signpost_io::tables::endpoints::{SealedKeys, StoredEndpoint, Written};
 use signpost_io::vault::{Purpose, SealContext};
 use uuid::Uuid;
 

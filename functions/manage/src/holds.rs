@@ -6,9 +6,9 @@ use signpost_core::delivery::breaker::Breaker;
 use signpost_core::delivery::hold::Hold;
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::TenantId;
+use signpost_engine::ports::endpoints::StoredEndpoint;
 use signpost_io::aws::AwsError;
 use signpost_io::runtime::clock::{rfc3339, unix_ms_now};
-use signpost_io::tables::endpoints::StoredEndpoint;
 
 use crate::App;
 

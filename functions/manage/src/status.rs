@@ -11,9 +11,10 @@ use serde_json::value::RawValue;
 use signpost_core::event::EventKey;
 use signpost_core::input::problem::Problem;
 use signpost_core::status::state::{MAX_HISTORY, StateKey, SubjectState};
+use signpost_engine::ports::events::Events as _;
+use signpost_engine::ports::events::StoredEvent;
 use signpost_io::aws::AwsError;
 use signpost_io::runtime::api_gateway::{empty, refuse, respond, with_header};
-use signpost_io::tables::events::StoredEvent;
 use signpost_io::tables::states::SubjectKey;
 use tokio::time::{Instant, sleep_until, timeout_at};
 

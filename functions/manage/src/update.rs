@@ -1,8 +1,9 @@
 //! Changes of endpoints: read, change, and write on the condition that nobody else has changed the endpoint meanwhile.
 
 use signpost_core::endpoint::EndpointId;
+use signpost_engine::ports::endpoints::Endpoints as _;
+use signpost_engine::ports::endpoints::{StoredEndpoint, Written};
 use signpost_io::runtime::clock::unix_now;
-use signpost_io::tables::endpoints::{StoredEndpoint, Written};
 
 use crate::api_request::{ApiRequest, changed_meanwhile, no_such_endpoint};
 use crate::holds::ShownHold;

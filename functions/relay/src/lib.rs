@@ -14,31 +14,28 @@ use http::{HeaderMap, HeaderName, Method};
 use signpost_core::token_request::{
     BankResponse, Body, Callback, CallbackError, CallbackToken, MAX_CALLBACK_BYTES, StateError, TokenRequest,
 };
+use signpost_engine::relay::{Refusal, Relay};
 use signpost_io::aws::AwsError;
-use signpost_io::queue::{Message, Queue};
+use signpost_io::ports::Aws;
+use signpost_io::queue::Queue;
 use signpost_io::runtime::api_gateway::{body_text, charset, empty, media_type, respond, with_header};
-use signpost_io::runtime::clock::unix_now;
+use signpost_io::runtime::clock::{SystemClock, ThreadRandom};
 use signpost_io::runtime::logs::Chain;
-use signpost_io::tables::token_requests::{Changed, TokenRequests};
-use uuid::Uuid;
+use signpost_io::tables::token_requests::TokenRequests;
 
 pub use config::Config;
 
-/// The clients of the function.
-#[derive(Debug)]
-pub struct App {
-    events_queue: Queue,
-    token_requests: TokenRequests,
-}
+/// The function: the engine on AWS.
+pub type App = Relay<Aws>;
 
-impl App {
-    /// Creates the clients. This needs no network.
-    #[must_use]
-    pub fn new(aws: &SdkConfig, config: Config) -> Self {
-        Self {
-            events_queue: Queue::new(aws_sdk_sqs::Client::new(aws), config.own_events_queue_url),
-            token_requests: TokenRequests::new(aws_sdk_dynamodb::Client::new(aws), config.token_requests_table),
-        }
+/// Creates the clients. This needs no network.
+#[must_use]
+pub fn app(aws: &SdkConfig, config: Config) -> App {
+    Relay {
+        clock: SystemClock,
+        own_events_queue: Queue::new(aws_sdk_sqs::Client::new(aws), config.own_events_queue_url),
+        random: ThreadRandom,
+        token_requests: TokenRequests::new(aws_sdk_dynamodb::Client::new(aws), config.token_requests_table),
     }
 }
 
@@ -65,7 +62,7 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
     if request.request_context.http.method == Method::HEAD {
         return guarded(empty(204));
     }
-    let (status, text, location) = match app.relay(&request).await {
+    let (status, text, location) = match relay(&request, app).await {
         Ok((request, called)) => {
             let (tenant, outcome) = (&request.tenant, request.outcome(called.at).as_str());
             tracing::info!(tenant.id = %tenant, event.id = request.event_id(), outcome, "callback.accepted");
@@ -74,7 +71,7 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
                 None => (200, "Thank you. You may close this page.".to_owned(), None),
             }
         }
-        Err(Refusal::Aws(error)) => {
+        Err(error @ (Refusal::Call(_) | Refusal::Unfit(_))) => {
             tracing::error!(error = %Chain(&error), "callback.failed");
             let text = "This did not work, for a reason on our side. Please try the same again in a moment.";
             return with_header(plain(503, text), RETRY_AFTER, "1");
@@ -107,34 +104,15 @@ fn is_ahead_of_user(headers: &HeaderMap) -> bool {
     words.any(|word| ["prefetch", "prerender", "preview"].iter().any(|ahead| word.eq_ignore_ascii_case(ahead)))
 }
 
-impl App {
-    /// Stores and queues a bank callback and uses its state up. Returns the token request and the callback.
-    async fn relay(&self, request: &ApiGatewayV2httpRequest) -> Result<(TokenRequest, BankResponse), Refusal> {
-        // Checks without a table come first, so that a flood of garbage on this route costs no reads.
-        let state = request.path_parameters.get("state").and_then(|state| CallbackToken::parse(state));
-        let state = state.ok_or(StateError::Unknown)?.hash();
-        let callback = said(request)?;
-        let (tenant, id) = self.token_requests.of_state(&state).await?.ok_or(StateError::Unknown)?;
-        let payload = callback.payload(&id)?;
-
-        let now = unix_now().as_secs();
-        let heard = match self.token_requests.record_callback(&tenant, &id, &state, &payload, now).await? {
-            Changed::Yes(request) => request,
-            Changed::No(Some(request)) => {
-                let again = request.repeated(&state, &payload, now).cloned();
-                let refusal = request.refusal(&state, now);
-                return again.map(|called| (request, called)).ok_or(refusal.into());
-            }
-            Changed::No(None) => return Err(StateError::Unknown.into()),
-        };
-        let called = heard.called.clone().ok_or(StateError::Unknown)?;
-        let event = heard.event(&called).map_err(|_| AwsError::corrupt("token request")(UnfitError))?;
-        self.events_queue.send_all([Message::of_event(&event)]).await?;
-        // If this changes nothing, the same callback was answered meanwhile, or the request was registered again for
-        // the next step. The event is queued in both cases.
-        self.token_requests.acknowledge(&heard, &Uuid::new_v4().to_string()).await?;
-        Ok((heard, called))
-    }
+/// Relays the bank callback of a request. Returns the token request and the bank's response.
+async fn relay(
+    request: &ApiGatewayV2httpRequest,
+    app: &App,
+) -> Result<(TokenRequest, BankResponse), Refusal<AwsError>> {
+    // Checks without a table come first, so that a flood of garbage on this route costs no reads.
+    let state = request.path_parameters.get("state").and_then(|state| CallbackToken::parse(state));
+    let state = state.ok_or(StateError::Unknown)?;
+    app.relay(&state, said(request)?).await
 }
 
 /// Reads a bank callback from a request's query and body.
@@ -148,40 +126,6 @@ fn said(request: &ApiGatewayV2httpRequest) -> Result<Callback, CallbackError> {
     let text = body_text(request).map_err(|_| CallbackError::Malformed)?;
     let body = Body::of(&media_type(&request.headers), &text)?;
     Callback::parse(request.raw_query_string.as_deref().unwrap_or_default(), body)
-}
-
-/// The reason why a bank callback was refused.
-#[derive(Debug)]
-enum Refusal {
-    /// Its content.
-    Callback(CallbackError),
-    /// An internal error.
-    Aws(AwsError),
-    /// Its state.
-    State(StateError),
-}
-
-/// The stored bank callback is not a valid event, because it was written by another version, or by hand.
-#[derive(Debug, thiserror::Error)]
-#[error("stored bank callback cannot be turned into an event; repair or remove the item")]
-struct UnfitError;
-
-impl From<AwsError> for Refusal {
-    fn from(error: AwsError) -> Self {
-        Self::Aws(error)
-    }
-}
-
-impl From<CallbackError> for Refusal {
-    fn from(error: CallbackError) -> Self {
-        Self::Callback(error)
-    }
-}
-
-impl From<StateError> for Refusal {
-    fn from(error: StateError) -> Self {
-        Self::State(error)
-    }
 }
 
 /// Builds an answer in plain text.

@@ -3,12 +3,12 @@
 use std::convert::Infallible;
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
-use relay::{App, Config, handle};
+use relay::{Config, app, handle};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     tracing::init_default_subscriber();
     let config = Config::from_env()?; // An invalid setting fails the init phase, before any request.
-    let app = &App::new(&signpost_io::aws::load().await, config);
+    let app = &app(&signpost_io::aws::load().await, config);
     run(service_fn(async |event: LambdaEvent<_>| Ok::<_, Infallible>(handle(event.payload, app).await))).await
 }

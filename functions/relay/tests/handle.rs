@@ -12,7 +12,7 @@ fn app() -> App {
         own_events_queue_url: "https://queue.invalid/own-events".into(),
         token_requests_table: "token-requests".into(),
     };
-    App::new(&aws, config)
+    relay::app(&aws, config)
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use serde_json::Value;
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::TenantId;
 
-use crate::redrive::Redrive;
+use signpost_engine::sweep::Redrive;
 
 /// The command of an invocation.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,21 +1,19 @@
 //! Puts parked deliveries back into `DeliveriesQueue`: those that are due, and those whose endpoint accepts requests
 //! again. A schedule invokes it every minute. Operators invoke it with `{"redrive":"DeadLetterQueue"}` or
 //! `{"redrive":"RejectedQueue"}` to try the messages of one of these queues again.
+//! [`signpost_engine::sweep`] decides; this crate connects it to AWS.
 
 mod command;
 mod config;
-mod expiry_watch;
-mod redrive;
-mod sweep;
-
-use std::time::Duration;
 
 use aws_config::SdkConfig;
 use lambda_runtime::Error;
 use serde::Serialize;
 use serde_json::Value;
+use signpost_engine::sweep::{REDRIVE_WORK, Redriven, Sweep, SweepPorts, Swept};
+use signpost_io::ports::Aws;
 use signpost_io::queue::Queue;
-use signpost_io::runtime::clock::unix_ms_now;
+use signpost_io::runtime::clock::{SystemClock, ThreadRandom, unix_ms_now};
 use signpost_io::tables::breakers::Breakers;
 use signpost_io::tables::deliveries::Deliveries;
 use signpost_io::tables::endpoints::Endpoints;
@@ -25,44 +23,29 @@ use signpost_io::tables::parking::Parking;
 
 use command::Command;
 pub use config::Config;
-pub use redrive::{Redrive, Redriven, redrive_for};
-pub use sweep::{Swept, sweep_at};
 
-/// The clients of the function.
-#[derive(Debug)]
-pub struct App {
-    events_queue: Queue,
-    breakers: Breakers,
-    dead_letter_queue: Queue,
-    deliveries_queue: Queue,
-    endpoints: Endpoints,
-    events: Events,
-    limits: Limits,
-    parking: Parking,
-    deliveries: Deliveries,
-    rejected_queue: Queue,
-    retention: Duration,
-}
+/// The function: the engine on AWS.
+pub type App = Sweep<Aws>;
 
-impl App {
-    /// Creates the clients. This needs no network.
-    #[must_use]
-    pub fn new(aws: &SdkConfig, config: Config) -> Self {
-        let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(aws), aws_sdk_sqs::Client::new(aws));
-        Self {
-            events_queue: Queue::new(sqs.clone(), config.events_queue_url),
-            breakers: Breakers::new(dynamodb.clone(), config.parking_table.clone()),
-            dead_letter_queue: Queue::new(sqs.clone(), config.dead_letter_queue_url),
-            deliveries_queue: Queue::new(sqs.clone(), config.deliveries_queue_url),
-            retention: config.retention,
-            rejected_queue: Queue::new(sqs, config.rejected_queue_url),
-            deliveries: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
-            endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
-            events: Events::new(dynamodb.clone(), config.events_table, config.retention),
-            limits: Limits::new(dynamodb.clone(), config.parking_table.clone()),
-            parking: Parking::new(dynamodb, config.parking_table, config.retention),
-        }
-    }
+/// Creates the clients. This needs no network.
+#[must_use]
+pub fn app(aws: &SdkConfig, config: Config) -> App {
+    let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(aws), aws_sdk_sqs::Client::new(aws));
+    Sweep::new(SweepPorts {
+        clock: SystemClock,
+        random: ThreadRandom,
+        breakers: Breakers::new(dynamodb.clone(), config.parking_table.clone()),
+        dead_letter_queue: Queue::new(sqs.clone(), config.dead_letter_queue_url),
+        deliveries: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
+        deliveries_queue: Queue::new(sqs.clone(), config.deliveries_queue_url),
+        endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
+        events: Events::new(dynamodb.clone(), config.events_table, config.retention),
+        events_queue: Queue::new(sqs.clone(), config.events_queue_url),
+        limits: Limits::new(dynamodb.clone(), config.parking_table.clone()),
+        parking: Parking::new(dynamodb, config.parking_table, config.retention),
+        rejected_queue: Queue::new(sqs, config.rejected_queue_url),
+        retention: config.retention,
+    })
 }
 
 /// The answer of the function.
@@ -78,13 +61,10 @@ pub enum Done {
 /// Sweeps once, or redrives a queue, as the payload asks.
 ///
 /// # Errors
-/// The payload is not a valid command, or a call failed as in [`sweep_at`] and [`redrive_for`].
+/// The payload is not a valid command, or a call failed as in [`Sweep::sweep_at`] and [`Sweep::redrive_for`].
 pub async fn handle(payload: Value, app: &App) -> Result<Done, Error> {
     Ok(match Command::parse(&payload)? {
-        Command::Redrive(redrive) => Done::Redriven(redrive_for(app, &redrive, redrive::WORK).await?),
-        Command::Sweep => Done::Swept(sweep_at(app, unix_ms_now()).await?),
+        Command::Redrive(redrive) => Done::Redriven(app.redrive_for(&redrive, REDRIVE_WORK).await?),
+        Command::Sweep => Done::Swept(app.sweep_at(unix_ms_now()).await?),
     })
 }
-
-/// How many calls to AWS run at the same time.
-const CALLS_AT_ONCE: usize = 16;

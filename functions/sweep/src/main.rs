@@ -1,12 +1,12 @@
 //! Cold start of the `sweep` function: settings, clients, then the event loop. Everything else is in the library.
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
-use sweep::{App, Config, handle};
+use sweep::{Config, app, handle};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     tracing::init_default_subscriber();
     let config = Config::from_env()?; // An invalid setting fails the init phase, before any move.
-    let app = &App::new(&signpost_io::aws::load().await, config);
+    let app = &app(&signpost_io::aws::load().await, config);
     run(service_fn(async |event: LambdaEvent<_>| handle(event.payload, app).await)).await
 }

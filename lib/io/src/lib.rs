@@ -1,4 +1,4 @@
-//! Adapters that connect the rules of `signpost-core` to DynamoDB, SQS, KMS, HTTPS receivers, settings and logs.
+//! Adapters that connect `signpost-core` and `signpost-engine` to DynamoDB, SQS, KMS, HTTPS receivers, settings and logs.
 //!
 //! # Folders
 //!
@@ -11,13 +11,16 @@
 //! - [`tables`]: one module per kind of item in DynamoDB (`dynamodb:GetItem`, `PutItem`, `UpdateItem`, `DeleteItem`,
 //!   `Query`).
 //! - [`http`]: sends webhooks and requests access tokens; the only folder that connects to receivers.
-//! - [`cache`]: what a warm environment remembers about endpoints and signing keys.
+//! - [`endpoint_secrets`], [`signer_cache`]: what a warm environment needs to authenticate to receivers and to sign.
+//! - [`ports`]: all of these as the ports of `signpost-engine`.
 
 pub mod aws;
-pub mod cache;
+pub mod endpoint_secrets;
 pub mod http;
 pub mod mac;
+pub mod ports;
 pub mod queue;
 pub mod runtime;
+pub mod signer_cache;
 pub mod tables;
 pub mod vault;

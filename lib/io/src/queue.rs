@@ -9,9 +9,8 @@ use aws_sdk_sqs::types::{
     MessageAttributeValue, MessageSystemAttributeName, SendMessageBatchRequestEntry,
 };
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use signpost_core::delivery::Delivery;
-use signpost_core::endpoint::EndpointId;
-use signpost_core::event::Event;
+use signpost_engine::ports;
+use signpost_engine::ports::queue::{MAX_BATCH_BYTES, Message, Received};
 
 use crate::aws::{AwsError, CALL_TIMEOUT};
 
@@ -22,70 +21,8 @@ pub struct Queue {
     url: String,
 }
 
-/// A message to be sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Message {
-    /// The content. SQS accepts only the characters of XML 1.0.
-    pub body: String,
-    /// `MessageGroupId`: on a standard queue, the group whose share of the queue the message uses (fair queues).
-    pub group: Option<String>,
-    /// Text attributes, by name.
-    pub attributes: Vec<(&'static str, String)>,
-    /// How long SQS holds it before it presents it, in whole seconds, at most 15 minutes. It is not in flight
-    /// meanwhile.
-    pub delay: Duration,
-}
-
-/// The attribute of a delivery's message with the time since when it waits, in milliseconds since the Unix epoch. A
-/// message has it if there may be another message of the same delivery.
-pub const SINCE: &str = "since";
-
-impl Message {
-    /// Creates the message that brings an event to `fanout`. Each tenant is a message group of its own, so that SQS's fair
-    /// queue keeps one tenant's backlog from delaying the others.
-    #[must_use]
-    pub fn of_event(event: &Event) -> Self {
-        let group = Some(event.key.tenant.to_string());
-        Self { body: event.json().to_owned(), group, ..Self::default() }
-    }
-
-    /// Creates the message that makes `deliver` send an event to an endpoint, for the first time or again.
-    ///
-    /// `arrived_unix_ms` is when the event arrived, `since_unix_ms` since when the message waits, both in milliseconds
-    /// since the Unix epoch. Each endpoint is a group of its own, so that one's backlog does not delay the others (fair
-    /// queues).
-    #[must_use]
-    pub fn of_delivery(endpoint: &EndpointId, event: &Event, arrived_unix_ms: u64, since_unix_ms: Option<u64>) -> Self {
-        Self {
-            body: Delivery::message(endpoint, event, arrived_unix_ms),
-            group: Some(endpoint.to_string()),
-            attributes: since_unix_ms.map(|since| (SINCE, since.to_string())).into_iter().collect(),
-            delay: Duration::ZERO,
-        }
-    }
-}
-
-/// A message that was received.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Received {
-    /// `MessageId`: the same each time the message is received.
-    pub id: String,
-    /// The content.
-    pub body: String,
-    /// Its attribute `reason`, which says why it is in a dead-letter queue.
-    pub reason: Option<String>,
-    /// `SentTimestamp`: when SQS accepted it, in milliseconds since the Unix epoch; 0 if SQS does not report it.
-    pub sent_unix_ms: u64,
-    /// `ReceiptHandle`: names this receipt of the message, and is needed to delete or release it.
-    pub receipt: String,
-}
-
 /// How many messages one call may have.
 const MAX_BATCH_MESSAGES: usize = 10;
-/// How many bytes one message may have, and all messages of one call together.
-pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
-/// How many bytes are added for a message besides its body and its attributes' names and values.
-const MESSAGE_MARGIN_BYTES: usize = 256;
 /// How many calls run at the same time.
 const CALLS_AT_ONCE: usize = 4;
 /// How often entries that SQS refused are sent in all, before the call counts as failed.
@@ -96,22 +33,6 @@ impl Queue {
     #[must_use]
     pub fn new(client: Client, url: String) -> Self {
         Self { client, url }
-    }
-
-    /// Sends all of `messages`, in as few calls as SQS's limits allow. It takes them one by one and holds only those of
-    /// four concurrent calls.
-    ///
-    /// Needs `sqs:SendMessage`. One call per 10 messages or 1 MiB.
-    ///
-    /// # Errors
-    /// Not all messages are in the queue, though some may be. Send all again; readers must recognise repetitions.
-    pub async fn send_all(&self, messages: impl IntoIterator<Item = Message>) -> Result<(), AwsError> {
-        let sized = messages.into_iter().map(|message| (size(&message), message));
-        let calls = batches(sized, MAX_BATCH_MESSAGES, MAX_BATCH_BYTES).map(|batch| async {
-            let entries = batch.into_iter().enumerate().map(|(index, message)| entry(index, message));
-            self.send_batch(entries.collect::<Result<_, _>>()?).await
-        });
-        stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).try_collect().await
     }
 
     async fn send_batch(&self, mut entries: Vec<SendMessageBatchRequestEntry>) -> Result<(), AwsError> {
@@ -126,6 +47,26 @@ impl Queue {
             round += 1;
         }
     }
+}
+
+impl ports::queue::Queue for Queue {
+    type Error = AwsError;
+
+    /// Sends all of `messages`, in as few calls as SQS's limits allow. It takes them one by one and holds only those of
+    /// four concurrent calls.
+    ///
+    /// Needs `sqs:SendMessage`. One call per 10 messages or 1 MiB.
+    ///
+    /// # Errors
+    /// Not all messages are in the queue, though some may be. Send all again; readers must recognise repetitions.
+    async fn send_all(&self, messages: impl IntoIterator<Item = Message>) -> Result<(), AwsError> {
+        let sized = messages.into_iter().map(|message| (message.size(), message));
+        let calls = batches(sized, MAX_BATCH_MESSAGES, MAX_BATCH_BYTES).map(|batch| async {
+            let entries = batch.into_iter().enumerate().map(|(index, message)| entry(index, message));
+            self.send_batch(entries.collect::<Result<_, _>>()?).await
+        });
+        stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).try_collect().await
+    }
 
     /// Receives up to ten messages, and hides them from other receivers for `hidden_for`. Returns none if none comes
     /// within a second.
@@ -134,7 +75,7 @@ impl Queue {
     ///
     /// # Errors
     /// The call failed.
-    pub async fn receive(&self, hidden_for: Duration) -> Result<Vec<Received>, AwsError> {
+    async fn receive(&self, hidden_for: Duration) -> Result<Vec<Received>, AwsError> {
         let call = self
             .client
             .receive_message()
@@ -166,7 +107,7 @@ impl Queue {
     ///
     /// # Errors
     /// Not all messages are deleted, though some may be. The others come back.
-    pub async fn remove_all(&self, receipts: impl IntoIterator<Item = String>) -> Result<(), AwsError> {
+    async fn remove_all(&self, receipts: impl IntoIterator<Item = String>) -> Result<(), AwsError> {
         const OPERATION: &str = "sqs:DeleteMessage";
         let calls = tens(receipts).map(async |receipts| {
             let entries = receipts.into_iter().enumerate().map(|(index, receipt)| {
@@ -185,7 +126,7 @@ impl Queue {
     ///
     /// # Errors
     /// Not all messages are visible. The others stay hidden until the time that was set when they were received.
-    pub async fn release_all(&self, receipts: impl IntoIterator<Item = String>) -> Result<(), AwsError> {
+    async fn release_all(&self, receipts: impl IntoIterator<Item = String>) -> Result<(), AwsError> {
         const OPERATION: &str = "sqs:ChangeMessageVisibility";
         let calls = tens(receipts).map(async |receipts| {
             let entries = receipts.into_iter().enumerate().map(|(index, receipt)| {
@@ -206,7 +147,7 @@ impl Queue {
     ///
     /// # Errors
     /// The call failed. The message comes back after the queue's visibility timeout instead.
-    pub async fn delay_retry(&self, receipt_handle: &str, wait: Duration) -> Result<(), AwsError> {
+    async fn delay_retry(&self, receipt_handle: &str, wait: Duration) -> Result<(), AwsError> {
         let seconds = wait.as_millis().div_ceil(1_000).min(MAX_VISIBILITY_SECONDS);
         let call = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt_handle);
         let call = call.visibility_timeout(i32::try_from(seconds).unwrap_or(i32::MAX));
@@ -248,13 +189,6 @@ fn tens(receipts: impl IntoIterator<Item = String>) -> impl Iterator<Item = Vec<
     batches(receipts.into_iter().map(|receipt| (0, receipt)), MAX_BATCH_MESSAGES, MAX_BATCH_BYTES)
 }
 
-/// Returns how many bytes of [`MAX_BATCH_BYTES`] a message uses, rounded up.
-#[must_use]
-pub fn size(message: &Message) -> usize {
-    let attributes = message.attributes.iter().map(|(name, value)| name.len() + "String".len() + value.len());
-    message.body.len() + attributes.sum::<usize>() + MESSAGE_MARGIN_BYTES
-}
-
 /// Splits sized items, in their order, into batches of at most `max_items` and `max_bytes`. An item over `max_bytes` is
 /// alone in its batch.
 fn batches<T>(
@@ -281,13 +215,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_in_its_tenants_group_of_the_fair_queue() {
-        let text = r#"{"specversion":"1.0","id":"1","source":"/core","type":"t","tenant":"acme","data":{}}"#;
-        let message = Message::of_event(&Event::parse(text).unwrap());
-        assert_eq!((&*message.body, message.group.as_deref()), (text, Some("acme")));
-    }
-
-    #[test]
     fn batches_end_at_ten_entries_and_at_the_byte_limit() {
         let cases = [
             (vec![], Vec::<Vec<usize>>::new(), "nothing to send, no call"),
@@ -301,12 +228,5 @@ mod tests {
             let items = input.into_iter().map(|size| (size, size));
             assert_eq!(batches(items, 3, 100).collect::<Vec<_>>(), expected, "{why}");
         }
-    }
-
-    #[test]
-    fn attributes_count_towards_the_size() {
-        let bare = Message { body: "x".repeat(100), ..Message::default() };
-        let full = Message { attributes: vec![("reason", "y".repeat(50))], ..bare.clone() };
-        assert_eq!(size(&full) - size(&bare), 6 + 6 + 50);
     }
 }

@@ -23,9 +23,16 @@ use signpost_core::endpoint::{Endpoint, EndpointId};
 use signpost_core::event::{Event, EventId, EventKey, TenantId};
 use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::signing::standard_webhooks::WebhookPublicKey;
+use signpost_core::status::state::Moment;
+use signpost_engine::ports::endpoints::StoredEndpoint;
+use signpost_engine::ports::events::Events as _;
+use signpost_engine::ports::events::{Arrival, FirstFanOut};
+use signpost_engine::ports::parking::Parking as _;
+use signpost_engine::ports::queue::Queue as _;
 use signpost_io::mac::MacKey;
+use signpost_io::runtime::clock::unix_now;
 use signpost_io::tables::deliveries::Deliveries;
-use signpost_io::tables::endpoints::{Endpoints, StoredEndpoint};
+use signpost_io::tables::endpoints::Endpoints;
 use signpost_io::tables::events::Events;
 use signpost_io::tables::parking::Parking;
 use signpost_io::tables::signing_keys::{KeyTable, StoredKey};
@@ -174,7 +181,7 @@ impl LocalStack {
     /// SQS refuses a message.
     pub async fn send_to(&self, url: &str, bodies: impl IntoIterator<Item = String>) {
         let queue = signpost_io::queue::Queue::new(self.sqs(), url.to_owned());
-        let message = |body| signpost_io::queue::Message { body, ..Default::default() };
+        let message = |body| signpost_engine::ports::queue::Message { body, ..Default::default() };
         queue.send_all(bodies.into_iter().map(message)).await.expect("SQS accepts the messages");
     }
 
@@ -514,8 +521,17 @@ impl LocalStack {
     /// The table refuses the event.
     pub async fn store(&self, event: &Event, endpoint: &EndpointId) {
         let events = Events::new(self.dynamodb(), setting("EVENTS_TABLE"), Duration::from_hours(1));
-        let to = [endpoint.clone()];
-        events.claim(event, &to, "stored by a test", ARRIVED).await.expect("the table accepts the event");
+        let first = FirstFanOut {
+            message_id: "stored by a test".into(),
+            endpoints: vec![endpoint.clone()],
+            at_unix_seconds: unix_now().as_secs(),
+            arrival: Arrival {
+                moment: Moment::of(event, ARRIVED),
+                expires_at: (unix_now() + Duration::from_hours(1)).as_secs(),
+            },
+            payload_hash: event.payload_hash(),
+        };
+        events.insert(event, &first).await.expect("the table accepts the event");
     }
 
     /// Waits until `count` deliveries are parked for an endpoint.

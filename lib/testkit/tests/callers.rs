@@ -21,8 +21,9 @@ use signpost_core::endpoint::auth::{ClientAuthentication, ClientCredentials, api
 use signpost_core::endpoint::target::TargetRules;
 use signpost_core::endpoint::{Endpoint, Method};
 use signpost_core::secret::Secret;
+use signpost_engine::ports::webhooks::Exchange;
 use signpost_io::http::guarded_client::Guard;
-use signpost_io::http::webhook_sender::{ClientAuth, Exchange, WebhookSender};
+use signpost_io::http::webhook_sender::{ClientAuth, WebhookSender};
 use signpost_testkit::authority::Authority;
 use signpost_testkit::hostile::{Hostile, Trick};
 use signpost_testkit::receiver::{Received, Receiver};

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use crate::runtime::slots::lock;
+use signpost_engine::slots::lock;
 
 /// A coalescer for questions of type `Q`, each with an answer of type `A`.
 #[derive(Debug)]

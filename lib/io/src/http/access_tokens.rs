@@ -18,7 +18,7 @@ use tokio::time::timeout_at;
 use crate::http::guarded_client::{Body, Clients, Failed, read_body};
 use crate::http::webhook_sender::{Deadline, wait_of};
 use crate::runtime::clock::unix_now;
-use crate::runtime::slots::Slots;
+use signpost_engine::slots::Slots;
 
 /// The tokens of one warm environment.
 pub(crate) struct Tokens {

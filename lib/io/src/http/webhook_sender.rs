@@ -21,12 +21,15 @@ use signpost_core::endpoint::auth::{AuthHeader, ClientCredentials};
 use signpost_core::endpoint::target::Target;
 use signpost_core::fingerprint::fingerprint;
 use signpost_core::secret::Secret;
+use signpost_engine::ports;
+use signpost_engine::ports::webhooks::Exchange;
 use tokio::time::Instant;
 
+use crate::endpoint_secrets::EndpointAccess;
 use crate::http::access_tokens::Tokens;
 use crate::http::guarded_client::{Body, Clients, Failed, Guard, Tls, read_body};
 use crate::http::pieces;
-use crate::runtime::slots::lock;
+use signpost_engine::slots::lock;
 
 /// The way in which Signpost authenticates to a receiver.
 #[derive(Clone, Debug)]
@@ -70,29 +73,6 @@ impl ClientAuth {
     }
 }
 
-/// The result of sending a request.
-#[derive(Debug)]
-pub struct Exchange {
-    /// The acknowledgement, or the reason why there is none.
-    pub result: AttemptResult,
-    /// The beginning of the body of a refusal, without the secrets of the request; `None` if there was no body.
-    pub response: Option<String>,
-    /// The request as it was sent; `None` if nothing was sent.
-    pub sent: Option<Sent>,
-    /// The connection of the answer; `None` if no answer came.
-    pub connection: Option<Connection>,
-    /// Where the answer redirects to, without the values of the URL's query.
-    pub redirect: Option<String>,
-}
-
-impl Exchange {
-    /// Creates the result of an attempt that sent nothing.
-    #[must_use]
-    pub fn failed(error: AttemptError) -> Self {
-        Self { result: Err(error), response: None, sent: None, connection: None, redirect: None }
-    }
-}
-
 /// A sender of attempts. Create one per warm environment, because it keeps connections and the certificate store.
 pub struct WebhookSender {
     guard: Guard,
@@ -117,54 +97,6 @@ impl WebhookSender {
             with_certificate: Mutex::new(LruCache::new(MAX_CERTIFICATE_CLIENTS)),
             tokens: Tokens::default(),
         })
-    }
-
-    /// Checks an endpoint's URL, as far as that is possible before its host is resolved.
-    ///
-    /// # Errors
-    /// [`AttemptError::ForbiddenTarget`].
-    pub fn target(&self, url: &str) -> Result<Target, AttemptError> {
-        self.guard.rules().parse(url).map_err(AttemptError::ForbiddenTarget)
-    }
-
-    /// Makes one attempt and judges the answer. `timeout` covers everything from DNS to the last byte, including the
-    /// request for an access token.
-    pub async fn send(&self, request: Request, caller: &ClientAuth, timeout: Duration) -> Exchange {
-        let deadline = Deadline::after(timeout);
-        let header = match self.header(caller, deadline).await {
-            Ok(header) => header,
-            Err(error) => return Exchange::failed(error),
-        };
-        let call = Call { caller, auth: header.as_ref(), deadline };
-        self.webhook(request, call, |answer| judge_status(answer.status, answer.retry_after)).await
-    }
-
-    /// Makes one attempt to verify the receiver: it proves that it wants webhooks from `sender` by its answer to
-    /// `preflight` or, failing that, by the echo of `challenge` in its answer to `request`. `timeout` covers both.
-    ///
-    /// Returns the exchange that decided.
-    pub async fn prove(
-        &self,
-        preflight: Preflight,
-        request: Request,
-        sender: &str,
-        challenge: &str,
-        caller: &ClientAuth,
-        timeout: Duration,
-    ) -> Exchange {
-        let deadline = Deadline::after(timeout);
-        let header = match self.header(caller, deadline).await {
-            Ok(header) => header,
-            Err(error) => return Exchange::failed(error),
-        };
-        let call = Call { caller, auth: header.as_ref(), deadline };
-        // Some firewalls drop every OPTIONS request, so half of the time is kept for the webhook.
-        let half = Call { deadline: Deadline { at: deadline.at - timeout / 2, ..deadline }, ..call };
-        let permission = self.handshake(preflight, half, sender).await;
-        if permission.result.is_ok() {
-            return permission;
-        }
-        self.webhook(request, call, |answer| answer.judge_echo(challenge)).await
     }
 
     async fn handshake(&self, preflight: Preflight, call: Call<'_>, sender: &str) -> Exchange {
@@ -235,6 +167,80 @@ impl WebhookSender {
         let make = || Clients::new(self.guard.clone(), read()?).map(Arc::new);
         let mut known = lock(&self.with_certificate);
         known.try_get_or_insert(certificate.fingerprint, make).map(Arc::clone).map_err(unusable)
+    }
+}
+
+impl WebhookSender {
+    /// Checks an endpoint's URL, as far as that is possible before its host is resolved.
+    ///
+    /// # Errors
+    /// [`AttemptError::ForbiddenTarget`].
+    pub fn target(&self, url: &str) -> Result<Target, AttemptError> {
+        self.guard.rules().parse(url).map_err(AttemptError::ForbiddenTarget)
+    }
+
+    /// Makes one attempt and judges the answer. `timeout` covers everything from DNS to the last byte, including the
+    /// request for an access token.
+    pub async fn send(&self, request: Request, caller: &ClientAuth, timeout: Duration) -> Exchange {
+        let deadline = Deadline::after(timeout);
+        let header = match self.header(caller, deadline).await {
+            Ok(header) => header,
+            Err(error) => return Exchange::failed(error),
+        };
+        let call = Call { caller, auth: header.as_ref(), deadline };
+        self.webhook(request, call, |answer| judge_status(answer.status, answer.retry_after)).await
+    }
+
+    /// Makes one attempt to verify the receiver: it proves that it wants webhooks from `sender` by its answer to
+    /// `preflight` or, failing that, by the echo of `challenge` in its answer to `request`. `timeout` covers both.
+    ///
+    /// Returns the exchange that decided.
+    pub async fn prove(
+        &self,
+        preflight: Preflight,
+        request: Request,
+        sender: &str,
+        challenge: &str,
+        caller: &ClientAuth,
+        timeout: Duration,
+    ) -> Exchange {
+        let deadline = Deadline::after(timeout);
+        let header = match self.header(caller, deadline).await {
+            Ok(header) => header,
+            Err(error) => return Exchange::failed(error),
+        };
+        let call = Call { caller, auth: header.as_ref(), deadline };
+        // Some firewalls drop every OPTIONS request, so half of the time is kept for the webhook.
+        let half = Call { deadline: Deadline { at: deadline.at - timeout / 2, ..deadline }, ..call };
+        let permission = self.handshake(preflight, half, sender).await;
+        if permission.result.is_ok() {
+            return permission;
+        }
+        self.webhook(request, call, |answer| answer.judge_echo(challenge)).await
+    }
+}
+
+impl ports::webhooks::Webhooks for WebhookSender {
+    type Access = EndpointAccess;
+
+    fn target(&self, url: &str) -> Result<Target, AttemptError> {
+        self.target(url)
+    }
+
+    async fn send(&self, request: Request, access: &EndpointAccess, timeout: Duration) -> Exchange {
+        self.send(request, &access.caller, timeout).await
+    }
+
+    async fn prove(
+        &self,
+        preflight: Preflight,
+        request: Request,
+        sender: &str,
+        challenge: &str,
+        access: &EndpointAccess,
+        timeout: Duration,
+    ) -> Exchange {
+        self.prove(preflight, request, sender, challenge, &access.caller, timeout).await
     }
 }
 

@@ -1,9 +1,10 @@
 //! The wall clock. Only adapters read it; rules take the time as an argument.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use signpost_engine::ports::clock::{Clock, Random};
+pub use signpost_engine::ports::clock::{millis, rfc3339};
 
 /// Returns the time since the Unix epoch.
 #[must_use]
@@ -17,15 +18,31 @@ pub fn unix_ms_now() -> u64 {
     millis(unix_now())
 }
 
-/// Converts a duration to whole milliseconds. 64 bits are enough for half a billion years.
-#[must_use]
-pub fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+/// The clocks of this process.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn unix(&self) -> Duration {
+        unix_now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        START.elapsed()
+    }
+
+    async fn sleep(&self, wait: Duration) {
+        tokio::time::sleep(wait).await;
+    }
 }
 
-/// Formats a time, in milliseconds since the Unix epoch, by RFC 3339 in UTC. Returns an empty text after the year 9999.
-#[must_use]
-pub fn rfc3339(unix_ms: u64) -> String {
-    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000).ok();
-    at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
+/// The random numbers of this thread.
+#[derive(Clone, Copy, Debug)]
+pub struct ThreadRandom;
+
+impl Random for ThreadRandom {
+    fn u64(&self) -> u64 {
+        fastrand::u64(..)
+    }
 }

@@ -1,33 +1,3 @@
 //! Logs: an error with its causes in one field.
 
-use std::error::Error;
-use std::fmt;
-
-/// An error and all its causes, displayed as `outer: cause: root`.
-///
-/// `tracing-subscriber`'s JSON format drops the causes of an error that is logged as such. This adapter keeps them.
-pub struct Chain<'a>(pub &'a (dyn Error + 'static));
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::aws::AwsError;
-
-    #[test]
-    fn a_chain_names_every_cause() {
-        let error = AwsError::of("sqs:SendMessage")(std::io::Error::other("socket closed"));
-        assert_eq!(Chain(&error).to_string(), "`sqs:SendMessage` failed after the SDK's retries: socket closed");
-    }
-}
+pub use signpost_engine::logs::Chain;

@@ -4,4 +4,3 @@ pub mod api_gateway;
 pub mod clock;
 pub mod config;
 pub mod logs;
-pub mod slots;

@@ -17,17 +17,16 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditi
 use signpost_core::delivery::attempt::Attempt;
 use signpost_core::delivery::list::key_of;
 use signpost_core::delivery::sent::{Connection, Sent, SentRecord};
-use signpost_core::delivery::{
-    DeadLetterReason, DeliveryKey, DeliveryRecord, DeliveryStatus, EARLY_MS, LONGEST_ATTEMPT, Progress, Receipt,
-    ReplayKind,
-};
+use signpost_core::delivery::{DeadLetterReason, DeliveryKey, DeliveryRecord, DeliveryStatus, Progress, ReplayKind};
 use signpost_core::event::EventId;
+use signpost_engine::ports;
+use signpost_engine::ports::deliveries::{Lease, LeaseResult};
 
 use crate::aws::batch_get::{Projection, get, get_all};
 use crate::aws::batch_insert::{Inserted, insert};
 use crate::aws::coalesce::{Announced, Coalescer};
 use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, optional, s, text, unreadable};
-use crate::runtime::clock::{millis, unix_ms_now, unix_now};
+use crate::runtime::clock::{unix_ms_now, unix_now};
 use crate::runtime::logs::Chain;
 
 /// The deliveries in the table.
@@ -46,30 +45,6 @@ struct Together {
     standings: Coalescer<Item, Result<Option<Item>, AwsError>>,
 }
 
-/// The right to send a delivery, for the longest time that one attempt can take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lease {
-    until_unix_ms: u64,
-}
-
-/// The result of asking for a lease, with the delivery's record from before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeaseResult {
-    /// The caller has the lease; an attempt is due.
-    Taken(Lease, Option<DeliveryRecord>),
-    /// Another sender has the lease, or no attempt is due.
-    Refused(Option<DeliveryRecord>),
-}
-
-/// The result of recording an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recorded {
-    /// The attempt is on record.
-    Yes,
-    /// The attempt is not on record, because another sender recorded one meanwhile. Read the record again.
-    Overtaken,
-}
-
 impl Deliveries {
     /// Adapts `client` to the table called `table`; items are kept for `retention`.
     #[must_use]
@@ -77,192 +52,13 @@ impl Deliveries {
         Self { client, table, retention, together: Arc::default() }
     }
 
-    /// Reads a delivery's record (strongly consistent). Returns `None` if the delivery has no item yet.
-    ///
-    /// Needs `dynamodb:GetItem`.
-    ///
-    /// # Errors
-    /// The call failed, or the item cannot be read.
-    pub async fn standing(&self, delivery: DeliveryKey<'_>) -> Result<Option<DeliveryRecord>, AwsError> {
-        standing_in(get(&self.client, &self.table, key(delivery), Some(&standing_only())).await?.as_ref())
-    }
-
-    /// Reads a delivery's record together with others of the same batch: one call for up to 100 of them.
-    ///
-    /// Needs `dynamodb:BatchGetItem`, and `dynamodb:GetItem` for a delivery without others.
-    ///
-    /// # Errors
-    /// As [`Self::standing`].
-    pub async fn standing_batched(&self, delivery: DeliveryKey<'_>) -> Result<Option<DeliveryRecord>, AwsError> {
-        let read = async |keys| get_all(&self.client, &self.table, keys, Some(&standing_only())).await;
-        match self.together.standings.load(key(delivery), read).await {
-            Some(item) => standing_in(item?.as_ref()),
-            None => self.standing(delivery).await,
-        }
-    }
-
-    /// Takes the lease of a delivery that others may be sending too, if an attempt is due and nobody else holds the
-    /// lease.
-    ///
-    /// Needs `dynamodb:UpdateItem`. One write and no read, because a refusal returns the item.
-    ///
-    /// # Errors
-    /// The call failed, or the item cannot be read. Do not send.
-    pub async fn claim(&self, delivery: DeliveryKey<'_>, receipt: &Receipt) -> Result<LeaseResult, AwsError> {
-        let (now, expires_at) = (unix_ms_now(), (unix_now() + self.retention).as_secs());
-        let lease = Lease { until_unix_ms: now + millis(LONGEST_ATTEMPT) };
-        let is_due = "(attribute_not_exists(leasedUntil) OR leasedUntil <= :now) \
-                      AND (attribute_not_exists(#status) OR (#status = :pending AND nextAttemptAt <= :due))";
-        let condition = match receipt.first_may_send_until() {
-            until if now < until => format!("attribute_exists(expiresAt) AND {is_due}"), // The item exists.
-            _ => is_due.to_owned(),
-        };
-        let call = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key(delivery)))
-            .update_expression("SET leasedUntil = :until, expiresAt = if_not_exists(expiresAt, :expires)")
-            .condition_expression(condition)
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":pending", s(DeliveryStatus::Pending.as_str()))
-            .expression_attribute_values(":now", n(now))
-            .expression_attribute_values(":due", n(now + EARLY_MS))
-            .expression_attribute_values(":until", n(lease.until_unix_ms))
-            .expression_attribute_values(":expires", n(expires_at))
-            .return_values(ReturnValue::AllOld)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let standing = |item: Option<&Item>| {
-            item.filter(|item| !item.is_empty()).map(standing_of).transpose().map_err(AwsError::corrupt(ITEM))
-        };
-        match call.send().await {
-            Ok(answer) => Ok(LeaseResult::Taken(lease, standing(answer.attributes())?)),
-            Err(refused) => match refused.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(check)) => {
-                    Ok(LeaseResult::Refused(standing(check.item())?))
-                }
-                _ => Err(AwsError::of("dynamodb:UpdateItem")(refused)),
-            },
-        }
-    }
-
-    /// Records that nothing is being sent, so that the next receiver need not wait: releases the lease, or notes it in
-    /// a new item if `lease` is `None`.
-    ///
-    /// Needs `dynamodb:UpdateItem`. One write.
-    ///
-    /// # Errors
-    /// The call failed. Until the time of one attempt is over, other senders assume that the delivery is being sent.
-    pub async fn release(&self, delivery: DeliveryKey<'_>, lease: Option<Lease>) -> Result<(), AwsError> {
-        let call = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key(delivery)))
-            .update_expression("SET leasedUntil = :zero, expiresAt = if_not_exists(expiresAt, :expires)")
-            .expression_attribute_values(":zero", n(0))
-            .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()));
-        let call = match lease {
-            None => call.condition_expression("attribute_not_exists(leasedUntil)"),
-            Some(lease) => call
-                .condition_expression("leasedUntil = :ours")
-                .expression_attribute_values(":ours", n(lease.until_unix_ms)),
-        };
-        sent(call).await.map(drop)
-    }
-
-    /// Records an attempt and the progress that follows from it.
-    ///
-    /// Needs `dynamodb:UpdateItem`. One write.
-    ///
-    /// - A failure is recorded only if the record is still the one that the attempt was based on. So two senders never
-    ///   count the same attempt, and no sender applies a retry count that a replay has reset.
-    /// - An acknowledgement is always recorded, unless there is one already, and no failure follows it. If another
-    ///   attempt was faster, this takes a second write.
-    /// - If the item is full, the progress is recorded without the attempt. This takes a write of its own.
-    ///
-    /// # Errors
-    /// The call failed. The attempt may be repeated, which at-least-once delivery allows.
-    pub async fn record(
-        &self,
-        delivery: DeliveryKey<'_>,
-        attempt: &Attempt,
-        on_record: Option<u64>,
-        progress: Progress,
-    ) -> Result<Recorded, AwsError> {
-        let condition = match on_record {
-            None => "attribute_not_exists(attemptCount)",
-            Some(_) => "attemptCount = :before AND #status = :pending AND nextAttemptAt = :due",
-        };
-        let next = |kept: Option<&Attempt>| {
-            let expression = format!(
-                "{SET}, attemptCount = :count, beforeReplay = :free{}{} REMOVE leasedUntil",
-                put(kept),
-                printed(progress)
-            );
-            let call = self.update(delivery, kept, progress).update_expression(expression);
-            let call = call.condition_expression(condition).expression_attribute_values(":count", n(progress.attempts));
-            let call = call.expression_attribute_values(":free", n(progress.before_replay));
-            let Some(due) = on_record else { return call }; // DynamoDB refuses a value that is not used.
-            let pending = s(DeliveryStatus::Pending.as_str());
-            let call = call.expression_attribute_values(":before", n(attempt.number - 1));
-            call.expression_attribute_values(":pending", pending).expression_attribute_values(":due", n(due))
-        };
-        if sent_if_it_fits(next, attempt).await? {
-            return Ok(Recorded::Yes);
-        }
-        if progress.status != DeliveryStatus::Delivered {
-            return Ok(Recorded::Overtaken);
-        }
-        let after_all = |kept: Option<&Attempt>| {
-            let expression = format!("{SET}{}{} REMOVE leasedUntil", put(kept), printed(progress));
-            let call = self.update(delivery, kept, progress).update_expression(expression);
-            call.condition_expression("#status <> :status")
-        };
-        Ok(if sent_if_it_fits(after_all, attempt).await? { Recorded::Yes } else { Recorded::Overtaken })
-    }
-
-    /// Announces a first attempt, so that concurrent callers of [`Self::record_first`] wait up to 10 ms to share one
-    /// call.
-    #[must_use]
-    pub fn announce_first(&self) -> Announced<'_> {
-        self.together.records.announce()
-    }
-
-    /// Records the attempt of a delivery that has no item yet, together with others of the same batch: one call for up
-    /// to 25 of them. Each insertion has the condition that there is still no item. If there is one, [`Self::record`]
-    /// records the attempt.
-    ///
-    /// Needs `dynamodb:PartiQLInsert`, and what [`Self::record`] needs.
-    ///
-    /// # Errors
-    /// As [`Self::record`].
-    pub async fn record_first(
-        &self,
-        delivery: DeliveryKey<'_>,
-        attempt: &Attempt,
-        progress: Progress,
-    ) -> Result<Recorded, AwsError> {
-        let mut item = key(delivery);
-        item.extend(progress.last_sent.map(|print| ("sentPrint".into(), n(print))));
-        item.extend((progress.before_replay > 0).then(|| ("beforeReplay".into(), n(progress.before_replay))));
-        item.extend([
-            ("status".into(), s(progress.status.as_str())),
-            ("nextAttemptAt".into(), n(progress.next_attempt_unix_ms)),
-            ("expiresAt".into(), n((unix_now() + self.retention).as_secs())),
-            ("eventRef".into(), s(event_name(delivery))),
-            ("attemptCount".into(), n(progress.attempts)),
-            ("attempts".into(), AttributeValue::L(vec![AttributeValue::M(item_of(attempt))])),
-        ]);
-        let insert = async |items| insert(&self.client, &self.table, items).await;
-        match self.together.records.load(item, insert).await.transpose()? {
-            Some(Inserted::Yes) => Ok(Recorded::Yes),
-            Some(Inserted::No) | None => self.record(delivery, attempt, None, progress).await,
-        }
-    }
-
     /// Builds the part of the update that all records of an attempt share, with the attempt if it is kept.
-    fn update(&self, delivery: DeliveryKey<'_>, kept: Option<&Attempt>, progress: Progress) -> UpdateItemFluentBuilder {
+    fn update_call(
+        &self,
+        delivery: DeliveryKey<'_>,
+        kept: Option<&Attempt>,
+        progress: Progress,
+    ) -> UpdateItemFluentBuilder {
         let call = self
             .client
             .update_item()
@@ -287,6 +83,169 @@ impl Deliveries {
         }
     }
 
+    /// Reads the kept attempts of a delivery, oldest first, for operators' tools.
+    ///
+    /// Needs `dynamodb:GetItem`.
+    ///
+    /// # Errors
+    /// The call failed, or the item cannot be read.
+    pub async fn attempts(&self, delivery: DeliveryKey<'_>) -> Result<Vec<Attempt>, AwsError> {
+        let item = get(&self.client, &self.table, key(delivery), None).await?.unwrap_or_default();
+        attempts_of(&item).map_err(AwsError::corrupt(ITEM))
+    }
+}
+
+impl ports::deliveries::Deliveries for Deliveries {
+    type Error = AwsError;
+    type Announced<'a> = Announced<'a>;
+
+    /// Reads a delivery's record (strongly consistent). Returns `None` if the delivery has no item yet.
+    ///
+    /// Needs `dynamodb:GetItem`.
+    ///
+    /// # Errors
+    /// The call failed, or the item cannot be read.
+    async fn standing(&self, delivery: DeliveryKey<'_>) -> Result<Option<DeliveryRecord>, AwsError> {
+        standing_in(get(&self.client, &self.table, key(delivery), Some(&standing_only())).await?.as_ref())
+    }
+
+    /// Reads a delivery's record together with others of the same batch: one call for up to 100 of them.
+    ///
+    /// Needs `dynamodb:BatchGetItem`, and `dynamodb:GetItem` for a delivery without others.
+    ///
+    /// # Errors
+    /// As [`Self::standing`].
+    async fn standing_batched(&self, delivery: DeliveryKey<'_>) -> Result<Option<DeliveryRecord>, AwsError> {
+        let read = async |keys| get_all(&self.client, &self.table, keys, Some(&standing_only())).await;
+        match self.together.standings.load(key(delivery), read).await {
+            Some(item) => standing_in(item?.as_ref()),
+            None => self.standing(delivery).await,
+        }
+    }
+
+    /// Needs `dynamodb:UpdateItem`. One write and no read, because a refusal returns the item.
+    async fn lease(&self, delivery: DeliveryKey<'_>, wanted: Lease) -> Result<LeaseResult, AwsError> {
+        let is_due = "(attribute_not_exists(leasedUntil) OR leasedUntil <= :now) \
+                      AND (attribute_not_exists(#status) OR (#status = :pending AND nextAttemptAt <= :due))";
+        let condition = if wanted.needs_record {
+            format!("attribute_exists(expiresAt) AND {is_due}") // The item exists.
+        } else {
+            is_due.to_owned()
+        };
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(delivery)))
+            .update_expression("SET leasedUntil = :until, expiresAt = if_not_exists(expiresAt, :expires)")
+            .condition_expression(condition)
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":pending", s(DeliveryStatus::Pending.as_str()))
+            .expression_attribute_values(":now", n(wanted.from_unix_ms))
+            .expression_attribute_values(":due", n(wanted.due_by_unix_ms))
+            .expression_attribute_values(":until", n(wanted.until_unix_ms))
+            .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()))
+            .return_values(ReturnValue::AllOld)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let standing = |item: Option<&Item>| {
+            item.filter(|item| !item.is_empty()).map(standing_of).transpose().map_err(AwsError::corrupt(ITEM))
+        };
+        match call.send().await {
+            Ok(answer) => Ok(LeaseResult::Taken(standing(answer.attributes())?)),
+            Err(refused) => match refused.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(check)) => {
+                    Ok(LeaseResult::Refused(standing(check.item())?))
+                }
+                _ => Err(AwsError::of("dynamodb:UpdateItem")(refused)),
+            },
+        }
+    }
+
+    /// Needs `dynamodb:UpdateItem`. One write.
+    async fn release(&self, delivery: DeliveryKey<'_>, leased_until_unix_ms: Option<u64>) -> Result<(), AwsError> {
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(delivery)))
+            .update_expression("SET leasedUntil = :zero, expiresAt = if_not_exists(expiresAt, :expires)")
+            .expression_attribute_values(":zero", n(0))
+            .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()));
+        let call = match leased_until_unix_ms {
+            None => call.condition_expression("attribute_not_exists(leasedUntil)"),
+            Some(until) => {
+                call.condition_expression("leasedUntil = :ours").expression_attribute_values(":ours", n(until))
+            }
+        };
+        sent(call).await.map(drop)
+    }
+
+    fn announce_first(&self) -> Announced<'_> {
+        self.together.records.announce()
+    }
+
+    /// Needs `dynamodb:PartiQLInsert`. One call for up to 25 deliveries of the same batch.
+    async fn insert(&self, delivery: DeliveryKey<'_>, attempt: &Attempt, progress: Progress) -> Result<bool, AwsError> {
+        let mut item = key(delivery);
+        item.extend(progress.last_sent.map(|print| ("sentPrint".into(), n(print))));
+        item.extend((progress.before_replay > 0).then(|| ("beforeReplay".into(), n(progress.before_replay))));
+        item.extend([
+            ("status".into(), s(progress.status.as_str())),
+            ("nextAttemptAt".into(), n(progress.next_attempt_unix_ms)),
+            ("expiresAt".into(), n((unix_now() + self.retention).as_secs())),
+            ("eventRef".into(), s(event_name(delivery))),
+            ("attemptCount".into(), n(progress.attempts)),
+            ("attempts".into(), AttributeValue::L(vec![AttributeValue::M(item_of(attempt))])),
+        ]);
+        let insert = async |items| insert(&self.client, &self.table, items).await;
+        Ok(self.together.records.load(item, insert).await.transpose()? == Some(Inserted::Yes))
+    }
+
+    /// Needs `dynamodb:UpdateItem`. One write. If the item is full, the progress is recorded without the attempt, which
+    /// takes a write of its own.
+    async fn update(
+        &self,
+        delivery: DeliveryKey<'_>,
+        attempt: &Attempt,
+        on_record: Option<u64>,
+        progress: Progress,
+    ) -> Result<bool, AwsError> {
+        let condition = match on_record {
+            None => "attribute_not_exists(attemptCount)",
+            Some(_) => "attemptCount = :before AND #status = :pending AND nextAttemptAt = :due",
+        };
+        let next = |kept: Option<&Attempt>| {
+            let expression = format!(
+                "{SET}, attemptCount = :count, beforeReplay = :free{}{} REMOVE leasedUntil",
+                put(kept),
+                printed(progress)
+            );
+            let call = self.update_call(delivery, kept, progress).update_expression(expression);
+            let call = call.condition_expression(condition).expression_attribute_values(":count", n(progress.attempts));
+            let call = call.expression_attribute_values(":free", n(progress.before_replay));
+            let Some(due) = on_record else { return call }; // DynamoDB refuses a value that is not used.
+            let pending = s(DeliveryStatus::Pending.as_str());
+            let call = call.expression_attribute_values(":before", n(attempt.number - 1));
+            call.expression_attribute_values(":pending", pending).expression_attribute_values(":due", n(due))
+        };
+        sent_if_it_fits(next, attempt).await
+    }
+
+    /// Needs `dynamodb:UpdateItem`. One write, or two as in [`Self::update`].
+    async fn acknowledge(
+        &self,
+        delivery: DeliveryKey<'_>,
+        attempt: &Attempt,
+        progress: Progress,
+    ) -> Result<bool, AwsError> {
+        let after_all = |kept: Option<&Attempt>| {
+            let expression = format!("{SET}{}{} REMOVE leasedUntil", put(kept), printed(progress));
+            let call = self.update_call(delivery, kept, progress).update_expression(expression);
+            call.condition_expression("#status <> :status")
+        };
+        sent_if_it_fits(after_all, attempt).await
+    }
+
     /// Resets a delivery for a replay that an operator requested. It is due at once, even if it was delivered or given
     /// up, and its retry policy counts from here. A failure of a running attempt is no longer recorded.
     ///
@@ -294,7 +253,7 @@ impl Deliveries {
     ///
     /// # Errors
     /// The call failed.
-    pub async fn reset_for_replay(&self, delivery: DeliveryKey<'_>, replay: ReplayKind) -> Result<(), AwsError> {
+    async fn reset_for_replay(&self, delivery: DeliveryKey<'_>, replay: ReplayKind) -> Result<(), AwsError> {
         let call = self
             .client
             .update_item()
@@ -321,7 +280,7 @@ impl Deliveries {
     ///
     /// # Errors
     /// The call failed.
-    pub async fn end(&self, delivery: DeliveryKey<'_>, reason: DeadLetterReason) -> Result<(), AwsError> {
+    async fn end(&self, delivery: DeliveryKey<'_>, reason: DeadLetterReason) -> Result<(), AwsError> {
         let call = self
             .client
             .update_item()
@@ -340,17 +299,6 @@ impl Deliveries {
             .expression_attribute_values(":next", n(unix_ms_now()))
             .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()));
         sent(call).await.map(drop)
-    }
-
-    /// Reads the kept attempts of a delivery, oldest first, for operators' tools.
-    ///
-    /// Needs `dynamodb:GetItem`.
-    ///
-    /// # Errors
-    /// The call failed, or the item cannot be read.
-    pub async fn attempts(&self, delivery: DeliveryKey<'_>) -> Result<Vec<Attempt>, AwsError> {
-        let item = get(&self.client, &self.table, key(delivery), None).await?.unwrap_or_default();
-        attempts_of(&item).map_err(AwsError::corrupt(ITEM))
     }
 }
 

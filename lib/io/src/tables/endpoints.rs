@@ -11,6 +11,8 @@ use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId};
 use signpost_core::event::TenantId;
 use signpost_core::input::fault::Fault;
 use signpost_core::signing::standard_webhooks::WebhookPublicKey;
+use signpost_engine::ports;
+use signpost_engine::ports::endpoints::{SealedKeys, StoredEndpoint, Written};
 
 use crate::aws::batch_get::{Projection, get_all};
 use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, optional, s, text, unreadable};
@@ -24,38 +26,6 @@ pub struct Endpoints {
     table: String,
 }
 
-/// An endpoint as it is in the table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredEndpoint {
-    /// The settings without secrets.
-    pub settings: Endpoint,
-    /// The origin that has proved that it wants webhooks ([`signpost_core::delivery::verification`]), if any.
-    pub verified_origin: Option<String>,
-    /// Why the endpoint is disabled; `None` if it is enabled.
-    pub disabled: Option<DisabledBecause>,
-    /// The number of changes; each one adds 1.
-    pub version: u64,
-    /// When it was created, in seconds since the Unix epoch.
-    pub created_at: u64,
-    /// When it was changed last, in seconds since the Unix epoch.
-    pub updated_at: u64,
-    /// The secret of its client authentication, sealed.
-    pub auth_secret: Option<Vec<u8>>,
-    /// The authorities that may issue the receiver's certificate, in PEM; the public ones if `None`.
-    pub trusted: Option<String>,
-    /// The endpoint's own keys, oldest first.
-    pub signing_secrets: Vec<SecretVersion<SealedKeys>>,
-}
-
-/// An endpoint's own keys as they are in the table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SealedKeys {
-    /// The secret and the private key, sealed.
-    pub sealed: Vec<u8>,
-    /// The public key, so that operators can see it.
-    pub public_key: WebhookPublicKey,
-}
-
 /// Some of a tenant's endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
@@ -65,54 +35,11 @@ pub struct Page {
     pub next: Option<EndpointId>,
 }
 
-/// The result of a conditional write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
-    /// The item was written.
-    Yes,
-    /// The item was not written, because the endpoint is not, or not any more, as the condition requires.
-    Overtaken,
-}
-
-impl Written {
-    fn of(held: bool) -> Self {
-        if held { Self::Yes } else { Self::Overtaken }
-    }
-}
-
 impl Endpoints {
     /// Adapts `client` to the table called `table`.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
-    }
-
-    /// Reads the settings of all endpoints of a tenant, as they are now (strongly consistent).
-    ///
-    /// An endpoint whose settings cannot be read is returned without them. So it does not hold up the others and loses
-    /// nothing: `deliver` keeps its deliveries in the queue until it is repaired.
-    ///
-    /// Needs `dynamodb:Query`. One call per 1 MiB of endpoints.
-    ///
-    /// # Errors
-    /// The call failed.
-    pub async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<(EndpointId, Option<Endpoint>)>, AwsError> {
-        let mut pages = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .consistent_read(true)
-            .key_condition_expression("tenant = :tenant")
-            .expression_attribute_values(":tenant", s(tenant.as_str()))
-            .projection_expression("endpoint, settings")
-            .into_paginator()
-            .items()
-            .send();
-        let mut endpoints = Vec::new();
-        while let Some(item) = pages.try_next().await.map_err(AwsError::of("dynamodb:Query"))? {
-            endpoints.extend(identified(tenant, &item, settings_of));
-        }
-        Ok(endpoints)
     }
 
     /// Reads up to `limit` endpoints of a tenant, ordered by id, starting after `after`. Unreadable ones are left out.
@@ -164,18 +91,6 @@ impl Endpoints {
         Ok(count)
     }
 
-    /// Reads one endpoint (strongly consistent, so a new one is found at once).
-    ///
-    /// Needs `dynamodb:GetItem`.
-    ///
-    /// # Errors
-    /// The call failed, or the item cannot be read.
-    pub async fn get(&self, tenant: &TenantId, id: &EndpointId) -> Result<Option<StoredEndpoint>, AwsError> {
-        let call = self.client.get_item().table_name(&self.table).set_key(Some(key(tenant, id))).consistent_read(true);
-        let item = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item;
-        item.as_ref().map(stored_of).transpose()
-    }
-
     /// Reads why endpoints are disabled, in the order of `ids`; `None` for one that is enabled or was removed.
     ///
     /// Needs `dynamodb:BatchGetItem`, and `dynamodb:GetItem` for a single one. One call for up to 100 of them. Strongly
@@ -196,23 +111,6 @@ impl Endpoints {
         let read = |item: Option<Item>| Ok(item.as_ref().map(disabled_of).transpose()?.flatten());
         let items = get_all(&self.client, &self.table, keys, Some(&projection)).await;
         items.into_iter().map(|item| item.and_then(read)).collect()
-    }
-
-    /// Returns whether the table has an endpoint, readable or not (strongly consistent).
-    ///
-    /// Needs `dynamodb:GetItem`.
-    ///
-    /// # Errors
-    /// The call failed.
-    pub async fn exists(&self, tenant: &TenantId, id: &EndpointId) -> Result<bool, AwsError> {
-        let call = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .set_key(Some(key(tenant, id)))
-            .projection_expression("endpoint")
-            .consistent_read(true);
-        Ok(call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item.is_some())
     }
 
     /// Writes an endpoint: a new one if `before` is `None`, or the successor of version `before`.
@@ -240,18 +138,91 @@ impl Endpoints {
         if_condition_held(call.send().await, "dynamodb:PutItem").map(|answer| Written::of(answer.is_some()))
     }
 
+    /// Removes an endpoint; if `before` is given, only that version of it.
+    ///
+    /// Needs `dynamodb:DeleteItem`.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn delete(&self, tenant: &TenantId, id: &EndpointId, before: Option<u64>) -> Result<Written, AwsError> {
+        let call = self.client.delete_item().table_name(&self.table).set_key(Some(key(tenant, id)));
+        let call = match before {
+            None => call.condition_expression("attribute_exists(endpoint)"),
+            Some(before) => {
+                call.condition_expression("version = :before").expression_attribute_values(":before", n(before))
+            }
+        };
+        if_condition_held(call.send().await, "dynamodb:DeleteItem").map(|answer| Written::of(answer.is_some()))
+    }
+}
+
+impl ports::endpoints::Endpoints for Endpoints {
+    type Error = AwsError;
+
+    /// Reads the settings of all endpoints of a tenant, as they are now (strongly consistent).
+    ///
+    /// An endpoint whose settings cannot be read is returned without them. So it does not hold up the others and loses
+    /// nothing: `deliver` keeps its deliveries in the queue until it is repaired.
+    ///
+    /// Needs `dynamodb:Query`. One call per 1 MiB of endpoints.
+    ///
+    /// # Errors
+    /// The call failed.
+    async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<(EndpointId, Option<Endpoint>)>, AwsError> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .key_condition_expression("tenant = :tenant")
+            .expression_attribute_values(":tenant", s(tenant.as_str()))
+            .projection_expression("endpoint, settings")
+            .into_paginator()
+            .items()
+            .send();
+        let mut endpoints = Vec::new();
+        while let Some(item) = pages.try_next().await.map_err(AwsError::of("dynamodb:Query"))? {
+            endpoints.extend(identified(tenant, &item, settings_of));
+        }
+        Ok(endpoints)
+    }
+
+    /// Reads one endpoint (strongly consistent, so a new one is found at once).
+    ///
+    /// Needs `dynamodb:GetItem`.
+    ///
+    /// # Errors
+    /// The call failed, or the item cannot be read.
+    async fn get(&self, tenant: &TenantId, id: &EndpointId) -> Result<Option<StoredEndpoint>, AwsError> {
+        let call = self.client.get_item().table_name(&self.table).set_key(Some(key(tenant, id))).consistent_read(true);
+        let item = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item;
+        item.as_ref().map(stored_of).transpose()
+    }
+
+    /// Returns whether the table has an endpoint, readable or not (strongly consistent).
+    ///
+    /// Needs `dynamodb:GetItem`.
+    ///
+    /// # Errors
+    /// The call failed.
+    async fn exists(&self, tenant: &TenantId, id: &EndpointId) -> Result<bool, AwsError> {
+        let call = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key(tenant, id)))
+            .projection_expression("endpoint")
+            .consistent_read(true);
+        Ok(call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item.is_some())
+    }
+
     /// Disables an endpoint. Returns [`Written::Overtaken`] if it does not exist or is disabled already.
     ///
     /// Needs `dynamodb:UpdateItem`.
     ///
     /// # Errors
     /// The call failed.
-    pub async fn disable(
-        &self,
-        tenant: &TenantId,
-        id: &EndpointId,
-        because: DisabledBecause,
-    ) -> Result<Written, AwsError> {
+    async fn disable(&self, tenant: &TenantId, id: &EndpointId, because: DisabledBecause) -> Result<Written, AwsError> {
         let call = self
             .client
             .update_item()
@@ -273,7 +244,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// A call failed, or the item cannot be read.
-    pub async fn verify(&self, tenant: &TenantId, id: &EndpointId, proved: &str) -> Result<Written, AwsError> {
+    async fn verify(&self, tenant: &TenantId, id: &EndpointId, proved: &str) -> Result<Written, AwsError> {
         loop {
             let Some(stored) = self.get(tenant, id).await? else { return Ok(Written::Overtaken) };
             let is_asked = stored.disabled == Some(DisabledBecause::Unverified);
@@ -296,23 +267,6 @@ impl Endpoints {
                 return Ok(Written::Yes);
             }
         }
-    }
-
-    /// Removes an endpoint; if `before` is given, only that version of it.
-    ///
-    /// Needs `dynamodb:DeleteItem`.
-    ///
-    /// # Errors
-    /// The call failed.
-    pub async fn delete(&self, tenant: &TenantId, id: &EndpointId, before: Option<u64>) -> Result<Written, AwsError> {
-        let call = self.client.delete_item().table_name(&self.table).set_key(Some(key(tenant, id)));
-        let call = match before {
-            None => call.condition_expression("attribute_exists(endpoint)"),
-            Some(before) => {
-                call.condition_expression("version = :before").expression_attribute_values(":before", n(before))
-            }
-        };
-        if_condition_held(call.send().await, "dynamodb:DeleteItem").map(|answer| Written::of(answer.is_some()))
     }
 }
 

@@ -9,7 +9,9 @@ use signpost_core::event::{Event, EventId, EventKey, TenantId};
 use crate::aws::batch_get::get_all;
 use crate::aws::{AwsError, Item, ItemError, number, s};
 use crate::tables::deliveries::{attempts_of, key, reason_of, standing_of};
-use crate::tables::events::{StoredEvent, also_to_of, endpoints_of, kept_of, partition};
+use signpost_engine::ports::events::StoredEvent;
+
+use crate::tables::events::{also_to_of, endpoints_of, kept_of, partition};
 
 /// The histories of events.
 #[derive(Clone, Debug)]

@@ -12,17 +12,16 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use serde_json::json;
+use signpost_core::delivery::DeliveryKey;
 use signpost_core::delivery::parking::{Lane, first_place, place};
-use signpost_core::delivery::{DeadLetterReason, DeliveryKey};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey, TenantId};
+use signpost_engine::ports;
+use signpost_engine::ports::parking::{Drain, Parked, Waiting};
 
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, optional, s, text, unreadable};
-use crate::queue::Message;
 use crate::runtime::clock::unix_now;
 use crate::runtime::logs::Chain;
-use crate::tables::events::StoredEvent;
 
 /// The table of parked deliveries.
 #[derive(Clone, Debug)]
@@ -32,84 +31,11 @@ pub struct Parking {
     retention: Duration,
 }
 
-/// A parked delivery.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parked {
-    /// The event.
-    pub event: EventKey,
-    /// The endpoint.
-    pub endpoint: EndpointId,
-    /// The time in its sort key, in milliseconds since the Unix epoch: since when it waits, or until when.
-    pub at_unix_ms: u64,
-    /// When the event arrived, in milliseconds since the Unix epoch, if known; a part of the key of the delivery's
-    /// record.
-    arrived_unix_ms: Option<u64>,
-    lane: String,
-    place: String,
-    /// A random token that distinguishes this item from a later one with the same key.
-    fencing_token: Option<u64>,
-}
-
-/// An endpoint whose parked deliveries must be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Drain {
-    /// The endpoint.
-    pub endpoint: EndpointId,
-    /// When the drain was requested, in seconds since the Unix epoch.
-    pub asked_at: u64,
-}
-
-/// An endpoint for which deliveries wait.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
-    /// The endpoint.
-    pub endpoint: EndpointId,
-    /// When this was last noted, in seconds since the Unix epoch.
-    pub noted_at: u64,
-}
-
 impl Parking {
     /// Adapts `client` to the table called `table`; notes of given-up deliveries are kept for `retention`.
     #[must_use]
     pub fn new(client: Client, table: String, retention: Duration) -> Self {
         Self { client, table, retention }
-    }
-
-    /// Parks a delivery until a time, in milliseconds since the Unix epoch. Repeating the call changes nothing.
-    ///
-    /// Needs `dynamodb:PutItem`. One write.
-    ///
-    /// # Errors
-    /// The call failed. The delivery must stay in the queue.
-    pub async fn until(&self, delivery: DeliveryKey<'_>, unix_ms: u64) -> Result<(), AwsError> {
-        self.put(Lane::due_at(unix_ms, delivery), unix_ms, delivery).await
-    }
-
-    /// Parks a delivery until its endpoint's lane is drained, after those that arrived before `unix_ms`.
-    ///
-    /// Needs `dynamodb:PutItem`. One write.
-    ///
-    /// # Errors
-    /// The call failed. The delivery must stay in the queue.
-    pub async fn for_endpoint(&self, delivery: DeliveryKey<'_>, unix_ms: u64) -> Result<(), AwsError> {
-        self.put(Lane::Endpoint(delivery.endpoint.clone()), unix_ms, delivery).await
-    }
-
-    /// Notes a delivery that was given up at `unix_ms`, in milliseconds since the Unix epoch, so that an operator can
-    /// recover it. The note expires after the retention.
-    ///
-    /// Needs `dynamodb:PutItem`. One write.
-    ///
-    /// # Errors
-    /// The call failed. The delivery must stay in the queue.
-    pub async fn exhausted(&self, delivery: DeliveryKey<'_>, unix_ms: u64) -> Result<(), AwsError> {
-        let mut item = item_of(&Lane::Exhausted(delivery.endpoint.clone()), unix_ms, delivery);
-        item.insert("expiresAt".into(), n((unix_now() + self.retention).as_secs()));
-        self.put_item(item).await
-    }
-
-    async fn put(&self, lane: Lane, unix_ms: u64, delivery: DeliveryKey<'_>) -> Result<(), AwsError> {
-        self.put_item(item_of(&lane, unix_ms, delivery)).await
     }
 
     async fn put_item(&self, item: Item) -> Result<(), AwsError> {
@@ -123,16 +49,6 @@ impl Parking {
         Ok(())
     }
 
-    /// Reads up to `limit` deliveries of a lane, oldest first. An item that cannot be read is skipped and logged.
-    ///
-    /// Needs `dynamodb:Query`. One call.
-    ///
-    /// # Errors
-    /// The call failed.
-    pub async fn first_of(&self, lane: &Lane, limit: usize) -> Result<Vec<Parked>, AwsError> {
-        self.first_since(lane, 0, limit).await
-    }
-
     /// Reads those from `unix_ms` on, in milliseconds since the Unix epoch, like [`Self::first_of`].
     ///
     /// # Errors
@@ -140,16 +56,6 @@ impl Parking {
     pub async fn first_since(&self, lane: &Lane, unix_ms: u64, limit: usize) -> Result<Vec<Parked>, AwsError> {
         let items = self.query(&lane.key(), &first_place(unix_ms), limit).await?;
         Ok(items.iter().filter_map(|item| readable(item, parked_of)).collect())
-    }
-
-    /// Returns whether a lane has no items, unreadable ones included.
-    ///
-    /// Needs `dynamodb:Query`. One call.
-    ///
-    /// # Errors
-    /// The call failed.
-    pub async fn is_empty(&self, lane: &Lane) -> Result<bool, AwsError> {
-        Ok(self.query(&lane.key(), &first_place(0), 1).await?.is_empty())
     }
 
     async fn query(&self, lane: &str, from: &str, limit: usize) -> Result<Vec<Item>, AwsError> {
@@ -165,6 +71,58 @@ impl Parking {
         Ok(call.send().await.map_err(AwsError::of("dynamodb:Query"))?.items.unwrap_or_default())
     }
 
+    async fn note(&self, lane: &str, endpoint: &EndpointId) -> Result<(), AwsError> {
+        let item = key(lane.into(), endpoint.to_string());
+        let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        let call = call.item("requestedAt", n(unix_now().as_secs()));
+        call.send().await.map_err(AwsError::of("dynamodb:PutItem"))?;
+        Ok(())
+    }
+
+    async fn end_note(&self, lane: &str, endpoint: &EndpointId, seen: u64) -> Result<(), AwsError> {
+        let call = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .set_key(Some(key(lane.into(), endpoint.to_string())))
+            .condition_expression("requestedAt = :seen")
+            .expression_attribute_values(":seen", n(seen));
+        if_condition_held(call.send().await, "dynamodb:DeleteItem").map(drop)
+    }
+}
+
+impl ports::parking::Parking for Parking {
+    type Error = AwsError;
+
+    /// Needs `dynamodb:PutItem`. One write.
+    async fn park(&self, lane: Lane, unix_ms: u64, delivery: DeliveryKey<'_>) -> Result<(), AwsError> {
+        let mut item = item_of(&lane, unix_ms, delivery);
+        if let Lane::Exhausted(_) = lane {
+            item.insert("expiresAt".into(), n((unix_now() + self.retention).as_secs()));
+        }
+        self.put_item(item).await
+    }
+
+    /// Reads up to `limit` deliveries of a lane, oldest first. An item that cannot be read is skipped and logged.
+    ///
+    /// Needs `dynamodb:Query`. One call.
+    ///
+    /// # Errors
+    /// The call failed.
+    async fn first_of(&self, lane: &Lane, limit: usize) -> Result<Vec<Parked>, AwsError> {
+        self.first_since(lane, 0, limit).await
+    }
+
+    /// Returns whether a lane has no items, unreadable ones included.
+    ///
+    /// Needs `dynamodb:Query`. One call.
+    ///
+    /// # Errors
+    /// The call failed.
+    async fn is_empty(&self, lane: &Lane) -> Result<bool, AwsError> {
+        Ok(self.query(&lane.key(), &first_place(0), 1).await?.is_empty())
+    }
+
     /// Removes a delivery after it was put back into the queue, unless it was parked again since. `deliver` may be
     /// faster than this call, and parks it again under the same key.
     ///
@@ -172,7 +130,7 @@ impl Parking {
     ///
     /// # Errors
     /// The call failed. The delivery will be put into the queue again, where `deliver` recognises the repetition.
-    pub async fn remove(&self, parked: &Parked) -> Result<(), AwsError> {
+    async fn remove(&self, parked: &Parked) -> Result<(), AwsError> {
         let key = key(parked.lane.clone(), parked.place.clone());
         let call = self.client.delete_item().table_name(&self.table).set_key(Some(key));
         let call = call.expression_attribute_names("#token", FENCING_TOKEN);
@@ -191,26 +149,8 @@ impl Parking {
     ///
     /// # Errors
     /// The call failed. Parked deliveries stay there; request again.
-    pub async fn ask_to_drain(&self, endpoint: &EndpointId) -> Result<(), AwsError> {
+    async fn ask_to_drain(&self, endpoint: &EndpointId) -> Result<(), AwsError> {
         self.note(DRAIN, endpoint).await
-    }
-
-    /// Notes that deliveries wait for an endpoint, so that `sweep` monitors them ([`Self::waiting`]).
-    ///
-    /// Needs `dynamodb:PutItem`. One write. Call it before the first delivery is parked, and again every hour.
-    ///
-    /// # Errors
-    /// The call failed. Do not park yet, because nothing would warn operators of a delivery that waits too long.
-    pub async fn note_waiting(&self, endpoint: &EndpointId) -> Result<(), AwsError> {
-        self.note(WAITING, endpoint).await
-    }
-
-    async fn note(&self, lane: &str, endpoint: &EndpointId) -> Result<(), AwsError> {
-        let item = key(lane.into(), endpoint.to_string());
-        let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        let call = call.item("requestedAt", n(unix_now().as_secs()));
-        call.send().await.map_err(AwsError::of("dynamodb:PutItem"))?;
-        Ok(())
     }
 
     /// Reads up to `limit` endpoints whose lanes must be drained.
@@ -219,7 +159,7 @@ impl Parking {
     ///
     /// # Errors
     /// The call failed.
-    pub async fn drains(&self, limit: usize) -> Result<Vec<Drain>, AwsError> {
+    async fn drains(&self, limit: usize) -> Result<Vec<Drain>, AwsError> {
         let items = self.query(DRAIN, "e", limit).await?; // Endpoint ids begin with `e`.
         Ok(items.iter().filter_map(|item| readable(item, drain_of)).collect())
     }
@@ -230,8 +170,18 @@ impl Parking {
     ///
     /// # Errors
     /// The call failed. A sweep looks at the lane again.
-    pub async fn end_drain(&self, drain: &Drain) -> Result<(), AwsError> {
+    async fn end_drain(&self, drain: &Drain) -> Result<(), AwsError> {
         self.end_note(DRAIN, &drain.endpoint, drain.asked_at).await
+    }
+
+    /// Notes that deliveries wait for an endpoint, so that `sweep` monitors them ([`Self::waiting`]).
+    ///
+    /// Needs `dynamodb:PutItem`. One write. Call it before the first delivery is parked, and again every hour.
+    ///
+    /// # Errors
+    /// The call failed. Do not park yet, because nothing would warn operators of a delivery that waits too long.
+    async fn note_waiting(&self, endpoint: &EndpointId) -> Result<(), AwsError> {
+        self.note(WAITING, endpoint).await
     }
 
     /// Reads up to `limit` endpoints for which deliveries wait, in the order of their ids, starting after `after`.
@@ -240,7 +190,7 @@ impl Parking {
     ///
     /// # Errors
     /// The call failed.
-    pub async fn waiting(&self, after: Option<&EndpointId>, limit: usize) -> Result<Vec<Waiting>, AwsError> {
+    async fn waiting(&self, after: Option<&EndpointId>, limit: usize) -> Result<Vec<Waiting>, AwsError> {
         let from = after.map_or_else(|| "e".to_owned(), |id| format!("{id}!")); // An id has no `!`.
         let items = self.query(WAITING, &from, limit).await?;
         let noted = items.iter().filter_map(|item| readable(item, drain_of));
@@ -253,19 +203,8 @@ impl Parking {
     ///
     /// # Errors
     /// The call failed. A sweep looks at the endpoint again.
-    pub async fn end_waiting(&self, waiting: &Waiting) -> Result<(), AwsError> {
+    async fn end_waiting(&self, waiting: &Waiting) -> Result<(), AwsError> {
         self.end_note(WAITING, &waiting.endpoint, waiting.noted_at).await
-    }
-
-    async fn end_note(&self, lane: &str, endpoint: &EndpointId, seen: u64) -> Result<(), AwsError> {
-        let call = self
-            .client
-            .delete_item()
-            .table_name(&self.table)
-            .set_key(Some(key(lane.into(), endpoint.to_string())))
-            .condition_expression("requestedAt = :seen")
-            .expression_attribute_values(":seen", n(seen));
-        if_condition_held(call.send().await, "dynamodb:DeleteItem").map(drop)
     }
 
     /// Takes the lease of the sweep until `until` and returns the last minute that was swept completely. Returns `None`
@@ -275,7 +214,7 @@ impl Parking {
     ///
     /// # Errors
     /// The call failed, or the item cannot be read.
-    pub async fn begin_sweep(&self, now: u64, until: u64, first_minute: u64) -> Result<Option<u64>, AwsError> {
+    async fn begin_sweep(&self, now: u64, until: u64, first_minute: u64) -> Result<Option<u64>, AwsError> {
         let call = self
             .client
             .update_item()
@@ -298,7 +237,7 @@ impl Parking {
     ///
     /// # Errors
     /// The call failed. The next sweep waits until the lease expires, and starts where this one started.
-    pub async fn end_sweep(&self, swept_minute: u64) -> Result<(), AwsError> {
+    async fn end_sweep(&self, swept_minute: u64) -> Result<(), AwsError> {
         let call = self
             .client
             .update_item()
@@ -309,33 +248,6 @@ impl Parking {
         call.send().await.map_err(AwsError::of("dynamodb:UpdateItem"))?;
         Ok(())
     }
-}
-
-impl Parked {
-    /// Returns which delivery it is, if that is known without its event.
-    #[must_use]
-    pub fn key(&self) -> Option<DeliveryKey<'_>> {
-        let (event, endpoint) = (&self.event, &self.endpoint);
-        Some(DeliveryKey { event, endpoint, arrived_unix_ms: self.arrived_unix_ms? })
-    }
-}
-
-impl Message {
-    /// Builds the message for `DeliveriesQueue` from a parked delivery and its stored event.
-    #[must_use]
-    pub fn of_parked(parked: &Parked, StoredEvent { event, arrived_unix_ms }: &StoredEvent) -> Self {
-        Self::of_delivery(&parked.endpoint, event, *arrived_unix_ms, Some(parked.at_unix_ms))
-    }
-}
-
-/// Builds the dead letter of a parked delivery whose event has expired. Only the event's key is left.
-#[must_use]
-pub fn without_event(parked: &Parked) -> Message {
-    let (event, reason) = (&parked.event, DeadLetterReason::EventGone);
-    tracing::error!(tenant.id = %event.tenant, event.id = %event.id, endpoint.id = %parked.endpoint, "delivery.event_gone");
-    let key = json!({"tenant": event.tenant.as_str(), "id": event.id.as_str(), "source": event.source});
-    let body = json!({"endpoint": parked.endpoint.as_str(), "event": key}).to_string();
-    Message { body, attributes: vec![("reason", reason.as_str().to_owned())], ..Message::default() }
 }
 
 const ITEM: &str = "parked delivery";

@@ -10,6 +10,8 @@ use futures_util::future::try_join_all;
 use signpost_core::event::{Event, TenantId};
 use signpost_core::status::session;
 use signpost_core::status::state::{StateKey, SubjectState, partition, subjects};
+use signpost_engine::ports;
+use signpost_engine::ports::events::Arrival;
 
 use crate::aws::batch_insert::{Inserted, LARGEST_TOGETHER, insert};
 use crate::aws::coalesce::Coalescer;
@@ -17,7 +19,6 @@ use crate::aws::compression::{WRITE_UNIT, length, packed, unpacked};
 use crate::aws::{AwsError, Item, ItemError, n, s, text, unreadable};
 use crate::runtime::api_gateway::bytes_in_answer;
 use crate::runtime::logs::Chain;
-use crate::tables::events::Arrival;
 
 /// The states in the table.
 #[derive(Clone, Debug)]
@@ -43,47 +44,6 @@ impl States {
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table, together: Arc::default() }
-    }
-
-    /// Writes the status of an event's subject; does nothing if the event has no subject.
-    ///
-    /// Needs `dynamodb:PartiQLInsert`: one write of less than 1 KiB, without a read, in one call with up to 24 others
-    /// that are written at the same time. There are two writes if the event's `subject` differs from the name in its
-    /// payload. A session's state also has the payload. A large state, or one that exists already, is put alone, which
-    /// needs `dynamodb:PutItem`.
-    ///
-    /// The same event always writes the same item. So a repetition, a second writer and a lost answer change nothing.
-    ///
-    /// # Errors
-    /// A call failed. It may be repeated.
-    pub async fn put(
-        &self,
-        event: &Event,
-        first_time: Arrival,
-        status: Option<&str>,
-        stage: Option<&str>,
-    ) -> Result<(), AwsError> {
-        let place = StateKey::of(event, first_time.moment);
-        let data = (event.kind == session::KIND).then(|| packed(event.data(), WRITE_UNIT - BESIDE));
-        let is_small = data.as_ref().is_none_or(|data| length(data) <= LARGEST_TOGETHER);
-        let puts = subjects(event).into_iter().map(async |subject| {
-            let mut item = Item::from([
-                ("pk".into(), s(partition(&event.key.tenant, &event.kind, &subject))),
-                ("sk".into(), s(format!("{STATE}{}", place.key()))),
-                ("expiresAt".into(), n(first_time.expires_at)),
-            ]);
-            let optional = [("status", status.map(s)), ("stage", stage.map(s)), ("data", data.clone())];
-            item.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
-            if is_small {
-                let insert = async |items| insert(&self.client, &self.table, items).await;
-                if self.together.load(item.clone(), insert).await.transpose()? == Some(Inserted::Yes) {
-                    return Ok(());
-                }
-            }
-            let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
-            call.send().await.map(drop).map_err(AwsError::of("dynamodb:PutItem"))
-        });
-        try_join_all(puts).await.map(drop)
     }
 
     /// Reads the position of a subject's newest state (strongly consistent).
@@ -136,6 +96,51 @@ impl States {
             .expression_attribute_values(":event", s(partition(tenant, kind, name)))
             .scan_index_forward(false)
             .consistent_read(true)
+    }
+}
+
+impl ports::events::States for States {
+    type Error = AwsError;
+
+    /// Writes the status of an event's subject; does nothing if the event has no subject.
+    ///
+    /// Needs `dynamodb:PartiQLInsert`: one write of less than 1 KiB, without a read, in one call with up to 24 others
+    /// that are written at the same time. There are two writes if the event's `subject` differs from the name in its
+    /// payload. A session's state also has the payload. A large state, or one that exists already, is put alone, which
+    /// needs `dynamodb:PutItem`.
+    ///
+    /// The same event always writes the same item. So a repetition, a second writer and a lost answer change nothing.
+    ///
+    /// # Errors
+    /// A call failed. It may be repeated.
+    async fn put(
+        &self,
+        event: &Event,
+        arrival: Arrival,
+        status: Option<&str>,
+        stage: Option<&str>,
+    ) -> Result<(), AwsError> {
+        let place = StateKey::of(event, arrival.moment);
+        let data = (event.kind == session::KIND).then(|| packed(event.data(), WRITE_UNIT - BESIDE));
+        let is_small = data.as_ref().is_none_or(|data| length(data) <= LARGEST_TOGETHER);
+        let puts = subjects(event).into_iter().map(async |subject| {
+            let mut item = Item::from([
+                ("pk".into(), s(partition(&event.key.tenant, &event.kind, &subject))),
+                ("sk".into(), s(format!("{STATE}{}", place.key()))),
+                ("expiresAt".into(), n(arrival.expires_at)),
+            ]);
+            let optional = [("status", status.map(s)), ("stage", stage.map(s)), ("data", data.clone())];
+            item.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+            if is_small {
+                let insert = async |items| insert(&self.client, &self.table, items).await;
+                if self.together.load(item.clone(), insert).await.transpose()? == Some(Inserted::Yes) {
+                    return Ok(());
+                }
+            }
+            let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
+            call.send().await.map(drop).map_err(AwsError::of("dynamodb:PutItem"))
+        });
+        try_join_all(puts).await.map(drop)
     }
 }
 

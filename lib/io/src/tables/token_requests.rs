@@ -15,6 +15,8 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use signpost_core::event::TenantId;
 use signpost_core::token_request::{BankResponse, RequestId, StateHash, TokenRequest};
+use signpost_engine::ports;
+use signpost_engine::ports::token_requests::Changed;
 
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, optional, s, text, unreadable};
 
@@ -23,15 +25,6 @@ use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, option
 pub struct TokenRequests {
     client: Client,
     table: String,
-}
-
-/// The result of a conditional change of a token request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Changed {
-    /// Changed; this is the request now.
-    Yes(TokenRequest),
-    /// Not changed; this is the request, if there is one.
-    No(Option<TokenRequest>),
 }
 
 impl TokenRequests {
@@ -101,13 +94,23 @@ impl TokenRequests {
         Ok(if_condition_held(call.send().await, "dynamodb:PutItem")?.is_some())
     }
 
+    fn update(&self, tenant: &TenantId, id: &RequestId) -> UpdateItemFluentBuilder {
+        let call = self.client.update_item().table_name(&self.table).set_key(Some(key(tenant, id)));
+        call.return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+    }
+}
+
+impl ports::token_requests::TokenRequests for TokenRequests {
+    type Error = AwsError;
+
     /// Returns the tenant and the token request that a state belongs to.
     ///
     /// Needs `dynamodb:GetItem`.
     ///
     /// # Errors
     /// The call failed, or the item cannot be read.
-    pub async fn of_state(&self, state: &StateHash) -> Result<Option<(TenantId, RequestId)>, AwsError> {
+    async fn of_state(&self, state: &StateHash) -> Result<Option<(TenantId, RequestId)>, AwsError> {
         let call = self.client.get_item().table_name(&self.table).consistent_read(true);
         let call = call.key("pk", s(state_key(state))).key("sk", s(STATE));
         let Some(item) = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item else { return Ok(None) };
@@ -127,7 +130,7 @@ impl TokenRequests {
     ///
     /// # Errors
     /// The call failed, or the item cannot be read.
-    pub async fn record_callback(
+    async fn record_callback(
         &self,
         tenant: &TenantId,
         id: &RequestId,
@@ -154,7 +157,7 @@ impl TokenRequests {
     ///
     /// # Errors
     /// The call failed, or the item cannot be read.
-    pub async fn acknowledge(&self, request: &TokenRequest, by: &str) -> Result<Changed, AwsError> {
+    async fn acknowledge(&self, request: &TokenRequest, by: &str) -> Result<Changed, AwsError> {
         let call = self
             .update(&request.tenant, &request.id)
             .update_expression("SET acknowledgedBy = :by")
@@ -165,12 +168,6 @@ impl TokenRequests {
             .expression_attribute_values(":state", s(request.state.as_str()))
             .expression_attribute_values(":by", s(by));
         changed(call).await
-    }
-
-    fn update(&self, tenant: &TenantId, id: &RequestId) -> UpdateItemFluentBuilder {
-        let call = self.client.update_item().table_name(&self.table).set_key(Some(key(tenant, id)));
-        call.return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 }
 

@@ -7,7 +7,8 @@ use serde_json::json;
 use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey};
-use signpost_io::tables::deliveries::{Deliveries, Recorded};
+use signpost_engine::ports::deliveries::{Deliveries as _, Recorded};
+use signpost_io::tables::deliveries::Deliveries;
 use signpost_testkit::aws_proxy::AwsProxy;
 use signpost_testkit::build::{ARRIVED, attempt, delivery, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, setting};
@@ -22,7 +23,7 @@ async fn a_warm_environment_reads_a_batch_in_one_call_and_records_it_in_few() {
     let (stack, proxy) = (LocalStack::from_env().await, AwsProxy::start().await);
     let (receiver, tenant) = (Receiver::start(|_| 204).await, tenant());
     let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
-    let app = deliver::App::new(&proxy.aws().await, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
+    let app = deliver::app(&proxy.aws().await, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
     let calls = || ["BatchGetItem", "BatchExecuteStatement", "UpdateItem"].map(|operation| proxy.count(operation));
     let mut before = calls();
     for round in 1..=2 {
@@ -49,7 +50,7 @@ async fn a_record_waits_for_no_neighbour_that_hangs() {
     hanging.hold();
     let own = stack.register_with(&tenant, &json!({"url": healthy.url})).await.id;
     let neighbour = stack.register_with(&tenant, &json!({"url": hanging.url, "timeoutSeconds": 30})).await.id;
-    let app = deliver::App::new(&stack.aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
+    let app = deliver::app(&stack.aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
     let (id, event) = (event_id(), |id: &str| event(&tenant, id, &json!({})));
     let bodies = [delivery(&own, &event(&id)), delivery(&neighbour, &event(&event_id()))];
 

@@ -12,6 +12,7 @@ use signpost_core::delivery::breaker::{Admission, Breaker, Outcomes};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::endpoint::settings;
 use signpost_core::event::{Event, TenantId};
+use signpost_engine::ports::limits::Breakers as _;
 use signpost_io::runtime::clock::unix_ms_now;
 use signpost_io::tables::breakers::Breakers;
 use signpost_testkit::build::{event, event_id, tenant};
@@ -90,7 +91,7 @@ async fn an_endpoint_that_does_not_answer_is_held_before_the_first_attempt_has_t
     let first = receiver.wait_for(10).await[0].at;
     let is_held = async || {
         let breaker = Breakers::new(aws_sdk_dynamodb::Client::new(&stack.aws), own.parking.clone());
-        breaker.get(&endpoint).await.admits(unix_ms_now()) == Admission::Park
+        breaker.read(&endpoint).await.unwrap().0.admits(unix_ms_now()) == Admission::Park
     };
     let mut ticks = interval(Duration::from_millis(200));
     while !is_held().await && first.elapsed() < TIMEOUT {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::{join, join_all};
 use serde_json::json;
 use signpost_core::delivery::LONGEST_ATTEMPT;
-use signpost_io::queue::SINCE;
+use signpost_engine::ports::queue::SINCE;
 use signpost_io::runtime::clock::{millis, unix_ms_now};
 use signpost_testkit::aws_proxy::AwsProxy;
 use signpost_testkit::build::tenant;

@@ -4,6 +4,7 @@
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use serde_json::json;
 use signpost_core::delivery::parking::Lane;
+use signpost_engine::ports::parking::Parking as _;
 use signpost_io::runtime::clock::unix_ms_now;
 use signpost_testkit::aws_proxy::AwsProxy;
 use signpost_testkit::build::{delivery, event, event_id, tenant};
@@ -41,7 +42,7 @@ async fn any_failure_around_an_attempt_returns_the_message_and_costs_no_retry() 
         let (receiver, tenant, id) = (Receiver::start(move |_| answer).await, tenant(), event_id());
         let settings = json!({"url": receiver.url, "auth": {"kind": "apiKey", "secret": "abc"}});
         let endpoint = stack.register_with(&tenant, &settings).await.id;
-        let app = deliver::App::new(&aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
+        let app = deliver::app(&aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
         let message = batch(&[delivery(&endpoint, &event(&tenant, &id, &json!({})))]);
 
         proxy.fail(operation);
@@ -55,7 +56,7 @@ async fn any_failure_around_an_attempt_returns_the_message_and_costs_no_retry() 
         assert!(stack.attempts(&tenant, &id, &endpoint).await.is_empty(), "{operation}: no attempt is charged");
 
         // A new environment, because one that was refused waits a second before it asks for keys again.
-        let app = deliver::App::new(&aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
+        let app = deliver::app(&aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
         assert_eq!(failed(&deliver::handle(message, &app).await.unwrap()), 0, "{operation}");
         let numbers: Vec<_> = receiver.so_far().iter().map(|one| one.header("signpost-attempt").to_owned()).collect();
         assert!(numbers.iter().all(|number| number == "1"), "{operation}: {numbers:?}");
@@ -102,7 +103,7 @@ async fn deliveries_that_cannot_be_parked_stay_in_the_queue() {
     let (receiver, tenant, id) = (Receiver::start(|_| 500).await, tenant(), event_id());
     let settings = json!({"url": receiver.url, "retry": {"schedule": [1_000, 1_000]}});
     let endpoint = stack.register_with(&tenant, &settings).await.id;
-    let app = deliver::App::new(&proxy.aws().await, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
+    let app = deliver::app(&proxy.aws().await, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
     let message = batch(&[delivery(&endpoint, &event(&tenant, &id, &json!({})))]);
 
     proxy.fail("PutItem");

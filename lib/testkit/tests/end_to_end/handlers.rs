@@ -85,7 +85,7 @@ async fn fanout_drops_the_repetition_rejects_garbage_and_sends_the_rest() {
 #[tokio::test]
 async fn deliver_buries_what_cannot_be_delivered_and_returns_nothing() {
     let stack = LocalStack::from_env().await;
-    let app = deliver::App::new(&stack.aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
+    let app = deliver::app(&stack.aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
     let (tenant, id) = (tenant(), event_id());
     let batch = deliver_batch(&id);
 
@@ -102,7 +102,7 @@ async fn deliver_buries_what_cannot_be_delivered_and_returns_nothing() {
 #[tokio::test]
 async fn deliver_sends_once_and_recognises_the_repetition() {
     let stack = LocalStack::from_env().await;
-    let app = deliver::App::new(&stack.aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
+    let app = deliver::app(&stack.aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
     let receiver = Receiver::start(|_| 200).await;
     let (tenant, id) = (tenant(), event_id());
     let endpoint = stack.register(&tenant, &Endpoint::new(&receiver.url)).await;
@@ -120,7 +120,7 @@ async fn deliver_sends_once_and_recognises_the_repetition() {
 #[tokio::test]
 async fn deliver_has_a_failed_delivery_presented_again() {
     let stack = LocalStack::from_env().await;
-    let app = deliver::App::new(&stack.aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
+    let app = deliver::app(&stack.aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
     let receiver = Receiver::start(|_| 500).await;
     let (tenant, id) = (tenant(), event_id());
     let endpoint = stack.register(&tenant, &Endpoint::new(&receiver.url)).await;

@@ -8,6 +8,7 @@ use signpost_core::delivery::attempt::Attempt;
 use signpost_core::delivery::{DeliveryKey, Progress};
 use signpost_core::endpoint::retry::MAX_WAIT;
 use signpost_core::event::Event;
+use signpost_engine::ports::deliveries::Deliveries as _;
 use signpost_io::runtime::clock::{millis, unix_ms_now};
 use signpost_io::tables::deliveries::Deliveries;
 use signpost_testkit::build::{ARRIVED, event, event_id, tenant};

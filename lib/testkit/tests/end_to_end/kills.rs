@@ -14,6 +14,7 @@ use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::{Delivery, DeliveryKey};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, TenantId};
+use signpost_engine::ports::parking::Parking as _;
 use signpost_io::runtime::clock::unix_ms_now;
 use signpost_io::runtime::config::environment;
 use signpost_testkit::aws_proxy::{AwsProxy, Hold};
@@ -211,7 +212,7 @@ async fn killed_sweeping(point: Point) -> Row {
     for event in scene.events(PARKED) {
         scene.stack.store(&event, &scene.endpoint).await;
         let delivery = DeliveryKey { event: &event.key, endpoint: &scene.endpoint, arrived_unix_ms: ARRIVED };
-        parking.for_endpoint(delivery, unix_ms_now()).await.unwrap();
+        parking.park(Lane::Endpoint(delivery.endpoint.clone()), unix_ms_now(), delivery).await.unwrap();
         ids.push(event.key.id.as_str().to_owned());
     }
     parking.ask_to_drain(&scene.endpoint).await.unwrap();

@@ -68,7 +68,7 @@ impl Own {
 
     pub(crate) fn deliver(&self) -> deliver::App {
         let config = deliver::Config::from_lookup(|name| self.lookup(name)).unwrap();
-        deliver::App::new(&self.aws, config).unwrap()
+        deliver::app(&self.aws, config).unwrap()
     }
 
     pub(crate) fn sweep(&self) -> sweep::App {
@@ -76,7 +76,7 @@ impl Own {
     }
 
     pub(crate) fn sweep_by(&self, aws: &SdkConfig) -> sweep::App {
-        sweep::App::new(aws, sweep::Config::from_lookup(|name| self.lookup(name)).unwrap())
+        sweep::app(aws, sweep::Config::from_lookup(|name| self.lookup(name)).unwrap())
     }
 
     /// Stores `count` events as `fanout` does, queues their deliveries, and returns their ids.
@@ -117,7 +117,7 @@ impl Own {
         let end = timeout(PATIENCE, async {
             while goes_on(&receiver.so_far()) {
                 ticks.tick().await;
-                sweep::sweep_at(&sweep, unix_ms_now()).await.unwrap();
+                sweep.sweep_at(unix_ms_now()).await.unwrap();
             }
         });
         assert!(end.await.is_ok(), "{} requests arrived", receiver.so_far().len());

@@ -8,6 +8,8 @@ use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::{Delivery, DeliveryKey};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::Event;
+use signpost_engine::ports::deliveries::Deliveries as _;
+use signpost_engine::ports::parking::Parking as _;
 use signpost_io::runtime::clock::unix_ms_now;
 use signpost_io::tables::deliveries::Deliveries;
 use signpost_testkit::build::{ARRIVED, event, event_id, tenant};
@@ -24,7 +26,7 @@ const MINUTES: u64 = 60_000;
 async fn due_by(sweep: &sweep::App, unix_ms: u64) -> usize {
     let mut due = 0;
     loop {
-        let swept = sweep::sweep_at(sweep, unix_ms).await.unwrap();
+        let swept = sweep.sweep_at(unix_ms).await.unwrap();
         assert!(!swept.busy);
         due += swept.due;
         if swept.minutes_behind == 0 {
@@ -93,7 +95,7 @@ async fn operators_are_warned_before_the_event_of_a_waiting_delivery_expires() {
     let now = unix_ms_now();
     assert!(is_done(&own.deliver(), presented(&endpoint, &event, 1, now)).await);
     let (sweep, hour) = (own.sweep(), now - now % (60 * MINUTES));
-    let warned_at = async |unix_ms| sweep::sweep_at(&sweep, unix_ms).await.unwrap().expiring;
+    let warned_at = async |unix_ms| sweep.sweep_at(unix_ms).await.unwrap().expiring;
 
     assert_eq!(warned_at(hour + QUARTER).await, 0, "there is enough time");
     assert_eq!(warned_at(hour + QUARTER + 120 * MINUTES).await, 1);
@@ -188,11 +190,11 @@ async fn a_delivery_parked_again_while_it_is_queued_stays_parked() {
     let key = Event::parse(&event(&tenant, &event_id(), &json!({})).to_string()).unwrap().key;
     let (delivery, lane) =
         (DeliveryKey { event: &key, endpoint: &endpoint, arrived_unix_ms: ARRIVED }, Lane::Endpoint(endpoint.clone()));
-    parking.for_endpoint(delivery, 7).await.unwrap();
+    parking.park(Lane::Endpoint(delivery.endpoint.clone()), 7, delivery).await.unwrap();
     let seen = parking.first_of(&lane, 1).await.unwrap().remove(0);
 
     // `deliver` took the message and found the endpoint still down, so it parks the delivery under the same key.
-    parking.for_endpoint(delivery, 7).await.unwrap();
+    parking.park(Lane::Endpoint(delivery.endpoint.clone()), 7, delivery).await.unwrap();
     parking.remove(&seen).await.unwrap();
 
     let left = parking.first_of(&lane, 2).await.unwrap();
@@ -274,22 +276,26 @@ async fn a_drain_moves_nothing_while_its_endpoint_is_disabled_and_is_not_ended_b
     let event = stored(&stack, &tenant, &endpoint).await;
     let key = Event::parse(&event.to_string()).unwrap().key;
     parking
-        .for_endpoint(DeliveryKey { event: &key, endpoint: &endpoint, arrived_unix_ms: ARRIVED }, unix_ms_now())
+        .park(
+            Lane::Endpoint(endpoint.clone()),
+            unix_ms_now(),
+            DeliveryKey { event: &key, endpoint: &endpoint, arrived_unix_ms: ARRIVED },
+        )
         .await
         .unwrap();
     parking.ask_to_drain(&endpoint).await.unwrap();
     let sweep = own.sweep();
 
     switch("disable").await;
-    assert_eq!(sweep::sweep_at(&sweep, unix_ms_now()).await.unwrap().drained, 0, "the delivery would be parked again");
+    assert_eq!(sweep.sweep_at(unix_ms_now()).await.unwrap().drained, 0, "the delivery would be parked again");
     let drain = parking.drains(10).await.unwrap().remove(0);
-    let older = signpost_io::tables::parking::Drain { asked_at: drain.asked_at - 1, ..drain.clone() };
+    let older = signpost_engine::ports::parking::Drain { asked_at: drain.asked_at - 1, ..drain.clone() };
     parking.end_drain(&older).await.unwrap();
     assert_eq!(parking.drains(10).await.unwrap(), [drain], "the drain was requested again in the meantime");
 
     switch("enable").await;
-    assert_eq!(sweep::sweep_at(&sweep, unix_ms_now()).await.unwrap().drained, 1);
-    assert_eq!(sweep::sweep_at(&sweep, unix_ms_now() + 4 * MINUTES).await.unwrap().drained, 0);
+    assert_eq!(sweep.sweep_at(unix_ms_now()).await.unwrap().drained, 1);
+    assert_eq!(sweep.sweep_at(unix_ms_now() + 4 * MINUTES).await.unwrap().drained, 0);
     assert_eq!(parking.drains(10).await.unwrap(), [], "the partition has been empty for three minutes");
 }
 

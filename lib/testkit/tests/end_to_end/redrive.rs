@@ -8,13 +8,17 @@ use serde_json::{Value, json};
 use signpost_core::delivery::{Delivery, DeliveryStatus, Progress};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, TenantId};
-use signpost_io::queue::{Message, Queue};
-use signpost_io::tables::deliveries::{Deliveries, Recorded};
+use signpost_engine::ports::deliveries::{Deliveries as _, Recorded};
+use signpost_engine::ports::queue::Message;
+use signpost_engine::ports::queue::Queue as _;
+use signpost_engine::sweep::{Redrive, Redriven};
+use signpost_io::queue::Queue;
+use signpost_io::tables::deliveries::Deliveries;
 use signpost_testkit::aws_proxy::AwsProxy;
 use signpost_testkit::build::{ARRIVED, attempt, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, setting};
 use signpost_testkit::receiver::Receiver;
-use sweep::{Done, Redrive, Redriven};
+use sweep::Done;
 
 use crate::handlers::lookup;
 use crate::own::Own;
@@ -90,7 +94,7 @@ fn table(stack: &LocalStack) -> Deliveries {
 
 /// Delivers with the function in this process.
 async fn deliver(stack: &LocalStack, bodies: &[String]) {
-    let app = deliver::App::new(&stack.aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
+    let app = deliver::app(&stack.aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
     let records = bodies.iter().enumerate().map(|(index, body)| {
         json!({"messageId": format!("m-{index}"), "receiptHandle": "r", "body": body, "attributes": {}})
     });
@@ -195,11 +199,11 @@ async fn a_redrive_ends_when_its_time_is_up_and_tells_that_there_is_more() {
     own.at(&own.dead_letters).send_all(letters).await.unwrap();
     let all = Redrive::DeadLetters { endpoint: None, tenant: None };
 
-    let none = sweep::redrive_for(&app, &all, Duration::ZERO).await.unwrap();
+    let none = app.redrive_for(&all, Duration::ZERO).await.unwrap();
     assert_eq!(none, Redriven { moved: 0, kept: 0, more: true });
-    let some = sweep::redrive_for(&app, &all, Duration::from_nanos(1)).await.unwrap();
+    let some = app.redrive_for(&all, Duration::from_nanos(1)).await.unwrap();
     assert!(some.kept < 60 && some.more, "{some:?}");
-    let whole = sweep::redrive_for(&app, &all, Duration::from_secs(20)).await.unwrap();
+    let whole = app.redrive_for(&all, Duration::from_secs(20)).await.unwrap();
     assert_eq!(whole, Redriven { moved: 0, kept: 60, more: false }, "each message once");
 }
 

@@ -6,6 +6,7 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use serde_json::json;
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::TenantId;
+use signpost_engine::ports::endpoints::Endpoints as _;
 use signpost_testkit::aws_proxy::AwsProxy;
 use signpost_testkit::build::{delivery, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path};
@@ -22,7 +23,7 @@ async fn deliver(app: &deliver::App, tenant: &TenantId, endpoint: &EndpointId) -
 }
 
 fn app(aws: &aws_config::SdkConfig) -> deliver::App {
-    deliver::App::new(aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap()
+    deliver::app(aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap()
 }
 
 #[tokio::test]
@@ -56,7 +57,7 @@ async fn a_secret_opens_for_its_own_endpoint_only() {
     ];
     for settings in rewritten {
         let settings = serde_json::from_value(settings).unwrap();
-        let stored = signpost_io::tables::endpoints::StoredEndpoint { settings, ..stolen.clone() };
+        let stored = signpost_engine::ports::endpoints::StoredEndpoint { settings, ..stolen.clone() };
         table.put(&acme, &victim, &stored, Some(1)).await.unwrap();
         assert_eq!(deliver(&app(&stack.aws), &acme, &victim).await.batch_item_failures.len(), 1);
         assert!(receiver.so_far().is_empty(), "{:?}", stored.settings);

@@ -343,7 +343,7 @@ async fn relayed(app: &relay::App, request: &Value) -> ApiGatewayV2httpResponse 
 #[tokio::test]
 async fn a_callback_that_fails_anywhere_is_taken_when_it_comes_again() {
     let (stack, proxy) = (LocalStack::from_env().await, AwsProxy::start().await);
-    let app = relay::App::new(&proxy.aws().await, relay::Config::from_lookup(lookup).unwrap());
+    let app = relay::app(&proxy.aws().await, relay::Config::from_lookup(lookup).unwrap());
     for operation in ["GetItem", "UpdateItem", "SendMessageBatch"] {
         let (tenant, id, receiver) = (tenant(), request_id(), Receiver::start(|_| 200).await);
         stack.register_with(&tenant, &json!({"url": receiver.url})).await;
@@ -371,7 +371,7 @@ async fn a_callback_that_fails_anywhere_is_taken_when_it_comes_again() {
 async fn an_answer_of_aws_that_gets_lost_costs_neither_a_callback_nor_a_registration() {
     let (stack, proxy) = (LocalStack::from_env().await, AwsProxy::start().await);
     let aws = proxy.aws().await;
-    let relay = relay::App::new(&aws, relay::Config::from_lookup(lookup).unwrap());
+    let relay = relay::app(&aws, relay::Config::from_lookup(lookup).unwrap());
     let manage = manage::App::new(&aws, manage::Config::from_lookup(lookup).unwrap());
     let (tenant, receiver) = (tenant(), Receiver::start(|_| 200).await);
     stack.register_with(&tenant, &json!({"url": receiver.url})).await;

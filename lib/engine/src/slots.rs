@@ -35,7 +35,7 @@ impl<K: Hash + Eq, V> fmt::Debug for Slots<K, V> {
 }
 
 /// Locks a mutex. A panic elsewhere does not make its content invalid here.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::signing::key_rotation::{KeyMoments, KeyPhase, current, standing};
 use signpost_core::signing::signer::{Signer, SignerError};
+use signpost_engine::ports;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
@@ -77,6 +78,28 @@ impl Signers {
         Self { table, wrapping, known: Default::default() }
     }
 
+    /// Reads the keys again. If that fails, the known ones stay in use.
+    async fn refresh(&self, algorithm: Algorithm, known: &mut Known) -> Result<(), NoSignerError> {
+        let read = self.table.line(algorithm).await;
+        known.read_failed = read.is_err();
+        known.refresh_at = Some(unix_now() + if known.read_failed { RETRY_AFTER } else { REFRESH_AFTER });
+        match read {
+            Ok(line) => known.keys = line.keys,
+            Err(error) if known.keys.is_empty() => return Err(error.into()),
+            Err(error) => tracing::warn!(error = %Chain(&error), "keys.refresh_failed"),
+        }
+        Ok(())
+    }
+
+    async fn open(&self, key: &StoredKey) -> Result<Signer, NoSignerError> {
+        let pkcs8 = Zeroizing::new(self.wrapping.unwrap_private(key.public.id(), &key.wrapped_private).await?);
+        Ok(Signer::from_pkcs8(&key.public, &pkcs8)?)
+    }
+}
+
+impl ports::webhooks::Signers for Signers {
+    type Error = NoSignerError;
+
     /// Returns the signer of the algorithm's current key.
     ///
     /// Needs `dynamodb:Query` every [`REFRESH_AFTER`], and `kms:VerifyMac` and `kms:Decrypt` once per key. An algorithm
@@ -86,7 +109,7 @@ impl Signers {
     ///
     /// # Errors
     /// No key can sign.
-    pub async fn current(&self, algorithm: Algorithm) -> Result<Arc<Signer>, NoSignerError> {
+    async fn current(&self, algorithm: Algorithm) -> Result<Arc<Signer>, NoSignerError> {
         let [eddsa, es256, rs256] = &self.known;
         let known = match algorithm {
             Algorithm::EdDSA => eddsa,
@@ -125,24 +148,6 @@ impl Signers {
                 Ok(signer)
             }
         }
-    }
-
-    /// Reads the keys again. If that fails, the known ones stay in use.
-    async fn refresh(&self, algorithm: Algorithm, known: &mut Known) -> Result<(), NoSignerError> {
-        let read = self.table.line(algorithm).await;
-        known.read_failed = read.is_err();
-        known.refresh_at = Some(unix_now() + if known.read_failed { RETRY_AFTER } else { REFRESH_AFTER });
-        match read {
-            Ok(line) => known.keys = line.keys,
-            Err(error) if known.keys.is_empty() => return Err(error.into()),
-            Err(error) => tracing::warn!(error = %Chain(&error), "keys.refresh_failed"),
-        }
-        Ok(())
-    }
-
-    async fn open(&self, key: &StoredKey) -> Result<Signer, NoSignerError> {
-        let pkcs8 = Zeroizing::new(self.wrapping.unwrap_private(key.public.id(), &key.wrapped_private).await?);
-        Ok(Signer::from_pkcs8(&key.public, &pkcs8)?)
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::slots::Slots;
 use signpost_core::endpoint::EndpointId;
-use signpost_io::runtime::slots::Slots;
 
 /// How many endpoints are remembered.
 const CAPACITY: usize = 2_000;

@@ -1,7 +1,7 @@
 //! Redrive: tries the messages of a dead-letter queue again, on an operator's command.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _};
@@ -9,12 +9,14 @@ use serde::Serialize;
 use signpost_core::delivery::{Delivery, DeliveryStatus, RejectionReason, ReplayKind};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, EventKey, TenantId};
-use signpost_io::aws::AwsError;
-use signpost_io::queue::{Message, Queue, Received};
-use signpost_io::runtime::clock::unix_ms_now;
-use signpost_io::runtime::logs::Chain;
 
-use crate::{App, CALLS_AT_ONCE};
+use crate::logs::Chain;
+use crate::ports::Ports;
+use crate::ports::clock::Clock as _;
+use crate::ports::deliveries::Deliveries as _;
+use crate::ports::endpoints::Endpoints as _;
+use crate::ports::queue::{Message, Queue as _, Received};
+use crate::sweep::{CALLS_AT_ONCE, Sweep};
 
 /// The messages to try again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,47 +60,15 @@ pub struct Redriven {
 }
 
 /// How long a redrive goes on. With the calls that run then, it stays within the function's 50 s.
-pub(crate) const WORK: Duration = Duration::from_secs(20);
+pub const REDRIVE_WORK: Duration = Duration::from_secs(20);
 /// How long a message is hidden if the run crashes: as long as a run can last.
 const HIDDEN: Duration = Duration::from_secs(50);
 /// How many receive calls run at the same time, each for up to ten messages. Forty of 1 MiB, the largest, fit into
 /// memory.
 const RECEIVED_AT_ONCE: usize = 4;
 
-/// Tries the messages of a queue again, for at most `work`.
-///
-/// Each delivery and each event is tried once per run. Messages that arrive after the run began are ignored, because a
-/// delivery that fails at once would be sent again and again.
-///
-/// A delivery that was given up is reset, if its endpoint exists. One that was replayed or acknowledged since is put
-/// into the queue as well, where its record decides what remains to be done. An event is sent again if it is valid now.
-/// All other messages are kept.
-///
-/// Two runs at the same time, and a crash at any point, do no harm: a message leaves its queue only after its successor
-/// was sent. Messages that stay are hidden while this runs, or for 50 s if it crashes.
-///
-/// # Errors
-/// DynamoDB or SQS failed. Messages that were not moved stay in their queue.
-pub async fn redrive_for(app: &App, redrive: &Redrive, work: Duration) -> Result<Redriven, AwsError> {
-    let (from, to) = match redrive {
-        Redrive::DeadLetters { .. } => (&app.dead_letter_queue, &app.deliveries_queue),
-        Redrive::Rejected { .. } => (&app.rejected_queue, &app.events_queue),
-    };
-    let mut tally = Tally { began_unix_ms: unix_ms_now(), ..Tally::default() };
-    let outcome = app.move_until(redrive, from, to, Instant::now() + work, &mut tally).await;
-    let Tally { moved, held, failed, .. } = tally;
-    let kept = held.len();
-    if let Err(error) = from.release_all(held.into_values()).await {
-        tracing::warn!(error = %Chain(&error), kept, "redrive.release_failed"); // They are hidden as after a crash.
-    }
-    tracing::info!(moved, kept, "redrive.done");
-    let more = outcome?;
-    failed.map_or(Ok(Redriven { moved, kept, more }), Err)
-}
-
 /// The progress of a run.
-#[derive(Default)]
-struct Tally {
+struct Tally<E> {
     /// When the run began, in milliseconds since the Unix epoch.
     began_unix_ms: u64,
     /// The deliveries and events that were tried. SQS's clock may be behind Lambda's, so times alone cannot decide.
@@ -107,20 +77,57 @@ struct Tally {
     /// The receipts of the messages that are still in the queue, by message id.
     held: HashMap<String, String>,
     /// Why a message could not be judged.
-    failed: Option<AwsError>,
+    failed: Option<E>,
 }
 
-impl App {
+impl<E> Tally<E> {
+    fn new(began_unix_ms: u64) -> Self {
+        Self { began_unix_ms, tried: HashSet::new(), moved: 0, held: HashMap::new(), failed: None }
+    }
+}
+
+impl<P: Ports> Sweep<P> {
+    /// Tries the messages of a queue again, for at most `work`.
+    ///
+    /// Each delivery and each event is tried once per run. Messages that arrive after the run began are ignored, because a
+    /// delivery that fails at once would be sent again and again.
+    ///
+    /// A delivery that was given up is reset, if its endpoint exists. One that was replayed or acknowledged since is put
+    /// into the queue as well, where its record decides what remains to be done. An event is sent again if it is valid now.
+    /// All other messages are kept.
+    ///
+    /// Two runs at the same time, and a crash at any point, do no harm: a message leaves its queue only after its successor
+    /// was sent. Messages that stay are hidden while this runs, or for 50 s if it crashes.
+    ///
+    /// # Errors
+    /// DynamoDB or SQS failed. Messages that were not moved stay in their queue.
+    pub async fn redrive_for(&self, redrive: &Redrive, work: Duration) -> Result<Redriven, P::Error> {
+        let (from, to) = match redrive {
+            Redrive::DeadLetters { .. } => (&self.dead_letter_queue, &self.deliveries_queue),
+            Redrive::Rejected { .. } => (&self.rejected_queue, &self.events_queue),
+        };
+        let mut tally = Tally::new(self.clock.unix_ms());
+        let outcome = self.move_until(redrive, from, to, self.clock.elapsed() + work, &mut tally).await;
+        let Tally { moved, held, failed, .. } = tally;
+        let kept = held.len();
+        if let Err(error) = from.release_all(held.into_values()).await {
+            tracing::warn!(error = %Chain(&error), kept, "redrive.release_failed"); // They are hidden as after a crash.
+        }
+        tracing::info!(moved, kept, "redrive.done");
+        let more = outcome?;
+        failed.map_or(Ok(Redriven { moved, kept, more }), Err)
+    }
+
     /// Moves messages until all were read or the time is over. Returns true if the time was over.
     async fn move_until(
         &self,
         redrive: &Redrive,
-        from: &Queue,
-        to: &Queue,
-        deadline: Instant,
-        tally: &mut Tally,
-    ) -> Result<bool, AwsError> {
-        while Instant::now() < deadline {
+        from: &P::Queue,
+        to: &P::Queue,
+        deadline: Duration,
+        tally: &mut Tally<P::Error>,
+    ) -> Result<bool, P::Error> {
+        while self.clock.elapsed() < deadline {
             let received = join_all((0..RECEIVED_AT_ONCE).map(|_| from.receive(HIDDEN))).await;
             for message in received.iter().flatten().flatten() {
                 tally.held.insert(message.id.clone(), message.receipt.clone());
@@ -159,7 +166,7 @@ impl App {
     }
 
     /// Returns the message that tries this one again; `None` to keep it.
-    async fn again(&self, redrive: &Redrive, received: &Received) -> Result<Option<Message>, AwsError> {
+    async fn again(&self, redrive: &Redrive, received: &Received) -> Result<Option<Message>, P::Error> {
         match redrive {
             Redrive::DeadLetters { endpoint, tenant } => {
                 let Ok(delivery) = Delivery::parse(&received.body) else { return Ok(None) };
@@ -170,13 +177,13 @@ impl App {
                     return Ok(None);
                 }
                 // The record first. Otherwise `deliver` would find the delivery given up, and give it up again.
-                let standing = self.deliveries.standing(delivery.key()).await?;
-                let status = standing.and_then(|standing| standing.progress).map(|progress| progress.status);
+                let record = self.deliveries.standing(delivery.key()).await?;
+                let status = record.and_then(|record| record.progress).map(|progress| progress.status);
                 if status == Some(DeliveryStatus::Exhausted) {
                     self.deliveries.reset_for_replay(delivery.key(), ReplayKind::Redrive).await?;
                 }
                 let Delivery { endpoint, event, arrived_unix_ms } = &delivery;
-                Ok(Some(Message::of_delivery(endpoint, event, *arrived_unix_ms, Some(unix_ms_now()))))
+                Ok(Some(Message::of_delivery(endpoint, event, *arrived_unix_ms, Some(self.clock.unix_ms()))))
             }
             Redrive::Rejected { tenant } => {
                 let is_conflict = received.reason.as_deref() == Some(RejectionReason::ConflictingDuplicate.as_str());

@@ -1,54 +1,53 @@
 //! One attempt: signs and sends a request, records the attempt, and reports its outcome to the endpoint's breaker.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use serde_json::json;
 use signpost_core::delivery::attempt::{Attempt, AttemptError, AttemptResult};
-use signpost_core::delivery::request::{AttemptStart, Keyring, Request, RequestError};
+use signpost_core::delivery::request::{AttemptStart, Request, RequestError};
 use signpost_core::delivery::sent::{Sent, SentRecord};
 use signpost_core::delivery::verification::{Preflight, Question, REQUEST_ORIGIN};
 use signpost_core::delivery::{Delivery, DueAttempt, Next, Progress, Receipt, next, next_of_probe};
+use signpost_core::endpoint::DisabledBecause;
 use signpost_core::endpoint::auth::origin;
-use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause};
-use signpost_core::event::{Event, OWN_SOURCE};
-use signpost_io::cache::endpoint_cache::ResolvedEndpoint;
-use signpost_io::http::webhook_sender::Exchange;
-use signpost_io::queue::Message;
-use signpost_io::runtime::clock::{millis, unix_ms_now, unix_now};
-use signpost_io::runtime::logs::Chain;
-use signpost_io::tables::deliveries::Recorded;
 
-use crate::App;
-use crate::delivering::{DeferredError, Fate, Ready};
+use crate::deliver::prepare::Ready;
+use crate::deliver::{Deferred, DeferredError, Deliver, Outcome};
+use crate::endpoint_cache::ResolvedEndpoint;
+use crate::logs::Chain;
+use crate::ports::clock::{Clock as _, Random as _, millis};
+use crate::ports::deliveries::{Deliveries as _, Recorded};
+use crate::ports::parking::Parking as _;
+use crate::ports::webhooks::{Exchange, Webhooks as _};
+use crate::ports::{Access, Ports};
 
-impl App {
+impl<P: Ports> Deliver<P> {
     /// Makes an attempt, and does what follows from its outcome.
-    pub(crate) async fn attempt(
+    pub(super) async fn attempt(
         &self,
         delivery: &Delivery,
         receipt: &Receipt,
-        ready: Ready,
-    ) -> Result<Fate, DeferredError> {
-        let Ready { recipient, keyring, due, is_probe, question } = ready;
-        let DueAttempt { number, before_replay, on_record, replay, last_sent } = due;
+        ready: &Ready<P>,
+    ) -> Result<Outcome, Deferred<P>> {
+        let Ready { recipient, keyring, due, is_probe, question, .. } = ready;
+        let DueAttempt { number, before_replay, on_record, replay, last_sent } = *due;
         let is_first = on_record.is_none() && receipt.is_only();
         let expected = is_first.then(|| self.deliveries.announce_first());
-        let (started, started_at) = (Instant::now(), unix_now());
-        let start = AttemptStart { number, unix_seconds: started_at.as_secs(), replay };
-        let sent = self.send(delivery, &recipient, start, &keyring, question.as_ref());
+        let (began, began_at) = (self.clock.elapsed(), self.clock.unix());
+        let start = AttemptStart { number, unix_seconds: began_at.as_secs(), replay };
+        let sent = self.send(delivery, ready, start);
         let Exchange { result, response, sent, connection, redirect } =
             self.breakers.watch(&delivery.endpoint, sent).await?;
-        let took = started.elapsed();
+        let took = self.clock.elapsed().saturating_sub(began);
         if question.is_some() && result.is_ok() {
             // Not after the record: after a crash in between, it would keep a later try from verifying.
-            Box::pin(self.verify(delivery, &recipient)).await?;
+            Box::pin(self.verify(delivery, recipient)).await?;
         }
         let is_signed = sent.as_ref().is_none_or(Sent::is_webhook);
         let sent_now = sent.as_ref().map(Sent::print).or(last_sent);
 
         let attempt = Attempt {
             number,
-            at_unix_ms: millis(started_at),
+            at_unix_ms: millis(began_at),
             duration_ms: millis(took),
             kids: keyring.signer.iter().filter(|_| is_signed).map(|signer| signer.kid().to_owned()).collect(),
             status: result.as_ref().map_or_else(AttemptError::status, |status| Some(*status)),
@@ -60,15 +59,15 @@ impl App {
             redirect,
         };
         let (counted, policy) = (number.saturating_sub(before_replay), &recipient.endpoint().retry);
-        let (next, is_free) = if is_probe {
-            next_of_probe(&result, counted, policy, fastrand::f64())
+        let (next, is_free) = if *is_probe {
+            next_of_probe(&result, counted, policy, self.random.f64())
         } else {
-            (next(&result, counted, policy, fastrand::f64()), false)
+            (next(&result, counted, policy, self.random.f64()), false)
         };
         let before_replay = before_replay + u32::from(is_free);
         log(delivery, &attempt, next, &result);
         let wait = if let Next::Retry(wait) = next { wait } else { Duration::ZERO };
-        let next_attempt_unix_ms = unix_ms_now() + millis(wait);
+        let next_attempt_unix_ms = self.clock.unix_ms() + millis(wait);
         let (status, attempts, last_sent) = (next.status(), number, sent_now);
         let progress = Progress { status, attempts, before_replay, next_attempt_unix_ms, replay, last_sent };
         // Recorded before it becomes a dead letter: after a crash in between, a later try finds the record and goes on.
@@ -79,39 +78,33 @@ impl App {
         };
         drop(expected);
         let breaker = self.breakers.observe(&delivery.endpoint, &result, took).await;
-        if breaker.should_disable(unix_ms_now()) {
+        if breaker.should_disable(self.clock.unix_ms()) {
             self.disable(delivery, DisabledBecause::Failing).await?;
         }
         if recorded? == Recorded::Overtaken {
-            return Ok(Fate::Again(Duration::ZERO)); // Another sender was faster; its record decides what follows.
+            return Ok(Outcome::Again(Duration::ZERO)); // Another sender was faster; its record decides what follows.
         }
         match next {
-            Next::Delivered => Ok(Fate::Done),
+            Next::Delivered => Ok(Outcome::Done),
             Next::Disable => {
                 self.disable(delivery, DisabledBecause::Gone).await?;
-                self.park(delivery, receipt).await.map(|()| Fate::Done)
+                self.park(delivery, receipt).await.map(|()| Outcome::Done)
             }
             Next::Retry(_) => self.wait(delivery, next_attempt_unix_ms).await,
-            Next::Exhausted => self.give_up(delivery, next_attempt_unix_ms).await.map(|()| Fate::Done),
+            Next::Exhausted => self.give_up(delivery, next_attempt_unix_ms).await.map(|()| Outcome::Done),
         }
     }
 
-    async fn send(
-        &self,
-        delivery: &Delivery,
-        recipient: &ResolvedEndpoint,
-        start: AttemptStart,
-        keyring: &Keyring,
-        question: Option<&Question>,
-    ) -> Result<Exchange, DeferredError> {
-        let (endpoint, caller) = (recipient.endpoint(), &recipient.caller);
+    async fn send(&self, delivery: &Delivery, ready: &Ready<P>, start: AttemptStart) -> Result<Exchange, Deferred<P>> {
+        let Ready { recipient, keyring, question, .. } = ready;
+        let (endpoint, access) = (recipient.endpoint(), recipient.access());
         let timeout = endpoint.timeout_seconds.into();
         let failed = |error| Ok(Exchange::failed(error));
         let target = match self.webhooks.target(&endpoint.url) {
             Ok(target) => target,
             Err(error) => return failed(error),
         };
-        let preflight = question.map(|_| Preflight::new(endpoint, target.clone(), &self.sender));
+        let preflight = question.as_ref().map(|_| Preflight::new(endpoint, target.clone(), &self.sender));
         let built = Request::build(&delivery.event, endpoint, target, start, keyring).map(|mut request| {
             if question.is_some() || recipient.has_proved() {
                 // Each webhook to a verified receiver names the sender that it has permitted (section 4.1.2).
@@ -123,9 +116,10 @@ impl App {
             Ok(request) => Ok(match (preflight, question) {
                 (Some(preflight), Some(Question { challenge, .. })) => {
                     // In a box, because it is rare and would make every attempt's future larger.
-                    Box::pin(self.webhooks.prove(preflight, request, &self.sender, challenge, caller, timeout)).await
+                    let proof = self.webhooks.prove(preflight, request, &self.sender, challenge, access, timeout);
+                    Box::pin(proof).await
                 }
-                _ => self.webhooks.send(request, caller, timeout).await,
+                _ => self.webhooks.send(request, access, timeout).await,
             }),
             Err(RequestError::UrlTooLong { bytes }) => failed(AttemptError::UrlTooLong { bytes }),
             Err(error @ (RequestError::NoSigner(_) | RequestError::Signer(_))) => Err(DeferredError::Unbuilt(error)),
@@ -133,30 +127,11 @@ impl App {
     }
 
     /// Enables an endpoint that has proved itself as `recipient`, and requests a drain of its parked deliveries.
-    async fn verify(&self, delivery: &Delivery, recipient: &ResolvedEndpoint) -> Result<(), DeferredError> {
+    async fn verify(&self, delivery: &Delivery, recipient: &ResolvedEndpoint<Access<P>>) -> Result<(), Deferred<P>> {
         let origin = origin(&recipient.endpoint().url);
         // Before it is enabled: after a crash in between, the drain finds it disabled and moves nothing.
         self.parking.ask_to_drain(&delivery.endpoint).await?;
-        self.endpoint_cache.verify(&delivery.event.key.tenant, &delivery.endpoint, &origin).await?;
-        Ok(())
-    }
-
-    /// Disables the endpoint of a delivery, and sends an event about it to the tenant's endpoints.
-    ///
-    /// The event is sent first, so that a crash in between cannot lose it. The delivery comes back, finds the endpoint
-    /// enabled, and sends the same event: its id contains the endpoint's version.
-    async fn disable(&self, delivery: &Delivery, because: DisabledBecause) -> Result<(), DeferredError> {
-        let (tenant, endpoint) = (&delivery.event.key.tenant, &delivery.endpoint);
-        let Some(version) = self.endpoint_cache.enabled_version(tenant, endpoint).await? else { return Ok(()) };
-        let because_of = because.as_str();
-        let event = json!({
-            "specversion": "1.0", "id": format!("disabled-{endpoint}-{version}-{because_of}"), "source": OWN_SOURCE,
-            "type": DISABLED_TYPE, "tenant": tenant.as_str(), "subject": endpoint.as_str(),
-            "data": { "endpoint": endpoint.as_str(), "disabledBecause": because_of },
-        });
-        let event = Event::parse_own(&event.to_string()).map_err(|_| DeferredError::UnfitNotice)?;
-        self.own_events_queue.send_all([Message::of_event(&event)]).await?;
-        self.endpoint_cache.disable(tenant, endpoint, because).await?;
+        self.endpoints.verify(&delivery.event.key.tenant, &delivery.endpoint, &origin).await?;
         Ok(())
     }
 }

@@ -1,24 +1,24 @@
 //! Warns operators of deliveries whose event may expire while they wait for their endpoint.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use signpost_core::delivery::parking::{Lane, NOTED_FOR_SECONDS, expires_soon, kept_for_endpoint_until};
 use signpost_core::endpoint::EndpointId;
-use signpost_io::aws::AwsError;
-use signpost_io::runtime::clock::rfc3339;
-use signpost_io::runtime::logs::Chain;
-use signpost_io::tables::parking::Waiting;
-use uuid::Uuid;
+use uuid::Builder;
 
-use crate::{App, CALLS_AT_ONCE};
+use crate::logs::Chain;
+use crate::ports::Ports;
+use crate::ports::clock::{Clock as _, Random as _, rfc3339};
+use crate::ports::parking::{Parking as _, Waiting};
+use crate::sweep::{CALLS_AT_ONCE, Sweep};
 
 /// How long one run may check endpoints.
 const WATCH_WORK: Duration = Duration::from_secs(8);
 /// How many endpoints are read together.
 const PAGE: usize = 100;
 
-impl App {
+impl<P: Ports> Sweep<P> {
     /// Checks the oldest delivery of each endpoint for which deliveries wait. Logs `delivery.expires_soon` if half of
     /// the time is over for which its event is kept. Returns the number of these endpoints.
     ///
@@ -27,8 +27,9 @@ impl App {
     /// # Errors
     /// The list of endpoints could not be read. An endpoint that cannot be checked is logged, and does not stop the
     /// others.
-    pub(crate) async fn watch(&self, now_unix_ms: u64) -> Result<usize, AwsError> {
-        let (deadline, begin) = (Instant::now() + WATCH_WORK, EndpointId::new(Uuid::new_v4()));
+    pub(super) async fn watch(&self, now_unix_ms: u64) -> Result<usize, P::Error> {
+        let begin = EndpointId::new(Builder::from_random_bytes(self.random.bytes()).into_uuid());
+        let deadline = self.clock.elapsed() + WATCH_WORK;
         let behind = self.watch_from(Some(&begin), None, now_unix_ms, deadline).await?;
         Ok(behind + self.watch_from(None, Some(&begin), now_unix_ms, deadline).await?)
     }
@@ -38,10 +39,10 @@ impl App {
         after: Option<&EndpointId>,
         until: Option<&EndpointId>,
         now_unix_ms: u64,
-        deadline: Instant,
-    ) -> Result<usize, AwsError> {
+        deadline: Duration,
+    ) -> Result<usize, P::Error> {
         let (mut after, mut warned) = (after.cloned(), 0);
-        while Instant::now() < deadline {
+        while self.clock.elapsed() < deadline {
             let page = self.parking.waiting(after.as_ref(), PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.endpoint.clone());
@@ -65,7 +66,7 @@ impl App {
     }
 
     /// Checks one endpoint. Returns whether it logged a warning.
-    async fn look_after(&self, waiting: &Waiting, now_unix_ms: u64) -> Result<bool, AwsError> {
+    async fn look_after(&self, waiting: &Waiting, now_unix_ms: u64) -> Result<bool, P::Error> {
         let lane = Lane::Endpoint(waiting.endpoint.clone());
         let oldest = self.parking.first_of(&lane, 1).await?;
         let Some(oldest) = oldest.first() else {

@@ -1,0 +1,172 @@
+//! Draining of a lane: sends the parked deliveries of an endpoint with a limit, one after the other.
+
+use std::time::Duration;
+
+use signpost_core::delivery::parking::Lane;
+use signpost_core::delivery::{DeadLetterReason, Delivery, Receipt};
+
+use crate::deliver::prepare::{Prepared, Turn};
+use crate::deliver::{Deferred, Deliver, Outcome};
+use crate::logs::Chain;
+use crate::ports::Ports;
+use crate::ports::clock::{Clock as _, Random as _};
+use crate::ports::deliveries::Deliveries as _;
+use crate::ports::events::{Events as _, StoredEvent};
+use crate::ports::limits::ConcurrencySlot;
+use crate::ports::parking::{Parked, Parking as _};
+use crate::ports::queue::{Message, Queue as _};
+
+/// How many parked deliveries are read together. Deliveries that other functions are sending are skipped.
+const PAGE: usize = 25;
+
+/// The result of sending a parked delivery.
+enum Unparked {
+    /// It is no longer parked.
+    Yes,
+    /// Another function is sending it.
+    Elsewhere,
+    /// The endpoint accepts no further request for now.
+    NotNow,
+}
+
+impl<P: Ports> Deliver<P> {
+    /// Takes a slot if one is free now, and drains the parked deliveries with it. Call it after parking for lack of a
+    /// slot, because the last holder may have looked just before.
+    pub(super) async fn drain_if_free(&self, delivery: &Delivery, deadline: Duration) {
+        match self.take_slot(delivery).await {
+            Ok(Some(slot)) => self.drain(slot, delivery, deadline).await,
+            Ok(None) => {}
+            Err(error) => tracing::warn!(endpoint.id = %delivery.endpoint, error = %Chain(&error), "slot.not_taken"),
+        }
+    }
+
+    /// Sends the parked deliveries of the endpoint of `delivery` with a slot, oldest first, until none is left or
+    /// `deadline` has passed. Then it puts one back into the queue, whose receiver goes on.
+    pub(super) async fn drain(&self, mut slot: ConcurrencySlot, delivery: &Delivery, deadline: Duration) {
+        let lane = Lane::Endpoint(delivery.endpoint.clone());
+        loop {
+            let drained = self.drain_lane(&slot, &lane, delivery, deadline).await;
+            self.release(slot).await;
+            let outcome = match drained {
+                // A delivery that was parked since then found no free slot.
+                Ok(true) => match self.parking.first_of(&lane, 1).await {
+                    Ok(left) if left.is_empty() => return,
+                    Ok(_) => self.take_slot(delivery).await,
+                    Err(error) => Err(error.into()),
+                },
+                Ok(false) => self.requeue_one(&lane, deadline).await.map(|()| None),
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(Some(another)) => slot = another,
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(endpoint.id = %delivery.endpoint, error = %Chain(&error), "endpoint.drain_stopped");
+                    return; // A sweep continues.
+                }
+            }
+        }
+    }
+
+    /// Sends the deliveries in a lane. Returns true if the lane is empty.
+    async fn drain_lane(
+        &self,
+        slot: &ConcurrencySlot,
+        lane: &Lane,
+        delivery: &Delivery,
+        deadline: Duration,
+    ) -> Result<bool, Deferred<P>> {
+        while self.clock.elapsed() < deadline {
+            let mut page = self.parking.first_of(lane, PAGE).await?;
+            if page.is_empty() {
+                return Ok(true);
+            }
+            self.random.shuffle(&mut page); // Other functions may be draining it too.
+            let mut is_idle = true;
+            for parked in page {
+                if self.clock.elapsed() >= deadline {
+                    return Ok(false);
+                }
+                match self.unpark(slot, &parked, delivery, deadline).await? {
+                    Unparked::Yes => is_idle = false,
+                    Unparked::Elsewhere => {}
+                    Unparked::NotNow => return Ok(false),
+                }
+            }
+            if is_idle {
+                return Ok(false); // The other functions continue.
+            }
+        }
+        Ok(false)
+    }
+
+    /// Sends one parked delivery to the endpoint of `like`, if the endpoint accepts it.
+    async fn unpark(
+        &self,
+        slot: &ConcurrencySlot,
+        parked: &Parked,
+        like: &Delivery,
+        deadline: Duration,
+    ) -> Result<Unparked, Deferred<P>> {
+        let Some(StoredEvent { event, arrived_unix_ms }) = self.events.get(&parked.event).await? else {
+            let Message { body, .. } = parked.without_event();
+            self.dead_letter(body, DeadLetterReason::EventGone).await?;
+            if let Some(delivery) = parked.key() {
+                self.deliveries.end(delivery, DeadLetterReason::EventGone).await?;
+            }
+            self.parking.remove(parked).await?;
+            return Ok(Unparked::Yes);
+        };
+        let delivery = Delivery { endpoint: like.endpoint.clone(), event, arrived_unix_ms };
+        let receipt =
+            Receipt { receives: 1, first_received_unix_ms: 0, since_unix_ms: parked.at_unix_ms, is_again: true };
+        if !self.wait_for_turn(like, deadline).await? {
+            return Ok(Unparked::NotNow);
+        }
+        let outcome = match self.prepare(&delivery, &receipt, Turn::Drained(slot)).await? {
+            Prepared::Ready(ready) => self.attempt(&delivery, &receipt, &ready).await?,
+            Prepared::Over(outcome) => outcome,
+            Prepared::Elsewhere { .. } => return Ok(Unparked::Elsewhere),
+            Prepared::Refused(_) => return Ok(Unparked::NotNow),
+        };
+        if let Outcome::Again(wait) = outcome {
+            self.requeue(&delivery, &receipt, wait).await?;
+        }
+        self.parking.remove(parked).await?;
+        Ok(Unparked::Yes)
+    }
+
+    /// Waits for a second in which the endpoint of `delivery` accepts another request, and counts it. Returns false if
+    /// `deadline` comes first.
+    async fn wait_for_turn(&self, delivery: &Delivery, deadline: Duration) -> Result<bool, Deferred<P>> {
+        let recipient = self.endpoints.get(&delivery.event.key.tenant, &delivery.endpoint).await?;
+        let Some(limit) = recipient.and_then(|one| one.endpoint().max_per_second) else { return Ok(true) };
+        while !self.limiter.begin(&delivery.endpoint, limit).await? {
+            if self.clock.elapsed() >= deadline {
+                return Ok(false);
+            }
+            self.clock.sleep(Duration::from_millis(1_000 - self.clock.unix_ms() % 1_000)).await;
+        }
+        Ok(true)
+    }
+
+    /// Puts the oldest parked delivery back into the queue, so that its receiver continues the drain.
+    async fn requeue_one(&self, lane: &Lane, deadline: Duration) -> Result<(), Deferred<P>> {
+        if self.clock.elapsed() < deadline {
+            return Ok(()); // The drain ended for another reason than time.
+        }
+        for parked in self.parking.first_of(lane, 1).await? {
+            let Some(kept) = self.events.get(&parked.event).await? else { continue };
+            self.deliveries_queue.send_all([Message::of_parked(&parked, &kept)]).await?;
+            self.parking.remove(&parked).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_slot(&self, delivery: &Delivery) -> Result<Option<ConcurrencySlot>, Deferred<P>> {
+        let recipient = self.endpoints.get(&delivery.event.key.tenant, &delivery.endpoint).await?;
+        let limit = recipient.filter(|one| one.is_enabled()).and_then(|one| one.endpoint().max_concurrency);
+        let Some(limit) = limit else { return Ok(None) };
+        Ok(self.limiter.take(&delivery.endpoint, limit).await?)
+    }
+}

@@ -1,0 +1,163 @@
+//! The ways in which the work with a delivery ends for now: it waits, is parked, or is given up.
+
+use std::time::Duration;
+
+use serde_json::json;
+use signpost_core::delivery::parking::{LONGEST_IN_QUEUE, Lane};
+use signpost_core::delivery::{DeadLetterReason, Delivery, DeliveryStatus, Progress, Receipt};
+use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause};
+use signpost_core::event::{Event, OWN_SOURCE};
+
+use crate::deliver::prepare::Refusal;
+use crate::deliver::{Deferred, DeferredError, Deliver, Outcome};
+use crate::logs::Chain;
+use crate::ports::Ports;
+use crate::ports::clock::Clock as _;
+use crate::ports::deliveries::Deliveries as _;
+use crate::ports::events::Events as _;
+use crate::ports::parking::Parking as _;
+use crate::ports::queue::{Message, Queue as _};
+
+impl<P: Ports> Deliver<P> {
+    /// Makes a delivery wait until the recorded time: in the queue if that is soon, otherwise parked. If copies of a
+    /// message park the same delivery until the same time, there is only one item.
+    pub(super) async fn wait(&self, delivery: &Delivery, until_unix_ms: u64) -> Result<Outcome, Deferred<P>> {
+        let wait = self.until(until_unix_ms);
+        if wait <= LONGEST_IN_QUEUE {
+            return Ok(Outcome::Again(wait));
+        }
+        let key = delivery.key();
+        self.events.keep_until(key, until_unix_ms).await?; // A parked delivery has only the event's key.
+        self.parking.park(Lane::due_at(until_unix_ms, key), until_unix_ms, key).await?;
+        Ok(Outcome::Done)
+    }
+
+    /// Parks a delivery that its endpoint does not accept. If the endpoint may accept it soon, also requests a drain.
+    pub(super) async fn park_refused(
+        &self,
+        delivery: &Delivery,
+        receipt: &Receipt,
+        refusal: Refusal,
+    ) -> Result<(), Deferred<P>> {
+        let parked = match refusal {
+            Refusal::Disabled => self.park(delivery, receipt).await,
+            Refusal::BreakerOpen | Refusal::Full => self.park_with_drain(delivery, receipt).await,
+        };
+        if parked.is_err() {
+            self.note_nothing_sent(delivery.key(), receipt).await;
+        }
+        parked
+    }
+
+    /// Parks a delivery until its endpoint is enabled.
+    pub(super) async fn park(&self, delivery: &Delivery, receipt: &Receipt) -> Result<(), Deferred<P>> {
+        let (key, endpoint) = (delivery.key(), &delivery.endpoint);
+        // Noted first, because `sweep` would not find a parked delivery without the note.
+        if self.noted_waiting.add(endpoint, self.clock.unix_seconds())
+            && let Err(error) = self.parking.note_waiting(endpoint).await
+        {
+            self.noted_waiting.remove(endpoint);
+            return Err(error.into());
+        }
+        self.events.keep_for_endpoint(key).await?; // A parked delivery has only the event's key.
+        self.parking.park(Lane::Endpoint(endpoint.clone()), receipt.since_unix_ms, key).await?;
+        tracing::info!(endpoint.id = %endpoint, event.id = %key.event.id, "delivery.parked");
+        Ok(())
+    }
+
+    /// Parks a delivery and requests a drain. If no function drains the lane now, a sweep does.
+    async fn park_with_drain(&self, delivery: &Delivery, receipt: &Receipt) -> Result<(), Deferred<P>> {
+        // Requested first, because a parked delivery without a drain request would stay parked.
+        if self.asked_to_drain.add(&delivery.endpoint, self.clock.unix_seconds())
+            && let Err(error) = self.parking.ask_to_drain(&delivery.endpoint).await
+        {
+            self.asked_to_drain.remove(&delivery.endpoint);
+            return Err(error.into());
+        }
+        self.park(delivery, receipt).await
+    }
+
+    /// Completes a delivery that is recorded as exhausted since `since_unix_ms`: notes it, and dead-letters it.
+    pub(super) async fn give_up(&self, delivery: &Delivery, since_unix_ms: u64) -> Result<(), Deferred<P>> {
+        self.note_given_up(delivery, since_unix_ms).await?;
+        Ok(self.dead_letter(delivery.written(), DeadLetterReason::Exhausted).await?)
+    }
+
+    /// Completes a delivery whose endpoint was removed. If it was given up before, it may not be a dead letter yet.
+    pub(super) async fn end_without_endpoint(&self, delivery: &Delivery) -> Result<(), Deferred<P>> {
+        let record = self.deliveries.standing(delivery.key()).await?;
+        match record.and_then(|one| one.progress) {
+            Some(Progress { status: DeliveryStatus::Delivered, .. }) => Ok(()),
+            Some(Progress { status: DeliveryStatus::Exhausted, next_attempt_unix_ms, .. }) => {
+                self.give_up(delivery, next_attempt_unix_ms).await
+            }
+            None | Some(Progress { status: DeliveryStatus::Pending, .. }) => {
+                self.dead_letter(delivery.written(), DeadLetterReason::EndpointGone).await?;
+                Ok(self.deliveries.end(delivery.key(), DeadLetterReason::EndpointGone).await?)
+            }
+        }
+    }
+
+    /// Dead-letters a message that internal errors have held up for days. Returns false if that failed. It notes the
+    /// delivery first, so that an operator can recover it.
+    pub(super) async fn give_up_deferred(&self, body: &str) -> bool {
+        let Ok(delivery) = Delivery::parse(body) else { return false };
+        let end = async {
+            self.note_given_up(&delivery, self.clock.unix_ms()).await?;
+            self.dead_letter(body.to_owned(), DeadLetterReason::Deferred).await?;
+            self.deliveries.end(delivery.key(), DeadLetterReason::Deferred).await
+        };
+        let ended = end.await;
+        if let Err(error) = &ended {
+            let event_id = &delivery.event.key.id;
+            tracing::error!(event.id = %event_id, error = %Chain(error), "delivery.dead_letter_not_recorded");
+        }
+        ended.is_ok()
+    }
+
+    /// Notes a delivery that was given up, so that an operator can recover it.
+    async fn note_given_up(&self, delivery: &Delivery, since_unix_ms: u64) -> Result<(), P::Error> {
+        self.parking.park(Lane::Exhausted(delivery.endpoint.clone()), since_unix_ms, delivery.key()).await
+    }
+
+    /// Sends a message to `DeadLetterQueue`. It may be sent twice, if a crash follows before the end is recorded.
+    pub(super) async fn dead_letter(&self, body: String, reason: DeadLetterReason) -> Result<(), P::Error> {
+        let attributes = vec![("reason", reason.as_str().to_owned())];
+        self.dead_letter_queue.send_all([Message { body, attributes, ..Message::default() }]).await?;
+        tracing::warn!(reason = reason.as_str(), "delivery.dead_lettered");
+        Ok(())
+    }
+
+    /// Puts a delivery from a lane back into the queue, to be presented after `wait`.
+    pub(super) async fn requeue(
+        &self,
+        delivery: &Delivery,
+        receipt: &Receipt,
+        wait: Duration,
+    ) -> Result<(), Deferred<P>> {
+        let Delivery { endpoint, event, arrived_unix_ms } = delivery;
+        let message = Message::of_delivery(endpoint, event, *arrived_unix_ms, Some(receipt.since_unix_ms));
+        // Rounded up, so that it does not come before its time.
+        let delay = Duration::from_secs(wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX));
+        Ok(self.deliveries_queue.send_all([Message { delay, ..message }]).await?)
+    }
+
+    /// Disables the endpoint of a delivery, and sends an event about it to the tenant's endpoints.
+    ///
+    /// The event is sent first, so that a crash in between cannot lose it. The delivery comes back, finds the endpoint
+    /// enabled, and sends the same event: its id contains the endpoint's version.
+    pub(super) async fn disable(&self, delivery: &Delivery, because: DisabledBecause) -> Result<(), Deferred<P>> {
+        let (tenant, endpoint) = (&delivery.event.key.tenant, &delivery.endpoint);
+        let Some(version) = self.endpoints.enabled_version(tenant, endpoint).await? else { return Ok(()) };
+        let because_of = because.as_str();
+        let event = json!({
+            "specversion": "1.0", "id": format!("disabled-{endpoint}-{version}-{because_of}"), "source": OWN_SOURCE,
+            "type": DISABLED_TYPE, "tenant": tenant.as_str(), "subject": endpoint.as_str(),
+            "data": { "endpoint": endpoint.as_str(), "disabledBecause": because_of },
+        });
+        let event = Event::parse_own(&event.to_string()).map_err(|_| DeferredError::UnfitNotice)?;
+        self.own_events_queue.send_all([Message::of_event(&event)]).await?;
+        self.endpoints.disable(tenant, endpoint, because).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,243 @@
+//! The work of `deliver`: signs and sends each delivery of a batch, records the attempt, and drains the lanes of
+//! endpoints with a limit.
+//!
+//! One delivery goes through [`prepare`] (is an attempt due, and does the endpoint accept it?), [`attempt`] (send and
+//! record) and [`endings`] (wait, park, give up). A delivery from the queue and one from a lane take the same way;
+//! [`drain`] takes the second one again and again.
+
+mod attempt;
+mod drain;
+mod endings;
+mod notes;
+mod prepare;
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use signpost_core::delivery::drain::ASKED_FOR_SECONDS;
+use signpost_core::delivery::parking::NOTED_FOR_SECONDS;
+use signpost_core::delivery::request::RequestError;
+use signpost_core::delivery::{DeadLetterReason, Delivery, MOST_RECEIVES, Receipt};
+
+use crate::breaker_cache::BreakerCache;
+use crate::endpoint_cache::{EndpointCache, EndpointCacheError};
+use crate::limiter::Limiter;
+use crate::logs::Chain;
+use crate::ports::Ports;
+use crate::ports::clock::Clock as _;
+use crate::ports::limits::ConcurrencySlot;
+use crate::ports::queue::Queue as _;
+
+use notes::Notes;
+use prepare::{PREPARATION, Prepared, Refusal, Turn};
+
+/// What one environment of `deliver` works with.
+pub struct DeliverPorts<P: Ports> {
+    /// Time.
+    pub clock: P::Clock,
+    /// Chance.
+    pub random: P::Random,
+    /// The breakers of endpoints.
+    pub breakers: P::Breakers,
+    /// The queue for deliveries that are given up.
+    pub dead_letter_queue: P::Queue,
+    /// The records of deliveries.
+    pub deliveries: P::Deliveries,
+    /// The queue that `deliver` reads.
+    pub deliveries_queue: P::Queue,
+    /// The endpoints.
+    pub endpoints: P::Endpoints,
+    /// The events.
+    pub events: P::Events,
+    /// The slots and counts of endpoints.
+    pub limits: P::Limits,
+    /// The queue of Signpost's own events.
+    pub own_events_queue: P::Queue,
+    /// The parked deliveries.
+    pub parking: P::Parking,
+    /// The secrets of endpoints.
+    pub secrets: P::Secrets,
+    /// The name by which receivers know the sender.
+    pub sender: String,
+    /// The signing keys.
+    pub signers: P::Signers,
+    /// The way to receivers.
+    pub webhooks: P::Webhooks,
+}
+
+/// One environment of `deliver`, with what it remembers.
+pub struct Deliver<P: Ports> {
+    clock: P::Clock,
+    random: P::Random,
+    /// The endpoints for which this environment requested a drain.
+    asked_to_drain: Notes,
+    breakers: BreakerCache<P>,
+    dead_letter_queue: P::Queue,
+    deliveries: P::Deliveries,
+    deliveries_queue: P::Queue,
+    endpoints: EndpointCache<P>,
+    events: P::Events,
+    limiter: Limiter<P>,
+    /// The endpoints that this environment noted as having waiting deliveries.
+    noted_waiting: Notes,
+    own_events_queue: P::Queue,
+    parking: P::Parking,
+    sender: String,
+    signers: P::Signers,
+    webhooks: P::Webhooks,
+}
+
+/// A message of `DeliveriesQueue`.
+#[derive(Clone, Copy, Debug)]
+pub struct QueuedDelivery<'a> {
+    /// `MessageId`.
+    pub message_id: &'a str,
+    /// The content ([`Delivery::message`]).
+    pub body: &'a str,
+    /// `ReceiptHandle`.
+    pub receipt_handle: &'a str,
+    /// What SQS says about the message.
+    pub receipt: Receipt,
+}
+
+/// How long after its start an invocation may start to send a parked delivery; within the function's 90 s.
+const DRAIN_FOR: Duration = Duration::from_secs(15);
+
+/// The work that remains with a delivery, after everything for now is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It is due again after this wait, which is short enough for the queue.
+    Again(Duration),
+    /// Nothing remains: the delivery is acknowledged, parked, or a dead letter.
+    Done,
+}
+
+/// An internal error. The endpoint is not charged with an attempt, and the delivery comes back.
+#[derive(Debug, thiserror::Error)]
+enum DeferredError<E: std::error::Error + 'static> {
+    #[error("delivery could not be looked up or recorded")]
+    Call(#[from] E),
+    #[error("endpoint of the delivery could not be prepared for a request")]
+    Endpoint(#[from] EndpointCacheError<E>),
+    #[error("delivery could not be signed")]
+    NoSigner(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("preparing the delivery took more than {} s", PREPARATION.as_secs())]
+    TooSlow,
+    #[error("request could not be built")]
+    Unbuilt(#[source] RequestError),
+    #[error("event `signpost.endpoint-disabled` could not be built")]
+    UnfitNotice,
+}
+
+type Deferred<P> = DeferredError<<P as Ports>::Error>;
+
+impl<P: Ports> Deliver<P> {
+    /// Creates an environment that remembers nothing yet.
+    pub fn new(ports: DeliverPorts<P>) -> Self {
+        let DeliverPorts { clock, random, breakers, dead_letter_queue, deliveries, deliveries_queue, .. } = ports;
+        let DeliverPorts { endpoints, events, limits, own_events_queue, parking, secrets, sender, signers, .. } = ports;
+        Self {
+            asked_to_drain: Notes::new(ASKED_FOR_SECONDS),
+            breakers: BreakerCache::new(clock.clone(), random.clone(), breakers),
+            dead_letter_queue,
+            deliveries,
+            deliveries_queue,
+            endpoints: EndpointCache::new(clock.clone(), endpoints, secrets),
+            events,
+            limiter: Limiter::new(clock.clone(), random.clone(), limits),
+            noted_waiting: Notes::new(NOTED_FOR_SECONDS),
+            own_events_queue,
+            parking,
+            sender,
+            signers,
+            webhooks: ports.webhooks,
+            clock,
+            random,
+        }
+    }
+
+    /// Delivers all messages of a batch at the same time. Returns the ids of those that SQS must present again, when
+    /// their visibility timeout ends: it is set to their wait. All others are done.
+    pub async fn handle<'a>(&self, batch: &[QueuedDelivery<'a>]) -> Vec<&'a str> {
+        let deadline = self.clock.elapsed() + DRAIN_FOR;
+        let settled = join_all(batch.iter().map(|message| self.settle(message, deadline))).await;
+        let again = batch.iter().zip(settled).filter(|(_, is_done)| !is_done);
+        again.map(|(message, _)| message.message_id).collect()
+    }
+
+    /// Handles one message to its end, then drains its endpoint's lane if it can. Returns whether the message is done.
+    async fn settle(&self, message: &QueuedDelivery<'_>, deadline: Duration) -> bool {
+        let receipt = &message.receipt;
+        let delivery = match Delivery::parse(message.body) {
+            Ok(delivery) => delivery,
+            Err(faults) => {
+                tracing::error!(faults = faults.len(), "delivery.invalid_message");
+                let buried = self.dead_letter(message.body.to_owned(), DeadLetterReason::BadMessage).await;
+                return self.answer(message, buried.map(|()| Outcome::Done).map_err(DeferredError::from)).await;
+            }
+        };
+        match self.prepare(&delivery, receipt, Turn::Queued).await {
+            Ok(Prepared::Ready(ready)) => {
+                let attempted = self.attempt(&delivery, receipt, &ready).await;
+                let has_failed = attempted.is_err();
+                let is_done = self.answer(message, attempted).await;
+                match ready.slot {
+                    Some(slot) if has_failed => self.release(slot).await,
+                    Some(slot) => self.drain(slot, &delivery, deadline).await,
+                    None => {}
+                }
+                is_done
+            }
+            Ok(Prepared::Refused(refusal)) => {
+                let parked = self.park_refused(&delivery, receipt, refusal).await;
+                let may_drain = parked.is_ok() && refusal == Refusal::Full;
+                let is_done = self.answer(message, parked.map(|()| Outcome::Done)).await;
+                if may_drain {
+                    self.drain_if_free(&delivery, deadline).await;
+                }
+                is_done
+            }
+            Ok(Prepared::Over(outcome)) => self.answer(message, Ok(outcome)).await,
+            Ok(Prepared::Elsewhere { until_unix_ms }) => {
+                self.answer(message, Ok(Outcome::Again(self.until(until_unix_ms)))).await
+            }
+            Err(error) => {
+                self.note_nothing_sent(delivery.key(), receipt).await;
+                self.answer(message, Err(error)).await
+            }
+        }
+    }
+
+    /// Sets the wait of a message that must come again. Returns whether the message is done.
+    async fn answer(&self, message: &QueuedDelivery<'_>, outcome: Result<Outcome, Deferred<P>>) -> bool {
+        let QueuedDelivery { message_id, body, receipt_handle, receipt } = message;
+        let wait = match outcome {
+            Ok(Outcome::Done) => return true,
+            Ok(Outcome::Again(wait)) => wait,
+            Err(error) => {
+                tracing::error!(message.id = message_id, error = %Chain(&error), "delivery.deferred");
+                if receipt.receives >= MOST_RECEIVES && self.give_up_deferred(body).await {
+                    return true;
+                }
+                receipt.wait_after_our_fault()
+            }
+        };
+        if let Err(error) = self.deliveries_queue.delay_retry(receipt_handle, wait).await {
+            // SQS presents it after the queue's own visibility timeout, later than requested.
+            tracing::warn!(message.id = message_id, error = %Chain(&error), "delivery.visibility_change_failed");
+        }
+        false
+    }
+
+    /// Releases a slot. If that fails, the slot is free when its lease expires.
+    async fn release(&self, slot: ConcurrencySlot) {
+        if let Err(error) = self.limiter.release(slot).await {
+            tracing::warn!(error = %Chain(&error), "slot.not_released");
+        }
+    }
+
+    /// Returns the time left until a moment, which is in milliseconds since the Unix epoch.
+    fn until(&self, unix_ms: u64) -> Duration {
+        Duration::from_millis(unix_ms.saturating_sub(self.clock.unix_ms()))
+    }
+}

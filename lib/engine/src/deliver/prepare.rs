@@ -1,0 +1,253 @@
+//! The preparation of an attempt: is one due, and does the endpoint accept it?
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use signpost_core::delivery::breaker::Admission;
+use signpost_core::delivery::request::Keyring;
+use signpost_core::delivery::verification::Question;
+use signpost_core::delivery::{Delivery, DeliveryKey, Due, DueAttempt, Receipt, due};
+use signpost_core::endpoint::EndpointId;
+use signpost_core::event::TenantId;
+use signpost_core::signing::signer::TenantSigner;
+
+use crate::deliver::{Deferred, DeferredError, Deliver, Outcome};
+use crate::endpoint_cache::ResolvedEndpoint;
+use crate::logs::Chain;
+use crate::ports::clock::Clock as _;
+use crate::ports::deliveries::{Deliveries as _, Lease, LeaseResult};
+use crate::ports::limits::ConcurrencySlot;
+use crate::ports::webhooks::Signers as _;
+use crate::ports::{Access, Ports};
+
+/// How long the preparation of an attempt may wait for the endpoint and its secrets, and again for the signing keys.
+pub(super) const PREPARATION: Duration = Duration::from_secs(12);
+
+/// The result of preparing an attempt.
+pub(super) enum Prepared<P: Ports> {
+    /// An attempt is due, and the endpoint accepts it.
+    Ready(Ready<P>),
+    /// The endpoint accepts no request now. Nothing is being sent.
+    Refused(Refusal),
+    /// No attempt is due: the record says what remains, and that is done.
+    Over(Outcome),
+    /// Another function may be sending the delivery.
+    Elsewhere {
+        /// Until when, in milliseconds since the Unix epoch.
+        until_unix_ms: u64,
+    },
+}
+
+/// Everything that an attempt needs.
+pub(super) struct Ready<P: Ports> {
+    pub(super) recipient: Arc<ResolvedEndpoint<Access<P>>>,
+    pub(super) keyring: Keyring,
+    pub(super) due: DueAttempt,
+    /// Whether it is the probe of an open breaker. Its failure costs the delivery no retry.
+    pub(super) is_probe: bool,
+    /// The question by which the endpoint must prove itself, if the attempt asks one.
+    pub(super) question: Option<Question>,
+    /// The slot that was taken for it, if the endpoint has a limit.
+    pub(super) slot: Option<ConcurrencySlot>,
+}
+
+/// The reason why an endpoint accepts no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It is disabled.
+    Disabled,
+    /// Its breaker is open.
+    BreakerOpen,
+    /// Its limits are reached, or another function sends the probe.
+    Full,
+}
+
+/// The way in which a delivery comes to its attempt.
+#[derive(Clone, Copy)]
+pub(super) enum Turn<'a> {
+    /// From the queue. It needs a slot, and counts as a request of this second.
+    Queued,
+    /// From its lane, with the slot of the function that drains it. It is counted already.
+    Drained(&'a ConcurrencySlot),
+}
+
+/// The permission to send a request.
+struct Permit {
+    slot: Option<ConcurrencySlot>,
+    is_probe: bool,
+}
+
+impl<P: Ports> Deliver<P> {
+    /// Prepares an attempt, if one is due now. If the result is not [`Prepared::Ready`], no lease is held.
+    pub(super) async fn prepare(
+        &self,
+        delivery: &Delivery,
+        receipt: &Receipt,
+        turn: Turn<'_>,
+    ) -> Result<Prepared<P>, Deferred<P>> {
+        let Some((recipient, question)) = self.recipient(delivery).await? else {
+            return self.end_without_endpoint(delivery).await.map(|()| Prepared::Over(Outcome::Done));
+        };
+        if !recipient.is_enabled() && question.is_none() {
+            return Ok(Prepared::Refused(Refusal::Disabled));
+        }
+        // Before anything else, so that a delivery to an endpoint that is down costs almost nothing.
+        match (self.breakers.get(&delivery.endpoint).await.admits(self.clock.unix_ms()), turn) {
+            (Admission::Send, _) | (Admission::Probe, Turn::Queued) => {}
+            (Admission::Probe | Admission::Park, _) => return Ok(Prepared::Refused(Refusal::BreakerOpen)),
+        }
+        let (due, lease) = self.due(delivery.key(), receipt).await?;
+        let due = match due {
+            Due::Attempt(due) => due,
+            Due::Delivered => return Ok(Prepared::Over(Outcome::Done)),
+            Due::Elsewhere { until_unix_ms } => return Ok(Prepared::Elsewhere { until_unix_ms }),
+            Due::Exhausted { since_unix_ms } => {
+                self.give_up(delivery, since_unix_ms).await?;
+                return Ok(Prepared::Over(Outcome::Done));
+            }
+            Due::Wait { until_unix_ms } => return self.wait(delivery, until_unix_ms).await.map(Prepared::Over),
+        };
+        let equipped = async {
+            let keyring = self.keyring(&delivery.event.key.tenant, &recipient).await?;
+            let permit = self.permit(&recipient, &delivery.endpoint, turn).await?;
+            Ok(permit.map(|permit| (keyring, permit)))
+        };
+        match equipped.await {
+            Ok(Some((keyring, Permit { slot, is_probe }))) => {
+                Ok(Prepared::Ready(Ready { recipient, keyring, due, is_probe, question, slot }))
+            }
+            refused => {
+                self.release_lease(delivery.key(), lease).await;
+                refused.map(|_| Prepared::Refused(Refusal::Full))
+            }
+        }
+    }
+
+    /// Returns the endpoint of a delivery, with the question by which it must prove itself, if the delivery asks one.
+    async fn recipient(
+        &self,
+        delivery: &Delivery,
+    ) -> Result<Option<(Arc<ResolvedEndpoint<Access<P>>>, Option<Question>)>, Deferred<P>> {
+        let (tenant, endpoint) = (&delivery.event.key.tenant, &delivery.endpoint);
+        let read = self.clock.within(PREPARATION, self.endpoints.get(tenant, endpoint));
+        let Some(recipient) = read.await.ok_or(DeferredError::TooSlow)?? else { return Ok(None) };
+        let question = Question::of(&delivery.event);
+        let recipient = match &question {
+            Some(question) if recipient.version() < question.version => {
+                // The cached endpoint is older than the question, and may have another URL. Read it again.
+                self.endpoints.forget(tenant, endpoint).await;
+                self.endpoints.get(tenant, endpoint).await?.unwrap_or(recipient)
+            }
+            Some(_) | None => recipient,
+        };
+        let question = question.filter(|one| recipient.is_unverified() && recipient.version() == one.version);
+        Ok(Some((recipient, question)))
+    }
+
+    /// Looks up what is due. If others may be sending the delivery too, only the holder of the lease makes an attempt.
+    /// Returns when the lease ends, if there is one.
+    async fn due(&self, key: DeliveryKey<'_>, receipt: &Receipt) -> Result<(Due, Option<u64>), P::Error> {
+        if receipt.is_only() {
+            let record = self.deliveries.standing_batched(key).await?;
+            return Ok((due(record, receipt, self.clock.unix_ms()), None));
+        }
+        let lease = Lease::of(receipt, self.clock.unix_ms());
+        match self.deliveries.lease(key, lease).await? {
+            LeaseResult::Taken(record) => Ok((due(record, receipt, self.clock.unix_ms()), Some(lease.until_unix_ms))),
+            LeaseResult::Refused(record) => {
+                let now = self.clock.unix_ms();
+                Ok(match due(record, receipt, now) {
+                    // The delivery became due after the table answered.
+                    Due::Attempt(_) => (Due::Elsewhere { until_unix_ms: now + 1_000 }, None),
+                    due => (due, None),
+                })
+            }
+        }
+    }
+
+    /// Returns the keys that sign the endpoint's requests now.
+    async fn keyring(
+        &self,
+        tenant: &TenantId,
+        recipient: &ResolvedEndpoint<Access<P>>,
+    ) -> Result<Keyring, Deferred<P>> {
+        let signer = match recipient.endpoint().algorithm() {
+            None => None,
+            Some(algorithm) => {
+                let signer = self.clock.within(PREPARATION, self.signers.current(algorithm)).await;
+                let signer = signer.ok_or(DeferredError::TooSlow)?;
+                let signer = signer.map_err(|error| DeferredError::NoSigner(Box::new(error)))?;
+                Some(TenantSigner::new(signer, tenant))
+            }
+        };
+        Ok(Keyring { signer, endpoint_keys: recipient.endpoint_keys(self.clock.unix_seconds()) })
+    }
+
+    /// Asks for permission to send a request. Makes no call for an endpoint without limits whose breaker is closed.
+    async fn permit(
+        &self,
+        recipient: &ResolvedEndpoint<Access<P>>,
+        endpoint: &EndpointId,
+        turn: Turn<'_>,
+    ) -> Result<Option<Permit>, P::Error> {
+        if let Turn::Drained(slot) = turn {
+            // If the slot's lease has expired, another function may have the slot.
+            return Ok(self.limiter.renew(slot).await?.then_some(Permit { slot: None, is_probe: false }));
+        }
+        let slot = match recipient.endpoint().max_concurrency {
+            None => None,
+            Some(limit) => match self.limiter.take(endpoint, limit).await? {
+                Some(slot) => Some(slot),
+                None => return Ok(None),
+            },
+        };
+        match self.takes_one_more(recipient, endpoint).await {
+            Ok(Some(is_probe)) => Ok(Some(Permit { slot, is_probe })),
+            refused => {
+                if let Some(slot) = slot {
+                    self.release(slot).await;
+                }
+                refused.map(|_| None)
+            }
+        }
+    }
+
+    /// Asks the limit per second and the breaker. Returns whether the request is a probe; `None` if it may not be sent.
+    async fn takes_one_more(
+        &self,
+        recipient: &ResolvedEndpoint<Access<P>>,
+        endpoint: &EndpointId,
+    ) -> Result<Option<bool>, P::Error> {
+        if let Some(limit) = recipient.endpoint().max_per_second
+            && !self.limiter.begin(endpoint, limit).await?
+        {
+            return Ok(None);
+        }
+        Ok(match self.breakers.get(endpoint).await.admits(self.clock.unix_ms()) {
+            Admission::Park => None,
+            Admission::Probe => self.breakers.claim_probe(endpoint).await.then_some(true),
+            Admission::Send => Some(false),
+        })
+    }
+
+    /// Releases a lease, so that the next receiver need not wait for it to expire. If this fails, the receiver waits.
+    async fn release_lease(&self, key: DeliveryKey<'_>, lease: Option<u64>) {
+        if lease.is_some() {
+            self.release_in_table(key, lease).await;
+        }
+    }
+
+    /// Notes that the first receiver of a message has sent nothing, so that the next one need not wait. If this fails,
+    /// the next one waits.
+    pub(super) async fn note_nothing_sent(&self, key: DeliveryKey<'_>, receipt: &Receipt) {
+        if receipt.receives <= 1 {
+            self.release_in_table(key, None).await;
+        }
+    }
+
+    async fn release_in_table(&self, key: DeliveryKey<'_>, lease: Option<u64>) {
+        if let Err(error) = self.deliveries.release(key, lease).await {
+            tracing::warn!(event.id = %key.event.id, error = %Chain(&error), "delivery.lease_release_failed");
+        }
+    }
+}

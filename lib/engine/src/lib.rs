@@ -1,0 +1,33 @@
+//! What happens to an event, to a delivery, to a parked delivery and to a drain.
+//!
+//! The functions of Signpost are adapters around this crate: a batch of SQS comes in, the engine decides, an answer
+//! goes out. The engine calls tables, queues and receivers only through the traits in [`ports`]. So the simulation in
+//! `tests/simulation/` runs exactly this code against ports in memory that fail in every way.
+//!
+//! This crate has no runtime and no AWS client.
+//!
+//! # Modules
+//!
+//! Each module uses only those above it.
+//!
+//! - [`ports`]: everything outside of the engine.
+//! - [`slots`], [`logs`]: the memory of a warm environment, and errors with their causes.
+//! - [`endpoint_cache`], [`breaker_cache`], [`limiter`]: what a warm environment knows about endpoints, and the limits
+//!   that it shares with others.
+//! - [`fanout`]: one event to the deliveries of its endpoints.
+//! - [`deliver`]: one delivery to its next attempt, and a drain.
+//! - [`sweep`]: parked deliveries back to the queue, and redrives.
+//! - [`relay`]: one bank callback to an event.
+
+#![expect(async_fn_in_trait, reason = "every port is resolved at compile time, where the compiler sees what is `Send`")]
+
+pub mod breaker_cache;
+pub mod deliver;
+pub mod endpoint_cache;
+pub mod fanout;
+pub mod limiter;
+pub mod logs;
+pub mod ports;
+pub mod relay;
+pub mod slots;
+pub mod sweep;

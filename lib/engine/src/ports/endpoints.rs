@@ -1,0 +1,130 @@
+//! Endpoints, and what a request to one needs.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use signpost_core::endpoint::signing_secrets::SecretVersion;
+use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId};
+use signpost_core::event::TenantId;
+use signpost_core::signing::standard_webhooks::{EndpointKeys, WebhookPublicKey};
+
+/// The endpoints of each tenant.
+pub trait Endpoints {
+    /// The reason why a call failed.
+    type Error;
+
+    /// Reads the settings of all endpoints of a tenant, as they are now. One whose settings cannot be read is returned
+    /// without them. So it does not hold up the others and loses nothing.
+    ///
+    /// # Errors
+    /// The call failed.
+    async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<(EndpointId, Option<Endpoint>)>, Self::Error>;
+
+    /// Reads one endpoint as it is now; `None` if there is none.
+    ///
+    /// # Errors
+    /// The call failed, or the endpoint cannot be read.
+    async fn get(&self, tenant: &TenantId, id: &EndpointId) -> Result<Option<StoredEndpoint>, Self::Error>;
+
+    /// Returns whether an endpoint exists, even if it cannot be read.
+    ///
+    /// # Errors
+    /// The call failed.
+    async fn exists(&self, tenant: &TenantId, id: &EndpointId) -> Result<bool, Self::Error>;
+
+    /// Disables an endpoint. Returns [`Written::Overtaken`] if it does not exist or is disabled already.
+    ///
+    /// # Errors
+    /// The call failed.
+    async fn disable(
+        &self,
+        tenant: &TenantId,
+        id: &EndpointId,
+        because: DisabledBecause,
+    ) -> Result<Written, Self::Error>;
+
+    /// Records that the origin of an endpoint's URL has proved itself, and enables the endpoint. Returns
+    /// [`Written::Overtaken`] if the endpoint is not unverified any more, or if its URL has another origin now.
+    ///
+    /// # Errors
+    /// A call failed, or the endpoint cannot be read.
+    async fn verify(&self, tenant: &TenantId, id: &EndpointId, origin: &str) -> Result<Written, Self::Error>;
+}
+
+/// The secrets of endpoints.
+pub trait Secrets {
+    /// How the sender authenticates to a receiver, and whatever else the adapter remembers of opened secrets.
+    type Access;
+    /// The reason why a secret could not be opened.
+    type Error: Error + Send + Sync + 'static;
+
+    /// Opens the secrets of an endpoint. Those that `before` has need not be opened again.
+    ///
+    /// # Errors
+    /// A secret that the endpoint needs did not open, or has an unexpected form. No request can be sent.
+    async fn open(
+        &self,
+        tenant: &TenantId,
+        id: &EndpointId,
+        stored: &StoredEndpoint,
+        before: Option<&Self::Access>,
+    ) -> Result<OpenedSecrets<Self::Access>, Self::Error>;
+}
+
+/// The secrets of an endpoint, ready for a request.
+#[derive(Debug)]
+pub struct OpenedSecrets<A> {
+    /// How the sender authenticates to the receiver.
+    pub access: A,
+    /// The endpoint's own signing keys, oldest first.
+    pub keys: Vec<SecretVersion<Arc<EndpointKeys>>>,
+}
+
+/// An endpoint as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEndpoint {
+    /// The settings without secrets.
+    pub settings: Endpoint,
+    /// The origin that has proved that it wants webhooks ([`signpost_core::delivery::verification`]), if any.
+    pub verified_origin: Option<String>,
+    /// Why the endpoint is disabled; `None` if it is enabled.
+    pub disabled: Option<DisabledBecause>,
+    /// The number of changes; each one adds 1.
+    pub version: u64,
+    /// When it was created, in seconds since the Unix epoch.
+    pub created_at: u64,
+    /// When it was changed last, in seconds since the Unix epoch.
+    pub updated_at: u64,
+    /// The secret of its client authentication, sealed.
+    pub auth_secret: Option<Vec<u8>>,
+    /// The authorities that may issue the receiver's certificate, in PEM; the public ones if `None`.
+    pub trusted: Option<String>,
+    /// The endpoint's own keys, oldest first.
+    pub signing_secrets: Vec<SecretVersion<SealedKeys>>,
+}
+
+/// An endpoint's own keys as they are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedKeys {
+    /// The secret and the private key, sealed.
+    pub sealed: Vec<u8>,
+    /// The public key, so that operators can see it.
+    pub public_key: WebhookPublicKey,
+}
+
+/// The result of a conditional write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// The item was written.
+    Yes,
+    /// The item was not written, because the endpoint is not, or not any more, as the condition requires.
+    Overtaken,
+}
+
+impl Written {
+    /// Returns the result of a write whose condition held, or not.
+    #[must_use]
+    pub fn of(held: bool) -> Self {
+        if held { Self::Yes } else { Self::Overtaken }
+    }
+}
