@@ -3,9 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::clock::{Bell, Group, IMMORTAL};
+use crate::clock::{Group, IMMORTAL};
 use crate::deliver::Environment;
-use crate::queue::{Queue, Received};
+use crate::mapping::{Account, Answer, Function, Invocation, Mapping, Settings, Source};
+use crate::queue::Received;
 use crate::sweep::sweep;
 use crate::world::{Process, World};
 
@@ -18,107 +19,68 @@ const DRAIN_FOR_MS: u64 = 15_000;
 /// How often `fanout` runs at once here.
 const FANOUTS: usize = 4;
 
+/// `Concurrent executions` of an account, by default.
+const ACCOUNT: usize = 1_000;
+/// How long an environment of `deliver` or `fanout` takes to start: 13 ms in docs/performance.md, and what Lambda adds.
+const COLD_START_MS: u64 = 100;
+
 /// Has everything run until the end of the world.
 pub fn run_functions(world: &Rc<World>) {
-    world.clock.spawn(IMMORTAL, deliver(Rc::clone(world)));
-    world.clock.spawn(IMMORTAL, fanout(Rc::clone(world)));
+    let account = Account::new(ACCOUNT);
+    let settings = |maximum_concurrency, timeout_ms| Settings {
+        maximum_concurrency: Some(maximum_concurrency),
+        timeout_ms,
+        cold_start_ms: COLD_START_MS,
+    };
+    let deliver = Rc::new(Deliver(Rc::clone(world)));
+    Mapping::start(deliver, &account, settings(world.plan.concurrency, DELIVER_TIMEOUT_MS));
+    Mapping::start(Rc::new(Fanout(Rc::clone(world))), &account, settings(FANOUTS, FANOUT_TIMEOUT_MS));
     world.clock.spawn(IMMORTAL, schedule(Rc::clone(world)));
 }
 
-/// The environments of a function: those that are idle, and how many more invocations there may be.
-struct Pool<T> {
-    idle: RefCell<Vec<T>>,
-    free: Cell<usize>,
-}
+struct Deliver(Rc<World>);
 
-/// The place that an invocation takes until it ends, or is killed.
-struct Seat<T> {
-    pool: Rc<Pool<T>>,
-    world: Rc<World>,
-}
+impl Function for Deliver {
+    type Environment = Environment;
 
-impl<T> Drop for Seat<T> {
-    fn drop(&mut self) {
-        self.pool.free.set(self.pool.free.get() + 1);
-        self.world.deliveries_bell.ring(&self.world.clock);
-        self.world.events_bell.ring(&self.world.clock);
+    fn source(&self) -> Source<'_> {
+        let World { clock, dice, deliveries: queue, deliveries_bell: bell, .. } = &*self.0;
+        Source { clock, queue, bell, dice, mischief: self.0.mischief() }
+    }
+
+    fn environment(&self) -> Environment {
+        Environment::new(Process::new(&self.0))
+    }
+
+    fn invoke(self: Rc<Self>, invocation: Invocation<Environment>) -> impl Future<Output = Answer> {
+        deliver(Rc::clone(&self.0), invocation)
+    }
+
+    fn on_delete(&self, deleted: &Received) {
+        self.0.tell(deleted.body, || "deleted".into());
+    }
+
+    fn on_timeout(&self) {
+        self.0.laws.borrow_mut().figures.killed_late += 1;
     }
 }
 
-impl<T> Pool<T> {
-    fn new(most: usize) -> Rc<Self> {
-        Rc::new(Self { idle: RefCell::default(), free: Cell::new(most) })
-    }
-
-    fn seat(self: &Rc<Self>, world: &Rc<World>) -> Seat<T> {
-        self.free.set(self.free.get() - 1);
-        Seat { pool: Rc::clone(self), world: Rc::clone(world) }
-    }
-}
-
-/// Ends a group that goes on for longer than its function may.
-fn limit(world: &Rc<World>, group: Group, timeout_ms: u64) {
-    let this = Rc::clone(world);
-    world.clock.spawn(IMMORTAL, async move {
-        this.clock.sleep(timeout_ms).await;
-        if this.clock.is_alive(group) {
-            this.laws.borrow_mut().figures.killed_late += u64::from(timeout_ms == DELIVER_TIMEOUT_MS);
-            this.clock.kill(group);
-        }
-    });
-}
-
-/// Returns the next batch of an event source mapping, as soon as it has messages and a free function.
-async fn next_batch<T>(world: &World, queue: &RefCell<Queue>, bell: &Bell, pool: &Pool<T>) -> Vec<Received> {
-    loop {
-        let now = world.now();
-        if pool.free.get() > 0 {
-            let (mischief, dice) = (world.mischief(), &mut world.dice.borrow_mut());
-            let batch = queue.borrow_mut().receive(10, now, mischief, dice);
-            if !batch.is_empty() {
-                return batch;
-            }
-        }
-        let next = queue.borrow_mut().next_visible(now);
-        let next = next.filter(|_| pool.free.get() > 0).map(|at| at.max(now + 20));
-        bell.wait(&world.clock, next).await;
-    }
-}
-
-async fn deliver(world: Rc<World>) {
-    let pool = Pool::<Rc<Environment>>::new(world.plan.concurrency);
-    loop {
-        let batch = next_batch(&world, &world.deliveries, &world.deliveries_bell, &pool).await;
-        let (group, seat) = (world.clock.group(), pool.seat(&world));
-        limit(&world, group, DELIVER_TIMEOUT_MS);
-        let idle = pool.idle.borrow_mut().pop();
-        let environment = idle.unwrap_or_else(|| Rc::new(Environment::new(Process::new(&world))));
-        world.clock.spawn(group, invoke_deliver(Rc::clone(&world), group, environment, batch, seat));
-        world.clock.sleep(1).await;
-    }
-}
-
-async fn invoke_deliver(
-    world: Rc<World>,
-    group: Group,
-    environment: Rc<Environment>,
-    batch: Vec<Received>,
-    seat: Seat<Rc<Environment>>,
-) {
-    let (deadline, invocation) = (world.now() + DRAIN_FOR_MS, world.clock.this());
-    let (left, done) = (Rc::new(Cell::new(batch.len())), Rc::new(RefCell::new(Vec::new())));
-    for message in batch {
+async fn deliver(world: Rc<World>, invocation: Invocation<Environment>) -> Answer {
+    let Invocation { group, environment, batch } = invocation;
+    let (deadline, this) = (world.now() + DRAIN_FOR_MS, world.clock.this());
+    let (left, failures) = (Rc::new(Cell::new(batch.len())), Rc::new(RefCell::new(Vec::new())));
+    for &message in batch.iter() {
         let (world, environment) = (Rc::clone(&world), Rc::clone(&environment));
-        let (left, done) = (Rc::clone(&left), Rc::clone(&done));
+        let (left, failures) = (Rc::clone(&left), Rc::clone(&failures));
         let clock = Rc::clone(&world.clock);
         clock.spawn(group, async move {
             world.tell(message.body, || format!("received, {:?}", message.receipt));
-            if environment.settle(message, deadline).await {
-                done.borrow_mut().push(message);
+            if !environment.settle(message, deadline).await {
+                failures.borrow_mut().push(message.message);
             }
             left.set(left.get() - 1);
             if left.get() == 0 {
-                world.clock.wake(invocation);
+                world.clock.wake(this);
             }
         });
     }
@@ -126,31 +88,33 @@ async fn invoke_deliver(
         world.clock.doze().await;
     }
     environment.process.may_die().await;
-    for message in done.take() {
-        let (mischief, dice) = (world.mischief(), &mut world.dice.borrow_mut());
-        world.tell(message.body, || "deleted".into());
-        world.deliveries.borrow_mut().delete(&message, world.now(), mischief, dice);
-    }
-    world.clock.retire(group);
-    seat.pool.idle.borrow_mut().push(environment);
+    Answer::Failures(failures.take())
 }
 
-async fn fanout(world: Rc<World>) {
-    let pool = Pool::<()>::new(FANOUTS);
-    loop {
-        let batch = next_batch(&world, &world.events, &world.events_bell, &pool).await;
-        let (group, seat) = (world.clock.group(), pool.seat(&world));
-        limit(&world, group, FANOUT_TIMEOUT_MS);
-        world.clock.spawn(group, invoke_fanout(Rc::clone(&world), group, batch, seat));
+struct Fanout(Rc<World>);
+
+impl Function for Fanout {
+    type Environment = Process;
+
+    fn source(&self) -> Source<'_> {
+        let World { clock, dice, events: queue, events_bell: bell, .. } = &*self.0;
+        Source { clock, queue, bell, dice, mischief: self.0.mischief() }
+    }
+
+    fn environment(&self) -> Process {
+        Process::new(&self.0)
+    }
+
+    fn invoke(self: Rc<Self>, invocation: Invocation<Process>) -> impl Future<Output = Answer> {
+        fanout(Rc::clone(&self.0), invocation)
     }
 }
 
 /// Step by step as `functions/fanout/src/lib.rs`.
-async fn invoke_fanout(world: Rc<World>, group: Group, batch: Vec<Received>, _seat: Seat<()>) {
-    let process = Process::new(&world);
+async fn fanout(world: Rc<World>, Invocation { environment: process, batch, .. }: Invocation<Process>) -> Answer {
     let (mut done, mut sent) = (Vec::new(), Vec::new());
     let mut messages = Vec::new();
-    for received in batch {
+    for &received in batch.iter() {
         let (event, message, now) = (received.body, received.message, process.now());
         let claim = process.table(|tables| match tables.claims.get(&event) {
             None => {
@@ -164,7 +128,7 @@ async fn invoke_fanout(world: Rc<World>, group: Group, batch: Vec<Received>, _se
             Ok(Claim::FanOut) => None,
             Ok(Claim::Again) => Some(process.now()),
             Ok(Claim::Duplicate) => {
-                done.push(received);
+                done.push(received.message);
                 continue;
             }
             Err(_) => continue,
@@ -174,17 +138,14 @@ async fn invoke_fanout(world: Rc<World>, group: Group, batch: Vec<Received>, _se
             ids.clone().for_each(|id| world.may_overlap(id));
         }
         messages.extend(ids.map(|id| (id, since, 0)));
-        sent.push(received);
+        sent.push(received.message);
     }
     if process.send_all(&messages).await.is_ok() {
         done.append(&mut sent);
     }
     process.may_die().await;
-    for message in done {
-        let (mischief, dice) = (world.mischief(), &mut world.dice.borrow_mut());
-        world.events.borrow_mut().delete(&message, world.now(), mischief, dice);
-    }
-    world.clock.retire(group);
+    let failures = batch.iter().map(|received| received.message).filter(|message| !done.contains(message));
+    Answer::Failures(failures.collect())
 }
 
 /// The item that conflicts with an event, as `lib/io/src/tables/events.rs` judges it.
@@ -203,7 +164,7 @@ async fn schedule(world: Rc<World>) {
         let runs = if world.now() < world.plan.quiet_from && world.chance(0.1) { 2 } else { 1 };
         for _ in 0..runs {
             let group = world.clock.group();
-            limit(&world, group, SWEEP_TIMEOUT_MS);
+            limit(&world, group);
             let (this, late) = (Rc::clone(&world), world.below(3_000));
             world.clock.spawn(group, async move {
                 this.clock.sleep(late).await;
@@ -212,4 +173,13 @@ async fn schedule(world: Rc<World>) {
             });
         }
     }
+}
+
+/// Ends a `sweep` that goes on for longer than it may.
+fn limit(world: &Rc<World>, group: Group) {
+    let clock = Rc::clone(&world.clock);
+    world.clock.spawn(IMMORTAL, async move {
+        clock.sleep(SWEEP_TIMEOUT_MS).await;
+        clock.kill(group);
+    });
 }

@@ -2,7 +2,8 @@
 //! and tables in memory that misbehave as SQS, DynamoDB and Lambda may, by a virtual clock and a seed.
 //!
 //! `deliver`, `draining`, `functions`, `sweep`, `shared` and `tables` are what `functions/` and `lib/io` do, step by step,
-//! and change with them; each step may fail, take its time, or be the last of its process.
+//! and change with them; each step may fail, take its time, or be the last of its process. `mapping` and `queue` are what AWS
+//! documents of Lambda and SQS; `isolation` tests them without the engine.
 //!
 //! A schedule that fails names its seed, and prints its history when it runs alone:
 //! `SIGNPOST_SEED=<seed> cargo test --package signpost-core --test simulation`. `SIGNPOST_SCHEDULES=<number>` runs as
@@ -16,7 +17,9 @@ mod crowd;
 mod deliver;
 mod draining;
 mod functions;
+mod isolation;
 mod laws;
+mod mapping;
 mod people;
 mod queue;
 mod receivers;

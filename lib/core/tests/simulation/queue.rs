@@ -168,10 +168,15 @@ impl Queue {
         self.messages.remove(&received.message);
     }
 
+    pub fn visibility_ms(&self) -> u64 {
+        self.visibility_ms
+    }
+
     /// Whether something can be received now, and otherwise when that may be.
     pub fn next_visible(&mut self, now: u64) -> Option<u64> {
         self.advance(now);
-        if self.waiting.is_empty() { self.hidden.peek().map(|Reverse((at, ..))| *at) } else { Some(now) }
+        let is_full = self.in_flight >= MAX_IN_FLIGHT;
+        if is_full || self.waiting.is_empty() { self.hidden.peek().map(|Reverse((at, ..))| *at) } else { Some(now) }
     }
 
     fn advance(&mut self, now: u64) {
