@@ -154,7 +154,9 @@ impl Clock {
 #[derive(Default)]
 pub struct Lock {
     is_held: Cell<bool>,
-    waiting: RefCell<VecDeque<Task>>,
+    tickets: Cell<u64>,
+    /// Who waits: by ticket, because a task may wait for something else at the same time, or give up.
+    waiting: RefCell<VecDeque<(u64, Task)>>,
 }
 
 pub struct Held {
@@ -163,19 +165,56 @@ pub struct Held {
 }
 
 pub async fn lock(lock: &Rc<Lock>, clock: &Rc<Clock>) -> Held {
-    while lock.is_held.replace(true) {
-        lock.waiting.borrow_mut().push_back(clock.this());
-        clock.doze().await;
+    if !lock.is_held.replace(true) {
+        return Held { lock: Rc::clone(lock), clock: Rc::clone(clock) };
     }
+    let ticket = lock.tickets.get();
+    lock.tickets.set(ticket + 1);
+    lock.waiting.borrow_mut().push_back((ticket, clock.this()));
+    let mut place = Place { lock: Rc::clone(lock), clock: Rc::clone(clock), ticket, is_taken: false };
+    poll_fn(|_| if place.is_in_line() { Poll::Pending } else { Poll::Ready(()) }).await;
+    place.is_taken = true;
     Held { lock: Rc::clone(lock), clock: Rc::clone(clock) }
+}
+
+/// A place in the line of a lock. Who is first gets the lock as it leaves the line.
+struct Place {
+    lock: Rc<Lock>,
+    clock: Rc<Clock>,
+    ticket: u64,
+    /// Whether its turn came, and it knows.
+    is_taken: bool,
+}
+
+impl Place {
+    fn is_in_line(&self) -> bool {
+        self.lock.waiting.borrow().iter().any(|(ticket, _)| *ticket == self.ticket)
+    }
+}
+
+impl Drop for Place {
+    /// Gives up. If it got the lock and does not know, the next one gets it.
+    fn drop(&mut self) {
+        if self.is_in_line() {
+            self.lock.waiting.borrow_mut().retain(|(ticket, _)| *ticket != self.ticket);
+        } else if !self.is_taken {
+            self.lock.release(&self.clock);
+        }
+    }
+}
+
+impl Lock {
+    fn release(&self, clock: &Clock) {
+        match self.waiting.borrow_mut().pop_front() {
+            Some((_, next)) => clock.wake(next),
+            None => self.is_held.set(false),
+        }
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.lock.is_held.set(false);
-        if let Some(next) = self.lock.waiting.borrow_mut().pop_front() {
-            self.clock.wake(next);
-        }
+        self.lock.release(&self.clock);
     }
 }
 
