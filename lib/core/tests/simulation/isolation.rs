@@ -2,6 +2,7 @@
 //! functions.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use fastrand::Rng;
@@ -332,5 +333,91 @@ fn when_120_000_messages_are_in_flight_nobody_gets_anything_not_even_in_a_fair_q
     lab.send(1, 1);
     lab.run(10 * MINUTE);
     let [at] = lab.times(failing)[..] else { panic!("{:?}", lab.times(failing)) };
-    assert!((VISIBILITY..VISIBILITY + SECOND).contains(&at), "it came with the first that are visible again: {at}");
+    assert!(
+        (VISIBILITY..VISIBILITY + MINUTE).contains(&at),
+        "it came soon after the first that are visible again: {at}"
+    );
+}
+
+/// How the messages of a tenant fare that sends about one a second, beside one that sends 50,000 at once.
+#[derive(Debug)]
+struct BesideNoise {
+    /// The longest wait of those that were sent in each minute.
+    longest_ms: [u64; 12],
+    /// When the backlog was handled.
+    drained_after: u64,
+}
+
+/// Each batch takes `batch_ms`. The noisy tenant goes on with one message a minute, if it `goes_on`.
+fn beside_noise(is_fair: bool, concurrency: usize, batch_ms: u64, goes_on: bool) -> BesideNoise {
+    const BACKLOG: u64 = 50_000;
+    let (clock, account) = world();
+    let lab = Lab::new(&clock, is_fair, move |_| done(batch_ms));
+    Mapping::start(Rc::clone(&lab), &account, settings(concurrency));
+    lab.send(BACKLOG, 0);
+    let sent = Rc::new(RefCell::new(Vec::new()));
+    let (this, log, dice) = (Rc::clone(&lab), Rc::clone(&sent), RefCell::new(Rng::with_seed(1)));
+    clock.spawn(IMMORTAL, async move {
+        for message in BACKLOG.. {
+            let wait = dice.borrow_mut().u64(500..1_500);
+            this.clock.sleep(wait).await;
+            if this.clock.now() >= START + 12 * MINUTE {
+                return;
+            }
+            let is_noise = goes_on && message % 60 == 0;
+            this.send(1, usize::from(!is_noise));
+            log.borrow_mut().extend((!is_noise).then_some((this.clock.now() - START, message)));
+        }
+    });
+    lab.run(13 * MINUTE);
+    assert!(lab.queue.borrow().is_empty());
+    let (seen, mut longest_ms) = (lab.seen.borrow(), [0; 12]);
+    let received: HashMap<_, _> = seen.iter().map(|seen| (seen.message, seen.at - START)).collect();
+    for (at, message) in sent.take() {
+        let longest = &mut longest_ms[usize::try_from(at / MINUTE).unwrap()];
+        *longest = (received[&message] - at).max(*longest);
+    }
+    let drained_after = (0..BACKLOG).map(|message| received[&message]).max().unwrap();
+    BesideNoise { longest_ms, drained_after }
+}
+
+#[test]
+fn a_quiet_tenant_does_not_wait_for_the_backlog_of_a_noisy_one_in_a_fair_queue_and_waits_for_all_of_it_in_another() {
+    let cases = [
+        (true, 50, SECOND, "500 in flight show which tenant is noisy"),
+        (true, 2, 200, "20 in flight do not, but the consumers' time does"),
+        (false, 50, SECOND, "without a message group, SQS knows no tenants"),
+    ];
+    for (is_fair, concurrency, batch_ms, why) in cases {
+        let BesideNoise { longest_ms, drained_after } = beside_noise(is_fair, concurrency, batch_ms, true);
+        let longest = *longest_ms.iter().max().unwrap();
+        let in_flight = u64::try_from(10 * concurrency).unwrap();
+        assert!(drained_after >= 50_000 / in_flight * batch_ms, "{why}: drained after {drained_after} ms");
+        let is_kept_apart = longest <= batch_ms;
+        assert_eq!(is_kept_apart, is_fair, "{why}: waits for {longest} ms");
+        assert!(is_fair || longest >= drained_after / 10 * 9, "{why}: waits for {longest} of {drained_after} ms");
+    }
+}
+
+#[test]
+fn a_noisy_tenant_that_sends_nothing_for_five_minutes_has_its_backlog_handled_before_what_others_send_then() {
+    let BesideNoise { longest_ms, .. } = beside_noise(true, 50, 5 * SECOND, false);
+    assert!(longest_ms[..4].iter().all(|longest| *longest <= 5 * SECOND), "{longest_ms:?}");
+    assert!(longest_ms[5] >= 2 * MINUTE, "its messages are older, and it is not noisy any more: {longest_ms:?}");
+}
+
+#[test]
+fn of_two_noisy_tenants_each_gets_as_much() {
+    let (clock, account) = world();
+    let lab = Lab::new(&clock, true, |_| done(SECOND));
+    Mapping::start(Rc::clone(&lab), &account, settings(50));
+    lab.send(40_000, 0);
+    lab.send(10_000, 1);
+    // At 500 a second, the smaller backlog is done after 40 s, and would be the last after 100 s by age.
+    lab.run(2 * MINUTE);
+    assert!(lab.queue.borrow().is_empty());
+    let seen = lab.seen.borrow();
+    let smaller = seen.iter().filter(|seen| seen.message >= 40_000);
+    let last_of_the_smaller = smaller.map(|seen| seen.at - START).max().unwrap();
+    assert!((38 * SECOND..=46 * SECOND).contains(&last_of_the_smaller), "{last_of_the_smaller}");
 }
