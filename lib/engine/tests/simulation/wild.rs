@@ -1,21 +1,23 @@
 //! Many small worlds in which everything goes wrong that may.
 
 use std::cell::OnceCell;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use fastrand::Rng;
+use serde_json::{Value, json};
 use signpost_core::delivery::DeliveryStatus;
-use signpost_core::endpoint::Limit;
+use signpost_core::endpoint::DISABLED_TYPE;
 use signpost_core::endpoint::retry::RetryPolicy;
+use signpost_engine::ports::endpoints::StoredEndpoint;
 
 use crate::clock::START;
 use crate::functions::run_functions;
 use crate::laws::{Figures, Story};
-use crate::people::{disable, enable, operate, produce, remove, replay};
+use crate::people::{disable, enable, operate, produce, redrive, remove, replay};
 use crate::queue::Mischief;
 use crate::receivers::{Mood, Receiver};
-use crate::tables::Endpoint;
-use crate::world::{Plan, Trouble, World};
+use crate::world::{Plan, Trouble, World, endpoint, endpoint_id, types_of};
 
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
@@ -43,12 +45,15 @@ pub fn run(seed: u64, is_told: bool) -> Figures {
     };
     assert!(is_over, "not everything that waited was sent: {:?}", world.tables.borrow().waiting().collect::<Vec<_>>());
     let (tables, laws) = (world.tables.borrow(), world.laws.borrow());
-    for (id, fact) in (0_u32..).zip(&laws.facts) {
-        let status = tables.records.get(&id).and_then(|record| record.status);
-        let is_dead = tables.dead_letters.contains_key(&id);
-        assert!(status == Some(DeliveryStatus::Delivered) || is_dead, "delivery {id}: {status:?}, {fact:?}");
+    let dead: HashSet<_> = world.dead_letters.queue.borrow().bodies().collect();
+    for (event, first) in laws.events.iter().zip(0..).map(|(event, number)| (event, &tables.events[&number])) {
+        for (id, endpoint) in event.deliveries().filter(|(_, index)| first.endpoints.contains(&endpoint_id(*index))) {
+            let status = tables.records.get(&id).and_then(|record| record.status);
+            let is_over = status == Some(DeliveryStatus::Delivered) || dead.contains(&id);
+            assert!(is_over, "delivery {id} to {endpoint}: {status:?}, {:?}", laws.facts[id as usize]);
+        }
     }
-    let most_in_flight = world.deliveries.borrow().most_in_flight;
+    let most_in_flight = world.deliveries.queue.borrow().most_in_flight;
     Figures { most_in_flight, ..laws.figures }
 }
 
@@ -72,10 +77,12 @@ fn world(seed: u64, dice: &mut Rng) -> Rc<World> {
         is_fair: dice.bool(),
         call_ms: [2, 20, 200][dice.usize(..3)],
         skew_ms: [0, 50, 1_000][dice.usize(..3)],
+        signs: dice.u8(..10) == 0,
     };
-    let endpoints: Vec<_> = (0..dice.usize(1..4)).map(|_| endpoint(dice)).collect();
+    let count = dice.usize(1..4);
+    let signatures = if plan.signs { json!(["standard-webhooks"]) } else { json!([]) };
+    let endpoints: Vec<_> = (0..count).map(|index| settings(index, count, &signatures, dice)).collect();
     let receivers = endpoints.iter().map(|_| receiver(dice, quiet_from)).collect();
-    let count = endpoints.len();
     let world = World::new(plan, endpoints, receivers);
     let events = dice.usize(1..40);
     for _ in 0..events {
@@ -88,20 +95,29 @@ fn world(seed: u64, dice: &mut Rng) -> Rc<World> {
     world
 }
 
-fn endpoint(dice: &mut Rng) -> Endpoint {
+fn settings(index: usize, count: usize, signatures: &Value, dice: &mut Rng) -> StoredEndpoint {
     let retry = match dice.u8(..3) {
-        0 => RetryPolicy::default(),
-        1 => RetryPolicy::fixed(dice.u32(..8), dice.u32(1..1_200)).unwrap(),
-        _ => serde_json::from_str(r#"{"schedule":[1,5,60,1000,3600]}"#).unwrap(),
+        0 => serde_json::to_value(RetryPolicy::default()).unwrap(),
+        1 => {
+            let (retries, interval) = (dice.u32(..8), dice.u32(1..1_200));
+            serde_json::to_value(RetryPolicy::fixed(retries, interval).unwrap()).unwrap()
+        }
+        _ => json!({"schedule": [1, 5, 60, 1_000, 3_600]}),
     };
-    let limit = |dice: &mut Rng, most| (dice.u8(..3) == 0).then(|| Limit::try_from(dice.u16(1..most)).unwrap());
-    Endpoint {
-        is_enabled: true,
-        retry,
-        timeout_ms: 1_000 * dice.u64(1..=30),
-        max_concurrency: limit(dice, 4),
-        max_per_second: limit(dice, 6),
+    let mut types = types_of(index, count);
+    if dice.bool() {
+        types.as_array_mut().unwrap().push(json!({"type": DISABLED_TYPE}));
     }
+    let limit = |dice: &mut Rng, most| (dice.u8(..3) == 0).then(|| dice.u16(1..most));
+    let all = json!({
+        "types": types,
+        "signatures": signatures,
+        "retry": retry,
+        "timeoutSeconds": dice.u64(1..=30),
+        "maxConcurrency": limit(dice, 4),
+        "maxPerSecond": limit(dice, 6),
+    });
+    endpoint(index, all)
 }
 
 fn receiver(dice: &mut Rng, well_from: u64) -> Receiver {
@@ -140,10 +156,13 @@ fn operators(world: &Rc<World>, endpoints: usize, dice: &mut Rng) {
         operate(world, at, move |process| {
             let known = Rc::clone(&known);
             async move {
-                let id = known.get_or_init(|| process.world.any_delivery(chosen));
-                if let Some(id) = *id { replay(process, id).await } else { Ok(()) }
+                let known = known.get_or_init(|| process.world.any_delivery(chosen)).clone();
+                if let Some((number, endpoint)) = known { replay(process, number, &endpoint).await } else { Ok(()) }
             }
         });
+    }
+    for _ in 0..dice.usize(..3) {
+        operate(world, dice.u64(START..quiet_from), redrive);
     }
     for endpoint in 0..endpoints {
         for _ in 0..dice.usize(..4) {

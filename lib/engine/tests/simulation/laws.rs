@@ -1,27 +1,51 @@
 //! The laws of every world, and figures that show how close a schedule came to breaking them.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::Range;
 use std::rc::Rc;
 
 use signpost_core::delivery::DeliveryStatus;
-use signpost_core::endpoint::Limit;
+use signpost_core::endpoint::{Endpoint, EndpointId, Limit};
+use signpost_core::event::Event;
 
-use crate::tables::{Endpoint, LEASE_MS};
-use crate::world::World;
+use crate::tables::{LEASE_MS, index_of};
+use crate::world::{Pipe, World};
 
 /// The true course of events, independent of the tables.
 #[derive(Default)]
 pub struct Laws {
     /// By delivery.
     pub facts: Vec<Fact>,
-    /// By event, its deliveries.
-    pub events: Vec<Range<u32>>,
+    pub events: Vec<Accepted>,
+    /// The numbers of Signpost's own events, by id.
+    own: HashMap<String, u32>,
     /// By endpoint, a second and how many requests may begin in it.
     seconds: HashMap<usize, (u64, usize)>,
     pub figures: Figures,
     /// The history of each delivery, if a schedule runs alone.
     pub story: Option<Vec<(u32, String)>>,
+}
+
+/// An event that was accepted.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The event itself, if it is one of Signpost's own.
+    pub own: Option<Event>,
+    /// The endpoints that it goes to.
+    pub endpoints: Vec<usize>,
+    first_delivery: u32,
+}
+
+impl Accepted {
+    /// Returns the delivery to an endpoint.
+    pub fn delivery_to(&self, endpoint: usize) -> Option<u32> {
+        let place = self.endpoints.iter().position(|one| *one == endpoint)?;
+        Some(self.first_delivery + u32::try_from(place).unwrap())
+    }
+
+    /// Returns all deliveries, each with its endpoint.
+    pub fn deliveries(&self) -> impl Iterator<Item = (u32, usize)> {
+        (self.first_delivery..).zip(self.endpoints.iter().copied())
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,12 +93,38 @@ impl Figures {
 }
 
 impl Laws {
-    /// An event that is accepted, to endpoints.
-    pub fn accept(&mut self, endpoints: &[usize], now: u64) -> u32 {
-        let first = u32::try_from(self.facts.len()).unwrap();
+    /// Notes an event that is accepted. Returns its number.
+    pub fn accept(&mut self, own: Option<&Event>, endpoints: &[usize], now: u64) -> u32 {
+        let first_delivery = u32::try_from(self.facts.len()).unwrap();
         self.facts.extend(endpoints.iter().map(|&endpoint| Fact { endpoint, accepted_at: now, ..Fact::default() }));
-        self.events.push(first..u32::try_from(self.facts.len()).unwrap());
-        u32::try_from(self.events.len() - 1).unwrap()
+        let number = u32::try_from(self.events.len()).unwrap();
+        if let Some(own) = own {
+            self.own.insert(own.key.id.to_string(), number);
+        }
+        self.events.push(Accepted { own: own.cloned(), endpoints: endpoints.to_vec(), first_delivery });
+        number
+    }
+
+    /// Returns the event of a delivery.
+    pub fn event_of(&self, id: u32) -> u32 {
+        let behind = self.events.partition_point(|event| event.first_delivery <= id);
+        u32::try_from(behind - 1).unwrap()
+    }
+
+    pub fn own_event(&self, id: &str) -> Option<u32> {
+        self.own.get(id).copied()
+    }
+
+    /// `fanout` chooses those that an event goes to, except those that are removed.
+    pub fn chosen(&self, number: u32, chosen: &[EndpointId], is_removed: impl Fn(usize) -> bool) {
+        let chosen: HashSet<_> = chosen.iter().map(index_of).collect();
+        let meant = &self.events[number as usize].endpoints;
+        assert!(
+            chosen.iter().all(|index| meant.contains(index)),
+            "event {number} goes to {chosen:?}, not to {meant:?}"
+        );
+        let forgotten = meant.iter().find(|index| !chosen.contains(index) && !is_removed(**index));
+        assert_eq!(forgotten, None, "event {number} goes to {chosen:?}, not to {meant:?}");
     }
 
     pub fn sent(&mut self, id: u32, now: u64, until: u64, is_acknowledged: bool, record: Option<DeliveryStatus>) {
@@ -140,42 +190,52 @@ impl World {
 
     /// Nothing that was accepted is gone: it is delivered, or parked, or in a queue, or a dead letter with its reason.
     pub fn check_that_nothing_is_lost(&self) {
-        let (tables, laws, queue) = (self.tables.borrow(), self.laws.borrow(), self.deliveries.borrow());
-        let accepted: HashSet<_> = self.events.borrow().bodies().collect();
-        let queued: HashSet<_> = queue.bodies().collect();
+        let (tables, laws) = (self.tables.borrow(), self.laws.borrow());
+        let of = |pipe: &Pipe| pipe.queue.borrow().bodies().collect::<HashSet<_>>();
+        let (accepted, own) = (of(&self.events), of(&self.own_events));
+        let (queued, dead) = (of(&self.deliveries), of(&self.dead_letters));
         let parked: HashSet<_> = tables.waiting().collect();
-        assert!(queue.given_up.is_empty(), "{:?} are dead letters without a reason", queue.given_up);
-        for (event, deliveries) in laws.events.iter().enumerate() {
-            if accepted.contains(&u32::try_from(event).unwrap()) {
+        let given_up = &self.deliveries.queue.borrow().given_up;
+        assert!(given_up.is_empty(), "{given_up:?} are dead letters without a reason");
+        assert!(self.rejected.queue.borrow().is_empty(), "valid events are rejected");
+        for (number, event) in (0..).zip(&laws.events) {
+            let Some(first) = tables.events.get(&number) else {
+                let is_on_its_way = accepted.contains(&number) || own.contains(&number);
+                assert!(is_on_its_way, "event {number} is lost");
                 continue;
+            };
+            if accepted.contains(&number) || own.contains(&number) {
+                continue; // It is fanned out again.
             }
-            for id in deliveries.clone() {
+            for id in first.endpoints.iter().filter_map(|endpoint| event.delivery_to(index_of(endpoint))) {
                 let is_delivered =
                     tables.records.get(&id).is_some_and(|record| record.status == Some(DeliveryStatus::Delivered));
-                assert!(!is_delivered || laws.facts[id as usize].acknowledged_at.is_some(), "delivery {id} never was");
                 let fact = &laws.facts[id as usize];
+                assert!(!is_delivered || fact.acknowledged_at.is_some(), "delivery {id} never was");
                 let is_kept = is_delivered
                     || (fact.is_being_replayed && fact.acknowledged_at.is_some())
                     || queued.contains(&id)
                     || parked.contains(&id)
-                    || tables.dead_letters.contains_key(&id);
+                    || dead.contains(&id);
                 assert!(is_kept, "delivery {id} is lost: {fact:?}, {:?}", tables.records.get(&id));
             }
         }
     }
 
     /// One of the deliveries whose events an operator can see.
-    pub fn any_delivery(&self, chosen: u32) -> Option<u32> {
-        let (laws, tables) = (self.laws.borrow(), self.tables.borrow());
-        let seen = laws.events.iter().zip(0..).filter(|(_, event)| tables.claims.contains_key(event));
-        let ids: Vec<_> = seen.flat_map(|(ids, _)| ids.clone()).collect();
-        ids.get(chosen as usize % ids.len().max(1)).copied()
+    pub fn any_delivery(&self, chosen: u32) -> Option<(u32, EndpointId)> {
+        let tables = self.tables.borrow();
+        let mut seen: Vec<_> = tables.events.iter().collect();
+        seen.sort_unstable_by_key(|(number, _)| **number);
+        let all = seen.iter().flat_map(|(number, first)| first.endpoints.iter().map(|id| (**number, id.clone())));
+        let all: Vec<_> = all.collect();
+        all.get(chosen as usize % all.len().max(1)).cloned()
     }
 
     /// Everything has come to its end: acknowledged, or a dead letter.
     pub fn is_all_over(&self) -> bool {
-        let is_idle = self.events.borrow().is_empty() && self.deliveries.borrow().is_empty();
-        is_idle && self.tables.borrow().waiting().next().is_none()
+        let pipes = [&self.events, &self.own_events, &self.deliveries];
+        pipes.iter().all(|pipe| pipe.queue.borrow().is_empty()) && self.tables.borrow().waiting().next().is_none()
     }
 }
 

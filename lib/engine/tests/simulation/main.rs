@@ -6,7 +6,7 @@
 //! documents of Lambda and SQS; `isolation` tests them without the engine.
 //!
 //! A schedule that fails names its seed, and prints its history when it runs alone:
-//! `SIGNPOST_SEED=<seed> cargo test --package signpost-core --test simulation`. `SIGNPOST_SCHEDULES=<number>` runs as
+//! `SIGNPOST_SEED=<seed> cargo test --package signpost-engine --test simulation`. `SIGNPOST_SCHEDULES=<number>` runs as
 //! many; `make soak` goes on for minutes.
 
 #![expect(clippy::print_stdout, reason = "figures are for who asks for them, by `--nocapture`")]
@@ -14,18 +14,15 @@
 
 mod clock;
 mod crowd;
-mod deliver;
-mod draining;
 mod functions;
 mod isolation;
 mod laws;
 mod mapping;
 mod people;
+mod ports;
 mod queue;
 mod receivers;
-mod shared;
 mod soak;
-mod sweep;
 mod tables;
 mod wild;
 mod world;

@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::rc::Rc;
 
 use fastrand::Rng;
 use signpost_core::delivery::Receipt;
@@ -95,11 +96,21 @@ impl Spent {
     }
 }
 
+/// The content of a message.
+#[derive(Clone, Debug, Default)]
+pub struct Body {
+    pub text: Rc<str>,
+    /// The event or the delivery in it.
+    pub id: u32,
+    /// The attributes `since` and `reason`.
+    pub since: Option<u64>,
+    pub reason: Option<Rc<str>>,
+}
+
 #[derive(Clone, Debug)]
 struct Message {
-    body: u32,
+    body: Body,
     group: usize,
-    since: Option<u64>,
     sent: u64,
     receives: u32,
     first_received: u64,
@@ -110,12 +121,12 @@ struct Message {
 }
 
 /// A message as it was received.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Received {
     pub message: u64,
-    pub body: u32,
+    pub body: Body,
+    pub sent: u64,
     pub receipt: Receipt,
-    receives: u32,
 }
 
 impl Queue {
@@ -141,10 +152,10 @@ impl Queue {
     }
 
     pub fn bodies(&self) -> impl Iterator<Item = u32> {
-        self.messages.values().map(|message| message.body)
+        self.messages.values().map(|message| message.body.id)
     }
 
-    pub fn send(&mut self, body: u32, group: usize, since: Option<u64>, delay_seconds: u64, now: u64) {
+    pub fn send(&mut self, body: Body, group: usize, delay_seconds: u64, now: u64) {
         assert!(delay_seconds <= 900, "SQS keeps nothing back for {delay_seconds} s");
         let group = if self.is_fair { group } else { 0 };
         let message = self.next;
@@ -152,7 +163,6 @@ impl Queue {
         let new = Message {
             body,
             group,
-            since,
             sent: now,
             receives: 0,
             first_received: 0,
@@ -183,7 +193,7 @@ impl Queue {
             }
             let Some(message) = self.messages.get_mut(&next) else { continue };
             if message.receives >= MAX_RECEIVES {
-                self.given_up.push(message.body);
+                self.given_up.push(message.body.id);
                 self.messages.remove(&next);
                 continue;
             }
@@ -201,13 +211,13 @@ impl Queue {
             self.hidden.push(Reverse((now + hidden_for, next, message.change)));
             received.push(Received {
                 message: next,
-                body: message.body,
-                receives: message.receives,
+                body: message.body.clone(),
+                sent: message.sent,
                 receipt: Receipt {
                     receives: message.receives,
                     first_received_unix_ms: message.first_received,
-                    since_unix_ms: message.since.unwrap_or(message.sent),
-                    is_again: message.since.is_some(),
+                    since_unix_ms: message.body.since.unwrap_or(message.sent),
+                    is_again: message.body.since.is_some(),
                 },
             });
         }
@@ -235,23 +245,23 @@ impl Queue {
     }
 
     /// `ChangeMessageVisibility`. Who received the message before somebody else did has no say any more.
-    pub fn hide(&mut self, received: &Received, seconds: u64, now: u64) {
-        let Some(message) = self.messages.get_mut(&received.message) else { return };
-        if message.receives == received.receives && message.is_in_flight {
+    pub fn hide(&mut self, id: u64, receives: u32, seconds: u64, now: u64) {
+        let Some(message) = self.messages.get_mut(&id) else { return };
+        if message.receives == receives && message.is_in_flight {
             message.change += 1;
-            self.hidden.push(Reverse((now + 1_000 * seconds.min(43_200), received.message, message.change)));
+            self.hidden.push(Reverse((now + 1_000 * seconds.min(43_200), id, message.change)));
         }
     }
 
     /// `DeleteMessage`. By a receipt that is not the last, it may do nothing.
-    pub fn delete(&mut self, received: &Received, now: u64, mischief: Mischief, dice: &mut Rng) {
-        let Some(message) = self.messages.get_mut(&received.message) else { return };
-        if message.receives != received.receives && dice.bool() {
+    pub fn delete(&mut self, id: u64, receives: u32, now: u64, mischief: Mischief, dice: &mut Rng) {
+        let Some(message) = self.messages.get_mut(&id) else { return };
+        if message.receives != receives && dice.bool() {
             return;
         }
         if dice.f64() < mischief.undead {
             message.change += 1;
-            self.hidden.push(Reverse((now + dice.u64(..600_000), received.message, message.change)));
+            self.hidden.push(Reverse((now + dice.u64(..600_000), id, message.change)));
             return;
         }
         if message.is_in_flight {
@@ -259,7 +269,7 @@ impl Queue {
             let (group, ms) = (message.group, now - message.last_received);
             self.spend(group, ms, now);
         }
-        self.messages.remove(&received.message);
+        self.messages.remove(&id);
     }
 
     pub fn visibility_ms(&self) -> u64 {

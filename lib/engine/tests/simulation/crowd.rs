@@ -1,7 +1,7 @@
 //! Large worlds: many endpoints that are down, with far more events than the others, beside some that are well.
 
-use signpost_core::endpoint::Limit;
-use signpost_core::endpoint::retry::RetryPolicy;
+use serde_json::json;
+use signpost_engine::ports::endpoints::StoredEndpoint;
 
 use crate::Schedule;
 use crate::clock::START;
@@ -9,8 +9,7 @@ use crate::functions::run_functions;
 use crate::people::stream;
 use crate::queue::{MAX_IN_FLIGHT, Mischief};
 use crate::receivers::{Mood, Receiver};
-use crate::tables::Endpoint;
-use crate::world::{Plan, Trouble, World};
+use crate::world::{Plan, Trouble, World, endpoint};
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
@@ -39,17 +38,14 @@ fn plan(seed: u64) -> Plan {
         is_fair: true,
         call_ms: 20,
         skew_ms: 0,
+        signs: false,
     }
 }
 
-fn endpoint(max_concurrency: Option<Limit>, max_per_second: Option<Limit>) -> Endpoint {
-    Endpoint {
-        is_enabled: true,
-        retry: RetryPolicy::fixed(5, 5).unwrap(),
-        timeout_ms: 10_000,
-        max_concurrency,
-        max_per_second,
-    }
+fn settings(index: usize, max_concurrency: Option<u16>, max_per_second: Option<u16>) -> StoredEndpoint {
+    let retry = json!({"maxRetries": 5, "intervalSeconds": 5, "backoff": "fixed"});
+    let limits = json!({"maxConcurrency": max_concurrency, "maxPerSecond": max_per_second, "timeoutSeconds": 10, "retry": retry});
+    endpoint(index, limits)
 }
 
 /// How many of each, for how long. The well get ten events a second each.
@@ -79,7 +75,8 @@ fn beside_the_dead(seed: u64, crowd: Crowd) -> Fared {
     let moods = [Mood::Hanging, Mood::Refusing, Mood::Failing, Mood::Hanging];
     let dead_ones = (0..dead).map(|index| Receiver::new(vec![(0, moods[index % moods.len()])]));
     let receivers: Vec<_> = (0..WELL).map(|_| Receiver::new(vec![(0, Mood::Well(200))])).chain(dead_ones).collect();
-    let world = World::new(plan(seed), receivers.iter().map(|_| endpoint(None, None)).collect(), receivers);
+    let world =
+        World::new(plan(seed), (0..receivers.len()).map(|index| settings(index, None, None)).collect(), receivers);
     let until = START + seconds * SECOND;
     for index in 0..WELL + dead {
         stream(&world, index, if index < WELL { 10 } else { per_second }, START, until);
@@ -94,7 +91,7 @@ fn beside_the_dead(seed: u64, crowd: Crowd) -> Fared {
     let mut delays: Vec<_> = late.map(|fact| fact.acknowledged_at.unwrap() - fact.accepted_at).collect();
     delays.sort_unstable();
     let parked = world.tables.borrow().waiting().count();
-    let most_in_flight = world.deliveries.borrow().most_in_flight;
+    let most_in_flight = world.deliveries.queue.borrow().most_in_flight;
     let (median_ms, p99_ms) = (delays[delays.len() / 2], delays[delays.len() * 99 / 100]);
     Fared { median_ms, p99_ms, most_in_flight, parked, sent: laws.facts.len() }
 }
@@ -115,9 +112,8 @@ pub struct Drained {
 /// An endpoint is dead for two hours, gets `count` events meanwhile, and is back.
 pub fn back_after_hours(seed: u64, count: u64, at_once: Option<u16>, per_second: Option<u16>) -> Drained {
     let back = START + 2 * HOUR;
-    let limit = |limit: Option<u16>| limit.map(|limit| limit.try_into().unwrap());
     let receiver = Receiver::new(vec![(0, Mood::Refusing), (back, Mood::Well(100))]);
-    let world = World::new(plan(seed), vec![endpoint(limit(at_once), limit(per_second))], vec![receiver]);
+    let world = World::new(plan(seed), vec![settings(0, at_once, per_second)], vec![receiver]);
     // A breaker opens by the first of them, so that all others wait for nothing but the drain.
     stream(&world, 0, 20, START + MINUTE, START + MINUTE + count * SECOND / 20);
     run_functions(&world);

@@ -299,7 +299,13 @@ impl<F: Function> Mapping<F> {
     fn delete(&self, message: &Received) {
         let Source { queue, dice, mischief, .. } = self.function.source();
         self.function.on_delete(message);
-        queue.borrow_mut().delete(message, self.now(), mischief, &mut dice.borrow_mut());
+        queue.borrow_mut().delete(
+            message.message,
+            message.receipt.receives,
+            self.now(),
+            mischief,
+            &mut dice.borrow_mut(),
+        );
     }
 
     /// Returns the environment that became idle last, or a new one. Assumed: AWS documents that environments are used
@@ -359,6 +365,6 @@ impl<F: Function> Drop for Poller<F> {
             mapping.pollers.set(mapping.pollers.get() - 1);
         }
         let source = mapping.function.source();
-        source.bell.ring(source.clock);
+        source.bell.ring();
     }
 }

@@ -9,7 +9,7 @@ use fastrand::Rng;
 
 use crate::clock::{Bell, Clock, IMMORTAL, START};
 use crate::mapping::{Account, Answer, Function, Invocation, Mapping, Settings, Source};
-use crate::queue::{MAX_IN_FLIGHT, Mischief, Queue, Received};
+use crate::queue::{Body, MAX_IN_FLIGHT, Mischief, Queue, Received};
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
@@ -64,9 +64,9 @@ impl Lab {
     /// Sends messages. They are numbered from 0 on.
     fn send(&self, count: u64, group: usize) {
         for _ in 0..count {
-            self.queue.borrow_mut().send(Default::default(), group, None, 0, self.clock.now());
+            self.queue.borrow_mut().send(Body::default(), group, 0, self.clock.now());
         }
-        self.bell.ring(&self.clock);
+        self.bell.ring();
     }
 
     fn run(&self, ms: u64) {
@@ -208,14 +208,14 @@ fn only_the_failures_that_a_response_names_come_back_and_they_do_not_make_the_ma
     let asked = Rc::clone(&asks);
     let lab = Lab::new(&clock, false, move |batch| {
         let failed = |one: &&Received| one.receipt.receives == 1 && [3, 5].contains(&one.message);
-        let failed: Vec<_> = batch.iter().filter(failed).copied().collect();
-        asked.borrow_mut().extend(failed.iter().filter(|one| one.message == 5).copied());
+        let failed: Vec<_> = batch.iter().filter(failed).cloned().collect();
+        asked.borrow_mut().extend(failed.iter().filter(|one| one.message == 5).cloned());
         Work { ms: SECOND, answer: Answer::Failures(failed.iter().map(|one| one.message).collect()) }
     });
     let mapping = Mapping::start(Rc::clone(&lab), &account, settings(50));
     lab.send(10, 0);
     lab.run(500);
-    lab.queue.borrow_mut().hide(&asks.borrow()[0], 60, clock.now());
+    lab.queue.borrow_mut().hide(asks.borrow()[0].message, asks.borrow()[0].receipt.receives, 60, clock.now());
     lab.run(20 * MINUTE);
     assert_eq!(lab.times(3), [0, VISIBILITY]);
     assert_eq!(lab.times(5), [0, 500 + MINUTE]);

@@ -1,0 +1,112 @@
+//! Who is not part of Signpost: producers with their events, and operators.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use signpost_core::delivery::breaker::Breaker;
+use signpost_core::delivery::{DeliveryKey, ReplayKind};
+use signpost_core::endpoint::EndpointId;
+use signpost_core::status::state::Moment;
+use signpost_engine::ports::deliveries::Deliveries as _;
+use signpost_engine::ports::events::{Arrival, FirstFanOut};
+use signpost_engine::ports::parking::Parking as _;
+use signpost_engine::ports::queue::{Message, Queue as _};
+use signpost_engine::sweep::Redrive;
+
+use crate::clock::IMMORTAL;
+use crate::functions::sweep_of;
+use crate::ports::{QueueOf, Which};
+use crate::queue::Body;
+use crate::tables::index_of;
+use crate::world::{Fault, Process, Role, World, endpoint_id};
+
+/// Has an event accepted by `EventsQueue`.
+pub fn produce(world: &Rc<World>, at: u64, endpoints: Vec<usize>) {
+    let this = Rc::clone(world);
+    world.clock.spawn(IMMORTAL, async move {
+        this.clock.sleep(at - this.now()).await;
+        let number = this.accept(&endpoints);
+        let body = Body { text: this.text_of(number).into(), id: number, ..Body::default() };
+        this.events.queue.borrow_mut().send(body, 0, 0, this.now());
+        this.events.bell.ring();
+    });
+}
+
+/// Has a steady stream of deliveries, already fanned out, put into `DeliveriesQueue`.
+pub fn stream(world: &Rc<World>, endpoint: usize, per_second: u64, from: u64, until: u64) {
+    let this = Rc::clone(world);
+    world.clock.spawn(IMMORTAL, async move {
+        this.clock.sleep(from - this.now() + this.below(1_000 / per_second)).await;
+        while this.now() < until {
+            let (number, to, now) = (this.accept(&[endpoint]), endpoint_id(endpoint), this.now());
+            let event = this.event(number);
+            let arrival = Arrival { moment: Moment::of(&event, now), expires_at: u64::MAX };
+            let first = FirstFanOut {
+                message_id: String::new(),
+                endpoints: vec![to.clone()],
+                at_unix_seconds: now / 1_000,
+                arrival,
+                payload_hash: [0; 32],
+            };
+            this.tables.borrow_mut().events.insert(number, first);
+            let message = Message::of_delivery(&to, &event, now, None);
+            let id = this.delivery_of(&event.key, &to);
+            this.queue_delivery(id, Body { text: message.body.into(), id, ..Body::default() }, 0);
+            this.clock.sleep(1_000 / per_second).await;
+        }
+    });
+}
+
+/// Has an operator do something at a moment, again until nothing fails.
+pub fn operate<F: Future<Output = Result<(), Fault>>>(
+    world: &Rc<World>,
+    at: u64,
+    work: impl Fn(Process) -> F + 'static,
+) {
+    let this = Rc::clone(world);
+    world.clock.spawn(IMMORTAL, async move {
+        this.clock.sleep(at - this.now()).await;
+        while work(Process::new(&this, Role::Operator)).await.is_err() {
+            this.clock.sleep(5_000).await;
+        }
+    });
+}
+
+/// As `manage` enables an endpoint.
+pub async fn enable(process: Process, endpoint: usize) -> Result<(), Fault> {
+    process.ask_to_drain(&endpoint_id(endpoint)).await?;
+    let (closed, version) = (Breaker::closed_at(process.now()), process.world.below(u64::MAX));
+    process.table(|tables| tables.breakers.insert(endpoint, (closed, version))).await?;
+    process.table(|tables| tables.enable(endpoint)).await.map(drop)
+}
+
+/// As `manage` disables an endpoint.
+pub async fn disable(process: Process, endpoint: usize) -> Result<(), Fault> {
+    process.table(|tables| tables.disable(endpoint, signpost_core::endpoint::DisabledBecause::Operator)).await.map(drop)
+}
+
+/// As `manage` removes an endpoint.
+pub async fn remove(process: Process, endpoint: usize) -> Result<(), Fault> {
+    process.ask_to_drain(&endpoint_id(endpoint)).await?;
+    process.table(|tables| tables.endpoints[endpoint] = None).await
+}
+
+/// As `manage` replays a delivery.
+pub async fn replay(process: Process, number: u32, endpoint: &EndpointId) -> Result<(), Fault> {
+    let event = process.world.event(number);
+    let id = process.world.laws.borrow().events[number as usize].delivery_to(index_of(endpoint)).unwrap();
+    let (_, _, arrived_unix_ms) = process.world.parts_of(id);
+    process.world.laws.borrow_mut().facts[id as usize].is_being_replayed = true;
+    let key = DeliveryKey { event: &event.key, endpoint, arrived_unix_ms };
+    process.reset_for_replay(key, ReplayKind::Replay).await?;
+    let message = Message::of_delivery(endpoint, &event, arrived_unix_ms, Some(process.now()));
+    QueueOf { process: process.clone(), which: Which::Deliveries }.send_all([message]).await?;
+    process.world.laws.borrow_mut().facts[id as usize].is_being_replayed = false;
+    Ok(())
+}
+
+/// Has `sweep` try all dead letters again.
+pub async fn redrive(process: Process) -> Result<(), Fault> {
+    let all = Redrive::DeadLetters { endpoint: None, tenant: None };
+    sweep_of(process).redrive_for(&all, Duration::from_secs(20)).await.map(drop)
+}

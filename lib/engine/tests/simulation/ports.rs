@@ -1,0 +1,563 @@
+//! The engine's ports, in a world: every call takes its time, and may fail, lose its answer, or be the last of its
+//! process.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use signpost_core::delivery::attempt::Attempt;
+use signpost_core::delivery::breaker::Breaker;
+use signpost_core::delivery::limits::HeldSlot;
+use signpost_core::delivery::parking::{Lane, place};
+use signpost_core::delivery::{DeadLetterReason, Delivery, DeliveryKey, DeliveryRecord, Progress, ReplayKind};
+use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId, Limit};
+use signpost_core::event::{Event, EventKey, TenantId};
+use signpost_core::signing::algorithm::Algorithm;
+use signpost_core::signing::signer::Signer;
+use signpost_core::token_request::{RequestId, StateHash, TokenRequest};
+use signpost_engine::ports::clock::{Clock, Random};
+use signpost_engine::ports::deliveries::{Deliveries, Lease, LeaseResult};
+use signpost_engine::ports::endpoints::{Endpoints, OpenedSecrets, Secrets, StoredEndpoint, Written};
+use signpost_engine::ports::events::{Arrival, Events, FirstFanOut, States, StoredEvent};
+use signpost_engine::ports::limits::{Breakers, ConcurrencySlot, Counted, Limits};
+use signpost_engine::ports::parking::{Drain, Parked, Parking, Waiting};
+use signpost_engine::ports::queue::{Message, Queue, Received};
+use signpost_engine::ports::token_requests::{Changed, TokenRequests};
+use signpost_engine::ports::webhooks::Signers;
+use signpost_engine::ports::{self, Ports};
+
+use crate::queue::Body;
+use crate::tables::{Place, end_note, index_of};
+use crate::world::{Fault, Pipe, Process, Role, World, endpoint_id};
+
+/// The ports of a world.
+pub struct Sim;
+
+impl Ports for Sim {
+    type Error = Fault;
+    type Clock = Process;
+    type Random = Process;
+    type Queue = QueueOf;
+    type Breakers = Process;
+    type Deliveries = Process;
+    type Endpoints = Process;
+    type Events = Process;
+    type Limits = Process;
+    type Parking = Process;
+    type States = Process;
+    type TokenRequests = Process;
+    type Secrets = Process;
+    type Signers = Process;
+    type Webhooks = Process;
+}
+
+impl Clock for Process {
+    fn unix(&self) -> Duration {
+        Duration::from_millis(self.now())
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.world.now())
+    }
+
+    async fn sleep(&self, wait: Duration) {
+        self.world.clock.sleep(ports::clock::millis(wait)).await;
+    }
+}
+
+impl Random for Process {
+    fn u64(&self) -> u64 {
+        self.world.dice.borrow_mut().u64(..)
+    }
+}
+
+/// A queue, as a process sees it.
+#[derive(Clone)]
+pub struct QueueOf {
+    pub process: Process,
+    pub which: Which,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    Deliveries,
+    DeadLetters,
+    Events,
+    OwnEvents,
+    Rejected,
+}
+
+impl Which {
+    pub fn pipe(self, world: &World) -> &Pipe {
+        match self {
+            Self::Deliveries => &world.deliveries,
+            Self::DeadLetters => &world.dead_letters,
+            Self::Events => &world.events,
+            Self::OwnEvents => &world.own_events,
+            Self::Rejected => &world.rejected,
+        }
+    }
+}
+
+/// How many messages one call may have.
+const BATCH: usize = 10;
+
+impl QueueOf {
+    fn send(&self, message: Message) {
+        let world = &self.process.world;
+        let attribute = |name| message.attributes.iter().find(|(one, _)| *one == name).map(|(_, value)| value.as_str());
+        let (since, reason) =
+            (attribute("since").map(|since| since.parse().unwrap()), attribute("reason").map(Rc::from));
+        let text = Rc::from(message.body.as_str());
+        let delay_seconds = message.delay.as_secs().min(900);
+        match self.which {
+            Which::Deliveries | Which::DeadLetters => {
+                let delivery = Delivery::parse(&message.body).unwrap();
+                let id = world.delivery(delivery.key());
+                let body = Body { text, id, since, reason };
+                if self.which == Which::DeadLetters {
+                    world.tell(id, || format!("a dead letter: {:?}", body.reason));
+                    world.dead_letters.queue.borrow_mut().send(body, 0, 0, world.now());
+                    return;
+                }
+                assert_eq!(message.group.as_deref(), Some(delivery.endpoint.as_str()), "the group of a delivery");
+                if self.process.role == Role::Fanout && since.is_some() {
+                    world.may_overlap(id);
+                }
+                world.queue_delivery(id, body, delay_seconds);
+            }
+            Which::Events | Which::OwnEvents | Which::Rejected => {
+                let event = Event::parse_own(&message.body).unwrap();
+                let is_own = self.which == Which::OwnEvents;
+                let id = if is_own { world.accept_own(&event) } else { world.number_of(&event.key.id) };
+                let pipe = self.which.pipe(world);
+                pipe.queue.borrow_mut().send(Body { text, id, since, reason }, 0, delay_seconds, world.now());
+                pipe.bell.ring();
+            }
+        }
+    }
+
+    pub fn receipt(message: &crate::queue::Received) -> String {
+        format!("{}#{}", message.message, message.receipt.receives)
+    }
+
+    fn of_receipt(receipt: &str) -> (u64, u32) {
+        let (message, receives) = receipt.split_once('#').unwrap();
+        (message.parse().unwrap(), receives.parse().unwrap())
+    }
+}
+
+impl Queue for QueueOf {
+    type Error = Fault;
+
+    /// Of the messages of one call, SQS may refuse some.
+    async fn send_all(&self, messages: impl IntoIterator<Item = Message>) -> Result<(), Fault> {
+        let mut messages = messages.into_iter().peekable();
+        while messages.peek().is_some() {
+            let batch: Vec<_> = messages.by_ref().take(BATCH).collect();
+            let refused = self.process.world.may_refuse_some(batch.len());
+            let accepted = batch.len() - refused;
+            self.process.call(|_| batch.into_iter().take(accepted).for_each(|message| self.send(message))).await?;
+            if refused > 0 {
+                return Err(Fault);
+            }
+        }
+        Ok(())
+    }
+
+    async fn delay_retry(&self, receipt: &str, wait: Duration) -> Result<(), Fault> {
+        let seconds = u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap();
+        let (message, receives) = Self::of_receipt(receipt);
+        self.process
+            .call(|world| {
+                let pipe = self.which.pipe(world);
+                pipe.queue.borrow_mut().hide(message, receives, seconds, world.now());
+                pipe.bell.ring();
+            })
+            .await
+    }
+
+    async fn receive(&self, hidden_for: Duration) -> Result<Vec<Received>, Fault> {
+        let received = self.process.call(|world| {
+            let pipe = self.which.pipe(world);
+            let (mischief, dice) = (world.mischief(), &mut world.dice.borrow_mut());
+            let mut queue = pipe.queue.borrow_mut();
+            let received = queue.receive(BATCH, world.now(), mischief, dice);
+            for one in &received {
+                queue.hide(one.message, one.receipt.receives, hidden_for.as_secs(), world.now());
+            }
+            received
+        });
+        let received = received.await?.into_iter().map(|one| Received {
+            id: one.message.to_string(),
+            receipt: Self::receipt(&one),
+            sent_unix_ms: one.sent,
+            body: one.body.text.as_ref().to_owned(),
+            reason: one.body.reason.as_deref().map(str::to_owned),
+        });
+        Ok(received.collect())
+    }
+
+    async fn remove_all(&self, receipts: impl IntoIterator<Item = String>) -> Result<(), Fault> {
+        let receipts: Vec<_> = receipts.into_iter().collect();
+        for batch in receipts.chunks(BATCH) {
+            self.process
+                .call(|world| {
+                    let (mischief, dice) = (world.mischief(), &mut world.dice.borrow_mut());
+                    for (message, receives) in batch.iter().map(|receipt| Self::of_receipt(receipt)) {
+                        let mut queue = self.which.pipe(world).queue.borrow_mut();
+                        queue.delete(message, receives, world.now(), mischief, dice);
+                    }
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn release_all(&self, receipts: impl IntoIterator<Item = String>) -> Result<(), Fault> {
+        for receipt in receipts {
+            self.delay_retry(&receipt, Duration::ZERO).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Deliveries for Process {
+    type Error = Fault;
+    type Announced<'a> = ();
+
+    async fn standing(&self, delivery: DeliveryKey<'_>) -> Result<Option<DeliveryRecord>, Fault> {
+        let id = self.world.delivery(delivery);
+        self.table(|tables| tables.standing(id)).await
+    }
+
+    async fn standing_batched(&self, delivery: DeliveryKey<'_>) -> Result<Option<DeliveryRecord>, Fault> {
+        self.standing(delivery).await
+    }
+
+    async fn lease(&self, delivery: DeliveryKey<'_>, wanted: Lease) -> Result<LeaseResult, Fault> {
+        let id = self.world.delivery(delivery);
+        self.of_delivery(id, "lease", |tables| tables.lease(id, wanted)).await
+    }
+
+    async fn release(&self, delivery: DeliveryKey<'_>, leased_until_unix_ms: Option<u64>) -> Result<(), Fault> {
+        let id = self.world.delivery(delivery);
+        self.of_delivery(id, "release", |tables| tables.release_lease(id, leased_until_unix_ms)).await
+    }
+
+    fn announce_first(&self) {}
+
+    async fn insert(&self, delivery: DeliveryKey<'_>, _: &Attempt, progress: Progress) -> Result<bool, Fault> {
+        let id = self.world.delivery(delivery);
+        self.recorded(id, "insert", |world| world.tables.borrow_mut().insert(id, progress)).await
+    }
+
+    async fn update(
+        &self,
+        delivery: DeliveryKey<'_>,
+        _: &Attempt,
+        on_record: Option<u64>,
+        progress: Progress,
+    ) -> Result<bool, Fault> {
+        let id = self.world.delivery(delivery);
+        self.recorded(id, "update", |world| world.tables.borrow_mut().update(id, on_record, progress)).await
+    }
+
+    async fn acknowledge(&self, delivery: DeliveryKey<'_>, _: &Attempt, progress: Progress) -> Result<bool, Fault> {
+        let id = self.world.delivery(delivery);
+        self.recorded(id, "acknowledge", |world| world.tables.borrow_mut().acknowledge(id, progress)).await
+    }
+
+    async fn reset_for_replay(&self, delivery: DeliveryKey<'_>, replay: ReplayKind) -> Result<(), Fault> {
+        let (id, now) = (self.world.delivery(delivery), self.now());
+        self.call(|world| {
+            world.laws.borrow_mut().facts[id as usize].is_replayed = true;
+            world.may_overlap(id);
+            world.tables.borrow_mut().reset_for_replay(id, replay, now);
+            world.tell(id, || format!("reset for {replay:?}"));
+        })
+        .await
+    }
+
+    async fn end(&self, delivery: DeliveryKey<'_>, _: DeadLetterReason) -> Result<(), Fault> {
+        let (id, now) = (self.world.delivery(delivery), self.now());
+        self.of_delivery(id, "end", |tables| tables.end(id, now)).await
+    }
+}
+
+impl Process {
+    async fn recorded(&self, id: u32, what: &str, write: impl FnOnce(&World) -> bool) -> Result<bool, Fault> {
+        self.call(|world| {
+            let is_written = write(world);
+            if is_written {
+                world.laws.borrow_mut().recorded(id, world.now());
+            }
+            world.tell(id, || format!("{what}: {is_written}, {:?}", world.tables.borrow().records.get(&id)));
+            is_written
+        })
+        .await
+    }
+
+    fn parked(&self, lane: &str, (at_unix_ms, id, token): (u64, u32, u64)) -> Parked {
+        let (event, endpoint, arrived_unix_ms) = self.world.parts_of(id);
+        let place = place(at_unix_ms, DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms });
+        let (lane, arrived_unix_ms, fencing_token) = (lane.to_owned(), Some(arrived_unix_ms), Some(token));
+        Parked { event, endpoint, at_unix_ms, arrived_unix_ms, lane, place, fencing_token }
+    }
+}
+
+impl Events for Process {
+    type Error = Fault;
+
+    async fn insert(&self, event: &Event, first: &FirstFanOut) -> Result<Option<FirstFanOut>, Fault> {
+        let number = self.world.number_of(&event.key.id);
+        self.call(|world| {
+            let mut tables = world.tables.borrow_mut();
+            if let Some(existing) = tables.events.get(&number) {
+                return Some(existing.clone());
+            }
+            world.laws.borrow().chosen(number, &first.endpoints, |index| tables.endpoints[index].is_none());
+            tables.events.insert(number, first.clone());
+            None
+        })
+        .await
+    }
+
+    async fn get(&self, key: &EventKey) -> Result<Option<StoredEvent>, Fault> {
+        let number = self.world.number_of(&key.id);
+        let event = self.world.event(number);
+        self.call(|world| {
+            let tables = world.tables.borrow();
+            let arrived_unix_ms = tables.events.get(&number).map(|first| first.arrival.moment.arrived_unix_ms());
+            arrived_unix_ms.map(|arrived_unix_ms| StoredEvent { event, arrived_unix_ms })
+        })
+        .await
+    }
+
+    async fn keep_until(&self, _: DeliveryKey<'_>, _: u64) -> Result<(), Fault> {
+        self.call(|_| ()).await
+    }
+
+    async fn keep_for_endpoint(&self, _: DeliveryKey<'_>) -> Result<(), Fault> {
+        self.call(|_| ()).await
+    }
+}
+
+impl States for Process {
+    type Error = Fault;
+
+    async fn put(&self, _: &Event, _: Arrival, _: Option<&str>, _: Option<&str>) -> Result<(), Fault> {
+        self.call(|_| ()).await
+    }
+}
+
+impl Parking for Process {
+    type Error = Fault;
+
+    async fn park(&self, lane: Lane, unix_ms: u64, delivery: DeliveryKey<'_>) -> Result<(), Fault> {
+        let (id, place, token) = (self.world.delivery(delivery), Place::of(&lane), self.u64());
+        self.of_delivery(id, "park", |tables| tables.park(place, unix_ms, id, token)).await
+    }
+
+    async fn first_of(&self, lane: &Lane, limit: usize) -> Result<Vec<Parked>, Fault> {
+        let first = self.table(|tables| tables.first_of(Place::of(lane), limit)).await?;
+        if first.is_empty() {
+            return Ok(Vec::new());
+        }
+        let key = lane.key();
+        Ok(first.into_iter().map(|one| self.parked(&key, one)).collect())
+    }
+
+    async fn is_empty(&self, lane: &Lane) -> Result<bool, Fault> {
+        self.table(|tables| tables.first_of(Place::of(lane), 1).is_empty()).await
+    }
+
+    async fn remove(&self, parked: &Parked) -> Result<(), Fault> {
+        let (id, place) = (self.world.delivery_of(&parked.event, &parked.endpoint), Place::of_key(&parked.lane));
+        let (at, token) = (parked.at_unix_ms, parked.fencing_token);
+        self.of_delivery(id, "unpark", |tables| tables.unpark(place, at, id, token)).await
+    }
+
+    async fn ask_to_drain(&self, endpoint: &EndpointId) -> Result<(), Fault> {
+        let now = self.now() / 1_000;
+        self.table(|tables| tables.drains.insert(endpoint.clone(), now)).await.map(drop)
+    }
+
+    async fn drains(&self, limit: usize) -> Result<Vec<Drain>, Fault> {
+        let drains = self.table(|tables| tables.drains.clone()).await?;
+        Ok(drains.into_iter().take(limit).map(|(endpoint, asked_at)| Drain { endpoint, asked_at }).collect())
+    }
+
+    async fn end_drain(&self, drain: &Drain) -> Result<(), Fault> {
+        self.table(|tables| end_note(&mut tables.drains, &drain.endpoint, drain.asked_at)).await
+    }
+
+    async fn note_waiting(&self, endpoint: &EndpointId) -> Result<(), Fault> {
+        let now = self.now() / 1_000;
+        self.table(|tables| tables.waiting.insert(endpoint.clone(), now)).await.map(drop)
+    }
+
+    async fn waiting(&self, after: Option<&EndpointId>, limit: usize) -> Result<Vec<Waiting>, Fault> {
+        let waiting = self.table(|tables| tables.waiting.clone()).await?;
+        let waiting = waiting.into_iter().filter(|(endpoint, _)| after.is_none_or(|after| endpoint > after));
+        Ok(waiting.take(limit).map(|(endpoint, noted_at)| Waiting { endpoint, noted_at }).collect())
+    }
+
+    async fn end_waiting(&self, waiting: &Waiting) -> Result<(), Fault> {
+        self.table(|tables| end_note(&mut tables.waiting, &waiting.endpoint, waiting.noted_at)).await
+    }
+
+    async fn begin_sweep(&self, now: u64, until: u64, first_minute: u64) -> Result<Option<u64>, Fault> {
+        self.table(|tables| tables.begin_sweep(now, until, first_minute)).await
+    }
+
+    async fn end_sweep(&self, swept_minute: u64) -> Result<(), Fault> {
+        self.table(|tables| tables.end_sweep(swept_minute)).await
+    }
+}
+
+impl Limits for Process {
+    type Error = Fault;
+
+    async fn held(&self, endpoint: &EndpointId) -> Result<Vec<HeldSlot>, Fault> {
+        self.table(|tables| tables.held(index_of(endpoint))).await
+    }
+
+    async fn take(&self, slot: &ConcurrencySlot, now_unix_ms: u64, until_unix_ms: u64) -> Result<bool, Fault> {
+        let place = (index_of(&slot.endpoint), slot.index);
+        self.table(|tables| tables.take_slot(place, slot.holder, now_unix_ms, until_unix_ms)).await
+    }
+
+    async fn renew(&self, slot: &ConcurrencySlot, now_unix_ms: u64, until_unix_ms: u64) -> Result<bool, Fault> {
+        let place = (index_of(&slot.endpoint), slot.index);
+        self.table(|tables| tables.renew_slot(place, slot.holder, now_unix_ms, until_unix_ms)).await
+    }
+
+    async fn release(&self, slot: ConcurrencySlot) -> Result<(), Fault> {
+        let place = (index_of(&slot.endpoint), slot.index);
+        self.table(|tables| tables.release_slot(place, slot.holder)).await
+    }
+
+    async fn count_first(&self, endpoint: &EndpointId, unix_seconds: u64) -> Result<Counted, Fault> {
+        let index = index_of(endpoint);
+        self.counted(index, unix_seconds, |world| world.tables.borrow_mut().count_first(index, unix_seconds)).await
+    }
+
+    async fn count_another(&self, endpoint: &EndpointId, unix_seconds: u64, limit: Limit) -> Result<Counted, Fault> {
+        let index = index_of(endpoint);
+        self.counted(index, unix_seconds, |world| world.tables.borrow_mut().count_another(index, unix_seconds, limit))
+            .await
+    }
+}
+
+impl Process {
+    async fn counted(
+        &self,
+        endpoint: usize,
+        unix_seconds: u64,
+        count: impl FnOnce(&World) -> Counted,
+    ) -> Result<Counted, Fault> {
+        self.call(|world| {
+            let counted = count(world);
+            let tables = world.tables.borrow();
+            let limit = tables.endpoints[endpoint].as_ref().and_then(|stored| stored.settings.max_per_second);
+            if let (Counted::Yes, Some(limit)) = (counted, limit) {
+                world.laws.borrow_mut().granted(endpoint, unix_seconds, limit);
+            }
+            counted
+        })
+        .await
+    }
+}
+
+impl Breakers for Process {
+    type Error = Fault;
+
+    async fn read(&self, endpoint: &EndpointId) -> Result<(Breaker, Option<u64>), Fault> {
+        let read = self.table(|tables| tables.breakers.get(&index_of(endpoint)).cloned()).await?;
+        Ok(read.map_or_else(Default::default, |(breaker, version)| (breaker, Some(version))))
+    }
+
+    async fn replace(
+        &self,
+        endpoint: &EndpointId,
+        before: Option<u64>,
+        breaker: &Breaker,
+        version: u64,
+    ) -> Result<bool, Fault> {
+        let (index, breaker) = (index_of(endpoint), breaker.clone());
+        self.table(|tables| tables.replace_breaker(index, before, breaker, version)).await
+    }
+}
+
+impl Endpoints for Process {
+    type Error = Fault;
+
+    async fn of_tenant(&self, _: &TenantId) -> Result<Vec<(EndpointId, Option<Endpoint>)>, Fault> {
+        let stored = self.table(|tables| tables.endpoints.clone()).await?;
+        let stored = stored.into_iter().enumerate();
+        Ok(stored.filter_map(|(index, stored)| Some((endpoint_id(index), Some(stored?.settings)))).collect())
+    }
+
+    async fn get(&self, _: &TenantId, id: &EndpointId) -> Result<Option<StoredEndpoint>, Fault> {
+        self.table(|tables| tables.endpoints[index_of(id)].clone()).await
+    }
+
+    async fn exists(&self, _: &TenantId, id: &EndpointId) -> Result<bool, Fault> {
+        self.table(|tables| tables.endpoints[index_of(id)].is_some()).await
+    }
+
+    async fn disable(&self, _: &TenantId, id: &EndpointId, because: DisabledBecause) -> Result<Written, Fault> {
+        self.table(|tables| tables.disable(index_of(id), because)).await
+    }
+
+    async fn verify(&self, _: &TenantId, id: &EndpointId, _: &str) -> Result<Written, Fault> {
+        self.table(|tables| Written::of(tables.enable(index_of(id)))).await
+    }
+}
+
+impl Secrets for Process {
+    type Access = ();
+    type Error = Fault;
+
+    async fn open(
+        &self,
+        _: &TenantId,
+        _: &EndpointId,
+        _: &StoredEndpoint,
+        _: Option<&()>,
+    ) -> Result<OpenedSecrets<()>, Fault> {
+        self.call(|world| OpenedSecrets { access: (), keys: world.keys.clone() }).await
+    }
+}
+
+impl Signers for Process {
+    type Error = Fault;
+
+    async fn current(&self, _: Algorithm) -> Result<Arc<Signer>, Fault> {
+        Err(Fault) // No endpoint of a world needs one.
+    }
+}
+
+impl TokenRequests for Process {
+    type Error = Fault;
+
+    async fn of_state(&self, _: &StateHash) -> Result<Option<(TenantId, RequestId)>, Fault> {
+        Ok(None)
+    }
+
+    async fn record_callback(
+        &self,
+        _: &TenantId,
+        _: &RequestId,
+        _: &StateHash,
+        _: &str,
+        _: u64,
+    ) -> Result<Changed, Fault> {
+        Ok(Changed::No(None))
+    }
+
+    async fn acknowledge(&self, _: &TokenRequest, _: &str) -> Result<Changed, Fault> {
+        Ok(Changed::No(None))
+    }
+}

@@ -1,0 +1,321 @@
+//! The tables, with the conditional writes of DynamoDB. Each method is one call, and happens at once. What a condition
+//! is, the ports say; `lib/io` and this file are two implementations of it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use signpost_core::delivery::breaker::Breaker;
+use signpost_core::delivery::limits::{HeldSlot, Second};
+use signpost_core::delivery::parking::Lane;
+use signpost_core::delivery::{DeliveryRecord, DeliveryStatus, LONGEST_ATTEMPT, Progress, ReplayKind};
+use signpost_core::endpoint::{DisabledBecause, EndpointId, Limit};
+use signpost_engine::ports::deliveries::{Lease, LeaseResult};
+use signpost_engine::ports::endpoints::{StoredEndpoint, Written};
+use signpost_engine::ports::events::FirstFanOut;
+use signpost_engine::ports::limits::Counted;
+
+pub const LEASE_MS: u64 = LONGEST_ATTEMPT.as_secs() * 1_000;
+
+/// Everything that is stored. Deliveries, events and endpoints are numbers.
+#[derive(Default)]
+pub struct Tables {
+    pub endpoints: Vec<Option<StoredEndpoint>>,
+    /// By event, its first fan-out.
+    pub events: HashMap<u32, FirstFanOut>,
+    pub records: HashMap<u32, Record>,
+    pub breakers: HashMap<usize, (Breaker, u64)>,
+    pub slots: BTreeMap<(usize, u16), (u64, u64)>,
+    pub seconds: HashMap<usize, Second>,
+    pub parked: BTreeMap<Place, BTreeMap<(u64, u32), u64>>,
+    pub drains: BTreeMap<EndpointId, u64>,
+    pub waiting: BTreeMap<EndpointId, u64>,
+    pub busy_until: Option<u64>,
+    pub swept_minute: Option<u64>,
+}
+
+/// A delivery's item in `EventsTable`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Record {
+    pub status: Option<DeliveryStatus>,
+    attempts: Option<u32>,
+    before_replay: Option<u32>,
+    next_attempt: u64,
+    leased_until: Option<u64>,
+    replay: Option<ReplayKind>,
+    last_sent: Option<u64>,
+}
+
+/// A lane that holds deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    Due { minute: u64, shard: u8 },
+    Endpoint(usize),
+    Exhausted(usize),
+}
+
+impl Place {
+    pub fn of(lane: &Lane) -> Self {
+        match lane {
+            Lane::Due { minute, shard } => Self::Due { minute: *minute, shard: *shard },
+            Lane::Endpoint(id) => Self::Endpoint(index_of(id)),
+            Lane::Exhausted(id) => Self::Exhausted(index_of(id)),
+        }
+    }
+
+    /// Returns the lane with this key ([`Lane::key`]).
+    pub fn of_key(key: &str) -> Self {
+        let mut parts = key.split('#');
+        match (parts.next(), parts.next().unwrap(), parts.next()) {
+            (Some("due"), minute, Some(shard)) => {
+                Self::Due { minute: minute.parse().unwrap(), shard: shard.parse().unwrap() }
+            }
+            (Some("endpoint"), id, None) => Self::Endpoint(index_of(&EndpointId::parse(id).unwrap())),
+            (Some("exhausted"), id, None) => Self::Exhausted(index_of(&EndpointId::parse(id).unwrap())),
+            other => panic!("lane {other:?}"),
+        }
+    }
+}
+
+pub fn index_of(id: &EndpointId) -> usize {
+    usize::from_str_radix(&id.as_str()[3..], 16).unwrap()
+}
+
+impl Record {
+    fn standing(&self) -> DeliveryRecord {
+        let progress = self.attempts.map(|attempts| Progress {
+            status: self.status.unwrap(),
+            attempts,
+            before_replay: self.before_replay.unwrap_or_default(),
+            next_attempt_unix_ms: self.next_attempt,
+            replay: self.replay,
+            last_sent: self.last_sent,
+        });
+        DeliveryRecord { progress, leased_until_unix_ms: self.leased_until.unwrap_or_default() }
+    }
+
+    fn of(progress: Progress) -> Self {
+        Self {
+            status: Some(progress.status),
+            attempts: Some(progress.attempts),
+            before_replay: Some(progress.before_replay),
+            next_attempt: progress.next_attempt_unix_ms,
+            leased_until: None,
+            replay: progress.replay,
+            last_sent: progress.last_sent,
+        }
+    }
+}
+
+/// Records of deliveries.
+impl Tables {
+    pub fn standing(&self, id: u32) -> Option<DeliveryRecord> {
+        self.records.get(&id).map(Record::standing)
+    }
+
+    pub fn lease(&mut self, id: u32, wanted: Lease) -> LeaseResult {
+        let (record, standing) = (self.records.get(&id), self.standing(id));
+        let is_free = record.and_then(|one| one.leased_until).is_none_or(|until| until <= wanted.from_unix_ms);
+        let is_due = record
+            .and_then(|one| Some((one.status?, one.next_attempt)))
+            .is_none_or(|(status, next)| status == DeliveryStatus::Pending && next <= wanted.due_by_unix_ms);
+        if !is_free || !is_due || (wanted.needs_record && record.is_none()) {
+            return LeaseResult::Refused(standing);
+        }
+        self.records.entry(id).or_default().leased_until = Some(wanted.until_unix_ms);
+        LeaseResult::Taken(standing)
+    }
+
+    pub fn release_lease(&mut self, id: u32, lease: Option<u64>) {
+        let held = self.records.get(&id).and_then(|record| record.leased_until);
+        if lease == held {
+            self.records.entry(id).or_default().leased_until = Some(0);
+        }
+    }
+
+    pub fn insert(&mut self, id: u32, progress: Progress) -> bool {
+        let is_new = !self.records.contains_key(&id);
+        if is_new {
+            self.records.insert(id, Record::of(progress));
+        }
+        is_new
+    }
+
+    pub fn update(&mut self, id: u32, on_record: Option<u64>, progress: Progress) -> bool {
+        let record = self.records.entry(id).or_default();
+        let is_next = match on_record {
+            None => record.attempts.is_none(),
+            Some(due) => {
+                record.attempts == Some(progress.attempts - 1)
+                    && record.status == Some(DeliveryStatus::Pending)
+                    && record.next_attempt == due
+            }
+        };
+        if is_next {
+            // The update sets neither of these.
+            *record = Record {
+                replay: record.replay,
+                last_sent: progress.last_sent.or(record.last_sent),
+                ..Record::of(progress)
+            };
+        }
+        is_next
+    }
+
+    pub fn acknowledge(&mut self, id: u32, progress: Progress) -> bool {
+        let record = self.records.entry(id).or_default();
+        let is_news = record.status != Some(DeliveryStatus::Delivered);
+        if is_news {
+            let (status, next_attempt) = (Some(progress.status), progress.next_attempt_unix_ms);
+            *record = Record { status, next_attempt, leased_until: None, ..*record };
+        }
+        is_news
+    }
+
+    pub fn reset_for_replay(&mut self, id: u32, replay: ReplayKind, now: u64) {
+        let record = self.records.entry(id).or_default();
+        record.status = Some(DeliveryStatus::Pending);
+        record.before_replay = Some(*record.attempts.get_or_insert(0));
+        record.next_attempt = now;
+        record.replay = Some(replay);
+    }
+
+    pub fn end(&mut self, id: u32, now: u64) {
+        let record = self.records.entry(id).or_default();
+        if record.status != Some(DeliveryStatus::Delivered) {
+            record.status = Some(DeliveryStatus::Exhausted);
+            record.next_attempt = now;
+            record.attempts.get_or_insert(0);
+            record.leased_until = None;
+        }
+    }
+}
+
+/// Parked deliveries.
+impl Tables {
+    pub fn park(&mut self, place: Place, at: u64, id: u32, token: u64) {
+        self.parked.entry(place).or_default().insert((at, id), token);
+    }
+
+    /// Returns the time, the delivery and the fencing token of each.
+    pub fn first_of(&self, place: Place, limit: usize) -> Vec<(u64, u32, u64)> {
+        let lane = self.parked.get(&place).into_iter().flatten();
+        lane.take(limit).map(|(&(at, id), &token)| (at, id, token)).collect()
+    }
+
+    pub fn unpark(&mut self, place: Place, at: u64, id: u32, token: Option<u64>) {
+        if let Some(lane) = self.parked.get_mut(&place) {
+            if lane.get(&(at, id)).copied() == token {
+                lane.remove(&(at, id));
+            }
+            if lane.is_empty() {
+                self.parked.remove(&place);
+            }
+        }
+    }
+
+    pub fn begin_sweep(&mut self, now: u64, until: u64, first_minute: u64) -> Option<u64> {
+        if self.busy_until.is_some_and(|busy| busy > now) {
+            return None;
+        }
+        self.busy_until = Some(until);
+        Some(*self.swept_minute.get_or_insert(first_minute))
+    }
+
+    pub fn end_sweep(&mut self, minute: u64) {
+        self.swept_minute = Some(minute);
+        self.busy_until = None;
+    }
+
+    /// The deliveries that are parked to be sent.
+    pub fn waiting(&self) -> impl Iterator<Item = u32> {
+        let lanes = self.parked.iter().filter(|(place, _)| !matches!(place, Place::Exhausted(_)));
+        lanes.flat_map(|(_, lane)| lane.keys().map(|(_, id)| *id))
+    }
+}
+
+/// Removes a note, unless it was written again since.
+pub fn end_note(notes: &mut BTreeMap<EndpointId, u64>, endpoint: &EndpointId, seen: u64) {
+    if notes.get(endpoint) == Some(&seen) {
+        notes.remove(endpoint);
+    }
+}
+
+/// What all senders share about an endpoint.
+impl Tables {
+    pub fn replace_breaker(&mut self, endpoint: usize, before: Option<u64>, breaker: Breaker, version: u64) -> bool {
+        let is_same = self.breakers.get(&endpoint).map(|(_, version)| *version) == before;
+        if is_same {
+            self.breakers.insert(endpoint, (breaker, version));
+        }
+        is_same
+    }
+
+    pub fn held(&self, endpoint: usize) -> Vec<HeldSlot> {
+        let of_endpoint = self.slots.range((endpoint, 0)..=(endpoint, u16::MAX));
+        of_endpoint.map(|(&(_, index), &(_, until_unix_ms))| HeldSlot { index, until_unix_ms }).collect()
+    }
+
+    pub fn take_slot(&mut self, slot: (usize, u16), holder: u64, now: u64, until: u64) -> bool {
+        let is_free = self.slots.get(&slot).is_none_or(|(_, until)| *until <= now);
+        if is_free {
+            self.slots.insert(slot, (holder, until));
+        }
+        is_free
+    }
+
+    pub fn renew_slot(&mut self, slot: (usize, u16), holder: u64, now: u64, until: u64) -> bool {
+        let is_held = self.slots.get(&slot).is_some_and(|(held_by, until)| *held_by == holder && *until > now);
+        if is_held {
+            self.slots.insert(slot, (holder, until));
+        }
+        is_held
+    }
+
+    pub fn release_slot(&mut self, slot: (usize, u16), holder: u64) {
+        if self.slots.get(&slot).is_some_and(|(held_by, _)| *held_by == holder) {
+            self.slots.remove(&slot);
+        }
+    }
+
+    pub fn count_first(&mut self, endpoint: usize, second: u64) -> Counted {
+        let counted = self.seconds.get(&endpoint).copied();
+        if counted.is_some_and(|counted| counted.unix_seconds >= second) {
+            return Counted::Instead(counted);
+        }
+        self.seconds.insert(endpoint, Second { unix_seconds: second, begun: 1 });
+        Counted::Yes
+    }
+
+    pub fn count_another(&mut self, endpoint: usize, second: u64, limit: Limit) -> Counted {
+        match self.seconds.get_mut(&endpoint) {
+            Some(counted) if counted.unix_seconds == second && counted.begun < u16::from(limit) => {
+                counted.begun += 1;
+                Counted::Yes
+            }
+            counted => Counted::Instead(counted.copied()),
+        }
+    }
+}
+
+/// Endpoints.
+impl Tables {
+    pub fn disable(&mut self, endpoint: usize, because: DisabledBecause) -> Written {
+        let stored = self.endpoints[endpoint].as_mut().filter(|stored| stored.disabled.is_none());
+        match stored {
+            Some(stored) => {
+                stored.disabled = Some(because);
+                stored.version += 1;
+                Written::Yes
+            }
+            None => Written::Overtaken,
+        }
+    }
+
+    pub fn enable(&mut self, endpoint: usize) -> bool {
+        let stored = self.endpoints[endpoint].as_mut().filter(|stored| stored.disabled.is_some());
+        stored.is_some_and(|stored| {
+            stored.disabled = None;
+            stored.version += 1;
+            true
+        })
+    }
+}

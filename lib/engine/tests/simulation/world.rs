@@ -1,0 +1,331 @@
+//! A world: queues, tables and receivers, what goes wrong in it, and the processes that work there.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use fastrand::Rng;
+use serde_json::json;
+use signpost_core::delivery::DeliveryKey;
+use signpost_core::endpoint::signing_secrets::SecretVersion;
+use signpost_core::endpoint::{DISABLED_TYPE, EndpointId};
+use signpost_core::event::{Event, EventId, EventKey};
+use signpost_core::signing::standard_webhooks::EndpointKeys;
+use signpost_engine::ports::endpoints::StoredEndpoint;
+use uuid::Uuid;
+
+use crate::clock::{Bell, Clock, START};
+use crate::laws::Laws;
+use crate::queue::{Body, Mischief, Queue};
+use crate::receivers::Receiver;
+use crate::tables::{Tables, index_of};
+
+/// `VisibilityTimeout` of `EventsQueue` and of `DeliveriesQueue` in the template.
+const EVENTS_VISIBILITY_MS: u64 = 360_000;
+const DELIVERIES_VISIBILITY_MS: u64 = 540_000;
+/// How long a call to AWS takes at most: `CALL_TIMEOUT` of `lib/io/src/aws/mod.rs`.
+const CALL_TIMEOUT_MS: u64 = 4_000;
+
+pub struct World {
+    pub clock: Rc<Clock>,
+    pub dice: RefCell<Rng>,
+    pub plan: Plan,
+    pub tables: RefCell<Tables>,
+    pub events: Pipe,
+    pub own_events: Pipe,
+    pub deliveries: Pipe,
+    pub dead_letters: Pipe,
+    pub rejected: Pipe,
+    pub receivers: RefCell<Vec<Receiver>>,
+    pub laws: RefCell<Laws>,
+    pub keys: Vec<SecretVersion<Arc<EndpointKeys>>>,
+}
+
+/// A queue, and the bell that rings when a message comes.
+pub struct Pipe {
+    pub queue: RefCell<Queue>,
+    pub bell: Bell,
+}
+
+impl Pipe {
+    fn new(visibility_ms: u64, is_fair: bool) -> Self {
+        Self { queue: RefCell::new(Queue::new(visibility_ms, is_fair)), bell: Bell::default() }
+    }
+}
+
+/// The settings of a world.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub trouble: Trouble,
+    pub mischief: Mischief,
+    /// From when on nothing goes wrong any more.
+    pub quiet_from: u64,
+    /// `MaximumConcurrency` of the event source mapping.
+    pub concurrency: usize,
+    pub is_fair: bool,
+    /// The longest time that most calls take.
+    pub call_ms: u64,
+    /// How far a process's clock may be off.
+    pub skew_ms: u64,
+    /// Whether endpoints have keys of their own, and Signpost has a signing key. Signing takes most of a schedule's time.
+    pub signs: bool,
+}
+
+/// How likely it is that something goes wrong with a call, or wherever else a process waits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trouble {
+    pub crash: f64,
+    /// It fails, and nothing was done.
+    pub refused: f64,
+    /// It was done, and the answer gets lost.
+    pub lost: f64,
+    /// It takes as long as it may.
+    pub slow: f64,
+}
+
+/// A call failed.
+#[derive(Clone, Copy, Debug)]
+pub struct Fault;
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("call failed")
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// The settings of an endpoint, by its index. It receives the events whose type names it ([`type_for`]).
+pub fn endpoint(index: usize, settings: serde_json::Value) -> StoredEndpoint {
+    let mut all = json!({"url": format!("https://receiver.example/{index}"), "signatures": []});
+    all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+    StoredEndpoint {
+        settings: serde_json::from_value(all).unwrap(),
+        verified_origin: None,
+        disabled: None,
+        version: 1,
+        created_at: 0,
+        updated_at: 0,
+        auth_secret: None,
+        trusted: None,
+        signing_secrets: Vec::new(),
+    }
+}
+
+/// Returns the type of events that go to these endpoints.
+pub fn type_for(endpoints: &[usize]) -> String {
+    format!("t{}", endpoints.iter().map(|index| 1_u128 << index).sum::<u128>())
+}
+
+/// Returns the filters of an endpoint: the types that name it, of all that name some of the first `count` endpoints.
+pub fn types_of(index: usize, count: usize) -> serde_json::Value {
+    (0..1_u32 << count).filter(|mask| mask >> index & 1 == 1).map(|mask| json!({"type": format!("t{mask}")})).collect()
+}
+
+pub fn endpoint_id(index: usize) -> EndpointId {
+    EndpointId::new(Uuid::from_u128(index as u128))
+}
+
+impl World {
+    pub fn new(plan: Plan, endpoints: Vec<StoredEndpoint>, receivers: Vec<Receiver>) -> Rc<Self> {
+        let keys = plan.signs.then(|| Arc::new(EndpointKeys::new([1; 32], [2; 32]).unwrap()));
+        Rc::new(Self {
+            clock: Rc::new(Clock::new(plan.seed)),
+            dice: RefCell::new(Rng::with_seed(plan.seed ^ 0x5eed)),
+            tables: RefCell::new(Tables { endpoints: endpoints.into_iter().map(Some).collect(), ..Tables::default() }),
+            events: Pipe::new(EVENTS_VISIBILITY_MS, true),
+            own_events: Pipe::new(EVENTS_VISIBILITY_MS, true),
+            deliveries: Pipe::new(DELIVERIES_VISIBILITY_MS, plan.is_fair),
+            dead_letters: Pipe::new(EVENTS_VISIBILITY_MS, false),
+            rejected: Pipe::new(EVENTS_VISIBILITY_MS, false),
+            receivers: RefCell::new(receivers),
+            laws: RefCell::default(),
+            keys: keys.into_iter().map(|secret| SecretVersion { secret, created_at: 0, expires_at: None }).collect(),
+            plan,
+        })
+    }
+
+    /// Has an event accepted that goes to these endpoints. Returns its number.
+    pub fn accept(&self, endpoints: &[usize]) -> u32 {
+        self.laws.borrow_mut().accept(None, endpoints, self.now())
+    }
+
+    /// Notes an event of Signpost's own when it is sent for the first time. Returns its number.
+    pub fn accept_own(&self, event: &Event) -> u32 {
+        if let Some(number) = self.laws.borrow().own_event(event.key.id.as_str()) {
+            return number;
+        }
+        assert_eq!(event.kind, DISABLED_TYPE);
+        let wants = |stored: &StoredEndpoint| stored.settings.types.iter().any(|filter| filter.kind == DISABLED_TYPE);
+        let endpoints: Vec<_> = {
+            let tables = self.tables.borrow();
+            let some = tables.endpoints.iter().enumerate();
+            some.filter(|(_, stored)| stored.as_ref().is_some_and(wants)).map(|(index, _)| index).collect()
+        };
+        self.laws.borrow_mut().accept(Some(event), &endpoints, self.now())
+    }
+
+    /// Returns the text of an event.
+    pub fn text_of(&self, number: u32) -> String {
+        let laws = self.laws.borrow();
+        let event = &laws.events[number as usize];
+        match &event.own {
+            Some(own) => own.json().to_owned(),
+            None => format!(
+                r#"{{"specversion":"1.0","id":"e{number}","source":"/core","type":"{}","tenant":"acme","data":{{"n":{number}}}}}"#,
+                type_for(&event.endpoints)
+            ),
+        }
+    }
+
+    pub fn event(&self, number: u32) -> Event {
+        let own = self.laws.borrow().events[number as usize].own.clone();
+        own.unwrap_or_else(|| Event::parse(&self.text_of(number)).unwrap())
+    }
+
+    pub fn number_of(&self, id: &EventId) -> u32 {
+        let own = || self.laws.borrow().own_event(id.as_str());
+        id.as_str().strip_prefix('e').and_then(|digits| digits.parse().ok()).or_else(own).unwrap()
+    }
+
+    /// Returns the number of a delivery.
+    pub fn delivery(&self, key: DeliveryKey<'_>) -> u32 {
+        let arrived_unix_ms = self.arrival_of(self.number_of(&key.event.id));
+        assert!(arrived_unix_ms.is_none_or(|at| at == key.arrived_unix_ms), "{key:?} arrived at {arrived_unix_ms:?}");
+        self.delivery_of(key.event, key.endpoint)
+    }
+
+    fn arrival_of(&self, number: u32) -> Option<u64> {
+        self.tables.borrow().events.get(&number).map(|first| first.arrival.moment.arrived_unix_ms())
+    }
+
+    /// Returns the event, the endpoint and the arrival of a delivery.
+    pub fn parts_of(&self, id: u32) -> (EventKey, EndpointId, u64) {
+        let number = self.laws.borrow().event_of(id);
+        (self.event(number).key, endpoint_id(self.endpoint_of(id)), self.arrival_of(number).unwrap())
+    }
+
+    pub fn delivery_of(&self, event: &EventKey, endpoint: &EndpointId) -> u32 {
+        let (number, endpoint) = (self.number_of(&event.id), index_of(endpoint));
+        let id = self.laws.borrow().events[number as usize].delivery_to(endpoint);
+        id.unwrap_or_else(|| panic!("{event:?} does not go to endpoint {endpoint}"))
+    }
+
+    pub fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    /// Keeps the history of a delivery, so that a failed schedule can be examined.
+    pub fn tell(&self, id: u32, what: impl FnOnce() -> String) {
+        if let Some(story) = &mut self.laws.borrow_mut().story {
+            story.push((id, format!("{:>12.3} s  task {:>6}  {}", self.seconds(), self.clock.this(), what())));
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "for the eye")]
+    fn seconds(&self) -> f64 {
+        (self.now() - START) as f64 / 1_000.0
+    }
+
+    pub fn chance(&self, likelihood: f64) -> bool {
+        likelihood > 0.0 && self.dice.borrow_mut().f64() < likelihood
+    }
+
+    pub fn below(&self, end: u64) -> u64 {
+        self.dice.borrow_mut().u64(..end.max(1))
+    }
+
+    pub fn mischief(&self) -> Mischief {
+        if self.now() < self.plan.quiet_from { self.plan.mischief } else { Mischief::default() }
+    }
+
+    /// Returns how many of the messages of a call SQS refuses.
+    pub fn may_refuse_some(&self, count: usize) -> usize {
+        let is_refused = self.chance(self.trouble().refused);
+        if is_refused { self.dice.borrow_mut().usize(1..=count) } else { 0 }
+    }
+
+    fn trouble(&self) -> Trouble {
+        if self.now() < self.plan.quiet_from { self.plan.trouble } else { Trouble::default() }
+    }
+
+    pub fn endpoint_of(&self, id: u32) -> usize {
+        self.laws.borrow().facts[id as usize].endpoint
+    }
+
+    /// Puts the message of a delivery into `DeliveriesQueue`.
+    pub fn queue_delivery(&self, id: u32, body: Body, delay_seconds: u64) {
+        self.tell(id, || format!("queued, since {:?}, after {delay_seconds} s", body.since));
+        self.deliveries.queue.borrow_mut().send(body, self.endpoint_of(id), delay_seconds, self.now());
+        self.deliveries.bell.ring();
+    }
+}
+
+/// One process: an environment of a function, or an operator at work.
+#[derive(Clone)]
+pub struct Process {
+    pub world: Rc<World>,
+    pub role: Role,
+    skew_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Deliver,
+    Fanout,
+    Sweep,
+    /// An operator, who repeats what failed, and is never killed.
+    Operator,
+}
+
+impl Process {
+    pub fn new(world: &Rc<World>, role: Role) -> Self {
+        let skew_ms = world.below(2 * world.plan.skew_ms + 1);
+        Self { world: Rc::clone(world), role, skew_ms }
+    }
+
+    /// The moment by this process's own clock.
+    pub fn now(&self) -> u64 {
+        self.world.now() + self.skew_ms - self.world.plan.skew_ms
+    }
+
+    pub async fn may_die(&self) {
+        if self.role != Role::Operator && self.world.chance(self.world.trouble().crash) {
+            self.world.laws.borrow_mut().figures.crashes += 1;
+            self.world.clock.die().await;
+        }
+    }
+
+    /// Makes a call that does something at once, some time after it was made and some time before its answer is here.
+    pub async fn call<T>(&self, work: impl FnOnce(&World) -> T) -> Result<T, Fault> {
+        let (world, trouble) = (&self.world, self.world.trouble());
+        self.may_die().await;
+        let most = if world.chance(trouble.slow) { CALL_TIMEOUT_MS } else { world.plan.call_ms };
+        let (there, back) = (world.below(most), world.below(most));
+        world.clock.sleep(there / 2).await;
+        if world.chance(trouble.refused) {
+            return Err(Fault);
+        }
+        let done = work(world);
+        world.clock.sleep(back / 2).await;
+        self.may_die().await;
+        if world.chance(trouble.lost) { Err(Fault) } else { Ok(done) }
+    }
+
+    /// A call to the tables.
+    pub async fn table<T>(&self, work: impl FnOnce(&mut Tables) -> T) -> Result<T, Fault> {
+        self.call(|world| work(&mut world.tables.borrow_mut())).await
+    }
+
+    /// A call that is part of a delivery's story.
+    pub async fn of_delivery<T>(&self, id: u32, what: &str, work: impl FnOnce(&mut Tables) -> T) -> Result<T, Fault> {
+        self.call(|world| {
+            let done = work(&mut world.tables.borrow_mut());
+            world.tell(id, || format!("{what}: {:?}", world.tables.borrow().records.get(&id)));
+            done
+        })
+        .await
+    }
+}
