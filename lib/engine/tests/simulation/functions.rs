@@ -30,17 +30,21 @@ const COLD_START_MS: u64 = 100;
 
 /// Has everything run until the end of the world.
 pub fn run_functions(world: &Rc<World>) {
-    let account = Account::new(ACCOUNT);
+    run_functions_in(world, &Account::new(ACCOUNT));
+}
+
+/// Has everything run in an account, which other functions may use up.
+pub fn run_functions_in(world: &Rc<World>, account: &Rc<Account>) {
     let settings = |maximum_concurrency, timeout_ms| Settings {
         maximum_concurrency: Some(maximum_concurrency),
         timeout_ms,
         cold_start_ms: COLD_START_MS,
     };
     let deliver = Rc::new(DeliverFunction(Rc::clone(world)));
-    Mapping::start(deliver, &account, settings(world.plan.concurrency, DELIVER_TIMEOUT_MS));
+    Mapping::start(deliver, account, settings(world.plan.concurrency, DELIVER_TIMEOUT_MS));
     for which in [Which::Events, Which::OwnEvents] {
         let fanout = Rc::new(FanoutFunction { world: Rc::clone(world), which });
-        Mapping::start(fanout, &account, settings(FANOUTS, FANOUT_TIMEOUT_MS));
+        Mapping::start(fanout, account, settings(FANOUTS, FANOUT_TIMEOUT_MS));
     }
     world.clock.spawn(IMMORTAL, schedule(Rc::clone(world)));
 }

@@ -186,7 +186,8 @@ fn throttled_for(ms: u64) -> Vec<(u64, u32)> {
 #[test]
 fn a_throttled_batch_is_tried_again_until_its_visibility_timeout_and_comes_back_then_and_not_earlier() {
     let brief = throttled_for(20 * SECOND);
-    assert_eq!(brief, [(31 * SECOND, 1)], "after 1, 2, 4, 8 and 16 seconds");
+    let [(at, 1)] = brief[..] else { panic!("{brief:?}") };
+    assert!((20 * SECOND..50 * SECOND).contains(&at), "{brief:?}");
     let long = throttled_for(VISIBILITY + 10 * SECOND);
     let [(at, 2)] = long[..] else { panic!("{long:?}") };
     assert!((VISIBILITY + 10 * SECOND..VISIBILITY + 40 * SECOND).contains(&at), "{long:?}");

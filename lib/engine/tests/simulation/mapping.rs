@@ -34,7 +34,8 @@ const IDLE_POLLER_MS: u64 = 20_000;
 /// "Lambda gradually backs off, reducing the amount of concurrency" (errors). Assumed: each failed or throttled batch
 /// takes away its poller, and no poller comes for a minute after it.
 const BACKS_OFF_FOR_MS: u64 = 60_000;
-/// How soon a throttled batch is tried again. Assumed: after one second, then twice as long each time, up to half a minute.
+/// How soon a throttled batch is tried again. Assumed: within a second, then within twice as long each time, up to half a
+/// minute, at random.
 const THROTTLED_FOR_MS: [u64; 2] = [1_000, 30_000];
 /// `BatchSize` without a batching window: 10 by default (parameters), and no `ReceiveMessage` returns more.
 const BATCH: usize = 10;
@@ -265,15 +266,18 @@ impl<F: Function> Mapping<F> {
         poller.is_throttled.set(true);
         self.back_off();
         let until = self.now() + self.function.source().queue.borrow().visibility_ms();
-        let [mut wait, longest] = THROTTLED_FOR_MS;
-        while self.now() + wait < until {
+        let [mut most, longest] = THROTTLED_FOR_MS;
+        loop {
+            let wait = self.function.source().dice.borrow_mut().u64(1..=most);
+            if self.now() + wait >= until {
+                return self.clock().sleep(until - self.now()).await;
+            }
             self.clock().sleep(wait).await;
             if let Some(execution) = self.account.enter() {
                 return self.invoke(batch, poller, execution);
             }
-            wait = longest.min(2 * wait);
+            most = longest.min(2 * most);
         }
-        self.clock().sleep(until - self.now()).await;
     }
 
     fn invoke(self: &Rc<Self>, batch: Rc<[Received]>, poller: Poller<F>, execution: Execution) {
