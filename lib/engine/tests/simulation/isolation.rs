@@ -228,6 +228,7 @@ fn only_the_failures_that_a_response_names_come_back_and_they_do_not_make_the_ma
 fn a_batch_whose_invocation_fails_hangs_or_crashes_comes_back_as_a_whole_after_its_visibility_timeout() {
     let cases = [
         (SECOND, Answer::Error, 1, "an error leaves the environment"),
+        (SECOND, Answer::Failures(vec![10]), 1, "a response that names a message of another batch is an error"),
         (u64::from(u32::MAX), Answer::Failures(Vec::new()), 2, "a timeout ends the environment"),
     ];
     for (ms, answer, cold_starts, why) in cases {

@@ -83,7 +83,8 @@ pub struct Invocation<E> {
 /// The answer of an invocation.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// A response with `batchItemFailures`: `message` of each that failed. The others are deleted (errors).
+    /// A response with `batchItemFailures`: `message` of each that failed. The others are deleted. If one is not of the
+    /// batch, the whole batch failed (errors).
     Failures(Vec<u64>),
     /// An error of the function: the whole batch comes back after its visibility timeout (errors).
     Error,
@@ -291,7 +292,10 @@ impl<F: Function> Mapping<F> {
         let invocation = Invocation { group, environment: Rc::clone(&environment), batch: Rc::clone(&batch) };
         let answer = Rc::clone(&self.function).invoke(invocation).await;
         drop(execution);
-        if let Answer::Failures(failures) = answer {
+        let is_in_batch = |failure: &u64| batch.iter().any(|message| message.message == *failure);
+        if let Answer::Failures(failures) = answer
+            && failures.iter().all(is_in_batch)
+        {
             poller.stays.set(!poller.is_throttled.get());
             batch.iter().filter(|message| !failures.contains(&message.message)).for_each(|done| self.delete(done));
         }
