@@ -21,6 +21,7 @@ import ssl
 import sys
 import threading
 import time
+import traceback
 import uuid
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -64,7 +65,9 @@ def main() -> int:
             broken = [walk(api_url, seed, *tags) for tags in parts]
         finally:
             endpoints.remove()
-    return 1 if any(broken) else 0
+    for fault in receiver.faults:
+        print("The receiver of the walk failed:", *traceback.format_exception(fault), sep="\n")
+    return 1 if any(broken) or receiver.faults else 0
 
 
 def walk(api_url: str, seed: str, *tags: str) -> bool:
@@ -102,7 +105,8 @@ class Receiver:
     def __init__(self):
         self.arrived: set[str] = set()
         self.arrival = threading.Condition()
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Callback, self))
+        self.server = Server(("127.0.0.1", 0), functools.partial(Callback, self))
+        self.faults = self.server.faults
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(os.environ["RECEIVER_CERTIFICATE"], os.environ["RECEIVER_KEY"])
         self.server.socket = tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
@@ -118,6 +122,21 @@ class Receiver:
     def wait_for(self, event: str) -> None:
         with self.arrival:
             self.arrival.wait_for(lambda: event in self.arrived, ARRIVES_WITHIN_SECONDS)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """A server that prints nothing. In CPython 3.11, to print a traceback is to parse source code, and before 3.11.8
+    that makes Hypothesis fail, which parses in another thread (python/cpython#106905)."""
+
+    def __init__(self, *arguments):
+        self.faults: list[Exception] = []
+        super().__init__(*arguments)
+
+    def handle_error(self, request, client_address) -> None:
+        """Keeps the error, unless the client hung up: that is an `OSError`, and nothing else here can raise one."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            self.faults.append(error)
 
 
 class Callback(http.server.BaseHTTPRequestHandler):
