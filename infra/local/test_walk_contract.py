@@ -4,13 +4,22 @@ Needs RECEIVER_CERTIFICATE and RECEIVER_KEY of the local stack in the environmen
 """
 
 import contextlib
+import functools
+import http.server
 import io
 import socket
 import ssl
 import struct
+import threading
 import unittest
 
+import requests
+
 import walk_contract
+
+PROBLEM = '{"status": 503, "title": "Service Unavailable", "detail": "try again"}'
+TIMED_OUT = '{"errorMessage": "Task timed out after 29.00 seconds", "errorType": "Sandbox.Timedout"}'
+EXITED = '{"errorMessage": "Runtime exited", "errorType": "Runtime.ExitError"}'
 
 
 class TheReceiver(unittest.TestCase):
@@ -56,6 +65,69 @@ class TheReceiver(unittest.TestCase):
     def distrust(self, address: tuple[str, int]) -> None:
         with socket.create_connection(address) as connection, self.assertRaises(ssl.SSLCertVerificationError):
             ssl.create_default_context().wrap_socket(connection, server_hostname="localhost")
+
+
+class Patience(unittest.TestCase):
+    def test_decides_which_answers_are_repeated(self):
+        cases = [
+            ([(503, PROBLEM), (503, PROBLEM), (200, "{}")], 200, 2, "a call of AWS took too long"),
+            ([(429, "{}"), (404, "{}")], 404, 1, "too many functions ran at once"),
+            ([(502, TIMED_OUT), (201, "{}")], 201, 1, "a function took too long"),
+            ([(502, EXITED), (200, "{}")], 502, 0, "a function that exits is a fault"),
+            ([(500, "{}"), (200, "{}")], 500, 0, "an error of a function is a fault"),
+            ([(400, "{}"), (200, "{}")], 400, 0, "a refusal"),
+        ]
+        for answers, status, repeated, why in cases:
+            with self.subTest(why), Answers(answers) as server:
+                patience = walk_contract.Patience()
+                answer = requests.post(server.url, data=b"body", hooks={"response": patience.repeat}, timeout=30)
+                self.assertEqual((answer.status_code, patience.repeated), (status, repeated))
+                self.assertEqual(server.bodies, [b"body"] * (repeated + 1), "the same request each time")
+
+    def test_ends_for_a_function_that_always_fails(self):
+        patience = walk_contract.Patience()
+        patience.left = 0.1
+        with Answers([(503, PROBLEM)] * 9) as server:
+            for _ in range(2):
+                answer = requests.get(server.url, hooks={"response": patience.repeat}, timeout=30)
+                self.assertEqual((answer.status_code, patience.repeated), (503, 1), "the walk has no time left")
+
+
+class Answers:
+    """A server that gives these answers, one after the other, and keeps the bodies of the requests."""
+
+    def __init__(self, answers: list[tuple[int, str]]):
+        self.left = iter(answers)
+        self.bodies: list[bytes] = []
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Answer, self))
+        self.url = f"http://127.0.0.1:{self.server.server_port}/"
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    def __init__(self, answers: Answers, *arguments):
+        self.answers = answers
+        super().__init__(*arguments)
+
+    def answer(self) -> None:
+        self.answers.bodies.append(self.rfile.read(int(self.headers.get("content-length", 0))))
+        status, body = next(self.answers.left)
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    do_GET = do_POST = answer
+
+    def log_message(self, *_) -> None:
+        pass
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Needs the settings of the local stack in its environment. Exits with 1 if an ans
 schemathesis prints the request as a curl command, and the seed. The same seed makes the same walk.
 
 The walk does not disturb others: it has its own tenants, its endpoints lead to a receiver in this process, and it
-removes them at the end.
+removes them at the end. It judges answers and not the speed of the machine: see `Patience`.
 """
 
 import functools
@@ -37,8 +37,11 @@ from schemathesis.generation.meta import TestPhase
 
 HERE = Path(__file__).resolve().parent
 TENANT = f"contract-{uuid.uuid4().hex}"
+# One run per part, because schemathesis starts to follow links only from the operations that it considers best.
+PARTS = [("Endpoints",), ("Events", "Keys"), ("Status",), ("Token requests",)]
 ARRIVES_WITHIN_SECONDS = 5
-TOLD_WITHIN_SECONDS = 60
+TOLD_WITHIN_SECONDS = 300  # Fan-out also has the events of tests that run at the same time.
+ANSWERED_WITHIN_SECONDS = 120  # Longer than any function may take, its start included. Also in contract.toml.
 # Operations that answer page by page.
 LISTS = {"listEndpoints", "listDeliveries", "readEvent"}
 # Operations that return the state of something.
@@ -46,25 +49,26 @@ STATUSES = {"readStatus", "readSessionStatus", "readSessionStageStatus", "readSe
 CALLBACKS = {"getCallback", "postCallback"}  # Operations for bank callbacks.
 # An example of Token.io's documentation: the credentials that a bank requires.
 CREDENTIAL_FIELDS = "eyJmaWVsZHMiOlt7ImRlc2NyaXB0aW9uIjoiT25lLXRpbWUgcGFzc2NvZGUiLCJpZCI6Im90cCJ9XX0"
+# The stages of the walk's session, and the details of each.
+STAGES = {"Authentication": None, "Accounts": {"accounts": "2/3"}, "Transactions": {"accounts": [{}]}}
 # Types whose statuses and fields a payload family checks.
 FAMILIES = {"operation", "activation", "workflow", "token-request", "session", "payment", "transaction"}
 
 
 def main() -> int:
     api_url, seed = sys.argv[1], (sys.argv[2:] or ["1"])[0]
-    signer = Signer()
+    signer, patience = Signer(), Patience()
     schemathesis.auth.set_from_requests(signer).apply_to(schemathesis.openapi.require_security_scheme("SigV4"))
+    api = Api(api_url, signer, patience)
     with Receiver() as receiver:
-        endpoints = Endpoints(f"{api_url}/v1/tenants/{TENANT}/endpoints", signer, receiver)
-        session = Session(api_url, signer)
-        Walk(receiver, endpoints, session, f"{api_url}/v1/tenants/{TENANT}/token-requests", signer, seed).hook_in()
+        endpoints = Endpoints(api, receiver)
+        Session(api).begin()
+        Walk(receiver, endpoints, api, seed).hook_in()
         try:
-            # One run per part, because schemathesis starts to follow links only from the operations that it considers
-            # best.
-            parts = [("Endpoints",), ("Events", "Keys"), ("Status",), ("Token requests",)]
-            broken = [walk(api_url, seed, *tags) for tags in parts]
+            broken = [walk(api_url, seed, *tags) for tags in PARTS]
         finally:
             endpoints.remove()
+    print(f"Requests sent again, because the machine was too slow or too busy to answer: {patience.repeated}")
     for fault in receiver.faults:
         print("The receiver of the walk failed:", *traceback.format_exception(fault), sep="\n")
     return 1 if any(broken) or receiver.faults else 0
@@ -81,6 +85,60 @@ def walk(api_url: str, seed: str, *tags: str) -> bool:
     except SystemExit as ending:
         return bool(ending.code)
     return False
+
+
+class Patience:
+    """Sends a request again if the machine was too slow or too busy for it, as the contract asks of clients. The last
+    answer is judged, so a function that fails each time is found."""
+
+    EACH_SECONDS = 60
+    ALL_SECONDS = 300  # A stack that answers no request must fail in minutes.
+
+    def __init__(self):
+        self.left = float(self.ALL_SECONDS)
+        self.repeated = 0
+
+    def repeat(self, response: requests.Response, **sending) -> requests.Response:
+        """Takes an answer as a hook of `requests`, and returns the answer to judge."""
+        began, limit = time.monotonic(), min(self.EACH_SECONDS, self.left)
+        while is_overload(response) and time.monotonic() - began < limit:
+            response.close()
+            time.sleep(0.5)
+            response = response.connection.send(response.request, **sending)
+            self.repeated += 1
+        self.left -= time.monotonic() - began
+        return response
+
+
+def is_overload(response: requests.Response) -> bool:
+    """Returns whether a limit in time or number was reached: of API Gateway and Lambda (429), of a call of AWS (503, by
+    Signpost), of a function (502, by Lambda). A function that exits is a fault, and so is each 500."""
+    timed_out = response.status_code == 502 and "Sandbox.Timedout" in response.text
+    return timed_out or response.status_code in (429, 503)
+
+
+class Api:
+    """The API, for requests of the walk itself."""
+
+    def __init__(self, url: str, signer: "Signer", patience: Patience):
+        self.url = url
+        self.signer = signer
+        self.patience = patience
+
+    def ask(self, method: str, path: str, **arguments) -> requests.Response:
+        return requests.request(
+            method, f"{self.url}{path}", auth=self.signer, hooks=self.hooks(), timeout=ANSWERED_WITHIN_SECONDS, **arguments
+        )
+
+    def post(self, path: str, **arguments) -> dict:
+        """Returns the body of an answer that is not a refusal."""
+        answer = self.ask("POST", path, **arguments)
+        if not answer.ok:
+            raise ValueError(f"POST {path} was answered {answer.status_code}, expected 2xx: {answer.text}")
+        return answer.json()
+
+    def hooks(self) -> dict:
+        return {"response": self.patience.repeat}
 
 
 class Signer(requests.auth.AuthBase):
@@ -168,9 +226,8 @@ class Callback(http.server.BaseHTTPRequestHandler):
 class Endpoints:
     """The endpoints of the walk's tenant."""
 
-    def __init__(self, url: str, signer: Signer, receiver: Receiver):
-        self.url = url
-        self.signer = signer
+    def __init__(self, api: Api, receiver: Receiver):
+        self.api = api
         self.receiver = receiver
         self.made: set[str] = set()
         self.gone: set[str] = set()
@@ -180,13 +237,13 @@ class Endpoints:
         """Returns the id of an existing endpoint."""
         if self.alive is None:
             settings = {"url": f"https://{self.receiver.host}/"}
-            self.alive = requests.post(self.url, auth=self.signer, json=settings, timeout=30).json()["id"]
+            self.alive = self.api.post(f"/v1/tenants/{TENANT}/endpoints", json=settings)["id"]
             self.made.add(self.alive)
         return self.alive
 
     def remove(self) -> None:
         for endpoint in self.made - self.gone:
-            requests.delete(f"{self.url}/{endpoint}", auth=self.signer, timeout=30)
+            self.api.ask("DELETE", f"/v1/tenants/{TENANT}/endpoints/{endpoint}")
 
 
 class Session:
@@ -194,35 +251,29 @@ class Session:
 
     ID = "session/1"
 
-    def __init__(self, api_url: str, signer: Signer):
-        self.api_url = api_url
-        self.signer = signer
+    def __init__(self, api: Api):
+        self.api = api
 
-    @functools.cached_property
-    def stages(self) -> list[str]:
-        """Returns the stages of the session, after its events have arrived."""
-        told = {"Authentication": None, "Accounts": {"accounts": "2/3"}, "Transactions": {"accounts": [{}]}}
+    def begin(self) -> None:
+        """Sends the events of the session, and waits until all have arrived."""
         events = [
             {
                 "specversion": "1.0", "id": f"session-{stage}", "source": "/walk", "type": "session", "tenant": TENANT,
                 "data": {"sessionId": self.ID, "stage": stage, "status": "InProgress", "details": details},
             }
-            for stage, details in told.items()
+            for stage, details in STAGES.items()
         ]
         batch = {"content-type": "application/cloudevents-batch+json"}
-        requests.post(
-            f"{self.api_url}/v1/events", auth=self.signer, data=json.dumps(events), headers=batch, timeout=30
-        ).raise_for_status()
+        self.api.post("/v1/events", data=json.dumps(events), headers=batch)
         deadline = time.monotonic() + TOLD_WITHIN_SECONDS
-        while not all(self.is_told(stage) for stage in told):
+        while not all(self.is_told(stage) for stage in STAGES):
             if time.monotonic() > deadline:
                 sys.exit(f"no state of a session after {TOLD_WITHIN_SECONDS} s; see the logs of fanout")
             time.sleep(0.2)
-        return list(told)
 
     def is_told(self, stage: str) -> bool:
-        url, query = f"{self.api_url}/api/session/{stage}/status", {"sessionId": self.ID, "tenant": TENANT}
-        return requests.get(url, auth=self.signer, params=query, timeout=30).ok
+        asked = {"sessionId": self.ID, "tenant": TENANT}
+        return self.api.ask("GET", f"/api/session/{stage}/status", params=asked).ok
 
 
 class Walk:
@@ -234,15 +285,10 @@ class Walk:
       Each such rule is a method, and its docstring names the rule.
     """
 
-    def __init__(
-        self, receiver: Receiver, endpoints: Endpoints, session: Session, token_requests_url: str, signer: Signer,
-        seed: str,
-    ):
+    def __init__(self, receiver: Receiver, endpoints: Endpoints, api: Api, seed: str):
         self.receiver = receiver
         self.endpoints = endpoints
-        self.session = session
-        self.token_requests_url = token_requests_url
-        self.signer = signer
+        self.api = api
         self.cursors: set[tuple[str, str]] = set()  # By operation.
         self.numbers = itertools.count()
         self.dice = random.Random(seed)
@@ -251,10 +297,11 @@ class Walk:
 
     def hook_in(self) -> None:
         schemathesis.hook("filter_case")(lambda context, case: is_worth_sending(case))
-        schemathesis.hook("before_call")(lambda context, case, kwargs: self.before_call(case))
+        schemathesis.hook("before_call")(lambda context, case, kwargs: self.before_call(case, kwargs))
         schemathesis.hook("after_call")(lambda context, case, response: self.after_call(case, response))
 
-    def before_call(self, case: schemathesis.Case) -> None:
+    def before_call(self, case: schemathesis.Case, sending: dict) -> None:
+        sending["hooks"] = self.api.hooks()
         operation = case.operation.definition.raw["operationId"]
         self.meet_endpoints(case)
         self.meet_session(case, operation)
@@ -295,6 +342,8 @@ class Walk:
             case "deleteEndpoint", 204:
                 self.endpoints.gone.add(case.path_parameters["endpoint"])
                 self.endpoints.alive = None
+            case "deleteEndpoint", 404 if case.path_parameters.get("endpoint") == self.endpoints.alive:
+                self.endpoints.alive = None  # A DELETE that was sent again, because its first answer came too late.
             case "testEndpoint", 202:
                 # Otherwise the endpoint may be deleted first, and the dead-letter queue fills up.
                 self.receiver.wait_for(response.json()["event"])
@@ -320,7 +369,7 @@ class Walk:
         is_allowed = case.meta is None or not case.meta.generation.mode.is_negative
         if not (operation in STATUSES and is_allowed and self.dice.random() < 0.5):
             return
-        stage = self.dice.choice(self.session.stages)
+        stage = self.dice.choice(list(STAGES))
         if operation == "readStatus":
             case.path_parameters = {"tenant": TENANT, "type": "session", "subject": Session.ID}
         else:
@@ -330,7 +379,7 @@ class Walk:
 
     def meet_state(self, case: schemathesis.Case) -> None:
         """Gives each bank callback the state of a new token request, because a callback uses its state up."""
-        made = requests.post(self.token_requests_url, auth=self.signer, json={}, timeout=30).json()
+        made = self.api.post(f"/v1/tenants/{TENANT}/token-requests", json={})
         case.path_parameters = {**case.path_parameters, "state": made["callbackUrl"].rsplit("/", 1)[1]}
         for said in (case.query, case.body):
             if isinstance(said, dict):
