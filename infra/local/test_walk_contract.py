@@ -1,4 +1,4 @@
-"""Tests walk_contract.py itself.
+"""Tests walk_contract.py itself: the walk judges answers, not the machine, and shows what failed.
 
 Needs RECEIVER_CERTIFICATE and RECEIVER_KEY of the local stack in the environment.
 """
@@ -91,6 +91,34 @@ class Patience(unittest.TestCase):
             for _ in range(2):
                 answer = requests.get(server.url, hooks={"response": patience.repeat}, timeout=30)
                 self.assertEqual((answer.status_code, patience.repeated), (503, 1), "the walk has no time left")
+
+
+class TheReport(unittest.TestCase):
+    def test_ends_with_what_failed(self):
+        part = "Loaded\n=== ERRORS ===\ncurl 1\n=== FAILURES ===\ncurl 2\n=== SUMMARY ===\nSeed: 7\n=== 2 failures in 1.50s ===\n"
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            status = walk_contract.report({"Status": part}, [ValueError("a fault")], "7")
+        self.assertEqual(status, 1)
+        told = output.getvalue()
+        self.assertEqual(told.splitlines()[-1], "Failed: Status; the receiver. Seed: 7")
+        places = [told.index(one) for one in ("Loaded", "SUMMARY", "2 failures", "curl 1", "curl 2", "ValueError: a fault")]
+        self.assertEqual(places, sorted(places))
+
+    def test_shortens_long_lines(self):
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            walk_contract.report({"Status": f"curl -d '{'x' * 300_000}'\nSeed: 7"}, [], "7")
+        lines = output.getvalue().splitlines()
+        self.assertLess(len(lines[0]), 5_000)
+        self.assertTrue(lines[0].endswith(" more characters"), lines[0])
+        self.assertEqual(lines[1], "Seed: 7")
+
+    def test_succeeds_without_a_word(self):
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            self.assertEqual(walk_contract.report({}, [], "7"), 0)
+        self.assertEqual(output.getvalue(), "")
 
 
 class Answers:

@@ -4,14 +4,17 @@ alone and in the order of its links, and compares the answers with the contract.
     walk_contract.py API_URL [SEED]
 
 Needs the settings of the local stack in its environment. Exits with 1 if an answer breaks the contract. Then
-schemathesis prints the request as a curl command, and the seed. The same seed makes the same walk.
+schemathesis prints the request as a curl command, and the seed. The same seed makes the same walk. The output of the
+parts that failed comes last.
 
 The walk does not disturb others: it has its own tenants, its endpoints lead to a receiver in this process, and it
 removes them at the end. It judges answers and not the speed of the machine: see `Patience`.
 """
 
+import contextlib
 import functools
 import http.server
+import io
 import itertools
 import json
 import os
@@ -42,6 +45,7 @@ PARTS = [("Endpoints",), ("Events", "Keys"), ("Status",), ("Token requests",)]
 ARRIVES_WITHIN_SECONDS = 5
 TOLD_WITHIN_SECONDS = 300  # Fan-out also has the events of tests that run at the same time.
 ANSWERED_WITHIN_SECONDS = 120  # Longer than any function may take, its start included. Also in contract.toml.
+LONGEST_LINE = 4_000
 # Operations that answer page by page.
 LISTS = {"listEndpoints", "listDeliveries", "readEvent"}
 # Operations that return the state of something.
@@ -60,31 +64,57 @@ def main() -> int:
     signer, patience = Signer(), Patience()
     schemathesis.auth.set_from_requests(signer).apply_to(schemathesis.openapi.require_security_scheme("SigV4"))
     api = Api(api_url, signer, patience)
+    broken = {}
     with Receiver() as receiver:
         endpoints = Endpoints(api, receiver)
         Session(api).begin()
         Walk(receiver, endpoints, api, seed).hook_in()
         try:
-            broken = [walk(api_url, seed, *tags) for tags in PARTS]
+            for tags in PARTS:
+                is_broken, output = walk(api_url, seed, *tags)
+                if is_broken:
+                    broken[", ".join(tags)] = output
+                else:
+                    print(output, flush=True)
         finally:
             endpoints.remove()
     print(f"Requests sent again, because the machine was too slow or too busy to answer: {patience.repeated}")
-    for fault in receiver.faults:
+    return report(broken, receiver.faults, seed)
+
+
+def report(broken: dict[str, str], faults: list[Exception], seed: str) -> int:
+    """Prints what failed, so that the end of a log shows the cause. Returns the exit status."""
+    for output in broken.values():
+        sections = re.split(r"^(?==+ [^=\n]+ =+$)", output, flags=re.MULTILINE)
+        sections.sort(key=lambda section: re.match("=+ (ERRORS|FAILURES) ", section) is not None)
+        print("\n".join(shortened(line) for line in "".join(sections).splitlines()))
+    for fault in faults:
         print("The receiver of the walk failed:", *traceback.format_exception(fault), sep="\n")
-    return 1 if any(broken) or receiver.faults else 0
+    failed = [*broken, *(["the receiver"] if faults else [])]
+    if failed:
+        print(f"Failed: {'; '.join(failed)}. Seed: {seed}")
+    return 1 if failed else 0
 
 
-def walk(api_url: str, seed: str, *tags: str) -> bool:
-    """Walks the operations of these tags. Returns true if an answer broke the contract."""
+def shortened(line: str) -> str:
+    """Cuts a long line, such as a traceback that quotes a module: CI cuts long logs, and would cut the cause."""
+    more = len(line) - LONGEST_LINE
+    return line if more <= 0 else f"{line[:LONGEST_LINE]} … {more} more characters"
+
+
+def walk(api_url: str, seed: str, *tags: str) -> tuple[bool, str]:
+    """Walks the operations of these tags. Returns whether an answer broke the contract, and the output."""
     arguments = ["--config-file", HERE / "contract.toml", "run", HERE.parent / "openapi.yaml"]
     arguments += ["--url", api_url, "--seed", seed]
     for tag in tags:
         arguments += ["--include-tag", tag]
+    output, status = io.StringIO(), 0
     try:
-        command_line.main([str(one) for one in arguments])
+        with contextlib.redirect_stdout(output):
+            command_line.main([str(one) for one in arguments])
     except SystemExit as ending:
-        return bool(ending.code)
-    return False
+        status = ending.code
+    return bool(status), output.getvalue()
 
 
 class Patience:

@@ -9,11 +9,11 @@ use signpost_testkit::local_stack::setting;
 async fn the_api_keeps_to_its_contract() {
     let output = python("walk_contract.py", Some(setting("API_URL"))).await;
     let (told, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{told}{errors}");
+    assert!(output.status.success(), "{errors}{told}"); // The parts that failed are at the end.
 }
 
 #[tokio::test]
-async fn the_walk_itself_is_correct() {
+async fn the_walk_judges_answers_and_shows_what_failed() {
     let output = python("test_walk_contract.py", None).await;
     let told = String::from_utf8_lossy(&output.stderr); // `unittest` prints to stderr.
     assert!(output.status.success() && told.contains("\nOK"), "{told}");
