@@ -47,7 +47,7 @@ test: tools build ## Runs every test, end to end ones included.
 
 .PHONY: soak
 soak: ## Runs the simulation of the delivery engine over ever new schedules, and long property tests; MINUTES=10 is optional.
-	SIGNPOST_SOAK_MINUTES=$(MINUTES) cargo test --release --package signpost-core --test simulation -- --nocapture
+	SIGNPOST_SOAK_MINUTES=$(MINUTES) cargo test --profile soak --package signpost-engine --test simulation -- --nocapture
 	PROPTEST_CASES=10000 cargo test --release --package signpost-core --lib --test hostile
 
 .PHONY: up

@@ -206,10 +206,14 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// Returns whether no other instance can know of the delivery. Then it needs no lease.
+    /// Returns whether no other instance can be sending the delivery before this one is done. Then it needs no lease.
+    ///
+    /// Lambda may hold a batch for minutes before it invokes the function, while the account's concurrency is used up.
+    /// Then the next receiver would assume too early that this one is done ([`Self::first_may_send_until`]).
     #[must_use]
-    pub fn is_only(&self) -> bool {
-        self.receives <= 1 && !self.is_again
+    pub fn is_only(&self, now_unix_ms: u64) -> bool {
+        let is_prompt = now_unix_ms <= self.first_received_unix_ms + millis(PROMPTLY);
+        self.receives <= 1 && !self.is_again && is_prompt
     }
 
     /// Returns the time until which the first receiver of the message may be sending it without a lease. SQS may
@@ -228,6 +232,14 @@ impl Receipt {
     pub fn wait_after_our_fault(&self) -> Duration {
         Duration::from_secs(10 * u64::from(self.receives.clamp(1, 90)))
     }
+}
+
+/// How soon after the receive the function must be invoked, so that it ends within the time of an attempt: its timeout
+/// is 90 s. One second is left for the difference between the clocks of SQS and Lambda.
+const PROMPTLY: Duration = Duration::from_secs(4);
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The number of receives after which internal errors end a delivery. With the waits of
@@ -509,6 +521,8 @@ mod tests {
         let nothing_sent = Some(DeliveryRecord::default());
         let cases = [
             (receipt(1, false), None, 0, begin, true, "the only message"),
+            (receipt(1, false), None, 4_000, begin, true, "the only message, after a cold start"),
+            (receipt(1, false), None, 4_001, begin, false, "Lambda held it, and the next receiver does not know"),
             (receipt(1, true), None, 0, begin, false, "another message of the same delivery may exist"),
             (receipt(2, false), None, 94_999, wait, false, "SQS may have delivered it twice"),
             (receipt(2, false), None, 95_000, begin, false, "the first receiver died"),
@@ -523,7 +537,7 @@ mod tests {
         ];
         for (receipt, standing, now, expected, is_only, why) in cases {
             assert_eq!(due(standing, &receipt, now), expected, "{why}");
-            assert_eq!(receipt.is_only(), is_only, "{why}");
+            assert_eq!(receipt.is_only(now), is_only, "{why}");
         }
     }
 

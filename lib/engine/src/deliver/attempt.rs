@@ -28,9 +28,9 @@ impl<P: Ports> Deliver<P> {
         receipt: &Receipt,
         ready: &Ready<P>,
     ) -> Result<Outcome, Deferred<P>> {
-        let Ready { recipient, keyring, due, is_probe, question, .. } = ready;
+        let Ready { recipient, keyring, due, is_probe, question, is_only, .. } = ready;
         let DueAttempt { number, before_replay, on_record, replay, last_sent } = *due;
-        let is_first = on_record.is_none() && receipt.is_only();
+        let is_first = on_record.is_none() && *is_only;
         let expected = is_first.then(|| self.deliveries.announce_first());
         let (began, began_at) = (self.clock.elapsed(), self.clock.unix());
         let start = AttemptStart { number, unix_seconds: began_at.as_secs(), replay };

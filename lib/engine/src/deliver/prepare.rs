@@ -47,6 +47,8 @@ pub(super) struct Ready<P: Ports> {
     pub(super) is_probe: bool,
     /// The question by which the endpoint must prove itself, if the attempt asks one.
     pub(super) question: Option<Question>,
+    /// Whether no other function can be sending the delivery, so that no lease was taken.
+    pub(super) is_only: bool,
     /// The slot that was taken for it, if the endpoint has a limit.
     pub(super) slot: Option<ConcurrencySlot>,
 }
@@ -89,12 +91,14 @@ impl<P: Ports> Deliver<P> {
             return self.end_without_endpoint(delivery).await.map(|()| Prepared::Over(Outcome::Done));
         };
         if !recipient.is_enabled() && question.is_none() {
-            return Ok(Prepared::Refused(Refusal::Disabled));
+            return self.refused(delivery.key(), receipt, Refusal::Disabled).await;
         }
         // Before anything else, so that a delivery to an endpoint that is down costs almost nothing.
         match (self.breakers.get(&delivery.endpoint).await.admits(self.clock.unix_ms()), turn) {
             (Admission::Send, _) | (Admission::Probe, Turn::Queued) => {}
-            (Admission::Probe | Admission::Park, _) => return Ok(Prepared::Refused(Refusal::BreakerOpen)),
+            (Admission::Probe | Admission::Park, _) => {
+                return self.refused(delivery.key(), receipt, Refusal::BreakerOpen).await;
+            }
         }
         let (due, lease) = self.due(delivery.key(), receipt).await?;
         let due = match due {
@@ -114,13 +118,29 @@ impl<P: Ports> Deliver<P> {
         };
         match equipped.await {
             Ok(Some((keyring, Permit { slot, is_probe }))) => {
-                Ok(Prepared::Ready(Ready { recipient, keyring, due, is_probe, question, slot }))
+                let is_only = lease.is_none();
+                Ok(Prepared::Ready(Ready { recipient, keyring, due, is_probe, question, is_only, slot }))
             }
             refused => {
                 self.release_lease(delivery.key(), lease).await;
                 refused.map(|_| Prepared::Refused(Refusal::Full))
             }
         }
+    }
+
+    /// Returns a refusal, unless the first receiver of the message may be sending the delivery and has no record yet. If
+    /// the delivery were parked then, a drain could send it at the same time.
+    async fn refused(
+        &self,
+        key: DeliveryKey<'_>,
+        receipt: &Receipt,
+        refusal: Refusal,
+    ) -> Result<Prepared<P>, Deferred<P>> {
+        let until_unix_ms = receipt.first_may_send_until();
+        if self.clock.unix_ms() < until_unix_ms && self.deliveries.standing(key).await?.is_none() {
+            return Ok(Prepared::Elsewhere { until_unix_ms });
+        }
+        Ok(Prepared::Refused(refusal))
     }
 
     /// Returns the endpoint of a delivery, with the question by which it must prove itself, if the delivery asks one.
@@ -147,7 +167,7 @@ impl<P: Ports> Deliver<P> {
     /// Looks up what is due. If others may be sending the delivery too, only the holder of the lease makes an attempt.
     /// Returns when the lease ends, if there is one.
     async fn due(&self, key: DeliveryKey<'_>, receipt: &Receipt) -> Result<(Due, Option<u64>), P::Error> {
-        if receipt.is_only() {
+        if receipt.is_only(self.clock.unix_ms()) {
             let record = self.deliveries.standing_batched(key).await?;
             return Ok((due(record, receipt, self.clock.unix_ms()), None));
         }

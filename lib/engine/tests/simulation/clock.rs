@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::future::poll_fn;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -50,6 +51,35 @@ impl PartialEq for Alarm {
 
 impl Eq for Alarm {}
 
+/// Numbers are their own hashes: schedules are quick, and no schedule attacks a hash table.
+pub type Numbers = BuildHasherDefault<NumberHasher>;
+
+#[derive(Default)]
+pub struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only numbers are hashed");
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(number.into());
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    /// Spreads the number over all bits (Fibonacci hashing), because tables look at the highest ones.
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Makes a task run soon.
 struct Wakes {
     task: Task,
@@ -67,10 +97,10 @@ pub struct Clock {
     serial: Cell<u64>,
     running: Cell<(Group, Task)>,
     alarms: RefCell<BinaryHeap<Alarm>>,
-    tasks: RefCell<HashMap<Task, (Group, Work, Waker)>>,
+    tasks: RefCell<HashMap<Task, (Group, Work, Waker), Numbers>>,
     /// The tasks that were woken, in order.
     ready: Arc<Mutex<VecDeque<Task>>>,
-    groups: RefCell<HashMap<Group, Vec<Task>>>,
+    groups: RefCell<HashMap<Group, Vec<Task>, Numbers>>,
     dice: RefCell<Rng>,
 }
 

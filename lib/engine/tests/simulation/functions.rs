@@ -80,7 +80,7 @@ impl Function for DeliverFunction {
     }
 
     async fn invoke(self: Rc<Self>, invocation: Invocation<Self::Environment>) -> Answer {
-        let Invocation { environment, batch, .. } = invocation;
+        let Invocation { environment, batch } = invocation;
         let names = batch.iter().map(|message| (message.message.to_string(), QueueOf::receipt(message)));
         let names: Vec<_> = names.collect();
         let messages = batch.iter().zip(&names).map(|(message, (message_id, receipt_handle))| {
@@ -143,7 +143,7 @@ impl Function for FanoutFunction {
     }
 
     async fn invoke(self: Rc<Self>, invocation: Invocation<Self::Environment>) -> Answer {
-        let Invocation { environment, batch, .. } = invocation;
+        let Invocation { environment, batch } = invocation;
         let ids: Vec<_> = batch.iter().map(|message| message.message.to_string()).collect();
         let is_own = self.which == Which::OwnEvents;
         let messages = batch.iter().zip(&ids).map(|(Received { body, sent, .. }, message_id)| QueuedEvent {

@@ -74,8 +74,6 @@ pub struct Source<'a> {
 }
 
 pub struct Invocation<E> {
-    /// Ends with the invocation at the latest.
-    pub group: Group,
     pub environment: Rc<E>,
     pub batch: Rc<[Received]>,
 }
@@ -289,7 +287,7 @@ impl<F: Function> Mapping<F> {
     async fn execute(self: Rc<Self>, group: Group, batch: Rc<[Received]>, poller: Poller<F>, execution: Execution) {
         let environment = self.environment().await;
         self.limit(group);
-        let invocation = Invocation { group, environment: Rc::clone(&environment), batch: Rc::clone(&batch) };
+        let invocation = Invocation { environment: Rc::clone(&environment), batch: Rc::clone(&batch) };
         let answer = Rc::clone(&self.function).invoke(invocation).await;
         drop(execution);
         let is_in_batch = |failure: &u64| batch.iter().any(|message| message.message == *failure);

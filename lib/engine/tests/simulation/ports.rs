@@ -9,7 +9,7 @@ use signpost_core::delivery::attempt::Attempt;
 use signpost_core::delivery::breaker::Breaker;
 use signpost_core::delivery::limits::HeldSlot;
 use signpost_core::delivery::parking::{Lane, place};
-use signpost_core::delivery::{DeadLetterReason, Delivery, DeliveryKey, DeliveryRecord, Progress, ReplayKind};
+use signpost_core::delivery::{DeadLetterReason, DeliveryKey, DeliveryRecord, Progress, ReplayKind};
 use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId, Limit};
 use signpost_core::event::{Event, EventKey, TenantId};
 use signpost_core::signing::algorithm::Algorithm;
@@ -112,15 +112,15 @@ impl QueueOf {
         let delay_seconds = message.delay.as_secs().min(900);
         match self.which {
             Which::Deliveries | Which::DeadLetters => {
-                let delivery = Delivery::parse(&message.body).unwrap();
-                let id = world.delivery(delivery.key());
-                let body = Body { text, id, since, reason };
+                let (id, endpoint) = world.delivery_in(&message.body);
+                let body = Body { text: Rc::clone(&text), id, since, reason };
                 if self.which == Which::DeadLetters {
                     world.tell(id, || format!("a dead letter: {:?}", body.reason));
+                    assert_ne!(body.reason.as_deref(), Some(DeadLetterReason::BadMessage.as_str()), "{text}");
                     world.dead_letters.queue.borrow_mut().send(body, 0, 0, world.now());
                     return;
                 }
-                assert_eq!(message.group.as_deref(), Some(delivery.endpoint.as_str()), "the group of a delivery");
+                assert_eq!(message.group.as_deref(), Some(endpoint), "the group of a delivery");
                 if self.process.role == Role::Fanout && since.is_some() {
                     world.may_overlap(id);
                 }

@@ -11,6 +11,8 @@ use std::rc::Rc;
 use fastrand::Rng;
 use signpost_core::delivery::Receipt;
 
+use crate::clock::Numbers;
+
 /// All that a standard queue has in flight at once. A long poll then returns nothing, and no error:
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html>.
 pub const MAX_IN_FLIGHT: usize = 120_000;
@@ -40,7 +42,7 @@ pub struct Queue {
     visibility_ms: u64,
     /// Whether messages carry their `MessageGroupId` (fair queue).
     is_fair: bool,
-    messages: HashMap<u64, Message>,
+    messages: HashMap<u64, Message, Numbers>,
     next: u64,
     /// How often a message became visible.
     shown: u64,
@@ -134,7 +136,7 @@ impl Queue {
         Self {
             visibility_ms,
             is_fair,
-            messages: HashMap::new(),
+            messages: HashMap::default(),
             next: 0,
             shown: 0,
             groups: Vec::new(),

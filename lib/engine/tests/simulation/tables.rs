@@ -13,6 +13,8 @@ use signpost_engine::ports::endpoints::{StoredEndpoint, Written};
 use signpost_engine::ports::events::FirstFanOut;
 use signpost_engine::ports::limits::Counted;
 
+use crate::clock::Numbers;
+
 pub const LEASE_MS: u64 = LONGEST_ATTEMPT.as_secs() * 1_000;
 
 /// Everything that is stored. Deliveries, events and endpoints are numbers.
@@ -20,11 +22,11 @@ pub const LEASE_MS: u64 = LONGEST_ATTEMPT.as_secs() * 1_000;
 pub struct Tables {
     pub endpoints: Vec<Option<StoredEndpoint>>,
     /// By event, its first fan-out.
-    pub events: HashMap<u32, FirstFanOut>,
-    pub records: HashMap<u32, Record>,
-    pub breakers: HashMap<usize, (Breaker, u64)>,
+    pub events: HashMap<u32, FirstFanOut, Numbers>,
+    pub records: HashMap<u32, Record, Numbers>,
+    pub breakers: HashMap<usize, (Breaker, u64), Numbers>,
     pub slots: BTreeMap<(usize, u16), (u64, u64)>,
-    pub seconds: HashMap<usize, Second>,
+    pub seconds: HashMap<usize, Second, Numbers>,
     pub parked: BTreeMap<Place, BTreeMap<(u64, u32), u64>>,
     pub drains: BTreeMap<EndpointId, u64>,
     pub waiting: BTreeMap<EndpointId, u64>,

@@ -1,6 +1,7 @@
 //! A world: queues, tables and receivers, what goes wrong in it, and the processes that work there.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,12 +11,12 @@ use serde_json::json;
 use signpost_core::delivery::DeliveryKey;
 use signpost_core::endpoint::signing_secrets::SecretVersion;
 use signpost_core::endpoint::{DISABLED_TYPE, EndpointId};
-use signpost_core::event::{Event, EventId, EventKey};
+use signpost_core::event::{Event, EventId, EventKey, TenantId};
 use signpost_core::signing::standard_webhooks::EndpointKeys;
 use signpost_engine::ports::endpoints::StoredEndpoint;
 use uuid::Uuid;
 
-use crate::clock::{Bell, Clock, START};
+use crate::clock::{Bell, Clock, Numbers, START};
 use crate::laws::Laws;
 use crate::queue::{Body, Mischief, Queue};
 use crate::receivers::Receiver;
@@ -40,7 +41,11 @@ pub struct World {
     pub receivers: RefCell<Vec<Receiver>>,
     pub laws: RefCell<Laws>,
     pub keys: Vec<SecretVersion<Arc<EndpointKeys>>>,
+    parsed: RefCell<HashMap<u32, Event, Numbers>>,
 }
+
+/// How many events are remembered after they were parsed.
+const PARSED: usize = 1_000;
 
 /// A queue, and the bell that rings when a message comes.
 pub struct Pipe {
@@ -143,6 +148,7 @@ impl World {
             receivers: RefCell::new(receivers),
             laws: RefCell::default(),
             keys: keys.into_iter().map(|secret| SecretVersion { secret, created_at: 0, expires_at: None }).collect(),
+            parsed: RefCell::default(),
             plan,
         })
     }
@@ -182,7 +188,14 @@ impl World {
 
     pub fn event(&self, number: u32) -> Event {
         let own = self.laws.borrow().events[number as usize].own.clone();
-        own.unwrap_or_else(|| Event::parse(&self.text_of(number)).unwrap())
+        if let Some(own) = own {
+            return own;
+        }
+        let mut parsed = self.parsed.borrow_mut();
+        if parsed.len() > PARSED {
+            parsed.clear(); // Large worlds have millions.
+        }
+        parsed.entry(number).or_insert_with(|| Event::parse(&self.text_of(number)).unwrap()).clone()
     }
 
     pub fn number_of(&self, id: &EventId) -> u32 {
@@ -197,6 +210,15 @@ impl World {
         self.delivery_of(key.event, key.endpoint)
     }
 
+    /// Finds the delivery in the text of a message, and the id of its endpoint. `deliver` parses the text.
+    pub fn delivery_in<'a>(&self, text: &'a str) -> (u32, &'a str) {
+        let value = |name: &str| text.split_once(name).and_then(|(_, rest)| rest.split('"').next()).unwrap();
+        let (endpoint, event) = (value(r#""endpoint":""#), value(r#""id":""#));
+        let (index, event) = (index_of(&EndpointId::parse(endpoint).unwrap()), EventId::parse(event).unwrap());
+        let number = self.number_of(&event);
+        (self.laws.borrow().events[number as usize].delivery_to(index).unwrap(), endpoint)
+    }
+
     fn arrival_of(&self, number: u32) -> Option<u64> {
         self.tables.borrow().events.get(&number).map(|first| first.arrival.moment.arrived_unix_ms())
     }
@@ -204,7 +226,13 @@ impl World {
     /// Returns the event, the endpoint and the arrival of a delivery.
     pub fn parts_of(&self, id: u32) -> (EventKey, EndpointId, u64) {
         let number = self.laws.borrow().event_of(id);
-        (self.event(number).key, endpoint_id(self.endpoint_of(id)), self.arrival_of(number).unwrap())
+        let own = self.laws.borrow().events[number as usize].own.as_ref().map(|own| own.key.clone());
+        let key = own.unwrap_or_else(|| EventKey {
+            tenant: TenantId::parse("acme").unwrap(),
+            source: "/core".into(),
+            id: EventId::parse(&format!("e{number}")).unwrap(),
+        });
+        (key, endpoint_id(self.endpoint_of(id)), self.arrival_of(number).unwrap())
     }
 
     pub fn delivery_of(&self, event: &EventKey, endpoint: &EndpointId) -> u32 {

@@ -15,8 +15,10 @@ use crate::handlers::lookup;
 use crate::own::{Own, is_done, presented, stored};
 
 pub(crate) fn batch(bodies: &[String]) -> SqsEvent {
+    let now = unix_ms_now().to_string();
     let records = bodies.iter().enumerate().map(|(index, body)| {
-        json!({"messageId": format!("m-{index}"), "receiptHandle": "r", "body": body, "attributes": {}})
+        let attributes = json!({"ApproximateFirstReceiveTimestamp": now});
+        json!({"messageId": format!("m-{index}"), "receiptHandle": "r", "body": body, "attributes": attributes})
     });
     serde_json::from_value(json!({"Records": records.collect::<Vec<_>>()})).unwrap()
 }
