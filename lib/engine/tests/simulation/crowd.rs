@@ -5,7 +5,8 @@ use signpost_engine::ports::endpoints::StoredEndpoint;
 
 use crate::Schedule;
 use crate::clock::START;
-use crate::functions::run_functions;
+use crate::functions::{run_functions, run_functions_in};
+use crate::mapping::Account;
 use crate::people::stream;
 use crate::queue::{MAX_IN_FLIGHT, Mischief};
 use crate::receivers::{Mood, Receiver};
@@ -136,4 +137,23 @@ pub fn back_after_hours(seed: u64, count: u64, at_once: Option<u16>, per_second:
     let most_in_a_minute = got.iter().enumerate().map(in_a_minute).max().unwrap_or_default();
     let minutes = (got[got.len() - 1].0 - back).div_ceil(MINUTE);
     Drained { minutes, in_first_minute, most_in_a_minute, most_displaced }
+}
+
+/// Other functions use up the account for more than eight minutes, so that Lambda throttles the first invocation for
+/// nearly the visibility timeout. Whenever it begins then, SQS presents the message again while it sends.
+#[test]
+fn a_delivery_is_sent_once_although_lambda_throttles_its_first_invocation_for_minutes() {
+    for seed in 0..100 {
+        let _schedule = Schedule(seed);
+        let slow = endpoint(0, json!({"timeoutSeconds": 30}));
+        let world = World::new(plan(seed), vec![slow], vec![Receiver::new(vec![(0, Mood::Well(25_000))])]);
+        let account = Account::new(10);
+        let others: Vec<_> = std::iter::from_fn(|| account.enter()).collect();
+        stream(&world, 0, 1, START, START + SECOND);
+        run_functions_in(&world, &account);
+        world.clock.run(START + 510 * SECOND, || false);
+        drop(others);
+        world.clock.run(START + HOUR, || false);
+        world.check_that_nothing_is_lost();
+    }
 }

@@ -11,9 +11,10 @@ use signpost_core::endpoint::DISABLED_TYPE;
 use signpost_core::endpoint::retry::RetryPolicy;
 use signpost_engine::ports::endpoints::StoredEndpoint;
 
-use crate::clock::START;
-use crate::functions::run_functions;
+use crate::clock::{IMMORTAL, START};
+use crate::functions::run_functions_in;
 use crate::laws::{Figures, Story};
+use crate::mapping::Account;
 use crate::people::{disable, enable, operate, produce, redrive, remove, replay};
 use crate::queue::Mischief;
 use crate::receivers::{Mood, Receiver};
@@ -21,6 +22,8 @@ use crate::world::{Plan, Trouble, World, endpoint, endpoint_id, types_of};
 
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
+/// Enough concurrent executions for everything here, unless other functions take them.
+const ACCOUNT: usize = 20;
 /// How long the last delivery may still be pending after every receiver has recovered: a wait that was on record, a breaker that
 /// was open, messages that come back after faults, and the drains. The waits of the default policy are 28 hours together.
 const AFTERMATH: u64 = (28 + 3) * HOUR;
@@ -30,7 +33,11 @@ pub fn run(seed: u64, is_told: bool) -> Figures {
     let dice = &mut Rng::with_seed(seed);
     let world = world(seed, dice);
     let _story = is_told.then(|| Story::of(&world));
-    run_functions(&world);
+    let account = Account::new(ACCOUNT);
+    run_functions_in(&world, &account);
+    if dice.u8(..10) == 0 {
+        world.clock.spawn(IMMORTAL, other_functions(Rc::clone(&world), account));
+    }
     let quiet_from = world.plan.quiet_from;
     let is_over = loop {
         let until = world.now() + 10 * MINUTE;
@@ -55,6 +62,16 @@ pub fn run(seed: u64, is_told: bool) -> Figures {
     }
     let most_in_flight = world.deliveries.queue.borrow().most_in_flight;
     Figures { most_in_flight, ..laws.figures }
+}
+
+/// At times, other functions of the account take all of its concurrency for some minutes.
+async fn other_functions(world: Rc<World>, account: Rc<Account>) {
+    while world.now() < world.plan.quiet_from {
+        world.clock.sleep(world.below(40 * MINUTE)).await;
+        let all: Vec<_> = std::iter::from_fn(|| account.enter()).collect();
+        world.clock.sleep(world.below(12 * MINUTE)).await;
+        drop(all);
+    }
 }
 
 fn world(seed: u64, dice: &mut Rng) -> Rc<World> {
