@@ -4,8 +4,9 @@
 use proptest::prelude::*;
 use signpost_core::delivery::Delivery;
 use signpost_core::endpoint::EndpointId;
+use signpost_core::event::family::{Payload, status_of};
 use signpost_core::event::projection::project;
-use signpost_core::event::{Event, MAX_EVENT_BYTES};
+use signpost_core::event::{Event, MAX_EVENT_BYTES, RoutingFacts};
 use signpost_core::input::fault::MAX_FAULTS;
 use signpost_core::input::json::{is_whitespace_anywhere, without_whitespace};
 use signpost_core::input::query;
@@ -72,6 +73,10 @@ proptest! {
         match Event::parse(&text) {
             Ok(event) => {
                 prop_assert_eq!(&Event::parse(event.json()).unwrap(), &event);
+                prop_assert_eq!(&Event::reread(event.json()).unwrap(), &event);
+                let payload = Payload::new(event.data());
+                let RoutingFacts { status, stage, .. } = event.routing_facts();
+                prop_assert_eq!((status, stage), (status_of(&event.kind, &payload), payload.text("stage")));
                 let endpoint = EndpointId::parse(&format!("ep_{:032x}", 1)).unwrap();
                 let delivery = Delivery { endpoint: endpoint.clone(), event: event.clone(), arrived_unix_ms: 7 };
                 prop_assert_eq!(Delivery::parse(&Delivery::message(&endpoint, &event, 7)).unwrap(), delivery);
@@ -92,6 +97,7 @@ proptest! {
     fn no_text_causes_a_panic(text in any::<String>()) {
         prop_assert!(Event::parse(&text).is_err());
         prop_assert!(Event::parse_batch(&text).is_err());
+        prop_assert!(Event::reread(&text).is_err());
         prop_assert!(Delivery::parse(&text).is_err());
     }
 }

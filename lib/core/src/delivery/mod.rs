@@ -15,17 +15,16 @@ mod spelling;
 pub mod token_refusal;
 pub mod verification;
 
+use std::borrow::Cow;
 use std::time::Duration;
-
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::delivery::attempt::{AttemptError, AttemptResult};
 use crate::endpoint::EndpointId;
 use crate::endpoint::retry::{MAX_WAIT, RetryPolicy};
 use crate::event::{Event, EventKey};
 use crate::input::fault::Fault;
-use crate::input::json;
+use crate::input::json::{self, text_in};
+use crate::input::scanner::Scanner;
 
 /// A delivery of one event to one endpoint, as a message of `DeliveriesQueue` contains it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,22 +62,17 @@ impl Delivery {
     /// # Errors
     /// All faults. Only `fanout` writes to the queue, so a fault means a foreign message or a defect.
     pub fn parse(body: &str) -> Result<Self, Vec<Fault>> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Message<'a> {
-            endpoint: String,
-            arrived_unix_ms: u64,
-            #[serde(borrow)]
-            event: &'a RawValue,
-        }
-
         const EXPECTED: &str = "a message written by fanout";
-        let raw = json::parse(body, EXPECTED)?;
-        let message: Message<'_> = serde_json::from_str(raw.get()).map_err(|_| vec![Fault::at("", raw, EXPECTED)])?;
-        let Some(endpoint) = EndpointId::parse(&message.endpoint) else {
+        let Some(Message { endpoint: Some(endpoint), arrived_unix_ms: Some(arrived_unix_ms), event: Some(event) }) =
+            Message::scan(body)
+        else {
+            let raw = json::parse(body, EXPECTED)?;
+            return Err(vec![Fault::at("", raw, EXPECTED)]);
+        };
+        let Some(endpoint) = EndpointId::parse(&endpoint) else {
             return Err(vec![Fault::whole("another `endpoint`", "an endpoint id such as ep_0123…")]);
         };
-        Ok(Self { endpoint, event: Event::reread(message.event)?, arrived_unix_ms: message.arrived_unix_ms })
+        Ok(Self { endpoint, event: event?, arrived_unix_ms })
     }
 
     /// Returns the key of the delivery.
@@ -86,6 +80,34 @@ impl Delivery {
     pub fn key(&self) -> DeliveryKey<'_> {
         DeliveryKey { event: &self.event.key, endpoint: &self.endpoint, arrived_unix_ms: self.arrived_unix_ms }
     }
+}
+
+/// The members of a message.
+#[derive(Default)]
+struct Message<'a> {
+    endpoint: Option<Cow<'a, str>>,
+    arrived_unix_ms: Option<u64>,
+    event: Option<Result<Event, Vec<Fault>>>,
+}
+
+impl<'a> Message<'a> {
+    /// Scans a message once, with its event. None if it is not a JSON object, or if it has a member of these twice or
+    /// with a value of another type.
+    fn scan(body: &'a str) -> Option<Self> {
+        let (mut scanner, mut message) = (Scanner::new(body), Self::default());
+        scanner.object(|scanner, name| match &*name.text()? {
+            "arrivedUnixMs" => once(&mut message.arrived_unix_ms, scanner.spelled()?.parse().ok()?),
+            "endpoint" => once(&mut message.endpoint, text_in(scanner.spelled()?)?),
+            "event" => once(&mut message.event, Event::reread_part(scanner)?),
+            _ => scanner.value(),
+        })?;
+        scanner.end()?;
+        Some(message)
+    }
+}
+
+fn once<T>(member: &mut Option<T>, value: T) -> Option<()> {
+    member.replace(value).is_none().then_some(())
 }
 
 /// The identity of a delivery, which also determines where its record is.

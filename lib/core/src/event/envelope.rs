@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use fluent_uri::UriRef;
-use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::event::{Context, EventId, TenantId, is_own_source, is_own_type};
 use crate::input::fault::{Fault, FaultCode, Faults};
-use crate::input::json::Members;
+use crate::input::json::text_in;
+use crate::input::scanner::Spelled;
 
 /// The attributes of an envelope. An absent or faulty one is none. If it is required, there is a fault too.
 #[derive(Debug)]
@@ -22,12 +22,13 @@ pub(crate) struct Envelope<'a> {
     pub(crate) subject: Option<String>,
     pub(crate) time: Option<OffsetDateTime>,
     pub(crate) context: Context,
-    pub(crate) data: Option<&'a RawValue>,
+    pub(crate) data: Option<&'a str>,
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads the envelope of an event and adds its faults, in the order of the rules.
-    pub(crate) fn read(members: &Members<'a>, faults: &mut Faults) -> Self {
+    /// Reads the envelope of an event and adds its faults, in the order of the rules. `is_data_fit` says whether `data`
+    /// is an object with valid Unicode names.
+    pub(crate) fn read(members: &Spelled<'a>, is_data_fit: bool, faults: &mut Faults) -> Self {
         let mut reader = Reader { members, faults };
         reader.required("specversion", "`1.0`", |text| (text == "1.0").then_some(()));
         let unfit_id = reader.scalar("id").and_then(|text| EventId::judge(&text).err());
@@ -41,7 +42,7 @@ impl<'a> Envelope<'a> {
         });
         reader.optional("datacontenttype", "a JSON media type, or no value", parse_json_media_type);
         reader.optional("dataschema", "a URI with a scheme", |text| UriRef::parse(text).ok()?.scheme().map(drop));
-        let data = reader.data();
+        let data = reader.data(is_data_fit);
         reader.check_names_and_extensions();
         let context = Context {
             time: time.and_then(|_| reader.scalar("time")),
@@ -53,7 +54,7 @@ impl<'a> Envelope<'a> {
     }
 
     /// Adds a fault for each value that is reserved for Signpost's own events.
-    pub(crate) fn refuse_own(&self, members: &Members<'a>, faults: &mut Faults) {
+    pub(crate) fn refuse_own(&self, members: &Spelled<'a>, faults: &mut Faults) {
         let mut reader = Reader { members, faults };
         if self.kind.as_deref().is_some_and(is_own_type) {
             reader.refuse("type", "a type that does not begin with `signpost.`, which is reserved");
@@ -66,22 +67,21 @@ impl<'a> Envelope<'a> {
 
 /// An envelope during reading.
 struct Reader<'r, 'a> {
-    members: &'r Members<'a>,
+    members: &'r Spelled<'a>,
     faults: &'r mut Faults,
 }
 
 impl<'a> Reader<'_, 'a> {
     /// Returns the member `name`. JSON `null` counts as absent (CloudEvents JSON format 1.0, section 2.3).
-    fn member(&self, name: &str) -> Option<&'a RawValue> {
-        let Members(members) = self.members;
-        members.iter().find(|(known, value)| known == name && value.get() != "null").map(|(_, value)| *value)
+    fn member(&self, name: &str) -> Option<&'a str> {
+        self.members.iter().find(|(known, value)| known == name && *value != "null").map(|(_, value)| *value)
     }
 
     /// Returns an attribute's text, or the spelling of a number or a boolean.
     fn scalar(&self, name: &str) -> Option<String> {
         let value = self.member(name)?;
-        let text = serde_json::from_str::<Cow<'_, str>>(value.get()).map(Cow::into_owned);
-        text.ok().or_else(|| (!value.get().starts_with(['{', '[', '"'])).then(|| value.get().to_owned()))
+        let text = text_in(value).map(Cow::into_owned);
+        text.or_else(|| (!value.starts_with(['{', '[', '"'])).then(|| value.to_owned()))
     }
 
     fn refuse(&mut self, name: &str, expected: &str) {
@@ -100,17 +100,17 @@ impl<'a> Reader<'_, 'a> {
 
     fn optional<T>(&mut self, name: &str, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         let value = self.member(name)?;
-        let parsed = serde_json::from_str::<Cow<'_, str>>(value.get()).ok().and_then(|text| parse(&text));
+        let parsed = text_in(value).and_then(|text| parse(&text));
         if parsed.is_none() {
             self.faults.push(Fault::member(name, value, expected).unless_begins(value, &['"']));
         }
         parsed
     }
 
-    fn data(&mut self) -> Option<&'a RawValue> {
+    fn data(&mut self, is_fit: bool) -> Option<&'a str> {
         let expected = "a JSON object with valid Unicode names";
         match self.member("data") {
-            Some(data) if serde_json::from_str::<Members<'_>>(data.get()).is_ok() => Some(data),
+            Some(data) if is_fit => Some(data),
             Some(data) => {
                 self.faults.push(Fault::member("data", data, expected).code(FaultCode::WrongType));
                 None
@@ -125,9 +125,9 @@ impl<'a> Reader<'_, 'a> {
     /// Checks CloudEvents 1.0, "Naming conventions" and "Type System", for every attribute that Signpost does not
     /// define. No attribute may occur twice, because readers disagree on which value counts.
     fn check_names_and_extensions(&mut self) {
-        let Members(members) = self.members;
-        let mut seen = HashSet::with_capacity(members.len());
-        for (name, value) in members {
+        let mut seen = HashSet::with_capacity(self.members.len());
+        for (name, value) in self.members {
+            let value = *value;
             if !seen.insert(name) {
                 self.faults.push(Fault::member(name, value, "each attribute once").code(FaultCode::Duplicate));
             }
@@ -141,7 +141,7 @@ impl<'a> Reader<'_, 'a> {
             } else if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
                 self.faults
                     .push(Fault::member(name, value, "an attribute name of a-z, 0-9").code(FaultCode::UnknownMember));
-            } else if value.get().starts_with(['{', '[']) {
+            } else if value.starts_with(['{', '[']) {
                 self.faults
                     .push(Fault::member(name, value, "a string, a number or a boolean").code(FaultCode::WrongType));
             }

@@ -13,15 +13,15 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use crate::event::cloud_events::{BATCH_MEDIA_TYPE, MEDIA_TYPE};
 use crate::event::envelope::Envelope;
-use crate::event::family::Payload;
+use crate::event::family::{Payload, Status};
 use crate::fingerprint::fingerprint;
 use crate::input::fault::{Fault, FaultCode, Faults};
-use crate::input::json::{self, Members, minify};
+use crate::input::json::{self, text_in};
+use crate::input::scanner::{Outline, Scanner, outline};
 
 /// The maximum size of one minified event in bytes.
 pub const MAX_EVENT_BYTES: usize = 256 * 1024;
@@ -47,6 +47,42 @@ pub struct Event {
     pub context: Context,
     json: String,
     data: Range<usize>,
+    facts: Facts,
+}
+
+/// The places in an event's JSON where its facts are spelled. They are found when the event is parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Facts {
+    status: Option<Fact>,
+    stage: Option<Fact>,
+    subject: Option<Fact>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Fact {
+    /// The fact follows from the fields that are present.
+    Derived(&'static str),
+    /// The fact is here, if the value is a text.
+    Spelled(Range<usize>),
+}
+
+impl Facts {
+    /// Finds the facts of a `payload` that is a part of `json`.
+    fn find(kind: &str, payload: &Payload<'_>, json: &str) -> Self {
+        let spelled = |value| Fact::Spelled(place(json, value));
+        let status = family::spelled_status(kind, payload).map(|status| match status {
+            Status::Derived(status) => Fact::Derived(status),
+            Status::Spelled(value) => spelled(value),
+        });
+        let subject = family::of_kind(kind).and_then(|family| payload.field(family.subject));
+        Self { status, stage: payload.field("stage").map(spelled), subject: subject.map(spelled) }
+    }
+}
+
+/// Returns where `part` is in `whole`.
+fn place(whole: &str, part: &str) -> Range<usize> {
+    let start = part.as_ptr().addr() - whole.as_ptr().addr();
+    start..start + part.len()
 }
 
 /// The attributes of an event that Signpost sends as headers, as the producer spelled them.
@@ -247,12 +283,12 @@ impl Event {
     }
 
     fn from_text(text: &str, rules: Rules) -> Result<Self, Vec<Fault>> {
-        let raw = json::parse(text, "a CloudEvents 1.0 event in JSON")?;
-        if rules == Rules::Producer && raw.get().starts_with('[') {
+        let outline = outline(text, "data").ok_or_else(|| json::faults_of(text, EVENT_EXPECTED))?;
+        if rules == Rules::Producer && outline.json.starts_with('[') {
             let expected = format!("one event; a batch has the media type {BATCH_MEDIA_TYPE}");
             return Err(vec![Fault::whole("a list", expected).code(FaultCode::WrongMediaType)]);
         }
-        Self::from_raw(raw, rules)
+        Self::from_outline(outline, rules)
     }
 
     /// Parses a CloudEvents JSON batch of 1 to [`MAX_BATCH_EVENTS`] events. If one event is invalid, none is accepted.
@@ -261,22 +297,23 @@ impl Event {
     /// All faults of all events. The pointer starts with the event's index.
     pub fn parse_batch(text: &str) -> Result<Vec<Self>, Vec<Fault>> {
         let expected = format!("a JSON array of 1 to {MAX_BATCH_EVENTS} CloudEvents 1.0 events");
-        let raw = json::parse(text, &*expected)?;
-        if raw.get().starts_with('{') {
-            let expected = format!("{expected}; a single event has the media type {MEDIA_TYPE}");
-            return Err(vec![Fault::whole("a JSON object", expected).code(FaultCode::WrongMediaType)]);
-        }
-        let raws: Vec<&RawValue> = serde_json::from_str(raw.get())
-            .map_err(|_| vec![Fault::at("", raw, &*expected).code(FaultCode::WrongType)])?;
-        if !(1..=MAX_BATCH_EVENTS).contains(&raws.len()) {
+        let mut parsed = Vec::new();
+        let Some(count) = Self::scan_batch(text, &mut parsed) else {
+            let raw = json::parse(text, &*expected)?;
+            if raw.get().starts_with('{') {
+                let expected = format!("{expected}; a single event has the media type {MEDIA_TYPE}");
+                return Err(vec![Fault::whole("a JSON object", expected).code(FaultCode::WrongMediaType)]);
+            }
+            return Err(vec![Fault::at("", raw, &*expected).code(FaultCode::WrongType)]);
+        };
+        if !(1..=MAX_BATCH_EVENTS).contains(&count) {
             let expected = format!("{expected}; do not send an empty batch");
-            let found = format!("{} events", raws.len());
-            return Err(vec![Fault::whole(found, expected).code(FaultCode::OutOfRange)]);
+            return Err(vec![Fault::whole(format!("{count} events"), expected).code(FaultCode::OutOfRange)]);
         }
-        let mut events = Vec::with_capacity(raws.len());
+        let mut events = Vec::with_capacity(count);
         let mut faults = Vec::new();
-        for (index, raw) in raws.into_iter().enumerate() {
-            match Self::from_raw(raw, Rules::Producer) {
+        for (index, parsed) in parsed.into_iter().enumerate() {
+            match parsed {
                 Ok(event) => events.push(event),
                 Err(found) => faults.extend(found.into_iter().map(|fault| fault.within(index))),
             }
@@ -284,60 +321,97 @@ impl Event {
         if faults.is_empty() { Ok(events) } else { Err(faults) }
     }
 
+    /// Parses the first [`MAX_BATCH_EVENTS`] items of a JSON array during one scan. Returns the number of all items. None
+    /// if the text is not JSON, or not an array.
+    fn scan_batch(text: &str, parsed: &mut Vec<Result<Self, Vec<Fault>>>) -> Option<usize> {
+        let (mut scanner, mut count) = (Scanner::new(text), 0);
+        scanner.list(|scanner| {
+            count += 1;
+            if count > MAX_BATCH_EVENTS {
+                return scanner.value();
+            }
+            parsed.push(Self::from_outline(scanner.outline("data")?, Rules::Producer));
+            Some(())
+        })?;
+        scanner.end()?;
+        Some(count)
+    }
+
     /// Parses an event that was accepted before. Its payload is not checked again, because stricter rules must not stop
     /// an event that is already queued.
     ///
     /// # Errors
     /// The same as for [`Self::parse`], but only for the envelope.
-    pub fn reread(raw: &RawValue) -> Result<Self, Vec<Fault>> {
-        Self::from_raw(raw, Rules::Envelope)
+    pub fn reread(text: &str) -> Result<Self, Vec<Fault>> {
+        Self::from_text(text, Rules::Envelope)
     }
 
-    fn from_raw(raw: &RawValue, rules: Rules) -> Result<Self, Vec<Fault>> {
-        if raw.get().len() > MAX_SPELLED_BYTES {
-            return Err(vec![too_large(raw.get().len())]);
+    /// Parses an event that was accepted before, like [`Self::reread`], as a part of a larger text.
+    pub(crate) fn reread_part(scanner: &mut Scanner<'_>) -> Option<Result<Self, Vec<Fault>>> {
+        Some(Self::from_outline(scanner.outline("data")?, Rules::Envelope))
+    }
+
+    fn from_outline(outline: Outline<'_>, rules: Rules) -> Result<Self, Vec<Fault>> {
+        if outline.text.len() > MAX_SPELLED_BYTES {
+            return Err(vec![too_large(outline.text.len())]);
         }
-        let json = minify(raw.get());
-        let members: Members<'_> = serde_json::from_str(&json)
-            .map_err(|_| vec![Fault::at("", raw, "a JSON object").code(FaultCode::WrongType)])?;
+        let Some(members) = outline.members() else {
+            return Err(vec![Fault::at("", outline.text, "a JSON object").code(FaultCode::WrongType)]);
+        };
         let mut faults = Faults::default();
-        if json.len() > MAX_EVENT_BYTES {
-            faults.push(too_large(json.len()));
+        if outline.json.len() > MAX_EVENT_BYTES {
+            faults.push(too_large(outline.json.len()));
         }
-        let envelope = Envelope::read(&members, &mut faults);
+        let payload = outline.inner_members().map(Payload::from);
+        let envelope = Envelope::read(&members, payload.is_some(), &mut faults);
         let family = envelope.kind.as_deref().and_then(family::of_kind);
-        if let (Rules::Producer | Rules::Own, Some(family), Some(data)) = (rules, family, envelope.data) {
-            family.check(&Payload::new(data.get()), &mut faults);
+        if let (Rules::Producer | Rules::Own, Some(family), Some(payload)) = (rules, family, &payload) {
+            family.check(payload, &mut faults);
         }
         if rules == Rules::Producer {
             envelope.refuse_own(&members, &mut faults);
         }
         let checked = faults.none();
-        let Envelope {
-            id: Some(id),
-            source: Some(source),
-            kind: Some(kind),
-            tenant: Some(tenant),
-            subject,
-            time,
-            context,
-            data: Some(data),
-        } = envelope
+        let (
+            Envelope {
+                id: Some(id),
+                source: Some(source),
+                kind: Some(kind),
+                tenant: Some(tenant),
+                subject,
+                time,
+                context,
+                data: Some(data),
+            },
+            Some(payload),
+        ) = (envelope, payload)
         else {
             return Err(checked.err().unwrap_or_default());
         };
         checked?;
-        let start = data.get().as_ptr().addr() - json.as_ptr().addr();
-        let data = start..start + data.get().len();
-        drop(members);
-        Ok(Self { key: EventKey { tenant, source, id }, kind, subject, time, context, json, data })
+        let (data, facts) = (place(&outline.json, data), Facts::find(&kind, &payload, &outline.json));
+        let key = EventKey { tenant, source, id };
+        Ok(Self { key, kind, subject, time, context, json: outline.json, data, facts })
     }
 
-    /// Returns the traits by which endpoints choose. It parses the payload, so call it once per event.
+    /// Returns the traits by which endpoints choose.
     #[must_use]
     pub fn routing_facts(&self) -> RoutingFacts<'_> {
-        let payload = Payload::new(self.data());
-        RoutingFacts { kind: &self.kind, status: family::status_of(&self.kind, &payload), stage: payload.text("stage") }
+        let Facts { status, stage, .. } = &self.facts;
+        RoutingFacts { kind: &self.kind, status: self.text_of(status.as_ref()), stage: self.text_of(stage.as_ref()) }
+    }
+
+    /// Returns the subject in the payload, as the event's family defines it.
+    #[must_use]
+    pub fn family_subject(&self) -> Option<Cow<'_, str>> {
+        self.text_of(self.facts.subject.as_ref())
+    }
+
+    fn text_of(&self, fact: Option<&Fact>) -> Option<Cow<'_, str>> {
+        match fact? {
+            Fact::Derived(text) => Some(Cow::Borrowed(text)),
+            Fact::Spelled(place) => text_in(&self.json[place.clone()]),
+        }
     }
 
     /// Returns the whole minified event, which is the SQS message body.
@@ -368,6 +442,8 @@ impl Event {
     }
 }
 
+const EVENT_EXPECTED: &str = "a CloudEvents 1.0 event in JSON";
+
 /// The rules for reading an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rules {
@@ -388,9 +464,13 @@ fn too_large(size_bytes: usize) -> Fault {
 mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
+    use uuid::Uuid;
 
     use super::*;
+    use crate::delivery::Delivery;
+    use crate::endpoint::EndpointId;
     use crate::input::fault::MAX_FAULTS;
+    use crate::status::state::subjects;
 
     fn envelope() -> Value {
         json!({"specversion": "1.0", "id": "op-1", "source": "/core", "type": "custom", "tenant": "acme", "data": {}})
@@ -413,6 +493,37 @@ mod tests {
         assert_eq!(event.subject, None, "null is absent");
         assert!(event.json().contains(r#""traceparent":"00-0af7""#), "extensions stay");
         assert_eq!(Event::parse(event.json()).unwrap(), event, "the queue's body reads back as the same event");
+    }
+
+    /// The allowance is for the attributes of the envelope, which are short.
+    #[test]
+    fn a_payload_is_read_once() {
+        const ATTRIBUTES: usize = 300;
+        let mut spelled = envelope();
+        spelled["type"] = json!("session");
+        spelled["data"] = json!({
+            "sessionId": "s", "stage": "Accounts", "status": "Finished", "note": "John Smith\n".repeat(10_000),
+        });
+        let (text, pretty) = (spelled.to_string(), serde_json::to_string_pretty(&spelled).unwrap());
+        let event = Event::parse(&text).unwrap();
+        let message = Delivery::message(&EndpointId::new(Uuid::nil()), &event, 7);
+        let cases: [(&str, usize, &dyn Fn()); 6] = [
+            ("ingest", text.len(), &|| drop(Event::parse(&text).unwrap())),
+            ("ingest, with whitespace", pretty.len(), &|| drop(Event::parse(&pretty).unwrap())),
+            ("ingest, a batch", text.len(), &|| drop(Event::parse_batch(&format!("[{text}]")).unwrap())),
+            ("fanout", text.len(), &|| {
+                let event = Event::parse(&text).unwrap();
+                let RoutingFacts { status, stage, .. } = event.routing_facts();
+                assert_eq!((status.as_deref(), stage.as_deref()), (Some("Finished"), Some("Accounts")));
+                assert_eq!(subjects(&event), ["s"]);
+            }),
+            ("deliver", text.len(), &|| drop(Delivery::parse(&message).unwrap())),
+            ("an item of the table", text.len(), &|| drop(Event::reread(&text).unwrap())),
+        ];
+        for (process, bytes, work) in cases {
+            let (read, ()) = json::bytes_read_by(work);
+            assert!((bytes..bytes + ATTRIBUTES).contains(&read), "{process} reads {read} bytes of {bytes}");
+        }
     }
 
     #[test]
@@ -474,7 +585,7 @@ mod tests {
             assert_eq!(found.as_deref(), pointer, "{value}: {why}");
             let batch = Event::parse_batch(&format!("[{text}]"));
             assert_eq!(batch.is_err(), pointer.is_some(), "{value} in a batch: {why}");
-            assert!(Event::parse_own(&text).is_ok() && Event::reread(serde_json::from_str(&text).unwrap()).is_ok());
+            assert!(Event::parse_own(&text).is_ok() && Event::reread(&text).is_ok());
         }
     }
 

@@ -63,20 +63,38 @@ pub enum FaultCode {
     WrongType,
 }
 
+/// JSON as it is spelled, which a fault quotes.
+pub trait Spelling {
+    /// Returns the JSON.
+    fn spelling(&self) -> &str;
+}
+
+impl Spelling for RawValue {
+    fn spelling(&self) -> &str {
+        self.get()
+    }
+}
+
+impl Spelling for str {
+    fn spelling(&self) -> &str {
+        self
+    }
+}
+
 /// The maximum number of characters that a fault quotes of a value. It keeps the error small if the event has 256 KiB.
 pub const QUOTED_CHARACTERS: usize = 80;
 
 impl Fault {
     /// Returns a fault of the member `name`, with this `value`, of a top-level object.
     #[must_use]
-    pub fn member(name: &str, value: &RawValue, expected: impl Into<String>) -> Self {
+    pub fn member(name: &str, value: &(impl Spelling + ?Sized), expected: impl Into<String>) -> Self {
         Self::at(&pointer_to(name), value, expected)
     }
 
     /// Returns a fault of the `value` at `pointer`.
     #[must_use]
-    pub fn at(pointer: &str, value: &RawValue, expected: impl Into<String>) -> Self {
-        Self::of(FaultCode::Malformed, pointer, quote(value.get()), expected)
+    pub fn at(pointer: &str, value: &(impl Spelling + ?Sized), expected: impl Into<String>) -> Self {
+        Self::of(FaultCode::Malformed, pointer, quote(value.spelling()), expected)
     }
 
     /// Returns a fault of the text `found` at `pointer`.
@@ -124,8 +142,8 @@ impl Fault {
     /// Changes the code to [`FaultCode::WrongType`] unless `value` begins with one of these characters, such as `"` for
     /// a text.
     #[must_use]
-    pub(crate) fn unless_begins(self, value: &RawValue, first: &[char]) -> Self {
-        if value.get().starts_with(first) { self } else { self.code(FaultCode::WrongType) }
+    pub(crate) fn unless_begins(self, value: &(impl Spelling + ?Sized), first: &[char]) -> Self {
+        if value.spelling().starts_with(first) { self } else { self.code(FaultCode::WrongType) }
     }
 
     /// Moves the fault to `pointer`.
@@ -230,7 +248,7 @@ mod tests {
     #[test]
     fn a_long_value_is_quoted_by_its_start() {
         let long = serde_json::value::to_raw_value(&"ü".repeat(500)).unwrap();
-        let fault = Fault::member("id", &long, "");
+        let fault = Fault::member("id", &*long, "");
         assert_eq!(fault.found.chars().count(), QUOTED_CHARACTERS + 1);
         assert!(fault.found.ends_with('…'));
     }

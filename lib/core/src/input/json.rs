@@ -19,7 +19,12 @@ use crate::input::fault::{Fault, FaultCode};
 /// [ws]: https://www.rfc-editor.org/rfc/rfc8259#section-2
 #[must_use]
 pub fn minify(json: &str) -> String {
-    respell(json, |character| matches!(character, '\u{fffe}' | '\u{ffff}'))
+    respell(json, is_unfit_for_sqs)
+}
+
+/// Returns whether SQS refuses `character` in a message body, though JSON allows it in strings.
+pub(crate) fn is_unfit_for_sqs(character: char) -> bool {
+    matches!(character, '\u{fffe}' | '\u{ffff}')
 }
 
 /// Removes insignificant whitespace like [`minify`], and spells the whitespace *inside* strings as `\u0020`-style
@@ -44,6 +49,7 @@ pub fn is_whitespace_anywhere(character: char) -> bool {
 /// Copies `json` without whitespace between tokens, and with an escape such as `\u0020` for each character inside a
 /// string that `is_escaped` picks. Every picked character must be in the Basic Multilingual Plane.
 fn respell(json: &str, is_escaped: impl Fn(char) -> bool) -> String {
+    count_read(json.len());
     let mut out = String::with_capacity(json.len());
     // The text between `copied` and `at` is copied unchanged, at once.
     let (mut copied, mut at) = (0, 0);
@@ -78,7 +84,8 @@ fn first_of(text: &str) -> char {
     text.chars().next().unwrap_or_default()
 }
 
-fn push_escape(out: &mut String, character: char) {
+/// Adds the escape of a character of the Basic Multilingual Plane, such as `\u0020`.
+pub(crate) fn push_escape(out: &mut String, character: char) {
     out.push_str("\\u");
     let digits = [12, 8, 4, 0].map(|shift| char::from_digit((u32::from(character) >> shift) & 0xf, 16));
     out.extend(digits.into_iter().flatten());
@@ -89,7 +96,14 @@ fn push_escape(out: &mut String, character: char) {
 /// # Errors
 /// One fault that never quotes the parser: what was found instead, and at which position.
 pub(crate) fn parse(text: &str, expected: impl Into<String>) -> Result<&RawValue, Vec<Fault>> {
+    count_read(text.len());
     serde_json::from_str(text).map_err(|error| vec![not_json(text, &error, expected.into())])
+}
+
+/// Returns the fault of a text that is not JSON, as [`parse`] does.
+pub(crate) fn faults_of(text: &str, expected: &str) -> Vec<Fault> {
+    // The scan that refused the text and the parser accept the same texts: a property test proves it.
+    parse(text, expected).err().unwrap_or_else(|| vec![Fault::whole("a text that is not JSON", expected)])
 }
 
 fn not_json(text: &str, error: &serde_json::Error, expected: String) -> Fault {
@@ -144,7 +158,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
-                while let Some((Name(name), value)) = map.next_entry()? {
+                while let Some((Name(name), value)) = map.next_entry::<_, &RawValue>()? {
+                    count_read(name.len() + value.get().len());
                     members.push((name, value));
                 }
                 Ok(Members(members))
@@ -158,10 +173,35 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 /// Returns the text of a JSON value that is a text.
 #[must_use]
 pub fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    text_in(value.get())
+}
 
-    serde_json::from_str(value.get()).ok().map(|Text(text)| text)
+/// Returns the text of a JSON value that is a text. `json` must be valid, and have no whitespace around it.
+pub(crate) fn text_in(json: &str) -> Option<Cow<'_, str>> {
+    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
+    count_read(json.len());
+    if inner.contains('\\') { serde_json::from_str(json).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
+}
+
+/// Counts bytes that a pass over a JSON text reads, so that tests can prove how often a payload is read.
+pub(crate) fn count_read(bytes: usize) {
+    #[cfg(test)]
+    READ_BYTES.set(READ_BYTES.get() + bytes);
+    #[cfg(not(test))]
+    let _ = bytes;
+}
+
+#[cfg(test)]
+thread_local! {
+    static READ_BYTES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Returns how many bytes of JSON `work` reads, and its result.
+#[cfg(test)]
+pub(crate) fn bytes_read_by<T>(work: impl FnOnce() -> T) -> (usize, T) {
+    let before = READ_BYTES.get();
+    let result = work();
+    (READ_BYTES.get() - before, result)
 }
 
 #[cfg(test)]

@@ -8,3 +8,4 @@ pub(crate) mod object;
 pub mod prefer;
 pub mod problem;
 pub mod query;
+pub(crate) mod scanner;

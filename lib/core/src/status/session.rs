@@ -124,7 +124,7 @@ impl<'a> Session<'a> {
                 let time = place.moment.rfc3339();
                 told.push(Stage { name, status, time, counters: Counters::default(), details: None });
             }
-            let details = payload.field("details");
+            let details = payload.raw("details");
             accounts = accounts.or(details.and_then(accounts_of));
             told[index].hear(details);
             pages.extend(Page::of(&payload, place).filter(|page| pages.iter().all(|newer| !newer.is_of(page))));
@@ -152,11 +152,11 @@ impl<'a> About<'a> {
     /// Adds the values of an older event for fields that are not known.
     fn or(self, older: &Payload<'a>) -> Self {
         Self {
-            bank: self.bank.or_else(|| older.field("bank")),
-            bank_id: self.bank_id.or_else(|| older.field("bankId")),
-            is_sca: self.is_sca.or_else(|| older.field("isSca")),
-            session_external_id: self.session_external_id.or_else(|| older.field("sessionExternalId")),
-            user_id: self.user_id.or_else(|| older.field("userId")),
+            bank: self.bank.or_else(|| older.raw("bank")),
+            bank_id: self.bank_id.or_else(|| older.raw("bankId")),
+            is_sca: self.is_sca.or_else(|| older.raw("isSca")),
+            session_external_id: self.session_external_id.or_else(|| older.raw("sessionExternalId")),
+            user_id: self.user_id.or_else(|| older.raw("userId")),
         }
     }
 }
@@ -177,7 +177,7 @@ impl<'a> Stage<'a> {
 
 impl<'a> Page<'a> {
     fn of(payload: &Payload<'a>, place: &StateKey) -> Option<Self> {
-        let field = |name| payload.field(name);
+        let field = |name| payload.raw(name);
         let page = Self {
             account_id: field("accountId"),
             transaction_status: field("transactionStatus"),
@@ -200,7 +200,7 @@ impl<'a> Page<'a> {
 
 /// Returns the list of accounts in an event's details.
 fn accounts_of(details: &RawValue) -> Option<&RawValue> {
-    Payload::new(details.get()).field("accounts").filter(|accounts| accounts.get().starts_with('['))
+    Payload::new(details.get()).raw("accounts").filter(|accounts| accounts.get().starts_with('['))
 }
 
 #[cfg(test)]

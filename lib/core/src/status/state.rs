@@ -11,7 +11,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
-use crate::event::family::{self, Payload};
 use crate::event::{Event, EventId, TenantId};
 use crate::fingerprint::fingerprint;
 
@@ -137,8 +136,7 @@ pub struct SubjectState {
 #[must_use]
 pub fn subjects(event: &Event) -> Vec<Cow<'_, str>> {
     let told = event.subject.as_deref().map(Cow::Borrowed);
-    let own = family::of_kind(&event.kind).and_then(|family| Payload::new(event.data()).text(family.subject));
-    let own = own.filter(|own| told.as_ref() != Some(own));
+    let own = event.family_subject().filter(|own| told.as_ref() != Some(own));
     told.into_iter().chain(own).collect()
 }
 

@@ -151,8 +151,7 @@ impl Events {
 
 pub(crate) fn kept_of(item: &Item) -> Result<StoredEvent, ItemError> {
     let json = unpacked(item, "json")?;
-    let raw = serde_json::from_str(&json).map_err(|_| unreadable("json"))?;
-    let event = Event::reread(raw).map_err(|_| unreadable("json"))?;
+    let event = Event::reread(&json).map_err(|_| unreadable("json"))?;
     Ok(StoredEvent { event, arrived_unix_ms: moment_of(item)?.arrived_unix_ms() })
 }
 

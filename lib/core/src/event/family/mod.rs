@@ -17,7 +17,8 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use crate::input::fault::Faults;
-use crate::input::json::{Members, text_of};
+use crate::input::json::text_in;
+use crate::input::scanner::{Spelled, members};
 use shape::Shape;
 
 /// Payloads of one kind.
@@ -114,38 +115,67 @@ impl Family {
 /// status that is a text.
 #[must_use]
 pub fn status_of<'a>(kind: &str, payload: &Payload<'a>) -> Option<Cow<'a, str>> {
+    match spelled_status(kind, payload)? {
+        Status::Derived(status) => Some(Cow::Borrowed(status)),
+        Status::Spelled(value) => text_in(value),
+    }
+}
+
+/// A status that may not be a text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Status<'a> {
+    /// A status that is not in a field.
+    Derived(&'static str),
+    /// The value of a field, as it is spelled.
+    Spelled(&'a str),
+}
+
+/// Returns the status of a payload like [`status_of`], but does not read it.
+pub(crate) fn spelled_status<'a>(kind: &str, payload: &Payload<'a>) -> Option<Status<'a>> {
     match of_kind(kind).map(|family| &family.status) {
-        Some(StatusOf::Derived(derive)) => Some(Cow::Borrowed(derive(payload))),
-        Some(StatusOf::Field(name)) => payload.text(name),
-        None => payload.text("status"),
+        Some(StatusOf::Derived(derive)) => Some(Status::Derived(derive(payload))),
+        Some(StatusOf::Field(name)) => payload.field(name).map(Status::Spelled),
+        None => payload.field("status").map(Status::Spelled),
     }
 }
 
 /// The members of a payload.
 #[derive(Debug)]
 pub struct Payload<'a> {
-    members: Members<'a>,
+    members: Spelled<'a>,
+}
+
+impl<'a> From<Spelled<'a>> for Payload<'a> {
+    fn from(members: Spelled<'a>) -> Self {
+        Self { members }
+    }
 }
 
 impl<'a> Payload<'a> {
     /// Reads the members of a JSON object. For any other JSON, there are no members.
     #[must_use]
     pub fn new(object: &'a str) -> Self {
-        Self { members: serde_json::from_str(object).unwrap_or_else(|_| Members(Vec::new())) }
+        Self { members: members(object).unwrap_or_default() }
     }
 
-    /// Returns the value of a field. `null` counts as absent. If a name occurs twice, the last value counts, as for
-    /// most receivers.
+    /// Returns the value of a field, as it is spelled. `null` counts as absent. If a name occurs twice, the last value
+    /// counts, as for most receivers.
     #[must_use]
-    pub fn field(&self, name: &str) -> Option<&'a RawValue> {
-        let Members(members) = &self.members;
-        members.iter().rfind(|(known, _)| known == name).map(|(_, value)| *value).filter(|value| value.get() != "null")
+    pub fn field(&self, name: &str) -> Option<&'a str> {
+        let field = self.members.iter().rfind(|(known, _)| known == name);
+        field.map(|(_, value)| *value).filter(|value| *value != "null")
+    }
+
+    /// Returns the value of a field like [`Self::field`], for an answer that contains it.
+    #[must_use]
+    pub fn raw(&self, name: &str) -> Option<&'a RawValue> {
+        serde_json::from_str(self.field(name)?).ok()
     }
 
     /// Returns the text of a field, or none if the field is not a text.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<Cow<'a, str>> {
-        text_of(self.field(name)?)
+        text_in(self.field(name)?)
     }
 }
 

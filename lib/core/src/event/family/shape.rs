@@ -1,11 +1,11 @@
 //! Shapes: the values that a field may have.
 
-use serde_json::value::RawValue;
 use time::{Date, Month};
 
 use super::{Field, mandatory, optional};
 use crate::input::fault::{Fault, FaultCode, Faults, pointer_to};
-use crate::input::json::{Members, text_of};
+use crate::input::json::text_in;
+use crate::input::scanner::{Spelled, items, members};
 
 /// The values that a field may have.
 #[derive(Debug)]
@@ -65,8 +65,8 @@ impl Shape {
     }
 
     /// Returns the code of the fault for a `value` that does not fit.
-    fn code_of(&self, value: &RawValue) -> FaultCode {
-        let begins = |first: fn(char) -> bool| value.get().starts_with(first);
+    fn code_of(&self, value: &str) -> FaultCode {
+        let begins = |first: fn(char) -> bool| value.starts_with(first);
         let (is_text, is_number) =
             (begins(|first| first == '"'), begins(|first| first == '-' || first.is_ascii_digit()));
         match self {
@@ -92,13 +92,13 @@ impl Shape {
     }
 
     /// Adds the faults of the `value` at `pointer`.
-    fn check(&self, value: &RawValue, pointer: &str, faults: &mut Faults) {
+    fn check(&self, value: &str, pointer: &str, faults: &mut Faults) {
         let fits = match self {
             Self::Any => true,
-            Self::Constant(constant) => text_of(value).is_some_and(|text| text == *constant),
+            Self::Constant(constant) => text_in(value).is_some_and(|text| text == *constant),
             Self::Count => integer(value).is_some_and(|number| number >= 0),
-            Self::Counter => text_of(value).is_some_and(|text| is_counter(&text)),
-            Self::DateTime => text_of(value).is_some_and(|text| is_date_time(&text)),
+            Self::Counter => text_in(value).is_some_and(|text| is_counter(&text)),
+            Self::DateTime => text_in(value).is_some_and(|text| is_date_time(&text)),
             Self::Either(shapes) => {
                 // The intended shape accepts the value itself, and may find faults inside it.
                 let tried = shapes.iter().map(|shape| {
@@ -115,37 +115,37 @@ impl Shape {
                     None => false,
                 }
             }
-            Self::Flag => matches!(value.get(), "true" | "false") || text_of(value).is_some(),
+            Self::Flag => matches!(value, "true" | "false") || text_in(value).is_some(),
             Self::Integer(least, most) => integer(value).is_some_and(|number| (*least..=*most).contains(&number)),
-            Self::Id => text_of(value).is_some_and(|text| !text.is_empty()),
-            Self::List(shape) => match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
-                Ok(items) => {
+            Self::Id => text_in(value).is_some_and(|text| !text.is_empty()),
+            Self::List(shape) => match items(value) {
+                Some(items) => {
                     for (index, item) in items.into_iter().enumerate() {
                         shape.check(item, &format!("{pointer}/{index}"), faults);
                     }
                     true
                 }
-                Err(_) => false,
+                None => false,
             },
-            Self::Object(fields) => match serde_json::from_str::<Members<'_>>(value.get()) {
-                Ok(members) => {
+            Self::Object(fields) => match members(value) {
+                Some(members) => {
                     check_fields(fields, &members, pointer, faults);
                     true
                 }
-                Err(_) => false,
+                None => false,
             },
-            Self::OneOf(texts) => text_of(value).is_some_and(|text| texts.contains(&&*text)),
-            Self::Text => text_of(value).is_some(),
-            Self::TextMap => match serde_json::from_str::<Members<'_>>(value.get()) {
-                Ok(Members(members)) => {
-                    for (name, value) in members.into_iter().filter(|(_, value)| value.get() != "null") {
+            Self::OneOf(texts) => text_in(value).is_some_and(|text| texts.contains(&&*text)),
+            Self::Text => text_in(value).is_some(),
+            Self::TextMap => match members(value) {
+                Some(members) => {
+                    for (name, value) in members.into_iter().filter(|(_, value)| *value != "null") {
                         Self::Text.check(value, &format!("{pointer}{}", pointer_to(&name)), faults);
                     }
                     true
                 }
-                Err(_) => false,
+                None => false,
             },
-            Self::TextOrInteger => text_of(value).is_some() || integer(value).is_some(),
+            Self::TextOrInteger => text_in(value).is_some() || integer(value).is_some(),
         };
         if !fits {
             faults.push(Fault::at(pointer, value, self.expected()).code(self.code_of(value)));
@@ -155,12 +155,11 @@ impl Shape {
 
 /// Adds the faults of an object's `members` at `pointer`: missing fields, wrong values, and duplicates. `null` counts
 /// as absent.
-pub(super) fn check_fields(fields: &[Field], members: &Members<'_>, pointer: &str, faults: &mut Faults) {
-    let Members(members) = members;
+pub(super) fn check_fields(fields: &[Field], members: &Spelled<'_>, pointer: &str, faults: &mut Faults) {
     for Field { name, is_mandatory, shape } in fields {
         let pointer = format!("{pointer}/{name}");
         let mut values = members.iter().filter(|(known, _)| known == name).map(|(_, value)| *value);
-        match values.next().filter(|value| value.get() != "null") {
+        match values.next().filter(|value| *value != "null") {
             Some(value) => shape.check(value, &pointer, faults),
             None if *is_mandatory => faults.push(Fault::nothing_at(&pointer, shape.expected())),
             None => {}
@@ -169,8 +168,8 @@ pub(super) fn check_fields(fields: &[Field], members: &Members<'_>, pointer: &st
     }
 }
 
-fn integer(value: &RawValue) -> Option<i64> {
-    value.get().parse().ok()
+fn integer(value: &str) -> Option<i64> {
+    value.parse().ok()
 }
 
 fn is_counter(text: &str) -> bool {
@@ -257,7 +256,7 @@ mod tests {
     use super::*;
 
     fn pointers(shape: &Shape, value: &str) -> Vec<String> {
-        let value: &RawValue = serde_json::from_str(value).unwrap();
+        assert!(serde_json::from_str::<&serde_json::value::RawValue>(value).is_ok(), "{value}");
         let mut faults = Faults::default();
         shape.check(value, "/f", &mut faults);
         faults.listed().iter().map(|fault| fault.pointer.clone()).collect()
