@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use crate::event::Event;
 use crate::input::fault::{Fault, FaultCode, Faults, pointer_to};
@@ -84,16 +83,13 @@ pub fn parse_binary<'a>(
         }
     }
     members.insert("datacontenttype".into(), content_type.to_owned());
-    let data = json::parse(body, "a body with the event's `data`, a JSON object").unwrap_or_else(|found| {
+    let spelled: Vec<_> = members.iter().map(|(name, text)| format!("{}:{}", json!(name), json!(text))).collect();
+    let (attributes, data) = (spelled.join(","), body.trim_matches([' ', '\t', '\n', '\r']));
+    let parsed = Event::parse_parts(&attributes, members.len(), data).unwrap_or_else(|| {
+        let found = json::faults_of(body, "a body with the event's `data`, a JSON object");
         faults.extend(found.into_iter().map(|fault| fault.under("/data")));
-        RawValue::NULL
+        Event::parse(&format!("{{{attributes}}}"))
     });
-    let mut spelled: Vec<_> = members.iter().map(|(name, text)| format!("{}:{}", json!(name), json!(text))).collect();
-    let has_data = data.get() != "null";
-    if has_data {
-        spelled.push(format!("\"data\":{}", data.get()));
-    }
-    let parsed = Event::parse(&format!("{{{}}}", spelled.join(",")));
     let faults = faults.none().err().unwrap_or_default();
     match parsed {
         Ok(event) if faults.is_empty() => Ok(event),
@@ -222,12 +218,17 @@ mod tests {
         assert_eq!(told(&[("ce-data", b"x")], "application/json", "{}"), one("/data", FaultCode::UnknownMember));
         assert_eq!(told(&[], "application/json", ""), one("/data", FaultCode::Missing));
         assert_eq!(told(&[], "application/json", "\u{feff}{}"), one("/data", FaultCode::NotJson));
+        for smuggled in [r#"{},"subject":"x""#, r#"{}},{"data":{}"#, "{}}", "{}{}"] {
+            assert_eq!(told(&[], "application/json", smuggled), one("/data", FaultCode::NotJson), "{smuggled}");
+        }
         assert_eq!(told(&[], "application/json", "[]"), one("/data", FaultCode::WrongType));
         assert_eq!(told(&[], "text/xml", "{}"), one("/datacontenttype", FaultCode::Malformed));
         assert_eq!(
             told(&[("ce-type", b""), ("ce-type", b"signpost.test")], "application/json", "{}"),
             one("/type", FaultCode::Reserved)
         );
+        let faults = parse_binary(good, "application/json", "\n }").unwrap_err();
+        assert_eq!(faults[0].found, "not JSON from line 2, column 2 on", "counted in the whole body");
         assert_eq!(told(&[("ce-subject", b"\"a\\\"b\"")], "application/json", "{}"), [], "a quoted string");
     }
 

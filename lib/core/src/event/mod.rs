@@ -291,6 +291,15 @@ impl Event {
         Self::from_outline(outline, rules)
     }
 
+    /// Parses an event of a producer whose `data` is apart from its other attributes: `count` JSON members, separated by
+    /// commas. None if `data` is not JSON.
+    pub(crate) fn parse_parts(attributes: &str, count: usize, data: &str) -> Option<Result<Self, Vec<Fault>>> {
+        let text = format!("{{{attributes},\"data\":{data}}}");
+        // With another number of members, `data` has begun as a value and gone on as members of the event.
+        let outline = outline(&text, "data").filter(|outline| outline.member_count() == count + 1)?;
+        Some(Self::from_outline(outline, Rules::Producer))
+    }
+
     /// Parses a CloudEvents JSON batch of 1 to [`MAX_BATCH_EVENTS`] events. If one event is invalid, none is accepted.
     ///
     /// # Errors
@@ -469,6 +478,7 @@ mod tests {
     use super::*;
     use crate::delivery::Delivery;
     use crate::endpoint::EndpointId;
+    use crate::event::cloud_events::parse_binary;
     use crate::input::fault::MAX_FAULTS;
     use crate::status::state::subjects;
 
@@ -498,7 +508,7 @@ mod tests {
     /// The allowance is for the attributes of the envelope, which are short.
     #[test]
     fn a_payload_is_read_once() {
-        const ATTRIBUTES: usize = 300;
+        const ATTRIBUTES: usize = 500;
         let mut spelled = envelope();
         spelled["type"] = json!("session");
         spelled["data"] = json!({
@@ -507,9 +517,19 @@ mod tests {
         let (text, pretty) = (spelled.to_string(), serde_json::to_string_pretty(&spelled).unwrap());
         let event = Event::parse(&text).unwrap();
         let message = Delivery::message(&EndpointId::new(Uuid::nil()), &event, 7);
-        let cases: [(&str, usize, &dyn Fn()); 6] = [
+        let cases: [(&str, usize, &dyn Fn()); 7] = [
             ("ingest", text.len(), &|| drop(Event::parse(&text).unwrap())),
             ("ingest, with whitespace", pretty.len(), &|| drop(Event::parse(&pretty).unwrap())),
+            ("ingest, binary mode", event.data().len(), &|| {
+                let headers: [(&str, &[u8]); 5] = [
+                    ("ce-id", b"1"),
+                    ("ce-specversion", b"1.0"),
+                    ("ce-source", b"/c"),
+                    ("ce-type", b"t"),
+                    ("ce-tenant", b"acme"),
+                ];
+                drop(parse_binary(headers, "application/json", event.data()).unwrap());
+            }),
             ("ingest, a batch", text.len(), &|| drop(Event::parse_batch(&format!("[{text}]")).unwrap())),
             ("fanout", text.len(), &|| {
                 let event = Event::parse(&text).unwrap();

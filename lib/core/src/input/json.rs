@@ -47,7 +47,8 @@ pub fn is_whitespace_anywhere(character: char) -> bool {
 }
 
 /// Copies `json` without whitespace between tokens, and with an escape such as `\u0020` for each character inside a
-/// string that `is_escaped` picks. Every picked character must be in the Basic Multilingual Plane.
+/// string that `is_escaped` picks. Every picked character must be in the Basic Multilingual Plane, and none may be visible
+/// ASCII.
 fn respell(json: &str, is_escaped: impl Fn(char) -> bool) -> String {
     count_read(json.len());
     let mut out = String::with_capacity(json.len());
@@ -55,6 +56,10 @@ fn respell(json: &str, is_escaped: impl Fn(char) -> bool) -> String {
     let (mut copied, mut at) = (0, 0);
     let mut in_string = false;
     while let Some(&byte) = json.as_bytes().get(at) {
+        if byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\') {
+            at += 1;
+            continue;
+        }
         let character = if byte.is_ascii() { char::from(byte) } else { first_of(&json[at..]) };
         let next = at + character.len_utf8();
         match character {

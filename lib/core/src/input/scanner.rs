@@ -37,6 +37,11 @@ impl Outline<'_> {
         spelled(&self.json, self.members.as_ref()?)
     }
 
+    /// Returns the number of members. 0 if the value is not an object.
+    pub(crate) fn member_count(&self) -> usize {
+        self.members.as_ref().map_or(0, Vec::len)
+    }
+
     /// Returns the members of the inner object. None if there is no such object, or if a name is not valid Unicode.
     pub(crate) fn inner_members(&self) -> Option<Spelled<'_>> {
         spelled(&self.json, self.inner.as_ref()?)

@@ -124,9 +124,11 @@ impl<'a> Session<'a> {
                 let time = place.moment.rfc3339();
                 told.push(Stage { name, status, time, counters: Counters::default(), details: None });
             }
-            let details = payload.raw("details");
-            accounts = accounts.or(details.and_then(accounts_of));
-            told[index].hear(details);
+            if let Some(details) = payload.raw("details") {
+                let inside = Payload::new(details.get());
+                accounts = accounts.or_else(|| accounts_in(&inside));
+                told[index].hear(details, &inside);
+            }
             pages.extend(Page::of(&payload, place).filter(|page| pages.iter().all(|newer| !newer.is_of(page))));
         }
         let Stage { name: stage, status, time, .. } = told.first()?.clone();
@@ -162,11 +164,9 @@ impl<'a> About<'a> {
 }
 
 impl<'a> Stage<'a> {
-    /// Adds details of an older event that are not known.
-    fn hear(&mut self, details: Option<&'a RawValue>) {
-        let Some(details) = details else { return };
+    /// Adds details of an older event that are not known. `both` has their fields, if they are an object.
+    fn hear(&mut self, details: &'a RawValue, both: &Payload<'a>) {
         self.details = self.details.or(Some(details));
-        let both = Payload::new(details.get());
         let one = text_of(details); // A single counter counts the stage's own items.
         let (accounts, transactions) = if self.name == "Accounts" { (one, None) } else { (None, one) };
         let Counters { accounts: known_accounts, transactions: known_transactions } = &mut self.counters;
@@ -199,8 +199,8 @@ impl<'a> Page<'a> {
 }
 
 /// Returns the list of accounts in an event's details.
-fn accounts_of(details: &RawValue) -> Option<&RawValue> {
-    Payload::new(details.get()).raw("accounts").filter(|accounts| accounts.get().starts_with('['))
+fn accounts_in<'a>(details: &Payload<'a>) -> Option<&'a RawValue> {
+    details.raw("accounts").filter(|accounts| accounts.get().starts_with('['))
 }
 
 #[cfg(test)]
