@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use crate::input::fault::Faults;
 use crate::input::json::text_in;
 use crate::input::scanner::{Spelled, members};
-use shape::Shape;
+use shape::{Path, Shape};
 
 /// Payloads of one kind.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ pub fn of_kind(kind: &str) -> Option<&'static Family> {
 impl Family {
     /// Checks a payload and adds its faults, with pointers into the event (`/data/…`).
     pub fn check(&self, payload: &Payload<'_>, faults: &mut Faults) {
-        shape::check_fields(self.fields, &payload.members, "/data", faults);
+        shape::check_fields(self.fields, &payload.members, Path::Root("/data"), faults);
         (self.rules)(payload, faults);
     }
 

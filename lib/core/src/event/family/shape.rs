@@ -91,8 +91,8 @@ impl Shape {
         }
     }
 
-    /// Adds the faults of the `value` at `pointer`.
-    fn check(&self, value: &str, pointer: &str, faults: &mut Faults) {
+    /// Adds the faults of the `value` at `path`.
+    fn check(&self, value: &str, path: Path<'_>, faults: &mut Faults) {
         let fits = match self {
             Self::Any => true,
             Self::Constant(constant) => text_in(value).is_some_and(|text| text == *constant),
@@ -103,10 +103,10 @@ impl Shape {
                 // The intended shape accepts the value itself, and may find faults inside it.
                 let tried = shapes.iter().map(|shape| {
                     let mut faults = Faults::default();
-                    shape.check(value, pointer, &mut faults);
+                    shape.check(value, path, &mut faults);
                     faults
                 });
-                let takes = |faults: &Faults| faults.listed().iter().all(|fault| fault.pointer != pointer);
+                let takes = |faults: &Faults| faults.listed().iter().all(|fault| fault.pointer != path.pointer());
                 match tried.filter(takes).min_by_key(|faults| faults.listed().len()) {
                     Some(found) => {
                         faults.absorb(found);
@@ -121,7 +121,7 @@ impl Shape {
             Self::List(shape) => match items(value) {
                 Some(items) => {
                     for (index, item) in items.into_iter().enumerate() {
-                        shape.check(item, &format!("{pointer}/{index}"), faults);
+                        shape.check(item, Path::Item(&path, index), faults);
                     }
                     true
                 }
@@ -129,7 +129,7 @@ impl Shape {
             },
             Self::Object(fields) => match members(value) {
                 Some(members) => {
-                    check_fields(fields, &members, pointer, faults);
+                    check_fields(fields, &members, path, faults);
                     true
                 }
                 None => false,
@@ -139,7 +139,7 @@ impl Shape {
             Self::TextMap => match members(value) {
                 Some(members) => {
                     for (name, value) in members.into_iter().filter(|(_, value)| *value != "null") {
-                        Self::Text.check(value, &format!("{pointer}{}", pointer_to(&name)), faults);
+                        Self::Text.check(value, Path::Member(&path, &name), faults);
                     }
                     true
                 }
@@ -148,23 +148,47 @@ impl Shape {
             Self::TextOrInteger => text_in(value).is_some() || integer(value).is_some(),
         };
         if !fits {
-            faults.push(Fault::at(pointer, value, self.expected()).code(self.code_of(value)));
+            faults.push(Fault::at(&path.pointer(), value, self.expected()).code(self.code_of(value)));
         }
     }
 }
 
-/// Adds the faults of an object's `members` at `pointer`: missing fields, wrong values, and duplicates. `null` counts
+/// The path to a value. It is spelled only for a fault, because most values have none.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Path<'a> {
+    /// The item of a list.
+    Item(&'a Path<'a>, usize),
+    /// The member of an object.
+    Member(&'a Path<'a>, &'a str),
+    /// The value at this JSON Pointer.
+    Root(&'static str),
+}
+
+impl Path<'_> {
+    /// Returns the path as a JSON Pointer.
+    fn pointer(self) -> String {
+        match self {
+            Self::Item(list, index) => format!("{}/{index}", list.pointer()),
+            Self::Member(object, name) => object.pointer() + &pointer_to(name),
+            Self::Root(pointer) => pointer.to_owned(),
+        }
+    }
+}
+
+/// Adds the faults of an object's `members` at `path`: missing fields, wrong values, and duplicates. `null` counts
 /// as absent.
-pub(super) fn check_fields(fields: &[Field], members: &Spelled<'_>, pointer: &str, faults: &mut Faults) {
+pub(super) fn check_fields(fields: &[Field], members: &Spelled<'_>, path: Path<'_>, faults: &mut Faults) {
     for Field { name, is_mandatory, shape } in fields {
-        let pointer = format!("{pointer}/{name}");
+        let path = Path::Member(&path, name);
         let mut values = members.iter().filter(|(known, _)| known == name).map(|(_, value)| *value);
         match values.next().filter(|value| *value != "null") {
-            Some(value) => shape.check(value, &pointer, faults),
-            None if *is_mandatory => faults.push(Fault::nothing_at(&pointer, shape.expected())),
+            Some(value) => shape.check(value, path, faults),
+            None if *is_mandatory => faults.push(Fault::nothing_at(&path.pointer(), shape.expected())),
             None => {}
         }
-        faults.extend(values.map(|again| Fault::at(&pointer, again, "each field once").code(FaultCode::Duplicate)));
+        faults.extend(
+            values.map(|again| Fault::at(&path.pointer(), again, "each field once").code(FaultCode::Duplicate)),
+        );
     }
 }
 
@@ -258,7 +282,7 @@ mod tests {
     fn pointers(shape: &Shape, value: &str) -> Vec<String> {
         assert!(serde_json::from_str::<&serde_json::value::RawValue>(value).is_ok(), "{value}");
         let mut faults = Faults::default();
-        shape.check(value, "/f", &mut faults);
+        shape.check(value, Path::Root("/f"), &mut faults);
         faults.listed().iter().map(|fault| fault.pointer.clone()).collect()
     }
 
