@@ -80,7 +80,7 @@ impl FanOut<'_> {
     }
 }
 
-/// What a message does with its event.
+/// The role of a message for its event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Claim {
     /// The event is new. This message fans it out.

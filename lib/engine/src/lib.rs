@@ -1,4 +1,4 @@
-//! What happens to an event, to a delivery, to a parked delivery and to a drain.
+//! The steps of an event, of a delivery, of a parked delivery and of a drain.
 //!
 //! The functions of Signpost are adapters around this crate: a batch of SQS comes in, the engine decides, an answer
 //! goes out. The engine calls tables, queues and receivers only through the traits in [`ports`]. So the simulation in

@@ -52,13 +52,7 @@ impl Queue {
 impl ports::queue::Queue for Queue {
     type Error = AwsError;
 
-    /// Sends all of `messages`, in as few calls as SQS's limits allow. It takes them one by one and holds only those of
-    /// four concurrent calls.
-    ///
     /// Needs `sqs:SendMessage`. One call per 10 messages or 1 MiB.
-    ///
-    /// # Errors
-    /// Not all messages are in the queue, though some may be. Send all again; readers must recognise repetitions.
     async fn send_all(&self, messages: impl IntoIterator<Item = Message>) -> Result<(), AwsError> {
         let sized = messages.into_iter().map(|message| (message.size(), message));
         let calls = batches(sized, MAX_BATCH_MESSAGES, MAX_BATCH_BYTES).map(|batch| async {
@@ -68,13 +62,7 @@ impl ports::queue::Queue for Queue {
         stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).try_collect().await
     }
 
-    /// Receives up to ten messages, and hides them from other receivers for `hidden_for`. Returns none if none comes
-    /// within a second.
-    ///
     /// Needs `sqs:ReceiveMessage`. One call.
-    ///
-    /// # Errors
-    /// The call failed.
     async fn receive(&self, hidden_for: Duration) -> Result<Vec<Received>, AwsError> {
         let call = self
             .client
@@ -101,12 +89,7 @@ impl ports::queue::Queue for Queue {
         Ok(received.collect())
     }
 
-    /// Deletes received messages.
-    ///
     /// Needs `sqs:DeleteMessage`. One call per 10 messages.
-    ///
-    /// # Errors
-    /// Not all messages are deleted, though some may be. The others come back.
     async fn remove_all(&self, receipts: impl IntoIterator<Item = String>) -> Result<(), AwsError> {
         const OPERATION: &str = "sqs:DeleteMessage";
         let calls = tens(receipts).map(async |receipts| {
@@ -120,12 +103,7 @@ impl ports::queue::Queue for Queue {
         stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).try_collect().await
     }
 
-    /// Makes received messages visible again at once.
-    ///
     /// Needs `sqs:ChangeMessageVisibility`. One call per 10 messages.
-    ///
-    /// # Errors
-    /// Not all messages are visible. The others stay hidden until the time that was set when they were received.
     async fn release_all(&self, receipts: impl IntoIterator<Item = String>) -> Result<(), AwsError> {
         const OPERATION: &str = "sqs:ChangeMessageVisibility";
         let calls = tens(receipts).map(async |receipts| {
@@ -140,13 +118,8 @@ impl ports::queue::Queue for Queue {
         stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).try_collect().await
     }
 
-    /// Makes SQS present a received message again after `wait`, counted from now, in whole seconds rounded up.
-    ///
     /// Needs `sqs:ChangeMessageVisibility`. The message must also be reported as a batch item failure, or the event
     /// source mapping deletes it.
-    ///
-    /// # Errors
-    /// The call failed. The message comes back after the queue's visibility timeout instead.
     async fn delay_retry(&self, receipt_handle: &str, wait: Duration) -> Result<(), AwsError> {
         let seconds = wait.as_millis().div_ceil(1_000).min(MAX_VISIBILITY_SECONDS);
         let call = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt_handle);

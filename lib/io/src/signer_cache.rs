@@ -100,15 +100,8 @@ impl Signers {
 impl ports::webhooks::Signers for Signers {
     type Error = NoSignerError;
 
-    /// Returns the signer of the algorithm's current key.
-    ///
     /// Needs `dynamodb:Query` every [`REFRESH_AFTER`], and `kms:VerifyMac` and `kms:Decrypt` once per key. An algorithm
     /// that no endpoint uses makes no calls. Concurrent callers share one read.
-    ///
-    /// If AWS fails, the cache uses what it has: an older key signs while receivers can still fetch its public key.
-    ///
-    /// # Errors
-    /// No key can sign.
     async fn current(&self, algorithm: Algorithm) -> Result<Arc<Signer>, NoSignerError> {
         let [eddsa, es256, rs256] = &self.known;
         let known = match algorithm {

@@ -1,9 +1,9 @@
 //! The work of `deliver`: signs and sends each delivery of a batch, records the attempt, and drains the lanes of
 //! endpoints with a limit.
 //!
-//! One delivery goes through [`prepare`] (is an attempt due, and does the endpoint accept it?), [`attempt`] (send and
-//! record) and [`endings`] (wait, park, give up). A delivery from the queue and one from a lane take the same way;
-//! [`drain`] takes the second one again and again.
+//! One delivery goes through `prepare` (is an attempt due, and does the endpoint accept it?), `attempt` (send and
+//! record) and `endings` (wait, park, give up). A delivery from the queue and one from a lane take the same way;
+//! `drain` takes the second one again and again.
 
 mod attempt;
 mod drain;
@@ -31,7 +31,7 @@ use crate::ports::queue::Queue as _;
 use notes::Notes;
 use prepare::{PREPARATION, Prepared, Refusal, Turn};
 
-/// What one environment of `deliver` works with.
+/// The ports and settings of one environment of `deliver`.
 pub struct DeliverPorts<P: Ports> {
     /// Time.
     pub clock: P::Clock,
@@ -96,7 +96,7 @@ pub struct QueuedDelivery<'a> {
     pub body: &'a str,
     /// `ReceiptHandle`.
     pub receipt_handle: &'a str,
-    /// What SQS says about the message.
+    /// The attributes that SQS gave the message.
     pub receipt: Receipt,
 }
 

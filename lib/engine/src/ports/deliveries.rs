@@ -71,7 +71,7 @@ pub trait Deliveries {
         progress: Progress,
     ) -> Result<bool, Self::Error>;
 
-    /// Records an acknowledgement, whatever the record says, unless it is one already. It keeps the number of attempts.
+    /// Records an acknowledgement, even if the record has changed, unless there is one already. It keeps the number of attempts.
     /// Ends the lease. Returns false if the delivery was acknowledged before.
     ///
     /// # Errors

@@ -53,12 +53,12 @@ pub trait Endpoints {
 
 /// The secrets of endpoints.
 pub trait Secrets {
-    /// How the sender authenticates to a receiver, and whatever else the adapter remembers of opened secrets.
+    /// How the sender authenticates to a receiver, and the secrets that the adapter has opened.
     type Access;
     /// The reason why a secret could not be opened.
     type Error: Error + Send + Sync + 'static;
 
-    /// Opens the secrets of an endpoint. Those that `before` has need not be opened again.
+    /// Opens the secrets of an endpoint. Secrets in `before` need not be opened again.
     ///
     /// # Errors
     /// A secret that the endpoint needs did not open, or has an unexpected form. No request can be sent.

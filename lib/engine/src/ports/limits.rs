@@ -1,4 +1,4 @@
-//! What all senders share about an endpoint: its slots, its count of requests per second, and its breaker.
+//! The state of an endpoint that all senders share: its slots, its count of requests per second, and its breaker.
 
 use signpost_core::delivery::breaker::Breaker;
 use signpost_core::delivery::limits::{HeldSlot, Second};

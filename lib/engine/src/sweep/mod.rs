@@ -25,7 +25,7 @@ use crate::ports::queue::{Message, Queue as _};
 
 pub use redrive::{REDRIVE_WORK, Redrive, Redriven};
 
-/// What one environment of `sweep` works with.
+/// The ports and settings of one environment of `sweep`.
 pub struct SweepPorts<P: Ports> {
     /// Time.
     pub clock: P::Clock,

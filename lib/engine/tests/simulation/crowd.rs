@@ -46,7 +46,7 @@ fn plan(seed: u64) -> Plan {
 fn settings(index: usize, max_concurrency: Option<u16>, max_per_second: Option<u16>) -> StoredEndpoint {
     let retry = json!({"maxRetries": 5, "intervalSeconds": 5, "backoff": "fixed"});
     let limits = json!({"maxConcurrency": max_concurrency, "maxPerSecond": max_per_second, "timeoutSeconds": 10, "retry": retry});
-    endpoint(index, limits)
+    endpoint(index, &limits)
 }
 
 /// How many of each, for how long. The well get ten events a second each.
@@ -145,7 +145,7 @@ pub fn back_after_hours(seed: u64, count: u64, at_once: Option<u16>, per_second:
 fn a_delivery_is_sent_once_although_lambda_throttles_its_first_invocation_for_minutes() {
     for seed in 0..100 {
         let _schedule = Schedule(seed);
-        let slow = endpoint(0, json!({"timeoutSeconds": 30}));
+        let slow = endpoint(0, &json!({"timeoutSeconds": 30}));
         let world = World::new(plan(seed), vec![slow], vec![Receiver::new(vec![(0, Mood::Well(25_000))])]);
         let account = Account::new(10);
         let others: Vec<_> = std::iter::from_fn(|| account.enter()).collect();

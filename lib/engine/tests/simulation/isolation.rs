@@ -29,7 +29,7 @@ struct Lab {
 
 type Handler = Box<dyn Fn(&[Received]) -> Work>;
 
-/// What an invocation does: for how long, and how it ends.
+/// The work of an invocation: its time, and its answer.
 struct Work {
     ms: u64,
     answer: Answer,
@@ -138,7 +138,7 @@ fn a_backlog_gets_five_pollers_then_three_hundred_more_each_minute_up_to_1250() 
     assert_eq!(running, [5, 305, 605, 905, 1_205, 1_250]);
     lab.run(10 * MINUTE);
     assert!(lab.queue.borrow().is_empty());
-    // The next message ends the pollers that waited in vain.
+    // The next message ends the pollers that waited without success.
     lab.send(1, 0);
     lab.run(SECOND);
     assert_eq!(mapping.pollers(), 5);
@@ -204,7 +204,7 @@ fn a_batch_that_was_throttled_for_nearly_its_visibility_timeout_is_handled_twice
 #[test]
 fn only_the_failures_that_a_response_names_come_back_and_they_do_not_make_the_mapping_back_off() {
     let (clock, account) = world();
-    // Those that ask for a minute by `ChangeMessageVisibility`, while they are handled.
+    // The messages that ask for a minute by `ChangeMessageVisibility`, while they are handled.
     let asks = Rc::new(RefCell::new(Vec::new()));
     let asked = Rc::clone(&asks);
     let lab = Lab::new(&clock, false, move |batch| {

@@ -47,7 +47,7 @@ const POLLS_EVERY_MS: u64 = 20;
 
 /// The function that a mapping invokes, and the queue that it is invoked for.
 pub trait Function: 'static {
-    /// What an environment keeps from one invocation to the next.
+    /// The state that an environment keeps from one invocation to the next.
     type Environment: 'static;
 
     fn source(&self) -> Source<'_>;
@@ -134,7 +134,7 @@ pub struct Mapping<F: Function> {
     pollers: Cell<usize>,
     /// Since when each idle poller waits, the longest first.
     idle: RefCell<VecDeque<u64>>,
-    /// Whether messages came since all pollers last waited in vain.
+    /// Whether messages came since all pollers last waited without success.
     is_active: Cell<bool>,
     /// From when on a poller may be added.
     grows_at: Cell<u64>,
@@ -220,7 +220,7 @@ impl<F: Function> Mapping<F> {
         }
     }
 
-    /// A queue that becomes active has five pollers for a moment, whatever waits there.
+    /// A queue that becomes active has five pollers for a moment, however much waits there.
     fn activate(&self, now: u64) {
         if !self.is_active.replace(true) {
             self.grows_at.set(self.grows_at.get().max(now + GROWS_EVERY_MS));

@@ -103,7 +103,7 @@ impl Which {
 const BATCH: usize = 10;
 
 impl QueueOf {
-    fn send(&self, message: Message) {
+    fn send(&self, message: &Message) {
         let world = &self.process.world;
         let attribute = |name| message.attributes.iter().find(|(one, _)| *one == name).map(|(_, value)| value.as_str());
         let (since, reason) =
@@ -157,7 +157,7 @@ impl Queue for QueueOf {
             let batch: Vec<_> = messages.by_ref().take(BATCH).collect();
             let refused = self.process.world.may_refuse_some(batch.len());
             let accepted = batch.len() - refused;
-            self.process.call(|_| batch.into_iter().take(accepted).for_each(|message| self.send(message))).await?;
+            self.process.call(|_| batch.into_iter().take(accepted).for_each(|message| self.send(&message))).await?;
             if refused > 0 {
                 return Err(Fault);
             }

@@ -24,9 +24,9 @@ const DISORDER: usize = 10;
 /// consumers recently spent more than a tenth of their time on it.
 const NOISY_SHARE: u64 = 10;
 const NOISY_IN_FLIGHT: usize = 30;
-/// A group that sends no message for so long is not noisy any more, whatever its backlog.
+/// A group that sends no message for so long is not noisy any more, even with a large backlog.
 const QUIET_AFTER_MS: u64 = 300_000;
-/// What "recently" means. Assumed: this minute and the one before it.
+/// The time that counts as recent. Assumed: this minute and the one before it.
 const SHARE_MS: u64 = 60_000;
 
 /// How a queue misbehaves, as it may.

@@ -241,7 +241,7 @@ pub fn end_note(notes: &mut BTreeMap<EndpointId, u64>, endpoint: &EndpointId, se
     }
 }
 
-/// What all senders share about an endpoint.
+/// The state of an endpoint that all senders share.
 impl Tables {
     pub fn replace_breaker(&mut self, endpoint: usize, before: Option<u64>, breaker: Breaker, version: u64) -> bool {
         let is_same = self.breakers.get(&endpoint).map(|(_, version)| *version) == before;

@@ -134,7 +134,7 @@ fn settings(index: usize, count: usize, signatures: &Value, dice: &mut Rng) -> S
         "maxConcurrency": limit(dice, 4),
         "maxPerSecond": limit(dice, 6),
     });
-    endpoint(index, all)
+    endpoint(index, &all)
 }
 
 fn receiver(dice: &mut Rng, well_from: u64) -> Receiver {

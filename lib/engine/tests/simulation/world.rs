@@ -103,7 +103,7 @@ impl fmt::Display for Fault {
 impl std::error::Error for Fault {}
 
 /// The settings of an endpoint, by its index. It receives the events whose type names it ([`type_for`]).
-pub fn endpoint(index: usize, settings: serde_json::Value) -> StoredEndpoint {
+pub fn endpoint(index: usize, settings: &serde_json::Value) -> StoredEndpoint {
     let mut all = json!({"url": format!("https://receiver.example/{index}"), "signatures": []});
     all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
     StoredEndpoint {

@@ -99,22 +99,12 @@ impl ports::deliveries::Deliveries for Deliveries {
     type Error = AwsError;
     type Announced<'a> = Announced<'a>;
 
-    /// Reads a delivery's record (strongly consistent). Returns `None` if the delivery has no item yet.
-    ///
     /// Needs `dynamodb:GetItem`.
-    ///
-    /// # Errors
-    /// The call failed, or the item cannot be read.
     async fn standing(&self, delivery: DeliveryKey<'_>) -> Result<Option<DeliveryRecord>, AwsError> {
         standing_in(get(&self.client, &self.table, key(delivery), Some(&standing_only())).await?.as_ref())
     }
 
-    /// Reads a delivery's record together with others of the same batch: one call for up to 100 of them.
-    ///
     /// Needs `dynamodb:BatchGetItem`, and `dynamodb:GetItem` for a delivery without others.
-    ///
-    /// # Errors
-    /// As [`Self::standing`].
     async fn standing_batched(&self, delivery: DeliveryKey<'_>) -> Result<Option<DeliveryRecord>, AwsError> {
         let read = async |keys| get_all(&self.client, &self.table, keys, Some(&standing_only())).await;
         match self.together.standings.load(key(delivery), read).await {
@@ -231,7 +221,7 @@ impl ports::deliveries::Deliveries for Deliveries {
         sent_if_it_fits(next, attempt).await
     }
 
-    /// Needs `dynamodb:UpdateItem`. One write, or two as in [`Self::update`].
+    /// Needs `dynamodb:UpdateItem`. One write, or two as in `update`.
     async fn acknowledge(
         &self,
         delivery: DeliveryKey<'_>,
@@ -246,13 +236,7 @@ impl ports::deliveries::Deliveries for Deliveries {
         sent_if_it_fits(after_all, attempt).await
     }
 
-    /// Resets a delivery for a replay that an operator requested. It is due at once, even if it was delivered or given
-    /// up, and its retry policy counts from here. A failure of a running attempt is no longer recorded.
-    ///
     /// Needs `dynamodb:UpdateItem`. One write. The caller must send the delivery's message afterwards.
-    ///
-    /// # Errors
-    /// The call failed.
     async fn reset_for_replay(&self, delivery: DeliveryKey<'_>, replay: ReplayKind) -> Result<(), AwsError> {
         let call = self
             .client
@@ -274,12 +258,7 @@ impl ports::deliveries::Deliveries for Deliveries {
         sent(call).await.map(drop)
     }
 
-    /// Records that a delivery is given up without a failed attempt, and why, unless it is delivered.
-    ///
     /// Needs `dynamodb:UpdateItem`. One write.
-    ///
-    /// # Errors
-    /// The call failed.
     async fn end(&self, delivery: DeliveryKey<'_>, reason: DeadLetterReason) -> Result<(), AwsError> {
         let call = self
             .client

@@ -159,15 +159,7 @@ impl Endpoints {
 impl ports::endpoints::Endpoints for Endpoints {
     type Error = AwsError;
 
-    /// Reads the settings of all endpoints of a tenant, as they are now (strongly consistent).
-    ///
-    /// An endpoint whose settings cannot be read is returned without them. So it does not hold up the others and loses
-    /// nothing: `deliver` keeps its deliveries in the queue until it is repaired.
-    ///
     /// Needs `dynamodb:Query`. One call per 1 MiB of endpoints.
-    ///
-    /// # Errors
-    /// The call failed.
     async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<(EndpointId, Option<Endpoint>)>, AwsError> {
         let mut pages = self
             .client
@@ -187,24 +179,14 @@ impl ports::endpoints::Endpoints for Endpoints {
         Ok(endpoints)
     }
 
-    /// Reads one endpoint (strongly consistent, so a new one is found at once).
-    ///
     /// Needs `dynamodb:GetItem`.
-    ///
-    /// # Errors
-    /// The call failed, or the item cannot be read.
     async fn get(&self, tenant: &TenantId, id: &EndpointId) -> Result<Option<StoredEndpoint>, AwsError> {
         let call = self.client.get_item().table_name(&self.table).set_key(Some(key(tenant, id))).consistent_read(true);
         let item = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item;
         item.as_ref().map(stored_of).transpose()
     }
 
-    /// Returns whether the table has an endpoint, readable or not (strongly consistent).
-    ///
     /// Needs `dynamodb:GetItem`.
-    ///
-    /// # Errors
-    /// The call failed.
     async fn exists(&self, tenant: &TenantId, id: &EndpointId) -> Result<bool, AwsError> {
         let call = self
             .client
@@ -216,12 +198,7 @@ impl ports::endpoints::Endpoints for Endpoints {
         Ok(call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item.is_some())
     }
 
-    /// Disables an endpoint. Returns [`Written::Overtaken`] if it does not exist or is disabled already.
-    ///
     /// Needs `dynamodb:UpdateItem`.
-    ///
-    /// # Errors
-    /// The call failed.
     async fn disable(&self, tenant: &TenantId, id: &EndpointId, because: DisabledBecause) -> Result<Written, AwsError> {
         let call = self
             .client
@@ -236,14 +213,8 @@ impl ports::endpoints::Endpoints for Endpoints {
         if_condition_held(call.send().await, "dynamodb:UpdateItem").map(|answer| Written::of(answer.is_some()))
     }
 
-    /// Records that the origin of an endpoint's URL has proved itself, and enables the endpoint. Returns
-    /// [`Written::Overtaken`] if the endpoint is not unverified any more, or if its URL has another origin now.
-    ///
     /// Needs `dynamodb:GetItem` and `dynamodb:UpdateItem`. One call of each, or more if others change the endpoint
     /// meanwhile.
-    ///
-    /// # Errors
-    /// A call failed, or the item cannot be read.
     async fn verify(&self, tenant: &TenantId, id: &EndpointId, proved: &str) -> Result<Written, AwsError> {
         loop {
             let Some(stored) = self.get(tenant, id).await? else { return Ok(Written::Overtaken) };

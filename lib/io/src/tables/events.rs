@@ -81,12 +81,7 @@ impl ports::events::Events for Events {
         }
     }
 
-    /// Reads an event. Returns `None` if its retention has ended, or if it cannot be read.
-    ///
     /// Needs `dynamodb:GetItem`.
-    ///
-    /// # Errors
-    /// The call failed.
     async fn get(&self, key: &EventKey) -> Result<Option<StoredEvent>, AwsError> {
         let Some(item) = get(&self.client, &self.table, item_key(key), None).await? else { return Ok(None) };
         let kept = kept_of(&item);
@@ -96,21 +91,11 @@ impl ports::events::Events for Events {
         Ok(kept.ok())
     }
 
-    /// Extends the retention of the event of a delivery that is parked until `unix_ms`, in milliseconds since the Unix
-    /// epoch, so that the event is there until then.
-    ///
     /// Needs `dynamodb:UpdateItem`: one write, if the event's retention would end earlier.
-    ///
-    /// # Errors
-    /// The call failed. Do not park the delivery, because its event could be gone when the delivery is due.
     async fn keep_until(&self, delivery: DeliveryKey<'_>, unix_ms: u64) -> Result<(), AwsError> {
         self.keep(delivery, kept_until(delivery.arrived_unix_ms, self.retention, unix_ms)).await
     }
 
-    /// Extends it for a delivery that waits for its endpoint, to at least half of the retention from now on.
-    ///
-    /// # Errors
-    /// As [`Self::keep_until`].
     async fn keep_for_endpoint(&self, delivery: DeliveryKey<'_>) -> Result<(), AwsError> {
         self.keep(delivery, kept_for_endpoint(delivery.arrived_unix_ms, self.retention, unix_ms_now())).await
     }

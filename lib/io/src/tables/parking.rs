@@ -49,10 +49,13 @@ impl Parking {
         Ok(())
     }
 
-    /// Reads those from `unix_ms` on, in milliseconds since the Unix epoch, like [`Self::first_of`].
+    /// Reads up to `limit` deliveries of a lane from `unix_ms` on, in milliseconds since the Unix epoch, oldest first. An
+    /// item that cannot be read is skipped and logged.
+    ///
+    /// Needs `dynamodb:Query`. One call.
     ///
     /// # Errors
-    /// As [`Self::first_of`].
+    /// The call failed.
     pub async fn first_since(&self, lane: &Lane, unix_ms: u64, limit: usize) -> Result<Vec<Parked>, AwsError> {
         let items = self.query(&lane.key(), &first_place(unix_ms), limit).await?;
         Ok(items.iter().filter_map(|item| readable(item, parked_of)).collect())
@@ -103,33 +106,17 @@ impl ports::parking::Parking for Parking {
         self.put_item(item).await
     }
 
-    /// Reads up to `limit` deliveries of a lane, oldest first. An item that cannot be read is skipped and logged.
-    ///
     /// Needs `dynamodb:Query`. One call.
-    ///
-    /// # Errors
-    /// The call failed.
     async fn first_of(&self, lane: &Lane, limit: usize) -> Result<Vec<Parked>, AwsError> {
         self.first_since(lane, 0, limit).await
     }
 
-    /// Returns whether a lane has no items, unreadable ones included.
-    ///
     /// Needs `dynamodb:Query`. One call.
-    ///
-    /// # Errors
-    /// The call failed.
     async fn is_empty(&self, lane: &Lane) -> Result<bool, AwsError> {
         Ok(self.query(&lane.key(), &first_place(0), 1).await?.is_empty())
     }
 
-    /// Removes a delivery after it was put back into the queue, unless it was parked again since. `deliver` may be
-    /// faster than this call, and parks it again under the same key.
-    ///
     /// Needs `dynamodb:DeleteItem`.
-    ///
-    /// # Errors
-    /// The call failed. The delivery will be put into the queue again, where `deliver` recognises the repetition.
     async fn remove(&self, parked: &Parked) -> Result<(), AwsError> {
         let key = key(parked.lane.clone(), parked.place.clone());
         let call = self.client.delete_item().table_name(&self.table).set_key(Some(key));
@@ -143,53 +130,28 @@ impl ports::parking::Parking for Parking {
         if_condition_held(call.send().await, "dynamodb:DeleteItem").map(drop)
     }
 
-    /// Requests a drain of an endpoint's lane.
-    ///
     /// Needs `dynamodb:PutItem`.
-    ///
-    /// # Errors
-    /// The call failed. Parked deliveries stay there; request again.
     async fn ask_to_drain(&self, endpoint: &EndpointId) -> Result<(), AwsError> {
         self.note(DRAIN, endpoint).await
     }
 
-    /// Reads up to `limit` endpoints whose lanes must be drained.
-    ///
     /// Needs `dynamodb:Query`.
-    ///
-    /// # Errors
-    /// The call failed.
     async fn drains(&self, limit: usize) -> Result<Vec<Drain>, AwsError> {
         let items = self.query(DRAIN, "e", limit).await?; // Endpoint ids begin with `e`.
         Ok(items.iter().filter_map(|item| readable(item, drain_of)).collect())
     }
 
-    /// Ends a drain, unless it was requested again since.
-    ///
     /// Needs `dynamodb:DeleteItem`.
-    ///
-    /// # Errors
-    /// The call failed. A sweep looks at the lane again.
     async fn end_drain(&self, drain: &Drain) -> Result<(), AwsError> {
         self.end_note(DRAIN, &drain.endpoint, drain.asked_at).await
     }
 
-    /// Notes that deliveries wait for an endpoint, so that `sweep` monitors them ([`Self::waiting`]).
-    ///
     /// Needs `dynamodb:PutItem`. One write. Call it before the first delivery is parked, and again every hour.
-    ///
-    /// # Errors
-    /// The call failed. Do not park yet, because nothing would warn operators of a delivery that waits too long.
     async fn note_waiting(&self, endpoint: &EndpointId) -> Result<(), AwsError> {
         self.note(WAITING, endpoint).await
     }
 
-    /// Reads up to `limit` endpoints for which deliveries wait, in the order of their ids, starting after `after`.
-    ///
     /// Needs `dynamodb:Query`. One call.
-    ///
-    /// # Errors
-    /// The call failed.
     async fn waiting(&self, after: Option<&EndpointId>, limit: usize) -> Result<Vec<Waiting>, AwsError> {
         let from = after.map_or_else(|| "e".to_owned(), |id| format!("{id}!")); // An id has no `!`.
         let items = self.query(WAITING, &from, limit).await?;
@@ -197,23 +159,12 @@ impl ports::parking::Parking for Parking {
         Ok(noted.map(|Drain { endpoint, asked_at }| Waiting { endpoint, noted_at: asked_at }).collect())
     }
 
-    /// Removes an endpoint from those for which deliveries wait, unless it was noted again since.
-    ///
     /// Needs `dynamodb:DeleteItem`.
-    ///
-    /// # Errors
-    /// The call failed. A sweep looks at the endpoint again.
     async fn end_waiting(&self, waiting: &Waiting) -> Result<(), AwsError> {
         self.end_note(WAITING, &waiting.endpoint, waiting.noted_at).await
     }
 
-    /// Takes the lease of the sweep until `until` and returns the last minute that was swept completely. Returns `None`
-    /// if another sweep holds the lease. All times are seconds or minutes since the Unix epoch.
-    ///
     /// Needs `dynamodb:UpdateItem`.
-    ///
-    /// # Errors
-    /// The call failed, or the item cannot be read.
     async fn begin_sweep(&self, now: u64, until: u64, first_minute: u64) -> Result<Option<u64>, AwsError> {
         let call = self
             .client
@@ -231,12 +182,7 @@ impl ports::parking::Parking for Parking {
         minute.map(Some).map_err(AwsError::corrupt(ITEM))
     }
 
-    /// Stores the last minute that was swept completely, and releases the lease.
-    ///
     /// Needs `dynamodb:UpdateItem`.
-    ///
-    /// # Errors
-    /// The call failed. The next sweep waits until the lease expires, and starts where this one started.
     async fn end_sweep(&self, swept_minute: u64) -> Result<(), AwsError> {
         let call = self
             .client

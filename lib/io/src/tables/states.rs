@@ -102,17 +102,10 @@ impl States {
 impl ports::events::States for States {
     type Error = AwsError;
 
-    /// Writes the status of an event's subject; does nothing if the event has no subject.
-    ///
     /// Needs `dynamodb:PartiQLInsert`: one write of less than 1 KiB, without a read, in one call with up to 24 others
     /// that are written at the same time. There are two writes if the event's `subject` differs from the name in its
     /// payload. A session's state also has the payload. A large state, or one that exists already, is put alone, which
     /// needs `dynamodb:PutItem`.
-    ///
-    /// The same event always writes the same item. So a repetition, a second writer and a lost answer change nothing.
-    ///
-    /// # Errors
-    /// A call failed. It may be repeated.
     async fn put(
         &self,
         event: &Event,

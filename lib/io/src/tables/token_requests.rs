@@ -104,12 +104,7 @@ impl TokenRequests {
 impl ports::token_requests::TokenRequests for TokenRequests {
     type Error = AwsError;
 
-    /// Returns the tenant and the token request that a state belongs to.
-    ///
     /// Needs `dynamodb:GetItem`.
-    ///
-    /// # Errors
-    /// The call failed, or the item cannot be read.
     async fn of_state(&self, state: &StateHash) -> Result<Option<(TenantId, RequestId)>, AwsError> {
         let call = self.client.get_item().table_name(&self.table).consistent_read(true);
         let call = call.key("pk", s(state_key(state))).key("sk", s(STATE));
@@ -122,14 +117,7 @@ impl ports::token_requests::TokenRequests for TokenRequests {
         names().map(Some).map_err(AwsError::corrupt(ITEM))
     }
 
-    /// Records a bank callback, if its state is current, not expired and not used up. The bank may repeat the same
-    /// callback until it is [acknowledged](Self::acknowledge), even after the state has expired. A different callback
-    /// is refused.
-    ///
     /// Needs `dynamodb:UpdateItem`. One write.
-    ///
-    /// # Errors
-    /// The call failed, or the item cannot be read.
     async fn record_callback(
         &self,
         tenant: &TenantId,
@@ -151,12 +139,7 @@ impl ports::token_requests::TokenRequests for TokenRequests {
         changed(call).await
     }
 
-    /// Uses up a state: its bank callback has arrived. If several callers try, only one gets [`Changed::Yes`].
-    ///
     /// Needs `dynamodb:UpdateItem`. One write.
-    ///
-    /// # Errors
-    /// The call failed, or the item cannot be read.
     async fn acknowledge(&self, request: &TokenRequest, by: &str) -> Result<Changed, AwsError> {
         let call = self
             .update(&request.tenant, &request.id)
