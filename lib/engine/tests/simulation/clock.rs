@@ -28,7 +28,13 @@ pub const START: u64 = 1_800_000_000_000;
 struct Alarm {
     at: u64,
     tie: u32,
-    waker: Waker,
+    target: Target,
+}
+
+enum Target {
+    Task(Task),
+    /// Something within a task that has a waker of its own, such as one future of a stream.
+    Part(Waker),
 }
 
 impl Ord for Alarm {
@@ -96,6 +102,8 @@ pub struct Clock {
     now: Cell<u64>,
     serial: Cell<u64>,
     running: Cell<(Group, Task)>,
+    /// Identifies the waker of the running task.
+    own_waker: Cell<*const ()>,
     alarms: RefCell<BinaryHeap<Alarm>>,
     tasks: RefCell<HashMap<Task, (Group, Work, Waker), Numbers>>,
     /// The tasks that were woken, in order.
@@ -110,6 +118,7 @@ impl Clock {
             now: Cell::new(START),
             serial: Cell::new(0),
             running: Cell::new((IMMORTAL, 0)),
+            own_waker: Cell::new(std::ptr::null()),
             alarms: RefCell::default(),
             ready: Arc::default(),
             tasks: RefCell::default(),
@@ -138,8 +147,8 @@ impl Clock {
             }
         }
         let waker = Waker::from(Arc::new(Wakes { task, ready: Arc::clone(&self.ready) }));
-        self.tasks.borrow_mut().insert(task, (group, Box::pin(work), waker.clone()));
-        self.alarm(self.now(), waker);
+        self.tasks.borrow_mut().insert(task, (group, Box::pin(work), waker));
+        self.push(self.now(), Target::Task(task));
     }
 
     pub fn is_alive(&self, group: Group) -> bool {
@@ -174,7 +183,7 @@ impl Clock {
                 return Poll::Ready(());
             }
             if !std::mem::replace(&mut is_set, true) {
-                self.alarm(until, context.waker().clone());
+                self.alarm(until, context.waker());
             }
             Poll::Pending
         })
@@ -199,9 +208,12 @@ impl Clock {
                 return false;
             }
             let alarm = self.alarms.borrow_mut().pop();
-            let Some(Alarm { at, waker, .. }) = alarm else { continue };
+            let Some(Alarm { at, target, .. }) = alarm else { continue };
             self.now.set(self.now().max(at));
-            waker.wake();
+            match target {
+                Target::Task(task) => self.poll(task),
+                Target::Part(waker) => waker.wake(),
+            }
         }
         true
     }
@@ -209,6 +221,7 @@ impl Clock {
     fn poll(&self, task: Task) {
         let Some((group, mut work, waker)) = self.tasks.borrow_mut().remove(&task) else { return };
         self.running.set((group, task));
+        self.own_waker.set(waker.data());
         let is_done = work.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
         let is_dead = group != IMMORTAL && !self.is_alive(group);
         if !is_done && !is_dead {
@@ -223,9 +236,14 @@ impl Clock {
         self.serial.get()
     }
 
-    pub fn alarm(&self, at: u64, waker: Waker) {
+    pub fn alarm(&self, at: u64, waker: &Waker) {
+        let is_own = waker.data() == self.own_waker.get();
+        self.push(at, if is_own { Target::Task(self.this()) } else { Target::Part(waker.clone()) });
+    }
+
+    fn push(&self, at: u64, target: Target) {
         let tie = self.dice.borrow_mut().u32(..);
-        self.alarms.borrow_mut().push(Alarm { at, tie, waker });
+        self.alarms.borrow_mut().push(Alarm { at, tie, target });
     }
 }
 
@@ -255,7 +273,7 @@ impl Bell {
             let is_set = (clock.now() + 1..=until.unwrap_or(u64::MAX)).contains(&self.alarm.get());
             if let Some(until) = until.filter(|_| !is_set) {
                 self.alarm.set(until);
-                clock.alarm(until, context.waker().clone());
+                clock.alarm(until, context.waker());
             }
             Poll::Pending
         })

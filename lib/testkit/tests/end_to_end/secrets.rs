@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use aws_lambda_events::sqs::SqsBatchResponse;
 use serde_json::json;
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::TenantId;
@@ -12,14 +12,13 @@ use signpost_testkit::build::{delivery, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path};
 use signpost_testkit::receiver::Receiver;
 
+use crate::faults::batch;
 use crate::handlers::lookup;
 
 /// Delivers a new event to an endpoint with the function in this process.
 async fn deliver(app: &deliver::App, tenant: &TenantId, endpoint: &EndpointId) -> SqsBatchResponse {
     let body = delivery(endpoint, &event(tenant, &event_id(), &json!({})));
-    let batch = json!({"Records": [{"messageId": "m-1", "receiptHandle": "r-1", "body": body, "attributes": {}}]});
-    let batch: SqsEvent = serde_json::from_value(batch).unwrap();
-    deliver::handle(batch, app).await.unwrap()
+    deliver::handle(batch(&[body]), app).await.unwrap()
 }
 
 fn app(aws: &aws_config::SdkConfig) -> deliver::App {
