@@ -534,8 +534,10 @@ impl Secrets for Process {
 impl Signers for Process {
     type Error = Fault;
 
-    async fn current(&self, _: Algorithm) -> Result<Arc<Signer>, Fault> {
-        Err(Fault) // No endpoint of a world needs one.
+    async fn current(&self, algorithm: Algorithm) -> Result<Arc<Signer>, Fault> {
+        let signer = self.call(|world| world.signer.clone()).await?.unwrap();
+        assert_eq!(signer.algorithm(), algorithm);
+        Ok(signer)
     }
 }
 

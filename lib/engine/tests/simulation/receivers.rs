@@ -67,7 +67,9 @@ impl Webhooks for Process {
         if self.world.laws.borrow().events[number as usize].own.is_none() {
             assert_eq!(request.body, format!(r#"{{"n":{number}}}"#));
         }
-        assert_eq!(self.world.plan.signs, named("webhook-signature").is_some());
+        for name in ["jws-signature", "webhook-signature"] {
+            assert_eq!(self.world.plan.signs, named(name).is_some(), "{name}");
+        }
         let result = self.reach(id, endpoint, timeout).await;
         Exchange { result, response: None, sent: None, connection: None, redirect: None }
     }

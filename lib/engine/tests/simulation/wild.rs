@@ -97,7 +97,7 @@ fn world(seed: u64, dice: &mut Rng) -> Rc<World> {
         signs: dice.u8(..10) == 0,
     };
     let count = dice.usize(1..4);
-    let signatures = if plan.signs { json!(["standard-webhooks"]) } else { json!([]) };
+    let signatures = if plan.signs { json!(["standard-webhooks", "jws"]) } else { json!([]) };
     let endpoints: Vec<_> = (0..count).map(|index| settings(index, count, &signatures, dice)).collect();
     let receivers = endpoints.iter().map(|_| receiver(dice, quiet_from)).collect();
     let world = World::new(plan, endpoints, receivers);
@@ -129,6 +129,7 @@ fn settings(index: usize, count: usize, signatures: &Value, dice: &mut Rng) -> S
     let all = json!({
         "types": types,
         "signatures": signatures,
+        "jwsAlgorithm": "ES256",
         "retry": retry,
         "timeoutSeconds": dice.u64(1..=30),
         "maxConcurrency": limit(dice, 4),

@@ -6,12 +6,15 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use base64::prelude::{BASE64_STANDARD as STANDARD, Engine as _};
 use fastrand::Rng;
 use serde_json::json;
 use signpost_core::delivery::DeliveryKey;
 use signpost_core::endpoint::signing_secrets::SecretVersion;
 use signpost_core::endpoint::{DISABLED_TYPE, EndpointId};
 use signpost_core::event::{Event, EventId, EventKey, TenantId};
+use signpost_core::signing::public_key::PublicKey;
+use signpost_core::signing::signer::Signer;
 use signpost_core::signing::standard_webhooks::EndpointKeys;
 use signpost_engine::ports::endpoints::StoredEndpoint;
 use uuid::Uuid;
@@ -41,7 +44,20 @@ pub struct World {
     pub receivers: RefCell<Vec<Receiver>>,
     pub laws: RefCell<Laws>,
     pub keys: Vec<SecretVersion<Arc<EndpointKeys>>>,
+    pub signer: Option<Arc<Signer>>,
     parsed: RefCell<HashMap<u32, Event, Numbers>>,
+}
+
+/// Makes a signing key: a pair of `openssl genpkey`.
+fn signer() -> Signer {
+    let der = |pem: &str| {
+        let lines: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        STANDARD.decode(lines).unwrap()
+    };
+    let (private, public) =
+        (include_str!("../../../core/tests/data/p256.pem"), include_str!("../../../core/tests/data/p256.public.pem"));
+    let public = PublicKey::from_spki("070725bf-7dac-4712-b61a-420ba3701263", &der(public)).unwrap();
+    Signer::from_pkcs8(&public, &der(private)).unwrap()
 }
 
 /// How many events are remembered after they were parsed.
@@ -148,6 +164,7 @@ impl World {
             receivers: RefCell::new(receivers),
             laws: RefCell::default(),
             keys: keys.into_iter().map(|secret| SecretVersion { secret, created_at: 0, expires_at: None }).collect(),
+            signer: plan.signs.then(|| Arc::new(signer())),
             parsed: RefCell::default(),
             plan,
         })
