@@ -1,14 +1,19 @@
 //! Parking: which deliveries wait in a table instead of the queue, and under which key.
 //!
-//! A standard SQS queue holds about 120,000 messages in flight, including those that wait for a retry. Therefore only
-//! short waits happen in the queue. A delivery is parked if it waits longer, or until its endpoint is enabled.
+//! A standard SQS queue holds about 120,000 messages in flight, for all tenants together. A message that was received and
+//! waits for its retry is one of them. Therefore only waits up to [`LONGEST_IN_FLIGHT`] are visibility timeouts. For a
+//! longer wait, `deliver` sends the message again with a delay, because delayed messages are not in flight. If a delivery
+//! waits longer than SQS can delay it, or until its endpoint is enabled, it is parked.
 
 use std::time::Duration;
 
 use crate::delivery::DeliveryKey;
 use crate::endpoint::EndpointId;
 
-/// The longest wait in the queue.
+/// The longest wait as a visibility timeout.
+pub const LONGEST_IN_FLIGHT: Duration = Duration::from_secs(30);
+
+/// The longest wait in the queue: SQS delays a message by at most 15 minutes (`DelaySeconds`).
 pub const LONGEST_IN_QUEUE: Duration = Duration::from_mins(15);
 
 /// The number of lanes for the deliveries of one minute. They keep each partition of the table below its limit of 1,000

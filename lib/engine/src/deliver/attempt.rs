@@ -90,7 +90,7 @@ impl<P: Ports> Deliver<P> {
                 self.disable(delivery, DisabledBecause::Gone).await?;
                 self.park(delivery, receipt).await.map(|()| Outcome::Done)
             }
-            Next::Retry(_) => self.wait(delivery, next_attempt_unix_ms).await,
+            Next::Retry(_) => self.wait(delivery, receipt, next_attempt_unix_ms).await,
             Next::Exhausted => self.give_up(delivery, next_attempt_unix_ms).await.map(|()| Outcome::Done),
         }
     }

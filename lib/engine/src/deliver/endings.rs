@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use signpost_core::delivery::parking::{LONGEST_IN_QUEUE, Lane};
+use signpost_core::delivery::parking::{LONGEST_IN_FLIGHT, LONGEST_IN_QUEUE, Lane};
 use signpost_core::delivery::{DeadLetterReason, Delivery, DeliveryStatus, Progress, Receipt};
 use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause};
 use signpost_core::event::{Event, OWN_SOURCE};
@@ -19,12 +19,22 @@ use crate::ports::parking::Parking as _;
 use crate::ports::queue::{Message, Queue as _};
 
 impl<P: Ports> Deliver<P> {
-    /// Makes a delivery wait until the recorded time: in the queue if that is soon, otherwise parked. If copies of a
-    /// message park the same delivery until the same time, there is only one item.
-    pub(super) async fn wait(&self, delivery: &Delivery, until_unix_ms: u64) -> Result<Outcome, Deferred<P>> {
+    /// Makes a delivery wait until the recorded time: as a message in flight if that is soon, as a delayed message if SQS
+    /// can delay it for so long, otherwise parked. If copies of a message park the same delivery until the same time,
+    /// there is only one item.
+    pub(super) async fn wait(
+        &self,
+        delivery: &Delivery,
+        receipt: &Receipt,
+        until_unix_ms: u64,
+    ) -> Result<Outcome, Deferred<P>> {
         let wait = self.until(until_unix_ms);
-        if wait <= LONGEST_IN_QUEUE {
+        if wait <= LONGEST_IN_FLIGHT {
             return Ok(Outcome::Again(wait));
+        }
+        if wait <= LONGEST_IN_QUEUE {
+            self.requeue(delivery, receipt, wait).await?;
+            return Ok(Outcome::Done);
         }
         let key = delivery.key();
         self.events.keep_until(key, until_unix_ms).await?; // A parked delivery has only the event's key.
@@ -128,7 +138,7 @@ impl<P: Ports> Deliver<P> {
         Ok(())
     }
 
-    /// Puts a delivery from a lane back into the queue, to be presented after `wait`.
+    /// Puts a delivery into the queue again, as another message that SQS presents after `wait`.
     pub(super) async fn requeue(
         &self,
         delivery: &Delivery,

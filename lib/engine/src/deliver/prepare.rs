@@ -109,7 +109,9 @@ impl<P: Ports> Deliver<P> {
                 self.give_up(delivery, since_unix_ms).await?;
                 return Ok(Prepared::Over(Outcome::Done));
             }
-            Due::Wait { until_unix_ms } => return self.wait(delivery, until_unix_ms).await.map(Prepared::Over),
+            Due::Wait { until_unix_ms } => {
+                return self.wait(delivery, receipt, until_unix_ms).await.map(Prepared::Over);
+            }
         };
         let equipped = async {
             let keyring = self.keyring(&delivery.event.key.tenant, &recipient).await?;

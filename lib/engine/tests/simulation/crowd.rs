@@ -139,6 +139,24 @@ pub fn back_after_hours(seed: u64, count: u64, at_once: Option<u16>, per_second:
     Drained { minutes, in_first_minute, most_in_a_minute, most_displaced }
 }
 
+/// Many endpoints that fail nearly every second request, so that their breakers stay closed, and whose retries wait for
+/// nearly a quarter of an hour. Returns the most messages that were in flight at once, and the deliveries.
+pub fn in_flight_of_waits(seed: u64, endpoints: usize, per_second: u64, seconds: u64) -> (usize, usize) {
+    let _schedule = Schedule(seed);
+    let slow = json!({"retry": {"maxRetries": 14, "intervalSeconds": 890, "backoff": "fixed"}});
+    let stored = (0..endpoints).map(|index| endpoint(index, &slow)).collect();
+    let receivers = (0..endpoints).map(|_| Receiver::new(vec![(0, Mood::Flaky(49))])).collect();
+    let world = World::new(plan(seed), stored, receivers);
+    for index in 0..endpoints {
+        stream(&world, index, per_second, START, START + seconds * SECOND);
+    }
+    run_functions(&world);
+    world.clock.run(START + seconds * SECOND, || false);
+    world.check_that_nothing_is_lost();
+    let most = world.deliveries.queue.borrow().most_in_flight;
+    (most, world.laws.borrow().facts.len())
+}
+
 /// Other functions use up the account for more than eight minutes, so that Lambda throttles the first invocation for
 /// nearly the visibility timeout. Whenever it begins then, SQS presents the message again while it sends.
 #[test]

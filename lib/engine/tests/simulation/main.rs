@@ -77,6 +77,17 @@ fn healthy_endpoints_do_not_wait_for_dead_ones_and_few_are_in_flight() {
 }
 
 #[test]
+fn deliveries_that_wait_for_a_retry_are_not_in_flight() {
+    // As many as the endpoints of one tenant can have fail, and for two hours in `make soak`.
+    let (seed, endpoints, seconds) =
+        if soak_minutes().is_none() { (1, 20, 1_800) } else { (soak::fresh_seed(), 100, 7_200) };
+    let (most, deliveries) = crowd::in_flight_of_waits(number("SIGNPOST_SEED").unwrap_or(seed), endpoints, 1, seconds);
+    println!("{deliveries} deliveries, at most {most} in flight");
+    // Half of them fail, and each of these waits for 890 s: that would be 437 for each endpoint.
+    assert!(most < 20 * endpoints, "{most} in flight for {endpoints} endpoints");
+}
+
+#[test]
 fn parked_deliveries_are_sent_by_age_and_at_their_pace_after_the_receiver_recovers() {
     let seed = number("SIGNPOST_SEED").unwrap_or(1);
     let _schedule = Schedule(seed);

@@ -21,6 +21,8 @@ pub enum Mood {
     Well(u64),
     /// Answers 500 at once.
     Failing,
+    /// Answers 500 to so many of a hundred requests, and acknowledges the others.
+    Flaky(u64),
     /// Takes no connection.
     Refusing,
     /// Answers nothing until the attempt's time is up.
@@ -98,6 +100,9 @@ impl Process {
         let (took, result) = match mood {
             Mood::Well(ms) => (1 + world.below(ms), judge_status(204, None)),
             Mood::Failing => (1 + world.below(20), judge_status(500, None)),
+            Mood::Flaky(percent) => {
+                (1 + world.below(20), judge_status(if world.below(100) < percent { 500 } else { 204 }, None))
+            }
             Mood::Refusing => (1, Err(failed(ExchangeFault::ConnectionRefused))),
             Mood::Hanging => (timeout_ms, Err(timed_out())),
             Mood::Busy(seconds) => (1 + world.below(20), judge_status(429, Some(Duration::from_secs(seconds)))),
