@@ -124,7 +124,9 @@ impl AwsProxy {
     pub async fn wait_for_held(&self, count: usize) {
         let mut held = self.held.clone();
         let enough = tokio::time::timeout(PATIENCE, held.wait_for(|held| held.len() >= count)).await;
-        assert!(matches!(enough, Ok(Ok(_))), "{} of {count} calls are held", self.held.borrow().len());
+        let operation = lock(&self.calls).holding.as_ref().map(|(operation, _)| operation.clone());
+        let held = self.held.borrow().len();
+        assert!(matches!(enough, Ok(Ok(_))), "{held} of {count} calls of {operation:?} are held");
     }
 
     /// Forwards the next call of `operation`, but answers 500 to the caller, as if the answer of AWS were lost.

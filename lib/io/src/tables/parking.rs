@@ -50,15 +50,23 @@ impl Parking {
     }
 
     /// Reads up to `limit` deliveries of a lane from `unix_ms` on, in milliseconds since the Unix epoch, oldest first. An
-    /// item that cannot be read is skipped and logged.
+    /// item that cannot be read is skipped and logged, and hides none behind it.
     ///
-    /// Needs `dynamodb:Query`. One call.
+    /// Needs `dynamodb:Query`. One call, and more if items cannot be read.
     ///
     /// # Errors
     /// The call failed.
     pub async fn first_since(&self, lane: &Lane, unix_ms: u64, limit: usize) -> Result<Vec<Parked>, AwsError> {
-        let items = self.query(&lane.key(), &first_place(unix_ms), limit).await?;
-        Ok(items.iter().filter_map(|item| readable(item, parked_of)).collect())
+        let (lane, mut from, mut found) = (lane.key(), first_place(unix_ms), Vec::new());
+        loop {
+            let items = self.query(&lane, &from, limit).await?;
+            found.extend(items.iter().filter_map(|item| readable(item, parked_of)));
+            let last = items.last().filter(|_| found.len() < limit && items.len() == limit);
+            let Some(last) = last.and_then(|last| text(last, "sk").ok()) else { break };
+            from = format!("{last}\u{1}"); // No place has this character, so none is between.
+        }
+        found.truncate(limit);
+        Ok(found)
     }
 
     async fn query(&self, lane: &str, from: &str, limit: usize) -> Result<Vec<Item>, AwsError> {

@@ -7,7 +7,7 @@ use serde_json::json;
 use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::{Delivery, DeliveryKey};
 use signpost_core::endpoint::EndpointId;
-use signpost_core::event::Event;
+use signpost_core::event::{Event, EventId, EventKey};
 use signpost_engine::ports::deliveries::Deliveries as _;
 use signpost_engine::ports::parking::Parking as _;
 use signpost_io::runtime::clock::unix_ms_now;
@@ -120,6 +120,31 @@ async fn operators_are_warned_before_the_event_of_a_waiting_delivery_expires() {
     remove.send().await.unwrap();
     assert_eq!((warned_at(hour + 60 * MINUTES).await, noted().await), (0, 1), "others may need the note");
     assert_eq!((warned_at(hour + QUARTER + 120 * MINUTES).await, noted().await), (0, 0));
+}
+
+#[tokio::test]
+async fn unreadable_items_hide_nothing_behind_them() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let own = Own::of(&stack).await;
+    let (parking, endpoint) = (own.parking(), EndpointId::new(Uuid::new_v4()));
+    let lane = Lane::Endpoint(endpoint.clone());
+    let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
+    let client = aws_sdk_dynamodb::Client::new(&stack.aws);
+    for index in 0..60 {
+        let item = client.put_item().table_name(&own.parking).item("pk", text(&lane.key()));
+        item.item("sk", text(&format!("0000000000001#{index:02}"))).send().await.unwrap();
+    }
+    let sources = ["/core", "/core two", "/core!"];
+    for source in sources {
+        let key = EventKey { tenant: tenant.clone(), source: source.into(), id: EventId::parse("1").unwrap() };
+        let delivery = DeliveryKey { event: &key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
+        parking.park(lane.clone(), 2, delivery).await.unwrap();
+    }
+    for limit in 1..=4 {
+        let found: Vec<_> =
+            parking.first_of(&lane, limit).await.unwrap().into_iter().map(|one| one.event.source).collect();
+        assert_eq!(found, sources[..limit.min(3)], "{limit}");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 use aws_credential_types::Credentials;
 use serde_json::{Value, json};
+use signpost_core::endpoint::EndpointId;
 use signpost_core::event::TenantId;
 use signpost_testkit::bank::Bank;
 use signpost_testkit::build::{event, event_id, tenant};
@@ -78,7 +79,11 @@ async fn no_operator_gets_a_webhook_signed_that_another_tenants_receiver_accepts
         let registered = attacker.ask(&stack, "POST", &register, &json!({"requestId": "rq:victim-4711"})).await;
         Bank::default().get(registered["callbackUrl"].as_str().unwrap(), "").await;
         attacks.push(("a token request", next(&theirs, &mut seen).await));
-        // A webhook that the attacker's own endpoint got, replayed to the attacker's endpoint at the victim's URL.
+        // A webhook that the attacker's own endpoint got, replayed to the attacker's endpoint at the victim's URL. Its
+        // acknowledgement is on record first, because otherwise it would also acknowledge the replay.
+        let (token_request, endpoint) =
+            (attacks[1].1.event_id(), EndpointId::parse(path.rsplit('/').next().unwrap()).unwrap());
+        stack.wait_for_attempts(&attacker.tenant, token_request, &endpoint, 1).await;
         let path = format!("/v1/tenants/{}/events/{}/replay", attacker.tenant, attacks[1].1.event_id());
         attacker.ask(&stack, "POST", &path, &json!({})).await;
         attacks.push(("a replay", next(&theirs, &mut seen).await));
