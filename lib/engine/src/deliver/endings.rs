@@ -63,12 +63,8 @@ impl<P: Ports> Deliver<P> {
     pub(super) async fn park(&self, delivery: &Delivery, receipt: &Receipt) -> Result<(), Deferred<P>> {
         let (key, endpoint) = (delivery.key(), &delivery.endpoint);
         // Noted first, because `sweep` would not find a parked delivery without the note.
-        if self.noted_waiting.add(endpoint, self.clock.unix_seconds())
-            && let Err(error) = self.parking.note_waiting(endpoint).await
-        {
-            self.noted_waiting.remove(endpoint);
-            return Err(error.into());
-        }
+        let note = self.parking.note_waiting(endpoint);
+        self.noted_waiting.write(endpoint, self.clock.unix_seconds(), note).await?;
         self.events.keep_for_endpoint(key).await?; // A parked delivery has only the event's key.
         self.parking.park(Lane::Endpoint(endpoint.clone()), receipt.since_unix_ms, key).await?;
         tracing::info!(endpoint.id = %endpoint, event.id = %key.event.id, "delivery.parked");
@@ -78,12 +74,8 @@ impl<P: Ports> Deliver<P> {
     /// Parks a delivery and requests a drain. If no function drains the lane now, a sweep does.
     async fn park_with_drain(&self, delivery: &Delivery, receipt: &Receipt) -> Result<(), Deferred<P>> {
         // Requested first, because a parked delivery without a drain request would stay parked.
-        if self.asked_to_drain.add(&delivery.endpoint, self.clock.unix_seconds())
-            && let Err(error) = self.parking.ask_to_drain(&delivery.endpoint).await
-        {
-            self.asked_to_drain.remove(&delivery.endpoint);
-            return Err(error.into());
-        }
+        let request = self.parking.ask_to_drain(&delivery.endpoint);
+        self.asked_to_drain.write(&delivery.endpoint, self.clock.unix_seconds(), request).await?;
         self.park(delivery, receipt).await
     }
 

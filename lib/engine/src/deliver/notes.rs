@@ -1,19 +1,20 @@
 //! A cache of the notes that this environment has written to a table, so that it does not repeat them for each
 //! delivery.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use futures_util::lock::Mutex;
+use signpost_core::endpoint::EndpointId;
 
 use crate::slots::Slots;
-use signpost_core::endpoint::EndpointId;
 
 /// How many endpoints are remembered.
 const CAPACITY: usize = 2_000;
 
-/// Endpoints, each with the time of its note, in seconds since the Unix epoch.
+/// Endpoints, each with the time of its note, in seconds since the Unix epoch. The writer of a note holds the lock, so
+/// that the other deliveries of its batch go on only after the note is in the table.
 #[derive(Debug)]
 pub(crate) struct Notes {
     valid_seconds: u64,
-    noted: Slots<EndpointId, AtomicU64>,
+    noted: Slots<EndpointId, Mutex<Option<u64>>>,
 }
 
 impl Notes {
@@ -22,35 +23,67 @@ impl Notes {
         Self { valid_seconds, noted: Slots::new(CAPACITY) }
     }
 
-    /// Notes an endpoint, unless its note is still valid. Returns true if the caller must write the note to the table.
-    pub(crate) fn add(&self, endpoint: &EndpointId, now: u64) -> bool {
-        let slot = self.noted.get(endpoint.clone());
-        let at = slot.load(Ordering::Relaxed);
-        let is_new = !(at..at + self.valid_seconds).contains(&now);
-        if is_new {
-            slot.store(now, Ordering::Relaxed);
+    /// Writes the note of an endpoint, unless an earlier one is still valid at `now`.
+    ///
+    /// # Errors
+    /// The note could not be written. The next caller tries again.
+    pub(crate) async fn write<E>(
+        &self,
+        endpoint: &EndpointId,
+        now: u64,
+        write: impl Future<Output = Result<(), E>>,
+    ) -> Result<(), E> {
+        let noted = self.noted.get(endpoint.clone());
+        let mut at = noted.lock().await;
+        if at.is_some_and(|at| (at..at + self.valid_seconds).contains(&now)) {
+            return Ok(());
         }
-        is_new
-    }
-
-    /// Forgets an endpoint whose note could not be written.
-    pub(crate) fn remove(&self, endpoint: &EndpointId) {
-        self.noted.get(endpoint.clone()).store(0, Ordering::Relaxed);
+        write.await?;
+        *at = Some(now);
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::future::{Ready, ready};
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
     use super::*;
+
+    fn once<T>(future: impl Future<Output = T>) -> Poll<T> {
+        pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+    }
 
     #[test]
     fn a_note_is_written_again_when_it_is_too_old_or_was_not_written() {
         let (notes, id) = (Notes::new(60), EndpointId::parse(&format!("ep_{}", "0".repeat(32))).unwrap());
-        assert!(notes.add(&id, 1_000));
-        assert!(!notes.add(&id, 1_059), "still valid");
-        assert!(notes.add(&id, 1_060), "too old");
-        assert!(notes.add(&id, 1_000), "the clock was set back");
-        notes.remove(&id);
-        assert!(notes.add(&id, 1_001), "not written");
+        let cases = [
+            (1_000, Ok(()), true, "new"),
+            (1_059, Ok(()), false, "still valid"),
+            (1_060, Err(()), true, "too old"),
+            (1_061, Ok(()), true, "not written"),
+            (1_000, Ok(()), true, "the clock was set back"),
+        ];
+        for (now, answer, expected, why) in cases {
+            let is_written = Cell::new(false);
+            let write = async {
+                is_written.set(true);
+                answer
+            };
+            assert_eq!(once(notes.write(&id, now, write)), Poll::Ready(answer), "{why}");
+            assert_eq!(is_written.get(), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn nobody_goes_on_before_the_note_is_written() {
+        let (notes, id) = (Notes::new(60), EndpointId::parse(&format!("ep_{}", "0".repeat(32))).unwrap());
+        let mut first = pin!(notes.write(&id, 1_000, std::future::pending::<Result<(), ()>>()));
+        assert_eq!(first.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending);
+        let second: Ready<Result<(), ()>> = ready(Ok(()));
+        assert_eq!(once(notes.write(&id, 1_000, second)), Poll::Pending);
     }
 }
