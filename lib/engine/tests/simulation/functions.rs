@@ -17,7 +17,7 @@ use crate::world::{Pipe, Process, Role, World};
 /// Timeouts of the functions in the template.
 const DELIVER_TIMEOUT_MS: u64 = 90_000;
 const FANOUT_TIMEOUT_MS: u64 = 60_000;
-const SWEEP_TIMEOUT_MS: u64 = 50_000;
+pub const SWEEP_TIMEOUT_MS: u64 = 50_000;
 /// How often `fanout` runs at once here, for each of its queues.
 const FANOUTS: usize = 4;
 /// How long events are kept: longer than any schedule lasts.

@@ -3,12 +3,17 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use signpost_core::delivery::DeliveryStatus;
-use signpost_core::endpoint::{Endpoint, EndpointId, Limit};
+use signpost_core::delivery::breaker::Admission;
+use signpost_core::delivery::{DeadLetterReason, DeliveryStatus};
+use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId, Limit};
 use signpost_core::event::Event;
+use signpost_engine::endpoint_cache::REMEMBERED_FOR;
+use signpost_engine::ports::clock::millis;
+use signpost_engine::ports::endpoints::Written;
 
-use crate::tables::{LEASE_MS, index_of};
-use crate::world::{Pipe, World};
+use crate::functions::SWEEP_TIMEOUT_MS;
+use crate::tables::{LEASE_MS, Place, index_of};
+use crate::world::{Pipe, World, endpoint_id};
 
 /// The true course of events, independent of the tables.
 #[derive(Default)]
@@ -20,6 +25,20 @@ pub struct Laws {
     own: HashMap<String, u32>,
     /// By endpoint, a second and how many requests may begin in it.
     seconds: HashMap<usize, (u64, usize)>,
+    /// By endpoint with a limit per second, how many requests were counted that have not begun yet.
+    granted: HashMap<usize, u32>,
+    /// By endpoint that is disabled, since when.
+    disabled_since: HashMap<usize, u64>,
+    /// By endpoint whose breaker is open, since when, and how many claims of a probe were not used yet.
+    open: HashMap<usize, (u64, u32)>,
+    /// Until when the sweep that began last may run.
+    sweeping_until: u64,
+    /// The holders of slots that they could not release, or do not know to have.
+    pub forgotten_slots: HashSet<u64>,
+    /// The events whose state can be polled.
+    pub states: HashSet<u32>,
+    /// By delivery, until when its event is kept at least.
+    pub kept_until: HashMap<u32, u64>,
     pub figures: Figures,
     /// The history of each delivery, if a schedule runs alone.
     pub story: Option<Vec<(u32, String)>>,
@@ -168,7 +187,66 @@ impl Laws {
         assert!(*counted <= second, "a request begins in a second that is over");
         *begun = if *counted == second { *begun + 1 } else { 1 };
         *counted = second;
+        *self.granted.entry(endpoint).or_default() += 1;
         assert!(*begun <= usize::from(u16::from(limit)), "{begun} requests begin in a second, of {limit:?}");
+    }
+
+    /// A request to an endpoint begins.
+    pub fn begins(&mut self, endpoint: usize, limit: Option<Limit>, now: u64) {
+        if limit.is_some() {
+            let granted = self.granted.entry(endpoint).or_default();
+            assert!(*granted > 0, "a request to endpoint {endpoint} was not counted in its second");
+            *granted -= 1;
+        }
+        if let Some(since) = self.disabled_since.get(&endpoint) {
+            let known_by = since + millis(REMEMBERED_FOR) + LEASE_MS;
+            assert!(now < known_by, "endpoint {endpoint} gets a request, although it is disabled since {since}");
+        }
+    }
+
+    /// A request begins while the breaker of its endpoint is open. Every function reads it every two seconds.
+    pub fn begins_while_open(&mut self, endpoint: usize, now: u64) {
+        let Some((since, probes)) = self.open.get_mut(&endpoint) else { return };
+        if *since + LEASE_MS < now {
+            assert!(
+                *probes > 0,
+                "endpoint {endpoint} gets a request that is no probe; its breaker is open since {since}"
+            );
+            *probes -= 1;
+        }
+    }
+
+    /// A function replaces a breaker.
+    pub fn breaker_changes(&mut self, endpoint: usize, before: Admission, after: Admission, now: u64) {
+        match (before, after) {
+            (_, Admission::Send) => drop(self.open.remove(&endpoint)),
+            (Admission::Send, _) => drop(self.open.insert(endpoint, (now, 0))),
+            (Admission::Probe, Admission::Park) => self.open.entry(endpoint).or_insert((now, 0)).1 += 1,
+            (Admission::Probe | Admission::Park, Admission::Probe | Admission::Park) => {}
+        }
+    }
+
+    pub fn disabled(&mut self, endpoint: usize, now: u64) {
+        self.disabled_since.entry(endpoint).or_insert(now);
+    }
+
+    /// An operator enables an endpoint, and closes its breaker.
+    pub fn enabled(&mut self, endpoint: usize) {
+        self.disabled_since.remove(&endpoint);
+    }
+
+    pub fn closed(&mut self, endpoint: usize) {
+        self.open.remove(&endpoint);
+    }
+
+    /// A sweep begins. The one before it has ended, or was killed.
+    pub fn sweeps(&mut self, now: u64) {
+        assert!(self.sweeping_until <= now, "a sweep begins while another one may run until {}", self.sweeping_until);
+        self.sweeping_until = now + SWEEP_TIMEOUT_MS;
+    }
+
+    pub fn sweep_ends(&mut self) {
+        self.sweeping_until = 0;
     }
 
     pub fn in_a_second(&mut self, requests: usize, endpoint: &Endpoint) {
@@ -186,6 +264,86 @@ impl World {
         if !is_on_record {
             self.laws.borrow_mut().facts[id as usize].may_overlap_until = u64::MAX;
         }
+    }
+
+    /// A delivery is about to be parked: whatever it waits for comes.
+    pub fn check_parking(&self, place: Place, at: u64, id: u32) {
+        let (tables, laws) = (self.tables.borrow(), self.laws.borrow());
+        let is_kept_until = |until| laws.kept_until.get(&id).is_some_and(|kept| *kept >= until);
+        match place {
+            Place::Due { .. } => {
+                assert!(is_kept_until(at), "the event of delivery {id} may expire before it is due");
+            }
+            Place::Endpoint(index) => {
+                let endpoint = endpoint_id(index);
+                assert!(is_kept_until(u64::MAX), "the event of delivery {id} may expire while it waits");
+                assert!(tables.waiting.contains_key(&endpoint), "nothing watches how long delivery {id} waits");
+                let is_disabled = tables.endpoints[index].as_ref().is_some_and(|stored| stored.disabled.is_some());
+                let is_drained = is_disabled || tables.drains.contains_key(&endpoint);
+                assert!(is_drained, "delivery {id} is parked, and no drain of its endpoint was requested");
+            }
+            Place::Exhausted(_) => {}
+        }
+    }
+
+    /// A delivery is about to be a dead letter: its reason is right, and an operator can see and recover it.
+    pub fn check_dead_letter(&self, id: u32, reason: DeadLetterReason) {
+        let (tables, laws) = (self.tables.borrow(), self.laws.borrow());
+        let (fact, status) = (&laws.facts[id as usize], tables.records.get(&id).and_then(|record| record.status));
+        let is_noted = || {
+            let noted = tables.parked.get(&Place::Exhausted(fact.endpoint));
+            noted.is_some_and(|noted| noted.keys().any(|(_, one)| *one == id))
+        };
+        match reason {
+            DeadLetterReason::Exhausted => {
+                let is_exhausted = status == Some(DeliveryStatus::Exhausted) || fact.is_replayed;
+                assert!(
+                    is_exhausted,
+                    "delivery {id} is a dead letter because it is exhausted, and on record as {status:?}"
+                );
+                assert!(is_noted(), "delivery {id} is exhausted, and no operator can recover it");
+            }
+            DeadLetterReason::EndpointGone => {
+                assert!(
+                    tables.endpoints[fact.endpoint].is_none(),
+                    "delivery {id} is a dead letter; its endpoint exists"
+                );
+                let is_delivered = status == Some(DeliveryStatus::Delivered);
+                let is_old = fact.acknowledged_at.is_some_and(|at| at + LEASE_MS < self.now());
+                assert!(!is_delivered || !is_old, "delivery {id} is delivered, and a dead letter afterwards");
+            }
+            DeadLetterReason::EventGone => {
+                assert!(
+                    !tables.events.contains_key(&laws.event_of(id)),
+                    "delivery {id} is a dead letter; its event exists"
+                );
+            }
+            DeadLetterReason::Deferred => {
+                assert!(is_noted(), "delivery {id} was held up, and no operator can recover it");
+            }
+            DeadLetterReason::BadMessage => panic!("the message of delivery {id} is taken for a foreign one"),
+        }
+    }
+
+    /// Disables an endpoint. If a function does that, its event was sent before, so that a crash cannot lose it.
+    pub fn disable(&self, index: usize, because: DisabledBecause) -> Written {
+        let version = self.tables.borrow().endpoints[index].as_ref().map(|stored| stored.version);
+        let written = self.tables.borrow_mut().disable(index, because);
+        if written == Written::Yes {
+            self.laws.borrow_mut().disabled(index, self.now());
+            let id = format!("disabled-{}-{}-{}", endpoint_id(index), version.unwrap_or_default(), because.as_str());
+            let is_told = because == DisabledBecause::Operator || self.laws.borrow().own_event(&id).is_some();
+            assert!(is_told, "endpoint {index} is disabled, and its event `{id}` was not sent before");
+        }
+        written
+    }
+
+    /// No slot is held by a function that has ended, unless it was killed or its release failed.
+    pub fn check_that_slots_are_free(&self) {
+        let (tables, laws) = (self.tables.borrow(), self.laws.borrow());
+        let mut holders = tables.slots.iter().filter(|(_, (holder, _))| !laws.forgotten_slots.contains(holder));
+        let held = holders.next();
+        assert_eq!(held, None, "a slot is held, and nothing is being sent");
     }
 
     /// Nothing that was accepted is gone: it is delivered, or parked, or in a queue, or a dead letter with its reason.

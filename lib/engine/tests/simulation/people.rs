@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use signpost_core::delivery::breaker::Breaker;
 use signpost_core::delivery::{DeliveryKey, ReplayKind};
-use signpost_core::endpoint::EndpointId;
+use signpost_core::endpoint::{DisabledBecause, EndpointId};
 use signpost_core::status::state::Moment;
 use signpost_engine::ports::deliveries::Deliveries as _;
 use signpost_engine::ports::events::{Arrival, FirstFanOut};
@@ -76,13 +76,21 @@ pub fn operate<F: Future<Output = Result<(), Fault>>>(
 pub async fn enable(process: Process, endpoint: usize) -> Result<(), Fault> {
     process.ask_to_drain(&endpoint_id(endpoint)).await?;
     let (closed, version) = (Breaker::closed_at(process.now()), process.world.below(u64::MAX));
-    process.table(|tables| tables.breakers.insert(endpoint, (closed, version))).await?;
-    process.table(|tables| tables.enable(endpoint)).await.map(drop)
+    let close = |world: &World| {
+        world.laws.borrow_mut().closed(endpoint);
+        world.tables.borrow_mut().breakers.insert(endpoint, (closed, version));
+    };
+    process.call(close).await?;
+    let enable = |world: &World| {
+        world.laws.borrow_mut().enabled(endpoint);
+        world.tables.borrow_mut().enable(endpoint)
+    };
+    process.call(enable).await.map(drop)
 }
 
 /// As `manage` disables an endpoint.
 pub async fn disable(process: Process, endpoint: usize) -> Result<(), Fault> {
-    process.table(|tables| tables.disable(endpoint, signpost_core::endpoint::DisabledBecause::Operator)).await.map(drop)
+    process.call(|world| world.disable(endpoint, DisabledBecause::Operator)).await.map(drop)
 }
 
 /// As `manage` removes an endpoint.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use signpost_core::delivery::attempt::Attempt;
 use signpost_core::delivery::breaker::Breaker;
 use signpost_core::delivery::limits::HeldSlot;
-use signpost_core::delivery::parking::{Lane, place};
-use signpost_core::delivery::{DeadLetterReason, DeliveryKey, DeliveryRecord, Progress, ReplayKind};
+use signpost_core::delivery::parking::{LONGEST_IN_QUEUE, Lane, place};
+use signpost_core::delivery::{DeadLetterReason, Delivery, DeliveryKey, DeliveryRecord, Progress, ReplayKind};
 use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId, Limit};
 use signpost_core::event::{Event, EventKey, TenantId};
 use signpost_core::signing::algorithm::Algorithm;
@@ -111,18 +111,28 @@ impl QueueOf {
         let text = Rc::from(message.body.as_str());
         let delay_seconds = message.delay.as_secs().min(900);
         match self.which {
+            Which::DeadLetters if reason.as_deref() == Some(DeadLetterReason::BadMessage.as_str()) => {
+                assert!(Delivery::parse(&text).is_err(), "a delivery is taken for a foreign message: {text}");
+                let body = Body { text, id: u32::MAX, since, reason };
+                world.dead_letters.queue.borrow_mut().send(body, 0, 0, world.now());
+            }
             Which::Deliveries | Which::DeadLetters => {
                 let (id, endpoint) = world.delivery_in(&message.body);
                 let body = Body { text: Rc::clone(&text), id, since, reason };
                 if self.which == Which::DeadLetters {
                     world.tell(id, || format!("a dead letter: {:?}", body.reason));
-                    assert_ne!(body.reason.as_deref(), Some(DeadLetterReason::BadMessage.as_str()), "{text}");
+                    world.check_dead_letter(id, body.reason.as_deref().and_then(DeadLetterReason::parse).unwrap());
                     world.dead_letters.queue.borrow_mut().send(body, 0, 0, world.now());
                     return;
                 }
                 assert_eq!(message.group.as_deref(), Some(endpoint), "the group of a delivery");
-                if self.process.role == Role::Fanout && since.is_some() {
-                    world.may_overlap(id);
+                if self.process.role == Role::Fanout {
+                    let number = world.laws.borrow().event_of(id);
+                    let is_known = world.laws.borrow().states.contains(&number);
+                    assert!(is_known, "delivery {id} is queued before the state of event {number} can be polled");
+                    if since.is_some() {
+                        world.may_overlap(id);
+                    }
                 }
                 world.queue_delivery(id, body, delay_seconds);
             }
@@ -168,6 +178,7 @@ impl Queue for QueueOf {
     async fn delay_retry(&self, receipt: &str, wait: Duration) -> Result<(), Fault> {
         let seconds = u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap();
         let (message, receives) = Self::of_receipt(receipt);
+        assert!(seconds <= LONGEST_IN_QUEUE.as_secs(), "a message is in flight for {seconds} s");
         self.process
             .call(|world| {
                 let pipe = self.which.pipe(world);
@@ -334,20 +345,22 @@ impl Events for Process {
         .await
     }
 
-    async fn keep_until(&self, _: DeliveryKey<'_>, _: u64) -> Result<(), Fault> {
-        self.call(|_| ()).await
+    async fn keep_until(&self, delivery: DeliveryKey<'_>, unix_ms: u64) -> Result<(), Fault> {
+        let id = self.world.delivery(delivery);
+        self.call(|world| world.laws.borrow_mut().kept_until.insert(id, unix_ms)).await.map(drop)
     }
 
-    async fn keep_for_endpoint(&self, _: DeliveryKey<'_>) -> Result<(), Fault> {
-        self.call(|_| ()).await
+    async fn keep_for_endpoint(&self, delivery: DeliveryKey<'_>) -> Result<(), Fault> {
+        self.keep_until(delivery, u64::MAX).await
     }
 }
 
 impl States for Process {
     type Error = Fault;
 
-    async fn put(&self, _: &Event, _: Arrival, _: Option<&str>, _: Option<&str>) -> Result<(), Fault> {
-        self.call(|_| ()).await
+    async fn put(&self, event: &Event, _: Arrival, _: Option<&str>, _: Option<&str>) -> Result<(), Fault> {
+        let number = self.world.number_of(&event.key.id);
+        self.call(|world| world.laws.borrow_mut().states.insert(number)).await.map(drop)
     }
 }
 
@@ -356,7 +369,14 @@ impl Parking for Process {
 
     async fn park(&self, lane: Lane, unix_ms: u64, delivery: DeliveryKey<'_>) -> Result<(), Fault> {
         let (id, place, token) = (self.world.delivery(delivery), Place::of(&lane), self.u64());
-        self.of_delivery(id, "park", |tables| tables.park(place, unix_ms, id, token)).await
+        let is_in_time = !matches!(lane, Lane::Due { .. }) || lane == Lane::due_at(unix_ms, delivery);
+        assert!(is_in_time, "delivery {id} is due at {unix_ms}, and parked in {place:?}");
+        self.call(|world| {
+            world.check_parking(place, unix_ms, id);
+            world.tables.borrow_mut().park(place, unix_ms, id, token);
+            world.tell(id, || format!("parked in {place:?}"));
+        })
+        .await
     }
 
     async fn first_of(&self, lane: &Lane, limit: usize) -> Result<Vec<Parked>, Fault> {
@@ -408,11 +428,22 @@ impl Parking for Process {
     }
 
     async fn begin_sweep(&self, now: u64, until: u64, first_minute: u64) -> Result<Option<u64>, Fault> {
-        self.table(|tables| tables.begin_sweep(now, until, first_minute)).await
+        self.call(|world| {
+            let begun = world.tables.borrow_mut().begin_sweep(now, until, first_minute);
+            if begun.is_some() {
+                world.laws.borrow_mut().sweeps(world.now());
+            }
+            begun
+        })
+        .await
     }
 
     async fn end_sweep(&self, swept_minute: u64) -> Result<(), Fault> {
-        self.table(|tables| tables.end_sweep(swept_minute)).await
+        self.call(|world| {
+            world.laws.borrow_mut().sweep_ends();
+            world.tables.borrow_mut().end_sweep(swept_minute);
+        })
+        .await
     }
 }
 
@@ -425,7 +456,9 @@ impl Limits for Process {
 
     async fn take(&self, slot: &ConcurrencySlot, now_unix_ms: u64, until_unix_ms: u64) -> Result<bool, Fault> {
         let place = (index_of(&slot.endpoint), slot.index);
-        self.table(|tables| tables.take_slot(place, slot.holder, now_unix_ms, until_unix_ms)).await
+        let taken = self.table(|tables| tables.take_slot(place, slot.holder, now_unix_ms, until_unix_ms)).await;
+        self.forgets_unless(&taken, slot.holder);
+        taken
     }
 
     async fn renew(&self, slot: &ConcurrencySlot, now_unix_ms: u64, until_unix_ms: u64) -> Result<bool, Fault> {
@@ -435,7 +468,9 @@ impl Limits for Process {
 
     async fn release(&self, slot: ConcurrencySlot) -> Result<(), Fault> {
         let place = (index_of(&slot.endpoint), slot.index);
-        self.table(|tables| tables.release_slot(place, slot.holder)).await
+        let released = self.table(|tables| tables.release_slot(place, slot.holder)).await;
+        self.forgets_unless(&released, slot.holder);
+        released
     }
 
     async fn count_first(&self, endpoint: &EndpointId, unix_seconds: u64) -> Result<Counted, Fault> {
@@ -451,6 +486,12 @@ impl Limits for Process {
 }
 
 impl Process {
+    fn forgets_unless<T>(&self, answer: &Result<T, Fault>, holder: u64) {
+        if answer.is_err() {
+            self.world.laws.borrow_mut().forgotten_slots.insert(holder);
+        }
+    }
+
     async fn counted(
         &self,
         endpoint: usize,
@@ -486,7 +527,18 @@ impl Breakers for Process {
         version: u64,
     ) -> Result<bool, Fault> {
         let (index, breaker) = (index_of(endpoint), breaker.clone());
-        self.table(|tables| tables.replace_breaker(index, before, breaker, version)).await
+        let now = self.now();
+        self.call(|world| {
+            let mut tables = world.tables.borrow_mut();
+            let before_it = tables.breakers.get(&index).map_or_else(Breaker::default, |(breaker, _)| breaker.clone());
+            let after_it = breaker.admits(now);
+            let is_replaced = tables.replace_breaker(index, before, breaker, version);
+            if is_replaced {
+                world.laws.borrow_mut().breaker_changes(index, before_it.admits(now), after_it, world.now());
+            }
+            is_replaced
+        })
+        .await
     }
 }
 
@@ -508,11 +560,16 @@ impl Endpoints for Process {
     }
 
     async fn disable(&self, _: &TenantId, id: &EndpointId, because: DisabledBecause) -> Result<Written, Fault> {
-        self.table(|tables| tables.disable(index_of(id), because)).await
+        self.call(|world| world.disable(index_of(id), because)).await
     }
 
     async fn verify(&self, _: &TenantId, id: &EndpointId, _: &str) -> Result<Written, Fault> {
-        self.table(|tables| Written::of(tables.enable(index_of(id)))).await
+        let index = index_of(id);
+        self.call(|world| {
+            world.laws.borrow_mut().enabled(index);
+            Written::of(world.tables.borrow_mut().enable(index))
+        })
+        .await
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use signpost_core::delivery::attempt::{AttemptError, AttemptResult, judge_status};
+use signpost_core::delivery::breaker::Admission;
 use signpost_core::delivery::cause::{ExchangeFault, Stage};
 use signpost_core::delivery::request::Request;
 use signpost_core::delivery::verification::Preflight;
@@ -120,6 +121,11 @@ impl Process {
             }
             let tables = world.tables.borrow();
             if let Some(stored) = &tables.endpoints[to] {
+                laws.begins(to, stored.settings.max_per_second, now);
+                let is_open = tables.breakers.get(&to).is_some_and(|(one, _)| one.admits(now) != Admission::Send);
+                if is_open && world.plan.is_answered() {
+                    laws.begins_while_open(to, now);
+                }
                 Laws::at_once(receiver.under_way.len(), &stored.settings);
                 laws.in_a_second(receiver.arrivals.len(), &stored.settings);
             }

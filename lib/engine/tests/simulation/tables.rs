@@ -1,7 +1,7 @@
 //! The tables, with the conditional writes of DynamoDB. Each method is one call, and happens at once. What a condition
 //! is, the ports say; `lib/io` and this file are two implementations of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use signpost_core::delivery::breaker::Breaker;
 use signpost_core::delivery::limits::{HeldSlot, Second};
@@ -21,6 +21,8 @@ pub const LEASE_MS: u64 = LONGEST_ATTEMPT.as_secs() * 1_000;
 #[derive(Default)]
 pub struct Tables {
     pub endpoints: Vec<Option<StoredEndpoint>>,
+    /// Endpoints, each with the versions in which it was enabled.
+    pub enabled_versions: HashSet<(usize, u64)>,
     /// By event, its first fan-out.
     pub events: HashMap<u32, FirstFanOut, Numbers>,
     pub records: HashMap<u32, Record, Numbers>,
@@ -317,6 +319,7 @@ impl Tables {
         stored.is_some_and(|stored| {
             stored.disabled = None;
             stored.version += 1;
+            self.enabled_versions.insert((endpoint, stored.version));
             true
         })
     }

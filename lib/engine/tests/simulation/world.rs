@@ -94,6 +94,13 @@ pub struct Plan {
     pub signs: bool,
 }
 
+impl Plan {
+    /// Returns whether every call of a process that lives is answered.
+    pub fn is_answered(&self) -> bool {
+        self.trouble.refused == 0.0 && self.trouble.lost == 0.0
+    }
+}
+
 /// How likely it is that something goes wrong with a call, or wherever else a process waits.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Trouble {
@@ -151,11 +158,15 @@ pub fn endpoint_id(index: usize) -> EndpointId {
 
 impl World {
     pub fn new(plan: Plan, endpoints: Vec<StoredEndpoint>, receivers: Vec<Receiver>) -> Rc<Self> {
+        let is_enabled =
+            |(index, stored): (usize, &StoredEndpoint)| stored.disabled.is_none().then_some((index, stored.version));
+        let enabled_versions = endpoints.iter().enumerate().filter_map(is_enabled).collect();
+        let endpoints = endpoints.into_iter().map(Some).collect();
         let keys = plan.signs.then(|| Arc::new(EndpointKeys::new([1; 32], [2; 32]).unwrap()));
         Rc::new(Self {
             clock: Rc::new(Clock::new(plan.seed)),
             dice: RefCell::new(Rng::with_seed(plan.seed ^ 0x5eed)),
-            tables: RefCell::new(Tables { endpoints: endpoints.into_iter().map(Some).collect(), ..Tables::default() }),
+            tables: RefCell::new(Tables { endpoints, enabled_versions, ..Tables::default() }),
             events: Pipe::new(EVENTS_VISIBILITY_MS, true),
             own_events: Pipe::new(EVENTS_VISIBILITY_MS, true),
             deliveries: Pipe::new(DELIVERIES_VISIBILITY_MS, plan.is_fair),
@@ -180,7 +191,9 @@ impl World {
         if let Some(number) = self.laws.borrow().own_event(event.key.id.as_str()) {
             return number;
         }
-        assert_eq!(event.kind, DISABLED_TYPE);
+        if event.kind == DISABLED_TYPE {
+            self.check_disabling(event);
+        }
         let wants = |stored: &StoredEndpoint| stored.settings.types.iter().any(|filter| filter.kind == DISABLED_TYPE);
         let endpoints: Vec<_> = {
             let tables = self.tables.borrow();
@@ -188,6 +201,14 @@ impl World {
             some.filter(|(_, stored)| stored.as_ref().is_some_and(wants)).map(|(index, _)| index).collect()
         };
         self.laws.borrow_mut().accept(Some(event), &endpoints, self.now())
+    }
+
+    /// An event about a disabling is sent while its endpoint is enabled, or was enabled with that version.
+    fn check_disabling(&self, event: &Event) {
+        let of = |name: &str| event.key.id.as_str().split('-').nth(if name == "endpoint" { 1 } else { 2 }).unwrap();
+        let (index, version) = (index_of(&EndpointId::parse(of("endpoint")).unwrap()), of("version").parse().unwrap());
+        let was_enabled = self.tables.borrow().enabled_versions.contains(&(index, version));
+        assert!(was_enabled, "event `{}` is about an endpoint that was disabled before", event.key.id);
     }
 
     /// Returns the text of an event.
