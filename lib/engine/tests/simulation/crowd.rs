@@ -29,7 +29,7 @@ struct Fared {
     sent: usize,
 }
 
-fn plan(seed: u64) -> Plan {
+pub fn plan(seed: u64) -> Plan {
     Plan {
         seed,
         trouble: Trouble::default(),

@@ -37,6 +37,8 @@ pub struct Laws {
     pub forgotten_slots: HashSet<u64>,
     /// The events whose state can be polled.
     pub states: HashSet<u32>,
+    /// When the requests of small worlds began.
+    pub sent_at: Vec<u64>,
     /// By delivery, until when its event is kept at least.
     pub kept_until: HashMap<u32, u64>,
     pub figures: Figures,
@@ -150,6 +152,9 @@ impl Laws {
         let fact = &mut self.facts[id as usize];
         let may_overlap = now < fact.may_overlap_until;
         self.figures.sends += 1;
+        if self.sent_at.len() < 100 {
+            self.sent_at.push(now);
+        }
         if fact.sending_until > now {
             self.figures.overlaps += 1;
             assert!(may_overlap, "delivery {id} is sent twice at the same time");

@@ -12,6 +12,7 @@
 #![expect(clippy::print_stdout, reason = "figures are for who asks for them, by `--nocapture`")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cases;
 mod clock;
 mod crowd;
 mod functions;

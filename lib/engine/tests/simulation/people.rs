@@ -38,23 +38,27 @@ pub fn stream(world: &Rc<World>, endpoint: usize, per_second: u64, from: u64, un
     world.clock.spawn(IMMORTAL, async move {
         this.clock.sleep(from - this.now() + this.below(1_000 / per_second)).await;
         while this.now() < until {
-            let (number, to, now) = (this.accept(&[endpoint]), endpoint_id(endpoint), this.now());
-            let event = this.event(number);
-            let arrival = Arrival { moment: Moment::of(&event, now), expires_at: u64::MAX };
-            let first = FirstFanOut {
-                message_id: String::new(),
-                endpoints: vec![to.clone()],
-                at_unix_seconds: now / 1_000,
-                arrival,
-                payload_hash: [0; 32],
-            };
-            this.tables.borrow_mut().events.insert(number, first);
-            let message = Message::of_delivery(&to, &event, now, None);
-            let id = this.delivery_of(&event.key, &to);
+            let (id, message) = fanned_out(&this, endpoint);
             this.queue_delivery(id, Body { text: message.body.into(), id, ..Body::default() }, 0);
             this.clock.sleep(1_000 / per_second).await;
         }
     });
+}
+
+/// Accepts an event for one endpoint, already fanned out. Returns its delivery, and the message of it.
+pub fn fanned_out(world: &World, endpoint: usize) -> (u32, Message) {
+    let (number, to, now) = (world.accept(&[endpoint]), endpoint_id(endpoint), world.now());
+    let event = world.event(number);
+    let arrival = Arrival { moment: Moment::of(&event, now), expires_at: u64::MAX };
+    let first = FirstFanOut {
+        message_id: String::new(),
+        endpoints: vec![to.clone()],
+        at_unix_seconds: now / 1_000,
+        arrival,
+        payload_hash: [0; 32],
+    };
+    world.tables.borrow_mut().events.insert(number, first);
+    (world.delivery_of(&event.key, &to), Message::of_delivery(&to, &event, now, None))
 }
 
 /// Has an operator do something at a moment, again until nothing fails.

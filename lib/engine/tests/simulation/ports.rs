@@ -14,7 +14,7 @@ use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId, Limit};
 use signpost_core::event::{Event, EventKey, TenantId};
 use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::signing::signer::Signer;
-use signpost_core::token_request::{RequestId, StateHash, TokenRequest};
+use signpost_core::token_request::{BankResponse, RequestId, StateHash, TokenRequest};
 use signpost_engine::ports::clock::{Clock, Random};
 use signpost_engine::ports::deliveries::{Deliveries, Lease, LeaseResult};
 use signpost_engine::ports::endpoints::{Endpoints, OpenedSecrets, Secrets, StoredEndpoint, Written};
@@ -601,8 +601,9 @@ impl Signers for Process {
 impl TokenRequests for Process {
     type Error = Fault;
 
-    async fn of_state(&self, _: &StateHash) -> Result<Option<(TenantId, RequestId)>, Fault> {
-        Ok(None)
+    async fn of_state(&self, state: &StateHash) -> Result<Option<(TenantId, RequestId)>, Fault> {
+        let request = self.table(|tables| tables.token_request.clone()).await?.filter(|one| one.state == *state);
+        Ok(request.map(|request| (request.tenant, request.id)))
     }
 
     async fn record_callback(
@@ -610,13 +611,31 @@ impl TokenRequests for Process {
         _: &TenantId,
         _: &RequestId,
         _: &StateHash,
-        _: &str,
-        _: u64,
+        payload: &str,
+        now: u64,
     ) -> Result<Changed, Fault> {
-        Ok(Changed::No(None))
+        self.table(|tables| {
+            let Some(request) = &mut tables.token_request else { return Changed::No(None) };
+            if request.called.is_some() {
+                return Changed::No(Some(request.clone()));
+            }
+            request.called = Some(BankResponse { at: now, payload: payload.to_owned(), acknowledged_by: None });
+            Changed::Yes(request.clone())
+        })
+        .await
     }
 
-    async fn acknowledge(&self, _: &TokenRequest, _: &str) -> Result<Changed, Fault> {
-        Ok(Changed::No(None))
+    async fn acknowledge(&self, request: &TokenRequest, by: &str) -> Result<Changed, Fault> {
+        self.call(|world| {
+            let is_queued = world.laws.borrow().own_event(&request.event_id()).is_some();
+            assert!(is_queued, "a state is used up before its event is in the queue");
+            let stored = &mut world.tables.borrow_mut().token_request;
+            let Some(stored) = stored else { return Changed::No(None) };
+            if let Some(called) = &mut stored.called {
+                called.acknowledged_by = Some(by.to_owned());
+            }
+            Changed::Yes(stored.clone())
+        })
+        .await
     }
 }

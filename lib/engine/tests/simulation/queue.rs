@@ -153,6 +153,10 @@ impl Queue {
         self.messages.is_empty()
     }
 
+    pub fn contents(&self) -> impl Iterator<Item = &Body> {
+        self.messages.values().map(|message| &message.body)
+    }
+
     pub fn bodies(&self) -> impl Iterator<Item = u32> {
         self.messages.values().map(|message| message.body.id)
     }

@@ -8,6 +8,7 @@ use signpost_core::delivery::limits::{HeldSlot, Second};
 use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::{DeliveryRecord, DeliveryStatus, LONGEST_ATTEMPT, Progress, ReplayKind};
 use signpost_core::endpoint::{DisabledBecause, EndpointId, Limit};
+use signpost_core::token_request::TokenRequest;
 use signpost_engine::ports::deliveries::{Lease, LeaseResult};
 use signpost_engine::ports::endpoints::{StoredEndpoint, Written};
 use signpost_engine::ports::events::FirstFanOut;
@@ -34,6 +35,7 @@ pub struct Tables {
     pub waiting: BTreeMap<EndpointId, u64>,
     pub busy_until: Option<u64>,
     pub swept_minute: Option<u64>,
+    pub token_request: Option<TokenRequest>,
 }
 
 /// A delivery's item in `EventsTable`.

@@ -1,6 +1,6 @@
 //! A world: queues, tables and receivers, what goes wrong in it, and the processes that work there.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
@@ -45,6 +45,11 @@ pub struct World {
     pub laws: RefCell<Laws>,
     pub keys: Vec<SecretVersion<Arc<EndpointKeys>>>,
     pub signer: Option<Arc<Signer>>,
+    /// How many calls were made by `deliver`, and by all.
+    pub calls: Cell<u64>,
+    pub calls_of_all: Cell<u64>,
+    /// Which of all calls is refused.
+    pub refuses: Cell<Option<u64>>,
     parsed: RefCell<HashMap<u32, Event, Numbers>>,
 }
 
@@ -176,6 +181,9 @@ impl World {
             laws: RefCell::default(),
             keys: keys.into_iter().map(|secret| SecretVersion { secret, created_at: 0, expires_at: None }).collect(),
             signer: plan.signs.then(|| Arc::new(signer())),
+            calls: Cell::default(),
+            calls_of_all: Cell::default(),
+            refuses: Cell::default(),
             parsed: RefCell::default(),
             plan,
         })
@@ -270,7 +278,7 @@ impl World {
             source: "/core".into(),
             id: EventId::parse(&format!("e{number}")).unwrap(),
         });
-        (key, endpoint_id(self.endpoint_of(id)), self.arrival_of(number).unwrap())
+        (key, endpoint_id(self.endpoint_of(id)), self.arrival_of(number).unwrap_or_default())
     }
 
     pub fn delivery_of(&self, event: &EventKey, endpoint: &EndpointId) -> u32 {
@@ -367,11 +375,16 @@ impl Process {
     /// Makes a call that does something at once, some time after it was made and some time before its answer is here.
     pub async fn call<T>(&self, work: impl FnOnce(&World) -> T) -> Result<T, Fault> {
         let (world, trouble) = (&self.world, self.world.trouble());
+        world.calls_of_all.set(world.calls_of_all.get() + 1);
+        let number = world.calls_of_all.get();
+        if self.role == Role::Deliver {
+            world.calls.set(world.calls.get() + 1);
+        }
         self.may_die().await;
         let most = if world.chance(trouble.slow) { CALL_TIMEOUT_MS } else { world.plan.call_ms };
         let (there, back) = (world.below(most), world.below(most));
         world.clock.sleep(there / 2).await;
-        if world.chance(trouble.refused) {
+        if world.refuses.get() == Some(number) || world.chance(trouble.refused) {
             return Err(Fault);
         }
         let done = work(world);

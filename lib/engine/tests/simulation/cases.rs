@@ -1,0 +1,402 @@
+//! Small worlds in which one thing happens, beside the schedules in which everything does.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::json;
+use signpost_core::delivery::DeliveryStatus;
+use signpost_core::delivery::Receipt;
+use signpost_core::delivery::parking::NOTED_FOR_SECONDS;
+use signpost_core::delivery::verification::Question;
+use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause, VERIFICATION_TYPE};
+use signpost_core::event::{Event, OWN_SOURCE, TenantId};
+use signpost_core::token_request::{Body as Said, Callback, CallbackToken, RequestId, TokenRequest};
+use signpost_engine::deliver::QueuedDelivery;
+use signpost_engine::fanout::QueuedEvent;
+use signpost_engine::ports::queue::Message;
+use signpost_engine::relay::Relay;
+use signpost_engine::sweep::{Redrive, Redriven};
+
+use crate::clock::{IMMORTAL, START};
+use crate::crowd::plan;
+use crate::functions::{deliver_of, fanout_of, run_functions, sweep_of};
+use crate::people::{fanned_out, operate, produce, replay, stream};
+use crate::ports::{QueueOf, Sim, Which};
+use crate::queue::Body;
+use crate::receivers::{Mood, Receiver};
+use crate::tables::Place;
+use crate::world::{Process, Role, World, endpoint, endpoint_id};
+
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// A world in which nothing fails, with one endpoint for each of these settings and receivers.
+fn calm<const N: usize>(endpoints: [(serde_json::Value, Mood); N]) -> Rc<World> {
+    calm_by(1, endpoints)
+}
+
+fn calm_by<const N: usize>(seed: u64, endpoints: [(serde_json::Value, Mood); N]) -> Rc<World> {
+    let (settings, moods): (Vec<_>, Vec<_>) = endpoints.into_iter().unzip();
+    let settings = settings.into_iter().enumerate().map(|(index, settings)| endpoint(index, settings));
+    let receivers = moods.into_iter().map(|mood| Receiver::new(vec![(0, mood)]));
+    World::new(plan(seed), settings.collect(), receivers.collect())
+}
+
+/// Runs one piece of work in a world, and nothing else.
+fn done<T: 'static>(world: &Rc<World>, work: impl Future<Output = T> + 'static) -> T {
+    let result = Rc::new(RefCell::new(None));
+    let answer = Rc::clone(&result);
+    world.clock.spawn(IMMORTAL, async move {
+        let done = work.await;
+        answer.replace(Some(done));
+    });
+    world.clock.run(world.now() + HOUR, || result.borrow().is_some());
+    result.take().expect("the work does not end")
+}
+
+/// Has `deliver` handle a message, as received so often. Returns whether it is done.
+fn deliver(world: &Rc<World>, body: String, receives: u32) -> bool {
+    let process = Process::new(world, Role::Operator);
+    let now = world.now();
+    let receipt =
+        Receipt { receives, first_received_unix_ms: now - DAY, since_unix_ms: now - DAY, is_again: receives > 1 };
+    done(world, async move {
+        let message = QueuedDelivery { message_id: "m", body: &body, receipt_handle: "0#1", receipt };
+        deliver_of(process).handle(&[message]).await.is_empty()
+    })
+}
+
+fn reasons(world: &World) -> Vec<String> {
+    world.dead_letters.queue.borrow().contents().filter_map(|body| body.reason.as_deref().map(str::to_owned)).collect()
+}
+
+fn status(world: &World, id: u32) -> Option<DeliveryStatus> {
+    world.tables.borrow().records.get(&id).and_then(|record| record.status)
+}
+
+fn well(ms: u64) -> Mood {
+    Mood::Well(ms)
+}
+
+/// Numbers that are in docs/performance.md in money: one more call for each delivery is worth a thought.
+#[test]
+fn a_delivery_costs_no_more_calls_than_it_must() {
+    let world = calm([(json!({}), well(50))]);
+    stream(&world, 0, 1, START, START + SECOND);
+    run_functions(&world);
+    world.clock.run(START + 50 * SECOND, || false);
+    assert_eq!(
+        world.calls.get(),
+        5,
+        "reads the endpoint, opens its secrets, reads its breaker and the record, records"
+    );
+
+    let world = calm([(json!({"maxConcurrency": 1}), Mood::Failing)]);
+    stream(&world, 0, 20, START, START + SECOND);
+    run_functions(&world);
+    world.clock.run(START + 20 * SECOND, || false);
+    let before = world.calls.get();
+    stream(&world, 0, 1, world.now(), world.now() + SECOND);
+    world.clock.run(START + 25 * SECOND, || false);
+    let calls = world.calls.get() - before;
+    assert!(calls <= 6, "{calls} calls park a delivery whose endpoint is down, one of them to request a drain");
+}
+
+#[test]
+fn internal_errors_cause_few_repetitions_and_end_a_delivery_after_days() {
+    // No world has a signing key.
+    let world = calm([(json!({"signatures": ["jws"]}), well(50))]);
+    stream(&world, 0, 1, START, START + SECOND);
+    run_functions(&world);
+    world.clock.run(START + HOUR, || false);
+    assert!(world.calls.get() < 200, "{} calls in an hour", world.calls.get());
+
+    let (id, message) = fanned_out(&world, 0);
+    assert!(!deliver(&world, message.body.clone(), 499), "it may still be sent");
+    assert!(deliver(&world, message.body, 500), "it is given up");
+    assert_eq!((reasons(&world), status(&world, id)), (vec!["deferred".to_owned()], Some(DeliveryStatus::Exhausted)));
+}
+
+#[test]
+fn a_foreign_message_is_a_dead_letter() {
+    let world = calm([(json!({}), well(50))]);
+    assert!(deliver(&world, "{}".into(), 1));
+    assert_eq!(reasons(&world), ["bad-message"]);
+}
+
+#[test]
+fn one_failed_call_delays_no_delivery_for_the_time_of_a_lease() {
+    for settings in [json!({}), json!({"maxConcurrency": 1}), json!({"maxConcurrency": 1, "maxPerSecond": 1})] {
+        for failing in 1.. {
+            let world = calm_by(failing, [(settings.clone(), well(50))]);
+            world.refuses.set(Some(failing));
+            stream(&world, 0, 20, START, START + 140);
+            run_functions(&world);
+            world.clock.run(START + 5 * MINUTE, || false);
+            world.check_that_nothing_is_lost();
+            world.check_that_slots_are_free();
+            let laws = world.laws.borrow();
+            // A slot that could not be released is held for the time of an attempt.
+            let most = if laws.forgotten_slots.is_empty() { 85 * SECOND } else { 4 * MINUTE };
+            let most = if settings == json!({}) { 12 * SECOND } else { most };
+            for fact in &laws.facts {
+                let took = fact.acknowledged_at.unwrap_or(u64::MAX) - fact.accepted_at;
+                assert!(took <= most, "{took} ms, because call {failing} failed; {settings}");
+            }
+            if world.calls.get() < failing {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn deliveries_that_find_no_slot_are_sent_by_those_that_have_one() {
+    for seed in 0..200 {
+        let world = calm_by(seed, [(json!({"maxConcurrency": 1}), well(50))]);
+        stream(&world, 0, 20, START, START + 140);
+        run_functions(&world);
+        world.clock.run(START + 50 * SECOND, || false);
+        let sent = world.laws.borrow().facts.iter().all(|fact| fact.acknowledged_at.is_some());
+        assert!(sent, "a delivery of world {seed} waits for a sweep");
+    }
+}
+
+#[test]
+fn an_endpoint_that_answers_410_gets_nothing_more_and_its_tenant_learns_why() {
+    let world = calm([(json!({}), Mood::Gone), (json!({"types": [{"type": DISABLED_TYPE}]}), well(50))]);
+    let deliver = deliver_of(Process::new(&world, Role::Operator));
+    let messages = [0, 0].map(|index| fanned_out(&world, index).1.body);
+    let receipt = Receipt { receives: 1, first_received_unix_ms: START, since_unix_ms: START, is_again: false };
+    done(&world, async move {
+        for body in messages {
+            deliver.handle(&[QueuedDelivery { message_id: "m", body: &body, receipt_handle: "0#1", receipt }]).await;
+        }
+    });
+    assert_eq!(world.laws.borrow().figures.sends, 1, "the endpoint is disabled");
+    let disabled = world.tables.borrow().endpoints[0].as_ref().unwrap().disabled;
+    assert_eq!(disabled, Some(DisabledBecause::Gone));
+    assert_eq!(world.own_events.queue.borrow().contents().count(), 1);
+    run_functions(&world);
+    world.clock.run(START + MINUTE, || false);
+    let told = world.laws.borrow().facts.iter().any(|fact| fact.endpoint == 1 && fact.acknowledged_at.is_some());
+    assert!(told, "the other endpoint of the tenant gets the event");
+}
+
+#[test]
+fn an_endpoint_that_fails_for_days_is_disabled_and_one_that_fails_for_hours_is_not() {
+    let world = calm([(json!({}), Mood::Failing), (json!({"types": [{"type": DISABLED_TYPE}]}), well(50))]);
+    (0..6 * 24).for_each(|hour| produce(&world, START + hour * HOUR, vec![0]));
+    run_functions(&world);
+    let disabled = || world.tables.borrow().endpoints[0].as_ref().unwrap().disabled;
+    world.clock.run(START + 4 * DAY, || false);
+    assert_eq!(disabled(), None, "after four days");
+    world.clock.run(START + 6 * DAY + HOUR, || false);
+    assert_eq!(disabled(), Some(DisabledBecause::Failing), "after six days");
+}
+
+#[test]
+fn a_replayed_delivery_gets_the_attempts_of_its_policy_again_and_no_more() {
+    let retry = json!({"maxRetries": 2, "intervalSeconds": 60, "backoff": "fixed"});
+    let world = calm([(json!({"retry": retry}), Mood::Failing)]);
+    stream(&world, 0, 1, START, START + SECOND);
+    operate(&world, START + HOUR, |process| async move { replay(process, 0, &endpoint_id(0)).await });
+    run_functions(&world);
+    for (until, sends) in [(START + HOUR, 3), (START + 2 * HOUR, 6)] {
+        world.clock.run(until, || false);
+        assert_eq!(world.laws.borrow().figures.sends, sends);
+        assert_eq!(reasons(&world), vec!["exhausted"; usize::try_from(sends / 3).unwrap()]);
+    }
+    let at = world.laws.borrow().sent_at.clone();
+    let waits: Vec<_> = at.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(waits.iter().all(|wait| *wait >= 59 * SECOND), "{waits:?} ms between the attempts");
+}
+
+#[test]
+fn a_receiver_that_asks_for_time_gets_it() {
+    let world = calm([(json!({"retry": {"schedule": [1, 1, 1]}}), Mood::Busy(1_800))]);
+    stream(&world, 0, 1, START, START + SECOND);
+    run_functions(&world);
+    world.clock.run(START + 2 * HOUR, || false);
+    let at = world.laws.borrow().sent_at.clone();
+    let waits: Vec<_> = at.windows(2).map(|pair| (pair[1] - pair[0]) / SECOND).collect();
+    assert!(
+        waits.len() == 3 && waits.iter().all(|wait| (1_799..2_100).contains(wait)),
+        "{waits:?} s between the attempts"
+    );
+}
+
+#[test]
+fn an_endpoint_that_proves_itself_gets_what_waited() {
+    let types = json!([{"type": DISABLED_TYPE}]);
+    let world = calm([(json!({"types": types}), well(50))]);
+    world.tables.borrow_mut().endpoints[0].as_mut().unwrap().disabled = Some(DisabledBecause::Unverified);
+    let data = Question::new(&endpoint_id(0), 1, [7; 32]).data();
+    let text = format!(
+        r#"{{"specversion":"1.0","id":"q","source":"{OWN_SOURCE}","type":"{VERIFICATION_TYPE}","tenant":"acme","data":{data}}}"#
+    );
+    let event = Event::parse_own(&text).unwrap();
+    world.accept_own(&event);
+    assert!(deliver(&world, Message::of_delivery(&endpoint_id(0), &event, START, None).body, 1));
+    let tables = world.tables.borrow();
+    assert_eq!(tables.endpoints[0].as_ref().unwrap().disabled, None);
+    assert!(tables.drains.contains_key(&endpoint_id(0)), "what was parked meanwhile is drained");
+}
+
+#[test]
+fn an_event_is_fanned_out_once_and_a_conflicting_one_is_rejected() {
+    let arrivals = |world: &World| -> Vec<u64> {
+        let queue = world.deliveries.queue.borrow();
+        let arrived = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()["arrivedUnixMs"].as_u64();
+        queue.contents().filter_map(|body| arrived(&body.text)).collect()
+    };
+    let world = calm([(json!({}), well(50))]);
+    let text = world.text_of(world.accept(&[0]));
+    let fan_out = |message_id: &'static str, text: String, arrived_unix_ms| {
+        let fanout = fanout_of(Process::new(&world, Role::Fanout));
+        done(&world, async move {
+            let message = QueuedEvent { message_id, body: &text, arrived_unix_ms, is_own: false };
+            fanout.handle(&[message]).await.is_empty()
+        })
+    };
+    assert!(fan_out("m-1", text.clone(), START));
+    assert!(fan_out("m-2", text.clone(), START + SECOND));
+    assert_eq!(arrivals(&world), [START], "the producer repeated it");
+    world.clock.run(START + HOUR, || false);
+    assert!(fan_out("m-3", text.clone(), START + HOUR));
+    assert_eq!(arrivals(&world), [START, START], "its first message may be gone; the record is where it was");
+
+    let other = text.replace(r#"{"n":0}"#, r#"{"n":1}"#);
+    for failing in 1..10 {
+        world.refuses.set(Some(world.calls_of_all.get() + failing));
+        let before = world.rejected.queue.borrow().contents().count();
+        let is_done = fan_out("m-4", other.clone(), START + HOUR);
+        let is_rejected = world.rejected.queue.borrow().contents().count() > before;
+        assert_eq!(is_done, is_rejected, "call {failing} fails");
+    }
+    world.refuses.set(None);
+    assert!(
+        world.rejected.queue.borrow().contents().all(|body| body.reason.as_deref() == Some("conflicting-duplicate"))
+    );
+    assert_eq!(arrivals(&world).len(), 2);
+}
+
+#[test]
+fn a_parked_delivery_whose_event_has_expired_is_a_dead_letter() {
+    for (max_concurrency, streamed) in [(None, 0), (Some(1), 1)] {
+        let world = calm([(json!({"maxConcurrency": max_concurrency}), well(50))]);
+        let (id, _) = fanned_out(&world, 0);
+        {
+            let mut tables = world.tables.borrow_mut();
+            tables.events.clear();
+            tables.park(Place::Endpoint(0), START, id, 7);
+            tables.drains.insert(endpoint_id(0), START / SECOND);
+        }
+        if streamed > 0 {
+            stream(&world, 0, 1, START, START + SECOND);
+        }
+        run_functions(&world);
+        world.clock.run(START + if streamed > 0 { 30 } else { 120 } * SECOND, || false);
+        assert_eq!((reasons(&world), status(&world, id)), (vec!["event-gone".into()], Some(DeliveryStatus::Exhausted)));
+        assert_eq!(world.tables.borrow().waiting().count(), 0);
+    }
+}
+
+#[test]
+fn a_sweep_warns_of_each_endpoint_once() {
+    let world = calm([(json!({}), well(50)), (json!({}), well(50)), (json!({}), well(50))]);
+    let now = START.next_multiple_of(HOUR);
+    for index in 0..3 {
+        let (id, _) = fanned_out(&world, index);
+        let mut tables = world.tables.borrow_mut();
+        tables.park(Place::Endpoint(index), START - 20 * DAY, id, 7);
+        tables.waiting.insert(endpoint_id(index), now / SECOND - 3 * NOTED_FOR_SECONDS);
+    }
+    world.clock.run(now, || false);
+    let process = Process::new(&world, Role::Operator);
+    let swept = done(&world, async move { sweep_of(process).sweep_at(now).await.unwrap() });
+    assert_eq!(swept.expiring, 3);
+}
+
+#[test]
+fn a_disabled_endpoint_costs_a_sweep_little() {
+    let world = calm([(json!({}), well(50))]);
+    world.tables.borrow_mut().endpoints[0].as_mut().unwrap().disabled = Some(DisabledBecause::Operator);
+    (0..50).for_each(|index| produce(&world, START + index * 10, vec![0]));
+    run_functions(&world);
+    world.clock.run(START + MINUTE / 2, || false);
+    world.tables.borrow_mut().drains.insert(endpoint_id(0), START / SECOND);
+    let before = world.calls.get();
+    world.clock.run(START + 3 * MINUTE, || false);
+    assert_eq!(world.calls.get(), before, "its deliveries stay parked");
+}
+
+#[test]
+fn a_redrive_tries_what_can_be_delivered_now_and_keeps_the_rest() {
+    let tenant = |name| Some(TenantId::parse(name).unwrap());
+    let dead = |tenant| Redrive::DeadLetters { endpoint: None, tenant };
+    let cases = [
+        (dead(None), (1, 1), "the endpoint of the other was removed"),
+        (dead(tenant("acme")), (1, 1), "both are of this tenant"),
+        (dead(tenant("umbrella")), (0, 2), "both are of another tenant"),
+        (Redrive::Rejected { tenant: None }, (0, 1), "it conflicts with another event as before"),
+    ];
+    for (redrive, (moved, kept), why) in cases {
+        let world = calm([(json!({}), well(50)), (json!({}), well(50))]);
+        for index in 0..2 {
+            let (id, message) = fanned_out(&world, index);
+            world.tables.borrow_mut().end(id, START);
+            let body = Body { text: message.body.into(), id, since: None, reason: Some("exhausted".into()) };
+            world.dead_letters.queue.borrow_mut().send(body, 0, 0, START);
+        }
+        world.tables.borrow_mut().endpoints[1] = None;
+        let body =
+            Body { text: world.text_of(0).into(), reason: Some("conflicting-duplicate".into()), ..Body::default() };
+        world.rejected.queue.borrow_mut().send(body, 0, 0, START);
+        world.clock.run(START + SECOND, || false);
+        let sweep = sweep_of(Process::new(&world, Role::Operator));
+        let redriven = done(&world, async move { sweep.redrive_for(&redrive, Duration::from_secs(20)).await.unwrap() });
+        assert_eq!(redriven, Redriven { moved, kept, more: false }, "{why}");
+        run_functions(&world);
+        world.clock.run(START + MINUTE, || false);
+        let expected = if moved > 0 { DeliveryStatus::Delivered } else { DeliveryStatus::Exhausted };
+        assert_eq!(status(&world, 0), Some(expected), "{why}");
+    }
+}
+
+#[test]
+fn a_bank_callback_becomes_one_event_and_its_state_is_used_up_afterwards() {
+    let world = calm([(json!({}), well(50))]);
+    let token = CallbackToken::new([7; 32]);
+    world.tables.borrow_mut().token_request = Some(TokenRequest {
+        tenant: TenantId::parse("acme").unwrap(),
+        id: RequestId::parse("rq:3SVzgJtzu2DvaZSgRGznpdknT3dq:5zKtXEAq").unwrap(),
+        redirect_url: None,
+        registered_at: START / SECOND,
+        expires_at: START / SECOND + 600,
+        state: token.hash(),
+        called: None,
+    });
+    let relay = |query: &str| {
+        let (process, token) = (Process::new(&world, Role::Operator), token.clone());
+        let callback = Callback::parse(query, Said::None).unwrap();
+        let relay = Relay::<Sim> {
+            clock: process.clone(),
+            own_events_queue: QueueOf { process: process.clone(), which: Which::OwnEvents },
+            random: process.clone(),
+            token_requests: process,
+        };
+        done(&world, async move { relay.relay(&token, callback).await.is_ok() })
+    };
+    let first = "token-id=ta:9htX4CtyYTKBXpBGJYo5V4DWYWnhrxK4UNZyhFPZ6NCK:5zKtXEAq";
+    assert!(relay(first));
+    assert_eq!(world.own_events.queue.borrow().contents().count(), 1, "its event is queued");
+    let is_used_up = |request: &TokenRequest| request.called.as_ref().is_some_and(|one| one.acknowledged_by.is_some());
+    assert!(world.tables.borrow().token_request.as_ref().is_some_and(is_used_up));
+    assert!(relay(first), "a repetition gets the same answer");
+    assert!(!relay("error=access_denied"), "another one is refused");
+    assert_eq!(world.own_events.queue.borrow().contents().count(), 1);
+}
