@@ -27,8 +27,6 @@ import tomllib
 ROOT = Path(__file__).resolve().parents[2]
 LIST = Path(__file__).with_name("mutants.toml")
 SURVIVORS = Path(__file__).with_name("survivors.md")
-WORK = ROOT / "target/mutants"
-SOURCES = WORK / "sources"
 # What cargo must find to build one crate of the workspace.
 COPIED = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", ".cargo", "lib", "functions", "infra/bench"]
 
@@ -38,7 +36,7 @@ SCHEDULES = 300
 # take 22. Level 1: 11 s for a build, and 6 for all tests; level 3: 15 and 5. Dependencies are built as for `make soak`.
 PROFILE = ["--profile", "soak", "--config", "profile.soak.package.signpost-engine.opt-level=0"]
 # The tests of the simulation that notice the most come first. `isolation` tests the simulation itself.
-PARTS = [["no_failure", "cases"], ["--skip", "no_failure", "--skip", "cases", "--skip", "isolation"]]
+PARTS = [["cases"], ["no_failure"], ["--skip", "no_failure", "--skip", "cases", "--skip", "isolation"]]
 BUILD_JOBS = 2
 # A defect that makes a test hang is caught. The unchanged code may take a third of this.
 PATIENCE = 3
@@ -58,7 +56,7 @@ class Mutant:
 
 @dataclass
 class Outcome:
-    """The first test that failed; `None` if all passed."""
+    """The first test that failed, with its reason; `None` if all passed."""
 
     failed: str | None
     seconds: float
@@ -71,21 +69,23 @@ class UnfitError(Exception):
 def main() -> int:
     arguments = parser().parse_args()
     mutants = chosen(arguments.names)
+    workshop = Workshop(arguments.work.resolve())
     if arguments.list:
         for mutant in mutants:
             print(f"{mutant.file}: {mutant.name}")
         return 0
     os.nice(5)
-    copy_sources()
-    limit = check_unchanged()
+    workshop.copy_sources()
+    limit = workshop.check_unchanged()
     print(f"· The unchanged code passes. {len(mutants)} defects, each for at most {limit:.0f} s", flush=True)
-    survivors, unfit = try_all(mutants, limit)
+    survivors, unfit = try_all(workshop, mutants, limit)
     return verdict(len(mutants), survivors, unfit)
 
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("names", nargs="*", help="try only the defects whose name or file contains one of these texts")
+    found.add_argument("--work", type=Path, default=ROOT / "target/mutants", help="folder of the copy and of its builds")
     found.add_argument("--list", action="store_true", help="print the defects, and try none")
     return found
 
@@ -101,43 +101,14 @@ def chosen(names: list[str]) -> list[Mutant]:
     return found
 
 
-def copy_sources() -> None:
-    """Brings the copy up to date. Files that have not changed keep their time, so that cargo compiles no more than it must."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *COPIED],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    names = {name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()}
-    for name in names:
-        put(name, (ROOT / name).read_bytes())
-    for copied in [path for path in SOURCES.rglob("*") if path.is_file()]:
-        if str(copied.relative_to(SOURCES)) not in names:
-            copied.unlink()
-
-
-def put(name: str, content: bytes) -> None:
-    target = SOURCES / name
-    if not target.exists() or target.read_bytes() != content:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-
-
-def check_unchanged() -> float:
-    """Returns how long a defect may take."""
-    outcome = outcome_of(build(), None)
-    if outcome.failed:
-        sys.exit(f"the unchanged code fails: {outcome.failed}; `cargo test -p signpost-engine` must pass first")
-    return max(LEAST_LIMIT_SECONDS, PATIENCE * outcome.seconds)
-
-
-def try_all(mutants: list[Mutant], limit: float) -> tuple[list[str], list[str]]:
+def try_all(workshop: "Workshop", mutants: list[Mutant], limit: float) -> tuple[list[str], list[str]]:
     """Returns the names of the defects that no test noticed, and of those that could not be tried."""
     survivors, unfit = [], []
     width = len(str(len(mutants)))
     for number, mutant in enumerate(mutants, 1):
         began = time.monotonic()
         try:
-            outcome = attempt(mutant, limit)
+            outcome = workshop.attempt(mutant, limit)
         except UnfitError as error:
             unfit.append(mutant.name)
             result = f"UNFIT: {error}"
@@ -150,77 +121,116 @@ def try_all(mutants: list[Mutant], limit: float) -> tuple[list[str], list[str]]:
     return survivors, unfit
 
 
-def attempt(mutant: Mutant, limit: float) -> Outcome:
-    original = (ROOT / mutant.file).read_text()
-    found = original.count(mutant.find)
-    if found != 1:
-        raise UnfitError(f"its text is in {mutant.file} {found} times; expected once")
-    try:
-        put(mutant.file, original.replace(mutant.find, mutant.replace).encode())
-        return outcome_of(build(), limit)
-    finally:
-        put(mutant.file, original.encode())
+class Workshop:
+    """The copy of the sources, and its builds."""
 
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.sources = folder / "sources"
 
-def build() -> list[list[str]]:
-    """Compiles the tests. Returns the commands that run them, the quickest first."""
-    command = [
-        "cargo", "test", "--offline", "--package", "signpost-engine", "--lib", "--tests", "--no-run", *PROFILE,
-        "--jobs", str(BUILD_JOBS), "--target-dir", str(WORK / "build"), "--message-format", "json-render-diagnostics",
-    ]  # fmt: skip
-    built = subprocess.run(command, cwd=SOURCES, check=False, capture_output=True, text=True)
-    if built.returncode != 0:
-        errors = [line for line in built.stderr.splitlines() if line.startswith("error")]
-        raise UnfitError("; ".join(errors) or built.stderr)
-    messages = [json.loads(line) for line in built.stdout.splitlines() if line.startswith("{")]
-    programs = [one["executable"] for one in messages if one.get("executable")]
-    simulation = [one for one in programs if Path(one).name.startswith("simulation-")]
-    others = [[one] for one in programs if one not in simulation]
-    return [*others, *([one, *part] for part in PARTS for one in simulation)]
+    def copy_sources(self) -> None:
+        """Brings the copy up to date. A file that has not changed keeps its time, so that cargo does not compile it."""
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *COPIED],
+            cwd=ROOT, check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        names = {name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()}
+        for name in names:
+            self.put(name, (ROOT / name).read_bytes())
+        for copied in [path for path in self.sources.rglob("*") if path.is_file()]:
+            if str(copied.relative_to(self.sources)) not in names:
+                copied.unlink()
 
+    def put(self, name: str, content: bytes) -> None:
+        target = self.sources / name
+        if not target.exists() or target.read_bytes() != content:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
 
-def outcome_of(commands: list[list[str]], limit: float | None) -> Outcome:
-    began = time.monotonic()
-    for command in commands:
-        left = None if limit is None else max(1.0, limit - (time.monotonic() - began))
-        failed = first_failure(command, left)
-        if failed:
-            return Outcome(failed, time.monotonic() - began)
-    return Outcome(None, time.monotonic() - began)
+    def check_unchanged(self) -> float:
+        """Returns how long a defect may take."""
+        outcome = self.outcome_of(self.build(), None)
+        if outcome.failed:
+            sys.exit(f"the unchanged code fails: {outcome.failed}; `cargo test -p signpost-engine` must pass first")
+        return max(LEAST_LIMIT_SECONDS, PATIENCE * outcome.seconds)
 
+    def attempt(self, mutant: Mutant, limit: float) -> Outcome:
+        original = (ROOT / mutant.file).read_text()
+        found = original.count(mutant.find)
+        if found != 1:
+            raise UnfitError(f"its text is in {mutant.file} {found} times; expected once")
+        try:
+            self.put(mutant.file, original.replace(mutant.find, mutant.replace).encode())
+            return self.outcome_of(self.build(), limit)
+        finally:
+            self.put(mutant.file, original.encode())
 
-def first_failure(command: list[str], seconds: float | None) -> str | None:
-    """Runs a test program until it ends, or until its first test fails."""
-    environment = {**os.environ, "RUST_BACKTRACE": "0", "SIGNPOST_SCHEDULES": str(SCHEDULES)}
-    running = subprocess.Popen(
-        command, cwd=SOURCES / "lib/engine", env=environment, text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    resource.prlimit(running.pid, resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    is_late = threading.Event()
+    def build(self) -> list[list[str]]:
+        """Compiles the tests. Returns the commands that run them, the quickest first."""
+        command = [
+            "cargo", "test", "--offline", "--package", "signpost-engine", "--lib", "--tests", "--no-run", *PROFILE,
+            "--jobs", str(BUILD_JOBS), "--target-dir", str(self.folder / "build"),
+            "--message-format", "json-render-diagnostics",
+        ]  # fmt: skip
+        built = subprocess.run(command, cwd=self.sources, check=False, capture_output=True, text=True)
+        if built.returncode != 0:
+            errors = [line for line in built.stderr.splitlines() if line.startswith("error")]
+            raise UnfitError("; ".join(errors) or built.stderr)
+        messages = [json.loads(line) for line in built.stdout.splitlines() if line.startswith("{")]
+        programs = [one["executable"] for one in messages if one.get("executable")]
+        simulation = [one for one in programs if Path(one).name.startswith("simulation-")]
+        others = [[one] for one in programs if one not in simulation]
+        return [*others, *([one, *part] for part in PARTS for one in simulation)]
 
-    def end_late() -> None:
-        is_late.set()
+    def outcome_of(self, commands: list[list[str]], limit: float | None) -> Outcome:
+        began = time.monotonic()
+        for command in commands:
+            left = None if limit is None else max(1.0, limit - (time.monotonic() - began))
+            failed = self.first_failure(command, left)
+            if failed:
+                return Outcome(failed, time.monotonic() - began)
+        return Outcome(None, time.monotonic() - began)
+
+    def first_failure(self, command: list[str], seconds: float | None) -> str | None:
+        """Runs a test program until it ends, or until its first test fails."""
+        environment = {**os.environ, "RUST_BACKTRACE": "0", "SIGNPOST_SCHEDULES": str(SCHEDULES)}
+        errors = (self.folder / "errors").open("w+")
+        running = subprocess.Popen(
+            [*command, "--nocapture"], cwd=self.sources / "lib/engine", env=environment, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=errors,
+        )  # fmt: skip
+        resource.prlimit(running.pid, resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        is_late = threading.Event()
+
+        def end_late() -> None:
+            is_late.set()
+            end(running)
+
+        timer = threading.Timer(seconds, end_late) if seconds else None
+        if timer:
+            timer.start()
+        failed = None
+        for line in running.stdout:
+            if found := re.search(r"test (\S+) \.\.\. FAILED", line):
+                failed = found.group(1)
+                break
+        if timer:
+            timer.cancel()
         end(running)
+        status = running.wait()
+        if failed:
+            errors.seek(0)
+            return f"{failed.rsplit('::', 1)[-1]}: {reason_in(errors.read())}"
+        program = Path(command[0]).name.rsplit("-", 1)[0]
+        if is_late.is_set():
+            return f"the time limit of {program}"
+        return None if status == 0 else f"{program}, which ended with {status}"
 
-    timer = threading.Timer(seconds, end_late) if seconds else None
-    if timer:
-        timer.start()
-    failed = None
-    for line in running.stdout:
-        if found := re.match(r"test (\S+)(?: - should panic)? \.\.\. FAILED", line):
-            failed = found.group(1)
-            break
-    if timer:
-        timer.cancel()
-    end(running)
-    status = running.wait()
-    if failed:
-        return failed
-    program = Path(command[0]).name.rsplit("-", 1)[0]
-    if is_late.is_set():
-        return f"the time limit of {program}"
-    return None if status == 0 else f"{program}, which ended with {status}"
+
+def reason_in(errors: str) -> str:
+    """Returns the first message of a panic."""
+    found = re.search(r"panicked at (\S+?):\d+:\d+:\n(.*)", errors)
+    return f"{Path(found.group(1)).name}: {found.group(2)}" if found else "no message"
 
 
 def end(running: subprocess.Popen) -> None:

@@ -347,7 +347,12 @@ impl Events for Process {
 
     async fn keep_until(&self, delivery: DeliveryKey<'_>, unix_ms: u64) -> Result<(), Fault> {
         let id = self.world.delivery(delivery);
-        self.call(|world| world.laws.borrow_mut().kept_until.insert(id, unix_ms)).await.map(drop)
+        self.call(|world| {
+            let mut laws = world.laws.borrow_mut();
+            let kept = laws.kept_until.entry(id).or_default();
+            *kept = unix_ms.max(*kept); // Never shortened.
+        })
+        .await
     }
 
     async fn keep_for_endpoint(&self, delivery: DeliveryKey<'_>) -> Result<(), Fault> {
