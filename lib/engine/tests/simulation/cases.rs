@@ -40,7 +40,7 @@ fn calm<const N: usize>(endpoints: [(serde_json::Value, Mood); N]) -> Rc<World> 
 
 fn calm_by<const N: usize>(seed: u64, endpoints: [(serde_json::Value, Mood); N]) -> Rc<World> {
     let (settings, moods): (Vec<_>, Vec<_>) = endpoints.into_iter().unzip();
-    let settings = settings.into_iter().enumerate().map(|(index, settings)| endpoint(index, settings));
+    let settings = settings.into_iter().enumerate().map(|(index, settings)| endpoint(index, &settings));
     let receivers = moods.into_iter().map(|mood| Receiver::new(vec![(0, mood)]));
     World::new(plan(seed), settings.collect(), receivers.collect())
 }
@@ -54,7 +54,7 @@ fn done<T: 'static>(world: &Rc<World>, work: impl Future<Output = T> + 'static) 
         answer.replace(Some(done));
     });
     world.clock.run(world.now() + HOUR, || result.borrow().is_some());
-    result.take().expect("the work does not end")
+    result.take().unwrap() // The work ends.
 }
 
 /// Has `deliver` handle a message, as received so often. Returns whether it is done.

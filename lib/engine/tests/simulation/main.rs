@@ -1,9 +1,10 @@
-//! The delivery engine in a world of its own: the rules of `lib/core`, driven as the functions drive them, against queues
-//! and tables in memory that misbehave as SQS, DynamoDB and Lambda may, by a virtual clock and a seed.
+//! The engine in a world of its own: ports in memory that misbehave as SQS, DynamoDB, KMS, Lambda and receivers may, by a
+//! virtual clock and a seed.
 //!
-//! `deliver`, `draining`, `functions`, `sweep`, `shared` and `tables` are what `functions/` and `lib/io` do, step by step,
-//! and change with them; each step may fail, take its time, or be the last of its process. `mapping` and `queue` are what AWS
-//! documents of Lambda and SQS; `isolation` tests them without the engine.
+//! The world has no rule of delivery. `ports` implements the engine's ports: each await of one may fail, take its time, or
+//! be the last of its process. `tables` and `queue` keep what DynamoDB and SQS keep, `mapping` invokes as Lambda does, and
+//! `laws` says what must hold in every world. `wild` makes small worlds in which everything goes wrong, `crowd` large ones,
+//! and `cases` worlds in which one thing happens. `isolation` tests queues and mappings without the engine.
 //!
 //! A schedule that fails names its seed, and prints its history when it runs alone:
 //! `SIGNPOST_SEED=<seed> cargo test --package signpost-engine --test simulation`. `SIGNPOST_SCHEDULES=<number>` runs as

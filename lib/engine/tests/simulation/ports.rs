@@ -597,7 +597,7 @@ impl Signers for Process {
     type Error = Fault;
 
     async fn current(&self, algorithm: Algorithm) -> Result<Arc<Signer>, Fault> {
-        let signer = self.call(|world| world.signer.clone()).await?.unwrap();
+        let signer = self.call(|world| world.signer.clone()).await?.ok_or(Fault)?; // `None`: no key was made.
         assert_eq!(signer.algorithm(), algorithm);
         Ok(signer)
     }
