@@ -11,18 +11,15 @@ use signpost_core::delivery::parking::NOTED_FOR_SECONDS;
 use signpost_core::delivery::verification::Question;
 use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause, VERIFICATION_TYPE};
 use signpost_core::event::{Event, OWN_SOURCE, TenantId};
-use signpost_core::token_request::{Body as Said, Callback, CallbackToken, RequestId, TokenRequest};
 use signpost_engine::deliver::QueuedDelivery;
 use signpost_engine::fanout::QueuedEvent;
 use signpost_engine::ports::queue::Message;
-use signpost_engine::relay::Relay;
 use signpost_engine::sweep::{Redrive, Redriven};
 
 use crate::clock::{IMMORTAL, START};
 use crate::crowd::plan;
 use crate::functions::{deliver_of, fanout_of, run_functions, sweep_of};
 use crate::people::{fanned_out, operate, produce, replay, stream};
-use crate::ports::{QueueOf, Sim, Which};
 use crate::queue::Body;
 use crate::receivers::{Mood, Receiver};
 use crate::tables::Place;
@@ -365,38 +362,4 @@ fn a_redrive_tries_what_can_be_delivered_now_and_keeps_the_rest() {
         let expected = if moved > 0 { DeliveryStatus::Delivered } else { DeliveryStatus::Exhausted };
         assert_eq!(status(&world, 0), Some(expected), "{why}");
     }
-}
-
-#[test]
-fn a_bank_callback_becomes_one_event_and_its_state_is_used_up_afterwards() {
-    let world = calm([(json!({}), well(50))]);
-    let token = CallbackToken::new([7; 32]);
-    world.tables.borrow_mut().token_request = Some(TokenRequest {
-        tenant: TenantId::parse("acme").unwrap(),
-        id: RequestId::parse("rq:3SVzgJtzu2DvaZSgRGznpdknT3dq:5zKtXEAq").unwrap(),
-        redirect_url: None,
-        registered_at: START / SECOND,
-        expires_at: START / SECOND + 600,
-        state: token.hash(),
-        called: None,
-    });
-    let relay = |query: &str| {
-        let (process, token) = (Process::new(&world, Role::Operator), token.clone());
-        let callback = Callback::parse(query, Said::None).unwrap();
-        let relay = Relay::<Sim> {
-            clock: process.clone(),
-            own_events_queue: QueueOf { process: process.clone(), which: Which::OwnEvents },
-            random: process.clone(),
-            token_requests: process,
-        };
-        done(&world, async move { relay.relay(&token, callback).await.is_ok() })
-    };
-    let first = "token-id=ta:9htX4CtyYTKBXpBGJYo5V4DWYWnhrxK4UNZyhFPZ6NCK:5zKtXEAq";
-    assert!(relay(first));
-    assert_eq!(world.own_events.queue.borrow().contents().count(), 1, "its event is queued");
-    let is_used_up = |request: &TokenRequest| request.called.as_ref().is_some_and(|one| one.acknowledged_by.is_some());
-    assert!(world.tables.borrow().token_request.as_ref().is_some_and(is_used_up));
-    assert!(relay(first), "a repetition gets the same answer");
-    assert!(!relay("error=access_denied"), "another one is refused");
-    assert_eq!(world.own_events.queue.borrow().contents().count(), 1);
 }

@@ -263,6 +263,11 @@ impl Laws {
 }
 
 impl World {
+    /// Returns whether laws hold about the order of calls. A test that observes single calls makes some of them itself.
+    pub fn has_laws(&self) -> bool {
+        self.watch.borrow().is_none()
+    }
+
     /// Another message of a delivery is about to be sent.
     pub fn may_overlap(&self, id: u32) {
         let is_on_record = self.tables.borrow().standing(id).is_some_and(|standing| standing.progress.is_some());
@@ -273,6 +278,9 @@ impl World {
 
     /// A delivery is about to be parked: whatever it waits for comes.
     pub fn check_parking(&self, place: Place, at: u64, id: u32) {
+        if !self.has_laws() {
+            return;
+        }
         let (tables, laws) = (self.tables.borrow(), self.laws.borrow());
         let is_kept_until = |until| laws.kept_until.get(&id).is_some_and(|kept| *kept >= until);
         match place {
@@ -293,6 +301,9 @@ impl World {
 
     /// A delivery is about to be a dead letter: its reason is right, and an operator can see and recover it.
     pub fn check_dead_letter(&self, id: u32, reason: DeadLetterReason) {
+        if !self.has_laws() {
+            return;
+        }
         let (tables, laws) = (self.tables.borrow(), self.laws.borrow());
         let (fact, status) = (&laws.facts[id as usize], tables.records.get(&id).and_then(|record| record.status));
         let is_noted = || {
@@ -337,7 +348,8 @@ impl World {
         if written == Written::Yes {
             self.laws.borrow_mut().disabled(index, self.now());
             let id = format!("disabled-{}-{}-{}", endpoint_id(index), version.unwrap_or_default(), because.as_str());
-            let is_told = because == DisabledBecause::Operator || self.laws.borrow().own_event(&id).is_some();
+            let is_told =
+                !self.has_laws() || because == DisabledBecause::Operator || self.laws.borrow().own_event(&id).is_some();
             assert!(is_told, "endpoint {index} is disabled, and its event `{id}` was not sent before");
         }
         written

@@ -13,9 +13,15 @@
 #![expect(clippy::print_stdout, reason = "figures are for who asks for them, by `--nocapture`")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod calm;
 mod cases;
 mod clock;
+#[path = "../conformance/mod.rs"]
+mod conformance;
+mod conforms;
 mod crowd;
+mod deliver_cases;
+mod fanout_cases;
 mod functions;
 mod isolation;
 mod laws;
@@ -24,7 +30,9 @@ mod people;
 mod ports;
 mod queue;
 mod receivers;
+mod relay_cases;
 mod soak;
+mod sweep_cases;
 mod tables;
 mod wild;
 mod world;

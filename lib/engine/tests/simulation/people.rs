@@ -84,23 +84,24 @@ pub async fn enable(process: Process, endpoint: usize) -> Result<(), Fault> {
         world.laws.borrow_mut().closed(endpoint);
         world.tables.borrow_mut().breakers.insert(endpoint, (closed, version));
     };
-    process.call(close).await?;
+    process.call(("Breakers", "close"), close).await?;
     let enable = |world: &World| {
         world.laws.borrow_mut().enabled(endpoint);
         world.tables.borrow_mut().enable(endpoint)
     };
-    process.call(enable).await.map(drop)
+    process.call(("Endpoints", "put"), enable).await.map(drop)
 }
 
 /// As `manage` disables an endpoint.
 pub async fn disable(process: Process, endpoint: usize) -> Result<(), Fault> {
-    process.call(|world| world.disable(endpoint, DisabledBecause::Operator)).await.map(drop)
+    let disable = |world: &World| world.disable(endpoint, DisabledBecause::Operator);
+    process.call(("Endpoints", "put"), disable).await.map(drop)
 }
 
 /// As `manage` removes an endpoint.
 pub async fn remove(process: Process, endpoint: usize) -> Result<(), Fault> {
     process.ask_to_drain(&endpoint_id(endpoint)).await?;
-    process.table(|tables| tables.endpoints[endpoint] = None).await
+    process.table(("Endpoints", "delete"), |tables| tables.endpoints[endpoint] = None).await
 }
 
 /// As `manage` replays a delivery.

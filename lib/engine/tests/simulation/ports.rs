@@ -14,7 +14,7 @@ use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId, Limit};
 use signpost_core::event::{Event, EventKey, TenantId};
 use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::signing::signer::Signer;
-use signpost_core::token_request::{BankResponse, RequestId, StateHash, TokenRequest};
+use signpost_core::token_request::{RequestId, StateHash, TokenRequest};
 use signpost_engine::ports::clock::{Clock, Random};
 use signpost_engine::ports::deliveries::{Deliveries, Lease, LeaseResult};
 use signpost_engine::ports::endpoints::{Endpoints, OpenedSecrets, Secrets, StoredEndpoint, Written};
@@ -27,8 +27,8 @@ use signpost_engine::ports::webhooks::Signers;
 use signpost_engine::ports::{self, Ports};
 
 use crate::queue::Body;
-use crate::tables::{Place, end_note, index_of};
-use crate::world::{Fault, Pipe, Process, Role, World, endpoint_id};
+use crate::tables::{Place, Tables, end_note, index_of};
+use crate::world::{Call, Fault, Pipe, Process, Role, World, endpoint_id};
 
 /// The ports of a world.
 pub struct Sim;
@@ -88,6 +88,16 @@ pub enum Which {
 }
 
 impl Which {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Deliveries => "DeliveriesQueue",
+            Self::DeadLetters => "DeadLetterQueue",
+            Self::Events => "EventsQueue",
+            Self::OwnEvents => "OwnEventsQueue",
+            Self::Rejected => "RejectedQueue",
+        }
+    }
+
     pub fn pipe(self, world: &World) -> &Pipe {
         match self {
             Self::Deliveries => &world.deliveries,
@@ -105,6 +115,12 @@ const BATCH: usize = 10;
 impl QueueOf {
     fn send(&self, message: &Message) {
         let world = &self.process.world;
+        if let Some(watch) = world.watch.borrow_mut().as_mut() {
+            watch.sent.push((self.which, message.clone()));
+            if watch.foreign.contains(&message.body) {
+                return;
+            }
+        }
         let attribute = |name| message.attributes.iter().find(|(one, _)| *one == name).map(|(_, value)| value.as_str());
         let (since, reason) =
             (attribute("since").map(|since| since.parse().unwrap()), attribute("reason").map(Rc::from));
@@ -167,7 +183,11 @@ impl Queue for QueueOf {
             let batch: Vec<_> = messages.by_ref().take(BATCH).collect();
             let refused = self.process.world.may_refuse_some(batch.len());
             let accepted = batch.len() - refused;
-            self.process.call(|_| batch.into_iter().take(accepted).for_each(|message| self.send(&message))).await?;
+            self.process
+                .call((self.which.name(), "send_all"), |_| {
+                    batch.iter().take(accepted).for_each(|message| self.send(message));
+                })
+                .await?;
             if refused > 0 {
                 return Err(Fault);
             }
@@ -179,8 +199,11 @@ impl Queue for QueueOf {
         let seconds = u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap();
         let (message, receives) = Self::of_receipt(receipt);
         assert!(seconds <= LONGEST_IN_QUEUE.as_secs(), "a message is in flight for {seconds} s");
+        if let Some(watch) = self.process.world.watch.borrow_mut().as_mut() {
+            watch.waits.push((receipt.to_owned(), seconds));
+        }
         self.process
-            .call(|world| {
+            .call((self.which.name(), "delay_retry"), |world| {
                 let pipe = self.which.pipe(world);
                 pipe.queue.borrow_mut().hide(message, receives, seconds, world.now());
                 pipe.bell.ring();
@@ -189,7 +212,7 @@ impl Queue for QueueOf {
     }
 
     async fn receive(&self, hidden_for: Duration) -> Result<Vec<Received>, Fault> {
-        let received = self.process.call(|world| {
+        let received = self.process.call((self.which.name(), "receive"), |world| {
             let pipe = self.which.pipe(world);
             let (mischief, dice) = (world.mischief(), &mut world.dice.borrow_mut());
             let mut queue = pipe.queue.borrow_mut();
@@ -213,7 +236,7 @@ impl Queue for QueueOf {
         let receipts: Vec<_> = receipts.into_iter().collect();
         for batch in receipts.chunks(BATCH) {
             self.process
-                .call(|world| {
+                .call((self.which.name(), "remove_all"), |world| {
                     let (mischief, dice) = (world.mischief(), &mut world.dice.borrow_mut());
                     for (message, receives) in batch.iter().map(|receipt| Self::of_receipt(receipt)) {
                         let mut queue = self.which.pipe(world).queue.borrow_mut();
@@ -239,7 +262,7 @@ impl Deliveries for Process {
 
     async fn standing(&self, delivery: DeliveryKey<'_>) -> Result<Option<DeliveryRecord>, Fault> {
         let id = self.world.delivery(delivery);
-        self.table(|tables| tables.standing(id)).await
+        self.table(("Deliveries", "standing"), |tables| tables.standing(id)).await
     }
 
     async fn standing_batched(&self, delivery: DeliveryKey<'_>) -> Result<Option<DeliveryRecord>, Fault> {
@@ -248,19 +271,19 @@ impl Deliveries for Process {
 
     async fn lease(&self, delivery: DeliveryKey<'_>, wanted: Lease) -> Result<LeaseResult, Fault> {
         let id = self.world.delivery(delivery);
-        self.of_delivery(id, "lease", |tables| tables.lease(id, wanted)).await
+        self.of_delivery(id, ("Deliveries", "lease"), |tables| tables.lease(id, wanted)).await
     }
 
     async fn release(&self, delivery: DeliveryKey<'_>, leased_until_unix_ms: Option<u64>) -> Result<(), Fault> {
         let id = self.world.delivery(delivery);
-        self.of_delivery(id, "release", |tables| tables.release_lease(id, leased_until_unix_ms)).await
+        self.of_delivery(id, ("Deliveries", "release"), |tables| tables.release_lease(id, leased_until_unix_ms)).await
     }
 
     fn announce_first(&self) {}
 
     async fn insert(&self, delivery: DeliveryKey<'_>, _: &Attempt, progress: Progress) -> Result<bool, Fault> {
         let id = self.world.delivery(delivery);
-        self.recorded(id, "insert", |world| world.tables.borrow_mut().insert(id, progress)).await
+        self.recorded(id, ("Deliveries", "insert"), |world| world.tables.borrow_mut().insert(id, progress)).await
     }
 
     async fn update(
@@ -271,17 +294,19 @@ impl Deliveries for Process {
         progress: Progress,
     ) -> Result<bool, Fault> {
         let id = self.world.delivery(delivery);
-        self.recorded(id, "update", |world| world.tables.borrow_mut().update(id, on_record, progress)).await
+        self.recorded(id, ("Deliveries", "update"), |world| world.tables.borrow_mut().update(id, on_record, progress))
+            .await
     }
 
     async fn acknowledge(&self, delivery: DeliveryKey<'_>, _: &Attempt, progress: Progress) -> Result<bool, Fault> {
         let id = self.world.delivery(delivery);
-        self.recorded(id, "acknowledge", |world| world.tables.borrow_mut().acknowledge(id, progress)).await
+        self.recorded(id, ("Deliveries", "acknowledge"), |world| world.tables.borrow_mut().acknowledge(id, progress))
+            .await
     }
 
     async fn reset_for_replay(&self, delivery: DeliveryKey<'_>, replay: ReplayKind) -> Result<(), Fault> {
         let (id, now) = (self.world.delivery(delivery), self.now());
-        self.call(|world| {
+        self.call(("Deliveries", "reset_for_replay"), |world| {
             world.laws.borrow_mut().facts[id as usize].is_replayed = true;
             world.may_overlap(id);
             world.tables.borrow_mut().reset_for_replay(id, replay, now);
@@ -292,18 +317,18 @@ impl Deliveries for Process {
 
     async fn end(&self, delivery: DeliveryKey<'_>, _: DeadLetterReason) -> Result<(), Fault> {
         let (id, now) = (self.world.delivery(delivery), self.now());
-        self.of_delivery(id, "end", |tables| tables.end(id, now)).await
+        self.of_delivery(id, ("Deliveries", "end"), |tables| tables.end(id, now)).await
     }
 }
 
 impl Process {
-    async fn recorded(&self, id: u32, what: &str, write: impl FnOnce(&World) -> bool) -> Result<bool, Fault> {
-        self.call(|world| {
+    async fn recorded(&self, id: u32, what: Call, write: impl FnOnce(&World) -> bool) -> Result<bool, Fault> {
+        self.call(what, |world| {
             let is_written = write(world);
             if is_written {
                 world.laws.borrow_mut().recorded(id, world.now());
             }
-            world.tell(id, || format!("{what}: {is_written}, {:?}", world.tables.borrow().records.get(&id)));
+            world.tell(id, || format!("{}: {is_written}, {:?}", what.1, world.tables.borrow().records.get(&id)));
             is_written
         })
         .await
@@ -322,7 +347,7 @@ impl Events for Process {
 
     async fn insert(&self, event: &Event, first: &FirstFanOut) -> Result<Option<FirstFanOut>, Fault> {
         let number = self.world.number_of(&event.key.id);
-        self.call(|world| {
+        self.call(("Events", "insert"), |world| {
             let mut tables = world.tables.borrow_mut();
             if let Some(existing) = tables.events.get(&number) {
                 return Some(existing.clone());
@@ -337,9 +362,10 @@ impl Events for Process {
     async fn get(&self, key: &EventKey) -> Result<Option<StoredEvent>, Fault> {
         let number = self.world.number_of(&key.id);
         let event = self.world.event(number);
-        self.call(|world| {
+        self.call(("Events", "get"), |world| {
             let tables = world.tables.borrow();
-            let arrived_unix_ms = tables.events.get(&number).map(|first| first.arrival.moment.arrived_unix_ms());
+            let kept = tables.events.get(&number).filter(|_| !tables.gone.contains(&number));
+            let arrived_unix_ms = kept.map(|first| first.arrival.moment.arrived_unix_ms());
             arrived_unix_ms.map(|arrived_unix_ms| StoredEvent { event, arrived_unix_ms })
         })
         .await
@@ -347,16 +373,12 @@ impl Events for Process {
 
     async fn keep_until(&self, delivery: DeliveryKey<'_>, unix_ms: u64) -> Result<(), Fault> {
         let id = self.world.delivery(delivery);
-        self.call(|world| {
-            let mut laws = world.laws.borrow_mut();
-            let kept = laws.kept_until.entry(id).or_default();
-            *kept = unix_ms.max(*kept); // Never shortened.
-        })
-        .await
+        self.call(("Events", "keep_until"), |world| world.keep(id, unix_ms)).await
     }
 
     async fn keep_for_endpoint(&self, delivery: DeliveryKey<'_>) -> Result<(), Fault> {
-        self.keep_until(delivery, u64::MAX).await
+        let id = self.world.delivery(delivery);
+        self.call(("Events", "keep_for_endpoint"), |world| world.keep(id, u64::MAX)).await
     }
 }
 
@@ -365,7 +387,7 @@ impl States for Process {
 
     async fn put(&self, event: &Event, _: Arrival, _: Option<&str>, _: Option<&str>) -> Result<(), Fault> {
         let number = self.world.number_of(&event.key.id);
-        self.call(|world| world.laws.borrow_mut().states.insert(number)).await.map(drop)
+        self.call(("States", "put"), |world| world.laws.borrow_mut().states.insert(number)).await.map(drop)
     }
 }
 
@@ -374,9 +396,10 @@ impl Parking for Process {
 
     async fn park(&self, lane: Lane, unix_ms: u64, delivery: DeliveryKey<'_>) -> Result<(), Fault> {
         let (id, place, token) = (self.world.delivery(delivery), Place::of(&lane), self.u64());
-        let is_in_time = !matches!(lane, Lane::Due { .. }) || lane == Lane::due_at(unix_ms, delivery);
+        let is_in_time =
+            !self.world.has_laws() || !matches!(lane, Lane::Due { .. }) || lane == Lane::due_at(unix_ms, delivery);
         assert!(is_in_time, "delivery {id} is due at {unix_ms}, and parked in {place:?}");
-        self.call(|world| {
+        self.call(("Parking", "park"), |world| {
             world.check_parking(place, unix_ms, id);
             world.tables.borrow_mut().park(place, unix_ms, id, token);
             world.tell(id, || format!("parked in {place:?}"));
@@ -385,7 +408,7 @@ impl Parking for Process {
     }
 
     async fn first_of(&self, lane: &Lane, limit: usize) -> Result<Vec<Parked>, Fault> {
-        let first = self.table(|tables| tables.first_of(Place::of(lane), limit)).await?;
+        let first = self.table(("Parking", "first_of"), |tables| tables.first_of(Place::of(lane), limit)).await?;
         if first.is_empty() {
             return Ok(Vec::new());
         }
@@ -394,48 +417,52 @@ impl Parking for Process {
     }
 
     async fn is_empty(&self, lane: &Lane) -> Result<bool, Fault> {
-        self.table(|tables| tables.first_of(Place::of(lane), 1).is_empty()).await
+        self.table(("Parking", "is_empty"), |tables| tables.first_of(Place::of(lane), 1).is_empty()).await
     }
 
     async fn remove(&self, parked: &Parked) -> Result<(), Fault> {
         let (id, place) = (self.world.delivery_of(&parked.event, &parked.endpoint), Place::of_key(&parked.lane));
         let (at, token) = (parked.at_unix_ms, parked.fencing_token);
-        self.of_delivery(id, "unpark", |tables| tables.unpark(place, at, id, token)).await
+        self.of_delivery(id, ("Parking", "remove"), |tables| tables.unpark(place, at, id, token)).await
     }
 
     async fn ask_to_drain(&self, endpoint: &EndpointId) -> Result<(), Fault> {
         let now = self.now() / 1_000;
-        self.table(|tables| tables.drains.insert(endpoint.clone(), now)).await.map(drop)
+        self.table(("Parking", "ask_to_drain"), |tables| tables.drains.insert(endpoint.clone(), now)).await.map(drop)
     }
 
     async fn drains(&self, limit: usize) -> Result<Vec<Drain>, Fault> {
-        let drains = self.table(|tables| tables.drains.clone()).await?;
+        let drains = self.table(("Parking", "drains"), |tables| tables.drains.clone()).await?;
         Ok(drains.into_iter().take(limit).map(|(endpoint, asked_at)| Drain { endpoint, asked_at }).collect())
     }
 
     async fn end_drain(&self, drain: &Drain) -> Result<(), Fault> {
-        self.table(|tables| end_note(&mut tables.drains, &drain.endpoint, drain.asked_at)).await
+        self.table(("Parking", "end_drain"), |tables| end_note(&mut tables.drains, &drain.endpoint, drain.asked_at))
+            .await
     }
 
     async fn note_waiting(&self, endpoint: &EndpointId) -> Result<(), Fault> {
         let now = self.now() / 1_000;
-        self.table(|tables| tables.waiting.insert(endpoint.clone(), now)).await.map(drop)
+        self.table(("Parking", "note_waiting"), |tables| tables.waiting.insert(endpoint.clone(), now)).await.map(drop)
     }
 
     async fn waiting(&self, after: Option<&EndpointId>, limit: usize) -> Result<Vec<Waiting>, Fault> {
-        let waiting = self.table(|tables| tables.waiting.clone()).await?;
+        let waiting = self.table(("Parking", "waiting"), |tables| tables.waiting.clone()).await?;
         let waiting = waiting.into_iter().filter(|(endpoint, _)| after.is_none_or(|after| endpoint > after));
         Ok(waiting.take(limit).map(|(endpoint, noted_at)| Waiting { endpoint, noted_at }).collect())
     }
 
     async fn end_waiting(&self, waiting: &Waiting) -> Result<(), Fault> {
-        self.table(|tables| end_note(&mut tables.waiting, &waiting.endpoint, waiting.noted_at)).await
+        self.table(("Parking", "end_waiting"), |tables| {
+            end_note(&mut tables.waiting, &waiting.endpoint, waiting.noted_at);
+        })
+        .await
     }
 
     async fn begin_sweep(&self, now: u64, until: u64, first_minute: u64) -> Result<Option<u64>, Fault> {
-        self.call(|world| {
+        self.call(("Parking", "begin_sweep"), |world| {
             let begun = world.tables.borrow_mut().begin_sweep(now, until, first_minute);
-            if begun.is_some() {
+            if begun.is_some() && world.has_laws() {
                 world.laws.borrow_mut().sweeps(world.now());
             }
             begun
@@ -444,7 +471,7 @@ impl Parking for Process {
     }
 
     async fn end_sweep(&self, swept_minute: u64) -> Result<(), Fault> {
-        self.call(|world| {
+        self.call(("Parking", "end_sweep"), |world| {
             world.laws.borrow_mut().sweep_ends();
             world.tables.borrow_mut().end_sweep(swept_minute);
         })
@@ -456,37 +483,44 @@ impl Limits for Process {
     type Error = Fault;
 
     async fn held(&self, endpoint: &EndpointId) -> Result<Vec<HeldSlot>, Fault> {
-        self.table(|tables| tables.held(index_of(endpoint))).await
+        self.table(("Limits", "held"), |tables| tables.held(index_of(endpoint))).await
     }
 
     async fn take(&self, slot: &ConcurrencySlot, now_unix_ms: u64, until_unix_ms: u64) -> Result<bool, Fault> {
         let place = (index_of(&slot.endpoint), slot.index);
-        let taken = self.table(|tables| tables.take_slot(place, slot.holder, now_unix_ms, until_unix_ms)).await;
+        let take = |tables: &mut Tables| tables.take_slot(place, slot.holder, now_unix_ms, until_unix_ms);
+        let taken = self.table(("Limits", "take"), take).await;
         self.forgets_unless(&taken, slot.holder);
         taken
     }
 
     async fn renew(&self, slot: &ConcurrencySlot, now_unix_ms: u64, until_unix_ms: u64) -> Result<bool, Fault> {
         let place = (index_of(&slot.endpoint), slot.index);
-        self.table(|tables| tables.renew_slot(place, slot.holder, now_unix_ms, until_unix_ms)).await
+        self.table(("Limits", "renew"), |tables| tables.renew_slot(place, slot.holder, now_unix_ms, until_unix_ms))
+            .await
     }
 
     async fn release(&self, slot: ConcurrencySlot) -> Result<(), Fault> {
         let place = (index_of(&slot.endpoint), slot.index);
-        let released = self.table(|tables| tables.release_slot(place, slot.holder)).await;
+        let released = self.table(("Limits", "release"), |tables| tables.release_slot(place, slot.holder)).await;
         self.forgets_unless(&released, slot.holder);
         released
     }
 
     async fn count_first(&self, endpoint: &EndpointId, unix_seconds: u64) -> Result<Counted, Fault> {
         let index = index_of(endpoint);
-        self.counted(index, unix_seconds, |world| world.tables.borrow_mut().count_first(index, unix_seconds)).await
+        self.counted(("Limits", "count_first"), index, unix_seconds, |world| {
+            world.tables.borrow_mut().count_first(index, unix_seconds)
+        })
+        .await
     }
 
     async fn count_another(&self, endpoint: &EndpointId, unix_seconds: u64, limit: Limit) -> Result<Counted, Fault> {
         let index = index_of(endpoint);
-        self.counted(index, unix_seconds, |world| world.tables.borrow_mut().count_another(index, unix_seconds, limit))
-            .await
+        self.counted(("Limits", "count_another"), index, unix_seconds, |world| {
+            world.tables.borrow_mut().count_another(index, unix_seconds, limit)
+        })
+        .await
     }
 }
 
@@ -499,11 +533,12 @@ impl Process {
 
     async fn counted(
         &self,
+        what: Call,
         endpoint: usize,
         unix_seconds: u64,
         count: impl FnOnce(&World) -> Counted,
     ) -> Result<Counted, Fault> {
-        self.call(|world| {
+        self.call(what, |world| {
             let counted = count(world);
             let tables = world.tables.borrow();
             let limit = tables.endpoints[endpoint].as_ref().and_then(|stored| stored.settings.max_per_second);
@@ -520,7 +555,7 @@ impl Breakers for Process {
     type Error = Fault;
 
     async fn read(&self, endpoint: &EndpointId) -> Result<(Breaker, Option<u64>), Fault> {
-        let read = self.table(|tables| tables.breakers.get(&index_of(endpoint)).cloned()).await?;
+        let read = self.table(("Breakers", "read"), |tables| tables.breakers.get(&index_of(endpoint)).cloned()).await?;
         Ok(read.map_or_else(Default::default, |(breaker, version)| (breaker, Some(version))))
     }
 
@@ -533,7 +568,7 @@ impl Breakers for Process {
     ) -> Result<bool, Fault> {
         let (index, breaker) = (index_of(endpoint), breaker.clone());
         let now = self.now();
-        self.call(|world| {
+        self.call(("Breakers", "replace"), |world| {
             let mut tables = world.tables.borrow_mut();
             let before_it = tables.breakers.get(&index).map_or_else(Breaker::default, |(breaker, _)| breaker.clone());
             let after_it = breaker.admits(now);
@@ -550,29 +585,40 @@ impl Breakers for Process {
 impl Endpoints for Process {
     type Error = Fault;
 
-    async fn of_tenant(&self, _: &TenantId) -> Result<Vec<(EndpointId, Option<Endpoint>)>, Fault> {
-        let stored = self.table(|tables| tables.endpoints.clone()).await?;
+    async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<(EndpointId, Option<Endpoint>)>, Fault> {
+        if self.world.watch.borrow().as_ref().is_some_and(|watch| watch.broken_tenant.as_ref() == Some(tenant)) {
+            return Err(Fault);
+        }
+        let read =
+            self.table(("Endpoints", "of_tenant"), |tables| (tables.endpoints.clone(), tables.unreadable.clone()));
+        let (stored, unreadable) = read.await?;
+        let settings = |index, stored: StoredEndpoint| (!unreadable.contains(&index)).then_some(stored.settings);
         let stored = stored.into_iter().enumerate();
-        Ok(stored.filter_map(|(index, stored)| Some((endpoint_id(index), Some(stored?.settings)))).collect())
+        Ok(stored.filter_map(|(index, stored)| Some((endpoint_id(index), settings(index, stored?)))).collect())
     }
 
     async fn get(&self, _: &TenantId, id: &EndpointId) -> Result<Option<StoredEndpoint>, Fault> {
-        self.table(|tables| tables.endpoints[index_of(id)].clone()).await
+        let index = index_of(id);
+        let read = self.table(("Endpoints", "get"), |tables| {
+            let is_readable = !tables.unreadable.contains(&index);
+            is_readable.then(|| tables.endpoints[index].clone()).ok_or(Fault)
+        });
+        read.await?
     }
 
     async fn exists(&self, _: &TenantId, id: &EndpointId) -> Result<bool, Fault> {
-        self.table(|tables| tables.endpoints[index_of(id)].is_some()).await
+        self.table(("Endpoints", "exists"), |tables| tables.endpoints[index_of(id)].is_some()).await
     }
 
     async fn disable(&self, _: &TenantId, id: &EndpointId, because: DisabledBecause) -> Result<Written, Fault> {
-        self.call(|world| world.disable(index_of(id), because)).await
+        self.call(("Endpoints", "disable"), |world| world.disable(index_of(id), because)).await
     }
 
-    async fn verify(&self, _: &TenantId, id: &EndpointId, _: &str) -> Result<Written, Fault> {
+    async fn verify(&self, _: &TenantId, id: &EndpointId, origin: &str) -> Result<Written, Fault> {
         let index = index_of(id);
-        self.call(|world| {
+        self.call(("Endpoints", "verify"), |world| {
             world.laws.borrow_mut().enabled(index);
-            Written::of(world.tables.borrow_mut().enable(index))
+            world.tables.borrow_mut().verify(index, origin)
         })
         .await
     }
@@ -589,7 +635,7 @@ impl Secrets for Process {
         _: &StoredEndpoint,
         _: Option<&()>,
     ) -> Result<OpenedSecrets<()>, Fault> {
-        self.call(|world| OpenedSecrets { access: (), keys: world.keys.clone() }).await
+        self.call(("Secrets", "open"), |world| OpenedSecrets { access: (), keys: world.keys.clone() }).await
     }
 }
 
@@ -597,7 +643,7 @@ impl Signers for Process {
     type Error = Fault;
 
     async fn current(&self, algorithm: Algorithm) -> Result<Arc<Signer>, Fault> {
-        let signer = self.call(|world| world.signer.clone()).await?.ok_or(Fault)?; // `None`: no key was made.
+        let signer = self.call(("Signers", "current"), |world| world.signer.clone()).await?.ok_or(Fault)?; // `None`: no key was made.
         assert_eq!(signer.algorithm(), algorithm);
         Ok(signer)
     }
@@ -607,39 +653,27 @@ impl TokenRequests for Process {
     type Error = Fault;
 
     async fn of_state(&self, state: &StateHash) -> Result<Option<(TenantId, RequestId)>, Fault> {
-        let request = self.table(|tables| tables.token_request.clone()).await?.filter(|one| one.state == *state);
-        Ok(request.map(|request| (request.tenant, request.id)))
+        self.table(("TokenRequests", "of_state"), |tables| tables.states.get(state).cloned()).await
     }
 
     async fn record_callback(
         &self,
-        _: &TenantId,
-        _: &RequestId,
-        _: &StateHash,
+        tenant: &TenantId,
+        id: &RequestId,
+        state: &StateHash,
         payload: &str,
         now: u64,
     ) -> Result<Changed, Fault> {
-        self.table(|tables| {
-            let Some(request) = &mut tables.token_request else { return Changed::No(None) };
-            if request.called.is_some() {
-                return Changed::No(Some(request.clone()));
-            }
-            request.called = Some(BankResponse { at: now, payload: payload.to_owned(), acknowledged_by: None });
-            Changed::Yes(request.clone())
-        })
-        .await
+        let key = (tenant.clone(), id.clone());
+        self.table(("TokenRequests", "record_callback"), |tables| tables.record_callback(&key, state, payload, now))
+            .await
     }
 
     async fn acknowledge(&self, request: &TokenRequest, by: &str) -> Result<Changed, Fault> {
-        self.call(|world| {
+        self.call(("TokenRequests", "acknowledge"), |world| {
             let is_queued = world.laws.borrow().own_event(&request.event_id()).is_some();
-            assert!(is_queued, "a state is used up before its event is in the queue");
-            let stored = &mut world.tables.borrow_mut().token_request;
-            let Some(stored) = stored else { return Changed::No(None) };
-            if let Some(called) = &mut stored.called {
-                called.acknowledged_by = Some(by.to_owned());
-            }
-            Changed::Yes(stored.clone())
+            assert!(is_queued || !world.has_laws(), "a state is used up before its event is in the queue");
+            world.tables.borrow_mut().acknowledge_callback(request, by)
         })
         .await
     }

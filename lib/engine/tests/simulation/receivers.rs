@@ -70,6 +70,9 @@ impl Webhooks for Process {
         if self.world.laws.borrow().events[number as usize].own.is_none() {
             assert_eq!(request.body, format!(r#"{{"n":{number}}}"#));
         }
+        if let Some(watch) = self.world.watch.borrow_mut().as_mut() {
+            watch.requests.push((endpoint, request.headers.clone()));
+        }
         for name in ["jws-signature", "webhook-signature"] {
             assert_eq!(self.world.plan.signs, named(name).is_some(), "{name}");
         }

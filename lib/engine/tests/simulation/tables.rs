@@ -1,18 +1,21 @@
 //! The tables, with the conditional writes of DynamoDB. Each method is one call, and happens at once. What a condition
 //! is, the ports say; `lib/io` and this file are two implementations of it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use signpost_core::delivery::breaker::Breaker;
 use signpost_core::delivery::limits::{HeldSlot, Second};
 use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::{DeliveryRecord, DeliveryStatus, LONGEST_ATTEMPT, Progress, ReplayKind};
+use signpost_core::endpoint::auth::origin;
 use signpost_core::endpoint::{DisabledBecause, EndpointId, Limit};
-use signpost_core::token_request::TokenRequest;
+use signpost_core::event::TenantId;
+use signpost_core::token_request::{BankResponse, RequestId, StateHash, TokenRequest};
 use signpost_engine::ports::deliveries::{Lease, LeaseResult};
 use signpost_engine::ports::endpoints::{StoredEndpoint, Written};
 use signpost_engine::ports::events::FirstFanOut;
 use signpost_engine::ports::limits::Counted;
+use signpost_engine::ports::token_requests::Changed;
 
 use crate::clock::Numbers;
 
@@ -35,7 +38,12 @@ pub struct Tables {
     pub waiting: BTreeMap<EndpointId, u64>,
     pub busy_until: Option<u64>,
     pub swept_minute: Option<u64>,
-    pub token_request: Option<TokenRequest>,
+    /// The events whose retention has ended.
+    pub gone: HashSet<u32>,
+    /// The endpoints that cannot be read.
+    pub unreadable: BTreeSet<usize>,
+    pub states: HashMap<StateHash, (TenantId, RequestId)>,
+    pub token_requests: HashMap<(TenantId, RequestId), TokenRequest>,
 }
 
 /// A delivery's item in `EventsTable`.
@@ -146,7 +154,7 @@ impl Tables {
     }
 
     pub fn update(&mut self, id: u32, on_record: Option<u64>, progress: Progress) -> bool {
-        let record = self.records.entry(id).or_default();
+        let record = self.records.get(&id).copied().unwrap_or_default();
         let is_next = match on_record {
             None => record.attempts.is_none(),
             Some(due) => {
@@ -157,11 +165,8 @@ impl Tables {
         };
         if is_next {
             // The update sets neither of these.
-            *record = Record {
-                replay: record.replay,
-                last_sent: progress.last_sent.or(record.last_sent),
-                ..Record::of(progress)
-            };
+            let (replay, last_sent) = (record.replay, progress.last_sent.or(record.last_sent));
+            self.records.insert(id, Record { replay, last_sent, ..Record::of(progress) });
         }
         is_next
     }
@@ -171,7 +176,8 @@ impl Tables {
         let is_news = record.status != Some(DeliveryStatus::Delivered);
         if is_news {
             let (status, next_attempt) = (Some(progress.status), progress.next_attempt_unix_ms);
-            *record = Record { status, next_attempt, leased_until: None, ..*record };
+            let last_sent = progress.last_sent.or(record.last_sent);
+            *record = Record { status, next_attempt, leased_until: None, last_sent, ..*record };
         }
         is_news
     }
@@ -324,5 +330,65 @@ impl Tables {
             self.enabled_versions.insert((endpoint, stored.version));
             true
         })
+    }
+}
+
+impl Tables {
+    pub fn verify(&mut self, endpoint: usize, proved: &str) -> Written {
+        let is_asked = |stored: &&mut StoredEndpoint| {
+            stored.disabled == Some(DisabledBecause::Unverified) && origin(&stored.settings.url) == proved
+        };
+        match self.endpoints[endpoint].as_mut().filter(is_asked) {
+            Some(stored) => {
+                stored.verified_origin = Some(proved.to_owned());
+                stored.disabled = None;
+                stored.version += 1;
+                Written::Yes
+            }
+            None => Written::Overtaken,
+        }
+    }
+}
+
+/// Token requests.
+impl Tables {
+    /// As `manage` registers one.
+    pub fn register(&mut self, request: TokenRequest) {
+        let key = (request.tenant.clone(), request.id.clone());
+        self.states.insert(request.state.clone(), key.clone());
+        self.token_requests.insert(key, request);
+    }
+
+    pub fn record_callback(
+        &mut self,
+        key: &(TenantId, RequestId),
+        state: &StateHash,
+        payload: &str,
+        now: u64,
+    ) -> Changed {
+        let Some(request) = self.token_requests.get_mut(key) else { return Changed::No(None) };
+        let is_wanted = match &request.called {
+            None => request.expires_at > now,
+            Some(called) => called.payload == payload && called.acknowledged_by.is_none(),
+        };
+        if request.state != *state || !is_wanted {
+            return Changed::No(Some(request.clone()));
+        }
+        let response = || BankResponse { at: now, payload: payload.to_owned(), acknowledged_by: None };
+        request.called.get_or_insert_with(response);
+        Changed::Yes(request.clone())
+    }
+
+    pub fn acknowledge_callback(&mut self, seen: &TokenRequest, by: &str) -> Changed {
+        let key = (seen.tenant.clone(), seen.id.clone());
+        let Some(request) = self.token_requests.get_mut(&key) else { return Changed::No(None) };
+        let called = request.called.as_mut().filter(|_| request.state == seen.state);
+        match called {
+            Some(called) if called.acknowledged_by.as_deref().is_none_or(|before| before == by) => {
+                called.acknowledged_by = Some(by.to_owned());
+                Changed::Yes(request.clone())
+            }
+            _ => Changed::No(Some(request.clone())),
+        }
     }
 }

@@ -19,6 +19,7 @@ use signpost_core::signing::standard_webhooks::EndpointKeys;
 use signpost_engine::ports::endpoints::StoredEndpoint;
 use uuid::Uuid;
 
+use crate::calm::{Failure, Watch};
 use crate::clock::{Bell, Clock, Numbers, START};
 use crate::laws::Laws;
 use crate::queue::{Body, Mischief, Queue};
@@ -50,6 +51,8 @@ pub struct World {
     pub calls_of_all: Cell<u64>,
     /// Which of all calls is refused.
     pub refuses: Cell<Option<u64>>,
+    /// What a test observes, if it does.
+    pub watch: RefCell<Option<Watch>>,
     parsed: RefCell<HashMap<u32, Event, Numbers>>,
 }
 
@@ -118,6 +121,9 @@ pub struct Trouble {
     pub slow: f64,
 }
 
+/// A call: the port, and its method.
+pub type Call = (&'static str, &'static str);
+
 /// A call failed.
 #[derive(Clone, Copy, Debug)]
 pub struct Fault;
@@ -184,6 +190,7 @@ impl World {
             calls: Cell::default(),
             calls_of_all: Cell::default(),
             refuses: Cell::default(),
+            watch: RefCell::default(),
             parsed: RefCell::default(),
             plan,
         })
@@ -199,10 +206,11 @@ impl World {
         if let Some(number) = self.laws.borrow().own_event(event.key.id.as_str()) {
             return number;
         }
-        if event.kind == DISABLED_TYPE {
+        if event.kind == DISABLED_TYPE && self.has_laws() {
             self.check_disabling(event);
         }
-        let wants = |stored: &StoredEndpoint| stored.settings.types.iter().any(|filter| filter.kind == DISABLED_TYPE);
+        let kind = if event.kind == "token-request" { &*event.kind } else { DISABLED_TYPE };
+        let wants = |stored: &StoredEndpoint| stored.settings.types.iter().any(|filter| filter.kind == kind);
         let endpoints: Vec<_> = {
             let tables = self.tables.borrow();
             let some = tables.endpoints.iter().enumerate();
@@ -315,6 +323,13 @@ impl World {
         if self.now() < self.plan.quiet_from { self.plan.mischief } else { Mischief::default() }
     }
 
+    /// Notes until when the event of a delivery is kept. It is never shortened.
+    pub fn keep(&self, id: u32, unix_ms: u64) {
+        let mut laws = self.laws.borrow_mut();
+        let kept = laws.kept_until.entry(id).or_default();
+        *kept = unix_ms.max(*kept);
+    }
+
     /// Returns how many of the messages of a call SQS refuses.
     pub fn may_refuse_some(&self, count: usize) -> usize {
         let is_refused = self.chance(self.trouble().refused);
@@ -373,36 +388,39 @@ impl Process {
     }
 
     /// Makes a call that does something at once, some time after it was made and some time before its answer is here.
-    pub async fn call<T>(&self, work: impl FnOnce(&World) -> T) -> Result<T, Fault> {
+    pub async fn call<T>(&self, what: Call, work: impl FnOnce(&World) -> T) -> Result<T, Fault> {
         let (world, trouble) = (&self.world, self.world.trouble());
         world.calls_of_all.set(world.calls_of_all.get() + 1);
         let number = world.calls_of_all.get();
         if self.role == Role::Deliver {
             world.calls.set(world.calls.get() + 1);
         }
+        let broken = world.watch.borrow_mut().as_mut().and_then(|watch| watch.begin(what));
         self.may_die().await;
         let most = if world.chance(trouble.slow) { CALL_TIMEOUT_MS } else { world.plan.call_ms };
         let (there, back) = (world.below(most), world.below(most));
         world.clock.sleep(there / 2).await;
-        if world.refuses.get() == Some(number) || world.chance(trouble.refused) {
+        let is_chosen = world.refuses.get() == Some(number) || broken == Some(Failure::Refused);
+        if is_chosen || world.chance(trouble.refused) {
             return Err(Fault);
         }
         let done = work(world);
         world.clock.sleep(back / 2).await;
         self.may_die().await;
-        if world.chance(trouble.lost) { Err(Fault) } else { Ok(done) }
+        let is_lost = broken == Some(Failure::Lost) || world.chance(trouble.lost);
+        if is_lost { Err(Fault) } else { Ok(done) }
     }
 
     /// A call to the tables.
-    pub async fn table<T>(&self, work: impl FnOnce(&mut Tables) -> T) -> Result<T, Fault> {
-        self.call(|world| work(&mut world.tables.borrow_mut())).await
+    pub async fn table<T>(&self, what: Call, work: impl FnOnce(&mut Tables) -> T) -> Result<T, Fault> {
+        self.call(what, |world| work(&mut world.tables.borrow_mut())).await
     }
 
     /// A call that is part of a delivery's story.
-    pub async fn of_delivery<T>(&self, id: u32, what: &str, work: impl FnOnce(&mut Tables) -> T) -> Result<T, Fault> {
-        self.call(|world| {
+    pub async fn of_delivery<T>(&self, id: u32, what: Call, work: impl FnOnce(&mut Tables) -> T) -> Result<T, Fault> {
+        self.call(what, |world| {
             let done = work(&mut world.tables.borrow_mut());
-            world.tell(id, || format!("{what}: {:?}", world.tables.borrow().records.get(&id)));
+            world.tell(id, || format!("{}: {:?}", what.1, world.tables.borrow().records.get(&id)));
             done
         })
         .await

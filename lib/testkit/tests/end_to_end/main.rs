@@ -21,6 +21,7 @@ mod own;
 mod parking;
 mod payloads;
 mod permissions;
+mod ports;
 mod public_keys;
 mod redrive;
 mod rejection;

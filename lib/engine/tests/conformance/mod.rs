@@ -1,0 +1,659 @@
+//! What every implementation of the tables' ports must do: one suite for the tables in memory, against which the engine is
+//! simulated, and for DynamoDB. A difference between them would make the simulation prove nothing.
+//!
+//! Each function checks one port whose tables hold nothing else. A *subject* is something that the tables do not have yet.
+
+#![allow(clippy::future_not_send, reason = "the tables in memory belong to one thread")]
+
+use std::fmt::Debug;
+
+use signpost_core::delivery::attempt::{Attempt, judge_status};
+use signpost_core::delivery::breaker::{Breaker, Outcomes};
+use signpost_core::delivery::limits::{HeldSlot, Second};
+use signpost_core::delivery::parking::{Lane, place};
+use signpost_core::delivery::sent::SentRecord;
+use signpost_core::delivery::{DeadLetterReason, DeliveryKey, DeliveryRecord, DeliveryStatus, Progress, ReplayKind};
+use signpost_core::endpoint::{DisabledBecause, EndpointId, Limit};
+use signpost_core::event::{Event, EventKey, TenantId};
+use signpost_core::status::state::Moment;
+use signpost_core::token_request::{BankResponse, CallbackToken, RequestId, TokenRequest};
+use signpost_engine::ports::deliveries::{Deliveries, Lease, LeaseResult, Recorded};
+use signpost_engine::ports::endpoints::{Endpoints, StoredEndpoint, Written};
+use signpost_engine::ports::events::{Arrival, Events, FirstFanOut, StoredEvent};
+use signpost_engine::ports::limits::{Breakers, ConcurrencySlot, Counted, Limits};
+use signpost_engine::ports::parking::{Drain, Parking, Waiting};
+use signpost_engine::ports::token_requests::{Changed, TokenRequests};
+use uuid::Uuid;
+
+/// A delivery: its event, its endpoint, and when the event arrived.
+pub type Subject = (EventKey, EndpointId, u64);
+
+fn key((event, endpoint, arrived_unix_ms): &Subject) -> DeliveryKey<'_> {
+    DeliveryKey { event, endpoint, arrived_unix_ms: *arrived_unix_ms }
+}
+
+/// Any moment. No lease and no attempt of these checks is related to the time at which they run.
+const AT: u64 = 1_900_000_000_000;
+
+fn attempt(number: u32) -> Attempt {
+    Attempt {
+        number,
+        at_unix_ms: AT,
+        duration_ms: 1,
+        kids: Vec::new(),
+        status: Some(500),
+        error: None,
+        cause: None,
+        response: None,
+        sent: SentRecord::Nothing,
+        connection: None,
+        redirect: None,
+    }
+}
+
+fn pending(attempts: u32) -> Progress {
+    Progress {
+        status: DeliveryStatus::Pending,
+        attempts,
+        before_replay: 0,
+        next_attempt_unix_ms: AT,
+        replay: None,
+        last_sent: None,
+    }
+}
+
+fn only_leased(leased_until_unix_ms: u64) -> DeliveryRecord {
+    DeliveryRecord { progress: None, leased_until_unix_ms }
+}
+
+fn on_record(progress: Progress) -> DeliveryRecord {
+    DeliveryRecord { progress: Some(progress), leased_until_unix_ms: 0 }
+}
+
+const WANTED: Lease =
+    Lease { from_unix_ms: AT, until_unix_ms: AT + 95_000, due_by_unix_ms: AT + 999, needs_record: false };
+
+/// The state in which a check finds a delivery.
+#[derive(Clone, Copy, Debug)]
+enum Before {
+    Nothing,
+    Leased,
+    Released,
+    Recorded(Progress),
+    RecordedAndLeased(Progress),
+}
+
+const DELIVERED: Progress = Progress {
+    status: DeliveryStatus::Delivered,
+    attempts: 2,
+    before_replay: 0,
+    next_attempt_unix_ms: AT,
+    replay: None,
+    last_sent: Some(u64::MAX),
+};
+const EXHAUSTED: Progress = Progress { status: DeliveryStatus::Exhausted, ..DELIVERED };
+
+impl Before {
+    async fn set<D: Deliveries<Error: Debug>>(self, table: &D, subject: &Subject) {
+        match self {
+            Self::Nothing => {}
+            Self::Leased => {
+                assert_eq!(table.lease(key(subject), WANTED).await.unwrap(), LeaseResult::Taken(None));
+            }
+            Self::Released => table.release(key(subject), None).await.unwrap(),
+            Self::Recorded(progress) => {
+                assert!(table.insert(key(subject), &attempt(progress.attempts), progress).await.unwrap());
+            }
+            Self::RecordedAndLeased(progress) => {
+                assert!(table.insert(key(subject), &attempt(progress.attempts), progress).await.unwrap());
+                let taken = LeaseResult::Taken(Some(on_record(progress)));
+                assert_eq!(table.lease(key(subject), WANTED).await.unwrap(), taken);
+            }
+        }
+    }
+
+    fn record(self) -> Option<DeliveryRecord> {
+        match self {
+            Self::Nothing => None,
+            Self::Leased => Some(only_leased(WANTED.until_unix_ms)),
+            Self::Released => Some(only_leased(0)),
+            Self::Recorded(progress) => Some(on_record(progress)),
+            Self::RecordedAndLeased(progress) => {
+                Some(DeliveryRecord { leased_until_unix_ms: WANTED.until_unix_ms, ..on_record(progress) })
+            }
+        }
+    }
+}
+
+async fn standing<D: Deliveries<Error: Debug>>(table: &D, subject: &Subject) -> Option<DeliveryRecord> {
+    let standing = table.standing(key(subject)).await.unwrap();
+    assert_eq!(table.standing_batched(key(subject)).await.unwrap(), standing);
+    standing
+}
+
+/// A lease is refused while another holds, and unless an attempt is due.
+pub async fn a_lease<D: Deliveries<Error: Debug>>(table: &D, subject: impl Fn() -> Subject) {
+    let later = Lease { from_unix_ms: WANTED.until_unix_ms, until_unix_ms: AT + 200_000, ..WANTED };
+    let needs_record = |lease| Lease { needs_record: true, ..lease };
+    let due = |next_attempt_unix_ms| Before::Recorded(Progress { next_attempt_unix_ms, ..pending(1) });
+    let cases = [
+        (Before::Nothing, WANTED, true, "nothing is there"),
+        (Before::Nothing, needs_record(WANTED), false, "the first receiver may be sending"),
+        (Before::Leased, WANTED, false, "another sender has it"),
+        (Before::Leased, Lease { from_unix_ms: WANTED.until_unix_ms - 1, ..later }, false, "for another millisecond"),
+        (Before::Leased, later, true, "it has expired"),
+        (Before::Leased, needs_record(later), true, "expired, with a record"),
+        (Before::Released, WANTED, true, "it was released"),
+        (Before::Released, needs_record(WANTED), true, "the first receiver has noted that it sent nothing"),
+        (due(WANTED.due_by_unix_ms), WANTED, true, "just due"),
+        (due(WANTED.due_by_unix_ms), needs_record(WANTED), true, "just due, with a record"),
+        (due(WANTED.due_by_unix_ms + 1), WANTED, false, "not due"),
+        (Before::Recorded(DELIVERED), WANTED, false, "delivered"),
+        (Before::Recorded(EXHAUSTED), WANTED, false, "given up"),
+        (Before::RecordedAndLeased(pending(1)), WANTED, false, "due, and leased"),
+        (Before::RecordedAndLeased(pending(1)), later, true, "due, and the lease has expired"),
+    ];
+    for (before, wanted, is_taken, why) in cases {
+        let subject = subject();
+        before.set(table, &subject).await;
+        let answer = table.lease(key(&subject), wanted).await.unwrap();
+        let expected = if is_taken { LeaseResult::Taken } else { LeaseResult::Refused };
+        assert_eq!(answer, expected(before.record()), "{why}");
+        let progress = before.record().and_then(|record| record.progress);
+        let leased = DeliveryRecord { progress, leased_until_unix_ms: wanted.until_unix_ms };
+        let after = if is_taken { Some(leased) } else { before.record() };
+        assert_eq!(standing(table, &subject).await, after, "{why}");
+    }
+}
+
+/// A lease is released only by its owner, and noted as released only if there never was one.
+pub async fn a_release<D: Deliveries<Error: Debug>>(table: &D, subject: impl Fn() -> Subject) {
+    let ours = Some(WANTED.until_unix_ms);
+    let cases = [
+        (Before::Nothing, None, Some(only_leased(0)), "nothing was sent"),
+        (Before::Nothing, ours, None, "there is no lease"),
+        (Before::Leased, ours, Some(only_leased(0)), "the owner's"),
+        (Before::Leased, Some(AT), Before::Leased.record(), "another's"),
+        (Before::Leased, None, Before::Leased.record(), "another receiver has leased it"),
+        (Before::Released, None, Some(only_leased(0)), "again"),
+        (Before::Released, ours, Some(only_leased(0)), "another's, released before"),
+        (Before::Recorded(pending(1)), None, Some(on_record(pending(1))), "it has a record"),
+        (Before::RecordedAndLeased(pending(1)), ours, Some(on_record(pending(1))), "the owner's, with a record"),
+    ];
+    for (before, released, after, why) in cases {
+        let subject = subject();
+        before.set(table, &subject).await;
+        table.release(key(&subject), released).await.unwrap();
+        assert_eq!(standing(table, &subject).await, after, "{why}");
+    }
+}
+
+/// A first attempt is recorded only if there is no item at all.
+pub async fn an_insert<D: Deliveries<Error: Debug>>(table: &D, subject: impl Fn() -> Subject) {
+    let probe = Progress { before_replay: 1, last_sent: Some(7), ..pending(1) };
+    let befores = [
+        Before::Nothing,
+        Before::Leased,
+        Before::Released,
+        Before::Recorded(pending(1)),
+        Before::Recorded(DELIVERED),
+        Before::RecordedAndLeased(pending(1)),
+    ];
+    for before in befores {
+        for progress in [pending(1), probe, DELIVERED] {
+            let subject = subject();
+            before.set(table, &subject).await;
+            let expected = before.record().is_none();
+            let announced = table.announce_first();
+            assert_eq!(table.insert(key(&subject), &attempt(1), progress).await.unwrap(), expected, "{before:?}");
+            drop(announced);
+            let after = before.record().unwrap_or_else(|| on_record(progress));
+            assert_eq!(standing(table, &subject).await, Some(after), "{before:?}");
+        }
+    }
+}
+
+/// An attempt is recorded if the record is the one that it was based on. It ends the lease.
+pub async fn an_update<D: Deliveries<Error: Debug>>(table: &D, subject: impl Fn() -> Subject) {
+    let third = Before::Recorded(pending(2));
+    let cases = [
+        (Before::Nothing, 1, None, true, "the first, of a delivery without a record"),
+        (Before::Leased, 1, None, true, "the first, under a lease"),
+        (Before::Released, 1, None, true, "the first, after a release"),
+        (Before::Recorded(pending(1)), 1, None, false, "another sender has recorded the first"),
+        (Before::Nothing, 3, Some(AT), false, "there is no record"),
+        (Before::Leased, 3, Some(AT), false, "there is only a lease"),
+        (third, 3, Some(AT), true, "the next"),
+        (Before::RecordedAndLeased(pending(2)), 3, Some(AT), true, "the next, under a lease"),
+        (third, 3, Some(AT + 1), false, "it was due at another time: an operator has replayed it"),
+        (third, 2, Some(AT), false, "another sender has recorded it"),
+        (third, 4, Some(AT), false, "the one before is missing"),
+        (Before::Recorded(DELIVERED), 3, Some(AT), false, "delivered"),
+        (Before::Recorded(EXHAUSTED), 3, Some(AT), false, "given up"),
+    ];
+    for (before, number, due, expected, why) in cases {
+        for status in [DeliveryStatus::Pending, DeliveryStatus::Exhausted, DeliveryStatus::Delivered] {
+            let subject = subject();
+            before.set(table, &subject).await;
+            let next = Progress { status, next_attempt_unix_ms: AT + 60_000, before_replay: 1, ..pending(number) };
+            let is_updated = table.update(key(&subject), &attempt(number), due, next).await.unwrap();
+            assert_eq!(is_updated, expected, "{why}");
+            let after = if expected { Some(on_record(next)) } else { before.record() };
+            assert_eq!(standing(table, &subject).await, after, "{why}");
+        }
+    }
+}
+
+/// The fingerprint of a request stays until there is another, and the kind of a replay stays.
+pub async fn an_update_keeps<D: Deliveries<Error: Debug>>(table: &D, subject: impl Fn() -> Subject) {
+    let subject = subject();
+    Before::Recorded(Progress { last_sent: Some(7), ..pending(1) }).set(table, &subject).await;
+    table.reset_for_replay(key(&subject), ReplayKind::Redrive).await.unwrap();
+    let mut due = standing(table, &subject).await.unwrap().progress.unwrap().next_attempt_unix_ms;
+    for (number, printed, last_sent) in [(2, None, 7), (3, Some(8), 8), (4, None, 8)] {
+        let replay = Some(ReplayKind::Redrive);
+        let next = Progress { last_sent: printed, replay, before_replay: 1, ..pending(number) };
+        assert!(table.update(key(&subject), &attempt(number), Some(due), next).await.unwrap());
+        let expected = Progress { last_sent: Some(last_sent), ..next };
+        assert_eq!(standing(table, &subject).await, Some(on_record(expected)), "attempt {number}");
+        due = AT;
+    }
+}
+
+/// An acknowledgement is recorded once, whatever the record says. It keeps the number of attempts and ends the lease.
+pub async fn an_acknowledgement<D: Deliveries<Error: Debug>>(table: &D, subject: impl Fn() -> Subject) {
+    let free = Progress { before_replay: 1, last_sent: Some(7), ..pending(2) };
+    let cases = [
+        (Before::Recorded(free), true, "pending"),
+        (Before::RecordedAndLeased(free), true, "pending, under a lease"),
+        (Before::Recorded(EXHAUSTED), true, "given up"),
+        (Before::Recorded(DELIVERED), false, "acknowledged before"),
+    ];
+    for (before, expected, why) in cases {
+        for last_sent in [None, Some(8)] {
+            let subject = subject();
+            before.set(table, &subject).await;
+            let found = before.record().and_then(|record| record.progress).unwrap();
+            let next = Progress { next_attempt_unix_ms: AT + 1, attempts: 9, before_replay: 9, last_sent, ..DELIVERED };
+            assert_eq!(table.acknowledge(key(&subject), &attempt(9), next).await.unwrap(), expected, "{why}");
+            let (status, next_attempt_unix_ms) = (DeliveryStatus::Delivered, AT + 1);
+            let acknowledged =
+                Progress { status, next_attempt_unix_ms, last_sent: last_sent.or(found.last_sent), ..found };
+            let after = if expected { on_record(acknowledged) } else { on_record(found) };
+            assert_eq!(standing(table, &subject).await, Some(after), "{why}");
+        }
+    }
+}
+
+/// A failure is never recorded over another sender's record, and an acknowledgement always is.
+pub async fn a_record<D: Deliveries<Error: Debug>>(table: &D, subject: impl Fn() -> Subject) {
+    let acknowledged = Progress { status: DeliveryStatus::Delivered, ..pending(1) };
+    let cases = [
+        (Before::Nothing, pending(1), Recorded::Yes, "the first"),
+        (Before::Leased, pending(1), Recorded::Yes, "the first, although another has leased it"),
+        (Before::Recorded(pending(1)), pending(1), Recorded::Overtaken, "another has recorded a failure"),
+        (Before::Recorded(pending(1)), acknowledged, Recorded::Yes, "another has recorded a failure"),
+        (Before::Recorded(EXHAUSTED), acknowledged, Recorded::Yes, "another has given it up"),
+        (Before::Recorded(DELIVERED), acknowledged, Recorded::Overtaken, "another has an acknowledgement"),
+    ];
+    for (before, progress, expected, why) in cases {
+        let subject = subject();
+        before.set(table, &subject).await;
+        assert_eq!(table.record_first(key(&subject), &attempt(1), progress).await.unwrap(), expected, "{why}");
+    }
+}
+
+/// A replay makes a delivery due at once. Its attempts so far do not count.
+pub async fn a_replay<D: Deliveries<Error: Debug>>(table: &D, subject: impl Fn() -> Subject, now: impl Fn() -> u64) {
+    let befores = [
+        Before::Nothing,
+        Before::Leased,
+        Before::Released,
+        Before::Recorded(pending(2)),
+        Before::RecordedAndLeased(pending(2)),
+        Before::Recorded(DELIVERED),
+        Before::Recorded(EXHAUSTED),
+    ];
+    for (before, kind) in
+        befores.into_iter().flat_map(|before| [(before, ReplayKind::Replay), (before, ReplayKind::Test)])
+    {
+        let subject = subject();
+        before.set(table, &subject).await;
+        let began = now();
+        table.reset_for_replay(key(&subject), kind).await.unwrap();
+        let found = standing(table, &subject).await.unwrap();
+        let progress = found.progress.unwrap();
+        let due = progress.next_attempt_unix_ms;
+        assert!((began..=now()).contains(&due), "{before:?}: due at {due}");
+        let was = before.record().unwrap_or_default();
+        let attempts = was.progress.map_or(0, |progress| progress.attempts);
+        let expected = Progress {
+            before_replay: attempts,
+            next_attempt_unix_ms: due,
+            replay: Some(kind),
+            last_sent: was.progress.and_then(|progress| progress.last_sent),
+            ..pending(attempts)
+        };
+        assert_eq!(found, DeliveryRecord { progress: Some(expected), ..was }, "{before:?}");
+    }
+}
+
+/// A delivery is given up unless it is delivered.
+pub async fn an_end<D: Deliveries<Error: Debug>>(table: &D, subject: impl Fn() -> Subject, now: impl Fn() -> u64) {
+    let befores = [
+        Before::Nothing,
+        Before::Leased,
+        Before::Released,
+        Before::Recorded(pending(2)),
+        Before::RecordedAndLeased(pending(2)),
+        Before::Recorded(EXHAUSTED),
+    ];
+    for before in befores {
+        let subject = subject();
+        before.set(table, &subject).await;
+        let began = now();
+        table.end(key(&subject), DeadLetterReason::EndpointGone).await.unwrap();
+        let progress = standing(table, &subject).await.unwrap().progress.unwrap();
+        let at = progress.next_attempt_unix_ms;
+        assert!((began..=now()).contains(&at), "{before:?}: at {at}");
+        let was = before.record().and_then(|record| record.progress).unwrap_or_else(|| pending(0));
+        let expected = Progress { status: DeliveryStatus::Exhausted, next_attempt_unix_ms: at, ..was };
+        assert_eq!(standing(table, &subject).await, Some(on_record(expected)), "{before:?}");
+    }
+    let subject = subject();
+    Before::Recorded(DELIVERED).set(table, &subject).await;
+    table.end(key(&subject), DeadLetterReason::EndpointGone).await.unwrap();
+    assert_eq!(standing(table, &subject).await, Some(on_record(DELIVERED)));
+}
+
+/// A lane holds each delivery once for each time, oldest first.
+pub async fn a_lane<P: Parking<Error: Debug>>(table: &P, subject: impl Fn() -> Subject) {
+    let subjects = [subject(), subject(), subject()];
+    let endpoint = Lane::Endpoint(subjects[0].1.clone());
+    let due = Lane::Due { minute: 7, shard: 3 };
+    assert!(table.is_empty(&endpoint).await.unwrap());
+    assert_eq!(table.first_of(&endpoint, 10).await.unwrap(), []);
+    for (subject, at) in subjects.iter().zip([AT + 2, AT, AT + 1]) {
+        table.park(endpoint.clone(), at, key(subject)).await.unwrap();
+        table.park(endpoint.clone(), at, key(subject)).await.unwrap();
+    }
+    table.park(due.clone(), AT + 5, key(&subjects[0])).await.unwrap();
+    table.park(Lane::Exhausted(subjects[0].1.clone()), AT + 5, key(&subjects[0])).await.unwrap();
+    for limit in [1, 2, 3, 10] {
+        let first = table.first_of(&endpoint, limit).await.unwrap();
+        let expected = [(AT, 1), (AT + 1, 2), (AT + 2, 0)].into_iter().take(limit);
+        let expected: Vec<_> = expected.map(|(at, turn): (u64, usize)| (at, place(at, key(&subjects[turn])))).collect();
+        let found: Vec<_> = first.iter().map(|one| (one.at_unix_ms, one.place.clone())).collect();
+        assert_eq!(found, expected, "the first {limit}");
+        for one in first {
+            let subject = subjects.iter().find(|subject| subject.0 == one.event).unwrap();
+            assert_eq!((&one.endpoint, one.arrived_unix_ms, one.lane), (&subject.1, Some(subject.2), endpoint.key()));
+        }
+    }
+    assert!(!table.is_empty(&endpoint).await.unwrap());
+    assert_eq!(table.first_of(&due, 10).await.unwrap().len(), 1);
+    assert_eq!(table.first_of(&Lane::Due { minute: 7, shard: 4 }, 10).await.unwrap(), []);
+    assert_eq!(table.first_of(&Lane::Due { minute: 8, shard: 3 }, 10).await.unwrap(), []);
+    assert_eq!(table.first_of(&Lane::Exhausted(subjects[0].1.clone()), 10).await.unwrap().len(), 1);
+}
+
+/// A parked delivery is removed, unless it was parked again since it was read.
+pub async fn a_removal<P: Parking<Error: Debug>>(table: &P, subject: impl Fn() -> Subject) {
+    let subject = subject();
+    let lane = Lane::Endpoint(subject.1.clone());
+    table.park(lane.clone(), AT, key(&subject)).await.unwrap();
+    let before = table.first_of(&lane, 1).await.unwrap().remove(0);
+    table.park(lane.clone(), AT, key(&subject)).await.unwrap();
+    table.remove(&before).await.unwrap();
+    let now = table.first_of(&lane, 1).await.unwrap().remove(0);
+    assert_ne!(before.fencing_token, now.fencing_token);
+    let mut foreign = now.clone();
+    foreign.fencing_token = None;
+    table.remove(&foreign).await.unwrap();
+    assert!(!table.is_empty(&lane).await.unwrap());
+    table.remove(&now).await.unwrap();
+    table.remove(&now).await.unwrap();
+    assert!(table.is_empty(&lane).await.unwrap());
+}
+
+fn endpoint(number: u128) -> EndpointId {
+    EndpointId::new(Uuid::from_u128(number))
+}
+
+/// A request to drain is there once, and ends unless it was made again.
+pub async fn a_drain<P: Parking<Error: Debug>>(table: &P, now: impl Fn() -> u64) {
+    let ids = [1, 2, 3].map(endpoint);
+    assert_eq!(table.drains(10).await.unwrap(), []);
+    let began = now() / 1_000;
+    for id in [&ids[2], &ids[0], &ids[1], &ids[0]] {
+        table.ask_to_drain(id).await.unwrap();
+    }
+    let drains = table.drains(10).await.unwrap();
+    assert_eq!(drains.iter().map(|drain| &drain.endpoint).collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
+    assert!(drains.iter().all(|drain| (began..=now() / 1_000).contains(&drain.asked_at)), "{drains:?}");
+    assert_eq!(table.drains(2).await.unwrap(), drains[..2]);
+    let older = Drain { asked_at: drains[0].asked_at - 1, ..drains[0].clone() };
+    table.end_drain(&older).await.unwrap();
+    assert_eq!(table.drains(10).await.unwrap(), drains, "it was requested again since");
+    table.end_drain(&drains[0]).await.unwrap();
+    table.end_drain(&drains[0]).await.unwrap();
+    assert_eq!(table.drains(10).await.unwrap(), drains[1..]);
+}
+
+/// A note of waiting deliveries is there once, in the order of the endpoints, and ends unless it was written again.
+pub async fn a_waiting_note<P: Parking<Error: Debug>>(table: &P) {
+    let ids = [1, 2, 3].map(endpoint);
+    for id in [&ids[2], &ids[0], &ids[1], &ids[0]] {
+        table.note_waiting(id).await.unwrap();
+    }
+    let all = table.waiting(None, 10).await.unwrap();
+    assert_eq!(all.iter().map(|one| &one.endpoint).collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
+    assert_eq!(table.waiting(None, 2).await.unwrap(), all[..2]);
+    assert_eq!(table.waiting(Some(&ids[0]), 10).await.unwrap(), all[1..]);
+    assert_eq!(table.waiting(Some(&endpoint(0)), 1).await.unwrap(), all[..1]);
+    assert_eq!(table.waiting(Some(&ids[2]), 10).await.unwrap(), []);
+    let older = Waiting { noted_at: all[0].noted_at - 1, ..all[0].clone() };
+    table.end_waiting(&older).await.unwrap();
+    assert_eq!(table.waiting(None, 10).await.unwrap(), all, "it was noted again since");
+    table.end_waiting(&all[0]).await.unwrap();
+    assert_eq!(table.waiting(None, 10).await.unwrap(), all[1..]);
+    assert_eq!(table.drains(10).await.unwrap(), [], "a note is no drain");
+}
+
+/// One sweep runs at a time, and the next starts where it stopped.
+pub async fn a_sweep<P: Parking<Error: Debug>>(table: &P) {
+    assert_eq!(table.begin_sweep(100, 155, 7).await.unwrap(), Some(7));
+    assert_eq!(table.begin_sweep(154, 200, 8).await.unwrap(), None, "another has the lease");
+    assert_eq!(table.begin_sweep(155, 210, 9).await.unwrap(), Some(7), "the lease has expired, and nothing was swept");
+    table.end_sweep(12).await.unwrap();
+    assert_eq!(table.begin_sweep(156, 211, 9).await.unwrap(), Some(12), "it was released");
+}
+
+/// A slot belongs to its holder until its lease ends.
+pub async fn a_slot<L: Limits<Error: Debug>>(table: &L, endpoint: &EndpointId) {
+    let slot = |index, holder| ConcurrencySlot { endpoint: endpoint.clone(), index, holder };
+    let until = AT + 95_000;
+    assert_eq!(table.held(endpoint).await.unwrap(), []);
+    assert!(!table.renew(&slot(0, 7), AT, until).await.unwrap(), "nobody has it");
+    assert!(table.take(&slot(0, 7), AT, until).await.unwrap());
+    assert!(!table.take(&slot(0, 8), until - 1, until + 1).await.unwrap(), "another has it");
+    assert!(!table.take(&slot(0, 7), AT, until).await.unwrap(), "even its holder does not take it twice");
+    assert!(table.take(&slot(11, 9), AT, AT + 1).await.unwrap(), "another slot");
+    let held = [(0, until), (11, AT + 1)].map(|(index, until_unix_ms)| HeldSlot { index, until_unix_ms });
+    assert_eq!(table.held(endpoint).await.unwrap(), held, "those that have expired, too");
+
+    assert!(!table.renew(&slot(0, 8), AT, until + 5).await.unwrap(), "another's");
+    assert!(table.renew(&slot(0, 7), until - 1, until + 5).await.unwrap());
+    assert!(!table.renew(&slot(0, 7), until + 5, until + 9).await.unwrap(), "it has expired");
+    table.release(slot(0, 8)).await.unwrap();
+    assert_eq!(table.held(endpoint).await.unwrap()[0].until_unix_ms, until + 5, "another's");
+    assert!(table.take(&slot(0, 8), until + 5, until + 9).await.unwrap(), "it has expired");
+    table.release(slot(0, 7)).await.unwrap();
+    assert_eq!(table.held(endpoint).await.unwrap().len(), 2, "it was lost before");
+    table.release(slot(0, 8)).await.unwrap();
+    table.release(slot(0, 8)).await.unwrap();
+    assert_eq!(table.held(endpoint).await.unwrap(), held[1..]);
+}
+
+/// Requests are counted by the second, up to a limit, and never in a second that is over.
+pub async fn a_count<L: Limits<Error: Debug>>(table: &L, endpoint: &EndpointId) {
+    let limit = Limit::try_from(3).unwrap();
+    let instead = |unix_seconds, begun| Counted::Instead(Some(Second { unix_seconds, begun }));
+    assert_eq!(table.count_another(endpoint, 100, limit).await.unwrap(), Counted::Instead(None));
+    assert_eq!(table.count_first(endpoint, 100).await.unwrap(), Counted::Yes);
+    assert_eq!(table.count_first(endpoint, 100).await.unwrap(), instead(100, 1));
+    assert_eq!(table.count_another(endpoint, 100, limit).await.unwrap(), Counted::Yes);
+    assert_eq!(table.count_another(endpoint, 101, limit).await.unwrap(), instead(100, 2), "the next second");
+    assert_eq!(table.count_another(endpoint, 99, limit).await.unwrap(), instead(100, 2), "a second that is over");
+    assert_eq!(table.count_first(endpoint, 99).await.unwrap(), instead(100, 2), "a second that is over");
+    assert_eq!(table.count_another(endpoint, 100, limit).await.unwrap(), Counted::Yes);
+    assert_eq!(table.count_another(endpoint, 100, limit).await.unwrap(), instead(100, 3), "the limit");
+    assert_eq!(table.count_first(endpoint, 101).await.unwrap(), Counted::Yes);
+    assert_eq!(table.count_another(endpoint, 100, limit).await.unwrap(), instead(101, 1));
+}
+
+/// A breaker is replaced only by a writer that knows it.
+pub async fn a_breaker<B: Breakers<Error: Debug>>(table: &B, endpoint: &EndpointId) {
+    let mut failures = Outcomes::default();
+    (0..10).for_each(|_| failures.add(&judge_status(500, None), AT));
+    let (open, closed) = (Breaker::default().after(&failures, AT, 0.5), Breaker::closed_at(AT));
+    assert_eq!(table.read(endpoint).await.unwrap(), (Breaker::default(), None));
+    assert!(!table.replace(endpoint, Some(1), &open, 2).await.unwrap(), "there is none");
+    assert!(table.replace(endpoint, None, &open, u64::MAX).await.unwrap());
+    assert_eq!(table.read(endpoint).await.unwrap(), (open.clone(), Some(u64::MAX)));
+    assert!(!table.replace(endpoint, None, &closed, 3).await.unwrap(), "there is one");
+    assert!(!table.replace(endpoint, Some(2), &closed, 3).await.unwrap(), "there is another");
+    assert_eq!(table.read(endpoint).await.unwrap(), (open, Some(u64::MAX)));
+    assert!(table.replace(endpoint, Some(u64::MAX), &closed, 3).await.unwrap());
+    assert_eq!(table.read(endpoint).await.unwrap(), (closed, Some(3)));
+}
+
+/// An event is stored once. A second insert returns the first fan-out.
+pub async fn an_event<E: Events<Error: Debug>>(table: &E, event: &Event, endpoint: &EndpointId) {
+    let first = |message_id: &str, payload_hash| FirstFanOut {
+        message_id: message_id.to_owned(),
+        endpoints: vec![endpoint.clone()],
+        at_unix_seconds: AT / 1_000,
+        arrival: Arrival { moment: Moment::of(event, AT), expires_at: AT / 1_000 + 3_600 },
+        payload_hash,
+    };
+    assert_eq!(table.get(&event.key).await.unwrap(), None);
+    let ours = first("m-1", event.payload_hash());
+    assert_eq!(table.insert(event, &ours).await.unwrap(), None);
+    for again in [ours.clone(), first("m-2", event.payload_hash()), first("m-3", [7; 32])] {
+        assert_eq!(table.insert(event, &again).await.unwrap(), Some(ours.clone()), "{again:?}");
+    }
+    let stored = StoredEvent { event: event.clone(), arrived_unix_ms: AT };
+    assert_eq!(table.get(&event.key).await.unwrap(), Some(stored.clone()));
+    let delivery = DeliveryKey { event: &event.key, endpoint, arrived_unix_ms: AT };
+    table.keep_until(delivery, AT + 100 * 24 * 3_600_000).await.unwrap();
+    table.keep_for_endpoint(delivery).await.unwrap();
+    assert_eq!(table.get(&event.key).await.unwrap(), Some(stored));
+}
+
+/// Keeping an event that is gone does not bring a part of it back.
+pub async fn a_missing_event<E: Events<Error: Debug>>(table: &E, event: &Event, endpoint: &EndpointId) {
+    let delivery = DeliveryKey { event: &event.key, endpoint, arrived_unix_ms: AT };
+    table.keep_until(delivery, AT + 100 * 24 * 3_600_000).await.unwrap();
+    table.keep_for_endpoint(delivery).await.unwrap();
+    assert_eq!(table.get(&event.key).await.unwrap(), None);
+}
+
+/// An endpoint is disabled once, and enabled by the proof of its own origin.
+pub async fn an_endpoint<E: Endpoints<Error: Debug>>(
+    table: &E,
+    tenant: &TenantId,
+    missing: &EndpointId,
+    stored: &StoredEndpoint,
+    put: impl AsyncFn(StoredEndpoint) -> EndpointId,
+) {
+    assert!(!table.exists(tenant, missing).await.unwrap());
+    assert_eq!(table.get(tenant, missing).await.unwrap(), None);
+    assert_eq!(table.disable(tenant, missing, DisabledBecause::Gone).await.unwrap(), Written::Overtaken);
+    assert_eq!(table.verify(tenant, missing, "https://receiver.example").await.unwrap(), Written::Overtaken);
+    assert!(!table.exists(tenant, missing).await.unwrap(), "nothing was written");
+
+    let read = async |id: &EndpointId| {
+        let mut read = table.get(tenant, id).await.unwrap().unwrap();
+        read.updated_at = stored.updated_at;
+        read
+    };
+    let id = put(stored.clone()).await;
+    assert!(table.exists(tenant, &id).await.unwrap());
+    assert_eq!(read(&id).await, *stored);
+    assert_eq!(table.verify(tenant, &id, "https://receiver.example").await.unwrap(), Written::Overtaken, "enabled");
+    assert_eq!(table.disable(tenant, &id, DisabledBecause::Gone).await.unwrap(), Written::Yes);
+    assert_eq!(table.disable(tenant, &id, DisabledBecause::Failing).await.unwrap(), Written::Overtaken);
+    let gone = StoredEndpoint { disabled: Some(DisabledBecause::Gone), version: stored.version + 1, ..stored.clone() };
+    assert_eq!(read(&id).await, gone);
+    assert_eq!(table.verify(tenant, &id, "https://receiver.example").await.unwrap(), Written::Overtaken, "gone");
+    assert_eq!(read(&id).await, gone);
+
+    let unverified = StoredEndpoint { disabled: Some(DisabledBecause::Unverified), ..stored.clone() };
+    let id = put(unverified.clone()).await;
+    assert_eq!(table.verify(tenant, &id, "https://other.example").await.unwrap(), Written::Overtaken);
+    assert_eq!(read(&id).await, unverified);
+    assert_eq!(table.verify(tenant, &id, "https://receiver.example").await.unwrap(), Written::Yes);
+    let origin = Some("https://receiver.example".to_owned());
+    assert_eq!(
+        read(&id).await,
+        StoredEndpoint { verified_origin: origin, version: stored.version + 1, ..stored.clone() }
+    );
+    assert_eq!(table.verify(tenant, &id, "https://receiver.example").await.unwrap(), Written::Overtaken);
+}
+
+/// A state takes one callback, until it expires or is used up; its repetition is accepted until it is acknowledged.
+pub async fn a_token_request<T: TokenRequests<Error: Debug>>(
+    table: &T,
+    tenant: &TenantId,
+    id: &RequestId,
+    register: impl AsyncFn(&TokenRequest, Option<&TokenRequest>),
+) {
+    let state = |number| CallbackToken::new([number; 32]).hash();
+    let expires_at = AT / 1_000;
+    let (before, late) = (expires_at - 1, expires_at + 60);
+    let request = |number| TokenRequest {
+        tenant: tenant.clone(),
+        id: id.clone(),
+        redirect_url: Some("https://tpp.example/done".into()),
+        registered_at: expires_at - 3_600,
+        expires_at,
+        state: state(number),
+        called: None,
+    };
+    let heard = |payload: &str, acknowledged_by: Option<&str>| {
+        let (payload, acknowledged_by) = (payload.to_owned(), acknowledged_by.map(str::to_owned));
+        TokenRequest { called: Some(BankResponse { at: before, payload, acknowledged_by }), ..request(7) }
+    };
+    let record =
+        async |number, payload, now| table.record_callback(tenant, id, &state(number), payload, now).await.unwrap();
+
+    assert_eq!(table.of_state(&state(7)).await.unwrap(), None);
+    assert_eq!(record(7, "{}", before).await, Changed::No(None));
+    assert_eq!(table.acknowledge(&request(7), "a").await.unwrap(), Changed::No(None));
+
+    register(&request(7), None).await;
+    assert_eq!(table.of_state(&state(7)).await.unwrap(), Some((tenant.clone(), id.clone())));
+    assert_eq!(record(8, "{}", before).await, Changed::No(Some(request(7))), "another state");
+    assert_eq!(record(7, "{}", expires_at).await, Changed::No(Some(request(7))), "expired");
+    assert_eq!(record(7, "{}", before).await, Changed::Yes(heard("{}", None)));
+    assert_eq!(record(7, r#"{"a":1}"#, before).await, Changed::No(Some(heard("{}", None))), "another callback");
+    assert_eq!(record(7, "{}", late).await, Changed::Yes(heard("{}", None)), "the same, with the time of the first");
+
+    let elsewhere = TokenRequest { state: state(8), ..heard("{}", None) };
+    assert_eq!(table.acknowledge(&elsewhere, "a").await.unwrap(), Changed::No(Some(heard("{}", None))));
+    assert_eq!(table.acknowledge(&heard("{}", None), "a").await.unwrap(), Changed::Yes(heard("{}", Some("a"))));
+    assert_eq!(
+        table.acknowledge(&heard("{}", None), "a").await.unwrap(),
+        Changed::Yes(heard("{}", Some("a"))),
+        "again"
+    );
+    assert_eq!(table.acknowledge(&heard("{}", None), "b").await.unwrap(), Changed::No(Some(heard("{}", Some("a")))));
+    assert_eq!(record(7, "{}", before).await, Changed::No(Some(heard("{}", Some("a")))), "used up");
+
+    register(&request(8), Some(&heard("{}", Some("a")))).await;
+    assert_eq!(table.of_state(&state(7)).await.unwrap(), Some((tenant.clone(), id.clone())), "the item stays");
+    assert_eq!(record(7, "{}", before).await, Changed::No(Some(request(8))), "void");
+    let called = BankResponse { at: before, payload: "{}".into(), acknowledged_by: None };
+    assert_eq!(record(8, "{}", before).await, Changed::Yes(TokenRequest { called: Some(called), ..request(8) }));
+}

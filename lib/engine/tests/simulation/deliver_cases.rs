@@ -1,0 +1,723 @@
+//! What one invocation of `deliver` does with each message.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use signpost_core::delivery::attempt::judge_status;
+use signpost_core::delivery::breaker::{Admission, Breaker, Outcomes};
+use signpost_core::delivery::parking::Lane;
+use signpost_core::delivery::verification::Question;
+use signpost_core::delivery::{DeliveryKey, DeliveryStatus, MOST_RECEIVES, Progress, Receipt, ReplayKind};
+use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause, VERIFICATION_TYPE};
+use signpost_core::event::{Event, OWN_SOURCE};
+use signpost_engine::ports::deliveries::{Deliveries as _, Lease};
+
+use crate::calm::{Broken, Calm, FIRST, Failure, MINUTE, Presented, SECOND, again, failed, fixed, open_since};
+use crate::clock::{IMMORTAL, START};
+use crate::ports::Which;
+use crate::receivers::Mood;
+use crate::tables::Place;
+use crate::world::{Call, endpoint_id};
+
+fn first(delivery: u32) -> Presented {
+    Presented { delivery, receipt: FIRST }
+}
+
+fn retried(max_retries: u32, seconds: u32) -> Value {
+    json!({"retry": fixed(max_retries, seconds)})
+}
+
+/// The lane of an endpoint, with its parked deliveries.
+fn waiting_for(calm: &Calm, endpoint: usize) -> Vec<u32> {
+    calm.lane(Place::Endpoint(endpoint)).into_iter().map(|(_, id)| id).collect()
+}
+
+fn is_drain_requested(calm: &Calm, endpoint: usize) -> bool {
+    calm.world.tables.borrow().drains.contains_key(&endpoint_id(endpoint))
+}
+
+fn is_noted_as_waiting(calm: &Calm, endpoint: usize) -> bool {
+    calm.world.tables.borrow().waiting.contains_key(&endpoint_id(endpoint))
+}
+
+fn disabled(calm: &Calm, endpoint: usize) -> Option<DisabledBecause> {
+    calm.world.tables.borrow().endpoints[endpoint].as_ref().unwrap().disabled
+}
+
+fn disable(calm: &Calm, because: DisabledBecause) {
+    calm.world.tables.borrow_mut().endpoints[0].as_mut().unwrap().disabled = Some(because);
+}
+
+/// Has another sender hold all slots of an endpoint with a limit of one.
+fn hold_slot(calm: &Calm, endpoint: usize) {
+    calm.world.tables.borrow_mut().slots.insert((endpoint, 0), (7, u64::MAX));
+}
+
+#[test]
+fn an_acknowledged_delivery_is_done_and_on_record() {
+    let calm = Calm::with(json!({}), Mood::Well(50));
+    let delivery = calm.delivery_to(0);
+    assert!(!calm.deliver_one(delivery, FIRST));
+    assert_eq!(calm.requests(), 1);
+    let progress = calm.progress(delivery).unwrap();
+    assert_eq!((progress.status, progress.attempts), (DeliveryStatus::Delivered, 1));
+    assert_eq!(calm.header("signpost-replay"), None);
+    assert_eq!((calm.parked(), calm.dead_letters().len()), (Vec::new(), 0));
+}
+
+#[test]
+fn an_acknowledgement_by_an_endpoint_without_limits_takes_five_calls() {
+    let calm = Calm::with(json!({}), Mood::Well(50));
+    let delivery = calm.delivery_to(0);
+    calm.deliver_one(delivery, FIRST);
+    let expected = [
+        ("Endpoints", "get"),
+        ("Secrets", "open"),
+        ("Breakers", "read"),
+        ("Deliveries", "standing"),
+        ("Deliveries", "insert"),
+    ];
+    assert_eq!(calm.seen(|watch| watch.calls.clone()), expected);
+}
+
+#[test]
+fn a_failed_delivery_comes_again_after_the_wait_of_its_policy_counted_from_the_failure() {
+    let calm = Calm::with(json!({"retry": fixed(5, 20), "timeoutSeconds": 10}), Mood::Hanging);
+    let delivery = calm.delivery_to(0);
+    assert!(calm.deliver_one(delivery, FIRST));
+    assert_eq!(calm.waits(), [20]);
+    let expected = Progress { attempts: 1, next_attempt_unix_ms: START + 30 * SECOND, ..failed(1) };
+    assert_eq!(calm.progress(delivery), Some(expected), "ten seconds of the attempt, and twenty of the wait");
+}
+
+#[test]
+fn a_receiver_that_asks_for_a_longer_wait_gets_it() {
+    let calm = Calm::with(retried(5, 5), Mood::Busy(25));
+    let delivery = calm.delivery_to(0);
+    assert!(calm.deliver_one(delivery, FIRST));
+    assert_eq!(calm.waits(), [25]);
+}
+
+#[test]
+fn a_wait_up_to_30_s_is_in_flight_and_up_to_15_minutes_a_delayed_message_and_a_longer_one_is_parked() {
+    for seconds in [30, 31, 900, 901] {
+        let calm = Calm::with(retried(5, seconds), Mood::Refusing);
+        let delivery = calm.delivery_to(0);
+        let is_again = calm.deliver_one(delivery, FIRST);
+        let due = calm.progress(delivery).unwrap().next_attempt_unix_ms;
+        let delayed_until = calm.world.deliveries.queue.borrow_mut().next_visible(calm.world.now());
+        let parked = calm.parked();
+        match seconds {
+            30 => assert_eq!((is_again, calm.waits(), parked), (true, vec![30], Vec::new())),
+            31 | 900 => {
+                assert_eq!((is_again, calm.waits(), parked), (false, Vec::new(), Vec::new()), "{seconds} s");
+                let until = delayed_until.unwrap();
+                assert!((due..=due + SECOND).contains(&until), "{seconds} s: due at {due}, delayed until {until}");
+            }
+            _ => {
+                assert_eq!((is_again, delayed_until), (false, None));
+                let [(Place::Due { minute, .. }, at, id)] = parked[..] else { panic!("{parked:?}") };
+                assert_eq!((id, at, minute), (delivery, due, due.div_ceil(MINUTE)));
+                assert!(calm.seen(|watch| watch.calls.contains(&("Events", "keep_until"))), "its event is kept");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_delivery_that_is_parked_until_later_does_not_count_as_waiting_for_its_endpoint() {
+    let calm = Calm::with(retried(5, 3_600), Mood::Refusing);
+    let delivery = calm.delivery_to(0);
+    calm.deliver_one(delivery, FIRST);
+    assert!(!is_noted_as_waiting(&calm, 0) && !is_drain_requested(&calm, 0));
+}
+
+#[test]
+fn an_exhausted_delivery_is_noted_and_becomes_a_dead_letter_with_its_reason() {
+    let calm = Calm::with(retried(2, 5), Mood::Failing);
+    let delivery = calm.delivery_to(0);
+    calm.put_record(delivery, failed(2));
+    assert!(!calm.deliver_one(delivery, again(2)));
+    let progress = calm.progress(delivery).unwrap();
+    assert_eq!((progress.status, progress.attempts), (DeliveryStatus::Exhausted, 3));
+    assert_eq!(calm.dead_letters(), ["exhausted"]);
+    assert_eq!(calm.sent(Which::DeadLetters)[0].body, calm.body_of(delivery));
+    assert_eq!(calm.lane(Place::Exhausted(0)), [(progress.next_attempt_unix_ms, delivery)]);
+}
+
+#[test]
+fn a_delivery_that_is_on_record_as_exhausted_becomes_a_dead_letter_without_another_request() {
+    let calm = Calm::with(json!({}), Mood::Well(50));
+    let delivery = calm.delivery_to(0);
+    calm.put_record(delivery, Progress { status: DeliveryStatus::Exhausted, ..failed(3) });
+    assert!(!calm.deliver_one(delivery, again(2)));
+    assert_eq!((calm.requests(), calm.dead_letters()), (0, vec!["exhausted".to_owned()]));
+}
+
+#[test]
+fn a_receiver_that_answers_410_is_disabled_an_event_says_so_and_the_delivery_is_parked() {
+    let told = json!({"types": [{"type": "t1"}, {"type": DISABLED_TYPE}]});
+    let calm = Calm::new(&[(json!({}), Mood::Gone), (told, Mood::Well(50))]);
+    let delivery = calm.delivery_to(0);
+    assert!(!calm.deliver_one(delivery, FIRST));
+    assert_eq!(disabled(&calm, 0), Some(DisabledBecause::Gone));
+    let events = calm.sent(Which::OwnEvents);
+    let event = Event::parse_own(&events[0].body).unwrap();
+    assert_eq!((events.len(), &*event.kind), (1, DISABLED_TYPE));
+    let data = json!({"endpoint": endpoint_id(0).as_str(), "disabledBecause": "gone"});
+    assert_eq!(serde_json::from_str::<Value>(event.data()).unwrap(), data);
+    assert_eq!(calm.lane(Place::Endpoint(0)), [(FIRST.since_unix_ms, delivery)]);
+    assert_eq!(calm.status(delivery), Some(DeliveryStatus::Pending), "it is sent once the endpoint is enabled");
+    assert!(is_noted_as_waiting(&calm, 0) && !is_drain_requested(&calm, 0));
+}
+
+#[test]
+fn an_endpoint_that_only_failed_for_five_days_is_disabled_and_an_event_says_so() {
+    const DAY: u64 = 24 * 60 * MINUTE;
+    let mut breaker = Breaker::default();
+    for at in (1..=6).rev().map(|days| START - days * DAY) {
+        let mut failures = Outcomes::default();
+        (0..10).for_each(|_| failures.add(&judge_status(500, None), at));
+        breaker = breaker.probing(at).after(&failures, at, 0.5);
+    }
+    let calm = Calm::with(retried(5, 5), Mood::Failing);
+    calm.put_breaker(0, breaker);
+    let delivery = calm.delivery_to(0);
+    assert!(calm.deliver_one(delivery, FIRST));
+    assert_eq!(disabled(&calm, 0), Some(DisabledBecause::Failing));
+    assert_eq!(calm.sent(Which::OwnEvents).len(), 1);
+}
+
+#[test]
+fn a_delivery_to_a_removed_endpoint_becomes_a_dead_letter_and_is_on_record_as_given_up() {
+    for before in [None, Some(failed(2))] {
+        let calm = Calm::with(json!({}), Mood::Well(50));
+        let delivery = calm.delivery_to(0);
+        if let Some(progress) = before {
+            calm.put_record(delivery, progress);
+        }
+        calm.world.tables.borrow_mut().endpoints[0] = None;
+        assert!(!calm.deliver_one(delivery, FIRST));
+        assert_eq!((calm.requests(), calm.dead_letters()), (0, vec!["endpoint-gone".to_owned()]));
+        assert_eq!(calm.status(delivery), Some(DeliveryStatus::Exhausted));
+    }
+}
+
+#[test]
+fn a_delivered_or_exhausted_delivery_to_a_removed_endpoint_keeps_its_status() {
+    for (status, expected) in [(DeliveryStatus::Delivered, vec![]), (DeliveryStatus::Exhausted, vec!["exhausted"])] {
+        let calm = Calm::with(json!({}), Mood::Well(50));
+        let delivery = calm.delivery_to(0);
+        calm.put_record(delivery, Progress { status, ..failed(1) });
+        calm.world.tables.borrow_mut().endpoints[0] = None;
+        assert!(!calm.deliver_one(delivery, again(2)));
+        assert_eq!(
+            (calm.status(delivery), calm.dead_letters()),
+            (Some(status), expected.iter().map(ToString::to_string).collect())
+        );
+    }
+}
+
+#[test]
+fn a_delivery_to_a_disabled_endpoint_is_parked_and_noted_as_waiting() {
+    for because in
+        [DisabledBecause::Failing, DisabledBecause::Gone, DisabledBecause::Operator, DisabledBecause::Unverified]
+    {
+        let calm = Calm::with(json!({}), Mood::Well(50));
+        let delivery = calm.delivery_to(0);
+        disable(&calm, because);
+        assert!(!calm.deliver_one(delivery, FIRST), "{because:?}");
+        assert_eq!((calm.requests(), calm.record(delivery)), (0, None), "{because:?}");
+        assert_eq!(calm.lane(Place::Endpoint(0)), [(FIRST.since_unix_ms, delivery)]);
+        assert!(is_noted_as_waiting(&calm, 0) && !is_drain_requested(&calm, 0), "{because:?}");
+    }
+}
+
+#[test]
+fn a_parked_delivery_keeps_the_time_since_when_it_waits() {
+    let calm = Calm::with(json!({}), Mood::Well(50));
+    let delivery = calm.delivery_to(0);
+    disable(&calm, DisabledBecause::Operator);
+    let since_unix_ms = START - 3 * MINUTE;
+    calm.deliver_one(delivery, Receipt { since_unix_ms, is_again: true, ..FIRST });
+    assert_eq!(calm.lane(Place::Endpoint(0)), [(since_unix_ms, delivery)]);
+}
+
+#[test]
+fn while_a_breaker_is_open_deliveries_are_parked_with_a_request_to_drain_and_nothing_is_sent() {
+    let calm = Calm::with(json!({}), Mood::Well(50));
+    calm.put_breaker(0, open_since(START));
+    let deliveries = [calm.delivery_to(0), calm.delivery_to(0)];
+    assert!(calm.deliver(&deliveries.map(first)).is_empty());
+    assert_eq!((calm.requests(), waiting_for(&calm, 0)), (0, deliveries.to_vec()));
+    assert!(is_noted_as_waiting(&calm, 0) && is_drain_requested(&calm, 0));
+    let requests = |call: Call| calm.seen(|watch| watch.calls.iter().filter(|one| **one == call).count());
+    assert_eq!(requests(("Parking", "ask_to_drain")), 1, "once for the whole batch");
+    assert_eq!(requests(("Deliveries", "standing")), 0, "before anything is looked up");
+}
+
+#[test]
+fn the_failed_probe_of_an_open_breaker_costs_no_retry() {
+    let calm = Calm::with(retried(1, 5), Mood::Failing);
+    calm.put_breaker(0, open_since(START - MINUTE));
+    let delivery = calm.delivery_to(0);
+    assert!(calm.deliver_one(delivery, FIRST));
+    let progress = calm.progress(delivery).unwrap();
+    assert_eq!((progress.status, progress.attempts, progress.before_replay), (DeliveryStatus::Pending, 1, 1));
+    assert_eq!(calm.waits(), [5]);
+}
+
+#[test]
+fn one_delivery_probes_an_open_breaker_the_others_are_parked_and_its_acknowledgement_closes_the_breaker() {
+    let calm = Calm::with(json!({}), Mood::Well(50));
+    calm.put_breaker(0, open_since(START - MINUTE));
+    let deliveries = [calm.delivery_to(0), calm.delivery_to(0), calm.delivery_to(0)];
+    assert!(calm.deliver(&deliveries.map(first)).is_empty());
+    assert_eq!((calm.requests(), waiting_for(&calm, 0).len()), (1, 2));
+    let admits = calm.world.tables.borrow().breakers[&0].0.admits(calm.world.now());
+    assert_eq!(admits, Admission::Send);
+}
+
+#[test]
+fn a_probe_that_cannot_be_claimed_is_not_sent_and_its_delivery_waits_for_the_next() {
+    for failure in [Failure::Refused, Failure::Lost] {
+        let calm = Calm::with(json!({}), Mood::Well(50));
+        calm.put_breaker(0, open_since(START - MINUTE));
+        let delivery = calm.delivery_to(0);
+        calm.break_calls(Some((Broken::Each(("Breakers", "replace")), failure)));
+        assert!(!calm.deliver_one(delivery, FIRST));
+        assert_eq!((calm.requests(), waiting_for(&calm, 0)), (0, vec![delivery]), "{failure:?}");
+        assert!(is_drain_requested(&calm, 0), "{failure:?}");
+    }
+}
+
+#[test]
+fn without_an_answer_about_its_breaker_an_endpoint_counts_as_well() {
+    let calm = Calm::with(json!({}), Mood::Well(50));
+    calm.put_breaker(0, open_since(START));
+    let delivery = calm.delivery_to(0);
+    calm.break_calls(Some((Broken::Each(("Breakers", "read")), Failure::Refused)));
+    assert!(!calm.deliver_one(delivery, FIRST));
+    assert_eq!((calm.requests(), calm.status(delivery)), (1, Some(DeliveryStatus::Delivered)));
+}
+
+#[test]
+fn ten_failures_in_a_row_open_the_breaker() {
+    let calm = Calm::with(retried(5, 5), Mood::Failing);
+    let deliveries: Vec<_> = (0..10).map(|_| first(calm.delivery_to(0))).collect();
+    assert_eq!(calm.deliver(&deliveries).len(), 10);
+    assert_eq!(calm.requests(), 10);
+    let admits = calm.world.tables.borrow().breakers[&0].0.admits(calm.world.now());
+    assert_eq!(admits, Admission::Park);
+}
+
+#[test]
+fn a_delivery_that_finds_no_free_slot_is_parked_with_a_request_to_drain() {
+    let calm = Calm::with(json!({"maxConcurrency": 1}), Mood::Well(50));
+    hold_slot(&calm, 0);
+    let delivery = calm.delivery_to(0);
+    assert!(!calm.deliver_one(delivery, FIRST));
+    assert_eq!((calm.requests(), waiting_for(&calm, 0)), (0, vec![delivery]));
+    assert!(is_noted_as_waiting(&calm, 0) && is_drain_requested(&calm, 0));
+}
+
+#[test]
+fn the_holder_of_a_slot_sends_the_deliveries_that_found_none_and_releases_it() {
+    let calm = Calm::with(json!({"maxConcurrency": 1}), Mood::Well(500));
+    let deliveries = [calm.delivery_to(0), calm.delivery_to(0), calm.delivery_to(0)];
+    assert!(calm.deliver(&deliveries.map(first)).is_empty());
+    assert_eq!((calm.requests(), calm.parked()), (3, Vec::new()));
+    assert!(deliveries.iter().all(|one| calm.status(*one) == Some(DeliveryStatus::Delivered)));
+    assert!(calm.world.tables.borrow().slots.is_empty());
+}
+
+#[test]
+fn the_holder_of_a_slot_stops_after_15_seconds_and_puts_one_delivery_back_into_the_queue() {
+    let calm = Calm::with(json!({"maxConcurrency": 1, "timeoutSeconds": 30}), Mood::Hanging);
+    let deliveries = [calm.delivery_to(0), calm.delivery_to(0), calm.delivery_to(0)];
+    calm.deliver(&deliveries.map(first));
+    let requeued = calm.sent(Which::Deliveries);
+    assert_eq!((calm.requests(), requeued.len(), waiting_for(&calm, 0).len()), (1, 1, 1));
+    assert_eq!(calm.attributes(Which::Deliveries, "since"), [Some(START.to_string())]);
+    assert!(calm.world.tables.borrow().slots.is_empty());
+}
+
+#[test]
+fn a_drained_delivery_whose_event_is_gone_becomes_a_dead_letter() {
+    let calm = Calm::with(json!({"maxConcurrency": 1}), Mood::Well(50));
+    let (delivery, parked) = (calm.delivery_to(0), calm.delivery_to(0));
+    calm.park(Lane::Endpoint(endpoint_id(0)), START, parked);
+    calm.world.tables.borrow_mut().gone.insert(calm.world.laws.borrow().event_of(parked));
+    assert!(!calm.deliver_one(delivery, FIRST));
+    assert_eq!((calm.requests(), calm.dead_letters()), (1, vec!["event-gone".to_owned()]));
+    assert_eq!((calm.parked(), calm.status(parked)), (Vec::new(), Some(DeliveryStatus::Exhausted)));
+}
+
+#[test]
+fn deliveries_over_the_limit_per_second_are_parked_with_a_request_to_drain() {
+    let calm = Calm::with(json!({"maxPerSecond": 2}), Mood::Well(50));
+    let deliveries = [calm.delivery_to(0), calm.delivery_to(0), calm.delivery_to(0)];
+    assert!(calm.deliver(&deliveries.map(first)).is_empty());
+    assert_eq!((calm.requests(), waiting_for(&calm, 0).len()), (2, 1));
+    assert!(is_drain_requested(&calm, 0));
+    calm.wait(SECOND);
+    let later = calm.delivery_to(0);
+    assert!(!calm.deliver_one(later, Receipt { first_received_unix_ms: calm.world.now(), ..FIRST }));
+    assert_eq!(calm.status(later), Some(DeliveryStatus::Delivered), "another second");
+}
+
+#[test]
+fn a_refused_delivery_gives_its_slot_back() {
+    let calm = Calm::with(json!({"maxPerSecond": 1, "maxConcurrency": 5}), Mood::Well(50));
+    let deliveries = [calm.delivery_to(0), calm.delivery_to(0)];
+    calm.deliver(&deliveries.map(first));
+    assert!(calm.world.tables.borrow().slots.is_empty());
+}
+
+#[test]
+fn the_second_receive_waits_while_the_first_may_be_sending() {
+    for is_disabled in [false, true] {
+        let calm = Calm::with(json!({}), Mood::Well(50));
+        let delivery = calm.delivery_to(0);
+        calm.wait(10 * SECOND);
+        if is_disabled {
+            disable(&calm, DisabledBecause::Operator);
+        }
+        assert!(calm.deliver_one(delivery, Receipt { receives: 2, ..FIRST }));
+        assert_eq!((calm.requests(), calm.parked(), calm.waits()), (0, Vec::new(), vec![85]), "{is_disabled}");
+    }
+}
+
+#[test]
+fn the_second_receive_sends_under_a_lease_after_the_time_of_the_first() {
+    let calm = Calm::with(json!({}), Mood::Well(50));
+    let delivery = calm.delivery_to(0);
+    calm.wait(95 * SECOND);
+    assert!(!calm.deliver_one(delivery, Receipt { receives: 2, ..FIRST }));
+    assert!(calm.seen(|watch| watch.calls.contains(&("Deliveries", "lease"))));
+    assert_eq!((calm.requests(), calm.status(delivery)), (1, Some(DeliveryStatus::Delivered)));
+    assert_eq!(calm.record(delivery).unwrap().leased_until_unix_ms, 0, "the record ends the lease");
+}
+
+#[test]
+fn a_first_receive_that_begins_late_takes_a_lease() {
+    for (late_ms, is_leased) in [(4 * SECOND, false), (4 * SECOND + 1, true)] {
+        let calm = Calm::with(json!({}), Mood::Well(50));
+        let delivery = calm.delivery_to(0);
+        calm.wait(late_ms);
+        assert!(!calm.deliver_one(delivery, FIRST));
+        let has_leased = calm.seen(|watch| watch.calls.contains(&("Deliveries", "lease")));
+        assert_eq!((calm.requests(), has_leased), (1, is_leased), "{late_ms} ms");
+    }
+}
+
+#[test]
+fn a_delivery_that_is_on_record_as_delivered_is_done_without_a_request() {
+    for receipt in [FIRST, again(2), Receipt { is_again: true, ..FIRST }] {
+        let calm = Calm::with(json!({}), Mood::Well(50));
+        let delivery = calm.delivery_to(0);
+        calm.put_record(delivery, Progress { status: DeliveryStatus::Delivered, ..failed(1) });
+        assert!(!calm.deliver_one(delivery, receipt));
+        assert_eq!((calm.requests(), calm.progress(delivery).unwrap().attempts), (0, 1));
+    }
+}
+
+#[test]
+fn a_delivery_whose_lease_another_sender_has_comes_again_when_the_lease_ends() {
+    let calm = Calm::with(json!({}), Mood::Well(50));
+    let delivery = calm.delivery_to(0);
+    calm.world.tables.borrow_mut().lease(delivery, Lease::of(&again(2), START));
+    calm.wait(5 * SECOND);
+    assert!(calm.deliver_one(delivery, again(2)));
+    assert_eq!((calm.requests(), calm.waits()), (0, vec![90]));
+}
+
+#[test]
+fn a_message_that_comes_too_early_waits_until_its_recorded_time() {
+    let calm = Calm::with(json!({}), Mood::Well(50));
+    let delivery = calm.delivery_to(0);
+    calm.put_record(delivery, Progress { next_attempt_unix_ms: START + 20 * SECOND, ..failed(1) });
+    assert!(calm.deliver_one(delivery, again(2)));
+    assert_eq!((calm.requests(), calm.waits()), (0, vec![20]));
+}
+
+#[test]
+fn a_message_that_fanout_did_not_write_becomes_a_dead_letter() {
+    let calm = Calm::with(json!({}), Mood::Well(50));
+    let foreign = r#"{"endpoint":"ep_1"}"#;
+    calm.world.watch.borrow_mut().as_mut().unwrap().foreign.insert(foreign.to_owned());
+    assert!(calm.run(calm.invocation(vec![(foreign.to_owned(), FIRST)])).is_empty());
+    assert_eq!(calm.dead_letters(), ["bad-message"]);
+    assert_eq!(calm.sent(Which::DeadLetters)[0].body, foreign);
+    calm.break_calls(Some((Broken::Each(("DeadLetterQueue", "send_all")), Failure::Refused)));
+    assert_eq!(calm.run(calm.invocation(vec![(foreign.to_owned(), again(3))])), [0]);
+    assert_eq!(calm.waits(), [30], "it stays in its queue until it is a dead letter");
+}
+
+/// The calls without which no request can be sent.
+const NEEDED: [Call; 7] = [
+    ("Deliveries", "standing"),
+    ("Endpoints", "get"),
+    ("Limits", "count_another"),
+    ("Limits", "count_first"),
+    ("Limits", "held"),
+    ("Limits", "take"),
+    ("Secrets", "open"),
+];
+
+fn limited() -> Calm {
+    Calm::with(json!({"maxConcurrency": 1, "maxPerSecond": 5, "retry": fixed(0, 5)}), Mood::Failing)
+}
+
+#[test]
+fn an_internal_error_is_no_attempt_and_the_message_comes_again_after_ten_seconds_for_each_receive() {
+    for call in NEEDED {
+        let calm = limited();
+        let delivery = calm.delivery_to(0);
+        calm.break_calls(Some((Broken::Each(call), Failure::Refused)));
+        assert!(calm.deliver_one(delivery, FIRST), "{call:?}");
+        assert_eq!((calm.requests(), calm.progress(delivery), calm.waits()), (0, None, vec![10]), "{call:?}");
+        assert!(calm.world.tables.borrow().slots.is_empty(), "{call:?}: the slot is free again");
+        assert_eq!((calm.parked(), calm.dead_letters().len()), (Vec::new(), 0), "{call:?}");
+    }
+    for (receives, seconds) in [(3, 30), (90, 900), (MOST_RECEIVES - 1, 900)] {
+        let calm = limited();
+        let delivery = calm.delivery_to(0);
+        calm.break_calls(Some((Broken::Each(("Deliveries", "lease")), Failure::Refused)));
+        assert!(calm.deliver_one(delivery, again(receives)));
+        assert_eq!((calm.requests(), calm.progress(delivery), calm.waits()), (0, None, vec![seconds]));
+    }
+}
+
+#[test]
+fn without_a_signing_key_nothing_is_sent_and_the_message_comes_again() {
+    let calm = Calm::with(json!({"signatures": ["jws"]}), Mood::Well(50));
+    let delivery = calm.delivery_to(0);
+    assert!(calm.deliver_one(delivery, FIRST));
+    assert_eq!((calm.requests(), calm.progress(delivery), calm.waits()), (0, None, vec![10]));
+}
+
+#[test]
+fn the_receive_after_an_internal_error_need_not_wait_until_the_first_may_have_sent() {
+    let calm = limited();
+    let delivery = calm.delivery_to(0);
+    calm.break_calls(Some((Broken::Each(("Limits", "held")), Failure::Refused)));
+    assert!(calm.deliver_one(delivery, FIRST));
+    calm.break_calls(None);
+    calm.set_mood(0, Mood::Well(50));
+    calm.wait(10 * SECOND);
+    assert!(!calm.deliver_one(delivery, Receipt { receives: 2, ..FIRST }));
+    assert_eq!((calm.requests(), calm.status(delivery)), (1, Some(DeliveryStatus::Delivered)));
+}
+
+#[test]
+fn after_internal_errors_for_days_a_delivery_is_noted_and_becomes_a_dead_letter() {
+    for call in [("Endpoints", "get"), ("Secrets", "open"), ("Deliveries", "lease")] {
+        let calm = limited();
+        let delivery = calm.delivery_to(0);
+        calm.break_calls(Some((Broken::Each(call), Failure::Refused)));
+        assert!(!calm.deliver_one(delivery, again(MOST_RECEIVES)), "{call:?}");
+        assert_eq!((calm.requests(), calm.dead_letters()), (0, vec!["deferred".to_owned()]), "{call:?}");
+        assert_eq!(calm.lane(Place::Exhausted(0)), [(START, delivery)], "{call:?}");
+        assert_eq!(calm.status(delivery), Some(DeliveryStatus::Exhausted), "{call:?}");
+    }
+}
+
+#[test]
+fn a_delivery_that_cannot_even_become_a_dead_letter_comes_again() {
+    let calm = limited();
+    let delivery = calm.delivery_to(0);
+    disable(&calm, DisabledBecause::Operator);
+    calm.break_calls(Some((Broken::Each(("Parking", "park")), Failure::Refused)));
+    assert!(calm.deliver_one(delivery, again(MOST_RECEIVES)));
+    assert_eq!((calm.waits(), calm.dead_letters().len()), (vec![900], 0));
+}
+
+/// What remains of a delivery and its endpoint.
+#[derive(Debug, PartialEq, Eq)]
+struct Ending {
+    status: Option<DeliveryStatus>,
+    /// In which kinds of lanes it is parked, once for each item.
+    parked: Vec<&'static str>,
+    dead_letters: BTreeSet<String>,
+    own_events: BTreeSet<String>,
+    /// Whether the endpoint exists, and why it is disabled.
+    endpoint: (bool, Option<DisabledBecause>),
+    is_noted_as_waiting: bool,
+    is_drain_requested: bool,
+}
+
+impl Ending {
+    fn of(calm: &Calm, delivery: u32) -> Self {
+        let stored = calm.world.tables.borrow().endpoints[0].clone();
+        Self {
+            status: calm.status(delivery),
+            parked: calm.parked().into_iter().map(|(place, ..)| kind(place)).collect(),
+            dead_letters: calm.dead_letters().into_iter().collect(),
+            own_events: calm.sent(Which::OwnEvents).into_iter().map(|message| message.body).collect(),
+            endpoint: (stored.is_some(), stored.and_then(|stored| stored.disabled)),
+            is_noted_as_waiting: is_noted_as_waiting(calm, 0),
+            is_drain_requested: is_drain_requested(calm, 0),
+        }
+    }
+}
+
+fn kind(place: Place) -> &'static str {
+    match place {
+        Place::Due { .. } => "due",
+        Place::Endpoint(_) => "endpoint",
+        Place::Exhausted(_) => "exhausted",
+    }
+}
+
+/// A world, and what happens in it before its delivery is presented.
+type Scene = (&'static str, Value, Mood, fn(&Calm, u32));
+
+const SCENES: usize = 8;
+
+fn scenes() -> [Scene; SCENES] {
+    let limits = json!({"maxConcurrency": 1, "maxPerSecond": 5});
+    [
+        ("acknowledged", limits.clone(), Mood::Well(50), |_, _| {}),
+        ("exhausted", retried(0, 5), Mood::Failing, |_, _| {}),
+        ("gone", limits.clone(), Mood::Gone, |_, _| {}),
+        ("parked until later", retried(5, 7_200), Mood::Failing, |_, _| {}),
+        ("disabled", limits.clone(), Mood::Well(50), |calm, _| disable(calm, DisabledBecause::Operator)),
+        ("breaker open", limits.clone(), Mood::Well(50), |calm, _| {
+            calm.put_breaker(0, open_since(START + 20 * MINUTE));
+        }),
+        ("no free slot", limits.clone(), Mood::Well(50), |calm, _| hold_slot(calm, 0)),
+        ("endpoint removed", limits, Mood::Well(50), |calm, _| {
+            calm.world.tables.borrow_mut().endpoints[0] = None;
+        }),
+    ]
+}
+
+fn enter((_, settings, mood, prepare): &Scene) -> (Calm, u32) {
+    let calm = Calm::with(settings.clone(), *mood);
+    let delivery = calm.delivery_to(0);
+    prepare(&calm, delivery);
+    calm.break_calls(None);
+    (calm, delivery)
+}
+
+#[test]
+fn whichever_call_fails_or_loses_its_answer_the_next_receive_brings_the_delivery_to_the_same_end() {
+    for scene in scenes() {
+        let (calm, delivery) = enter(&scene);
+        assert!(!calm.deliver_one(delivery, FIRST), "{}", scene.0);
+        let (expected, calls) = (Ending::of(&calm, delivery), calm.seen(|watch| watch.calls.clone()));
+        for (nth, call) in calls.into_iter().enumerate() {
+            for failure in [Failure::Refused, Failure::Lost] {
+                if call == ("Breakers", "read") {
+                    continue; // A breaker that cannot be read counts as closed.
+                }
+                if (call, failure) == (("Deliveries", "end"), Failure::Lost) {
+                    continue; // The repetition finds it given up, and makes another dead letter, by the record's status.
+                }
+                let name = format!("{}: {call:?}, call {nth}, {failure:?}", scene.0);
+                let (calm, delivery) = enter(&scene);
+                calm.break_calls(Some((Broken::Nth(nth), failure)));
+                let comes_again = calm.deliver_one(delivery, FIRST);
+                calm.break_calls(None);
+                if comes_again {
+                    if calm.requests() == 0 {
+                        let attempts = calm.progress(delivery).map_or(0, |progress| progress.attempts);
+                        assert_eq!((attempts, calm.waits()), (0, vec![10]), "{name}");
+                    }
+                    calm.wait(9 * MINUTE);
+                    let receipt = Receipt { receives: 2, ..FIRST };
+                    assert!(!calm.deliver_one(delivery, receipt), "{name}");
+                }
+                assert_eq!(Ending::of(&calm, delivery), expected, "{name}");
+                let attempts = calm.progress(delivery).map_or(0, |progress| progress.attempts);
+                assert!(attempts as usize <= calm.requests(), "{name}: {attempts} attempts are on record");
+                assert!(calm.requests() <= 2, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn one_endpoint_that_hangs_does_not_hold_up_the_records_of_the_others_in_its_batch() {
+    let moods = (0..10).map(|index| (json!({}), if index == 3 { Mood::Hanging } else { Mood::Well(50) }));
+    let calm = Calm::new(&moods.collect::<Vec<_>>());
+    let deliveries: Vec<_> = (0..10).map(|index| calm.delivery_to(index)).collect();
+    let batch = deliveries.iter().map(|delivery| (calm.body_of(*delivery), FIRST));
+    let invocation = calm.invocation(batch.collect());
+    calm.world.clock.spawn(IMMORTAL, async move { assert_eq!(invocation.await, [3]) });
+    calm.wait(SECOND);
+    for (index, delivery) in deliveries.iter().enumerate() {
+        let expected = (index != 3).then_some(DeliveryStatus::Delivered);
+        assert_eq!(calm.status(*delivery), expected, "endpoint {index}");
+    }
+    calm.wait(MINUTE);
+    assert_eq!(calm.status(deliveries[3]), Some(DeliveryStatus::Pending));
+}
+
+/// Has an unverified endpoint asked with a question for `version` of its settings.
+fn asked(calm: &Calm, version: u64) -> u32 {
+    {
+        let mut tables = calm.world.tables.borrow_mut();
+        let stored = tables.endpoints[0].as_mut().unwrap();
+        (stored.disabled, stored.version) = (Some(DisabledBecause::Unverified), 3);
+    }
+    let id = endpoint_id(0);
+    let event = json!({
+        "specversion": "1.0", "id": "question", "source": OWN_SOURCE, "type": VERIFICATION_TYPE, "tenant": "acme",
+        "subject": id.as_str(), "data": Question::new(&id, version, [7; 32]).data(),
+    });
+    let event = Event::parse_own(&event.to_string()).unwrap();
+    let number = calm.world.laws.borrow_mut().accept(Some(&event), &[0], calm.world.now());
+    calm.stored(number, 0)
+}
+
+#[test]
+fn an_unverified_endpoint_is_asked_and_its_proof_enables_it_and_requests_a_drain() {
+    let calm = Calm::with(json!({"verification": "challenge"}), Mood::Well(50));
+    let delivery = asked(&calm, 3);
+    assert!(!calm.deliver_one(delivery, FIRST));
+    assert_eq!((calm.requests(), disabled(&calm, 0)), (1, None));
+    assert_eq!(calm.header("webhook-request-origin").as_deref(), Some("signpost"));
+    let origin = calm.world.tables.borrow().endpoints[0].as_ref().unwrap().verified_origin.clone();
+    assert_eq!(origin.as_deref(), Some("https://receiver.example"));
+    assert!(is_drain_requested(&calm, 0));
+    assert_eq!(calm.status(delivery), Some(DeliveryStatus::Delivered));
+}
+
+#[test]
+fn an_endpoint_that_does_not_prove_itself_stays_unverified() {
+    let calm = Calm::with(json!({"verification": "challenge", "retry": fixed(5, 5)}), Mood::Failing);
+    let delivery = asked(&calm, 3);
+    assert!(calm.deliver_one(delivery, FIRST));
+    assert_eq!((calm.requests(), disabled(&calm, 0)), (1, Some(DisabledBecause::Unverified)));
+}
+
+#[test]
+fn a_question_for_older_settings_is_not_asked() {
+    let calm = Calm::with(json!({"verification": "challenge"}), Mood::Well(50));
+    let delivery = asked(&calm, 2);
+    assert!(!calm.deliver_one(delivery, FIRST));
+    assert_eq!((calm.requests(), disabled(&calm, 0)), (0, Some(DisabledBecause::Unverified)));
+    assert_eq!(waiting_for(&calm, 0), [delivery]);
+}
+
+#[test]
+fn a_replayed_delivery_is_sent_again_with_its_header_and_a_retry_policy_that_counts_from_there() {
+    let kinds = [ReplayKind::Recover, ReplayKind::Redrive, ReplayKind::Replay, ReplayKind::Test];
+    for (kind, mood) in kinds.into_iter().flat_map(|kind| [(kind, Mood::Well(50)), (kind, Mood::Failing)]) {
+        let calm = Calm::with(retried(1, 5), mood);
+        let delivery = calm.delivery_to(0);
+        calm.put_record(delivery, Progress { status: DeliveryStatus::Exhausted, ..failed(2) });
+        let process = calm.process.clone();
+        calm.run(async move {
+            let (event, endpoint, arrived_unix_ms) = process.world.parts_of(delivery);
+            let key = DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms };
+            process.reset_for_replay(key, kind).await.unwrap();
+        });
+        let comes_again = calm.deliver_one(delivery, Receipt { is_again: true, ..FIRST });
+        assert_eq!((calm.requests(), calm.header("signpost-replay").as_deref()), (1, Some(kind.as_str())));
+        let progress = calm.progress(delivery).unwrap();
+        assert_eq!((progress.attempts, progress.before_replay, comes_again), (3, 2, mood == Mood::Failing));
+    }
+}
