@@ -50,6 +50,10 @@ soak: ## Runs the simulation of the delivery engine over ever new schedules, and
 	SIGNPOST_SOAK_MINUTES=$(MINUTES) cargo test --profile soak --package signpost-engine --test simulation -- --nocapture
 	PROPTEST_CASES=10000 cargo test --release --package signpost-core --lib --test hostile
 
+.PHONY: mutants
+mutants: tools ## Puts defects into the delivery engine, one at a time, and fails if its tests do not notice them; half an hour.
+	$(TOOLS)/bin/python infra/mutants/mutants.py $(NAMES)
+
 .PHONY: up
 up: tools build ## Starts the local stack and leaves it running; PORT=4566 and AUTH=true are optional.
 	@$(LOCAL_STACK) up $(if $(PORT),--port $(PORT)) $(if $(filter true,$(AUTH)),--auth)

@@ -5,10 +5,11 @@ into the checkout, and runs through the unit tests and the simulation of `signpo
 fails, or does not end. Exits with 1 if the unchanged code fails, if fewer than 95 % of the defects are caught, or if
 survivors.md does not explain a defect that no test notices.
 
-    python infra/mutants/mutants.py [--list] [name or a part of it ...]
+    python infra/mutants/mutants.py [--list] [--work folder] [name or a part of it ...]
 """
 
 import argparse
+import fcntl
 import json
 import os
 import re
@@ -74,7 +75,7 @@ def main() -> int:
         for mutant in mutants:
             print(f"{mutant.file}: {mutant.name}")
         return 0
-    os.nice(5)
+    workshop.lock()
     workshop.copy_sources()
     limit = workshop.check_unchanged()
     print(f"· The unchanged code passes. {len(mutants)} defects, each for at most {limit:.0f} s", flush=True)
@@ -127,6 +128,15 @@ class Workshop:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.sources = folder / "sources"
+
+    def lock(self) -> None:
+        """Keeps others away until this program ends: two in one folder would test each other's defects."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.held = (self.folder / "lock").open("w")
+        try:
+            fcntl.flock(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"another run uses {self.folder}; wait for its end, or choose another folder by --work")
 
     def copy_sources(self) -> None:
         """Brings the copy up to date. A file that has not changed keeps its time, so that cargo does not compile it."""

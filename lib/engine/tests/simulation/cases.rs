@@ -4,13 +4,17 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::json;
 use signpost_core::delivery::DeliveryStatus;
 use signpost_core::delivery::Receipt;
+use signpost_core::delivery::attempt::{AttemptError, AttemptResult};
+use signpost_core::delivery::breaker::Admission;
 use signpost_core::delivery::parking::NOTED_FOR_SECONDS;
 use signpost_core::delivery::verification::Question;
 use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause, VERIFICATION_TYPE};
 use signpost_core::event::{Event, OWN_SOURCE, TenantId};
+use signpost_engine::breaker_cache::BreakerCache;
 use signpost_engine::deliver::QueuedDelivery;
 use signpost_engine::fanout::QueuedEvent;
 use signpost_engine::ports::queue::Message;
@@ -20,6 +24,7 @@ use crate::clock::{IMMORTAL, START};
 use crate::crowd::plan;
 use crate::functions::{deliver_of, fanout_of, run_functions, sweep_of};
 use crate::people::{fanned_out, operate, produce, replay, stream};
+use crate::ports::Sim;
 use crate::queue::Body;
 use crate::receivers::{Mood, Receiver};
 use crate::tables::Place;
@@ -51,7 +56,8 @@ fn done<T: 'static>(world: &Rc<World>, work: impl Future<Output = T> + 'static) 
         answer.replace(Some(done));
     });
     world.clock.run(world.now() + HOUR, || result.borrow().is_some());
-    result.take().unwrap() // The work ends.
+    let Some(done) = result.take() else { panic!("the work does not end") };
+    done
 }
 
 /// Has `deliver` handle a message, as received so often. Returns whether it is done.
@@ -184,6 +190,98 @@ fn an_endpoint_that_answers_410_gets_nothing_more_and_its_tenant_learns_why() {
 }
 
 #[test]
+fn a_delivery_that_its_first_receiver_may_be_sending_is_not_parked() {
+    let world = calm([(json!({}), well(50))]);
+    world.tables.borrow_mut().endpoints[0].as_mut().unwrap().disabled = Some(DisabledBecause::Operator);
+    let (_, Message { body, .. }) = fanned_out(&world, 0);
+    let deliver = deliver_of(Process::new(&world, Role::Operator));
+    let receipt = Receipt {
+        receives: 2,
+        first_received_unix_ms: START - 5 * SECOND,
+        since_unix_ms: START - 5 * SECOND,
+        is_again: false,
+    };
+    let again = done(&world, async move {
+        let message = QueuedDelivery { message_id: "m", body: &body, receipt_handle: "0#2", receipt };
+        deliver.handle(&[message]).await.len()
+    });
+    assert_eq!((again, world.tables.borrow().waiting().count()), (1, 0), "a drain could send it at the same time");
+}
+
+#[test]
+fn a_drain_that_lost_its_slot_sends_nothing() {
+    let world = calm([(json!({"maxConcurrency": 1, "timeoutSeconds": 10}), Mood::Hanging)]);
+    stream(&world, 0, 20, START, START + 140);
+    run_functions(&world);
+    world.clock.run(START + 5 * SECOND, || false);
+    for held in world.tables.borrow_mut().slots.values_mut() {
+        *held = (7, START + 95 * SECOND); // As if its lease had ended, and another function had taken it.
+    }
+    world.clock.run(START + 50 * SECOND, || false);
+    assert_eq!(world.laws.borrow().figures.sends, 1);
+}
+
+#[test]
+fn only_the_first_receiver_of_a_message_knows_that_nothing_was_sent() {
+    for (receives, expected) in [(1, 1), (2, 0)] {
+        let world = calm([(json!({}), well(50))]);
+        let (_, message) = fanned_out(&world, 0);
+        world.refuses.set(Some(1));
+        assert!(!deliver(&world, message.body, receives), "the endpoint could not be read");
+        assert_eq!(world.tables.borrow().records.len(), expected, "received {receives} times");
+    }
+}
+
+#[test]
+fn a_failure_that_a_replay_overtook_does_not_end_the_delivery() {
+    let retry = json!({"maxRetries": 0, "intervalSeconds": 60, "backoff": "fixed"});
+    let world = calm([(json!({"retry": retry, "timeoutSeconds": 10}), Mood::Hanging)]);
+    stream(&world, 0, 1, START, START + SECOND);
+    operate(&world, START + 5 * SECOND, |process| async move { replay(process, 0, &endpoint_id(0)).await });
+    run_functions(&world);
+    world.clock.run(START + 13 * SECOND, || false);
+    assert_eq!((world.laws.borrow().figures.sends, reasons(&world)), (2, Vec::new()), "the second one is being sent");
+    world.clock.run(START + 20 * SECOND, || false);
+    assert_eq!(reasons(&world), ["exhausted"]);
+}
+
+#[test]
+fn a_probe_that_fails_costs_its_delivery_no_retry() {
+    let retry = json!({"maxRetries": 1, "intervalSeconds": 1, "backoff": "fixed"});
+    let world = calm([(json!({"retry": retry}), Mood::Failing)]);
+    let process = Process::new(&world, Role::Operator);
+    let cache = BreakerCache::<Sim>::new(process.clone(), process.clone(), process);
+    let result: AttemptResult = Err(AttemptError::Rejected { status: 500, retry_after: None });
+    done(&world, async move {
+        for _ in 0..10 {
+            cache.observe(&endpoint_id(0), &result, Duration::from_millis(5)).await;
+        }
+    });
+    stream(&world, 0, 1, world.now(), world.now() + SECOND);
+    run_functions(&world);
+    world.clock.run(START + HOUR, || false);
+    let sends = world.laws.borrow().figures.sends;
+    assert!(sends >= 3 && reasons(&world).is_empty(), "{sends} probes, {:?}", reasons(&world));
+}
+
+#[test]
+fn an_endpoint_that_is_enabled_gets_the_very_next_delivery() {
+    let world = calm([(json!({}), well(50))]);
+    world.tables.borrow_mut().endpoints[0].as_mut().unwrap().disabled = Some(DisabledBecause::Operator);
+    let deliver = deliver_of(Process::new(&world, Role::Operator));
+    let messages = [0, 0].map(|index| fanned_out(&world, index).1.body);
+    let receipt = Receipt { receives: 1, first_received_unix_ms: START, since_unix_ms: START, is_again: false };
+    let tables = Rc::clone(&world);
+    done(&world, async move {
+        for body in messages {
+            deliver.handle(&[QueuedDelivery { message_id: "m", body: &body, receipt_handle: "0#1", receipt }]).await;
+            tables.tables.borrow_mut().enable(0);
+        }
+    });
+    assert_eq!((world.laws.borrow().figures.sends, world.tables.borrow().waiting().count()), (1, 1));
+}
+
+#[test]
 fn an_endpoint_that_fails_for_days_is_disabled_and_one_that_fails_for_hours_is_not() {
     let world = calm([(json!({}), Mood::Failing), (json!({"types": [{"type": DISABLED_TYPE}]}), well(50))]);
     (0..6 * 24).for_each(|hour| produce(&world, START + hour * HOUR, vec![0]));
@@ -224,6 +322,45 @@ fn a_receiver_that_asks_for_time_gets_it() {
         waits.len() == 3 && waits.iter().all(|wait| (1_799..2_100).contains(wait)),
         "{waits:?} s between the attempts"
     );
+}
+
+#[test]
+fn a_receiver_that_does_not_answer_is_held_long_before_its_timeout() {
+    let world = calm([(json!({"timeoutSeconds": 30}), Mood::Hanging)]);
+    stream(&world, 0, 20, START, START + 25 * SECOND);
+    run_functions(&world);
+    world.clock.run(START + 25 * SECOND, || false);
+    let sends = world.laws.borrow().figures.sends;
+    assert!(sends <= 150, "{sends} requests wait for an answer");
+}
+
+#[test]
+fn failures_that_two_functions_report_at_the_same_time_all_count() {
+    let world = calm([(json!({}), Mood::Failing)]);
+    let caches = [(); 2].map(|()| {
+        let process = Process::new(&world, Role::Operator);
+        BreakerCache::<Sim>::new(process.clone(), process.clone(), process)
+    });
+    let result: AttemptResult = Err(AttemptError::Rejected { status: 500, retry_after: None });
+    let caches = caches.map(Rc::new);
+    let again = Rc::clone(&caches[0]);
+    let breaker = done(&world, async move {
+        for _ in 0..5 {
+            let both = caches.iter().map(|cache| async {
+                cache.get(&endpoint_id(0)).await;
+                cache.observe(&endpoint_id(0), &result, Duration::from_millis(5)).await;
+            });
+            join_all(both).await;
+        }
+        caches[0].claim_probe(&endpoint_id(0)).await; // Reads it again.
+        caches[0].get(&endpoint_id(0)).await
+    });
+    assert_eq!(breaker.admits(world.now()), Admission::Park, "ten failures in a row open it");
+
+    world.clock.run(world.now() + 3 * SECOND, || false);
+    world.refuses.set(Some(world.calls_of_all.get() + 1));
+    let breaker = done(&world, async move { again.get(&endpoint_id(0)).await });
+    assert_eq!(breaker.admits(world.now()), Admission::Park, "it stays as it was read last, if the table fails");
 }
 
 #[test]

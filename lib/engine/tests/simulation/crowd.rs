@@ -136,6 +136,7 @@ pub fn back_after_hours(seed: u64, count: u64, at_once: Option<u16>, per_second:
     let in_first_minute = in_a_minute((1, &got[1]));
     let most_in_a_minute = got.iter().enumerate().map(in_a_minute).max().unwrap_or_default();
     assert!(world.dead_letters.queue.borrow().is_empty(), "a delivery was given up while it waited for its endpoint");
+    assert_eq!(laws.figures.killed_late, 0, "invocations of `deliver` take longer than they may");
     let minutes = (got[got.len() - 1].0 - back).div_ceil(MINUTE);
     Drained { minutes, in_first_minute, most_in_a_minute, most_displaced }
 }

@@ -7,13 +7,14 @@ use signpost_core::delivery::breaker::Admission;
 use signpost_core::delivery::{DeadLetterReason, DeliveryStatus};
 use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId, Limit};
 use signpost_core::event::Event;
-use signpost_engine::endpoint_cache::REMEMBERED_FOR;
-use signpost_engine::ports::clock::millis;
 use signpost_engine::ports::endpoints::Written;
 
 use crate::functions::SWEEP_TIMEOUT_MS;
 use crate::tables::{LEASE_MS, Place, index_of};
 use crate::world::{Pipe, World, endpoint_id};
+
+/// When every function knows that an endpoint is disabled. A number of its own, because it is a promise to tenants.
+const KNOWN_BY_ALL_MS: u64 = 10_000;
 
 /// The true course of events, independent of the tables.
 #[derive(Default)]
@@ -204,7 +205,7 @@ impl Laws {
             *granted -= 1;
         }
         if let Some(since) = self.disabled_since.get(&endpoint) {
-            let known_by = since + millis(REMEMBERED_FOR) + LEASE_MS;
+            let known_by = since + KNOWN_BY_ALL_MS + LEASE_MS;
             assert!(now < known_by, "endpoint {endpoint} gets a request, although it is disabled since {since}");
         }
     }
@@ -276,7 +277,7 @@ impl World {
         }
     }
 
-    /// A delivery is about to be parked: whatever it waits for comes.
+    /// A delivery is about to be parked: the request that moves it again was made.
     pub fn check_parking(&self, place: Place, at: u64, id: u32) {
         if !self.has_laws() {
             return;
