@@ -1,4 +1,4 @@
-//! What every implementation of the tables' ports must do: one suite for the tables in memory, against which the engine is
+//! Checks of every implementation of the tables' ports: one suite for the tables in memory, against which the engine is
 //! simulated, and for DynamoDB. A difference between them would make the simulation prove nothing.
 //!
 //! Each function checks one port whose tables hold nothing else. A *subject* is something that the tables do not have yet.
@@ -260,7 +260,7 @@ pub async fn an_update_keeps<D: Deliveries<Error: Debug>>(table: &D, subject: im
     }
 }
 
-/// An acknowledgement is recorded once, whatever the record says. It keeps the number of attempts and ends the lease.
+/// An acknowledgement is recorded once, even if the record has changed. It keeps the number of attempts and ends the lease.
 pub async fn an_acknowledgement<D: Deliveries<Error: Debug>>(table: &D, subject: impl Fn() -> Subject) {
     let free = Progress { before_replay: 1, last_sent: Some(7), ..pending(2) };
     let cases = [

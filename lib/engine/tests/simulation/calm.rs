@@ -49,7 +49,7 @@ pub enum Broken {
 /// The names and values of a request's headers.
 pub type Headers = Vec<(Cow<'static, str>, String)>;
 
-/// What a test observes of a world, and what it has go wrong.
+/// The calls that a test observes in a world, and those that it makes fail.
 #[derive(Default)]
 pub struct Watch {
     pub calls: Vec<Call>,

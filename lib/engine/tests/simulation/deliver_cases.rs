@@ -1,4 +1,4 @@
-//! What one invocation of `deliver` does with each message.
+//! Single invocations of `deliver`, and their effects on each message.
 
 use std::collections::BTreeSet;
 
@@ -533,7 +533,7 @@ fn a_delivery_that_cannot_even_become_a_dead_letter_comes_again() {
     assert_eq!((calm.waits(), calm.dead_letters().len()), (vec![900], 0));
 }
 
-/// What remains of a delivery and its endpoint.
+/// The state of a delivery and its endpoint.
 #[derive(Debug, PartialEq, Eq)]
 struct Ending {
     status: Option<DeliveryStatus>,

@@ -1,4 +1,4 @@
-//! What one invocation of `fanout` does with each event.
+//! Single invocations of `fanout`, and their effects on each event.
 
 use serde_json::{Value, json};
 use signpost_core::delivery::Delivery;
@@ -58,7 +58,7 @@ fn recipients(calm: &Calm) -> Vec<usize> {
     calm.sent(Which::Deliveries).iter().map(|message| index(endpoint(&message.body))).collect()
 }
 
-/// Keeps a body that is no event of this world out of its queues.
+/// Keeps a body without an event of this world out of its queues.
 fn is_foreign(calm: &Calm, body: &str) {
     calm.world.watch.borrow_mut().as_mut().unwrap().foreign.insert(body.to_owned());
 }

@@ -1,4 +1,4 @@
-//! What `relay` does with a bank callback, and with its repetitions.
+//! Bank callbacks that `relay` accepts or refuses, and their repetitions.
 
 use serde_json::json;
 use signpost_core::event::{Event, TenantId};

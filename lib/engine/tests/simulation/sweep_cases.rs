@@ -1,4 +1,4 @@
-//! What one run of `sweep` moves, and what it leaves: due deliveries, drains, and dead letters on an operator's command.
+//! Single runs of `sweep`: the deliveries that they move and leave. Due deliveries, drains, and dead letters on an operator's command.
 
 use std::rc::Rc;
 use std::time::Duration;

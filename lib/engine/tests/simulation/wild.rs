@@ -96,7 +96,7 @@ fn world(seed: u64, dice: &mut Rng) -> Rc<World> {
         quiet_from,
         concurrency: dice.usize(2..6),
         is_fair: dice.bool(),
-        call_ms: [2, 20, 200][dice.usize(..3)],
+        call_ms: [2, 2, 20, 200][dice.usize(..4)],
         skew_ms: [0, 50, 1_000][dice.usize(..3)],
         signs: dice.u8(..10) == 0,
     };

@@ -51,7 +51,7 @@ pub struct World {
     pub calls_of_all: Cell<u64>,
     /// Which of all calls is refused.
     pub refuses: Cell<Option<u64>>,
-    /// What a test observes, if it does.
+    /// The observations of a test, if it makes some.
     pub watch: RefCell<Option<Watch>>,
     parsed: RefCell<HashMap<u32, Event, Numbers>>,
 }
