@@ -76,3 +76,36 @@ pub fn rfc3339(unix_ms: u64) -> String {
     let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000).ok();
     at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns always the same number.
+    #[derive(Clone)]
+    struct Always(u64);
+
+    impl Random for Always {
+        fn u64(&self) -> u64 {
+            self.0
+        }
+    }
+
+    #[test]
+    fn a_random_number_is_from_zero_up_to_but_not_one() {
+        let cases = [(0, 0.0), (1 << 63, 0.5), (1 << 62, 0.25), (u64::MAX, 1.0 - f64::EPSILON / 2.0)];
+        for (number, expected) in cases {
+            assert_eq!(Always(number).f64().to_bits(), f64::to_bits(expected), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_shuffle_loses_and_repeats_nothing() {
+        for number in [0, 1, 12_345, u64::MAX] {
+            let mut items: Vec<_> = (0..30).collect();
+            Always(number).shuffle(&mut items);
+            items.sort_unstable();
+            assert_eq!(items, (0..30).collect::<Vec<_>>(), "{number}");
+        }
+    }
+}
