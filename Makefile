@@ -51,7 +51,7 @@ soak: ## Runs the simulation of the delivery engine over ever new schedules, and
 	PROPTEST_CASES=10000 cargo test --release --package signpost-core --lib --test hostile
 
 .PHONY: mutants
-mutants: tools ## Puts defects into the delivery engine, one at a time, and fails if its tests do not notice them; half an hour.
+mutants: tools ## Puts defects into the delivery engine, one at a time, and fails if its tests do not notice them; 20 minutes.
 	$(TOOLS)/bin/python infra/mutants/mutants.py $(NAMES)
 
 .PHONY: up
