@@ -343,6 +343,28 @@ fn the_holder_of_a_slot_stops_after_15_seconds_and_puts_one_delivery_back_into_t
 }
 
 #[test]
+fn a_drain_stops_in_the_middle_of_a_page_when_its_time_is_over() {
+    let calm = Calm::with(json!({"maxConcurrency": 1, "timeoutSeconds": 8}), Mood::Hanging);
+    let delivery = calm.delivery_to(0);
+    for since in 1..=4 {
+        let parked = calm.delivery_to(0);
+        calm.park(Lane::Endpoint(endpoint_id(0)), START + since, parked);
+    }
+    calm.deliver_one(delivery, FIRST);
+    assert_eq!(calm.requests(), 2, "the second one begins after 8 s and ends after 16");
+}
+
+#[test]
+fn a_drained_delivery_that_fails_keeps_its_place_in_line() {
+    let calm = Calm::with(json!({"maxConcurrency": 1, "retry": fixed(5, 60)}), Mood::Failing);
+    let (delivery, parked) = (calm.delivery_to(0), calm.delivery_to(0));
+    calm.park(Lane::Endpoint(endpoint_id(0)), START - 7 * SECOND, parked);
+    calm.deliver_one(delivery, FIRST);
+    let since = calm.attributes(Which::Deliveries, "since");
+    assert!(since.contains(&Some((START - 7 * SECOND).to_string())), "{since:?}");
+}
+
+#[test]
 fn a_drained_delivery_whose_event_is_gone_becomes_a_dead_letter() {
     let calm = Calm::with(json!({"maxConcurrency": 1}), Mood::Well(50));
     let (delivery, parked) = (calm.delivery_to(0), calm.delivery_to(0));
