@@ -34,6 +34,11 @@ impl Watched {
         Self { tenant, receiver, secret, kids: Vec::new(), verified: 0 }
     }
 
+    /// Returns whether one of the keys with these ids has signed for the tenant.
+    fn has_seen(&self, keys: &[String]) -> bool {
+        keys.iter().any(|id| self.kids.contains(&of_signing_key(id, &self.tenant)))
+    }
+
     /// Verifies the next webhook with eight libraries and programs.
     async fn verify_next(&mut self, stack: &LocalStack) {
         let requests = self.receiver.wait_for(self.verified + 1).await;
@@ -57,13 +62,18 @@ async fn nothing_fails_verification_while_keys_take_turns_and_an_old_key_goes_af
     for algorithm in ["RS256", "ES256", "EdDSA"] {
         tenants.push(Watched::new(&stack, algorithm).await);
     }
-    let deadline = Instant::now() + Duration::from_mins(6); // The grace ends three to four minutes after the deploy.
+    let deadline = Instant::now() + Duration::from_mins(8); // The grace ends three to four minutes after the deploy.
     let mut pace = tokio::time::interval(Duration::from_secs(1));
-    let mut forced = None;
+    // Forced keys, and when the last ones were made. A slow machine misses a key that signs for less than a minute.
+    let (mut forced, mut forced_at) = (Vec::new(), None::<Instant>);
     let mut first_signed_at = Instant::now(); // The last signature of the first key.
 
     loop {
-        assert!(Instant::now() < deadline, "the first of {:?} can still be fetched", tenants[0].kids);
+        assert!(
+            Instant::now() < deadline,
+            "{:?}: the first can still be fetched, or none of {forced:?} has signed",
+            tenants[0].kids
+        );
         pace.tick().await;
         let sent_at = Instant::now();
         let events = tenants.iter().map(|one| event(&one.tenant, &event_id(), &json!({"text": "a b"})).to_string());
@@ -80,20 +90,19 @@ async fn nothing_fails_verification_while_keys_take_turns_and_an_old_key_goes_af
                 first_signed_at = sent_at;
             }
             _ if first_signed_at.elapsed() < GRACE => assert_eq!(status, 200, "retired, but in its grace"),
-            _ if status == 404 && tenants.iter().all(|one| one.kids.len() > 2) => break,
+            _ if status == 404 && tenants.iter().all(|one| one.kids.len() > 2 && one.has_seen(&forced)) => break,
             _ => {}
         }
-        if tenants[0].kids.len() == 2 && forced.is_none() {
-            forced = Some(stack.rotate_now().await);
+        let is_missed = forced_at.is_none_or(|at| at.elapsed() > Duration::from_mins(1));
+        if tenants[0].kids.len() >= 2 && is_missed && !tenants.iter().all(|one| one.has_seen(&forced)) {
+            forced.extend(stack.rotate_now().await);
+            forced_at = Some(Instant::now());
         }
     }
 
-    let forced = forced.unwrap();
     let mut all = BTreeSet::new();
-    for Watched { tenant, kids, .. } in &tenants {
+    for Watched { kids, .. } in &tenants {
         assert!(kids.len() >= 3, "{kids:?}");
-        let of_tenant: Vec<_> = forced.iter().map(|id| of_signing_key(id, tenant)).collect();
-        assert!(of_tenant.iter().any(|kid| kids.contains(kid)), "a forced key signed too");
         assert!(kids.iter().all(|kid| all.insert(kid.clone())), "no two tenants share a kid");
     }
     let Watched { tenant, kids, .. } = &tenants[0];
