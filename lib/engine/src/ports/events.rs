@@ -10,11 +10,12 @@ pub trait Events {
     /// The reason why a call failed.
     type Error;
 
-    /// Writes an event that is not there yet. If there is one with the same key, returns who brought it.
+    /// Writes an event that is not there yet. If there is one with the same key, returns its first
+    /// fan-out.
     ///
     /// # Errors
     /// The call failed, or the existing item cannot be read. The event may be written.
-    async fn insert(&self, event: &Event, first: &FirstFanOut) -> Result<Option<Existing>, Self::Error>;
+    async fn insert(&self, event: &Event, first: &FirstFanOut) -> Result<Option<FirstFanOut>, Self::Error>;
 
     /// Reads an event. Returns `None` if its retention has ended, or if it cannot be read.
     ///
@@ -78,9 +79,6 @@ pub struct FirstFanOut {
     /// SHA-256 of its payload ([`Event::payload_hash`]).
     pub payload_hash: [u8; 32],
 }
-
-/// An event that is there already: its first fan-out, as far as it can be read.
-pub type Existing = FirstFanOut;
 
 /// A stored event.
 #[derive(Clone, Debug, PartialEq, Eq)]
