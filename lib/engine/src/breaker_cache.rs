@@ -77,33 +77,46 @@ impl<P: Ports> BreakerCache<P> {
         breaker.admits(now) == Admission::Probe && self.replace(endpoint, &mut read, breaker.probing(now)).await
     }
 
-    /// Awaits an exchange with an endpoint. If there is no answer for long, it reports that to the breaker.
+    /// Awaits an exchange with an endpoint. If there is no answer for long, it reports that to the breaker: first that the
+    /// endpoint is slow, and that it is silent when even its slowest acknowledgements would have come.
     pub async fn watch<T>(&self, endpoint: &EndpointId, exchange: impl Future<Output = T>) -> T {
         let known = self.known(endpoint);
         let patience = SILENT_AFTER.max(2 * Duration::from_millis(known.slowest_ms.load(Ordering::Relaxed)));
         let mut exchange = pin!(exchange);
-        if let Some(done) = self.clock.within(patience, exchange.as_mut()).await {
-            return done;
+        let mut waited = Duration::ZERO;
+        for wait in [SILENT_AFTER, patience].into_iter().skip(usize::from(patience == SILENT_AFTER)) {
+            if let Some(done) = self.clock.within(wait.saturating_sub(waited), exchange.as_mut()).await {
+                return done;
+            }
+            waited = wait;
+            lock(&known.untold).add_slow();
+            if wait == patience {
+                lock(&known.untold).add_silence();
+            }
+            let telling = pin!(self.tell(endpoint, &known));
+            if let Either::Left((done, _)) = select(exchange.as_mut(), telling).await {
+                return done;
+            }
         }
-        lock(&known.untold).add_silence();
-        let telling = pin!(self.tell(endpoint, &known));
-        match select(exchange, telling).await {
-            Either::Left((done, _)) => done,
-            Either::Right((_, exchange)) => exchange.await,
-        }
+        exchange.await
     }
 
     /// Reports the outcome of an attempt to the breaker, with its duration, and returns the breaker after it. Takes at
     /// most eight seconds. An outcome that is not written by then is written with the next one.
     ///
-    /// One read and one write if the outcome changes the breaker. A healthy endpoint needs neither.
+    /// One read and one write if the outcome changes the breaker. A healthy endpoint that has proved its pace needs
+    /// neither.
     pub async fn observe(&self, endpoint: &EndpointId, result: &AttemptResult, took: Duration) -> Breaker {
         let known = self.known(endpoint);
         if result.is_ok() {
             let slowest = known.slowest_ms.load(Ordering::Relaxed);
             known.slowest_ms.store(millis(took).max(slowest - slowest / 10), Ordering::Relaxed);
         }
-        lock(&known.untold).add(result, self.clock.unix_ms());
+        {
+            let mut untold = lock(&known.untold);
+            untold.add(result, self.clock.unix_ms());
+            untold.add_duration(took);
+        }
         self.clock.within(TELLING, self.tell(endpoint, &known)).await.unwrap_or_default()
     }
 
@@ -117,7 +130,7 @@ impl<P: Ports> BreakerCache<P> {
             let untold = {
                 let mut untold = lock(&known.untold);
                 if !untold.changes(&breaker) {
-                    untold.forget_silences();
+                    untold.forget_unneeded();
                     return breaker;
                 }
                 std::mem::take(&mut *untold)

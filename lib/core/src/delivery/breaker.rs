@@ -7,6 +7,8 @@
 //! If an endpoint does not answer at all, Signpost reacts before the first attempt times out. An attempt that waits too
 //! long for an answer is *silent*. If many attempts are silent, the endpoint is *held*: Signpost sends nothing more
 //! until one of them is acknowledged or all have ended.
+//!
+//! The breaker also knows the endpoint's pace ([`crate::delivery::pace`]), because every sender reads and writes it anyway.
 
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::delivery::LONGEST_ATTEMPT;
 use crate::delivery::attempt::{AttemptError, AttemptResult};
 use crate::delivery::hold::{HeldBecause, Hold};
+use crate::delivery::pace::{Pace, PaceChange};
 
 /// The state of an endpoint's breaker, shared by all instances that send to it. Times are in milliseconds since the
 /// Unix epoch.
@@ -40,6 +43,7 @@ pub struct Breaker {
     tally: Tally,
     /// The number of silent attempts since the last acknowledgement.
     silences: u32,
+    pace: Pace,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +84,7 @@ pub struct Outcomes {
     failing_since: Option<u64>,
     /// Silent attempts since the last acknowledgement, or all if there was none.
     silences: u32,
+    pace: PaceChange,
 }
 
 /// Attempts and failures of the last minutes. Each minute occurs once, in no order.
@@ -154,6 +159,12 @@ impl Breaker {
         Self { state: State::Probing { until: now_unix_ms + millis(LONGEST_ATTEMPT) }, ..self }
     }
 
+    /// Returns whether the endpoint has proved that it answers quickly ([`Pace::is_quick`]).
+    #[must_use]
+    pub fn is_quick(&self) -> bool {
+        self.pace.is_quick()
+    }
+
     /// Returns whether acknowledgements do not change the breaker.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
@@ -182,6 +193,7 @@ impl Breaker {
         self.silences = self.silences.saturating_add(outcomes.silences);
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(outcomes.failures_in_a_row);
         self.failing_since = self.failing_since.or(outcomes.failing_since);
+        self.pace = self.pace.after(outcomes.pace);
         let changed = self.changed(outcomes, now_unix_ms, random);
         let held_since = match changed.state {
             State::Closed => None,
@@ -238,6 +250,12 @@ impl Breaker {
             && self.probe_failed_at.is_some_and(|at| now_unix_ms < at + millis(HOPELESS_PROBE))
     }
 
+    /// Returns whether the endpoint gets parked deliveries as fast as any does ([`Self::drain_rate`]).
+    #[must_use]
+    pub fn is_at_full_pace(&self, now_unix_ms: u64) -> bool {
+        self.drain_rate(now_unix_ms) == FULL_PACE
+    }
+
     /// Returns the start of the current series of failures.
     #[must_use]
     pub fn failing_since(&self) -> Option<u64> {
@@ -279,7 +297,8 @@ impl Outcomes {
         match result {
             Ok(_) => {
                 self.tally.add(now_unix_ms, 0);
-                *self = Self { tally: std::mem::take(&mut self.tally), has_acknowledgement: true, ..Self::default() };
+                let (tally, pace) = (std::mem::take(&mut self.tally), self.pace);
+                *self = Self { tally, pace, has_acknowledgement: true, ..Self::default() };
             }
             Err(AttemptError::UrlTooLong { .. } | AttemptError::Rejected { status: 410, .. }) => {}
             Err(_) => {
@@ -295,20 +314,32 @@ impl Outcomes {
         self.silences += 1;
     }
 
-    /// Forgets silent attempts that do not change the breaker. The count starts again.
-    pub fn forget_silences(&mut self) {
-        self.silences = 0;
+    /// Notes that an attempt is still in progress after [`SILENT_AFTER`].
+    pub fn add_slow(&mut self) {
+        self.pace.add_slow();
+    }
+
+    /// Notes how long an attempt took, with any outcome.
+    pub fn add_duration(&mut self, took: Duration) {
+        self.pace.add(took);
+    }
+
+    /// Forgets silent attempts and quick ones that do not change the breaker. Both counts start again.
+    pub fn forget_unneeded(&mut self) {
+        (self.silences, self.pace) = (0, PaceChange::default());
     }
 
     /// Adds outcomes that were counted before these.
     pub fn merge_earlier(&mut self, mut earlier: Self, now_unix_ms: u64) {
         earlier.tally.add_all(&self.tally, now_unix_ms);
+        self.pace = earlier.pace.then(self.pace);
         if self.has_acknowledgement {
             self.tally = earlier.tally;
         } else {
             let failures_in_a_row = earlier.failures_in_a_row + self.failures_in_a_row;
             let failing_since = earlier.failing_since.or(self.failing_since);
-            *self = Self { failures_in_a_row, failing_since, silences: earlier.silences + self.silences, ..earlier };
+            let (silences, pace) = (earlier.silences + self.silences, self.pace);
+            *self = Self { failures_in_a_row, failing_since, silences, pace, ..earlier };
         }
     }
 
@@ -319,6 +350,7 @@ impl Outcomes {
         self.failures_in_a_row > 0
             || (self.has_acknowledgement && !breaker.is_healthy())
             || (self.silences > 0 && breaker.state == State::Closed)
+            || breaker.pace.after(self.pace) != breaker.pace
     }
 }
 
