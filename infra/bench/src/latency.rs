@@ -1,4 +1,4 @@
-//! Latency from the acceptance of an event to its arrival, on the local stack: at two rates, and next to a busy tenant.
+//! Latency from the acceptance of an event to its arrival, on the local stack: at two rates, and beside other tenants.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,10 +6,11 @@ use std::time::Duration;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use futures_util::future::{join, join_all};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
+use signpost_core::endpoint::EndpointId;
 use signpost_core::event::TenantId;
 use signpost_testkit::build::{event, event_id, tenant};
-use signpost_testkit::local_stack::{LocalStack, setting};
+use signpost_testkit::local_stack::{LocalStack, endpoint_path, setting};
 use signpost_testkit::receiver::Receiver;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
@@ -32,6 +33,34 @@ const TIME: Duration = Duration::from_secs(30);
 /// Duration of the load that is not measured, during which environments start.
 const WARM_UP: Duration = Duration::from_secs(10);
 
+/// The tenants beside the one whose latency is measured, at rates that two cores can carry. The model in
+/// `lib/engine/tests/simulation/neighbours.rs` has the same at full rates, with fair queues and Lambda's scaling.
+const NEIGHBOURS: [(&str, Neighbour); 8] = [
+    ("healthy", Neighbour::Healthy),
+    ("new, and never answers", Neighbour::Hangs),
+    ("answers after 9 s", Neighbour::Slow(Duration::from_secs(9))),
+    ("answers after 29 s", Neighbour::Slow(Duration::from_secs(29))),
+    ("fails 49 %", Neighbour::Fails49Percent),
+    ("5 endpoints, all down", Neighbour::ManyDown(5)),
+    ("just enabled, 1,000 parked", Neighbour::JustEnabled(1_000)),
+    ("quick, and begins to hang", Neighbour::BeginsToHang),
+];
+
+#[derive(Clone, Copy)]
+enum Neighbour {
+    Healthy,
+    Hangs,
+    Slow(Duration),
+    Fails49Percent,
+    ManyDown(usize),
+    JustEnabled(usize),
+    BeginsToHang,
+}
+
+/// Deliveries per second of the neighbour, and of the tenant whose latency is measured.
+const NEIGHBOUR_RATE: usize = 100;
+const OWN_RATE: usize = 20;
+
 pub(crate) async fn run() {
     let stack = &LocalStack::from_env().await;
     let mut all = Vec::new();
@@ -42,33 +71,59 @@ pub(crate) async fn run() {
         all.push(one.latency(format!("{rate} events/s"), sent).await);
         print(&all[all.len() - 1]);
     }
-    let b = Tenant::new(stack).await;
-    b.load(20, WARM_UP).await;
-    let sent = b.load(20, TIME).await;
-    all.push(b.latency("tenant B, 20 events/s, alone".into(), sent).await);
-    print(&all[all.len() - 1]);
-
-    let a = Tenant::new(stack).await;
-    a.load(100, WARM_UP).await;
-    let (sent, _) = join(b.load(20, TIME), a.load(100, TIME)).await;
-    all.push(b.latency("tenant B next to A, healthy at 100 events/s".into(), sent).await);
-    print(&all[all.len() - 1]);
-
-    a.receiver.hold();
-    let (sent, _) = join(b.load(20, TIME), a.load(100, TIME)).await;
-    let first = b.latency("tenant B next to A, hanging, the first 30 s".into(), sent);
-    let (first, (sent, _)) = join(first, join(b.load(20, TIME), a.load(100, TIME))).await;
-    all.push(first);
-    print(&all[all.len() - 1]);
-    all.push(b.latency("tenant B next to A, hanging, after that".into(), sent).await);
-    print(&all[all.len() - 1]);
-
-    println!();
-    let alone = all[2].clone();
-    for one in &all[2..] {
-        println!("{:46} p50 × {:.2}, p99 × {:.2}", one.case, one.p50 / alone.p50, one.p99 / alone.p99);
+    let own = Tenant::new(stack).await;
+    own.load(OWN_RATE, WARM_UP).await;
+    let sent = own.load(OWN_RATE, TIME).await;
+    let alone = own.latency("20 events/s, alone".into(), sent).await;
+    print(&alone);
+    all.push(alone);
+    let mut healthy = None;
+    for (case, neighbour) in NEIGHBOURS {
+        let other = neighbour.start(stack).await;
+        let (sent, _) = join(own.load(OWN_RATE, TIME), other.load(NEIGHBOUR_RATE / other.endpoints.len(), TIME)).await;
+        let one = own.latency(format!("beside one that is {case}"), sent).await;
+        print(&one);
+        let healthy = healthy.get_or_insert_with(|| one.clone());
+        println!("{:46} p50 × {:.2}, p99 × {:.2} of healthy", "", one.p50 / healthy.p50, one.p99 / healthy.p99);
+        all.push(one);
+        other.stop(stack).await;
     }
     crate::report::write("bench-latency.json", &json!({"machine": crate::machine::describe(), "latency": all}));
+}
+
+impl Neighbour {
+    async fn start(self, stack: &LocalStack) -> Tenant {
+        let settings = json!({"timeoutSeconds": if matches!(self, Self::Slow(_)) { 30 } else { 10 }});
+        match self {
+            Self::Healthy => Tenant::warm(stack).await,
+            Self::Hangs => {
+                let tenant = Tenant::with(stack, Receiver::start(|_| 204).await, &settings, 1).await;
+                tenant.receiver.hold();
+                tenant
+            }
+            Self::Slow(after) => Tenant::with(stack, Receiver::start_slow(after).await, &settings, 1).await,
+            Self::Fails49Percent => {
+                let fails = |request: usize| if request * 49 % 100 < 49 { 500 } else { 204 };
+                Tenant::with(stack, Receiver::start(fails).await, &settings, 1).await
+            }
+            Self::ManyDown(endpoints) => {
+                Tenant::with(stack, Receiver::start(|_| 500).await, &settings, endpoints).await
+            }
+            Self::JustEnabled(parked) => {
+                let tenant = Tenant::with(stack, Receiver::start(|_| 204).await, &settings, 1).await;
+                tenant.enable(stack, false).await;
+                tenant.load(200, Duration::from_secs(parked as u64 / 200)).await;
+                sleep(WARM_UP).await; // Until they are parked.
+                tenant.enable(stack, true).await;
+                tenant
+            }
+            Self::BeginsToHang => {
+                let tenant = Tenant::warm(stack).await;
+                tenant.receiver.hold();
+                tenant
+            }
+        }
+    }
 }
 
 fn print(one: &Latency) {
@@ -78,19 +133,48 @@ fn print(one: &Latency) {
     );
 }
 
-/// A tenant with one endpoint.
+/// A tenant whose endpoints all have the same receiver.
 struct Tenant {
     id: TenantId,
     receiver: Receiver,
+    endpoints: Vec<EndpointId>,
     sqs: aws_sdk_sqs::Client,
 }
 
 impl Tenant {
     async fn new(stack: &LocalStack) -> Self {
-        let (id, receiver) = (tenant(), Receiver::start(|_| 204).await);
-        let settings = json!({"url": receiver.url, "timeoutSeconds": 10, "jwsAlgorithm": "EdDSA"});
-        stack.register_with(&id, &settings).await;
-        Self { id, receiver, sqs: aws_sdk_sqs::Client::new(&stack.aws) }
+        Self::with(stack, Receiver::start(|_| 204).await, &json!({"timeoutSeconds": 10}), 1).await
+    }
+
+    /// Makes a tenant whose endpoint has proved that it is quick.
+    async fn warm(stack: &LocalStack) -> Self {
+        let tenant = Self::new(stack).await;
+        tenant.load(NEIGHBOUR_RATE, WARM_UP).await;
+        tenant
+    }
+
+    async fn with(stack: &LocalStack, receiver: Receiver, settings: &Value, endpoints: usize) -> Self {
+        let (id, mut settings) = (tenant(), settings.clone());
+        (settings["url"], settings["jwsAlgorithm"]) = (json!(receiver.url), json!("EdDSA"));
+        let made = join_all((0..endpoints).map(|_| stack.register_with(&id, &settings))).await;
+        let endpoints = made.into_iter().map(|made| made.id).collect();
+        Self { id, receiver, endpoints, sqs: aws_sdk_sqs::Client::new(&stack.aws) }
+    }
+
+    /// Enables or disables the endpoints.
+    async fn enable(&self, stack: &LocalStack, is_enabled: bool) {
+        let action = if is_enabled { "enable" } else { "disable" };
+        for endpoint in &self.endpoints {
+            let path = format!("{}/{action}", endpoint_path(&self.id, endpoint));
+            assert_eq!(stack.manage("POST", &path, None).await.status, 200, "{path}");
+        }
+    }
+
+    /// Ends what the tenant costs: held requests are answered, and deliveries that wait are parked.
+    async fn stop(self, stack: &LocalStack) {
+        self.enable(stack, false).await;
+        self.receiver.release();
+        sleep(TIME).await;
     }
 
     /// Sends `rate` events per second to the queue, as a producer does, and returns when each was accepted.
