@@ -90,6 +90,8 @@ class Stack:
             "DangerouslyAllowHttp=true",
             "DangerouslyAllowPrivateTargets=true",
             f"DeliverConcurrency={deliver_concurrency}",
+            f"SlowDeliverConcurrency={deliver_concurrency}",
+            f"SlowInvocationsPerTenant={max(1, deliver_concurrency // 2)}",
         ]
         if fast_keys:
             parameters += ["KeyLeadMinutes=1", "KeySigningMinutes=1", "KeyGraceMinutes=1"]
@@ -111,6 +113,8 @@ class Stack:
             "API_URL": api_url,
             "EVENTS_QUEUE_URL": outputs["EventsQueueUrl"],
             "DELIVERIES_QUEUE_URL": outputs["DeliveriesQueueUrl"],
+            "SLOW_DELIVERIES_QUEUE_ARN": self.queue_arn(outputs["SlowDeliveriesQueueUrl"]),
+            "SLOW_DELIVERIES_QUEUE_URL": outputs["SlowDeliveriesQueueUrl"],
             "DEAD_LETTER_QUEUE_URL": outputs["DeadLetterQueueUrl"],
             "REJECTED_QUEUE_URL": outputs["RejectedQueueUrl"],
             "ENDPOINTS_TABLE": outputs["EndpointsTableName"],

@@ -1,14 +1,15 @@
 use std::time::Duration;
 
+use signpost_core::endpoint::Limit;
 use signpost_core::endpoint::target::TargetRules;
-use signpost_io::runtime::config::{ConfigError, environment, required, retention, sender, target_rules};
+use signpost_io::runtime::config::{ConfigError, environment, limit, required, retention, sender, target_rules};
 
 /// Settings of the `deliver` function, read once at cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// `DEAD_LETTER_QUEUE_URL`: the queue for deliveries that are given up; required.
     pub dead_letter_queue_url: String,
-    /// `DELIVERIES_QUEUE_URL`: the queue that this function reads, to delay messages and to send them again; required.
+    /// `DELIVERIES_QUEUE_URL`: the queue of the fast track, to delay its messages and to send them again; required.
     pub deliveries_queue_url: String,
     /// `ENDPOINTS_TABLE`: DynamoDB table of endpoints; required.
     pub endpoints_table: String,
@@ -26,6 +27,13 @@ pub struct Config {
     pub retention: Duration,
     /// `PUBLIC_URL`: its host is the name by which receivers know the sender; default `signpost`.
     pub sender: String,
+    /// `SLOW_DELIVERIES_QUEUE_ARN`: the queue of the slow track, by which this function recognises its messages; required.
+    pub slow_deliveries_queue_arn: String,
+    /// `SLOW_DELIVERIES_QUEUE_URL`: the same queue, to move deliveries to it and to delay its messages; required.
+    pub slow_deliveries_queue_url: String,
+    /// `SLOW_INVOCATIONS_PER_TENANT`: how many invocations of the slow track may send for one tenant at the same time; 1 to
+    /// 500, required.
+    pub slow_invocations_per_tenant: Limit,
     /// `DANGEROUSLY_ALLOW_HTTP`, `DANGEROUSLY_ALLOW_PRIVATE_TARGETS` and `MORE_TARGET_PORTS`: see
     /// [`signpost_io::runtime::config::target_rules`].
     pub target_rules: TargetRules,
@@ -58,6 +66,9 @@ impl Config {
             parking_table: required(&get, "PARKING_TABLE")?,
             retention: retention(&get)?,
             sender: sender(&get)?,
+            slow_deliveries_queue_arn: required(&get, "SLOW_DELIVERIES_QUEUE_ARN")?,
+            slow_deliveries_queue_url: required(&get, "SLOW_DELIVERIES_QUEUE_URL")?,
+            slow_invocations_per_tenant: limit(&get, "SLOW_INVOCATIONS_PER_TENANT")?,
             target_rules: target_rules(&get)?,
             wrapping_key: required(&get, "WRAPPING_KEY")?,
         })

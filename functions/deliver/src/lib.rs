@@ -1,4 +1,5 @@
-//! Reads `DeliveriesQueue`: signs and posts each delivery, and records the attempt. SQS presents failed ones again.
+//! Reads `DeliveriesQueue` and `SlowDeliveriesQueue`: signs and posts each delivery, and records the attempt. SQS presents
+//! failed ones again.
 //! [`signpost_engine::deliver`] decides; this crate connects it to AWS.
 
 mod config;
@@ -6,7 +7,7 @@ mod config;
 use aws_config::SdkConfig;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::Error;
-use signpost_core::delivery::Receipt;
+use signpost_core::delivery::{Receipt, Track};
 use signpost_engine::deliver::{Deliver, DeliverPorts, QueuedDelivery};
 use signpost_engine::ports::queue::SINCE;
 use signpost_io::http::guarded_client::Guard;
@@ -28,7 +29,10 @@ use signpost_io::vault::Vault;
 pub use config::Config;
 
 /// The function: the engine on AWS.
-pub type App = Deliver<Aws>;
+pub struct App {
+    engine: Deliver<Aws>,
+    slow_deliveries_queue_arn: String,
+}
 
 /// Creates the clients. This needs no network.
 ///
@@ -37,7 +41,7 @@ pub type App = Deliver<Aws>;
 pub fn app(aws: &SdkConfig, config: Config) -> Result<App, reqwest::Error> {
     let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(aws), aws_sdk_sqs::Client::new(aws));
     let kms = aws_sdk_kms::Client::new(aws);
-    Ok(Deliver::new(DeliverPorts {
+    let engine = Deliver::new(DeliverPorts {
         clock: SystemClock,
         random: ThreadRandom,
         breakers: Breakers::new(dynamodb.clone(), config.parking_table.clone()),
@@ -47,7 +51,7 @@ pub fn app(aws: &SdkConfig, config: Config) -> Result<App, reqwest::Error> {
         endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
         events: Events::new(dynamodb.clone(), config.events_table, config.retention),
         limits: Limits::new(dynamodb.clone(), config.parking_table.clone()),
-        own_events_queue: Queue::new(sqs, config.own_events_queue_url),
+        own_events_queue: Queue::new(sqs.clone(), config.own_events_queue_url),
         parking: Parking::new(dynamodb.clone(), config.parking_table, config.retention),
         secrets: Vault::new(kms.clone(), config.wrapping_key.clone()),
         sender: config.sender,
@@ -55,8 +59,11 @@ pub fn app(aws: &SdkConfig, config: Config) -> Result<App, reqwest::Error> {
             KeyTable::new(dynamodb, config.keys_table, MacKey::new(kms.clone(), config.mac_key)),
             WrappingKey::new(kms, config.wrapping_key),
         ),
+        slow_deliveries_queue: Queue::new(sqs, config.slow_deliveries_queue_url),
+        slow_invocations_per_tenant: config.slow_invocations_per_tenant,
         webhooks: WebhookSender::new(Guard::new(config.target_rules))?,
-    }))
+    });
+    Ok(App { engine, slow_deliveries_queue_arn: config.slow_deliveries_queue_arn })
 }
 
 /// Delivers all messages of a batch at the same time and names those that SQS must present again.
@@ -68,30 +75,35 @@ pub fn app(aws: &SdkConfig, config: Config) -> Result<App, reqwest::Error> {
 /// # Errors
 /// A record has no message id. It cannot be named, so SQS presents the whole batch again.
 pub async fn handle(batch: SqsEvent, app: &App) -> Result<SqsBatchResponse, Error> {
-    let messages = batch.records.iter().map(queued).collect::<Option<Vec<_>>>();
+    let messages = batch.records.iter().map(|record| app.queued(record)).collect::<Option<Vec<_>>>();
     let messages = messages.ok_or("SQS record without a messageId")?; // Before anything is sent.
     let mut response = SqsBatchResponse::default();
-    response.set_failures(app.handle(&messages).await);
+    // In a box, because the compiler gives up on futures that are nested so deeply.
+    response.set_failures(Box::pin(app.engine.handle(&messages)).await);
     Ok(response)
 }
 
-fn queued(record: &SqsMessage) -> Option<QueuedDelivery<'_>> {
-    Some(QueuedDelivery {
-        message_id: record.message_id.as_deref()?,
-        body: record.body.as_deref().unwrap_or_default(),
-        receipt_handle: record.receipt_handle.as_deref().unwrap_or_default(),
-        receipt: receipt_of(record),
-    })
-}
+impl App {
+    fn queued<'a>(&self, record: &'a SqsMessage) -> Option<QueuedDelivery<'a>> {
+        Some(QueuedDelivery {
+            message_id: record.message_id.as_deref()?,
+            body: record.body.as_deref().unwrap_or_default(),
+            receipt_handle: record.receipt_handle.as_deref().unwrap_or_default(),
+            receipt: self.receipt_of(record),
+        })
+    }
 
-/// Reads the attributes of a message.
-fn receipt_of(record: &SqsMessage) -> Receipt {
-    let number = |name: &str| record.attributes.get(name).and_then(|number| number.parse().ok());
-    let since = record.message_attributes.get(SINCE).and_then(|since| since.string_value.as_ref()?.parse().ok());
-    Receipt {
-        receives: number("ApproximateReceiveCount").and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
-        first_received_unix_ms: number("ApproximateFirstReceiveTimestamp").unwrap_or_default(),
-        since_unix_ms: since.or_else(|| number("SentTimestamp")).unwrap_or_else(unix_ms_now),
-        is_again: since.is_some(),
+    /// Reads the attributes of a message, and which queue it came from.
+    fn receipt_of(&self, record: &SqsMessage) -> Receipt {
+        let number = |name: &str| record.attributes.get(name).and_then(|number| number.parse().ok());
+        let since = record.message_attributes.get(SINCE).and_then(|since| since.string_value.as_ref()?.parse().ok());
+        let is_slow = record.event_source_arn.as_ref() == Some(&self.slow_deliveries_queue_arn);
+        Receipt {
+            receives: number("ApproximateReceiveCount").and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
+            first_received_unix_ms: number("ApproximateFirstReceiveTimestamp").unwrap_or_default(),
+            since_unix_ms: since.or_else(|| number("SentTimestamp")).unwrap_or_else(unix_ms_now),
+            is_again: since.is_some(),
+            track: if is_slow { Track::Slow } else { Track::Fast },
+        }
     }
 }

@@ -8,6 +8,8 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
+use signpost_core::delivery::breaker::{Breaker, Outcomes};
+use signpost_core::delivery::pace::QUICK_AFTER;
 use signpost_core::endpoint::signing_secrets::SecretVersion;
 use signpost_core::endpoint::{Endpoint, EndpointId, SignatureFormat};
 use signpost_core::event::TenantId;
@@ -16,8 +18,10 @@ use signpost_core::signing::key_rotation::KeyMoments;
 use signpost_core::signing::public_key::PublicKey;
 use signpost_core::signing::standard_webhooks::EndpointKeys;
 use signpost_engine::ports::endpoints::{SealedKeys, StoredEndpoint};
+use signpost_engine::ports::limits::Breakers as _;
 use signpost_io::mac::MacKey;
 use signpost_io::runtime::clock::unix_now;
+use signpost_io::tables::breakers::Breakers;
 use signpost_io::tables::endpoints::Endpoints;
 use signpost_io::tables::signing_keys::{KeyTable, StoredKey, WrappedPair, WrappingKey};
 use signpost_io::vault::{Purpose, SealContext, Vault};
@@ -78,6 +82,7 @@ impl World {
 
         let own = EndpointKeys::new([7; 32], [7; 32]).expect("keys");
         let vault = Vault::new(kms, KEY_ID.into());
+        let breakers = Breakers::new(dynamodb.clone(), PARKING.into());
         let endpoints = Endpoints::new(dynamodb, ENDPOINTS.into());
         for signature in SIGNATURES {
             let tenant = TenantId::parse(signature.name).expect("letters, digits and hyphens");
@@ -102,6 +107,7 @@ impl World {
                 signing_secrets: vec![SecretVersion::new(SealedKeys { sealed, public_key: own.public_key() }, now)],
             };
             endpoints.put(&tenant, &id, &stored, None).await.expect("a table that accepts the endpoint");
+            breakers.replace(&id, None, &quick(), 1).await.expect("a table that accepts the breaker");
         }
         let written = own.secret().written();
         let secret = BASE64.decode(written.reveal().trim_start_matches("whsec_")).expect("base64");
@@ -139,11 +145,21 @@ impl World {
             ("PUBLIC_URL", String::new()),
             ("REJECTED_QUEUE_URL", queue_url(REJECTED)),
             ("RETENTION_DAYS", "30".to_owned()),
+            ("SLOW_DELIVERIES_QUEUE_ARN", "arn:aws:sqs:us-east-1:000000000000:SlowDeliveriesQueue".to_owned()),
+            ("SLOW_DELIVERIES_QUEUE_URL", queue_url("SlowDeliveriesQueue")),
+            ("SLOW_INVOCATIONS_PER_TENANT", "50".to_owned()),
             ("TOKEN_REQUESTS_TABLE", TOKEN_REQUESTS.to_owned()),
             ("WRAPPING_KEY", KEY_ID.to_owned()),
         ];
         Function::start(function, &settings).await
     }
+}
+
+/// Makes the breaker of an endpoint that has proved that it is quick, so that its deliveries are sent from `DeliveriesQueue`.
+fn quick() -> Breaker {
+    let mut outcomes = Outcomes::default();
+    (0..QUICK_AFTER).for_each(|_| outcomes.add_duration(Duration::ZERO));
+    Breaker::default().after(&outcomes, 0, 0.5)
 }
 
 /// Builds the settings of the SDK with which the benchmark calls the stand-in.

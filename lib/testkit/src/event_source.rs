@@ -84,10 +84,13 @@ fn record(message: &Message) -> Value {
         "messageAttributes": own.collect::<Map<_, _>>(),
         "md5OfBody": message.md5_of_body(),
         "eventSource": "aws:sqs",
-        "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:hosted",
+        "eventSourceARN": HOSTED_QUEUE_ARN,
         "awsRegion": "us-east-1",
     })
 }
+
+/// The ARN of the queue from which hosted functions get their messages, whichever it is.
+pub const HOSTED_QUEUE_ARN: &str = "arn:aws:sqs:us-east-1:000000000000:hosted";
 
 /// Returns the ids of the messages that a response names as failed. Returns nothing if it names an empty id, because
 /// then Lambda treats all messages as failed.

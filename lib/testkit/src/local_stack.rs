@@ -16,7 +16,9 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use signpost_core::delivery::DeliveryKey;
 use signpost_core::delivery::attempt::Attempt;
+use signpost_core::delivery::breaker::{Breaker, Outcomes};
 use signpost_core::delivery::list::{ListPosition, key_of};
+use signpost_core::delivery::pace::QUICK_AFTER;
 use signpost_core::delivery::parking::Lane;
 use signpost_core::endpoint::retry::RetryPolicy;
 use signpost_core::endpoint::{Endpoint, EndpointId};
@@ -27,10 +29,12 @@ use signpost_core::status::state::Moment;
 use signpost_engine::ports::endpoints::StoredEndpoint;
 use signpost_engine::ports::events::Events as _;
 use signpost_engine::ports::events::{Arrival, FirstFanOut};
+use signpost_engine::ports::limits::Breakers as _;
 use signpost_engine::ports::parking::Parking as _;
 use signpost_engine::ports::queue::Queue as _;
 use signpost_io::mac::MacKey;
 use signpost_io::runtime::clock::unix_now;
+use signpost_io::tables::breakers::Breakers;
 use signpost_io::tables::deliveries::Deliveries;
 use signpost_io::tables::endpoints::Endpoints;
 use signpost_io::tables::events::Events;
@@ -240,6 +244,14 @@ impl LocalStack {
         let text = |name: &str| answer.json()[name].as_str().unwrap_or_default().to_owned();
         let id = EndpointId::parse(&text("id")).expect("an endpoint's id");
         Registered { id, signing_secret: text("signingSecret") }
+    }
+
+    /// Writes down that an endpoint has proved that it is quick, so that its deliveries are sent from `DeliveriesQueue`.
+    ///
+    /// # Panics
+    /// The endpoint has a breaker already.
+    pub async fn make_quick(&self, endpoint: &EndpointId) {
+        make_quick(&self.aws, setting("PARKING_TABLE"), endpoint).await;
     }
 
     /// Registers a token request, and returns its callback URL.
@@ -770,4 +782,16 @@ pub fn setting(name: &str) -> String {
 #[must_use]
 pub fn root() -> Credentials {
     Credentials::new(setting("AWS_ACCESS_KEY_ID"), setting("AWS_SECRET_ACCESS_KEY"), None, None, "local stack")
+}
+
+/// Does as [`LocalStack::make_quick`], in another parking table.
+///
+/// # Panics
+/// The endpoint has a breaker already.
+pub async fn make_quick(aws: &SdkConfig, parking_table: String, endpoint: &EndpointId) {
+    let mut outcomes = Outcomes::default();
+    (0..QUICK_AFTER).for_each(|_| outcomes.add_duration(Duration::ZERO));
+    let quick = Breaker::default().after(&outcomes, 0, 0.5);
+    let breakers = Breakers::new(aws_sdk_dynamodb::Client::new(aws), parking_table);
+    assert!(breakers.replace(endpoint, None, &quick, 1).await.expect("a table"), "{endpoint} has a breaker");
 }

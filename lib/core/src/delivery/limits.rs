@@ -30,19 +30,16 @@ pub struct Second {
     pub begun: u16,
 }
 
-/// Returns the new count if another request may start in this second, or none if the limit is reached.
+/// Returns how many more requests may start in this second.
 ///
-/// A count for a future second, written by a clock that is ahead, also blocks the request. Therefore the limit holds on
-/// every clock.
+/// A count for a future second, written by a clock that is ahead, allows none. Therefore the limit holds on every clock.
 #[must_use]
-pub fn begin(counted: Option<Second>, limit: Limit, now_unix_ms: u64) -> Option<Second> {
+pub fn left_in_second(counted: Option<Second>, limit: Limit, now_unix_ms: u64) -> u16 {
     let unix_seconds = now_unix_ms / 1_000;
     match counted {
-        Some(counted) if counted.unix_seconds > unix_seconds => None,
-        Some(counted) if counted.unix_seconds == unix_seconds => {
-            (counted.begun < limit.into()).then(|| Second { begun: counted.begun + 1, ..counted })
-        }
-        None | Some(_) => Some(Second { unix_seconds, begun: 1 }),
+        Some(counted) if counted.unix_seconds > unix_seconds => 0,
+        Some(counted) if counted.unix_seconds == unix_seconds => u16::from(limit).saturating_sub(counted.begun),
+        None | Some(_) => limit.into(),
     }
 }
 
@@ -67,14 +64,15 @@ mod tests {
     fn a_second_has_room_for_the_limit_and_no_more() {
         let at = |unix_seconds, begun| Some(Second { unix_seconds, begun });
         let cases = [
-            (None, at(7, 1), "the first ever"),
-            (at(6, 2), at(7, 1), "the first of this second"),
-            (at(7, 1), at(7, 2), "the last"),
-            (at(7, 2), None, "one too many"),
-            (at(8, 1), None, "another instance's clock is ahead"),
+            (None, 2, "the first ever"),
+            (at(6, 2), 2, "the first of this second"),
+            (at(7, 1), 1, "the last"),
+            (at(7, 2), 0, "one too many"),
+            (at(7, 3), 0, "an operator lowered the limit"),
+            (at(8, 1), 0, "another instance's clock is ahead"),
         ];
         for (counted, expected, why) in cases {
-            assert_eq!(begin(counted, limit(2), 7_999), expected, "{why}");
+            assert_eq!(left_in_second(counted, limit(2), 7_999), expected, "{why}");
         }
     }
 }

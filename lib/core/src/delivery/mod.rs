@@ -226,6 +226,17 @@ pub struct Receipt {
     pub since_unix_ms: u64,
     /// True if another message of the same delivery may exist, for example after a replay or a crash.
     pub is_again: bool,
+    /// The queue that it came from.
+    pub track: Track,
+}
+
+/// One of the two queues of deliveries. Each has its own maximum of invocations of `deliver`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Track {
+    /// `DeliveriesQueue`: every delivery comes here first. Only those to quick endpoints ([`pace`]) are sent from here.
+    Fast,
+    /// `SlowDeliveriesQueue`, for all other endpoints. Each tenant has a maximum of invocations at the same time.
+    Slow,
 }
 
 impl Receipt {
@@ -507,7 +518,13 @@ mod tests {
         };
         let leased =
             |until| at(DeliveryStatus::Pending, 0).map(|one| DeliveryRecord { leased_until_unix_ms: until, ..one });
-        let first = Receipt { receives: 1, first_received_unix_ms: 10_000, since_unix_ms: 9_000, is_again: false };
+        let first = Receipt {
+            receives: 1,
+            first_received_unix_ms: 10_000,
+            since_unix_ms: 9_000,
+            is_again: false,
+            track: Track::Fast,
+        };
         let next = |at| {
             let (number, on_record, last_sent) = (3, Some(at), Some(7));
             Due::Attempt(DueAttempt { number, before_replay: 0, on_record, replay: None, last_sent })
@@ -539,7 +556,9 @@ mod tests {
 
     #[test]
     fn the_first_receiver_of_a_message_has_the_time_of_an_attempt() {
-        let receipt = |receives, is_again| Receipt { receives, first_received_unix_ms: 0, since_unix_ms: 0, is_again };
+        let track = Track::Fast;
+        let receipt =
+            |receives, is_again| Receipt { receives, first_received_unix_ms: 0, since_unix_ms: 0, is_again, track };
         let (begin, wait) = (FIRST, Due::Elsewhere { until_unix_ms: 95_000 });
         let nothing_sent = Some(DeliveryRecord::default());
         let cases = [
@@ -566,7 +585,8 @@ mod tests {
 
     #[test]
     fn faults_on_our_side_are_waited_out_for_days() {
-        let receipt = |receives| Receipt { receives, first_received_unix_ms: 0, since_unix_ms: 0, is_again: false };
+        let (is_again, track) = (false, Track::Fast);
+        let receipt = |receives| Receipt { receives, first_received_unix_ms: 0, since_unix_ms: 0, is_again, track };
         let wait = |receives| receipt(receives).wait_after_our_fault().as_secs();
         assert_eq!([0, 1, 2, 90, 91, 1_000].map(wait), [10, 10, 20, 900, 900, 900]);
         assert!((1..MOST_RECEIVES).map(wait).sum::<u64>() > 4 * 24 * 3_600);

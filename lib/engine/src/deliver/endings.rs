@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use signpost_core::delivery::parking::{LONGEST_IN_FLIGHT, LONGEST_IN_QUEUE, Lane};
-use signpost_core::delivery::{DeadLetterReason, Delivery, DeliveryStatus, Progress, Receipt};
+use signpost_core::delivery::{DeadLetterReason, Delivery, DeliveryStatus, Progress, Receipt, Track};
 use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause};
 use signpost_core::event::{Event, OWN_SOURCE};
 
@@ -33,7 +33,7 @@ impl<P: Ports> Deliver<P> {
             return Ok(Outcome::Again(wait));
         }
         if wait <= LONGEST_IN_QUEUE {
-            self.requeue(delivery, receipt, wait).await?;
+            self.requeue(delivery, receipt, receipt.track, wait).await?;
             return Ok(Outcome::Done);
         }
         let key = delivery.key();
@@ -42,21 +42,23 @@ impl<P: Ports> Deliver<P> {
         Ok(Outcome::Done)
     }
 
-    /// Parks a delivery that its endpoint does not accept. If the endpoint may accept it soon, also requests a drain.
-    pub(super) async fn park_refused(
+    /// Moves a delivery to the slow track, or parks it, because its endpoint does not accept it here and now. If the
+    /// endpoint may accept it soon, also requests a drain.
+    pub(super) async fn set_aside(
         &self,
         delivery: &Delivery,
         receipt: &Receipt,
         refusal: Refusal,
     ) -> Result<(), Deferred<P>> {
-        let parked = match refusal {
+        let set_aside = match refusal {
             Refusal::Disabled => self.park(delivery, receipt).await,
-            Refusal::BreakerOpen | Refusal::Full => self.park_with_drain(delivery, receipt).await,
+            Refusal::BreakerOpen | Refusal::Full | Refusal::NoSeat => self.park_with_drain(delivery, receipt).await,
+            Refusal::NotQuick => self.requeue(delivery, receipt, Track::Slow, Duration::ZERO).await,
         };
-        if parked.is_err() {
+        if set_aside.is_err() {
             self.note_nothing_sent(delivery.key(), receipt).await;
         }
-        parked
+        set_aside
     }
 
     /// Parks a delivery until its endpoint is enabled.
@@ -130,18 +132,19 @@ impl<P: Ports> Deliver<P> {
         Ok(())
     }
 
-    /// Puts a delivery into the queue again, as another message that SQS presents after `wait`.
+    /// Puts a delivery into a queue again, as another message that SQS presents after `wait`.
     pub(super) async fn requeue(
         &self,
         delivery: &Delivery,
         receipt: &Receipt,
+        track: Track,
         wait: Duration,
     ) -> Result<(), Deferred<P>> {
         let Delivery { endpoint, event, arrived_unix_ms } = delivery;
         let message = Message::of_delivery(endpoint, event, *arrived_unix_ms, Some(receipt.since_unix_ms));
         // Rounded up, so that it does not come before its time.
         let delay = Duration::from_secs(wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX));
-        Ok(self.deliveries_queue.send_all([Message { delay, ..message }]).await?)
+        Ok(self.queue(track).send_all([Message { delay, ..message }]).await?)
     }
 
     /// Disables the endpoint of a delivery, and sends an event about it to the tenant's endpoints.

@@ -4,12 +4,16 @@
 //! One delivery goes through `prepare` (is an attempt due, and does the endpoint accept it?), `attempt` (send and
 //! record) and `endings` (wait, park, give up). A delivery from the queue and one from a lane take the same way;
 //! `drain` takes the second one again and again.
+//!
+//! There are two queues ([`Track`]). A delivery on the fast track whose endpoint is not quick is moved to the slow one,
+//! unsent. On the slow track, `seats` bounds the invocations of each tenant.
 
 mod attempt;
 mod drain;
 mod endings;
 mod notes;
 mod prepare;
+mod seats;
 
 use std::time::Duration;
 
@@ -17,7 +21,8 @@ use futures_util::future::join_all;
 use signpost_core::delivery::drain::ASKED_FOR_SECONDS;
 use signpost_core::delivery::parking::NOTED_FOR_SECONDS;
 use signpost_core::delivery::request::RequestError;
-use signpost_core::delivery::{DeadLetterReason, Delivery, MOST_RECEIVES, Receipt};
+use signpost_core::delivery::{DeadLetterReason, Delivery, MOST_RECEIVES, Receipt, Track};
+use signpost_core::endpoint::Limit;
 
 use crate::breaker_cache::BreakerCache;
 use crate::endpoint_cache::{EndpointCache, EndpointCacheError};
@@ -30,6 +35,7 @@ use crate::ports::queue::Queue as _;
 
 use notes::Notes;
 use prepare::{PREPARATION, Prepared, Refusal, Turn};
+use seats::Seats;
 
 /// The ports and settings of one environment of `deliver`.
 pub struct DeliverPorts<P: Ports> {
@@ -43,7 +49,7 @@ pub struct DeliverPorts<P: Ports> {
     pub dead_letter_queue: P::Queue,
     /// The records of deliveries.
     pub deliveries: P::Deliveries,
-    /// The queue that `deliver` reads.
+    /// The queue of the fast track.
     pub deliveries_queue: P::Queue,
     /// The endpoints.
     pub endpoints: P::Endpoints,
@@ -61,6 +67,10 @@ pub struct DeliverPorts<P: Ports> {
     pub sender: String,
     /// The signing keys.
     pub signers: P::Signers,
+    /// The queue of the slow track.
+    pub slow_deliveries_queue: P::Queue,
+    /// How many invocations of the slow track may send for one tenant at the same time.
+    pub slow_invocations_per_tenant: Limit,
     /// The way to receivers.
     pub webhooks: P::Webhooks,
 }
@@ -84,10 +94,12 @@ pub struct Deliver<P: Ports> {
     parking: P::Parking,
     sender: String,
     signers: P::Signers,
+    slow_deliveries_queue: P::Queue,
+    slow_invocations_per_tenant: Limit,
     webhooks: P::Webhooks,
 }
 
-/// A message of `DeliveriesQueue`.
+/// A message of `DeliveriesQueue` or `SlowDeliveriesQueue`.
 #[derive(Clone, Copy, Debug)]
 pub struct QueuedDelivery<'a> {
     /// `MessageId`.
@@ -96,7 +108,7 @@ pub struct QueuedDelivery<'a> {
     pub body: &'a str,
     /// `ReceiptHandle`.
     pub receipt_handle: &'a str,
-    /// The attributes that SQS gave the message.
+    /// The attributes that SQS gave the message, and the queue that it came from.
     pub receipt: Receipt,
 }
 
@@ -136,6 +148,7 @@ impl<P: Ports> Deliver<P> {
     pub fn new(ports: DeliverPorts<P>) -> Self {
         let DeliverPorts { clock, random, breakers, dead_letter_queue, deliveries, deliveries_queue, .. } = ports;
         let DeliverPorts { endpoints, events, limits, own_events_queue, parking, secrets, sender, signers, .. } = ports;
+        let DeliverPorts { slow_deliveries_queue, slow_invocations_per_tenant, webhooks, .. } = ports;
         Self {
             asked_to_drain: Notes::new(ASKED_FOR_SECONDS),
             breakers: BreakerCache::new(clock.clone(), random.clone(), breakers),
@@ -150,7 +163,9 @@ impl<P: Ports> Deliver<P> {
             parking,
             sender,
             signers,
-            webhooks: ports.webhooks,
+            slow_deliveries_queue,
+            slow_invocations_per_tenant,
+            webhooks,
             clock,
             random,
         }
@@ -160,13 +175,15 @@ impl<P: Ports> Deliver<P> {
     /// their visibility timeout ends: it is set to their wait. All others are done.
     pub async fn handle<'a>(&self, batch: &[QueuedDelivery<'a>]) -> Vec<&'a str> {
         let deadline = self.clock.elapsed() + DRAIN_FOR;
-        let settled = join_all(batch.iter().map(|message| self.settle(message, deadline))).await;
+        let seats = Seats::default();
+        let settled = join_all(batch.iter().map(|message| self.settle(message, &seats, deadline))).await;
+        self.leave(seats).await;
         let again = batch.iter().zip(settled).filter(|(_, is_done)| !is_done);
         again.map(|(message, _)| message.message_id).collect()
     }
 
     /// Handles one message to its end, then drains its endpoint's lane if it can. Returns whether the message is done.
-    async fn settle(&self, message: &QueuedDelivery<'_>, deadline: Duration) -> bool {
+    async fn settle(&self, message: &QueuedDelivery<'_>, seats: &Seats, deadline: Duration) -> bool {
         let receipt = &message.receipt;
         let delivery = match Delivery::parse(message.body) {
             Ok(delivery) => delivery,
@@ -176,24 +193,27 @@ impl<P: Ports> Deliver<P> {
                 return self.answer(message, buried.map(|()| Outcome::Done).map_err(DeferredError::from)).await;
             }
         };
-        match self.prepare(&delivery, receipt, Turn::Queued).await {
+        match self.prepare(&delivery, receipt, Turn::Queued(seats)).await {
             Ok(Prepared::Ready(ready)) => {
                 let attempted = self.attempt(&delivery, receipt, &ready).await;
                 let has_failed = attempted.is_err();
                 let is_done = self.answer(message, attempted).await;
-                match ready.slot {
-                    Some(slot) if has_failed => self.release(slot).await,
-                    Some(slot) => self.drain(slot, &delivery, deadline).await,
-                    None => {}
+                match (ready.slot, receipt.track) {
+                    (Some(slot), _) if has_failed => self.release(slot).await,
+                    (Some(slot), Track::Fast) => self.hand_over(slot, &delivery).await,
+                    // In boxes, because they contain another attempt and would make the future of every delivery larger.
+                    (Some(slot), Track::Slow) => Box::pin(self.drain(slot, &delivery, deadline)).await,
+                    (None, Track::Slow) if !has_failed => Box::pin(self.drain_with_seat(&delivery, deadline)).await,
+                    (None, Track::Fast | Track::Slow) => {}
                 }
                 is_done
             }
             Ok(Prepared::Refused(refusal)) => {
-                let parked = self.park_refused(&delivery, receipt, refusal).await;
-                let may_drain = parked.is_ok() && refusal == Refusal::Full;
-                let is_done = self.answer(message, parked.map(|()| Outcome::Done)).await;
+                let set_aside = self.set_aside(&delivery, receipt, refusal).await;
+                let may_drain = set_aside.is_ok() && refusal == Refusal::Full;
+                let is_done = self.answer(message, set_aside.map(|()| Outcome::Done)).await;
                 if may_drain {
-                    self.drain_if_free(&delivery, deadline).await;
+                    self.use_free_slot(&delivery, receipt.track, deadline).await;
                 }
                 is_done
             }
@@ -222,11 +242,18 @@ impl<P: Ports> Deliver<P> {
                 receipt.wait_after_our_fault()
             }
         };
-        if let Err(error) = self.deliveries_queue.delay_retry(receipt_handle, wait).await {
+        if let Err(error) = self.queue(receipt.track).delay_retry(receipt_handle, wait).await {
             // SQS presents it after the queue's own visibility timeout, later than requested.
             tracing::warn!(message.id = message_id, error = %Chain(&error), "delivery.visibility_change_failed");
         }
         false
+    }
+
+    fn queue(&self, track: Track) -> &P::Queue {
+        match track {
+            Track::Fast => &self.deliveries_queue,
+            Track::Slow => &self.slow_deliveries_queue,
+        }
     }
 
     /// Releases a slot. If that fails, the slot is free when its lease expires.

@@ -6,17 +6,18 @@ use std::time::Duration;
 use signpost_core::delivery::breaker::Admission;
 use signpost_core::delivery::request::Keyring;
 use signpost_core::delivery::verification::Question;
-use signpost_core::delivery::{Delivery, DeliveryKey, Due, DueAttempt, Receipt, due};
+use signpost_core::delivery::{Delivery, DeliveryKey, Due, DueAttempt, Receipt, Track, due};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::TenantId;
 use signpost_core::signing::signer::TenantSigner;
 
+use crate::deliver::seats::Seats;
 use crate::deliver::{Deferred, DeferredError, Deliver, Outcome};
 use crate::endpoint_cache::ResolvedEndpoint;
 use crate::logs::Chain;
 use crate::ports::clock::Clock as _;
 use crate::ports::deliveries::{Deliveries as _, Lease, LeaseResult};
-use crate::ports::limits::ConcurrencySlot;
+use crate::ports::limits::{ConcurrencySlot, SlotPool};
 use crate::ports::webhooks::Signers as _;
 use crate::ports::{Access, Ports};
 
@@ -26,7 +27,7 @@ pub(super) const PREPARATION: Duration = Duration::from_secs(12);
 /// The result of preparing an attempt.
 pub(super) enum Prepared<P: Ports> {
     /// An attempt is due, and the endpoint accepts it.
-    Ready(Ready<P>),
+    Ready(Box<Ready<P>>),
     /// The endpoint accepts no request now. Nothing is being sent.
     Refused(Refusal),
     /// No attempt is due: the record says what remains, and that is done.
@@ -62,21 +63,20 @@ pub(super) enum Refusal {
     BreakerOpen,
     /// Its limits are reached, or another function sends the probe.
     Full,
+    /// Its tenant has the most invocations on the slow track.
+    NoSeat,
+    /// The delivery is on the fast track, and its endpoint has not proved that it is quick.
+    NotQuick,
 }
 
 /// The way in which a delivery comes to its attempt.
 #[derive(Clone, Copy)]
 pub(super) enum Turn<'a> {
-    /// From the queue. It needs a slot, and counts as a request of this second.
-    Queued,
-    /// From its lane, with the slot of the function that drains it. It is counted already.
-    Drained(&'a ConcurrencySlot),
-}
-
-/// The permission to send a request.
-struct Permit {
-    slot: Option<ConcurrencySlot>,
-    is_probe: bool,
+    /// From the queue. It needs a seat of its tenant and a slot of its endpoint, and counts as a request of this second.
+    Queued(&'a Seats),
+    /// From its lane, with the seat of the function that drains it, and with its slot if the endpoint has a limit. It is
+    /// counted already.
+    Drained(Option<&'a ConcurrencySlot>),
 }
 
 impl<P: Ports> Deliver<P> {
@@ -94,12 +94,44 @@ impl<P: Ports> Deliver<P> {
             return self.refused(delivery.key(), receipt, Refusal::Disabled).await;
         }
         // Before anything else, so that a delivery to an endpoint that is down costs almost nothing.
-        match (self.breakers.get(&delivery.endpoint).await.admits(self.clock.unix_ms()), turn) {
-            (Admission::Send, _) | (Admission::Probe, Turn::Queued) => {}
+        let breaker = self.breakers.get(&delivery.endpoint).await;
+        match (breaker.admits(self.clock.unix_ms()), turn) {
+            (Admission::Send, _) | (Admission::Probe, Turn::Queued(_)) => {}
             (Admission::Probe | Admission::Park, _) => {
                 return self.refused(delivery.key(), receipt, Refusal::BreakerOpen).await;
             }
         }
+        if receipt.track == Track::Fast && !breaker.is_quick() {
+            return self.refused(delivery.key(), receipt, Refusal::NotQuick).await;
+        }
+        let tenant = &delivery.event.key.tenant;
+        if let Turn::Queued(seats) = turn
+            && !self.is_seated(seats, receipt.track, tenant).await?
+        {
+            return self.refused(delivery.key(), receipt, Refusal::NoSeat).await;
+        }
+        let Some(slot) = self.slot(&recipient, &delivery.endpoint, turn).await? else {
+            return self.refused(delivery.key(), receipt, Refusal::Full).await;
+        };
+        match self.prepare_with(delivery, receipt, recipient, question).await {
+            Ok(Prepared::Ready(ready)) => Ok(Prepared::Ready(Box::new(Ready { slot, ..*ready }))),
+            other => {
+                if let Some(slot) = slot {
+                    self.release(slot).await;
+                }
+                other
+            }
+        }
+    }
+
+    /// Prepares an attempt at an endpoint that accepts it.
+    async fn prepare_with(
+        &self,
+        delivery: &Delivery,
+        receipt: &Receipt,
+        recipient: Arc<ResolvedEndpoint<Access<P>>>,
+        question: Option<Question>,
+    ) -> Result<Prepared<P>, Deferred<P>> {
         let (due, lease) = self.due(delivery.key(), receipt).await?;
         let due = match due {
             Due::Attempt(due) => due,
@@ -115,13 +147,13 @@ impl<P: Ports> Deliver<P> {
         };
         let equipped = async {
             let keyring = self.keyring(&delivery.event.key.tenant, &recipient).await?;
-            let permit = self.permit(&recipient, &delivery.endpoint, turn).await?;
-            Ok(permit.map(|permit| (keyring, permit)))
+            Ok(self.may_probe(&delivery.endpoint).await.map(|is_probe| (keyring, is_probe)))
         };
         match equipped.await {
-            Ok(Some((keyring, Permit { slot, is_probe }))) => {
+            Ok(Some((keyring, is_probe))) => {
                 let is_only = lease.is_none();
-                Ok(Prepared::Ready(Ready { recipient, keyring, due, is_probe, question, is_only, slot }))
+                let ready = Ready { recipient, keyring, due, is_probe, question, is_only, slot: None };
+                Ok(Prepared::Ready(Box::new(ready)))
             }
             refused => {
                 self.release_lease(delivery.key(), lease).await;
@@ -205,51 +237,52 @@ impl<P: Ports> Deliver<P> {
         Ok(Keyring { signer, endpoint_keys: recipient.endpoint_keys(self.clock.unix_seconds()) })
     }
 
-    /// Asks for permission to send a request. Makes no call for an endpoint without limits whose breaker is closed.
-    async fn permit(
+    /// Asks the limits of the endpoint. Returns `None` if the request may not be sent, otherwise the slot that it takes, if it
+    /// takes one. Makes no call for an endpoint without limits.
+    async fn slot(
         &self,
         recipient: &ResolvedEndpoint<Access<P>>,
         endpoint: &EndpointId,
         turn: Turn<'_>,
-    ) -> Result<Option<Permit>, P::Error> {
-        if let Turn::Drained(slot) = turn {
-            // If the slot's lease has expired, another function may have the slot.
-            return Ok(self.limiter.renew(slot).await?.then_some(Permit { slot: None, is_probe: false }));
+    ) -> Result<Option<Option<ConcurrencySlot>>, P::Error> {
+        let settings = recipient.endpoint();
+        let is_counted = matches!(turn, Turn::Queued(_)) && settings.max_per_second.is_some();
+        if is_counted && self.limiter.is_second_full(endpoint).await {
+            return Ok(None); // Before a slot is taken for nothing.
         }
-        let slot = match recipient.endpoint().max_concurrency {
-            None => None,
-            Some(limit) => match self.limiter.take(endpoint, limit).await? {
-                Some(slot) => Some(slot),
-                None => return Ok(None),
-            },
-        };
-        match self.takes_one_more(recipient, endpoint).await {
-            Ok(Some(is_probe)) => Ok(Some(Permit { slot, is_probe })),
-            refused => {
-                if let Some(slot) = slot {
-                    self.release(slot).await;
+        let slot = match (turn, settings.max_concurrency) {
+            // If the slot's lease has expired, another function may have the slot.
+            (Turn::Drained(Some(slot)), _) => return Ok(self.limiter.renew(slot).await?.then_some(None)),
+            (Turn::Drained(None), _) => return Ok(Some(None)),
+            (Turn::Queued(_), None) => None,
+            (Turn::Queued(_), Some(limit)) => {
+                match self.limiter.take(&SlotPool::Endpoint(endpoint.clone()), limit).await? {
+                    Some(slot) => Some(slot),
+                    None => return Ok(None),
                 }
+            }
+        };
+        let begun = match settings.max_per_second {
+            None => Ok(true),
+            Some(limit) => self.limiter.begin(endpoint, limit).await,
+        };
+        match (begun, slot) {
+            (Ok(true), slot) => Ok(Some(slot)),
+            (refused, Some(slot)) => {
+                self.release(slot).await;
                 refused.map(|_| None)
             }
+            (refused, None) => refused.map(|_| None),
         }
     }
 
-    /// Asks the limit per second and the breaker. Returns whether the request is a probe; `None` if it may not be sent.
-    async fn takes_one_more(
-        &self,
-        recipient: &ResolvedEndpoint<Access<P>>,
-        endpoint: &EndpointId,
-    ) -> Result<Option<bool>, P::Error> {
-        if let Some(limit) = recipient.endpoint().max_per_second
-            && !self.limiter.begin(endpoint, limit).await?
-        {
-            return Ok(None);
-        }
-        Ok(match self.breakers.get(endpoint).await.admits(self.clock.unix_ms()) {
+    /// Asks the breaker once more. Returns whether the request is its probe; `None` if it may not be sent.
+    async fn may_probe(&self, endpoint: &EndpointId) -> Option<bool> {
+        match self.breakers.get(endpoint).await.admits(self.clock.unix_ms()) {
             Admission::Park => None,
             Admission::Probe => self.breakers.claim_probe(endpoint).await.then_some(true),
             Admission::Send => Some(false),
-        })
+        }
     }
 
     /// Releases a lease, so that the next receiver need not wait for it to expire. If this fails, the receiver waits.

@@ -3,17 +3,18 @@
 use signpost_core::delivery::breaker::Breaker;
 use signpost_core::delivery::limits::{HeldSlot, Second};
 use signpost_core::endpoint::{EndpointId, Limit};
+use signpost_core::event::TenantId;
 
-/// The slots and counts of endpoints.
+/// The slots of endpoints and tenants, and the counts of endpoints.
 pub trait Limits {
     /// The reason why a call failed.
     type Error;
 
-    /// Reads the slots of an endpoint that are or were held.
+    /// Reads the first `limit` slots of a pool that are or were held.
     ///
     /// # Errors
     /// The call failed.
-    async fn held(&self, endpoint: &EndpointId) -> Result<Vec<HeldSlot>, Self::Error>;
+    async fn held(&self, pool: &SlotPool, limit: Limit) -> Result<Vec<HeldSlot>, Self::Error>;
 
     /// Takes a slot until `until_unix_ms`, if it is free at `now_unix_ms`, both in milliseconds since the Unix epoch.
     /// Returns false if another sender holds it.
@@ -34,41 +35,56 @@ pub trait Limits {
     /// The call failed. The slot is free when its lease expires.
     async fn release(&self, slot: ConcurrencySlot) -> Result<(), Self::Error>;
 
-    /// Counts the first request of a second, in seconds since the Unix epoch, if the count is of an earlier one.
+    /// Counts the first requests of a second, in seconds since the Unix epoch, if the count is of an earlier one.
     ///
     /// # Errors
     /// The call failed. Do not send.
-    async fn count_first(&self, endpoint: &EndpointId, unix_seconds: u64) -> Result<Counted, Self::Error>;
+    async fn count_first(
+        &self,
+        endpoint: &EndpointId,
+        unix_seconds: u64,
+        requests: u16,
+    ) -> Result<Counted, Self::Error>;
 
-    /// Counts another request of a second, if the count is of this second and below `limit`.
+    /// Counts more requests of a second, if the count is of this second and stays within `limit`.
     ///
     /// # Errors
     /// The call failed. Do not send.
-    async fn count_another(
+    async fn count_more(
         &self,
         endpoint: &EndpointId,
         unix_seconds: u64,
         limit: Limit,
+        requests: u16,
     ) -> Result<Counted, Self::Error>;
+}
+
+/// A set of slots.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SlotPool {
+    /// One slot for each request that an endpoint with `maxConcurrency` accepts at the same time.
+    Endpoint(EndpointId),
+    /// One slot for each invocation of the slow track that sends for a tenant.
+    Tenant(TenantId),
 }
 
 /// A slot that the owner of this value holds.
 #[derive(Debug)]
 pub struct ConcurrencySlot {
-    /// The endpoint.
-    pub endpoint: EndpointId,
-    /// Which of its slots, from 0.
+    /// Its pool.
+    pub pool: SlotPool,
+    /// Which slot of the pool, from 0.
     pub index: u16,
     /// A random token that distinguishes the holder from later ones.
     pub holder: u64,
 }
 
-/// The result of counting a request.
+/// The result of counting requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counted {
-    /// It is counted.
+    /// They are counted.
     Yes,
-    /// It is not counted; this is the count instead.
+    /// They are not counted; this is the count instead.
     Instead(Option<Second>),
 }
 

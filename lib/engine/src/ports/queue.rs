@@ -80,13 +80,13 @@ impl Message {
     /// Creates the message that makes `deliver` send an event to an endpoint, for the first time or again.
     ///
     /// `arrived_unix_ms` is when the event arrived, `since_unix_ms` since when the message waits, both in milliseconds
-    /// since the Unix epoch. Each endpoint is a group of its own, so that one's backlog does not delay the others (fair
-    /// queues).
+    /// since the Unix epoch. Each tenant is a group of its own, so that the backlog of one, however many endpoints it has,
+    /// does not delay the others (fair queues).
     #[must_use]
     pub fn of_delivery(endpoint: &EndpointId, event: &Event, arrived_unix_ms: u64, since_unix_ms: Option<u64>) -> Self {
         Self {
             body: Delivery::message(endpoint, event, arrived_unix_ms),
-            group: Some(endpoint.to_string()),
+            group: Some(event.key.tenant.to_string()),
             attributes: since_unix_ms.map(|since| (SINCE, since.to_string())).into_iter().collect(),
             delay: Duration::ZERO,
         }

@@ -20,6 +20,7 @@ use crate::ports::clock::{Clock as _, millis};
 use crate::ports::deliveries::Deliveries as _;
 use crate::ports::endpoints::Endpoints as _;
 use crate::ports::events::Events as _;
+use crate::ports::limits::SlotPool;
 use crate::ports::parking::{Drain, Parked, Parking as _};
 use crate::ports::queue::{Message, Queue as _};
 
@@ -303,7 +304,7 @@ impl<P: Ports> Sweep<P> {
         let mut room = drain_quota(&breaker, settings.max_per_second, now_unix_ms);
         // The holder of a slot drains on by itself, so this fills only the free slots.
         if let Some(limit) = settings.max_concurrency.filter(|_| room > 0) {
-            room = room.min(self.limiter.free(id, limit).await?);
+            room = room.min(self.limiter.free(&SlotPool::Endpoint(id.clone()), limit).await?);
         }
         Ok(Room::For(room))
     }

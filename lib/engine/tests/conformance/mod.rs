@@ -20,7 +20,7 @@ use signpost_core::token_request::{BankResponse, CallbackToken, RequestId, Token
 use signpost_engine::ports::deliveries::{Deliveries, Lease, LeaseResult, Recorded};
 use signpost_engine::ports::endpoints::{Endpoints, StoredEndpoint, Written};
 use signpost_engine::ports::events::{Arrival, Events, FirstFanOut, StoredEvent};
-use signpost_engine::ports::limits::{Breakers, ConcurrencySlot, Counted, Limits};
+use signpost_engine::ports::limits::{Breakers, ConcurrencySlot, Counted, Limits, SlotPool};
 use signpost_engine::ports::parking::{Drain, Parking, Waiting};
 use signpost_engine::ports::token_requests::{Changed, TokenRequests};
 use uuid::Uuid;
@@ -471,45 +471,52 @@ pub async fn a_sweep<P: Parking<Error: Debug>>(table: &P) {
 
 /// A slot belongs to its holder until its lease ends.
 pub async fn a_slot<L: Limits<Error: Debug>>(table: &L, endpoint: &EndpointId) {
-    let slot = |index, holder| ConcurrencySlot { endpoint: endpoint.clone(), index, holder };
-    let until = AT + 95_000;
-    assert_eq!(table.held(endpoint).await.unwrap(), []);
+    let pool = SlotPool::Endpoint(endpoint.clone());
+    let slot = |index, holder| ConcurrencySlot { pool: pool.clone(), index, holder };
+    let (until, limit) = (AT + 95_000, Limit::try_from(12).unwrap());
+    assert_eq!(table.held(&pool, limit).await.unwrap(), []);
     assert!(!table.renew(&slot(0, 7), AT, until).await.unwrap(), "nobody has it");
     assert!(table.take(&slot(0, 7), AT, until).await.unwrap());
     assert!(!table.take(&slot(0, 8), until - 1, until + 1).await.unwrap(), "another has it");
     assert!(!table.take(&slot(0, 7), AT, until).await.unwrap(), "even its holder does not take it twice");
     assert!(table.take(&slot(11, 9), AT, AT + 1).await.unwrap(), "another slot");
     let held = [(0, until), (11, AT + 1)].map(|(index, until_unix_ms)| HeldSlot { index, until_unix_ms });
-    assert_eq!(table.held(endpoint).await.unwrap(), held, "those that have expired, too");
+    assert_eq!(table.held(&pool, limit).await.unwrap(), held, "those that have expired, too");
+    assert_eq!(table.held(&pool, Limit::try_from(11).unwrap()).await.unwrap(), held[..1], "only the first slots");
+    let tenants = SlotPool::Tenant(TenantId::parse("acme").unwrap());
+    assert_eq!(table.held(&tenants, limit).await.unwrap(), [], "another pool");
 
     assert!(!table.renew(&slot(0, 8), AT, until + 5).await.unwrap(), "another's");
     assert!(table.renew(&slot(0, 7), until - 1, until + 5).await.unwrap());
     assert!(!table.renew(&slot(0, 7), until + 5, until + 9).await.unwrap(), "it has expired");
     table.release(slot(0, 8)).await.unwrap();
-    assert_eq!(table.held(endpoint).await.unwrap()[0].until_unix_ms, until + 5, "another's");
+    assert_eq!(table.held(&pool, limit).await.unwrap()[0].until_unix_ms, until + 5, "another's");
     assert!(table.take(&slot(0, 8), until + 5, until + 9).await.unwrap(), "it has expired");
     table.release(slot(0, 7)).await.unwrap();
-    assert_eq!(table.held(endpoint).await.unwrap().len(), 2, "it was lost before");
+    assert_eq!(table.held(&pool, limit).await.unwrap().len(), 2, "it was lost before");
     table.release(slot(0, 8)).await.unwrap();
     table.release(slot(0, 8)).await.unwrap();
-    assert_eq!(table.held(endpoint).await.unwrap(), held[1..]);
+    assert_eq!(table.held(&pool, limit).await.unwrap(), held[1..]);
 }
 
 /// Requests are counted by the second, up to a limit, and never in a second that is over.
 pub async fn a_count<L: Limits<Error: Debug>>(table: &L, endpoint: &EndpointId) {
     let limit = Limit::try_from(3).unwrap();
     let instead = |unix_seconds, begun| Counted::Instead(Some(Second { unix_seconds, begun }));
-    assert_eq!(table.count_another(endpoint, 100, limit).await.unwrap(), Counted::Instead(None));
-    assert_eq!(table.count_first(endpoint, 100).await.unwrap(), Counted::Yes);
-    assert_eq!(table.count_first(endpoint, 100).await.unwrap(), instead(100, 1));
-    assert_eq!(table.count_another(endpoint, 100, limit).await.unwrap(), Counted::Yes);
-    assert_eq!(table.count_another(endpoint, 101, limit).await.unwrap(), instead(100, 2), "the next second");
-    assert_eq!(table.count_another(endpoint, 99, limit).await.unwrap(), instead(100, 2), "a second that is over");
-    assert_eq!(table.count_first(endpoint, 99).await.unwrap(), instead(100, 2), "a second that is over");
-    assert_eq!(table.count_another(endpoint, 100, limit).await.unwrap(), Counted::Yes);
-    assert_eq!(table.count_another(endpoint, 100, limit).await.unwrap(), instead(100, 3), "the limit");
-    assert_eq!(table.count_first(endpoint, 101).await.unwrap(), Counted::Yes);
-    assert_eq!(table.count_another(endpoint, 100, limit).await.unwrap(), instead(101, 1));
+    assert_eq!(table.count_more(endpoint, 100, limit, 1).await.unwrap(), Counted::Instead(None));
+    assert_eq!(table.count_first(endpoint, 100, 1).await.unwrap(), Counted::Yes);
+    assert_eq!(table.count_first(endpoint, 100, 1).await.unwrap(), instead(100, 1));
+    assert_eq!(table.count_more(endpoint, 100, limit, 1).await.unwrap(), Counted::Yes);
+    assert_eq!(table.count_more(endpoint, 101, limit, 1).await.unwrap(), instead(100, 2), "the next second");
+    assert_eq!(table.count_more(endpoint, 99, limit, 1).await.unwrap(), instead(100, 2), "a second that is over");
+    assert_eq!(table.count_first(endpoint, 99, 1).await.unwrap(), instead(100, 2), "a second that is over");
+    assert_eq!(table.count_more(endpoint, 100, limit, 1).await.unwrap(), Counted::Yes);
+    assert_eq!(table.count_more(endpoint, 100, limit, 1).await.unwrap(), instead(100, 3), "the limit");
+    assert_eq!(table.count_first(endpoint, 200, 2).await.unwrap(), Counted::Yes, "two at once");
+    assert_eq!(table.count_more(endpoint, 200, limit, 2).await.unwrap(), instead(200, 2), "all or none");
+    assert_eq!(table.count_more(endpoint, 200, limit, 1).await.unwrap(), Counted::Yes);
+    assert_eq!(table.count_first(endpoint, 301, 1).await.unwrap(), Counted::Yes);
+    assert_eq!(table.count_more(endpoint, 100, limit, 1).await.unwrap(), instead(301, 1));
 }
 
 /// A breaker is replaced only by a writer that knows it.

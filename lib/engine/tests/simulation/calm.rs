@@ -4,12 +4,14 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use signpost_core::delivery::attempt::judge_status;
 use signpost_core::delivery::breaker::{Breaker, Outcomes};
+use signpost_core::delivery::pace::QUICK_AFTER;
 use signpost_core::delivery::parking::Lane;
-use signpost_core::delivery::{DeliveryKey, DeliveryRecord, DeliveryStatus, Progress, Receipt};
+use signpost_core::delivery::{DeliveryKey, DeliveryRecord, DeliveryStatus, Progress, Receipt, Track};
 use signpost_core::event::TenantId;
 use signpost_core::status::state::Moment;
 use signpost_engine::deliver::{Deliver, QueuedDelivery};
@@ -95,11 +97,17 @@ pub struct Presented {
 
 /// The receipt of a message that comes for the first time.
 pub const FIRST: Receipt =
-    Receipt { receives: 1, first_received_unix_ms: START, since_unix_ms: START, is_again: false };
+    Receipt { receives: 1, first_received_unix_ms: START, since_unix_ms: START, is_again: false, track: Track::Fast };
 
 /// The receipt of a message that comes for the `receives`th time, long after the first.
 pub fn again(receives: u32) -> Receipt {
-    Receipt { receives, first_received_unix_ms: START - 10 * MINUTE, since_unix_ms: START, is_again: false }
+    Receipt {
+        receives,
+        first_received_unix_ms: START - 10 * MINUTE,
+        since_unix_ms: START,
+        is_again: false,
+        track: Track::Fast,
+    }
 }
 
 impl Calm {
@@ -111,6 +119,9 @@ impl Calm {
             mischief: Mischief::default(),
             quiet_from: START,
             concurrency: 1,
+            slow_concurrency: 1,
+            slow_per_tenant: 1,
+            tenant_of: |_| 0,
             is_fair: true,
             call_ms: 0,
             skew_ms: 0,
@@ -120,6 +131,7 @@ impl Calm {
         let receivers = endpoints.iter().map(|(_, mood)| Receiver::new(vec![(0, *mood)]));
         let world = World::new(plan, stored.collect(), receivers.collect());
         *world.watch.borrow_mut() = Some(Watch::default());
+        world.tables.borrow_mut().breakers = (0..endpoints.len()).map(|index| (index, (quick(), 1))).collect();
         let process = Process::new(&world, Role::Deliver);
         Self { deliver: Rc::new(deliver_of(process.clone())), process, world }
     }
@@ -173,8 +185,16 @@ impl Calm {
 
     /// Invokes `deliver` with a batch. Returns which of the messages come again, by their place in the batch.
     pub fn deliver(&self, batch: &[Presented]) -> Vec<usize> {
-        let bodies = batch.iter().map(|one| (self.body_of(one.delivery), one.receipt));
+        let bodies = batch.iter().map(|one| (self.body_of(one.delivery), self.on_its_track(*one)));
         self.run(self.invocation(bodies.collect()))
+    }
+
+    /// Returns the receipt of a delivery that is not moved to the other track: endpoints with a limit are on the slow one.
+    fn on_its_track(&self, Presented { delivery, receipt }: Presented) -> Receipt {
+        let endpoint = self.world.endpoint_of(delivery);
+        let tables = self.world.tables.borrow();
+        let limit = tables.endpoints[endpoint].as_ref().and_then(|stored| stored.settings.max_concurrency);
+        Receipt { track: if limit.is_some() { Track::Slow } else { receipt.track }, ..receipt }
     }
 
     /// The invocation of `deliver` with a batch of bodies.
@@ -314,11 +334,18 @@ pub fn failed(attempts: u32) -> Progress {
     }
 }
 
+/// The breaker of an endpoint that has proved that it is quick.
+pub fn quick() -> Breaker {
+    let mut outcomes = Outcomes::default();
+    (0..QUICK_AFTER).for_each(|_| outcomes.add_duration(Duration::ZERO));
+    Breaker::default().after(&outcomes, START, 0.5)
+}
+
 /// A breaker that opened at this time, for 30 seconds.
 pub fn open_since(unix_ms: u64) -> Breaker {
     let mut failures = Outcomes::default();
     (0..10).for_each(|_| failures.add(&judge_status(500, None), unix_ms));
-    Breaker::default().after(&failures, unix_ms, 0.5)
+    quick().after(&failures, unix_ms, 0.5)
 }
 
 /// A policy of equal waits.

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
-use signpost_core::delivery::DeliveryStatus;
-use signpost_core::delivery::Receipt;
 use signpost_core::delivery::attempt::{AttemptError, AttemptResult};
 use signpost_core::delivery::breaker::Admission;
 use signpost_core::delivery::parking::NOTED_FOR_SECONDS;
 use signpost_core::delivery::verification::Question;
+use signpost_core::delivery::{DeliveryStatus, Receipt, Track};
 use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause, VERIFICATION_TYPE};
 use signpost_core::event::{Event, OWN_SOURCE, TenantId};
 use signpost_engine::breaker_cache::BreakerCache;
@@ -20,6 +19,7 @@ use signpost_engine::fanout::QueuedEvent;
 use signpost_engine::ports::queue::Message;
 use signpost_engine::sweep::{Redrive, Redriven};
 
+use crate::calm::quick;
 use crate::clock::{IMMORTAL, START};
 use crate::crowd::plan;
 use crate::functions::{deliver_of, fanout_of, run_functions, sweep_of};
@@ -44,7 +44,9 @@ fn calm_by<const N: usize>(seed: u64, endpoints: [(serde_json::Value, Mood); N])
     let (settings, moods): (Vec<_>, Vec<_>) = endpoints.into_iter().unzip();
     let settings = settings.into_iter().enumerate().map(|(index, settings)| endpoint(index, &settings));
     let receivers = moods.into_iter().map(|mood| Receiver::new(vec![(0, mood)]));
-    World::new(plan(seed), settings.collect(), receivers.collect())
+    let world = World::new(plan(seed), settings.collect(), receivers.collect());
+    world.tables.borrow_mut().breakers = (0..N).map(|index| (index, (quick(), 1))).collect();
+    world
 }
 
 /// Runs one piece of work in a world, and nothing else.
@@ -64,8 +66,13 @@ fn done<T: 'static>(world: &Rc<World>, work: impl Future<Output = T> + 'static) 
 fn deliver(world: &Rc<World>, body: String, receives: u32) -> bool {
     let process = Process::new(world, Role::Operator);
     let now = world.now();
-    let receipt =
-        Receipt { receives, first_received_unix_ms: now - DAY, since_unix_ms: now - DAY, is_again: receives > 1 };
+    let receipt = Receipt {
+        receives,
+        first_received_unix_ms: now - DAY,
+        since_unix_ms: now - DAY,
+        is_again: receives > 1,
+        track: Track::Slow,
+    };
     done(world, async move {
         let message = QueuedDelivery { message_id: "m", body: &body, receipt_handle: "0#1", receipt };
         deliver_of(process).handle(&[message]).await.is_empty()
@@ -173,7 +180,13 @@ fn an_endpoint_that_answers_410_gets_nothing_more_and_its_tenant_learns_why() {
     let world = calm([(json!({}), Mood::Gone), (json!({"types": [{"type": DISABLED_TYPE}]}), well(50))]);
     let deliver = deliver_of(Process::new(&world, Role::Operator));
     let messages = [0, 0].map(|index| fanned_out(&world, index).1.body);
-    let receipt = Receipt { receives: 1, first_received_unix_ms: START, since_unix_ms: START, is_again: false };
+    let receipt = Receipt {
+        receives: 1,
+        first_received_unix_ms: START,
+        since_unix_ms: START,
+        is_again: false,
+        track: Track::Slow,
+    };
     done(&world, async move {
         for body in messages {
             deliver.handle(&[QueuedDelivery { message_id: "m", body: &body, receipt_handle: "0#1", receipt }]).await;
@@ -200,6 +213,7 @@ fn a_delivery_that_its_first_receiver_may_be_sending_is_not_parked() {
         first_received_unix_ms: START - 5 * SECOND,
         since_unix_ms: START - 5 * SECOND,
         is_again: false,
+        track: Track::Slow,
     };
     let again = done(&world, async move {
         let message = QueuedDelivery { message_id: "m", body: &body, receipt_handle: "0#2", receipt };
@@ -270,7 +284,13 @@ fn an_endpoint_that_is_enabled_gets_the_very_next_delivery() {
     world.tables.borrow_mut().endpoints[0].as_mut().unwrap().disabled = Some(DisabledBecause::Operator);
     let deliver = deliver_of(Process::new(&world, Role::Operator));
     let messages = [0, 0].map(|index| fanned_out(&world, index).1.body);
-    let receipt = Receipt { receives: 1, first_received_unix_ms: START, since_unix_ms: START, is_again: false };
+    let receipt = Receipt {
+        receives: 1,
+        first_received_unix_ms: START,
+        since_unix_ms: START,
+        is_again: false,
+        track: Track::Fast,
+    };
     let tables = Rc::clone(&world);
     done(&world, async move {
         for body in messages {

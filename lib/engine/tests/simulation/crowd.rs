@@ -1,13 +1,16 @@
 //! Large worlds: many endpoints that are down, with far more events than the others, beside some that are well.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use signpost_engine::ports::endpoints::StoredEndpoint;
 
 use crate::Schedule;
 use crate::clock::START;
 use crate::functions::{run_functions, run_functions_in};
+use crate::heat::Heat;
 use crate::mapping::Account;
-use crate::people::stream;
+use crate::people::{stream, stream_to};
 use crate::queue::{MAX_IN_FLIGHT, Mischief};
 use crate::receivers::{Mood, Receiver};
 use crate::world::{Plan, Trouble, World, endpoint};
@@ -36,6 +39,9 @@ pub fn plan(seed: u64) -> Plan {
         mischief: Mischief::default(),
         quiet_from: START,
         concurrency: 50,
+        slow_concurrency: 100,
+        slow_per_tenant: 50,
+        tenant_of: |_| 0,
         is_fair: true,
         call_ms: 20,
         skew_ms: 0,
@@ -92,7 +98,7 @@ fn beside_the_dead(seed: u64, crowd: Crowd) -> Fared {
     let mut delays: Vec<_> = late.map(|fact| fact.acknowledged_at.unwrap() - fact.accepted_at).collect();
     delays.sort_unstable();
     let parked = world.tables.borrow().waiting().count();
-    let most_in_flight = world.deliveries.queue.borrow().most_in_flight;
+    let most_in_flight = world.most_in_flight();
     let (median_ms, p99_ms) = (delays[delays.len() / 2], delays[delays.len() * 99 / 100]);
     Fared { median_ms, p99_ms, most_in_flight, parked, sent: laws.facts.len() }
 }
@@ -149,20 +155,33 @@ pub fn in_flight_of_waits(seed: u64, endpoints: usize, per_second: u64, seconds:
     let stored = (0..endpoints).map(|index| endpoint(index, &slow)).collect();
     let receivers = (0..endpoints).map(|_| Receiver::new(vec![(0, Mood::Flaky(49))])).collect();
     let world = World::new(plan(seed), stored, receivers);
-    for index in 0..endpoints {
-        stream(&world, index, per_second, START, START + seconds * SECOND);
-    }
+    stream_to(&world, 0..endpoints, per_second, START, START + seconds * SECOND);
     run_functions(&world);
     world.clock.run(START + seconds * SECOND, || false);
     world.check_that_nothing_is_lost();
-    let most = world.deliveries.queue.borrow().most_in_flight;
+    let most = world.most_in_flight();
     (most, world.laws.borrow().facts.len())
 }
 
-/// Other functions use up the account for more than eight minutes, so that Lambda throttles the first invocation for
-/// nearly the visibility timeout. Whenever it begins then, SQS presents the message again while it sends.
+/// One endpoint with limits gets a thousand deliveries a second: far more than its limits allow, or as many as it can take.
+/// Returns the most writes a second in one partition of the tables, by kind.
+pub fn heat_of_limits(at_once: u16, per_second: Option<u16>, mood: Mood) -> BTreeMap<&'static str, u64> {
+    let _schedule = Schedule(1);
+    let world = World::new(plan(1), vec![settings(0, Some(at_once), per_second)], vec![Receiver::new(vec![(0, mood)])]);
+    *world.heat.borrow_mut() = Some(Heat::default());
+    for _ in 0..10 {
+        stream(&world, 0, 100, START, START + MINUTE);
+    }
+    run_functions(&world);
+    world.clock.run(START + 2 * MINUTE, || false);
+    world.check_that_nothing_is_lost();
+    world.heat.take().unwrap().most_per_second()
+}
+
+/// Other functions use up the account, so that Lambda throttles the first invocation for nearly the visibility timeout.
+/// Whenever it begins then, SQS presents the message again while it sends.
 #[test]
-fn a_delivery_is_sent_once_although_lambda_throttles_its_first_invocation_for_minutes() {
+fn a_delivery_is_sent_once_although_lambda_throttles_its_first_invocation_for_nearly_its_visibility_timeout() {
     for seed in 0..100 {
         let _schedule = Schedule(seed);
         let slow = endpoint(0, &json!({"timeoutSeconds": 30}));
@@ -171,7 +190,7 @@ fn a_delivery_is_sent_once_although_lambda_throttles_its_first_invocation_for_mi
         let others: Vec<_> = std::iter::from_fn(|| account.enter()).collect();
         stream(&world, 0, 1, START, START + SECOND);
         run_functions_in(&world, &account);
-        world.clock.run(START + 510 * SECOND, || false);
+        world.clock.run(START + 75 * SECOND, || false);
         drop(others);
         world.clock.run(START + HOUR, || false);
         world.check_that_nothing_is_lost();

@@ -7,20 +7,24 @@ use signpost_core::delivery::attempt::judge_status;
 use signpost_core::delivery::breaker::{Admission, Breaker, Outcomes};
 use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::verification::Question;
-use signpost_core::delivery::{DeliveryKey, DeliveryStatus, MOST_RECEIVES, Progress, Receipt, ReplayKind};
+use signpost_core::delivery::{DeliveryKey, DeliveryStatus, MOST_RECEIVES, Progress, Receipt, ReplayKind, Track};
 use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause, VERIFICATION_TYPE};
 use signpost_core::event::{Event, OWN_SOURCE};
 use signpost_engine::ports::deliveries::{Deliveries as _, Lease};
 
-use crate::calm::{Broken, Calm, FIRST, Failure, MINUTE, Presented, SECOND, again, failed, fixed, open_since};
+use crate::calm::{Broken, Calm, FIRST, Failure, MINUTE, Presented, SECOND, again, failed, fixed, open_since, quick};
 use crate::clock::{IMMORTAL, START};
 use crate::ports::Which;
 use crate::receivers::Mood;
-use crate::tables::Place;
+use crate::tables::{Place, Pool};
 use crate::world::{Call, endpoint_id};
 
 fn first(delivery: u32) -> Presented {
     Presented { delivery, receipt: FIRST }
+}
+
+fn slow(receipt: Receipt) -> Receipt {
+    Receipt { track: Track::Slow, ..receipt }
 }
 
 fn retried(max_retries: u32, seconds: u32) -> Value {
@@ -50,7 +54,7 @@ fn disable(calm: &Calm, because: DisabledBecause) {
 
 /// Has another sender hold all slots of an endpoint with a limit of one.
 fn hold_slot(calm: &Calm, endpoint: usize) {
-    calm.world.tables.borrow_mut().slots.insert((endpoint, 0), (7, u64::MAX));
+    calm.world.tables.borrow_mut().slots.insert((Pool::Endpoint(endpoint), 0), (7, u64::MAX));
 }
 
 #[test]
@@ -174,7 +178,7 @@ fn a_receiver_that_answers_410_is_disabled_an_event_says_so_and_the_delivery_is_
 #[test]
 fn an_endpoint_that_only_failed_for_five_days_is_disabled_and_an_event_says_so() {
     const DAY: u64 = 24 * 60 * MINUTE;
-    let mut breaker = Breaker::default();
+    let mut breaker = quick();
     for at in (1..=6).rev().map(|days| START - days * DAY) {
         let mut failures = Outcomes::default();
         (0..10).for_each(|_| failures.add(&judge_status(500, None), at));
@@ -292,12 +296,14 @@ fn a_probe_that_cannot_be_claimed_is_not_sent_and_its_delivery_waits_for_the_nex
 }
 
 #[test]
-fn without_an_answer_about_its_breaker_an_endpoint_counts_as_well() {
+fn without_an_answer_about_its_breaker_an_endpoint_counts_as_well_and_as_slow() {
     let calm = Calm::with(json!({}), Mood::Well(50));
     calm.put_breaker(0, open_since(START));
     let delivery = calm.delivery_to(0);
     calm.break_calls(Some((Broken::Each(("Breakers", "read")), Failure::Refused)));
     assert!(!calm.deliver_one(delivery, FIRST));
+    assert_eq!((calm.requests(), calm.sent(Which::SlowDeliveries).len()), (0, 1));
+    assert!(!calm.deliver_one(delivery, slow(FIRST)));
     assert_eq!((calm.requests(), calm.status(delivery)), (1, Some(DeliveryStatus::Delivered)));
 }
 
@@ -309,6 +315,108 @@ fn ten_failures_in_a_row_open_the_breaker() {
     assert_eq!(calm.requests(), 10);
     let admits = calm.world.tables.borrow().breakers[&0].0.admits(calm.world.now());
     assert_eq!(admits, Admission::Park);
+}
+
+#[test]
+fn a_delivery_to_an_endpoint_that_is_not_known_to_be_quick_is_moved_to_the_slow_track_unsent() {
+    let cases = [(Breaker::default(), "new"), (Breaker::closed_at(START), "just enabled")];
+    for (breaker, why) in cases {
+        let calm = Calm::with(json!({}), Mood::Well(50));
+        calm.put_breaker(0, breaker);
+        let delivery = calm.delivery_to(0);
+        let moved = calm.run(calm.invocation(vec![(calm.body_of(delivery), FIRST)]));
+        assert!(moved.is_empty() && calm.requests() == 0, "{why}");
+        let sent = calm.sent(Which::SlowDeliveries);
+        assert_eq!(sent.iter().map(|message| message.delay.as_secs()).collect::<Vec<_>>(), [0], "{why}");
+        assert_eq!(calm.attributes(Which::SlowDeliveries, "since"), [Some(START.to_string())], "{why}: in its place");
+        assert!(!calm.deliver_one(delivery, slow(Receipt { is_again: true, ..FIRST })), "{why}");
+        assert_eq!(calm.status(delivery), Some(DeliveryStatus::Delivered), "{why}");
+        assert!(calm.world.tables.borrow().slots.is_empty(), "{why}: the seat is free again");
+    }
+}
+
+#[test]
+fn on_the_fast_track_the_holder_of_a_slot_drains_nothing_and_puts_one_parked_delivery_on_the_slow_track() {
+    for is_refused in [false, true] {
+        let calm = Calm::with(json!({"maxConcurrency": 1}), Mood::Well(50));
+        let delivery = calm.delivery_to(0);
+        for since in 1..=2 {
+            calm.park(Lane::Endpoint(endpoint_id(0)), START - since, calm.delivery_to(0));
+        }
+        if is_refused {
+            hold_slot(&calm, 0);
+        }
+        assert!(calm.run(calm.invocation(vec![(calm.body_of(delivery), FIRST)])).is_empty());
+        let (requests, handed_over) = (calm.requests(), calm.sent(Which::SlowDeliveries).len());
+        assert_eq!(
+            (requests, handed_over, waiting_for(&calm, 0).len()),
+            if is_refused { (0, 0, 3) } else { (1, 1, 1) }
+        );
+    }
+}
+
+#[test]
+fn a_delivery_that_cannot_be_moved_comes_again() {
+    for failure in [Failure::Refused, Failure::Lost] {
+        let calm = Calm::with(json!({}), Mood::Well(50));
+        calm.put_breaker(0, Breaker::default());
+        let delivery = calm.delivery_to(0);
+        calm.break_calls(Some((Broken::Each(("SlowDeliveriesQueue", "send_all")), failure)));
+        assert!(calm.deliver_one(delivery, FIRST), "{failure:?}");
+        assert_eq!((calm.requests(), calm.waits()), (0, vec![10]), "{failure:?}");
+    }
+}
+
+#[test]
+fn an_endpoint_is_quick_after_twenty_quick_attempts_and_slow_after_two_seconds_without_an_answer() {
+    let calm = Calm::with(json!({}), Mood::Well(50));
+    calm.put_breaker(0, Breaker::default());
+    let is_quick = || calm.world.tables.borrow().breakers[&0].0.is_quick();
+    let now = |calm: &Calm| Receipt { first_received_unix_ms: calm.world.now(), ..FIRST };
+    for number in 0..20 {
+        assert!(!is_quick(), "after {number} attempts");
+        calm.deliver_one(calm.delivery_to(0), slow(now(&calm)));
+    }
+    assert!(is_quick());
+    calm.wait(MINUTE);
+    calm.set_mood(0, Mood::Hanging);
+    let hanging = calm.invocation(vec![(calm.body_of(calm.delivery_to(0)), now(&calm))]);
+    calm.world.clock.spawn(IMMORTAL, async move { drop(hanging.await) });
+    calm.wait(1_999);
+    assert!(is_quick());
+    calm.wait(2);
+    assert!(!is_quick(), "while the attempt goes on");
+}
+
+#[test]
+fn the_deliveries_of_a_tenant_in_one_batch_share_a_seat_and_without_one_they_are_parked() {
+    let calm = Calm::with(json!({}), Mood::Well(50));
+    let deliveries = [calm.delivery_to(0), calm.delivery_to(0), calm.delivery_to(0)];
+    let on_slow = |deliveries: &[u32]| -> Vec<_> {
+        deliveries.iter().map(|delivery| Presented { delivery: *delivery, receipt: slow(FIRST) }).collect()
+    };
+    assert!(calm.deliver(&on_slow(&deliveries[..2])).is_empty());
+    let calls =
+        calm.seen(|watch| watch.calls.iter().filter(|(port, _)| *port == "Limits").copied().collect::<Vec<_>>());
+    assert_eq!(calls, [("Limits", "take"), ("Limits", "release")]);
+    calm.world.tables.borrow_mut().slots.insert((Pool::Tenant(0), 0), (7, u64::MAX)); // Another invocation has the only seat.
+    assert!(calm.deliver(&on_slow(&deliveries[2..])).is_empty());
+    assert_eq!((calm.requests(), waiting_for(&calm, 0)), (2, vec![deliveries[2]]));
+    assert!(is_noted_as_waiting(&calm, 0) && is_drain_requested(&calm, 0));
+}
+
+#[test]
+fn an_invocation_with_a_seat_sends_what_was_parked_for_lack_of_one_but_nothing_to_an_endpoint_that_is_just_back() {
+    for (closed_at, expected) in [(START - 10 * MINUTE, 3), (START, 1)] {
+        let calm = Calm::with(json!({}), Mood::Well(50));
+        calm.put_breaker(0, Breaker::closed_at(closed_at));
+        let delivery = calm.delivery_to(0);
+        for since in 1..=2 {
+            calm.park(Lane::Endpoint(endpoint_id(0)), START - since, calm.delivery_to(0));
+        }
+        assert!(!calm.deliver_one(delivery, slow(FIRST)));
+        assert_eq!(calm.requests(), expected, "back since {closed_at}");
+    }
 }
 
 #[test]
@@ -336,9 +444,9 @@ fn the_holder_of_a_slot_stops_after_15_seconds_and_puts_one_delivery_back_into_t
     let calm = Calm::with(json!({"maxConcurrency": 1, "timeoutSeconds": 30}), Mood::Hanging);
     let deliveries = [calm.delivery_to(0), calm.delivery_to(0), calm.delivery_to(0)];
     calm.deliver(&deliveries.map(first));
-    let requeued = calm.sent(Which::Deliveries);
+    let requeued = calm.sent(Which::SlowDeliveries);
     assert_eq!((calm.requests(), requeued.len(), waiting_for(&calm, 0).len()), (1, 1, 1));
-    assert_eq!(calm.attributes(Which::Deliveries, "since"), [Some(START.to_string())]);
+    assert_eq!(calm.attributes(Which::SlowDeliveries, "since"), [Some(START.to_string())]);
     assert!(calm.world.tables.borrow().slots.is_empty());
 }
 
@@ -360,7 +468,7 @@ fn a_drained_delivery_that_fails_keeps_its_place_in_line() {
     let (delivery, parked) = (calm.delivery_to(0), calm.delivery_to(0));
     calm.park(Lane::Endpoint(endpoint_id(0)), START - 7 * SECOND, parked);
     calm.deliver_one(delivery, FIRST);
-    let since = calm.attributes(Which::Deliveries, "since");
+    let since = calm.attributes(Which::SlowDeliveries, "since");
     assert!(since.contains(&Some((START - 7 * SECOND).to_string())), "{since:?}");
 }
 
@@ -477,12 +585,10 @@ fn a_message_that_fanout_did_not_write_becomes_a_dead_letter() {
 }
 
 /// The calls without which no request can be sent.
-const NEEDED: [Call; 7] = [
+const NEEDED: [Call; 5] = [
     ("Deliveries", "standing"),
     ("Endpoints", "get"),
-    ("Limits", "count_another"),
     ("Limits", "count_first"),
-    ("Limits", "held"),
     ("Limits", "take"),
     ("Secrets", "open"),
 ];
@@ -523,7 +629,7 @@ fn without_a_signing_key_nothing_is_sent_and_the_message_comes_again() {
 fn the_receive_after_an_internal_error_need_not_wait_until_the_first_may_have_sent() {
     let calm = limited();
     let delivery = calm.delivery_to(0);
-    calm.break_calls(Some((Broken::Each(("Limits", "held")), Failure::Refused)));
+    calm.break_calls(Some((Broken::Each(("Limits", "take")), Failure::Refused)));
     assert!(calm.deliver_one(delivery, FIRST));
     calm.break_calls(None);
     calm.set_mood(0, Mood::Well(50));

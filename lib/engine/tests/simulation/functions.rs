@@ -40,8 +40,11 @@ pub fn run_functions_in(world: &Rc<World>, account: &Rc<Account>) {
         timeout_ms,
         cold_start_ms: COLD_START_MS,
     };
-    let deliver = Rc::new(DeliverFunction(Rc::clone(world)));
-    Mapping::start(deliver, account, settings(world.plan.concurrency, DELIVER_TIMEOUT_MS));
+    let tracks = [(Which::Deliveries, world.plan.concurrency), (Which::SlowDeliveries, world.plan.slow_concurrency)];
+    for (which, concurrency) in tracks {
+        let deliver = Rc::new(DeliverFunction { world: Rc::clone(world), which });
+        Mapping::start(deliver, account, settings(concurrency, DELIVER_TIMEOUT_MS));
+    }
     for which in [Which::Events, Which::OwnEvents] {
         let fanout = Rc::new(FanoutFunction { world: Rc::clone(world), which });
         Mapping::start(fanout, account, settings(FANOUTS, FANOUT_TIMEOUT_MS));
@@ -59,7 +62,11 @@ fn failures(again: &[&str]) -> Answer {
     Answer::Failures(again.iter().map(|id| id.parse().unwrap()).collect())
 }
 
-struct DeliverFunction(Rc<World>);
+/// As Lambda invokes `deliver` for one of its queues. In truth, both share the environments.
+struct DeliverFunction {
+    world: Rc<World>,
+    which: Which,
+}
 
 /// An environment of a function: the engine, and its process.
 struct Environment<E> {
@@ -71,11 +78,11 @@ impl Function for DeliverFunction {
     type Environment = Environment<Deliver<Sim>>;
 
     fn source(&self) -> Source<'_> {
-        source(&self.0, &self.0.deliveries)
+        source(&self.world, self.which.pipe(&self.world))
     }
 
     fn environment(&self) -> Self::Environment {
-        let process = Process::new(&self.0, Role::Deliver);
+        let process = Process::new(&self.world, Role::Deliver);
         Environment { engine: deliver_of(process.clone()), process }
     }
 
@@ -85,7 +92,7 @@ impl Function for DeliverFunction {
         let names: Vec<_> = names.collect();
         let messages = batch.iter().zip(&names).map(|(message, (message_id, receipt_handle))| {
             let Received { body, receipt, .. } = message;
-            self.0.tell(body.id, || format!("received, {receipt:?}"));
+            self.world.tell(body.id, || format!("received, {receipt:?}"));
             QueuedDelivery { message_id, body: &body.text, receipt_handle, receipt: *receipt }
         });
         let messages: Vec<_> = messages.collect();
@@ -95,11 +102,11 @@ impl Function for DeliverFunction {
     }
 
     fn on_delete(&self, deleted: &Received) {
-        self.0.tell(deleted.body.id, || "deleted".into());
+        self.world.tell(deleted.body.id, || "deleted".into());
     }
 
     fn on_timeout(&self) {
-        self.0.laws.borrow_mut().figures.killed_late += 1;
+        self.world.laws.borrow_mut().figures.killed_late += 1;
     }
 }
 
@@ -121,6 +128,8 @@ pub fn deliver_of(process: Process) -> Deliver<Sim> {
         secrets: process.clone(),
         sender: "signpost".into(),
         signers: process.clone(),
+        slow_deliveries_queue: queue(Which::SlowDeliveries),
+        slow_invocations_per_tenant: process.world.plan.slow_per_tenant.try_into().unwrap(),
         webhooks: process,
     })
 }

@@ -369,10 +369,12 @@ impl World {
         let (tables, laws) = (self.tables.borrow(), self.laws.borrow());
         let of = |pipe: &Pipe| pipe.queue.borrow().bodies().collect::<HashSet<_>>();
         let (accepted, own) = (of(&self.events), of(&self.own_events));
-        let (queued, dead) = (of(&self.deliveries), of(&self.dead_letters));
+        let (queued, slow, dead) = (of(&self.deliveries), of(&self.slow_deliveries), of(&self.dead_letters));
         let parked: HashSet<_> = tables.waiting().collect();
-        let given_up = &self.deliveries.queue.borrow().given_up;
-        assert!(given_up.is_empty(), "{given_up:?} are dead letters without a reason");
+        for pipe in [&self.deliveries, &self.slow_deliveries] {
+            let given_up = &pipe.queue.borrow().given_up;
+            assert!(given_up.is_empty(), "{given_up:?} are dead letters without a reason");
+        }
         assert!(self.rejected.queue.borrow().is_empty(), "valid events are rejected");
         for (number, event) in (0..).zip(&laws.events) {
             let Some(first) = tables.events.get(&number) else {
@@ -391,6 +393,7 @@ impl World {
                 let is_kept = is_delivered
                     || (fact.is_being_replayed && fact.acknowledged_at.is_some())
                     || queued.contains(&id)
+                    || slow.contains(&id)
                     || parked.contains(&id)
                     || dead.contains(&id);
                 assert!(is_kept, "delivery {id} is lost: {fact:?}, {:?}", tables.records.get(&id));
@@ -410,7 +413,7 @@ impl World {
 
     /// Everything has come to its end: acknowledged, or a dead letter.
     pub fn is_all_over(&self) -> bool {
-        let pipes = [&self.events, &self.own_events, &self.deliveries];
+        let pipes = [&self.events, &self.own_events, &self.deliveries, &self.slow_deliveries];
         pipes.iter().all(|pipe| pipe.queue.borrow().is_empty()) && self.tables.borrow().waiting().next().is_none()
     }
 }

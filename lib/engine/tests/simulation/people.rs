@@ -1,5 +1,6 @@
 //! Who is not part of Signpost: producers with their events, and operators.
 
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,12 +35,20 @@ pub fn produce(world: &Rc<World>, at: u64, endpoints: Vec<usize>) {
 
 /// Has a steady stream of deliveries, already fanned out, put into `DeliveriesQueue`.
 pub fn stream(world: &Rc<World>, endpoint: usize, per_second: u64, from: u64, until: u64) {
+    stream_to(world, endpoint..endpoint + 1, per_second, from, until);
+}
+
+/// Does as [`stream`], to one of these endpoints after the other.
+pub fn stream_to(world: &Rc<World>, endpoints: Range<usize>, per_second: u64, from: u64, until: u64) {
     let this = Rc::clone(world);
     world.clock.spawn(IMMORTAL, async move {
         this.clock.sleep(from - this.now() + this.below(1_000 / per_second)).await;
-        while this.now() < until {
+        for endpoint in endpoints.cycle() {
+            if this.now() >= until {
+                return;
+            }
             let (id, message) = fanned_out(&this, endpoint);
-            this.queue_delivery(id, Body { text: message.body.into(), id, ..Body::default() }, 0);
+            this.queue_delivery(Which::Deliveries, id, Body { text: message.body.into(), id, ..Body::default() }, 0);
             this.clock.sleep(1_000 / per_second).await;
         }
     });

@@ -19,7 +19,7 @@ use signpost_engine::ports::clock::{Clock, Random};
 use signpost_engine::ports::deliveries::{Deliveries, Lease, LeaseResult};
 use signpost_engine::ports::endpoints::{Endpoints, OpenedSecrets, Secrets, StoredEndpoint, Written};
 use signpost_engine::ports::events::{Arrival, Events, FirstFanOut, States, StoredEvent};
-use signpost_engine::ports::limits::{Breakers, ConcurrencySlot, Counted, Limits};
+use signpost_engine::ports::limits::{Breakers, ConcurrencySlot, Counted, Limits, SlotPool};
 use signpost_engine::ports::parking::{Drain, Parked, Parking, Waiting};
 use signpost_engine::ports::queue::{Message, Queue, Received};
 use signpost_engine::ports::token_requests::{Changed, TokenRequests};
@@ -27,8 +27,8 @@ use signpost_engine::ports::webhooks::Signers;
 use signpost_engine::ports::{self, Ports};
 
 use crate::queue::Body;
-use crate::tables::{Place, Tables, end_note, index_of};
-use crate::world::{Call, Fault, Pipe, Process, Role, World, endpoint_id};
+use crate::tables::{Place, Pool, Tables, end_note, index_of};
+use crate::world::{Call, Fault, Pipe, Process, Role, World, endpoint_id, tenant_name};
 
 /// The ports of a world.
 pub struct Sim;
@@ -85,6 +85,7 @@ pub enum Which {
     Events,
     OwnEvents,
     Rejected,
+    SlowDeliveries,
 }
 
 impl Which {
@@ -95,6 +96,7 @@ impl Which {
             Self::Events => "EventsQueue",
             Self::OwnEvents => "OwnEventsQueue",
             Self::Rejected => "RejectedQueue",
+            Self::SlowDeliveries => "SlowDeliveriesQueue",
         }
     }
 
@@ -105,6 +107,7 @@ impl Which {
             Self::Events => &world.events,
             Self::OwnEvents => &world.own_events,
             Self::Rejected => &world.rejected,
+            Self::SlowDeliveries => &world.slow_deliveries,
         }
     }
 }
@@ -132,8 +135,8 @@ impl QueueOf {
                 let body = Body { text, id: u32::MAX, since, reason };
                 world.dead_letters.queue.borrow_mut().send(body, 0, 0, world.now());
             }
-            Which::Deliveries | Which::DeadLetters => {
-                let (id, endpoint) = world.delivery_in(&message.body);
+            Which::Deliveries | Which::SlowDeliveries | Which::DeadLetters => {
+                let id = world.delivery_in(&message.body);
                 let body = Body { text: Rc::clone(&text), id, since, reason };
                 if self.which == Which::DeadLetters {
                     world.tell(id, || format!("a dead letter: {:?}", body.reason));
@@ -141,7 +144,8 @@ impl QueueOf {
                     world.dead_letters.queue.borrow_mut().send(body, 0, 0, world.now());
                     return;
                 }
-                assert_eq!(message.group.as_deref(), Some(endpoint), "the group of a delivery");
+                let tenant = tenant_name(world.tenant_of(id));
+                assert_eq!(message.group.as_deref(), Some(&*tenant), "the group of a delivery");
                 if self.process.role == Role::Fanout {
                     let number = world.laws.borrow().event_of(id);
                     let is_known = world.laws.borrow().states.contains(&number);
@@ -150,7 +154,7 @@ impl QueueOf {
                         world.may_overlap(id);
                     }
                 }
-                world.queue_delivery(id, body, delay_seconds);
+                world.queue_delivery(self.which, id, body, delay_seconds);
             }
             Which::Events | Which::OwnEvents | Which::Rejected => {
                 let event = Event::parse_own(&message.body).unwrap();
@@ -271,11 +275,13 @@ impl Deliveries for Process {
 
     async fn lease(&self, delivery: DeliveryKey<'_>, wanted: Lease) -> Result<LeaseResult, Fault> {
         let id = self.world.delivery(delivery);
+        self.heats_delivery(id);
         self.of_delivery(id, ("Deliveries", "lease"), |tables| tables.lease(id, wanted)).await
     }
 
     async fn release(&self, delivery: DeliveryKey<'_>, leased_until_unix_ms: Option<u64>) -> Result<(), Fault> {
         let id = self.world.delivery(delivery);
+        self.heats_delivery(id);
         self.of_delivery(id, ("Deliveries", "release"), |tables| tables.release_lease(id, leased_until_unix_ms)).await
     }
 
@@ -317,12 +323,19 @@ impl Deliveries for Process {
 
     async fn end(&self, delivery: DeliveryKey<'_>, _: DeadLetterReason) -> Result<(), Fault> {
         let (id, now) = (self.world.delivery(delivery), self.now());
+        self.heats_delivery(id);
         self.of_delivery(id, ("Deliveries", "end"), |tables| tables.end(id, now)).await
     }
 }
 
 impl Process {
+    /// A delivery is in one of the eight parts of its endpoint's list.
+    fn heats_delivery(&self, id: u32) {
+        self.heats("deliveries", || format!("{}#{}", self.world.endpoint_of(id), id % 8));
+    }
+
     async fn recorded(&self, id: u32, what: Call, write: impl FnOnce(&World) -> bool) -> Result<bool, Fault> {
+        self.heats_delivery(id);
         self.call(what, |world| {
             let is_written = write(world);
             if is_written {
@@ -396,6 +409,7 @@ impl Parking for Process {
 
     async fn park(&self, lane: Lane, unix_ms: u64, delivery: DeliveryKey<'_>) -> Result<(), Fault> {
         let (id, place, token) = (self.world.delivery(delivery), Place::of(&lane), self.u64());
+        self.heats("lanes", || format!("{place:?}#{}", id % 8));
         let is_in_time =
             !self.world.has_laws() || !matches!(lane, Lane::Due { .. }) || lane == Lane::due_at(unix_ms, delivery);
         assert!(is_in_time, "delivery {id} is due at {unix_ms}, and parked in {place:?}");
@@ -423,10 +437,12 @@ impl Parking for Process {
     async fn remove(&self, parked: &Parked) -> Result<(), Fault> {
         let (id, place) = (self.world.delivery_of(&parked.event, &parked.endpoint), Place::of_key(&parked.lane));
         let (at, token) = (parked.at_unix_ms, parked.fencing_token);
+        self.heats("lanes", || format!("{place:?}#{}", id % 8));
         self.of_delivery(id, ("Parking", "remove"), |tables| tables.unpark(place, at, id, token)).await
     }
 
     async fn ask_to_drain(&self, endpoint: &EndpointId) -> Result<(), Fault> {
+        self.heats("drain", || (index_of(endpoint) % 8).to_string());
         let now = self.now() / 1_000;
         self.table(("Parking", "ask_to_drain"), |tables| tables.drains.insert(endpoint.clone(), now)).await.map(drop)
     }
@@ -482,12 +498,13 @@ impl Parking for Process {
 impl Limits for Process {
     type Error = Fault;
 
-    async fn held(&self, endpoint: &EndpointId) -> Result<Vec<HeldSlot>, Fault> {
-        self.table(("Limits", "held"), |tables| tables.held(index_of(endpoint))).await
+    async fn held(&self, pool: &SlotPool, limit: Limit) -> Result<Vec<HeldSlot>, Fault> {
+        self.table(("Limits", "held"), |tables| tables.held(Pool::of(pool), limit)).await
     }
 
     async fn take(&self, slot: &ConcurrencySlot, now_unix_ms: u64, until_unix_ms: u64) -> Result<bool, Fault> {
-        let place = (index_of(&slot.endpoint), slot.index);
+        let place = (Pool::of(&slot.pool), slot.index);
+        self.heats("slots", || format!("{:?}#{}", place.0, slot.index % 8));
         let take = |tables: &mut Tables| tables.take_slot(place, slot.holder, now_unix_ms, until_unix_ms);
         let taken = self.table(("Limits", "take"), take).await;
         self.forgets_unless(&taken, slot.holder);
@@ -495,30 +512,40 @@ impl Limits for Process {
     }
 
     async fn renew(&self, slot: &ConcurrencySlot, now_unix_ms: u64, until_unix_ms: u64) -> Result<bool, Fault> {
-        let place = (index_of(&slot.endpoint), slot.index);
+        let place = (Pool::of(&slot.pool), slot.index);
+        self.heats("slots", || format!("{:?}#{}", place.0, slot.index % 8));
         self.table(("Limits", "renew"), |tables| tables.renew_slot(place, slot.holder, now_unix_ms, until_unix_ms))
             .await
     }
 
     async fn release(&self, slot: ConcurrencySlot) -> Result<(), Fault> {
-        let place = (index_of(&slot.endpoint), slot.index);
+        let place = (Pool::of(&slot.pool), slot.index);
+        self.heats("slots", || format!("{:?}#{}", place.0, slot.index % 8));
         let released = self.table(("Limits", "release"), |tables| tables.release_slot(place, slot.holder)).await;
         self.forgets_unless(&released, slot.holder);
         released
     }
 
-    async fn count_first(&self, endpoint: &EndpointId, unix_seconds: u64) -> Result<Counted, Fault> {
+    async fn count_first(&self, endpoint: &EndpointId, unix_seconds: u64, requests: u16) -> Result<Counted, Fault> {
         let index = index_of(endpoint);
-        self.counted(("Limits", "count_first"), index, unix_seconds, |world| {
-            world.tables.borrow_mut().count_first(index, unix_seconds)
+        self.heats("second", || index.to_string());
+        self.counted(("Limits", "count_first"), index, unix_seconds, requests, |world| {
+            world.tables.borrow_mut().count_first(index, unix_seconds, requests)
         })
         .await
     }
 
-    async fn count_another(&self, endpoint: &EndpointId, unix_seconds: u64, limit: Limit) -> Result<Counted, Fault> {
+    async fn count_more(
+        &self,
+        endpoint: &EndpointId,
+        unix_seconds: u64,
+        limit: Limit,
+        requests: u16,
+    ) -> Result<Counted, Fault> {
         let index = index_of(endpoint);
-        self.counted(("Limits", "count_another"), index, unix_seconds, |world| {
-            world.tables.borrow_mut().count_another(index, unix_seconds, limit)
+        self.heats("second", || index.to_string());
+        self.counted(("Limits", "count_more"), index, unix_seconds, requests, |world| {
+            world.tables.borrow_mut().count_more(index, unix_seconds, limit, requests)
         })
         .await
     }
@@ -536,6 +563,7 @@ impl Process {
         what: Call,
         endpoint: usize,
         unix_seconds: u64,
+        requests: u16,
         count: impl FnOnce(&World) -> Counted,
     ) -> Result<Counted, Fault> {
         self.call(what, |world| {
@@ -543,7 +571,7 @@ impl Process {
             let tables = world.tables.borrow();
             let limit = tables.endpoints[endpoint].as_ref().and_then(|stored| stored.settings.max_per_second);
             if let (Counted::Yes, Some(limit)) = (counted, limit) {
-                world.laws.borrow_mut().granted(endpoint, unix_seconds, limit);
+                (0..requests).for_each(|_| world.laws.borrow_mut().granted(endpoint, unix_seconds, limit));
             }
             counted
         })
@@ -567,6 +595,7 @@ impl Breakers for Process {
         version: u64,
     ) -> Result<bool, Fault> {
         let (index, breaker) = (index_of(endpoint), breaker.clone());
+        self.heats("breaker", || index.to_string());
         let now = self.now();
         self.call(("Breakers", "replace"), |world| {
             let mut tables = world.tables.borrow_mut();

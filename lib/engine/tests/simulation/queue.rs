@@ -9,7 +9,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::rc::Rc;
 
 use fastrand::Rng;
-use signpost_core::delivery::Receipt;
+use signpost_core::delivery::{Receipt, Track};
 
 use crate::clock::Numbers;
 
@@ -40,6 +40,7 @@ pub struct Mischief {
 
 pub struct Queue {
     visibility_ms: u64,
+    pub track: Track,
     /// Whether messages carry their `MessageGroupId` (fair queue).
     is_fair: bool,
     messages: HashMap<u64, Message, Numbers>,
@@ -135,6 +136,7 @@ impl Queue {
     pub fn new(visibility_ms: u64, is_fair: bool) -> Self {
         Self {
             visibility_ms,
+            track: Track::Fast,
             is_fair,
             messages: HashMap::default(),
             next: 0,
@@ -224,6 +226,7 @@ impl Queue {
                     first_received_unix_ms: message.first_received,
                     since_unix_ms: message.body.since.unwrap_or(message.sent),
                     is_again: message.body.since.is_some(),
+                    track: self.track,
                 },
             });
         }

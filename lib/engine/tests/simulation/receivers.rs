@@ -20,6 +20,8 @@ use crate::world::Process;
 pub enum Mood {
     /// Acknowledges within so many milliseconds.
     Well(u64),
+    /// Acknowledges after exactly so many milliseconds.
+    After(u64),
     /// Answers 500 at once.
     Failing,
     /// Answers 500 to so many of a hundred requests, and acknowledges the others.
@@ -103,6 +105,7 @@ impl Process {
         let timed_out = || failed(ExchangeFault::TimedOut(Stage::Waiting));
         let (took, result) = match mood {
             Mood::Well(ms) => (1 + world.below(ms), judge_status(204, None)),
+            Mood::After(ms) => (ms, judge_status(204, None)),
             Mood::Failing => (1 + world.below(20), judge_status(500, None)),
             Mood::Flaky(percent) => {
                 (1 + world.below(20), judge_status(if world.below(100) < percent { 500 } else { 204 }, None))

@@ -18,7 +18,7 @@ use crate::clock::START;
 use crate::functions::sweep_of;
 use crate::ports::{QueueOf, Sim, Which};
 use crate::receivers::Mood;
-use crate::tables::Place;
+use crate::tables::{Place, Pool};
 use crate::world::{Fault, Process, Role, endpoint_id};
 
 fn sweep(calm: &Calm) -> Rc<Sweep<Sim>> {
@@ -52,7 +52,7 @@ fn park_for(calm: &Calm, endpoint: usize, count: u64) -> Vec<u32> {
 
 /// Returns the deliveries that were put into the queue, each after how many seconds.
 fn queued(calm: &Calm) -> Vec<(u32, u64)> {
-    let id = |message: &Message| calm.world.delivery_in(&message.body).0;
+    let id = |message: &Message| calm.world.delivery_in(&message.body);
     calm.sent(Which::Deliveries).iter().map(|message| (id(message), message.delay.as_secs())).collect()
 }
 
@@ -180,7 +180,7 @@ fn a_drain_fills_only_the_limits_of_its_endpoint() {
     ];
     for (limits, expected, why) in cases {
         let calm = Calm::with(limits, Mood::Well(50));
-        calm.world.tables.borrow_mut().slots.insert((0, 1), (7, u64::MAX));
+        calm.world.tables.borrow_mut().slots.insert((Pool::Endpoint(0), 1), (7, u64::MAX));
         park_for(&calm, 0, 200);
         assert_eq!(swept(&calm).unwrap().drained, expected, "{why}");
     }

@@ -14,12 +14,29 @@ use signpost_core::token_request::{BankResponse, RequestId, StateHash, TokenRequ
 use signpost_engine::ports::deliveries::{Lease, LeaseResult};
 use signpost_engine::ports::endpoints::{StoredEndpoint, Written};
 use signpost_engine::ports::events::FirstFanOut;
-use signpost_engine::ports::limits::Counted;
+use signpost_engine::ports::limits::{Counted, SlotPool};
 use signpost_engine::ports::token_requests::Changed;
 
 use crate::clock::Numbers;
+use crate::world::tenant_index;
 
 pub const LEASE_MS: u64 = LONGEST_ATTEMPT.as_secs() * 1_000;
+
+/// Whose slots: of an endpoint, or of a tenant, each by its index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pool {
+    Endpoint(usize),
+    Tenant(usize),
+}
+
+impl Pool {
+    pub fn of(pool: &SlotPool) -> Self {
+        match pool {
+            SlotPool::Endpoint(endpoint) => Self::Endpoint(index_of(endpoint)),
+            SlotPool::Tenant(tenant) => Self::Tenant(tenant_index(tenant)),
+        }
+    }
+}
 
 /// Everything that is stored. Deliveries, events and endpoints are numbers.
 #[derive(Default)]
@@ -31,7 +48,7 @@ pub struct Tables {
     pub events: HashMap<u32, FirstFanOut, Numbers>,
     pub records: HashMap<u32, Record, Numbers>,
     pub breakers: HashMap<usize, (Breaker, u64), Numbers>,
-    pub slots: BTreeMap<(usize, u16), (u64, u64)>,
+    pub slots: BTreeMap<(Pool, u16), (u64, u64)>,
     pub seconds: HashMap<usize, Second, Numbers>,
     pub parked: BTreeMap<Place, BTreeMap<(u64, u32), u64>>,
     pub drains: BTreeMap<EndpointId, u64>,
@@ -261,12 +278,12 @@ impl Tables {
         is_same
     }
 
-    pub fn held(&self, endpoint: usize) -> Vec<HeldSlot> {
-        let of_endpoint = self.slots.range((endpoint, 0)..=(endpoint, u16::MAX));
-        of_endpoint.map(|(&(_, index), &(_, until_unix_ms))| HeldSlot { index, until_unix_ms }).collect()
+    pub fn held(&self, pool: Pool, limit: Limit) -> Vec<HeldSlot> {
+        let of_pool = self.slots.range((pool, 0)..(pool, limit.into()));
+        of_pool.map(|(&(_, index), &(_, until_unix_ms))| HeldSlot { index, until_unix_ms }).collect()
     }
 
-    pub fn take_slot(&mut self, slot: (usize, u16), holder: u64, now: u64, until: u64) -> bool {
+    pub fn take_slot(&mut self, slot: (Pool, u16), holder: u64, now: u64, until: u64) -> bool {
         let is_free = self.slots.get(&slot).is_none_or(|(_, until)| *until <= now);
         if is_free {
             self.slots.insert(slot, (holder, until));
@@ -274,7 +291,7 @@ impl Tables {
         is_free
     }
 
-    pub fn renew_slot(&mut self, slot: (usize, u16), holder: u64, now: u64, until: u64) -> bool {
+    pub fn renew_slot(&mut self, slot: (Pool, u16), holder: u64, now: u64, until: u64) -> bool {
         let is_held = self.slots.get(&slot).is_some_and(|(held_by, until)| *held_by == holder && *until > now);
         if is_held {
             self.slots.insert(slot, (holder, until));
@@ -282,25 +299,25 @@ impl Tables {
         is_held
     }
 
-    pub fn release_slot(&mut self, slot: (usize, u16), holder: u64) {
+    pub fn release_slot(&mut self, slot: (Pool, u16), holder: u64) {
         if self.slots.get(&slot).is_some_and(|(held_by, _)| *held_by == holder) {
             self.slots.remove(&slot);
         }
     }
 
-    pub fn count_first(&mut self, endpoint: usize, second: u64) -> Counted {
+    pub fn count_first(&mut self, endpoint: usize, second: u64, requests: u16) -> Counted {
         let counted = self.seconds.get(&endpoint).copied();
         if counted.is_some_and(|counted| counted.unix_seconds >= second) {
             return Counted::Instead(counted);
         }
-        self.seconds.insert(endpoint, Second { unix_seconds: second, begun: 1 });
+        self.seconds.insert(endpoint, Second { unix_seconds: second, begun: requests });
         Counted::Yes
     }
 
-    pub fn count_another(&mut self, endpoint: usize, second: u64, limit: Limit) -> Counted {
+    pub fn count_more(&mut self, endpoint: usize, second: u64, limit: Limit, requests: u16) -> Counted {
         match self.seconds.get_mut(&endpoint) {
-            Some(counted) if counted.unix_seconds == second && counted.begun < u16::from(limit) => {
-                counted.begun += 1;
+            Some(counted) if counted.unix_seconds == second && counted.begun + requests <= u16::from(limit) => {
+                counted.begun += requests;
                 Counted::Yes
             }
             counted => Counted::Instead(counted.copied()),

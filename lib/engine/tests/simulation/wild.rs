@@ -64,7 +64,7 @@ pub fn run(seed: u64, is_told: bool) -> Figures {
             assert!(is_over, "delivery {id} to {endpoint}: {status:?}, {:?}", laws.facts[id as usize]);
         }
     }
-    let most_in_flight = world.deliveries.queue.borrow().most_in_flight;
+    let most_in_flight = world.most_in_flight();
     Figures { most_in_flight, ..laws.figures }
 }
 
@@ -95,6 +95,9 @@ fn world(seed: u64, dice: &mut Rng) -> Rc<World> {
         },
         quiet_from,
         concurrency: dice.usize(2..6),
+        slow_concurrency: dice.usize(2..6),
+        slow_per_tenant: dice.u16(1..4),
+        tenant_of: |_| 0,
         is_fair: dice.bool(),
         call_ms: [2, 2, 20, 200][dice.usize(..4)],
         skew_ms: [0, 50, 1_000][dice.usize(..3)],

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use base64::prelude::{BASE64_STANDARD as STANDARD, Engine as _};
 use fastrand::Rng;
 use serde_json::json;
-use signpost_core::delivery::DeliveryKey;
+use signpost_core::delivery::{DeliveryKey, Track};
 use signpost_core::endpoint::signing_secrets::SecretVersion;
 use signpost_core::endpoint::{DISABLED_TYPE, EndpointId};
 use signpost_core::event::{Event, EventId, EventKey, TenantId};
@@ -21,14 +21,16 @@ use uuid::Uuid;
 
 use crate::calm::{Failure, Watch};
 use crate::clock::{Bell, Clock, Numbers, START};
+use crate::heat::Heat;
 use crate::laws::Laws;
+use crate::ports::Which;
 use crate::queue::{Body, Mischief, Queue};
 use crate::receivers::Receiver;
 use crate::tables::{Tables, index_of};
 
-/// `VisibilityTimeout` of `EventsQueue` and of `DeliveriesQueue` in the template.
+/// `VisibilityTimeout` of `EventsQueue`, and of `DeliveriesQueue` and `SlowDeliveriesQueue`, in the template.
 const EVENTS_VISIBILITY_MS: u64 = 360_000;
-const DELIVERIES_VISIBILITY_MS: u64 = 540_000;
+const DELIVERIES_VISIBILITY_MS: u64 = 100_000;
 /// How long a call to AWS takes at most: `CALL_TIMEOUT` of `lib/io/src/aws/mod.rs`.
 const CALL_TIMEOUT_MS: u64 = 4_000;
 
@@ -40,6 +42,7 @@ pub struct World {
     pub events: Pipe,
     pub own_events: Pipe,
     pub deliveries: Pipe,
+    pub slow_deliveries: Pipe,
     pub dead_letters: Pipe,
     pub rejected: Pipe,
     pub receivers: RefCell<Vec<Receiver>>,
@@ -51,6 +54,8 @@ pub struct World {
     pub calls_of_all: Cell<u64>,
     /// Which of all calls is refused.
     pub refuses: Cell<Option<u64>>,
+    /// The writes to each partition, if a test counts them.
+    pub heat: RefCell<Option<Heat>>,
     /// The observations of a test, if it makes some.
     pub watch: RefCell<Option<Watch>>,
     parsed: RefCell<HashMap<u32, Event, Numbers>>,
@@ -91,8 +96,13 @@ pub struct Plan {
     pub mischief: Mischief,
     /// From when on nothing goes wrong any more.
     pub quiet_from: u64,
-    /// `MaximumConcurrency` of the event source mapping.
+    /// `MaximumConcurrency` of the event source mapping of `DeliveriesQueue`.
     pub concurrency: usize,
+    /// `MaximumConcurrency` of the event source mapping of `SlowDeliveriesQueue`, and a tenant's share of it.
+    pub slow_concurrency: usize,
+    pub slow_per_tenant: u16,
+    /// Returns the tenant of an endpoint, both by index.
+    pub tenant_of: fn(usize) -> usize,
     pub is_fair: bool,
     /// The longest time that most calls take.
     pub call_ms: u64,
@@ -155,12 +165,24 @@ pub fn endpoint(index: usize, settings: &serde_json::Value) -> StoredEndpoint {
 
 /// Returns the type of events that go to these endpoints.
 pub fn type_for(endpoints: &[usize]) -> String {
-    format!("t{}", endpoints.iter().map(|index| 1_u128 << index).sum::<u128>())
+    match endpoints {
+        [index] if *index >= 100 => format!("n{index}"), // Of a large world, where no two get the same event.
+        _ => format!("t{}", endpoints.iter().map(|index| 1_u128 << index).sum::<u128>()),
+    }
 }
 
 /// Returns the filters of an endpoint: the types that name it, of all that name some of the first `count` endpoints.
 pub fn types_of(index: usize, count: usize) -> serde_json::Value {
     (0..1_u32 << count).filter(|mask| mask >> index & 1 == 1).map(|mask| json!({"type": format!("t{mask}")})).collect()
+}
+
+/// Returns the name of a tenant.
+pub fn tenant_name(index: usize) -> String {
+    if index == 0 { "acme".into() } else { format!("t{index}") }
+}
+
+pub fn tenant_index(tenant: &TenantId) -> usize {
+    tenant.as_str().strip_prefix('t').map_or(0, |digits| digits.parse().unwrap())
 }
 
 pub fn endpoint_id(index: usize) -> EndpointId {
@@ -174,6 +196,8 @@ impl World {
         let enabled_versions = endpoints.iter().enumerate().filter_map(is_enabled).collect();
         let endpoints = endpoints.into_iter().map(Some).collect();
         let keys = plan.signs.then(|| Arc::new(EndpointKeys::new([1; 32], [2; 32]).unwrap()));
+        let slow_deliveries = Pipe::new(DELIVERIES_VISIBILITY_MS, plan.is_fair);
+        slow_deliveries.queue.borrow_mut().track = Track::Slow;
         Rc::new(Self {
             clock: Rc::new(Clock::new(plan.seed)),
             dice: RefCell::new(Rng::with_seed(plan.seed ^ 0x5eed)),
@@ -181,6 +205,7 @@ impl World {
             events: Pipe::new(EVENTS_VISIBILITY_MS, true),
             own_events: Pipe::new(EVENTS_VISIBILITY_MS, true),
             deliveries: Pipe::new(DELIVERIES_VISIBILITY_MS, plan.is_fair),
+            slow_deliveries,
             dead_letters: Pipe::new(EVENTS_VISIBILITY_MS, false),
             rejected: Pipe::new(EVENTS_VISIBILITY_MS, false),
             receivers: RefCell::new(receivers),
@@ -190,6 +215,7 @@ impl World {
             calls: Cell::default(),
             calls_of_all: Cell::default(),
             refuses: Cell::default(),
+            heat: RefCell::default(),
             watch: RefCell::default(),
             parsed: RefCell::default(),
             plan,
@@ -234,10 +260,20 @@ impl World {
         match &event.own {
             Some(own) => own.json().to_owned(),
             None => format!(
-                r#"{{"specversion":"1.0","id":"e{number}","source":"/core","type":"{}","tenant":"acme","data":{{"n":{number}}}}}"#,
-                type_for(&event.endpoints)
+                r#"{{"specversion":"1.0","id":"e{number}","source":"/core","type":"{}","tenant":"{}","data":{{"n":{number}}}}}"#,
+                type_for(&event.endpoints),
+                self.tenant_of_event(&event.endpoints)
             ),
         }
+    }
+
+    fn tenant_of_event(&self, endpoints: &[usize]) -> String {
+        tenant_name(endpoints.first().map_or(0, |index| (self.plan.tenant_of)(*index)))
+    }
+
+    /// Returns the tenant of a delivery.
+    pub fn tenant_of(&self, delivery: u32) -> usize {
+        (self.plan.tenant_of)(self.endpoint_of(delivery))
     }
 
     pub fn event(&self, number: u32) -> Event {
@@ -264,13 +300,13 @@ impl World {
         self.delivery_of(key.event, key.endpoint)
     }
 
-    /// Finds the delivery in the text of a message, and the id of its endpoint. `deliver` parses the text.
-    pub fn delivery_in<'a>(&self, text: &'a str) -> (u32, &'a str) {
+    /// Finds the delivery in the text of a message. `deliver` parses the text.
+    pub fn delivery_in(&self, text: &str) -> u32 {
         let value = |name: &str| text.split_once(name).and_then(|(_, rest)| rest.split('"').next()).unwrap();
         let (endpoint, event) = (value(r#""endpoint":""#), value(r#""id":""#));
         let (index, event) = (index_of(&EndpointId::parse(endpoint).unwrap()), EventId::parse(event).unwrap());
         let number = self.number_of(&event);
-        (self.laws.borrow().events[number as usize].delivery_to(index).unwrap(), endpoint)
+        self.laws.borrow().events[number as usize].delivery_to(index).unwrap()
     }
 
     fn arrival_of(&self, number: u32) -> Option<u64> {
@@ -282,7 +318,8 @@ impl World {
         let number = self.laws.borrow().event_of(id);
         let own = self.laws.borrow().events[number as usize].own.as_ref().map(|own| own.key.clone());
         let key = own.unwrap_or_else(|| EventKey {
-            tenant: TenantId::parse("acme").unwrap(),
+            tenant: TenantId::parse(&self.tenant_of_event(&self.laws.borrow().events[number as usize].endpoints))
+                .unwrap(),
             source: "/core".into(),
             id: EventId::parse(&format!("e{number}")).unwrap(),
         });
@@ -344,11 +381,21 @@ impl World {
         self.laws.borrow().facts[id as usize].endpoint
     }
 
-    /// Puts the message of a delivery into `DeliveriesQueue`.
-    pub fn queue_delivery(&self, id: u32, body: Body, delay_seconds: u64) {
-        self.tell(id, || format!("queued, since {:?}, after {delay_seconds} s", body.since));
-        self.deliveries.queue.borrow_mut().send(body, self.endpoint_of(id), delay_seconds, self.now());
-        self.deliveries.bell.ring();
+    /// Puts the message of a delivery into one of the queues of `deliver`.
+    pub fn queue_delivery(&self, which: Which, id: u32, body: Body, delay_seconds: u64) {
+        self.tell(id, || format!("into {which:?}, since {:?}, after {delay_seconds} s", body.since));
+        let pipe = which.pipe(self);
+        pipe.queue.borrow_mut().send(body, self.tenant_of(id), delay_seconds, self.now());
+        pipe.bell.ring();
+    }
+
+    /// Returns the most messages that were in flight at once in one of the queues of `deliver`.
+    pub fn most_in_flight(&self) -> usize {
+        [&self.deliveries, &self.slow_deliveries]
+            .map(|pipe| pipe.queue.borrow().most_in_flight)
+            .into_iter()
+            .max()
+            .unwrap()
     }
 }
 
@@ -409,6 +456,13 @@ impl Process {
         self.may_die().await;
         let is_lost = broken == Some(Failure::Lost) || world.chance(trouble.lost);
         if is_lost { Err(Fault) } else { Ok(done) }
+    }
+
+    /// Counts a write to a partition, if a test counts them.
+    pub fn heats(&self, kind: &'static str, key: impl FnOnce() -> String) {
+        if let Some(heat) = self.world.heat.borrow_mut().as_mut() {
+            heat.add(kind, key(), self.world.now());
+        }
     }
 
     /// A call to the tables.

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use http::Uri;
-use signpost_core::endpoint::Verification;
 use signpost_core::endpoint::target::TargetRules;
+use signpost_core::endpoint::{Limit, Verification};
 
 /// A missing or invalid setting.
 ///
@@ -75,6 +75,16 @@ where
             Err(ConfigError::Invalid { name, found, expected })
         }
     }
+}
+
+/// Reads a limit of requests or invocations, [`Limit::RANGE`].
+///
+/// # Errors
+/// As [`number`].
+pub fn limit(get: impl Fn(&str) -> Option<String>, name: &'static str) -> Result<Limit, ConfigError> {
+    let found = number(get, name, "a number", Limit::RANGE)?;
+    let limit = u16::try_from(found).ok().and_then(|found| Limit::try_from(found).ok());
+    limit.ok_or(ConfigError::Invalid { name, found: found.to_string(), expected: "a limit".into() })
 }
 
 /// Reads `RETENTION_DAYS`, 8 to 365: how long events and their history are kept. Every retry policy ends earlier.
@@ -166,6 +176,7 @@ mod tests {
             ),
             (number(only("90s"), "X", "minutes", 1..=60).unwrap_err(), "`X` is `90s`; expected minutes, 1 to 60"),
             (number(only("61"), "X", "minutes", 1..=60).unwrap_err(), "`X` is `61`; expected minutes, 1 to 60"),
+            (limit(only("501"), "X").unwrap_err(), "`X` is `501`; expected a number, 1 to 500"),
             (switch(only("yes"), "X").unwrap_err(), "`X` is `yes`; expected `true` or `false`"),
             (
                 target_rules(|name| (name == "MORE_TARGET_PORTS").then(|| "8443;9443".into())).unwrap_err(),
@@ -196,6 +207,7 @@ mod tests {
     fn good_settings_are_read() {
         assert_eq!(required(only("a"), "X"), Ok("a".into()));
         assert_eq!(number(only("60"), "X", "minutes", 1..=60), Ok(60));
+        assert_eq!(limit(only("500"), "X").map(u16::from), Ok(500));
         assert_eq!((switch(only("true"), "X"), switch(only("true"), "Y")), (Ok(true), Ok(false)));
         assert_eq!(target_rules(|_| None), Ok(TargetRules::INTERNET));
         let ports = target_rules(|name| (name == "MORE_TARGET_PORTS").then(|| "8443, 9443".into())).unwrap();

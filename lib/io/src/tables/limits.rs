@@ -1,14 +1,15 @@
-//! The limits of endpoints ([`signpost_core::delivery::limits`]), shared by all environments, in `ParkingTable`: lane
-//! `slots#<endpoint>` has one item per slot, lane `second#<endpoint>` one item with a count.
+//! The limits of endpoints and tenants ([`signpost_core::delivery::limits`]), shared by all environments, in `ParkingTable`:
+//! the lanes `slots#<endpoint or tenant>#<shard>` have one item per slot, lane `second#<endpoint>` one item with a count.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld;
+use futures_util::future::try_join_all;
 use signpost_core::delivery::limits::{HeldSlot, Second};
 use signpost_core::endpoint::{EndpointId, Limit};
 use signpost_engine::ports;
-use signpost_engine::ports::limits::{ConcurrencySlot, Counted};
+use signpost_engine::ports::limits::{ConcurrencySlot, Counted, SlotPool};
 
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, s, text, unreadable};
 use crate::tables::parking::key;
@@ -22,6 +23,9 @@ pub struct Limits {
 
 /// How long the table keeps unused items, in seconds.
 const KEPT_SECONDS: u64 = 24 * 3_600;
+/// How many partitions the slots of a pool are spread over. A sender writes twice for each request, and a partition takes
+/// 1,000 writes a second.
+const SHARDS: u16 = 8;
 
 impl Limits {
     /// Adapts `client` to the table called `table`.
@@ -34,22 +38,12 @@ impl Limits {
 impl ports::limits::Limits for Limits {
     type Error = AwsError;
 
-    /// Needs `dynamodb:Query`. One call.
-    async fn held(&self, endpoint: &EndpointId) -> Result<Vec<HeldSlot>, AwsError> {
-        let mut pages = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .consistent_read(true)
-            .key_condition_expression("pk = :lane")
-            .expression_attribute_values(":lane", s(slots_lane(endpoint)))
-            .into_paginator()
-            .items()
-            .send();
-        let mut held = Vec::new();
-        while let Some(item) = pages.try_next().await.map_err(AwsError::of("dynamodb:Query"))? {
-            held.push(held_of(&item).map_err(AwsError::corrupt(ITEM))?);
-        }
+    /// Needs `dynamodb:Query`. Up to eight calls at the same time, as many as there are slots.
+    async fn held(&self, pool: &SlotPool, limit: Limit) -> Result<Vec<HeldSlot>, AwsError> {
+        // In boxes, because the future of every delivery contains these, and they are rare.
+        let shards = (0..SHARDS.min(limit.into())).map(|shard| Box::pin(self.held_in(pool, shard, limit)));
+        let mut held = try_join_all(shards).await?.concat();
+        held.sort_unstable_by_key(|slot| slot.index);
         Ok(held)
     }
 
@@ -76,29 +70,55 @@ impl ports::limits::Limits for Limits {
     }
 
     /// Needs `dynamodb:UpdateItem`. One call.
-    async fn count_first(&self, endpoint: &EndpointId, unix_seconds: u64) -> Result<Counted, AwsError> {
-        let call = self.count(endpoint, unix_seconds);
-        let call = call.update_expression("SET unixSeconds = :second, requestCount = :one, expiresAt = :expires");
+    async fn count_first(&self, endpoint: &EndpointId, unix_seconds: u64, requests: u16) -> Result<Counted, AwsError> {
+        let call = self.count(endpoint, unix_seconds, requests);
+        let call = call.update_expression("SET unixSeconds = :second, requestCount = :more, expiresAt = :expires");
         counted(call.condition_expression("attribute_not_exists(pk) OR unixSeconds < :second")).await
     }
 
     /// Needs `dynamodb:UpdateItem`. One call.
-    async fn count_another(&self, endpoint: &EndpointId, unix_seconds: u64, limit: Limit) -> Result<Counted, AwsError> {
-        let call = self.count(endpoint, unix_seconds);
-        let call = call.update_expression("SET requestCount = requestCount + :one, expiresAt = :expires");
-        let call = call.condition_expression("unixSeconds = :second AND requestCount < :limit");
-        counted(call.expression_attribute_values(":limit", n(u16::from(limit)))).await
+    async fn count_more(
+        &self,
+        endpoint: &EndpointId,
+        unix_seconds: u64,
+        limit: Limit,
+        requests: u16,
+    ) -> Result<Counted, AwsError> {
+        let Some(most_before) = u16::from(limit).checked_sub(requests) else { return Ok(Counted::Instead(None)) };
+        let call = self.count(endpoint, unix_seconds, requests);
+        let call = call.update_expression("SET requestCount = requestCount + :more, expiresAt = :expires");
+        let call = call.condition_expression("unixSeconds = :second AND requestCount <= :most");
+        counted(call.expression_attribute_values(":most", n(most_before))).await
     }
 }
 
 impl Limits {
-    fn count(&self, endpoint: &EndpointId, unix_seconds: u64) -> UpdateItemFluentBuilder {
+    async fn held_in(&self, pool: &SlotPool, shard: u16, limit: Limit) -> Result<Vec<HeldSlot>, AwsError> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .key_condition_expression("pk = :lane AND sk < :end")
+            .expression_attribute_values(":lane", s(slots_lane(pool, shard)))
+            .expression_attribute_values(":end", s(place_of(limit.into())))
+            .into_paginator()
+            .items()
+            .send();
+        let mut held = Vec::new();
+        while let Some(item) = pages.try_next().await.map_err(AwsError::of("dynamodb:Query"))? {
+            held.push(held_of(&item).map_err(AwsError::corrupt(ITEM))?);
+        }
+        Ok(held)
+    }
+
+    fn count(&self, endpoint: &EndpointId, unix_seconds: u64, requests: u16) -> UpdateItemFluentBuilder {
         self.client
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key(format!("second#{endpoint}"), "second".into())))
             .expression_attribute_values(":second", n(unix_seconds))
-            .expression_attribute_values(":one", n(1))
+            .expression_attribute_values(":more", n(requests))
             .expression_attribute_values(":expires", n(unix_seconds + KEPT_SECONDS))
             .return_values_on_condition_check_failure(AllOld)
     }
@@ -136,12 +156,21 @@ async fn counted(call: UpdateItemFluentBuilder) -> Result<Counted, AwsError> {
 
 const ITEM: &str = "limit";
 
-fn slots_lane(endpoint: &EndpointId) -> String {
-    format!("slots#{endpoint}")
+/// Returns the lane of a shard. No tenant has the id of an endpoint, because theirs have no `_`.
+fn slots_lane(pool: &SlotPool, shard: u16) -> String {
+    match pool {
+        SlotPool::Endpoint(endpoint) => format!("slots#{endpoint}#{shard}"),
+        SlotPool::Tenant(tenant) => format!("slots#{tenant}#{shard}"),
+    }
 }
 
 fn slot_key(slot: &ConcurrencySlot) -> Item {
-    key(slots_lane(&slot.endpoint), format!("{:03}", slot.index))
+    key(slots_lane(&slot.pool, slot.index % SHARDS), place_of(slot.index))
+}
+
+/// Returns the sort key of a slot. Limits have at most three digits.
+fn place_of(index: u16) -> String {
+    format!("{index:03}")
 }
 
 fn held_of(item: &Item) -> Result<HeldSlot, ItemError> {

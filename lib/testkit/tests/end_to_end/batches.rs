@@ -23,6 +23,7 @@ async fn a_warm_environment_reads_a_batch_in_one_call_and_records_it_in_few() {
     let (stack, proxy) = (LocalStack::from_env().await, AwsProxy::start().await);
     let (receiver, tenant) = (Receiver::start(|_| 204).await, tenant());
     let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
+    stack.make_quick(&endpoint).await;
     let app = deliver::app(&proxy.aws().await, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
     let calls = || ["BatchGetItem", "BatchExecuteStatement", "UpdateItem"].map(|operation| proxy.count(operation));
     let mut before = calls();
@@ -50,6 +51,8 @@ async fn a_record_waits_for_no_neighbour_that_hangs() {
     hanging.hold();
     let own = stack.register_with(&tenant, &json!({"url": healthy.url})).await.id;
     let neighbour = stack.register_with(&tenant, &json!({"url": hanging.url, "timeoutSeconds": 30})).await.id;
+    stack.make_quick(&own).await;
+    stack.make_quick(&neighbour).await;
     let app = deliver::app(&stack.aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
     let (id, event) = (event_id(), |id: &str| event(&tenant, id, &json!({})));
     let bodies = [delivery(&own, &event(&id)), delivery(&neighbour, &event(&event_id()))];

@@ -8,11 +8,11 @@ use signpost_engine::ports::parking::Parking as _;
 use signpost_io::runtime::clock::unix_ms_now;
 use signpost_testkit::aws_proxy::AwsProxy;
 use signpost_testkit::build::{delivery, event, event_id, tenant};
-use signpost_testkit::local_stack::{LocalStack, attribute, endpoint_path};
+use signpost_testkit::local_stack::{LocalStack, attribute, endpoint_path, make_quick};
 use signpost_testkit::receiver::Receiver;
 
 use crate::handlers::lookup;
-use crate::own::{Own, is_done, presented, stored};
+use crate::own::{Own, is_done, on_the_fast_track, presented, stored};
 
 pub(crate) fn batch(bodies: &[String]) -> SqsEvent {
     let now = unix_ms_now().to_string();
@@ -44,6 +44,7 @@ async fn any_failure_around_an_attempt_returns_the_message_and_costs_no_retry() 
         let (receiver, tenant, id) = (Receiver::start(move |_| answer).await, tenant(), event_id());
         let settings = json!({"url": receiver.url, "auth": {"kind": "apiKey", "secret": "abc"}});
         let endpoint = stack.register_with(&tenant, &settings).await.id;
+        stack.make_quick(&endpoint).await;
         let app = deliver::app(&aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
         let message = batch(&[delivery(&endpoint, &event(&tenant, &id, &json!({})))]);
 
@@ -105,6 +106,7 @@ async fn deliveries_that_cannot_be_parked_stay_in_the_queue() {
     let (receiver, tenant, id) = (Receiver::start(|_| 500).await, tenant(), event_id());
     let settings = json!({"url": receiver.url, "retry": {"schedule": [1_000, 1_000]}});
     let endpoint = stack.register_with(&tenant, &settings).await.id;
+    stack.make_quick(&endpoint).await;
     let app = deliver::app(&proxy.aws().await, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
     let message = batch(&[delivery(&endpoint, &event(&tenant, &id, &json!({})))]);
 
@@ -152,15 +154,17 @@ async fn the_event_of_a_disabled_endpoint_is_sent_even_if_a_call_fails() {
         let (tenant, own) = (tenant(), Own::of(&stack).await);
         let (receiver, queue) = (Receiver::start(|_| 410).await, own.events.clone());
         let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
+        make_quick(&stack.aws, own.parking.clone(), &endpoint).await; // A seat on the slow track is an update, too.
         let (event, now) = (stored(&stack, &tenant, &endpoint).await, unix_ms_now());
         let own = Own { aws: proxy.aws().await, ..own };
+        let message = |receives| on_the_fast_track(presented(&endpoint, &event, receives, now));
 
         proxy.fail(operation);
-        assert!(!is_done(&own.deliver(), presented(&endpoint, &event, 1, now)).await, "{why}");
+        assert!(!is_done(&own.deliver(), message(1)).await, "{why}");
         proxy.heal();
         let path = endpoint_path(&tenant, &endpoint);
         assert_eq!(stack.manage("GET", &path, None).await.json()["enabled"], true, "{why}: the event is first");
-        assert!(is_done(&own.deliver(), presented(&endpoint, &event, 2, now)).await, "{why}");
+        assert!(is_done(&own.deliver(), message(2)).await, "{why}");
 
         assert_eq!(stack.manage("GET", &path, None).await.json()["disabledBecause"], "gone", "{why}");
         let told = stack.wait_for_message_at(&queue, |body| body.contains(endpoint.as_str())).await;

@@ -21,6 +21,7 @@ pub(crate) fn lookup(name: &str) -> Option<String> {
         "PUBLIC_URL" => setting("API_URL"),
         "KEY_GRACE_MINUTES" | "KEY_LEAD_MINUTES" | "KEY_SIGNING_MINUTES" => "1".into(),
         "RETENTION_DAYS" => "30".into(),
+        "SLOW_INVOCATIONS_PER_TENANT" => "50".into(),
         name => setting(name),
     })
 }
@@ -106,6 +107,7 @@ async fn deliver_sends_once_and_recognises_the_repetition() {
     let receiver = Receiver::start(|_| 200).await;
     let (tenant, id) = (tenant(), event_id());
     let endpoint = stack.register(&tenant, &Endpoint::new(&receiver.url)).await;
+    stack.make_quick(&endpoint).await;
     let batch = deliver_batch(&id).replace("ep_00000000000000000000000000000001", endpoint.as_str());
 
     for _ in 0..2 {
@@ -124,6 +126,7 @@ async fn deliver_has_a_failed_delivery_presented_again() {
     let receiver = Receiver::start(|_| 500).await;
     let (tenant, id) = (tenant(), event_id());
     let endpoint = stack.register(&tenant, &Endpoint::new(&receiver.url)).await;
+    stack.make_quick(&endpoint).await;
     let batch = deliver_batch(&id).replace("ep_00000000000000000000000000000001", endpoint.as_str());
 
     for presented in ["first", "too early"] {

@@ -16,6 +16,7 @@ use signpost_core::event::{Event, TenantId};
 use signpost_io::runtime::clock::unix_ms_now;
 use signpost_io::tables::parking::Parking;
 use signpost_testkit::build::{ARRIVED, delivery, event, event_id};
+use signpost_testkit::event_source::HOSTED_QUEUE_ARN;
 use signpost_testkit::lambda_host::LambdaHost;
 use signpost_testkit::local_stack::{LocalStack, setting};
 use signpost_testkit::receiver::{Received, Receiver};
@@ -54,7 +55,9 @@ impl Own {
     pub(crate) fn lookup(&self, name: &str) -> Option<String> {
         match name {
             "DEAD_LETTER_QUEUE_URL" => Some(self.dead_letters.clone()),
-            "DELIVERIES_QUEUE_URL" => Some(self.deliveries.clone()),
+            "DELIVERIES_QUEUE_URL" | "SLOW_DELIVERIES_QUEUE_URL" => Some(self.deliveries.clone()),
+            "SLOW_DELIVERIES_QUEUE_ARN" => Some(HOSTED_QUEUE_ARN.into()), // All here are on the slow track.
+            "SLOW_INVOCATIONS_PER_TENANT" => Some("50".into()),
             "EVENTS_QUEUE_URL" | "OWN_EVENTS_QUEUE_URL" => Some(self.events.clone()),
             "PARKING_TABLE" => Some(self.parking.clone()),
             "REJECTED_QUEUE_URL" => Some(self.rejected.clone()),
@@ -126,7 +129,7 @@ impl Own {
 
     /// Runs a function in its own process, with the credentials of the account's root. It calls AWS at `endpoint_url`.
     pub(crate) fn host(&self, function: &str, endpoint_url: &str) -> Arc<LambdaHost> {
-        const SETTINGS: [&str; 18] = [
+        const SETTINGS: [&str; 21] = [
             "AWS_ACCESS_KEY_ID",
             "AWS_REGION",
             "AWS_SECRET_ACCESS_KEY",
@@ -144,6 +147,9 @@ impl Own {
             "PARKING_TABLE",
             "REJECTED_QUEUE_URL",
             "RETENTION_DAYS",
+            "SLOW_DELIVERIES_QUEUE_ARN",
+            "SLOW_DELIVERIES_QUEUE_URL",
+            "SLOW_INVOCATIONS_PER_TENANT",
             "WRAPPING_KEY",
         ];
         let own = SETTINGS.iter().map(|name| ((*name).to_owned(), self.lookup(name).unwrap()));
@@ -171,9 +177,15 @@ pub(crate) fn presented(endpoint: &EndpointId, event: &Value, receives: u32, fir
     });
     let record = json!({
         "messageId": "m-1", "receiptHandle": "r-1", "body": delivery(endpoint, event), "attributes": attributes,
-        "messageAttributes": {},
+        "eventSourceARN": HOSTED_QUEUE_ARN, "messageAttributes": {},
     });
     serde_json::from_value(json!({"Records": [record]})).unwrap()
+}
+
+/// Builds the same batch, as if it came from `DeliveriesQueue`.
+pub(crate) fn on_the_fast_track(mut batch: SqsEvent) -> SqsEvent {
+    batch.records.iter_mut().for_each(|record| record.event_source_arn = None);
+    batch
 }
 
 /// Delivers with the function in this process. Returns false if the message returns to the queue.

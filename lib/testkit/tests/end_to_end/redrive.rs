@@ -16,6 +16,7 @@ use signpost_io::queue::Queue;
 use signpost_io::tables::deliveries::Deliveries;
 use signpost_testkit::aws_proxy::AwsProxy;
 use signpost_testkit::build::{ARRIVED, attempt, event, event_id, tenant};
+use signpost_testkit::event_source::HOSTED_QUEUE_ARN;
 use signpost_testkit::local_stack::{LocalStack, setting};
 use signpost_testkit::receiver::Receiver;
 use sweep::Done;
@@ -96,7 +97,8 @@ fn table(stack: &LocalStack) -> Deliveries {
 async fn deliver(stack: &LocalStack, bodies: &[String]) {
     let app = deliver::app(&stack.aws, deliver::Config::from_lookup(lookup).unwrap()).unwrap();
     let records = bodies.iter().enumerate().map(|(index, body)| {
-        json!({"messageId": format!("m-{index}"), "receiptHandle": "r", "body": body, "attributes": {}})
+        json!({"messageId": format!("m-{index}"), "receiptHandle": "r", "body": body, "attributes": {},
+               "eventSourceARN": setting("SLOW_DELIVERIES_QUEUE_ARN")})
     });
     let batch: SqsEvent = serde_json::from_value(json!({"Records": records.collect::<Vec<_>>()})).unwrap();
     assert!(deliver::handle(batch, &app).await.unwrap().batch_item_failures.is_empty());
@@ -226,7 +228,8 @@ async fn a_redrive_tries_a_delivery_once_though_it_fails_again_at_once() {
                     json!({"ApproximateReceiveCount": "1", "SentTimestamp": received.sent_unix_ms.to_string()});
                 let since = json!({"since": {"stringValue": received.sent_unix_ms.to_string(), "dataType": "Number"}});
                 let record = json!({"messageId": received.id, "receiptHandle": received.receipt, "body": received.body,
-                                    "attributes": attributes, "messageAttributes": since});
+                                    "attributes": attributes, "messageAttributes": since,
+                                    "eventSourceARN": HOSTED_QUEUE_ARN});
                 let batch: SqsEvent = serde_json::from_value(json!({"Records": [record]})).unwrap();
                 deliver::handle(batch, &app).await.unwrap();
                 queue.remove_all([received.receipt]).await.unwrap();

@@ -35,6 +35,9 @@ async fn a_secret_opens_for_its_own_endpoint_only() {
         (&acme, stack.register_with(&acme, &settings("other:endpoint")).await.id),
         (&globex, stack.register_with(&globex, &settings("other:tenant")).await.id),
     ];
+    for endpoint in [&victim, &thieves[0].1, &thieves[1].1] {
+        stack.make_quick(endpoint).await;
+    }
     let table = stack.endpoints();
     let stolen = table.get(&acme, &victim).await.unwrap().unwrap();
 
@@ -82,6 +85,7 @@ async fn a_warm_environment_delivers_without_a_call_to_kms() {
         "signatures": ["jws", "standard-webhooks"], "jwsAlgorithm": "ES256",
     });
     let id = stack.register_with(&tenant, &settings).await.id;
+    stack.make_quick(&id).await;
     let app = app(&proxy.aws().await);
 
     deliver(&app, &tenant, &id).await;
