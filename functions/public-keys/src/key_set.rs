@@ -1,6 +1,5 @@
 //! A cache of the keys in the tables, for a few seconds in a warm environment.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use futures_util::future::try_join_all;
 use signpost_core::event::TenantId;
 use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::signing::kid;
+use signpost_engine::slots::Slots;
 use signpost_io::aws::AwsError;
 use signpost_io::runtime::clock::unix_now;
 use signpost_io::runtime::logs::Chain;
@@ -23,8 +23,15 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(15);
 /// verifier must find it. Requests for invented `kid`s cost at most four reads per second.
 const REMEMBERED_FOR_STRANGERS: Duration = Duration::from_secs(1);
 
-/// How many tenants are remembered, because anybody may ask for any name.
+/// How many tenants are remembered, because anybody may ask for any name. The tenant that was asked for least recently is
+/// forgotten first.
 const MAX_TENANTS: usize = 1_000;
+
+/// How much memory the lists may have. A tenant may have 1,000 endpoints, each with several keys.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// How much memory a key in a list needs, about.
+const BYTES_OF_A_KEY: usize = 400;
 
 /// The keys that one warm environment knows.
 #[derive(Debug)]
@@ -37,14 +44,14 @@ pub(crate) struct KeySets {
 
 /// Lists of keys, by owner.
 #[derive(Debug)]
-struct Remembered<K, V>(Mutex<HashMap<K, Reading<V>>>);
+struct Remembered<K: Eq + Hash, V>(Slots<K, Mutex<Option<Reading<V>>>>);
 
 /// A list, and when it was read, as time since the Unix epoch.
 type Reading<V> = (Duration, Arc<[V]>);
 
-impl<K, V> Default for Remembered<K, V> {
+impl<K: Eq + Hash, V> Default for Remembered<K, V> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self(Slots::within(MAX_TENANTS, MAX_BYTES))
     }
 }
 
@@ -90,8 +97,9 @@ impl<K: Eq + Hash + Clone, V> Remembered<K, V> {
         is_wanted: impl Fn(&V) -> bool,
         read: impl AsyncFnOnce() -> Result<Vec<V>, AwsError>,
     ) -> Result<Arc<[V]>, AwsError> {
-        let known = self.0.lock().await.get(&key).cloned();
-        if let Some((read_at, list)) = &known {
+        let slot = self.0.get(key.clone());
+        let mut known = slot.lock().await;
+        if let Some((read_at, list)) = &*known {
             let has_it = list.iter().any(is_wanted);
             let limit = if has_it { REMEMBERED_FOR } else { REMEMBERED_FOR_STRANGERS };
             // By the wall clock, because the monotonic one may stop while Lambda freezes the process.
@@ -99,19 +107,16 @@ impl<K: Eq + Hash + Clone, V> Remembered<K, V> {
                 return Ok(Arc::clone(list));
             }
         }
-        match (read().await, known) {
+        match (read().await, &*known) {
             (Ok(list), _) => {
                 let list: Arc<[V]> = list.into();
-                let mut all = self.0.lock().await;
-                if all.len() >= MAX_TENANTS && !all.contains_key(&key) {
-                    all.clear();
-                }
-                all.insert(key, (unix_now(), Arc::clone(&list)));
+                self.0.set_bytes(&key, BYTES_OF_A_KEY * (list.len() + 1));
+                *known = Some((unix_now(), Arc::clone(&list)));
                 Ok(list)
             }
             (Err(error), Some((_, list))) => {
                 tracing::warn!(error = %Chain(&error), "keys.not_refreshed");
-                Ok(list)
+                Ok(Arc::clone(list))
             }
             (Err(error), None) => Err(error),
         }

@@ -49,7 +49,7 @@ pub const REMEMBERED_FOR: Duration = Duration::from_secs(2);
 /// How long an attempt waits at most until its outcome is written to the breaker.
 const TELLING: Duration = Duration::from_secs(8);
 /// How many breakers are remembered at once. A forgotten one loses the counts of a few minutes.
-const CAPACITY: usize = 2_000;
+const CAPACITY: usize = 5_000;
 /// How many times a change that lost against another is computed again.
 const ROUNDS: usize = 5;
 

@@ -1,27 +1,27 @@
 //! The KMS key that authenticates public keys in tables. An item that Signpost did not write has no valid MAC, so its
 //! key is neither published nor used. A writer of a table cannot plant a key.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_sdk_kms::operation::verify_mac::VerifyMacError;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::MacAlgorithmSpec;
 use signpost_core::fingerprint::fingerprint;
+use signpost_engine::slots::Slots;
 use tokio::sync::Mutex;
 
 use crate::aws::AwsError;
 
 /// An HMAC-SHA-256 key that never leaves KMS, and its verdicts, so that KMS is asked about an item once per
-/// environment.
+/// environment. Concurrent callers share one call.
 #[derive(Clone, Debug)]
 pub struct MacKey {
     client: aws_sdk_kms::Client,
     key_id: String,
-    verdicts: Arc<Mutex<HashMap<[u8; 32], bool>>>,
+    verdicts: Arc<Slots<[u8; 32], Mutex<Option<bool>>>>,
 }
 
-/// How many verdicts are remembered; each has some 50 bytes.
+/// How many verdicts are remembered; each has some 150 bytes.
 const MAX_VERDICTS: usize = 50_000;
 
 /// The size of an HMAC-SHA-256 in bytes (FIPS 198-1).
@@ -31,7 +31,7 @@ impl MacKey {
     /// Adapts `client` to the KMS key `key_id` (id, ARN or alias), whose key spec is `HMAC_256`.
     #[must_use]
     pub fn new(client: aws_sdk_kms::Client, key_id: String) -> Self {
-        Self { client, key_id, verdicts: Arc::default() }
+        Self { client, key_id, verdicts: Arc::new(Slots::new(MAX_VERDICTS)) }
     }
 
     /// Returns the MAC of `message`, 32 bytes.
@@ -59,17 +59,12 @@ impl MacKey {
         if mac.len() != MAC_BYTES {
             return Ok(false);
         }
-        let question = fingerprint([&message[..], mac]);
-        if let Some(verdict) = self.verdicts.lock().await.get(&question) {
-            return Ok(*verdict);
+        let verdict = self.verdicts.get(fingerprint([&message[..], mac]));
+        let mut verdict = verdict.lock().await;
+        if let Some(verdict) = *verdict {
+            return Ok(verdict);
         }
-        let verdict = self.ask(message, mac).await?;
-        let mut verdicts = self.verdicts.lock().await;
-        if verdicts.len() >= MAX_VERDICTS {
-            verdicts.clear();
-        }
-        verdicts.insert(question, verdict);
-        Ok(verdict)
+        Ok(*verdict.insert(self.ask(message, mac).await?))
     }
 
     async fn ask(&self, message: &[u8; 32], mac: &[u8]) -> Result<bool, AwsError> {

@@ -7,7 +7,7 @@ use signpost_core::endpoint::EndpointId;
 use crate::slots::Slots;
 
 /// How many endpoints are remembered.
-const CAPACITY: usize = 2_000;
+const CAPACITY: usize = 5_000;
 
 /// Endpoints, each with the time of its note, in seconds since the Unix epoch. The writer of a note holds the lock, so
 /// that the other deliveries of its batch go on only after the note is in the table.

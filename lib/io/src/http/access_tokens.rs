@@ -27,7 +27,7 @@ pub(crate) struct Tokens {
 
 impl Default for Tokens {
     fn default() -> Self {
-        Self { known: Slots::new(CAPACITY) }
+        Self { known: Slots::within(CAPACITY, MAX_BYTES) }
     }
 }
 
@@ -98,8 +98,12 @@ struct Refusal {
     error: String,
 }
 
-/// How many clients' tokens are kept.
-const CAPACITY: usize = 1_000;
+/// How many clients' tokens are kept, if they fit into [`MAX_BYTES`].
+const CAPACITY: usize = 5_000;
+/// How much memory the tokens may have. One has a kilobyte or two, and at most [`MAX_ANSWER_BYTES`].
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// How much memory a stored token needs besides its text, about.
+const BESIDE_TOKEN: usize = 300;
 /// How long a token without `expires_in` is used. Short, because its real lifetime is unknown.
 const UNSAID: Duration = Duration::from_mins(5);
 /// How long a token is used at most, even if it is valid for longer.
@@ -127,7 +131,8 @@ impl Tokens {
         deadline: Deadline,
     ) -> Result<AuthHeader, AttemptError> {
         let timeout = deadline.timeout;
-        let slot = self.known.get(key(client, secret));
+        let key = key(client, secret);
+        let slot = self.known.get(key);
         let slot = timeout_at(deadline.at, slot.lock()).await; // Another caller may be requesting one, with more time.
         let mut slot = slot.map_err(|_| Failure::TIMED_OUT.told(timeout))?;
         if let Some(token) = slot.token.as_ref().filter(|token| unix_now() < token.good_until) {
@@ -139,6 +144,7 @@ impl Tokens {
         match fetch(clients, target, client, secret, deadline).await {
             Ok(token) => {
                 let header = token.header.clone();
+                self.known.set_bytes(&key, BESIDE_TOKEN + header.value.reveal().len());
                 *slot = CacheEntry { token: Some(token), failure: None };
                 Ok(header)
             }
