@@ -11,6 +11,8 @@ pub struct Config {
     pub dead_letter_queue_url: String,
     /// `DELIVERIES_QUEUE_URL`: the queue of the fast track, to delay its messages and to send them again; required.
     pub deliveries_queue_url: String,
+    /// `ENDPOINT_KEYS_TABLE`: DynamoDB table of the key pairs that seal endpoints' secrets; required.
+    pub endpoint_keys_table: String,
     /// `ENDPOINTS_TABLE`: DynamoDB table of endpoints; required.
     pub endpoints_table: String,
     /// `EVENTS_TABLE`: DynamoDB table of events and deliveries; required.
@@ -58,6 +60,7 @@ impl Config {
         Ok(Self {
             dead_letter_queue_url: required(&get, "DEAD_LETTER_QUEUE_URL")?,
             deliveries_queue_url: required(&get, "DELIVERIES_QUEUE_URL")?,
+            endpoint_keys_table: required(&get, "ENDPOINT_KEYS_TABLE")?,
             endpoints_table: required(&get, "ENDPOINTS_TABLE")?,
             events_table: required(&get, "EVENTS_TABLE")?,
             keys_table: required(&get, "KEYS_TABLE")?,

@@ -23,6 +23,7 @@ use signpost_io::tables::endpoints::Endpoints;
 use signpost_io::tables::events::Events;
 use signpost_io::tables::limits::Limits;
 use signpost_io::tables::parking::Parking;
+use signpost_io::tables::sealing_keys::SealingKeys;
 use signpost_io::tables::signing_keys::{KeyTable, WrappingKey};
 use signpost_io::vault::Vault;
 
@@ -53,7 +54,10 @@ pub fn app(aws: &SdkConfig, config: Config) -> Result<App, reqwest::Error> {
         limits: Limits::new(dynamodb.clone(), config.parking_table.clone()),
         own_events_queue: Queue::new(sqs.clone(), config.own_events_queue_url),
         parking: Parking::new(dynamodb.clone(), config.parking_table, config.retention),
-        secrets: Vault::new(kms.clone(), config.wrapping_key.clone()),
+        secrets: Vault::new(
+            SealingKeys::new(dynamodb.clone(), config.endpoint_keys_table),
+            WrappingKey::new(kms.clone(), config.wrapping_key.clone()),
+        ),
         sender: config.sender,
         signers: Signers::new(
             KeyTable::new(dynamodb, config.keys_table, MacKey::new(kms.clone(), config.mac_key)),

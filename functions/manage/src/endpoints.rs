@@ -319,7 +319,7 @@ impl App {
         rand::fill(&mut secret).and_then(|()| rand::fill(&mut seed)).map_err(|_| no_keys())?;
         let keys = EndpointKeys::new(secret, seed).ok_or_else(no_keys)?;
         let place = SealContext { tenant, endpoint: id, purpose: Purpose::Signing };
-        let sealed = self.vault.seal(place, &keys.written()).await?;
+        let sealed = self.sealer.seal(place, &keys.written()).await?;
         let public_key = keys.public_key();
         Ok((keys, SealedKeys { sealed, public_key }))
     }
@@ -355,7 +355,7 @@ impl App {
         let Some(secret) = &submission.auth_secret else { return Ok(None) };
         let binding = submission.endpoint.auth.binding(&submission.endpoint.url);
         let place = SealContext { tenant, endpoint: id, purpose: Purpose::Auth(&binding) };
-        Ok(Some(self.vault.seal(place, secret).await?))
+        Ok(Some(self.sealer.seal(place, secret).await?))
     }
 }
 

@@ -34,9 +34,11 @@ use signpost_io::tables::endpoints::Endpoints;
 use signpost_io::tables::event_history::Histories;
 use signpost_io::tables::events::Events;
 use signpost_io::tables::parking::Parking;
+use signpost_io::tables::sealing_keys::SealingKeys;
+use signpost_io::tables::signing_keys::WrappingKey;
 use signpost_io::tables::states::States;
 use signpost_io::tables::token_requests::TokenRequests;
-use signpost_io::vault::Vault;
+use signpost_io::vault::Sealer;
 
 use api_request::ApiRequest;
 pub use config::Config;
@@ -59,9 +61,9 @@ pub struct App {
     public_url: Option<String>,
     deliveries_queue: Queue,
     retention: Duration,
+    sealer: Sealer,
     states: States,
     token_requests: TokenRequests,
-    vault: Vault,
 }
 
 impl App {
@@ -74,7 +76,7 @@ impl App {
         Self {
             breakers: Breakers::new(dynamodb.clone(), config.parking_table.clone()),
             deliveries: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
-            endpoint_keys: EndpointKeyTable::new(dynamodb.clone(), config.endpoint_keys_table, mac),
+            endpoint_keys: EndpointKeyTable::new(dynamodb.clone(), config.endpoint_keys_table.clone(), mac.clone()),
             endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
             endpoint_verification: config.endpoint_verification,
             own_events_queue: Queue::new(sqs.clone(), config.own_events_queue_url),
@@ -88,8 +90,12 @@ impl App {
             keys_url: config.keys_url,
             public_url: config.public_url,
             retention: config.retention,
+            sealer: Sealer::new(
+                SealingKeys::new(dynamodb.clone(), config.endpoint_keys_table),
+                WrappingKey::new(kms, config.wrapping_key),
+                mac,
+            ),
             token_requests: TokenRequests::new(dynamodb, config.token_requests_table),
-            vault: Vault::new(kms, config.wrapping_key),
         }
     }
 }

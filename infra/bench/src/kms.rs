@@ -1,5 +1,4 @@
-//! A stand-in for KMS. It makes and wraps key pairs and data keys, and unwraps them only with the same encryption
-//! context.
+//! A stand-in for KMS. It makes and wraps key pairs, and unwraps private keys only with the same encryption context.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
@@ -44,13 +43,6 @@ impl Kms {
                 let blob = BASE64.decode(blob).map_err(|_| "a CiphertextBlob that is not base64")?;
                 let plain = self.open(&blob, context).ok_or("a CiphertextBlob that does not open with this context")?;
                 json!({"KeyId": KEY_ID, "Plaintext": BASE64.encode(plain), "EncryptionAlgorithm": "SYMMETRIC_DEFAULT"})
-            }
-            "GenerateDataKey" => {
-                let plain = random();
-                json!({
-                    "KeyId": KEY_ID, "Plaintext": BASE64.encode(plain),
-                    "CiphertextBlob": BASE64.encode(self.wrap(&plain, context)),
-                })
             }
             "GenerateDataKeyPairWithoutPlaintext" => {
                 let spec = body["KeyPairSpec"].as_str().ok_or("no KeyPairSpec")?;

@@ -23,8 +23,9 @@ use signpost_io::mac::MacKey;
 use signpost_io::runtime::clock::unix_now;
 use signpost_io::tables::breakers::Breakers;
 use signpost_io::tables::endpoints::Endpoints;
+use signpost_io::tables::sealing_keys::SealingKeys;
 use signpost_io::tables::signing_keys::{KeyTable, StoredKey, WrappedPair, WrappingKey};
-use signpost_io::vault::{Purpose, SealContext, Vault};
+use signpost_io::vault::{Purpose, SealContext, Sealer};
 use uuid::Uuid;
 
 use crate::aws::{Aws, DEAD_LETTERS, DELIVERIES, EVENTS as EVENTS_QUEUE, REJECTED, queue_url};
@@ -81,8 +82,9 @@ impl World {
         }
 
         let own = EndpointKeys::new([7; 32], [7; 32]).expect("keys");
-        let vault = Vault::new(kms, KEY_ID.into());
         let breakers = Breakers::new(dynamodb.clone(), PARKING.into());
+        let sealing = SealingKeys::new(dynamodb.clone(), ENDPOINT_KEYS.into());
+        let vault = Sealer::new(sealing, wrapping, MacKey::new(kms, KEY_ID.into()));
         let endpoints = Endpoints::new(dynamodb, ENDPOINTS.into());
         for signature in SIGNATURES {
             let tenant = TenantId::parse(signature.name).expect("letters, digits and hyphens");

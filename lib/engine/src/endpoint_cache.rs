@@ -79,9 +79,10 @@ pub enum EndpointCacheError<E: Error + 'static> {
 
 /// Endpoints as they were at most [`REMEMBERED_FOR`] ago. `deliver` needs the same few repeatedly.
 ///
-/// After a change or a removal, an endpoint therefore gets requests with its old settings for that long. A secret is
-/// opened once, while its sealed bytes stay the same: a warm environment makes no call to KMS, even if other settings
-/// change.
+/// After a change or a removal, an endpoint therefore gets requests with its old settings for that long. The adapter of
+/// [`Secrets`] remembers opened secrets by itself: an endpoint that is read again does not open them again.
+///
+/// [`Secrets`]: crate::ports::endpoints::Secrets
 pub struct EndpointCache<P: Ports> {
     clock: P::Clock,
     table: P::Endpoints,
@@ -98,19 +99,22 @@ type CacheEntry<A> = Mutex<Option<(Duration, Arc<ResolvedEndpoint<A>>)>>;
 /// How long a remembered endpoint is used before it is read again.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(10);
 
-/// How many endpoints are remembered at once: about a kilobyte each, or 100 KB with certificates of their own.
-const CAPACITY: usize = 500;
+/// How many endpoints are remembered at once, if they fit into [`MAX_BYTES`].
+const CAPACITY: usize = 5_000;
+
+/// How much memory the remembered endpoints may have, by the estimate of [`bytes_of`]. Functions have 256 MB.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 impl<P: Ports> EndpointCache<P> {
     /// Creates a cache of the endpoints in `table`, whose secrets `secrets` opens.
     pub fn new(clock: P::Clock, table: P::Endpoints, secrets: P::Secrets) -> Self {
-        Self { clock, table, secrets, known: Slots::new(CAPACITY) }
+        Self { clock, table, secrets, known: Slots::within(CAPACITY, MAX_BYTES) }
     }
 
     /// Returns one endpoint; `None` if there is none. Absence is not remembered, so that a new endpoint is found at
     /// once.
     ///
-    /// One read every [`REMEMBERED_FOR`], and one call to KMS per secret in use when it is opened first.
+    /// One read every [`REMEMBERED_FOR`].
     ///
     /// # Errors
     /// The endpoint was not remembered and could not be read, or one of its secrets did not open.
@@ -119,7 +123,8 @@ impl<P: Ports> EndpointCache<P> {
         tenant: &TenantId,
         id: &EndpointId,
     ) -> Result<Option<Arc<ResolvedEndpoint<Access<P>>>>, EndpointCacheError<P::Error>> {
-        let slot = self.known.get((tenant.clone(), id.clone()));
+        let key = (tenant.clone(), id.clone());
+        let slot = self.known.get(key.clone());
         let mut slot = slot.lock().await;
         let now = self.clock.unix(); // Not the monotonic clock, which may stop while Lambda freezes the process.
         // A disabled endpoint is not remembered. Otherwise deliveries would be parked after it was enabled, and stay
@@ -137,10 +142,10 @@ impl<P: Ports> EndpointCache<P> {
         let before = slot.take().map(|(_, recipient)| recipient);
         let recipient = match before {
             Some(recipient) if recipient.stored == stored => recipient,
-            before => {
-                let before = before.as_deref().map(ResolvedEndpoint::access);
-                let opened = self.secrets.open(tenant, id, &stored, before).await;
+            _ => {
+                let opened = self.secrets.open(tenant, id, &stored).await;
                 let opened = opened.map_err(|error| EndpointCacheError::Secrets(Box::new(error)))?;
+                self.known.set_bytes(&key, bytes_of(&stored));
                 Arc::new(ResolvedEndpoint { stored, opened })
             }
         };
@@ -202,4 +207,15 @@ impl<P: Ports> EndpointCache<P> {
             *read_at = Duration::ZERO;
         }
     }
+}
+
+/// Returns an estimate of the memory of an endpoint and its opened secrets, on the high side.
+///
+/// Settings need more memory than their JSON: a list of short names up to 14 times as much.
+fn bytes_of(stored: &StoredEndpoint) -> usize {
+    let json = serde_json::to_vec(&stored.settings).map_or(0, |json| json.len());
+    let sealed = stored.signing_secrets.iter().map(|keys| keys.secret.sealed.len());
+    let secrets = stored.auth_secret.as_ref().map_or(0, Vec::len) + sealed.sum::<usize>();
+    let trusted = stored.trusted.as_ref().map_or(0, String::len);
+    1_024 + 14 * json + 3 * (secrets + trusted)
 }

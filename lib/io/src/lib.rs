@@ -6,8 +6,8 @@
 //! - [`aws`]: the SDK's settings, the error type of its calls, and one call for a whole batch (`dynamodb:BatchGetItem`,
 //!   `dynamodb:PartiQLInsert`).
 //! - [`queue`]: SQS (`sqs:SendMessage`, `sqs:ReceiveMessage`, `sqs:DeleteMessage`, `sqs:ChangeMessageVisibility`).
-//! - [`vault`], [`mac`]: secrets under KMS (`kms:GenerateDataKey`, `kms:Decrypt`) and MACs of key items
-//!   (`kms:GenerateMac`, `kms:VerifyMac`).
+//! - [`vault`], [`mac`]: secrets sealed with tenants' key pairs (`kms:GenerateDataKeyPairWithoutPlaintext`, `kms:Decrypt`)
+//!   and MACs of key items (`kms:GenerateMac`, `kms:VerifyMac`).
 //! - [`tables`]: one module per kind of item in DynamoDB (`dynamodb:GetItem`, `PutItem`, `UpdateItem`, `DeleteItem`,
 //!   `Query`).
 //! - [`http`]: sends webhooks and requests access tokens; the only folder that connects to receivers.

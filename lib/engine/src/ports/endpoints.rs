@@ -51,14 +51,14 @@ pub trait Endpoints {
     async fn verify(&self, tenant: &TenantId, id: &EndpointId, origin: &str) -> Result<Written, Self::Error>;
 }
 
-/// The secrets of endpoints.
+/// The secrets of endpoints. The adapter remembers the secrets that it has opened.
 pub trait Secrets {
-    /// How the sender authenticates to a receiver, and the secrets that the adapter has opened.
+    /// How the sender authenticates to a receiver.
     type Access;
     /// The reason why a secret could not be opened.
     type Error: Error + Send + Sync + 'static;
 
-    /// Opens the secrets of an endpoint. Secrets in `before` need not be opened again.
+    /// Opens the secrets of an endpoint.
     ///
     /// # Errors
     /// A secret that the endpoint needs did not open, or has an unexpected form. No request can be sent.
@@ -67,7 +67,6 @@ pub trait Secrets {
         tenant: &TenantId,
         id: &EndpointId,
         stored: &StoredEndpoint,
-        before: Option<&Self::Access>,
     ) -> Result<OpenedSecrets<Self::Access>, Self::Error>;
 }
 

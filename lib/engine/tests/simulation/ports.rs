@@ -657,13 +657,7 @@ impl Secrets for Process {
     type Access = ();
     type Error = Fault;
 
-    async fn open(
-        &self,
-        _: &TenantId,
-        _: &EndpointId,
-        _: &StoredEndpoint,
-        _: Option<&()>,
-    ) -> Result<OpenedSecrets<()>, Fault> {
+    async fn open(&self, _: &TenantId, _: &EndpointId, _: &StoredEndpoint) -> Result<OpenedSecrets<()>, Fault> {
         self.call(("Secrets", "open"), |world| OpenedSecrets { access: (), keys: world.keys.clone() }).await
     }
 }

@@ -1,4 +1,5 @@
-//! `EndpointKeysTable`: the public keys of endpoints' `v1a` signatures. Partition key `tenant`, sort key `key`.
+//! `EndpointKeysTable`: the public keys of endpoints' `v1a` signatures. Partition key `tenant`, sort key `key`. The
+//! table also has the key pairs that seal secrets ([`crate::tables::sealing_keys`]).
 //!
 //! `manage` writes an item before the key signs for the first time, with a MAC ([`crate::mac`]). The items are small
 //! and separate from the endpoints' settings, because anybody may fetch a tenant's keys.
@@ -134,13 +135,12 @@ impl EndpointKeyTable {
             .table_name(&self.table)
             .consistent_read(true)
             .expression_attribute_values(":tenant", s(tenant.as_str()));
-        let call = match endpoint {
-            None => call.key_condition_expression("tenant = :tenant"),
-            Some(endpoint) => call
-                .key_condition_expression("tenant = :tenant AND begins_with(#key, :endpoint)")
-                .expression_attribute_names("#key", "key")
-                .expression_attribute_values(":endpoint", s(format!("{endpoint}#"))),
-        };
+        // The table has another item of the tenant (`crate::tables::sealing_keys`), whose sort key has no such prefix.
+        let prefix = endpoint.map_or_else(|| "ep_".to_owned(), |endpoint| format!("{endpoint}#"));
+        let call = call
+            .key_condition_expression("tenant = :tenant AND begins_with(#key, :prefix)")
+            .expression_attribute_names("#key", "key")
+            .expression_attribute_values(":prefix", s(prefix));
         call.into_paginator().items().send().try_collect().await.map_err(AwsError::of("dynamodb:Query"))
     }
 

@@ -4,6 +4,7 @@
 //! encryption context `{purpose: signing, keyId: …}` opens it. Each item has a MAC ([`crate::mac`]). Items whose MAC
 //! does not verify are neither published nor used, so a writer of the table cannot plant a key.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
@@ -11,6 +12,7 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_kms::types::DataKeyPairSpec;
 use futures_util::future::try_join_all;
+use signpost_core::event::TenantId;
 use signpost_core::fingerprint::fingerprint;
 use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::signing::key_rotation::KeyMoments;
@@ -190,21 +192,42 @@ impl WrappingKey {
     /// # Errors
     /// The call failed.
     pub async fn generate_pair(&self, algorithm: Algorithm, key_id: &str) -> Result<WrappedPair, AwsError> {
-        const CALL: &str = "kms:GenerateDataKeyPairWithoutPlaintext";
         let spec = match algorithm {
             Algorithm::EdDSA => DataKeyPairSpec::EccNistEdwards25519,
             Algorithm::ES256 => DataKeyPairSpec::EccNistP256,
             Algorithm::RS256 => DataKeyPairSpec::Rsa2048,
         };
+        self.generate(spec, signing(key_id), Some(patient())).await
+    }
+
+    /// Asks KMS for the P-256 key pair that seals the secrets of a tenant. The private key never leaves KMS unwrapped.
+    ///
+    /// Needs `kms:GenerateDataKeyPairWithoutPlaintext` with encryption context `{purpose: endpoint-secrets, tenant}`.
+    /// A call costs $0.00001 in us-east-1.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn generate_sealing_pair(&self, tenant: &TenantId) -> Result<WrappedPair, AwsError> {
+        self.generate(DataKeyPairSpec::EccNistP256, sealing(tenant), None).await
+    }
+
+    async fn generate(
+        &self,
+        spec: DataKeyPairSpec,
+        context: EncryptionContext<'_>,
+        timeouts: Option<TimeoutConfig>,
+    ) -> Result<WrappedPair, AwsError> {
+        const CALL: &str = "kms:GenerateDataKeyPairWithoutPlaintext";
+        let mut settings = aws_sdk_kms::config::Builder::new();
+        settings.set_timeout_config(timeouts);
         let call = self
             .client
             .generate_data_key_pair_without_plaintext()
             .key_id(&self.key_id)
             .key_pair_spec(spec)
-            .encryption_context("purpose", "signing")
-            .encryption_context("keyId", key_id)
+            .set_encryption_context(Some(owned(context)))
             .customize()
-            .config_override(aws_sdk_kms::config::Builder::new().timeout_config(patient()));
+            .config_override(settings);
         let pair = call.send().await.map_err(AwsError::of(CALL))?;
         match (pair.public_key, pair.private_key_ciphertext_blob) {
             (Some(public), Some(private)) => {
@@ -222,18 +245,47 @@ impl WrappingKey {
     /// # Errors
     /// The call failed.
     pub async fn unwrap_private(&self, key_id: &str, wrapped: &[u8]) -> Result<Vec<u8>, AwsError> {
+        self.unwrap(signing(key_id), wrapped).await
+    }
+
+    /// Unwraps the private key that opens the secrets of a tenant: PKCS#8 DER. Keep it in memory only.
+    ///
+    /// Needs `kms:Decrypt` with encryption context `{purpose: endpoint-secrets, tenant}`. A key that was wrapped for
+    /// another tenant does not open.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn unwrap_sealing(&self, tenant: &TenantId, wrapped: &[u8]) -> Result<Vec<u8>, AwsError> {
+        self.unwrap(sealing(tenant), wrapped).await
+    }
+
+    async fn unwrap(&self, context: EncryptionContext<'_>, wrapped: &[u8]) -> Result<Vec<u8>, AwsError> {
+        const CALL: &str = "kms:Decrypt";
         let call = self
             .client
             .decrypt()
             .key_id(&self.key_id)
-            .ciphertext_blob(aws_sdk_kms::primitives::Blob::new(wrapped))
-            .encryption_context("purpose", "signing")
-            .encryption_context("keyId", key_id);
-        let opened = call.send().await.map_err(AwsError::of("kms:Decrypt"))?.plaintext;
-        opened
-            .map(aws_sdk_kms::primitives::Blob::into_inner)
-            .ok_or_else(|| AwsError::of("kms:Decrypt")(std::io::Error::other("the answer of KMS lacks the plaintext")))
+            .ciphertext_blob(Blob::new(wrapped))
+            .set_encryption_context(Some(owned(context)));
+        let opened = call.send().await.map_err(AwsError::of(CALL))?.plaintext.map(Blob::into_inner);
+        opened.ok_or_else(|| AwsError::of(CALL)(std::io::Error::other("the answer of KMS lacks the plaintext")))
     }
+}
+
+/// The encryption context of a wrapped private key. IAM grants each function one purpose, and KMS unwraps a key only
+/// with the context under which it was wrapped.
+type EncryptionContext<'a> = [(&'static str, &'a str); 2];
+
+fn signing(key_id: &str) -> EncryptionContext<'_> {
+    [("purpose", "signing"), ("keyId", key_id)]
+}
+
+fn sealing(tenant: &TenantId) -> EncryptionContext<'_> {
+    [("purpose", "endpoint-secrets"), ("tenant", tenant.as_str())]
+}
+
+fn owned(context: EncryptionContext<'_>) -> HashMap<String, String> {
+    HashMap::from(context.map(|(name, value)| (name.to_owned(), value.to_owned())))
 }
 
 /// Returns longer timeouts, because KMS may need seconds to find two primes. They fit into the 60 s of `rotate-keys`.

@@ -129,7 +129,7 @@ impl Own {
 
     /// Runs a function in its own process, with the credentials of the account's root. It calls AWS at `endpoint_url`.
     pub(crate) fn host(&self, function: &str, endpoint_url: &str) -> Arc<LambdaHost> {
-        const SETTINGS: [&str; 21] = [
+        const SETTINGS: [&str; 22] = [
             "AWS_ACCESS_KEY_ID",
             "AWS_REGION",
             "AWS_SECRET_ACCESS_KEY",
@@ -138,6 +138,7 @@ impl Own {
             "DEAD_LETTER_QUEUE_URL",
             "DELIVERIES_QUEUE_URL",
             "ENDPOINTS_TABLE",
+            "ENDPOINT_KEYS_TABLE",
             "EVENTS_QUEUE_URL",
             "EVENTS_TABLE",
             "KEYS_TABLE",

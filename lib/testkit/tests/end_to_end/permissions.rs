@@ -4,13 +4,25 @@
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_kms::primitives::Blob;
-use aws_sdk_kms::types::MacAlgorithmSpec;
+use aws_sdk_kms::types::{DataKeyPairSpec, DataKeySpec, MacAlgorithmSpec};
 use serde_json::json;
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::TenantId;
 use signpost_core::signing::algorithm::Algorithm;
+use signpost_io::tables::sealing_keys::SealingKeys;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path, endpoints_path, setting};
+
+const ROLES: [&str; 8] = [
+    "INGEST_ROLE",
+    "FANOUT_ROLE",
+    "DELIVER_ROLE",
+    "MANAGE_ROLE",
+    "ROTATEKEYS_ROLE",
+    "PUBLICKEYS_ROLE",
+    "RELAY_ROLE",
+    "SWEEP_ROLE",
+];
 
 #[tokio::test]
 async fn events_are_not_taken_from_strangers() {
@@ -24,17 +36,7 @@ async fn events_are_not_taken_from_strangers() {
 #[tokio::test]
 async fn no_function_may_do_what_it_does_not_need() {
     let stack = LocalStack::from_env().await;
-    let roles = [
-        "INGEST_ROLE",
-        "FANOUT_ROLE",
-        "DELIVER_ROLE",
-        "MANAGE_ROLE",
-        "ROTATEKEYS_ROLE",
-        "PUBLICKEYS_ROLE",
-        "RELAY_ROLE",
-        "SWEEP_ROLE",
-    ];
-    for role in roles {
+    for role in ROLES {
         let aws = stack.assume_role(&setting(role)).await;
         let dynamodb = aws_sdk_dynamodb::Client::new(&aws);
         let sqs = aws_sdk_sqs::Client::new(&aws);
@@ -123,6 +125,40 @@ async fn no_function_may_do_what_it_does_not_need() {
             let call = call.encryption_context("keyId", key.public.id());
             let opened = call.ciphertext_blob(Blob::new(key.wrapped_private)).send().await;
             assert_refused(opened.map(drop), &format!("{role}: kms:Decrypt of a private key"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_key_that_opens_secrets_is_for_deliver_alone() {
+    let stack = LocalStack::from_env().await;
+    let secretive = tenant();
+    stack.register_with(&secretive, &json!({"url": "https://hooks.example/in"})).await;
+    let sealing = SealingKeys::new(stack.dynamodb(), setting("ENDPOINT_KEYS_TABLE")).get(&secretive).await;
+    let sealing = sealing.unwrap().unwrap();
+    for role in ROLES {
+        let aws = stack.assume_role(&setting(role)).await;
+        let (dynamodb, kms) = (aws_sdk_dynamodb::Client::new(&aws), aws_sdk_kms::Client::new(&aws));
+        if !matches!(role, "MANAGE_ROLE" | "ROTATEKEYS_ROLE") {
+            let call = kms.generate_data_key_pair_without_plaintext().key_id(setting("WRAPPING_KEY"));
+            let call = call.key_pair_spec(DataKeyPairSpec::EccNistP256).encryption_context("tenant", "acme");
+            let made = call.encryption_context("purpose", "endpoint-secrets").send().await;
+            assert_refused(made.map(drop), &format!("{role}: kms:GenerateDataKeyPairWithoutPlaintext"));
+        }
+        let data_key =
+            kms.generate_data_key().key_id(setting("WRAPPING_KEY")).key_spec(DataKeySpec::Aes256).send().await;
+        assert_refused(data_key.map(drop), &format!("{role}: kms:GenerateDataKey, whose plaintext it would see"));
+        if role != "DELIVER_ROLE" {
+            let call = kms.decrypt().key_id(setting("WRAPPING_KEY")).encryption_context("purpose", "endpoint-secrets");
+            let call = call.encryption_context("tenant", secretive.as_str());
+            let opened = call.ciphertext_blob(Blob::new(&*sealing.wrapped_private)).send().await;
+            assert_refused(opened.map(drop), &format!("{role}: kms:Decrypt of the key that opens secrets"));
+        }
+        if !matches!(role, "DELIVER_ROLE" | "MANAGE_ROLE") {
+            let (tenant, key) = [secretive.as_str(), "secrets"].map(|text| AttributeValue::S(text.to_owned())).into();
+            let call = dynamodb.get_item().table_name(setting("ENDPOINT_KEYS_TABLE"));
+            let read = call.key("tenant", tenant).key("key", key).send().await;
+            assert_refused(read.map(drop), &format!("{role}: dynamodb:GetItem of the key that opens secrets"));
         }
     }
 }

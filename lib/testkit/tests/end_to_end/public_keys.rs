@@ -1,5 +1,6 @@
 //! Public keys as verifiers fetch them.
 
+use std::collections::HashMap;
 use std::collections::HashSet;
 
 use aws_sdk_dynamodb::primitives::Blob;
@@ -147,7 +148,9 @@ async fn an_endpoints_own_key_is_published_with_its_name_replaced_with_overlap_a
     let call = stack.dynamodb().query().table_name(setting("ENDPOINT_KEYS_TABLE"));
     let call = call.key_condition_expression("tenant = :t");
     let left = call.expression_attribute_values(":t", AttributeValue::S(tenant.to_string())).send().await.unwrap();
-    assert!(left.items().iter().all(|item| item.contains_key("expiresAt")), "{left:?}");
+    let is_sealing = |item: &HashMap<_, _>| item["key"] == AttributeValue::S("secrets".into());
+    let mut of_endpoints = left.items().iter().filter(|item| !is_sealing(item));
+    assert!(of_endpoints.all(|item| item.contains_key("expiresAt")), "{left:?}");
 }
 
 #[tokio::test]

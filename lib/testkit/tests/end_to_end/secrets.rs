@@ -89,7 +89,7 @@ async fn a_warm_environment_delivers_without_a_call_to_kms() {
     let app = app(&proxy.aws().await);
 
     deliver(&app, &tenant, &id).await;
-    assert_eq!(proxy.count("Decrypt"), 3, "the signing key, the API key and the endpoint's own keys");
+    assert_eq!(proxy.count("Decrypt"), 2, "the signing key, and the key that opens the tenant's secrets");
     let verified = proxy.count("VerifyMac");
     assert!(verified > 0, "the signing keys are authenticated");
     for _ in 0..5 {
@@ -97,9 +97,30 @@ async fn a_warm_environment_delivers_without_a_call_to_kms() {
     }
 
     assert_eq!(receiver.so_far().len(), 6);
-    assert_eq!(proxy.count("Decrypt"), 3, "no further call");
+    assert_eq!(proxy.count("Decrypt"), 2, "no further call");
     assert_eq!(proxy.count("VerifyMac"), verified, "no further check of the keys");
-    assert!(proxy.count("BatchExecuteStatement") == 6 && proxy.count("GenerateDataKey") == 0);
+    assert_eq!(proxy.count("BatchExecuteStatement"), 6, "each attempt is recorded");
+
+    let others = futures_util::future::join_all((0..5).map(|_| stack.register_with(&tenant, &settings))).await;
+    for other in &others {
+        deliver(&app, &tenant, &other.id).await;
+    }
+    assert_eq!(receiver.so_far().len(), 11);
+    assert_eq!(proxy.count("Decrypt"), 2, "all endpoints of the tenant share one key");
+}
+
+#[tokio::test]
+async fn the_first_endpoints_of_a_tenant_agree_on_one_key() {
+    let stack = LocalStack::from_env().await;
+    let (receiver, tenant) = (Receiver::start(|_| 204).await, tenant());
+    let settings = json!({"url": receiver.url, "auth": {"kind": "basic", "secret": "acme:hunter2"}});
+    let registered = futures_util::future::join_all((0..6).map(|_| stack.register_with(&tenant, &settings))).await;
+    let app = app(&stack.aws);
+    for endpoint in &registered {
+        assert_eq!(deliver(&app, &tenant, &endpoint.id).await.batch_item_failures.len(), 0);
+    }
+    let seen: Vec<_> = receiver.so_far().iter().map(|request| request.header("authorization").to_owned()).collect();
+    assert_eq!(seen, vec!["Basic YWNtZTpodW50ZXIy"; 6]);
 }
 
 #[tokio::test]
