@@ -7,6 +7,9 @@ this program reads the stack's parameters first. Build and deploy then get the s
 else those of the stack, else the template's defaults. It does not deploy a build for another processor than the
 stack's.
 
+All functions of an account share its concurrent executions. So this program asks Lambda how many there are, and bounds
+`manage`, whose callers can keep it busy, if the account can reserve that many. Otherwise it says why not.
+
 Needs sam, cargo-lambda and zig in PATH, and the credentials and the region of the AWS account in the environment.
 """
 
@@ -31,6 +34,12 @@ MACHINES = {62: "x86_64", 183: "arm64"}
 LOCAL_ONLY = ("CARGO_LAMBDA_COMPILER", "SAM_BUILD_MODE")
 # A failed first deploy leaves the stack in one of these states. Such a stack can only be deleted.
 NEVER_CREATED = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")
+
+# The parameter that bounds the function whose callers can keep it busy.
+BOUND_OF_MANAGE = "ManageReservedConcurrency"
+# By default, manage gets a tenth of the account's concurrency, within bounds.
+SHARE_OF_MANAGE, LEAST_OF_MANAGE, MOST_OF_MANAGE = 10, 10, 100
+LAMBDA_KEEPS_UNRESERVED = 100  # https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
 
 
 class DeployError(Exception):
@@ -58,7 +67,11 @@ def deploy(stack: str, given: list[str]) -> None:
     template = yaml.load((ROOT / "template.yaml").read_text(), Loader=Loader)["Parameters"]
     changes = parse(given, template)
     kept = {name: value for name, value in parameters_of(stack).items() if name in template}
-    architecture = {**defaults(template), **kept, **changes}["Architecture"]
+    if BOUND_OF_MANAGE not in kept and BOUND_OF_MANAGE not in changes:
+        changes |= bound_of_manage(account_concurrency())
+    chosen = {**defaults(template), **kept, **changes}
+    check_concurrency(chosen)
+    architecture = chosen["Architecture"]
     say(f"Building for {architecture}, to deploy the stack {stack}")
     parameters = ROOT / PARAMETERS
     parameters.parent.mkdir(exist_ok=True)
@@ -103,6 +116,44 @@ def parameters_of(stack: str) -> dict[str, str]:
         remove = f"aws cloudformation delete-stack --stack-name {stack}"
         raise DeployError(f"the stack {stack} is {found['StackStatus']}; remove it with `{remove}`, then deploy again")
     return {one["ParameterKey"]: one["ParameterValue"] for one in found.get("Parameters", [])}
+
+
+def account_concurrency() -> dict[str, int] | None:
+    """Returns how many executions the account may have at once, and how many are not reserved; none if Lambda does not
+    tell."""
+    try:
+        limits = boto3.client("lambda").get_account_settings()["AccountLimit"]
+    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, KeyError) as error:
+        say(f"Cannot read the account's concurrency ({error}); the permission is lambda:GetAccountSettings")
+        return None
+    return {"all": limits["ConcurrentExecutions"], "unreserved": limits["UnreservedConcurrentExecutions"]}
+
+
+def bound_of_manage(account: dict[str, int] | None) -> dict[str, str]:
+    """Returns the parameter that bounds `manage` to a share of the account's concurrency; nothing if that does not fit."""
+    unbounded = f"so {BOUND_OF_MANAGE} stays 0: operators and pollers can use up the concurrency of all functions"
+    if account is None:
+        say(f"Set no bound for the manage function, {unbounded}")
+        return {}
+    bound = min(max(account["all"] // SHARE_OF_MANAGE, LEAST_OF_MANAGE), MOST_OF_MANAGE)
+    if account["unreserved"] - bound < LAMBDA_KEEPS_UNRESERVED:
+        say(
+            f"Set no bound for the manage function: the account has {account['unreserved']} unreserved concurrent "
+            f"executions of {account['all']}, and Lambda keeps {LAMBDA_KEEPS_UNRESERVED} unreserved, {unbounded}. Ask "
+            f"for more at Service Quotas, then deploy with {BOUND_OF_MANAGE}={bound}"
+        )
+        return {}
+    say(f"Bounding the manage function: {BOUND_OF_MANAGE}={bound}, of the account's {account['all']}")
+    return {BOUND_OF_MANAGE: str(bound)}
+
+
+def check_concurrency(parameters: dict[str, str]) -> None:
+    reserved, wanted = (int(parameters[name]) for name in ("DeliverReservedConcurrency", "DeliverConcurrency"))
+    if 0 < reserved < wanted:
+        raise DeployError(
+            f"DeliverReservedConcurrency is {reserved}; give at least DeliverConcurrency, which is {wanted}, or 0: Lambda "
+            "would throttle the function, and each message that it throttles is late by minutes"
+        )
 
 
 def sam(command: str, *arguments: str) -> None:

@@ -3,6 +3,7 @@
 Needs the settings of the local stack (`AWS_ENDPOINT_URL` and credentials) in the environment.
 """
 
+import http.server
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 import uuid
 from pathlib import Path
@@ -40,7 +42,36 @@ if sys.argv[1] == "build":
 """
 
 
+class Lambda(http.server.ThreadingHTTPServer):
+    """The account settings of Lambda, on loopback."""
+
+    def __init__(self, concurrency: int, unreserved: int):
+        limits = {"ConcurrentExecutions": concurrency, "UnreservedConcurrentExecutions": unreserved}
+        body = json.dumps({"AccountLimit": limits, "AccountUsage": {}}).encode()
+
+        class Settings(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                is_asked = self.path == "/2016-08-19/account-settings"
+                self.send_response(200 if is_asked else 404)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        super().__init__(("127.0.0.1", 0), Settings)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
 class Deploys(unittest.TestCase):
+    def account(self, concurrency: int, unreserved: int) -> dict[str, str]:
+        """Starts a Lambda with these limits, and returns the setting that leads to it."""
+        account = Lambda(concurrency, unreserved)
+        self.addCleanup(account.server_close)
+        self.addCleanup(account.shutdown)
+        return {"AWS_ENDPOINT_URL_LAMBDA": f"http://127.0.0.1:{account.server_port}"}
+
     def setUp(self):
         self.formation = boto3.client("cloudformation")
         self.stack = f"deploys-{uuid.uuid4()}"
@@ -57,6 +88,7 @@ class Deploys(unittest.TestCase):
         sam.chmod(sam.stat().st_mode | stat.S_IXUSR)
         self.env = {
             **os.environ, "PATH": f"{sam.parent}{os.pathsep}{os.environ['PATH']}", "SAM_ASKED": str(self.asked),
+            **self.account(10, 10),  # As new accounts have: nothing can be reserved.
         }
 
     def create_stack(self, **parameters: str):
@@ -126,6 +158,47 @@ class Deploys(unittest.TestCase):
         asked, done = self.deploy("--stack", self.stack)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(asked["deploy"]["parameters"], {"Architecture": "x86_64"})
+
+    def test_a_first_deploy_bounds_manage_by_a_share_of_the_account(self):
+        for concurrency, unreserved, bound in ((1_000, 900, "100"), (5_000, 4_000, "100"), (400, 400, "40"), (120, 110, "10")):
+            with self.subTest(concurrency):
+                self.setUp()
+                asked, done = self.deploy("--stack", self.stack, **self.account(concurrency, unreserved))
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual(asked["build"]["parameters"], {"ManageReservedConcurrency": bound})
+                self.assertEqual(asked["deploy"]["parameters"], {"ManageReservedConcurrency": bound})
+                self.assertIn(f"ManageReservedConcurrency={bound}, of the account's {concurrency}", done.stdout)
+
+    def test_a_bound_that_does_not_fit_is_not_set_and_the_reason_is_said(self):
+        for concurrency, unreserved in ((10, 10), (100, 100), (1_000, 199)):
+            with self.subTest(concurrency):
+                self.setUp()
+                asked, done = self.deploy("--stack", self.stack, **self.account(concurrency, unreserved))
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual(asked["deploy"]["parameters"], {})
+                self.assertIn(f"the account has {unreserved} unreserved concurrent executions of {concurrency}", done.stdout)
+        self.setUp()
+        asked, done = self.deploy("--stack", self.stack, AWS_ENDPOINT_URL_LAMBDA="http://127.0.0.1:9")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("Cannot read the account's concurrency", done.stdout)
+
+    def test_a_bound_that_the_stack_has_or_the_user_gives_stays(self):
+        roomy = self.account(1_000, 1_000)
+        asked, done = self.deploy("--stack", self.stack, "ManageReservedConcurrency=7", **roomy)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(asked["deploy"]["parameters"], {"ManageReservedConcurrency": "7"})
+        self.setUp()
+        self.create_stack(ManageReservedConcurrency="0")
+        asked, done = self.deploy("--stack", self.stack, **roomy)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(asked["deploy"]["parameters"], {"ManageReservedConcurrency": "0"})
+
+    def test_deliver_is_not_reserved_less_than_its_event_source_invokes(self):
+        asked, done = self.deploy("--stack", self.stack, "DeliverReservedConcurrency=20")
+        self.assertEqual((asked, done.returncode), ({}, 1))
+        self.assertIn("give at least DeliverConcurrency, which is 50", done.stderr)
+        asked, done = self.deploy("--stack", self.stack, "DeliverReservedConcurrency=20", "DeliverConcurrency=20")
+        self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_functions_for_another_processor_are_not_deployed(self):
         self.create_stack(Architecture="x86_64")

@@ -16,6 +16,7 @@ use signpost_core::endpoint::settings;
 use signpost_core::endpoint::{Endpoint, EndpointId};
 use signpost_core::event::{Event, EventKey, TenantId};
 use signpost_core::input::problem::Problem;
+use signpost_core::quota::Quota;
 use signpost_engine::ports::deliveries::Deliveries as _;
 use signpost_engine::ports::endpoints::Endpoints as _;
 use signpost_engine::ports::events::Events as _;
@@ -105,6 +106,7 @@ impl App {
     pub(crate) async fn replay(&self, asked: &ApiRequest<'_>) -> Answer {
         let chosen = settings::replay(asked.optional_body(&[JSON])?.as_deref()).map_err(Problem::bad_request)?;
         let History { event, arrived_unix_ms, endpoints, also_to, .. } = self.history(asked).await?;
+        self.count(&asked.tenant, Quota::Replay).await?;
         let routing_facts = event.routing_facts();
         let is_meant = |id: &EndpointId, endpoint: Option<&Endpoint>| match &chosen {
             Some(chosen) => id == chosen,
@@ -141,6 +143,7 @@ impl App {
         if !self.endpoints.exists(&asked.tenant, &endpoint).await? {
             return Err(no_such_endpoint().into());
         }
+        self.count(&asked.tenant, Quota::Recover).await?;
         let (lane, started, began_unix_ms) = (Lane::Exhausted(endpoint), Instant::now(), unix_ms_now());
         let (mut recovered, mut is_all) = (HashSet::new(), false);
         while !is_all && started.elapsed() < RECOVERY {

@@ -18,13 +18,16 @@ use aws_config::SdkConfig;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use http::header::CACHE_CONTROL;
 use signpost_core::endpoint::Verification;
+use signpost_core::event::TenantId;
 use signpost_core::input::fault::FaultCode;
 use signpost_core::input::problem::Problem;
+use signpost_core::quota::{Quota, seconds_to_next_minute};
 use signpost_io::aws::AwsError;
 use signpost_io::http::guarded_client::Guard;
 use signpost_io::mac::MacKey;
 use signpost_io::queue::Queue;
 use signpost_io::runtime::api_gateway::{check_parameters, refuse, unavailable, with_header};
+use signpost_io::runtime::clock::unix_now;
 use signpost_io::runtime::logs::Chain;
 use signpost_io::tables::breakers::Breakers;
 use signpost_io::tables::deliveries::Deliveries;
@@ -34,6 +37,7 @@ use signpost_io::tables::endpoints::Endpoints;
 use signpost_io::tables::event_history::Histories;
 use signpost_io::tables::events::Events;
 use signpost_io::tables::parking::Parking;
+use signpost_io::tables::quotas::Quotas;
 use signpost_io::tables::sealing_keys::SealingKeys;
 use signpost_io::tables::signing_keys::WrappingKey;
 use signpost_io::tables::states::States;
@@ -60,6 +64,7 @@ pub struct App {
     keys_url: Option<String>,
     public_url: Option<String>,
     deliveries_queue: Queue,
+    quotas: Quotas,
     retention: Duration,
     sealer: Sealer,
     states: States,
@@ -86,7 +91,8 @@ impl App {
             listing: Listing::new(dynamodb.clone(), config.events_table.clone()),
             deliveries_queue: Queue::new(sqs, config.deliveries_queue_url),
             states: States::new(dynamodb.clone(), config.events_table),
-            parking: Parking::new(dynamodb.clone(), config.parking_table, config.retention),
+            parking: Parking::new(dynamodb.clone(), config.parking_table.clone(), config.retention),
+            quotas: Quotas::new(dynamodb.clone(), config.parking_table),
             keys_url: config.keys_url,
             public_url: config.public_url,
             retention: config.retention,
@@ -104,6 +110,18 @@ impl App {
     /// Returns the start of public URLs: those of bank callbacks and of keys.
     fn public_base(&self, asked: &ApiRequest<'_>) -> String {
         self.public_url.clone().unwrap_or_else(|| asked.base_url())
+    }
+
+    /// Counts a request of the tenant, and refuses it if the quota is used up.
+    async fn count(&self, tenant: &TenantId, quota: Quota) -> Result<(), Refusal> {
+        let now = unix_now().as_secs();
+        if self.quotas.count(tenant, quota, now).await? {
+            return Ok(());
+        }
+        let (kind, most, wait) = (quota.as_str(), quota.per_minute(), seconds_to_next_minute(now));
+        tracing::warn!(tenant.id = %tenant, quota = kind, "quota.used_up");
+        let detail = format!("the tenant has made {most} requests to {kind} in this minute, which is its quota; wait");
+        Err(Problem::too_many_requests(format!("{detail} {wait} seconds and send the request again"), wait).into())
     }
 
     /// Returns the URL where the tenant's integrators fetch the key set.

@@ -8,13 +8,15 @@ use http::HeaderName;
 use http::header::ETAG;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use signpost_core::event::EventKey;
+use signpost_core::event::{EventKey, TenantId};
 use signpost_core::input::problem::Problem;
 use signpost_core::status::state::{MAX_HISTORY, StateKey, SubjectState};
 use signpost_engine::ports::events::Events as _;
 use signpost_engine::ports::events::StoredEvent;
 use signpost_io::aws::AwsError;
 use signpost_io::runtime::api_gateway::{empty, refuse, respond, with_header};
+use signpost_io::runtime::logs::Chain;
+use signpost_io::tables::quotas::WaitingPlace;
 use signpost_io::tables::states::SubjectKey;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -28,18 +30,33 @@ use crate::{Answer, App, Refusal};
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// How many other subjects a path may mean without `?type=`: each costs one read unit.
 const MOST_OTHERS: usize = 16;
+/// How long a place to wait is kept beyond the wait: one slow look at the table.
+const BESIDE_WAIT: Duration = Duration::from_secs(5);
 /// How often the table is read meanwhile: each costs one read unit, 40 in the longest wait.
 const LOOKING_EVERY: Duration = Duration::from_millis(500);
 
 impl App {
     /// Shows the status of a subject and its history. With `Prefer: wait`, waits for a state that the caller does not
-    /// have (RFC 7240, section 4.3).
+    /// have (RFC 7240, section 4.3), unless enough other requests of the tenant wait.
     pub(crate) async fn read_status(&self, asked: &ApiRequest<'_>) -> Answer {
         let about = asked.subject()?;
         self.refuse_ambiguous(asked, &about).await?;
         let subject = SubjectKey { tenant: &asked.tenant, kind: &about.kind, name: &about.name };
-        let wait = asked.wait().map(|wait| wait.min(LONGEST_WAIT));
-        let newest = self.await_news(asked, subject, wait.unwrap_or_default()).await?;
+        let newest = self.states.newest(subject).await?;
+        let mut wait = asked.wait().map(|wait| wait.min(LONGEST_WAIT));
+        let newest = match wait {
+            Some(longest) if is_known(asked, newest.as_ref()) && !longest.is_zero() => {
+                if let Some(place) = self.place_to_wait(&asked.tenant, longest).await {
+                    let awaited = self.await_news(asked, subject, newest, longest).await;
+                    self.leave(place).await;
+                    awaited?
+                } else {
+                    wait = None; // The preference is ignored (RFC 7240, section 2).
+                    newest
+                }
+            }
+            _ => newest,
+        };
         let answer = match newest {
             Some(newest) if asked.has(&newest.tag()) => with_header(empty(304), ETAG, &weak(&newest)),
             Some(_) => self.show(subject).await?,
@@ -71,16 +88,37 @@ impl App {
         }
     }
 
+    /// Returns the permission to wait; `None` if enough other requests of the tenant wait, or if nobody knows that.
+    async fn place_to_wait(&self, tenant: &TenantId, longest: Duration) -> Option<WaitingPlace> {
+        match self.quotas.wait(tenant, longest + BESIDE_WAIT).await {
+            Ok(Some(place)) => Some(place),
+            Ok(None) => {
+                tracing::info!(tenant.id = %tenant, "poll.not_waited");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(tenant.id = %tenant, error = %Chain(&error), "poll.not_waited");
+                None
+            }
+        }
+    }
+
+    async fn leave(&self, place: WaitingPlace) {
+        if let Err(error) = self.quotas.leave(place).await {
+            tracing::warn!(error = %Chain(&error), "poll.place_kept"); // Until its time is over.
+        }
+    }
+
     /// Returns the newest state once it differs from the caller's, or the newest one after `wait`.
     async fn await_news(
         &self,
         asked: &ApiRequest<'_>,
         subject: SubjectKey<'_>,
+        mut newest: Option<StateKey>,
         wait: Duration,
     ) -> Result<Option<StateKey>, AwsError> {
         let until = Instant::now() + wait;
-        let mut newest = self.states.newest(subject).await?;
-        while newest.as_ref().is_none_or(|newest| asked.has(&newest.tag())) && Instant::now() < until {
+        while is_known(asked, newest.as_ref()) && Instant::now() < until {
             sleep_until(until.min(Instant::now() + LOOKING_EVERY)).await;
             let looking = self.states.newest(subject);
             let Ok(looked) = timeout_at(until + LOOKING_EVERY, looking).await else { break };
@@ -105,6 +143,11 @@ impl App {
         let answer = respond(200, JSON, serde_json::to_string(&shown).map_err(unreadable)?);
         Ok(with_header(answer, ETAG, &weak(&latest.place)))
     }
+}
+
+/// Returns whether there is nothing that the caller does not have.
+fn is_known(asked: &ApiRequest<'_>, newest: Option<&StateKey>) -> bool {
+    newest.is_none_or(|newest| asked.has(&newest.tag()))
 }
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");

@@ -44,6 +44,7 @@ mod endpoint_id;
 pub mod event;
 pub mod fingerprint;
 pub mod input;
+pub mod quota;
 pub mod secret;
 pub mod signing;
 pub mod status;

@@ -27,6 +27,9 @@ pub struct Problem {
     /// coding.
     #[serde(skip)]
     pub accept_encoding: Option<&'static str>,
+    /// After how many seconds the same request may succeed, for the header `Retry-After`. Set if a quota is used up.
+    #[serde(skip)]
+    pub retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -34,19 +37,33 @@ impl Problem {
     #[must_use]
     pub fn bad_request(errors: Vec<Fault>) -> Self {
         let detail = "the request has faults; fix each of `errors` and send it again".into();
-        Self { status: 400, title: "Bad Request", detail, errors, accept_encoding: None }
+        Self { status: 400, title: "Bad Request", detail, errors, accept_encoding: None, retry_after: None }
     }
 
     /// Returns 404: there is nothing with this name.
     #[must_use]
     pub fn not_found(detail: impl Into<String>) -> Self {
-        Self { status: 404, title: "Not Found", detail: detail.into(), errors: Vec::new(), accept_encoding: None }
+        Self {
+            status: 404,
+            title: "Not Found",
+            detail: detail.into(),
+            errors: Vec::new(),
+            accept_encoding: None,
+            retry_after: None,
+        }
     }
 
     /// Returns 409: the current state does not allow this operation.
     #[must_use]
     pub fn conflict(detail: impl Into<String>) -> Self {
-        Self { status: 409, title: "Conflict", detail: detail.into(), errors: Vec::new(), accept_encoding: None }
+        Self {
+            status: 409,
+            title: "Conflict",
+            detail: detail.into(),
+            errors: Vec::new(),
+            accept_encoding: None,
+            retry_after: None,
+        }
     }
 
     /// Returns 412: the version in the request is not the current one (RFC 9110, section 15.5.13).
@@ -58,6 +75,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             accept_encoding: None,
+            retry_after: None,
         }
     }
 
@@ -65,7 +83,7 @@ impl Problem {
     #[must_use]
     pub fn content_too_large(errors: Vec<Fault>) -> Self {
         let detail = "the request is too large; see `errors`".into();
-        Self { status: 413, title: "Content Too Large", detail, errors, accept_encoding: None }
+        Self { status: 413, title: "Content Too Large", detail, errors, accept_encoding: None, retry_after: None }
     }
 
     /// Returns 415: the media type of the body is not supported.
@@ -77,6 +95,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             accept_encoding: None,
+            retry_after: None,
         }
     }
 
@@ -85,6 +104,19 @@ impl Problem {
     pub fn unsupported_content_coding(coding: &str) -> Self {
         let detail = format!("content-encoding is `{coding}`; send the body without a content coding");
         Self { accept_encoding: Some("identity"), ..Self::unsupported_media_type(detail) }
+    }
+
+    /// Returns 429: a quota is used up for `retry_after` seconds (RFC 6585, section 4).
+    #[must_use]
+    pub fn too_many_requests(detail: impl Into<String>, retry_after: u64) -> Self {
+        Self {
+            status: 429,
+            title: "Too Many Requests",
+            detail: detail.into(),
+            errors: Vec::new(),
+            accept_encoding: None,
+            retry_after: Some(retry_after),
+        }
     }
 
     /// Returns 503: an internal error. The client may send the same request again.
@@ -96,6 +128,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             accept_encoding: None,
+            retry_after: None,
         }
     }
 }

@@ -149,8 +149,12 @@ pub fn empty(status: u16) -> ApiGatewayV2httpResponse {
 pub fn refuse(problem: &Problem) -> ApiGatewayV2httpResponse {
     let body = serde_json::to_string(problem).unwrap_or_default(); // Strings and numbers always serialize.
     let response = with_header(respond(problem.status, problem::MEDIA_TYPE, body), CACHE_CONTROL, "no-store");
-    match problem.accept_encoding {
+    let response = match problem.accept_encoding {
         Some(codings) => with_header(response, ACCEPT_ENCODING, codings),
+        None => response,
+    };
+    match problem.retry_after {
+        Some(seconds) => with_header(response, RETRY_AFTER, &seconds.to_string()),
         None => response,
     }
 }

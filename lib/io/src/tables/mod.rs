@@ -9,6 +9,7 @@ pub mod event_history;
 pub mod events;
 pub mod limits;
 pub mod parking;
+pub mod quotas;
 pub mod sealing_keys;
 pub mod signing_keys;
 pub mod states;

@@ -9,8 +9,11 @@ use signpost_core::delivery::sent::{Connection, Sent, SentRecord};
 use signpost_core::delivery::{DeadLetterReason, DeliveryKey, DeliveryStatus, Progress, ReplayKind};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, EventKey};
+use signpost_core::quota::Quota;
 use signpost_engine::ports::deliveries::{Deliveries as _, Recorded};
+use signpost_io::runtime::clock::unix_now;
 use signpost_io::tables::deliveries::Deliveries;
+use signpost_io::tables::quotas::Quotas;
 use signpost_testkit::aws_proxy::AwsProxy;
 use signpost_testkit::build::{ARRIVED, attempt, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path, setting};
@@ -372,5 +375,45 @@ fn longest_attempt(number: u32) -> Attempt {
         }),
         redirect: Some("x".repeat(200)),
         ..attempt(number, Some(500))
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_that_replays_or_recovers_too_often_is_told_when_to_come_again() {
+    let (stack, busy, other) = (LocalStack::from_env().await, tenant(), tenant());
+    let receiver = Receiver::start(|_| 204).await;
+    let mut paths = Vec::new();
+    for tenant in [&busy, &other] {
+        let (endpoint, id) = (stack.register_with(tenant, &json!({"url": receiver.url})).await.id, event_id());
+        stack.send_events([event(tenant, &id, &json!({})).to_string()]).await;
+        stack.wait_for_attempts(tenant, &id, &endpoint, 1).await;
+        paths.push([
+            (format!("/v1/tenants/{tenant}/events/{id}/replay"), None),
+            (format!("{}/recover", endpoint_path(tenant, &endpoint)), Some(json!({"since": "2026-01-01T00:00:00Z"}))),
+        ]);
+    }
+    let quotas = Quotas::new(stack.dynamodb(), setting("PARKING_TABLE"));
+    let now = unix_now().as_secs();
+    for quota in Quota::ALL {
+        for minute in [now, now + 60] {
+            let mut counted = 0;
+            while quotas.count(&busy, quota, minute).await.unwrap() {
+                counted += 1;
+            }
+            assert_eq!(counted, quota.per_minute(), "{quota:?}");
+        }
+    }
+
+    for (path, body) in &paths[0] {
+        let refused = stack.manage("POST", path, body.as_ref()).await;
+        assert_eq!(refused.status, 429, "{path}: {refused:?}");
+        assert_eq!(refused.header("content-type"), "application/problem+json");
+        let wait: u64 = refused.header("retry-after").parse().unwrap();
+        assert!((1..=60).contains(&wait), "{refused:?}");
+        let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("which is its quota; wait"), "{detail}");
+    }
+    for (path, body) in &paths[1] {
+        assert_eq!(stack.manage("POST", path, body.as_ref()).await.status, 202, "{path}: another tenant's");
     }
 }

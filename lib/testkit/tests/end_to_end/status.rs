@@ -2,13 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use aws_lambda_events::sqs::SqsEvent;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use signpost_core::event::TenantId;
+use signpost_core::quota::MOST_WAITING;
+use signpost_io::tables::quotas::Quotas;
 use signpost_testkit::aws_proxy::AwsProxy;
 use signpost_testkit::build::{event_id, tenant};
 use signpost_testkit::examples::EXAMPLES;
-use signpost_testkit::local_stack::{Answer, LocalStack, root, until};
+use signpost_testkit::local_stack::{Answer, LocalStack, root, setting, until};
 use signpost_testkit::receiver::Receiver;
 
 use crate::handlers::lookup;
@@ -164,6 +168,39 @@ async fn a_poller_that_waits_is_answered_as_soon_as_the_state_changes() {
     let (changed, ()) = futures_util::future::join(ask(&stack, &path, &headers), post(&stack, shipped)).await;
     assert_eq!((changed.status, &changed.json()["status"]), (200, &json!("shipped")), "{changed:?}");
     assert_eq!(changed.header("preference-applied"), "wait=20", "at most as long as API Gateway waits");
+}
+
+/// The function runs in this process, because the local stack starts a process for each request that waits.
+#[tokio::test]
+async fn no_more_than_ten_requests_of_a_tenant_wait_at_once() {
+    let (stack, busy, other) = (LocalStack::from_env().await, tenant(), tenant());
+    let app = manage::App::new(&stack.aws, manage::Config::from_lookup(lookup).unwrap());
+    let ask = async |tenant: &TenantId, wait: &str| {
+        let file = include_str!("../../../../events/manage-status.json").replace("acme", tenant.as_str());
+        let mut request: ApiGatewayV2httpRequest = serde_json::from_str(&file).unwrap();
+        request.headers.insert("prefer", wait.parse().unwrap());
+        let answer = tokio::time::timeout(Duration::from_secs(15), manage::handle(request, &app)).await;
+        let answer = answer.expect("an answer before the wait of 20 seconds is over");
+        let applied = answer.headers.get("preference-applied").map(|value| value.to_str().unwrap().to_owned());
+        (answer.status_code, applied)
+    };
+    let quotas = Quotas::new(stack.dynamodb(), setting("PARKING_TABLE"));
+    let long = Duration::from_mins(5);
+    let at_once = join_all((0..30).map(|_| quotas.wait(&busy, long))).await;
+    let mut places: Vec<_> = at_once.into_iter().filter_map(Result::unwrap).collect();
+    while let Some(place) = quotas.wait(&busy, long).await.unwrap() {
+        places.push(place);
+    }
+    assert_eq!(places.len(), MOST_WAITING);
+
+    assert_eq!(ask(&busy, "wait=20").await, (404, None), "one too many is answered at once");
+    assert_eq!(ask(&other, "wait=1").await, (404, Some("wait=1".into())), "other tenants are not affected");
+    quotas.leave(places.pop().unwrap()).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(ask(&busy, "wait=1").await, (404, Some("wait=1".into())), "each gives its place back");
+    }
+    assert!(quotas.wait(&busy, Duration::ZERO).await.unwrap().is_some());
+    assert!(quotas.wait(&busy, long).await.unwrap().is_some(), "a place whose time is over is free");
 }
 
 #[tokio::test]
