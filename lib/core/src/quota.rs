@@ -60,7 +60,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever waits as long as they are told is counted in another minute, and does not wait longer than needed.
+        /// After the wait, a request counts in another minute. A second earlier, it would not.
         #[test]
         fn the_wait_ends_with_the_minute(now in 0..u64::MAX - 60) {
             let wait = seconds_to_next_minute(now);

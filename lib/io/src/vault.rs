@@ -93,7 +93,7 @@ struct OpenedPair {
     private: HpkePrivateKey,
 }
 
-/// The state of one tenant's private key. Whoever reads it holds the lock, so that concurrent callers share one call.
+/// The state of one tenant's private key. The caller that reads it holds the lock, so that concurrent callers share one call.
 #[derive(Default)]
 struct KnownPair {
     opened: Option<Arc<OpenedPair>>,

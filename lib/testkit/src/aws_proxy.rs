@@ -1,6 +1,6 @@
 //! A proxy in front of the local stack's AWS that counts calls, and can refuse them, lose their answers or hold them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,10 +13,12 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::lineage::Lineage;
 use crate::local_stack::setting;
 
 /// A proxy on loopback. It runs until it is dropped.
@@ -25,6 +27,7 @@ pub struct AwsProxy {
     url: String,
     calls: Arc<Mutex<Calls>>,
     held: watch::Receiver<HashSet<String>>,
+    traces: Traces,
     server: JoinHandle<()>,
 }
 
@@ -54,6 +57,35 @@ struct Calls {
     to_lose: Option<(String, usize)>,
 }
 
+/// The trace headers with which messages were sent through a proxy, by message id. SQS keeps such a header with its message,
+/// as `AWSTraceHeader`. The local stack does not.
+#[derive(Clone, Debug, Default)]
+pub struct Traces(Arc<Mutex<HashMap<String, String>>>);
+
+impl Traces {
+    /// Returns the trace header of a message.
+    #[must_use]
+    pub fn of(&self, message_id: &str) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(message_id).cloned()
+    }
+
+    /// Returns the length of the longest chain of invocations of a function.
+    #[must_use]
+    pub fn longest(&self, function: &str) -> u32 {
+        let traces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        traces.values().map(|trace| Lineage::parse(trace).count(function)).max().unwrap_or_default()
+    }
+
+    /// Keeps the trace header of a call with the messages that it sent, by the answer of SQS.
+    fn keep(&self, trace: &str, answer: &[u8]) {
+        let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+        let batch = answer["Successful"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let ids = batch.iter().chain([&answer]).filter_map(|sent| sent["MessageId"].as_str());
+        let kept = ids.map(|id| (id.to_owned(), trace.to_owned()));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(kept);
+    }
+}
+
 impl AwsProxy {
     /// Starts a proxy.
     ///
@@ -64,8 +96,9 @@ impl AwsProxy {
         let url = format!("http://{}", listener.local_addr().expect("a bound socket has an address"));
         let calls = Arc::<Mutex<Calls>>::default();
         let held = lock(&calls).held.subscribe();
-        let server = tokio::spawn(serve(listener, Arc::clone(&calls)));
-        Self { url, calls, held, server }
+        let traces = Traces::default();
+        let server = tokio::spawn(serve(listener, Arc::clone(&calls), traces.clone()));
+        Self { url, calls, held, traces, server }
     }
 
     /// Returns the URL of the proxy, without a slash at the end.
@@ -77,6 +110,12 @@ impl AwsProxy {
     /// Loads the settings of an AWS SDK that calls the proxy.
     pub async fn aws(&self) -> SdkConfig {
         aws_config::defaults(BehaviorVersion::latest()).endpoint_url(&self.url).load().await
+    }
+
+    /// Returns the trace headers of the messages that are sent through the proxy.
+    #[must_use]
+    pub fn traces(&self) -> Traces {
+        self.traces.clone()
     }
 
     /// Counts the calls of `operation`, such as `Decrypt`.
@@ -153,11 +192,13 @@ fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
     calls.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve(listener: TcpListener, calls: Arc<Mutex<Calls>>) {
+async fn serve(listener: TcpListener, calls: Arc<Mutex<Calls>>, traces: Traces) {
     let (client, aws) = (reqwest::Client::new(), setting("AWS_ENDPOINT_URL"));
     while let Ok((stream, _)) = listener.accept().await {
-        let (client, aws, calls) = (client.clone(), aws.clone(), Arc::clone(&calls));
-        let service = service_fn(move |request| pass_on(request, client.clone(), aws.clone(), Arc::clone(&calls)));
+        let (client, aws, calls, traces) = (client.clone(), aws.clone(), Arc::clone(&calls), traces.clone());
+        let service = service_fn(move |request| {
+            pass_on(request, client.clone(), aws.clone(), Arc::clone(&calls), traces.clone())
+        });
         tokio::spawn(async move { drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await) });
     }
 }
@@ -167,6 +208,7 @@ async fn pass_on(
     client: reqwest::Client,
     aws: String,
     calls: Arc<Mutex<Calls>>,
+    traces: Traces,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
@@ -194,6 +236,7 @@ async fn pass_on(
         (fails, is_too_large, calls.to_lose.take_if(is_its_turn).is_some(), hold, is_lacked)
     };
     let call = text(&parts.headers, "amz-sdk-invocation-id").to_owned();
+    let trace = text(&parts.headers, "x-amzn-trace-id").to_owned();
     if hold == Some(Hold::Called) {
         return hold_for_ever(call, &calls).await;
     }
@@ -215,7 +258,11 @@ async fn pass_on(
     let sent = client.request(parts.method, format!("{aws}{}", parts.uri)).headers(parts.headers).body(body).send();
     let answer = sent.await.expect("an answer from the local stack");
     let (status, headers) = (answer.status(), answer.headers().clone());
-    let mut response = Response::new(Full::new(answer.bytes().await.expect("a whole answer")));
+    let bytes = answer.bytes().await.expect("a whole answer");
+    if !trace.is_empty() && operation.starts_with("SendMessage") {
+        traces.keep(&trace, &bytes);
+    }
+    let mut response = Response::new(Full::new(bytes));
     if hold == Some(Hold::Answered) {
         return hold_for_ever(call, &calls).await;
     }

@@ -10,7 +10,9 @@ use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, MessageSystemA
 use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
 
+use crate::aws_proxy::Traces;
 use crate::lambda_host::LambdaHost;
+use crate::lineage::Lineage;
 
 /// An event source mapping. It runs until it is dropped, and makes one invocation at a time.
 #[derive(Debug)]
@@ -25,9 +27,16 @@ impl EventSource {
     /// or dies. The host and its process end when nothing else refers to the host.
     #[must_use]
     pub fn start(host: &Arc<LambdaHost>, aws: &SdkConfig, url: &str) -> Self {
+        Self::start_with_traces(host, aws, url, Traces::default())
+    }
+
+    /// Does the same, and detects recursive loops as Lambda does: it reads the lineage of each message from `traces`, and
+    /// does not hand over messages that [`LambdaHost::admit`] refuses. They stay in the queue.
+    #[must_use]
+    pub fn start_with_traces(host: &Arc<LambdaHost>, aws: &SdkConfig, url: &str, traces: Traces) -> Self {
         // If the SDK timed out here, SQS would still hide the messages that it was about to return.
         let aws = aws.to_builder().timeout_config(TimeoutConfig::disabled()).build();
-        Self { polling: tokio::spawn(poll(Arc::downgrade(host), Client::new(&aws), url.to_owned())) }
+        Self { polling: tokio::spawn(poll(Arc::downgrade(host), Client::new(&aws), url.to_owned(), traces)) }
     }
 }
 
@@ -40,7 +49,7 @@ impl Drop for EventSource {
 /// How long SQS waits for messages in one call, in seconds.
 const WAIT_SECONDS: i32 = 5;
 
-async fn poll(host: Weak<LambdaHost>, sqs: Client, url: String) {
+async fn poll(host: Weak<LambdaHost>, sqs: Client, url: String, traces: Traces) {
     loop {
         let call = sqs.receive_message().queue_url(&url).max_number_of_messages(10).wait_time_seconds(WAIT_SECONDS);
         let call = call.message_system_attribute_names(MessageSystemAttributeName::All).message_attribute_names("All");
@@ -48,9 +57,27 @@ async fn poll(host: Weak<LambdaHost>, sqs: Client, url: String) {
         if received.is_empty() {
             continue;
         }
-        let event = json!({"Records": received.iter().map(record).collect::<Vec<_>>()});
         let Some(host) = host.upgrade() else { return };
-        let Some(failed) = host.invoke(&event).await.ok().and_then(|response| failed(&response)) else { continue };
+        let mut lineage = Lineage::default();
+        let received: Vec<_> = received
+            .into_iter()
+            .filter(|message| match host.admit(&lineage_of(message, &traces)) {
+                Some(admitted) => {
+                    lineage = std::mem::take(&mut lineage).merged(admitted);
+                    true
+                }
+                None => false,
+            })
+            .collect();
+        if received.is_empty() {
+            continue;
+        }
+        let event = json!({"Records": received.iter().map(record).collect::<Vec<_>>()});
+        let Some(failed) =
+            host.invoke_with_trace(&event, Some(&lineage)).await.ok().and_then(|response| failed(&response))
+        else {
+            continue;
+        };
         let done = received.iter().filter(|message| !failed.contains(message.message_id().unwrap_or_default()));
         let done = done.enumerate().map(|(index, message)| {
             let handle = message.receipt_handle().unwrap_or_default();
@@ -63,6 +90,13 @@ async fn poll(host: Weak<LambdaHost>, sqs: Client, url: String) {
             let _ = sqs.delete_message_batch().queue_url(&url).set_entries(Some(done)).send().await;
         }
     }
+}
+
+/// Returns the lineage of a message: how it came into the queue.
+fn lineage_of(message: &Message, traces: &Traces) -> Lineage {
+    let kept = message.attributes().and_then(|all| all.get(&MessageSystemAttributeName::AwsTraceHeader).cloned());
+    let trace = kept.or_else(|| traces.of(message.message_id().unwrap_or_default()));
+    Lineage::parse(&trace.unwrap_or_default())
 }
 
 /// Converts a message to a record, as Lambda passes it to a function.

@@ -4,18 +4,22 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::lineage::{Lineage, may_loop};
 use crate::runtime_api::RuntimeApi;
 
 /// An execution environment of a function. Its process ends when it is dropped.
 #[derive(Debug)]
 pub struct LambdaHost {
+    function: String,
     binary: PathBuf,
+    dropped: AtomicUsize,
     settings: Vec<(String, String)>,
     environment: tokio::sync::Mutex<Option<Arc<Environment>>>,
     started: watch::Sender<usize>,
@@ -46,7 +50,15 @@ impl LambdaHost {
     #[must_use]
     pub fn new(function: &str, settings: Vec<(String, String)>) -> Self {
         let binary = binary(function).unwrap_or_else(|| panic!("`{function}` is not built; run `cargo build --bins`"));
-        Self { binary, settings, environment: tokio::sync::Mutex::default(), started: watch::Sender::default() }
+        let (function, dropped) = (function.to_owned(), AtomicUsize::new(0));
+        Self {
+            function,
+            binary,
+            dropped,
+            settings,
+            environment: tokio::sync::Mutex::default(),
+            started: watch::Sender::default(),
+        }
     }
 
     /// Invokes the function, in a new process if none is alive.
@@ -57,10 +69,36 @@ impl LambdaHost {
     /// # Panics
     /// The process cannot be started.
     pub async fn invoke(&self, event: &Value) -> Result<Value, InvocationError> {
+        self.invoke_with_trace(event, None).await
+    }
+
+    /// Returns the lineage of an invocation, if Lambda would make it; `None` if it would take it for a recursive loop. The
+    /// template decides whether the function may loop.
+    #[must_use]
+    pub fn admit(&self, lineage: &Lineage) -> Option<Lineage> {
+        let admitted = lineage.invoke(&self.function, may_loop(&self.function));
+        self.dropped.fetch_add(usize::from(admitted.is_none()), Ordering::Relaxed);
+        admitted
+    }
+
+    /// Counts the messages that were not handed to the function, because Lambda would take them for a recursive loop.
+    #[must_use]
+    pub fn dropped(&self) -> usize {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Invokes the function with the trace header of a lineage.
+    ///
+    /// # Errors
+    /// As [`Self::invoke`].
+    ///
+    /// # Panics
+    /// As [`Self::invoke`].
+    pub async fn invoke_with_trace(&self, event: &Value, lineage: Option<&Lineage>) -> Result<Value, InvocationError> {
         let environment = self.environment().await;
         tokio::select! {
             biased; // A response counts, even if the process has died since.
-            end = environment.api.invoke(event) => end.map_err(InvocationError::Reported),
+            end = environment.api.invoke_with_trace(event, lineage.map(Lineage::header)) => end.map_err(InvocationError::Reported),
             () = environment.process.death() => Err(InvocationError::Died),
         }
     }

@@ -12,6 +12,7 @@ pub mod event_source;
 pub mod examples;
 pub mod hostile;
 pub mod lambda_host;
+pub mod lineage;
 pub mod local_stack;
 pub mod receiver;
 pub mod runtime_api;

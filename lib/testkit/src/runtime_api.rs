@@ -34,6 +34,7 @@ pub type End = Result<Value, Value>;
 #[derive(Debug)]
 struct Invocation {
     event: String,
+    trace: Option<String>,
     end: oneshot::Sender<End>,
 }
 
@@ -86,8 +87,19 @@ impl RuntimeApi {
     /// # Panics
     /// The API has ended, or the process sent invalid JSON.
     pub async fn invoke(&self, event: &Value) -> End {
+        self.invoke_with_trace(event, None).await
+    }
+
+    /// Does the same, with a trace header that the function's SDK sends with every call.
+    ///
+    /// # Errors
+    /// The error that the function reported.
+    ///
+    /// # Panics
+    /// The API has ended, or the process sent invalid JSON.
+    pub async fn invoke_with_trace(&self, event: &Value, trace: Option<String>) -> End {
         let (end, ended) = oneshot::channel();
-        self.waiting.send(Invocation { event: event.to_string(), end }).expect("the API runs");
+        self.waiting.send(Invocation { event: event.to_string(), trace, end }).expect("the API runs");
         ended.await.expect("the API reports the end")
     }
 }
@@ -136,7 +148,7 @@ impl Invocations {
     async fn next(&self) -> Response<Full<Bytes>> {
         self.first_asked.send_if_modified(|first| first.is_none() && first.replace(Instant::now()).is_none());
         let invocation = self.waiting.lock().await.recv().await;
-        let Some(Invocation { event, end }) = invocation else {
+        let Some(Invocation { event, trace, end }) = invocation else {
             return Response::builder().status(StatusCode::GONE).body(Full::default()).expect("a status");
         };
         let id = Uuid::new_v4().to_string();
@@ -145,6 +157,10 @@ impl Invocations {
             .header("lambda-runtime-aws-request-id", &id)
             .header("lambda-runtime-deadline-ms", millis(unix_now() + DEADLINE))
             .header("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:000000000000:function:hosted");
+        let response = match trace {
+            Some(trace) => response.header("lambda-runtime-trace-id", trace),
+            None => response,
+        };
         self.running().insert(id, end);
         response.body(Full::from(event)).expect("a response")
     }

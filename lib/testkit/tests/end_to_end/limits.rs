@@ -4,14 +4,18 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::json;
-use signpost_core::delivery::LONGEST_ATTEMPT;
+use signpost_core::delivery::parking::Lane;
+use signpost_core::delivery::{DeliveryKey, LONGEST_ATTEMPT};
+use signpost_core::event::Event;
+use signpost_engine::ports::parking::Parking as _;
 use signpost_testkit::aws_proxy::{AwsProxy, Hold};
-use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::build::{ARRIVED, delivery, event, event_id, tenant};
 use signpost_testkit::event_source::EventSource;
+use signpost_testkit::lineage::{LONGEST_CHAIN, Lineage};
 use signpost_testkit::local_stack::{LocalStack, setting};
 use signpost_testkit::receiver::{Received, Receiver};
 
-use crate::own::Own;
+use crate::own::{Own, stored};
 
 /// The time that a receiver takes to answer, so that requests overlap.
 const SLOW: Duration = Duration::from_millis(200);
@@ -103,4 +107,40 @@ async fn no_more_than_so_many_are_sent_in_a_second_and_the_others_follow() {
         took >= Duration::from_secs(4),
         "{took:?}: they take six seconds of the clock, of which the first and the last are partial"
     );
+}
+
+/// Lambda would cut a chain of 16 invocations. 14 invocations have led to the first message of this one.
+#[tokio::test]
+async fn a_drain_goes_on_when_its_chain_is_longer_than_lambda_allows_by_default() {
+    const BEFORE: u32 = 14;
+    const DELIVERIES: usize = 60;
+    let (stack, tenant, proxy) = (LocalStack::from_env().await, tenant(), AwsProxy::start().await);
+    let (own, receiver) = (Own::of(&stack).await, Receiver::start_slow(Duration::from_secs(1)).await);
+    let settings = json!({"url": receiver.url, "maxConcurrency": 1});
+    let endpoint = stack.register_with(&tenant, &settings).await.id;
+    let mut lineage = Lineage::default();
+    for _ in 0..BEFORE {
+        lineage = lineage.invoke("deliver", false).unwrap();
+    }
+    let (parking, mut sent) = (own.parking(), HashSet::new());
+    for number in 1..DELIVERIES {
+        let event = stored(&stack, &tenant, &endpoint).await;
+        let parked = Event::parse(&event.to_string()).unwrap();
+        let key = DeliveryKey { event: &parked.key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
+        parking.park(Lane::Endpoint(endpoint.clone()), number as u64, key).await.unwrap();
+        sent.insert(event["id"].as_str().unwrap().to_owned());
+    }
+    let event = stored(&stack, &tenant, &endpoint).await;
+    sent.insert(event["id"].as_str().unwrap().to_owned());
+    own.send_traced(&delivery(&endpoint, &event), &lineage).await;
+    let deliver = own.host("deliver", proxy.url());
+    let _source = EventSource::start_with_traces(&deliver, &stack.aws, &own.deliveries, proxy.traces());
+
+    // No sweep runs, so only the chain sends them: 15 seconds of each drain, and one message to go on.
+    let requests = receiver.wait_for(DELIVERIES).await;
+
+    assert_eq!(ids(&requests), sent, "each event arrives");
+    assert_eq!(deliver.dropped(), 0, "the template lets deliver loop");
+    let longest = proxy.traces().longest("deliver");
+    assert!(longest > LONGEST_CHAIN, "the chain has {longest} invocations");
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_lambda_events::sqs::SqsEvent;
+use aws_sdk_sqs::types::{MessageSystemAttributeNameForSends, MessageSystemAttributeValue};
 use futures_util::stream::{StreamExt as _, iter};
 use serde_json::{Value, json};
 use signpost_core::delivery::Delivery;
@@ -18,6 +19,7 @@ use signpost_io::tables::parking::Parking;
 use signpost_testkit::build::{ARRIVED, delivery, event, event_id};
 use signpost_testkit::event_source::HOSTED_QUEUE_ARN;
 use signpost_testkit::lambda_host::LambdaHost;
+use signpost_testkit::lineage::Lineage;
 use signpost_testkit::local_stack::{LocalStack, setting};
 use signpost_testkit::receiver::{Received, Receiver};
 use tokio::time::{interval, timeout};
@@ -93,6 +95,15 @@ impl Own {
         let events: Vec<_> = iter((0..count).map(|_| stored(stack, tenant, endpoint))).buffered(10).collect().await;
         stack.send_to(&self.deliveries, events.iter().map(|event| delivery(endpoint, event))).await;
         events.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Queues a delivery as if the invocations of `lineage` had led to it.
+    pub(crate) async fn send_traced(&self, body: &str, lineage: &Lineage) {
+        let trace = MessageSystemAttributeValue::builder().data_type("String").string_value(lineage.header());
+        let call = aws_sdk_sqs::Client::new(&self.aws).send_message().queue_url(&self.deliveries).message_body(body);
+        let name = MessageSystemAttributeNameForSends::AwsTraceHeader;
+        let call = call.message_system_attributes(name, trace.build().unwrap());
+        call.send().await.unwrap();
     }
 
     /// Queues the delivery of an event.
