@@ -37,8 +37,8 @@ NEVER_CREATED = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")
 
 # The parameter that bounds the function whose callers can keep it busy.
 BOUND_OF_MANAGE = "ManageReservedConcurrency"
-# By default, manage gets a tenth of the account's concurrency, within bounds.
-SHARE_OF_MANAGE, LEAST_OF_MANAGE, MOST_OF_MANAGE = 10, 10, 100
+# By default, manage gets a tenth of the account's concurrency, up to a limit.
+SHARE_OF_MANAGE, MOST_OF_MANAGE = 10, 100
 LAMBDA_KEEPS_UNRESERVED = 100  # https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
 
 
@@ -135,7 +135,7 @@ def bound_of_manage(account: dict[str, int] | None) -> dict[str, str]:
     if account is None:
         say(f"Set no bound for the manage function, {unbounded}")
         return {}
-    bound = min(max(account["all"] // SHARE_OF_MANAGE, LEAST_OF_MANAGE), MOST_OF_MANAGE)
+    bound = min(account["all"] // SHARE_OF_MANAGE, MOST_OF_MANAGE)
     if account["unreserved"] - bound < LAMBDA_KEEPS_UNRESERVED:
         say(
             f"Set no bound for the manage function: the account has {account['unreserved']} unreserved concurrent "

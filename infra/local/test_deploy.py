@@ -160,7 +160,7 @@ class Deploys(unittest.TestCase):
         self.assertEqual(asked["deploy"]["parameters"], {"Architecture": "x86_64"})
 
     def test_a_first_deploy_bounds_manage_by_a_share_of_the_account(self):
-        for concurrency, unreserved, bound in ((1_000, 900, "100"), (5_000, 4_000, "100"), (400, 400, "40"), (120, 110, "10")):
+        for concurrency, unreserved, bound in ((1_000, 900, "100"), (5_000, 4_000, "100"), (400, 400, "40"), (115, 112, "11")):
             with self.subTest(concurrency):
                 self.setUp()
                 asked, done = self.deploy("--stack", self.stack, **self.account(concurrency, unreserved))
@@ -170,7 +170,7 @@ class Deploys(unittest.TestCase):
                 self.assertIn(f"ManageReservedConcurrency={bound}, of the account's {concurrency}", done.stdout)
 
     def test_a_bound_that_does_not_fit_is_not_set_and_the_reason_is_said(self):
-        for concurrency, unreserved in ((10, 10), (100, 100), (1_000, 199)):
+        for concurrency, unreserved in ((10, 10), (110, 110), (1_000, 199)):
             with self.subTest(concurrency):
                 self.setUp()
                 asked, done = self.deploy("--stack", self.stack, **self.account(concurrency, unreserved))
