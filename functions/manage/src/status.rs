@@ -18,7 +18,7 @@ use signpost_io::runtime::api_gateway::{empty, refuse, respond, with_header};
 use signpost_io::runtime::logs::Chain;
 use signpost_io::tables::quotas::WaitingPlace;
 use signpost_io::tables::states::SubjectKey;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::api_request::{ApiRequest, RequestedSubject};
 use crate::endpoints::JSON;
@@ -32,6 +32,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 const MOST_OTHERS: usize = 16;
 /// How long a place to wait is kept beyond the wait: one slow look at the table.
 const BESIDE_WAIT: Duration = Duration::from_secs(5);
+/// How long it may take to free a place, so that the answer comes in time.
+const LEAVING: Duration = Duration::from_secs(1);
 /// How often the table is read meanwhile: each costs one read unit, 40 in the longest wait.
 const LOOKING_EVERY: Duration = Duration::from_millis(500);
 
@@ -42,12 +44,13 @@ impl App {
         let about = asked.subject()?;
         self.refuse_ambiguous(asked, &about).await?;
         let subject = SubjectKey { tenant: &asked.tenant, kind: &about.kind, name: &about.name };
+        let began = Instant::now(); // Every call counts as a part of the wait, so that slow ones do not prolong it.
         let newest = self.states.newest(subject).await?;
         let mut wait = asked.wait().map(|wait| wait.min(LONGEST_WAIT));
         let newest = match wait {
             Some(longest) if is_known(asked, newest.as_ref()) && !longest.is_zero() => {
                 if let Some(place) = self.place_to_wait(&asked.tenant, longest).await {
-                    let awaited = self.await_news(asked, subject, newest, longest).await;
+                    let awaited = self.await_news(asked, subject, newest, began + longest).await;
                     self.leave(place).await;
                     awaited?
                 } else {
@@ -103,21 +106,21 @@ impl App {
         }
     }
 
+    /// Frees a place, if that takes no longer than [`LEAVING`]. Otherwise the place is free when its time is over.
     async fn leave(&self, place: WaitingPlace) {
-        if let Err(error) = self.quotas.leave(place).await {
-            tracing::warn!(error = %Chain(&error), "poll.place_kept"); // Until its time is over.
+        if let Ok(Err(error)) = timeout(LEAVING, self.quotas.leave(place)).await {
+            tracing::warn!(error = %Chain(&error), "poll.place_kept");
         }
     }
 
-    /// Returns the newest state once it differs from the caller's, or the newest one after `wait`.
+    /// Returns the newest state once it differs from the caller's, or the newest one at `until`.
     async fn await_news(
         &self,
         asked: &ApiRequest<'_>,
         subject: SubjectKey<'_>,
         mut newest: Option<StateKey>,
-        wait: Duration,
+        until: Instant,
     ) -> Result<Option<StateKey>, AwsError> {
-        let until = Instant::now() + wait;
         while is_known(asked, newest.as_ref()) && Instant::now() < until {
             sleep_until(until.min(Instant::now() + LOOKING_EVERY)).await;
             let looking = self.states.newest(subject);
