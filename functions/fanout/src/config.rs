@@ -9,11 +9,15 @@ pub struct Config {
     pub deliveries_queue_url: String,
     /// `ENDPOINTS_TABLE`: DynamoDB table of endpoints; required.
     pub endpoints_table: String,
+    /// `EVENTS_QUEUE_URL`: the queue that producers' events come from; required.
+    pub events_queue_url: String,
     /// `EVENTS_TABLE`: DynamoDB table of events and deliveries; required.
     pub events_table: String,
     /// `OWN_EVENTS_QUEUE_ARN`: the queue of Signpost's own events; required. Producers cannot send to it, so only its
     /// messages may have Signpost's own types and sources.
     pub own_events_queue_arn: String,
+    /// `OWN_EVENTS_QUEUE_URL`: the same queue; required.
+    pub own_events_queue_url: String,
     /// `REJECTED_QUEUE_URL`: the queue for invalid events, and for those that conflict with another; required.
     pub rejected_queue_url: String,
     /// `RETENTION_DAYS`: how long events are kept, in days; 8 to 365, required.
@@ -37,8 +41,10 @@ impl Config {
         Ok(Self {
             deliveries_queue_url: required(&get, "DELIVERIES_QUEUE_URL")?,
             endpoints_table: required(&get, "ENDPOINTS_TABLE")?,
+            events_queue_url: required(&get, "EVENTS_QUEUE_URL")?,
             events_table: required(&get, "EVENTS_TABLE")?,
             own_events_queue_arn: required(&get, "OWN_EVENTS_QUEUE_ARN")?,
+            own_events_queue_url: required(&get, "OWN_EVENTS_QUEUE_URL")?,
             rejected_queue_url: required(&get, "REJECTED_QUEUE_URL")?,
             retention: retention(&get)?,
         })

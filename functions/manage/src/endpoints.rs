@@ -10,6 +10,7 @@ use http::header::{ETAG, LOCATION};
 use serde_json::{Value, json};
 use signpost_core::delivery::verification::{Proof, Question, after_change, after_disabling, after_enabling, state};
 use signpost_core::endpoint::auth::Auth;
+use signpost_core::endpoint::quota::settings_bytes;
 use signpost_core::endpoint::settings::{self, Context, Rotation, Stored, Submission};
 use signpost_core::endpoint::signing_secrets::{SecretVersion, rotate};
 use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId, SignatureFormat, TEST_TYPE, VERIFICATION_TYPE};
@@ -26,6 +27,7 @@ use signpost_io::runtime::api_gateway::{empty, respond, with_header};
 use signpost_io::runtime::clock::{rfc3339, unix_now};
 use signpost_io::runtime::logs::Chain;
 use signpost_io::tables::endpoint_keys::EndpointKey;
+use signpost_io::tables::endpoints::PutResult;
 use signpost_io::vault::{Purpose, SealContext};
 use uuid::Uuid;
 
@@ -36,9 +38,6 @@ use crate::{Answer, App, Refusal};
 
 pub(crate) const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
-
-/// How many endpoints a tenant may have, because each event reads them all.
-const MAX_ENDPOINTS: usize = 1_000;
 
 /// How many endpoints a page of the list may have.
 const MAX_PAGE: i32 = 100;
@@ -52,10 +51,11 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 impl App {
     pub(crate) async fn create(&self, asked: &ApiRequest<'_>) -> Answer {
         let submission = self.submission(&asked.body(&[JSON])?, None).await?;
-        if self.endpoints.count(&asked.tenant).await? >= MAX_ENDPOINTS {
-            let text = format!("the tenant has {MAX_ENDPOINTS} endpoints; remove one that is not needed");
-            return Err(Problem::conflict(text).into());
-        }
+        // Before KMS and the keys, which a refused endpoint does not need. The write itself checks it again.
+        let usage = self.subscriptions.usage(&asked.tenant).await?;
+        usage
+            .check_new(settings_bytes(&submission.endpoint, submission.trusted.as_deref()))
+            .map_err(|full| Problem::conflict(full.to_string()))?;
         let id = EndpointId::new(Uuid::new_v4());
         let now = unix_now().as_secs();
         let (keys, sealed) = self.new_keys(&asked.tenant, &id).await?;
@@ -74,7 +74,13 @@ impl App {
         };
         self.publish_keys(&asked.tenant, &id, &stored).await?; // Before the keys can sign.
         // An existing id is from this call, whose answer got lost: no other caller draws the same 122 random bits.
-        self.endpoints.put(&asked.tenant, &id, &stored, None).await?;
+        if let PutResult::Full(full) = self.endpoints.put(&asked.tenant, &id, &stored, None).await? {
+            if let Err(error) = self.endpoint_keys.expire(&asked.tenant, &id, now).await {
+                // The keys sign nothing, and stay published.
+                tracing::warn!(endpoint.id = %id, error = %Chain(&error), "endpoint.keys_not_expired");
+            }
+            return Err(Problem::conflict(full.to_string()).into());
+        }
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.created");
         self.try_to_ask_for_proof(asked, &id, &stored).await;
         let location = format!("/v1/tenants/{}/endpoints/{id}", asked.tenant);

@@ -12,8 +12,9 @@ use signpost_core::delivery::hold::{Hold, next_attempt};
 use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::sent::{Sent, SentRecord};
 use signpost_core::delivery::{DeadLetterReason, DeliveryKey, DeliveryStatus, ReplayKind};
+use signpost_core::endpoint::EndpointId;
 use signpost_core::endpoint::settings;
-use signpost_core::endpoint::{Endpoint, EndpointId};
+use signpost_core::endpoint::subscription::Subscription;
 use signpost_core::event::{Event, EventKey, TenantId};
 use signpost_core::input::problem::Problem;
 use signpost_core::quota::Quota;
@@ -24,6 +25,7 @@ use signpost_engine::ports::parking::Parked;
 use signpost_engine::ports::parking::Parking as _;
 use signpost_engine::ports::queue::Message;
 use signpost_engine::ports::queue::Queue as _;
+use signpost_engine::ports::subscriptions::Subscriptions as _;
 use signpost_io::aws::AwsError;
 use signpost_io::runtime::api_gateway::{MAX_ANSWER_BYTES, bytes_in_answer, respond};
 use signpost_io::runtime::clock::{rfc3339, unix_ms_now};
@@ -108,12 +110,12 @@ impl App {
         let History { event, arrived_unix_ms, endpoints, also_to, .. } = self.history(asked).await?;
         self.count(&asked.tenant, Quota::Replay).await?;
         let routing_facts = event.routing_facts();
-        let is_meant = |id: &EndpointId, endpoint: Option<&Endpoint>| match &chosen {
+        let is_meant = |id: &EndpointId, subscription: Option<&Subscription>| match &chosen {
             Some(chosen) => id == chosen,
-            None => Endpoint::is_for(&event, &routing_facts, id, endpoint),
+            None => Subscription::is_for(&event, &routing_facts, id, subscription),
         };
-        let of_tenant = self.endpoints.of_tenant(&asked.tenant).await?;
-        let meant = of_tenant.into_iter().filter(|(id, endpoint)| is_meant(id, endpoint.as_ref()));
+        let of_tenant = self.subscriptions.of_tenant(&asked.tenant).await?;
+        let meant = of_tenant.into_iter().filter(|(id, subscription)| is_meant(id, subscription.as_ref()));
         let meant: Vec<_> = meant.map(|(id, _)| id).collect();
         if let (Some(chosen), []) = (&chosen, &*meant) {
             return Err(Problem::conflict(format!("the tenant has no endpoint `{chosen}`")).into());

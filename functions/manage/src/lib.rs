@@ -41,6 +41,7 @@ use signpost_io::tables::quotas::Quotas;
 use signpost_io::tables::sealing_keys::SealingKeys;
 use signpost_io::tables::signing_keys::WrappingKey;
 use signpost_io::tables::states::States;
+use signpost_io::tables::subscriptions::Subscriptions;
 use signpost_io::tables::token_requests::TokenRequests;
 use signpost_io::vault::Sealer;
 
@@ -68,6 +69,7 @@ pub struct App {
     retention: Duration,
     sealer: Sealer,
     states: States,
+    subscriptions: Subscriptions,
     token_requests: TokenRequests,
 }
 
@@ -82,7 +84,7 @@ impl App {
             breakers: Breakers::new(dynamodb.clone(), config.parking_table.clone()),
             deliveries: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             endpoint_keys: EndpointKeyTable::new(dynamodb.clone(), config.endpoint_keys_table.clone(), mac.clone()),
-            endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
+            endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table.clone()),
             endpoint_verification: config.endpoint_verification,
             own_events_queue: Queue::new(sqs.clone(), config.own_events_queue_url),
             events: Events::new(dynamodb.clone(), config.events_table.clone(), config.retention),
@@ -101,6 +103,7 @@ impl App {
                 WrappingKey::new(kms, config.wrapping_key),
                 mac,
             ),
+            subscriptions: Subscriptions::new(dynamodb.clone(), config.endpoints_table),
             token_requests: TokenRequests::new(dynamodb, config.token_requests_table),
         }
     }
@@ -141,13 +144,13 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
         _ if sessions::is_asked(route) => app.read_session(&request).await,
         _ if route == "GET /token-requests/{tokenRequestId}/result" => app.result(&request).await,
         Ok(asked) => match route {
-            "POST /v1/tenants/{tenant}/endpoints" => app.create(&asked).await,
+            "POST /v1/tenants/{tenant}/endpoints" => Box::pin(app.create(&asked)).await, // Boxed: large.
             "GET /v1/tenants/{tenant}/endpoints" => app.list(&asked).await,
             "GET /v1/tenants/{tenant}/endpoints/{endpoint}" => app.read(&asked).await,
-            "PATCH /v1/tenants/{tenant}/endpoints/{endpoint}" => Box::pin(app.update(&asked)).await, // Boxed: large.
-            "DELETE /v1/tenants/{tenant}/endpoints/{endpoint}" => app.delete(&asked).await,
-            "POST /v1/tenants/{tenant}/endpoints/{endpoint}/enable" => app.switch(&asked, true).await,
-            "POST /v1/tenants/{tenant}/endpoints/{endpoint}/disable" => app.switch(&asked, false).await,
+            "PATCH /v1/tenants/{tenant}/endpoints/{endpoint}" => Box::pin(app.update(&asked)).await,
+            "DELETE /v1/tenants/{tenant}/endpoints/{endpoint}" => Box::pin(app.delete(&asked)).await,
+            "POST /v1/tenants/{tenant}/endpoints/{endpoint}/enable" => Box::pin(app.switch(&asked, true)).await,
+            "POST /v1/tenants/{tenant}/endpoints/{endpoint}/disable" => Box::pin(app.switch(&asked, false)).await,
             "POST /v1/tenants/{tenant}/endpoints/{endpoint}/test" => app.test(&asked).await,
             "POST /v1/tenants/{tenant}/endpoints/{endpoint}/recover" => app.recover(&asked).await,
             "POST /v1/tenants/{tenant}/endpoints/{endpoint}/rotate-secret" => Box::pin(app.rotate_secret(&asked)).await,

@@ -1,9 +1,11 @@
 //! Changes of endpoints: read, change, and write on the condition that nobody else has changed the endpoint meanwhile.
 
 use signpost_core::endpoint::EndpointId;
+use signpost_core::input::problem::Problem;
 use signpost_engine::ports::endpoints::Endpoints as _;
-use signpost_engine::ports::endpoints::{StoredEndpoint, Written};
+use signpost_engine::ports::endpoints::StoredEndpoint;
 use signpost_io::runtime::clock::unix_now;
+use signpost_io::tables::endpoints::PutResult;
 
 use crate::api_request::{ApiRequest, changed_meanwhile, no_such_endpoint};
 use crate::holds::ShownHold;
@@ -32,8 +34,12 @@ impl App {
                 return Ok(stored);
             }
             let changed = StoredEndpoint { version: before + 1, updated_at: unix_now().as_secs(), ..changed };
-            let written = self.endpoints.put(&asked.tenant, id, &changed, Some(before)).await?;
-            if written == Written::Yes || self.endpoints.get(&asked.tenant, id).await?.as_ref() == Some(&changed) {
+            match self.endpoints.put(&asked.tenant, id, &changed, Some(before)).await? {
+                PutResult::Written => return Ok(changed),
+                PutResult::Full(full) => return Err(Problem::conflict(full.to_string()).into()),
+                PutResult::Overtaken => {}
+            }
+            if self.endpoints.get(&asked.tenant, id).await?.as_ref() == Some(&changed) {
                 return Ok(changed);
             }
         }

@@ -42,6 +42,7 @@ impl Tables {
             "GetItem" => self.get(body),
             "PutItem" => self.put(body),
             "Query" => self.query(body),
+            "TransactWriteItems" => self.transact(body),
             "UpdateItem" => update(body),
             _ => Err("an unknown operation".into()),
         }
@@ -104,8 +105,12 @@ impl Tables {
         let value = condition.strip_prefix(&format!("{partition} = ")).ok_or_else(|| format!("`{condition}`"))?;
         let value = value.split(' ').next().unwrap_or_default();
         let wanted = text(&body["ExpressionAttributeValues"][value])?;
+        let prefix = condition.contains("begins_with(").then(|| text(&body["ExpressionAttributeValues"][":prefix"]));
+        let prefix = prefix.transpose()?.unwrap_or_default();
         let all = lock(&self.0);
-        let items = all.iter().filter(|([of, partition, _], _)| of == table && *partition == wanted);
+        let items = all
+            .iter()
+            .filter(|([of, partition, sort], _)| of == table && *partition == wanted && sort.starts_with(&prefix));
         let items: Vec<_> = items.map(|(_, item)| item.clone()).collect();
         let units = read_units(items.iter());
         let count = items.len();
@@ -115,6 +120,42 @@ impl Tables {
             units,
         })
     }
+}
+
+impl Tables {
+    /// Writes an endpoint and its subscription, and counts them in the tenant's head.
+    fn transact(&self, body: &Value) -> Answer {
+        let writes = body["TransactItems"].as_array().ok_or("no TransactItems")?;
+        let mut units = 0;
+        for write in writes {
+            if let Value::Object(_) = &write["Put"] {
+                let (table, item) = (table(&write["Put"])?, &write["Put"]["Item"]);
+                units += 2 * write_units(size(item));
+                lock(&self.0).insert(place(table, item)?, item.clone());
+            } else {
+                let update = &write["Update"];
+                let (table, key) = (table(update)?, &update["Key"]);
+                let mut all = lock(&self.0);
+                let head = all.entry(place(table, key)?).or_insert_with(|| key.clone());
+                add(head, update)?;
+                units += 2 * write_units(size(head));
+            }
+        }
+        Ok(Answered { body: json!({}), items: writes.len() as u64, units })
+    }
+}
+
+/// Adds the numbers of an expression such as `ADD version :changes, endpoints :more` to an item.
+fn add(item: &mut Value, update: &Value) -> Result<(), String> {
+    let expression = update["UpdateExpression"].as_str().and_then(|text| text.strip_prefix("ADD "));
+    for pair in expression.ok_or("no ADD")?.split(", ") {
+        let (name, value) = pair.split_once(' ').ok_or_else(|| format!("`{pair}`"))?;
+        let number = |value: &Value| value["N"].as_str().and_then(|digits| digits.parse::<i64>().ok());
+        let more = number(&update["ExpressionAttributeValues"][value]).ok_or_else(|| format!("no `{value}`"))?;
+        let sum = number(&item[name]).unwrap_or_default() + more;
+        item[name] = json!({"N": sum.to_string()});
+    }
+    Ok(())
 }
 
 /// Accepts an attempt to record, with the condition that it is not recorded yet.

@@ -9,16 +9,19 @@ use uuid::Uuid;
 pub struct EndpointId(String);
 
 impl EndpointId {
+    /// The beginning of each id.
+    pub const PREFIX: &str = "ep_";
+
     /// Makes an id from a random UUID.
     #[must_use]
     pub fn new(random: Uuid) -> Self {
-        Self(format!("ep_{}", random.simple()))
+        Self(format!("{}{}", Self::PREFIX, random.simple()))
     }
 
     /// Parses an id in the form that [`Self::new`] makes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix("ep_")?;
+        let digits = text.strip_prefix(Self::PREFIX)?;
         let fits = digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         fits.then(|| Self(text.to_owned()))
     }

@@ -1,12 +1,14 @@
 //! The work of `fanout`: stores each event once, and the state of its subject, and queues one delivery for every
 //! endpoint that subscribes to it.
 
+mod send;
+
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use signpost_core::delivery::RejectionReason;
-use signpost_core::endpoint::{Endpoint, EndpointId};
 use signpost_core::event::{Event, TenantId};
 use signpost_core::input::fault::Fault;
 use signpost_core::input::json::minify;
@@ -14,27 +16,42 @@ use signpost_core::status::state::Moment;
 
 use crate::logs::Chain;
 use crate::ports::Ports;
-use crate::ports::clock::Clock as _;
-use crate::ports::endpoints::Endpoints as _;
+use crate::ports::clock::{Clock as _, Random as _};
 use crate::ports::events::{Arrival, Events as _, FirstFanOut, States as _};
 use crate::ports::queue::{MAX_BATCH_BYTES, Message, Queue as _};
+use crate::ports::subscriptions::Subscriptions as _;
+use crate::subscription_cache::{SubscriptionCache, TenantSubscriptions};
+
+use send::{CALL_TIMEOUT, End, FanOut, Sent};
 
 /// One environment of `fanout`.
 pub struct Fanout<P: Ports> {
+    ports: FanoutPorts<P>,
+    known: SubscriptionCache,
+}
+
+/// The ports of one environment.
+pub struct FanoutPorts<P: Ports> {
     /// Time.
     pub clock: P::Clock,
     /// The queue for one message per event and endpoint.
     pub deliveries_queue: P::Queue,
-    /// The endpoints.
-    pub endpoints: P::Endpoints,
     /// The events.
     pub events: P::Events,
+    /// The queue that producers' events come from.
+    pub events_queue: P::Queue,
+    /// The queue that Signpost's own events come from.
+    pub own_events_queue: P::Queue,
+    /// Chance.
+    pub random: P::Random,
     /// The queue for invalid events, and for those that conflict with another.
     pub rejected_queue: P::Queue,
     /// How long events are kept.
     pub retention: Duration,
     /// The states of subjects.
     pub states: P::States,
+    /// The subscriptions of the endpoints.
+    pub subscriptions: P::Subscriptions,
 }
 
 /// One message of `EventsQueue` or `OwnEventsQueue`.
@@ -42,6 +59,10 @@ pub struct Fanout<P: Ports> {
 pub struct QueuedEvent<'a> {
     /// `MessageId`.
     pub message_id: &'a str,
+    /// `ReceiptHandle`: names this receipt of the message.
+    pub receipt_handle: &'a str,
+    /// `ApproximateReceiveCount`: how often the message was presented, this time included.
+    pub receives: u32,
     /// The content: an event in structured JSON.
     pub body: &'a str,
     /// When SQS accepted it, in milliseconds since the Unix epoch: the same each time it is presented.
@@ -63,22 +84,26 @@ enum Outcome<'a> {
     Reject(Message),
 }
 
-/// An event and its endpoints. Times are milliseconds since the Unix epoch.
-struct FanOut<'a> {
-    event: &'a Event,
-    endpoints: Vec<EndpointId>,
-    /// When the event first arrived.
-    arrived_unix_ms: u64,
-    /// Since when it waits, if this is not the first fan-out.
-    since_unix_ms: Option<u64>,
+/// When a message comes again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// At once, because only the time was too short.
+    GoesOn,
+    /// After some seconds, because a call failed.
+    Failed,
 }
 
-impl FanOut<'_> {
-    fn messages(&self) -> impl Iterator<Item = Message> {
-        let Self { event, endpoints, arrived_unix_ms, since_unix_ms } = self;
-        endpoints.iter().map(|endpoint| Message::of_delivery(endpoint, event, *arrived_unix_ms, *since_unix_ms))
-    }
-}
+/// How long after the start of an invocation each of its steps ends at the latest. What comes after them makes two calls of
+/// at most 4 seconds each, one to a table and one to a queue. The sum is less than `FanoutFunction.Timeout`, 30 seconds.
+const READ_UNTIL: Duration = Duration::from_secs(6);
+const JUDGE_UNTIL: Duration = Duration::from_secs(14);
+/// Until when a call to send may begin. It takes [`CALL_TIMEOUT`] at most.
+const SEND_UNTIL: Duration = Duration::from_secs(12);
+
+/// How long a message waits after a failed call: this, or up to twice as long, at random, so that the messages of an outage
+/// do not come back together. It waits longer with each receipt, up to a minute.
+const LEAST_WAIT: Duration = Duration::from_secs(5);
+const MOST_WAITS: u32 = 6;
 
 /// The role of a message for its event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,94 +138,182 @@ fn claim(existing: Option<&FirstFanOut>, ours: &FirstFanOut) -> Claim {
     }
 }
 
-/// The endpoints of the tenants of one batch. A tenant whose endpoints could not be read is missing.
-type EndpointsByTenant<'a> = HashMap<&'a TenantId, Vec<(EndpointId, Option<Endpoint>)>>;
+/// The subscriptions of the tenants of one batch. A tenant whose subscriptions could not be read is missing.
+type SubscriptionsByTenant<'a> = HashMap<&'a TenantId, Arc<TenantSubscriptions>>;
 
 impl<P: Ports> Fanout<P> {
-    /// Fans out every event of a batch. Returns the ids of the messages that SQS must present again, after an internal
-    /// error. An invalid event, or one that conflicts with another, goes to `RejectedQueue` and is done.
-    pub async fn handle<'a>(&self, batch: &[QueuedEvent<'a>]) -> Vec<&'a str> {
-        let parsed: Vec<_> = batch.iter().map(QueuedEvent::event).collect();
-        let endpoints = self.endpoints_of(parsed.iter().flatten().map(|event| &event.key.tenant)).await;
+    /// Creates an environment, which remembers nothing yet.
+    pub fn new(ports: FanoutPorts<P>) -> Self {
+        Self { ports, known: SubscriptionCache::default() }
+    }
 
-        let outcomes = batch.iter().zip(&parsed).map(|(message, parsed)| self.judge(message, parsed, &endpoints));
+    /// Fans out every event of a batch. Returns the ids of the messages that SQS must present again: after an internal
+    /// error, or because the time was too short for all endpoints. The failure of one tenant concerns only its own events.
+    /// An invalid event, or one that conflicts with another, goes to `RejectedQueue` and is done.
+    pub async fn handle<'a>(&self, batch: &[QueuedEvent<'a>]) -> Vec<&'a str> {
+        let began = self.ports.clock.elapsed();
+        let parsed: Vec<_> = batch.iter().map(QueuedEvent::event).collect();
+        let tenants: HashSet<_> = parsed.iter().flatten().map(|event| &event.key.tenant).collect();
+        let subscriptions = self.subscriptions_of(tenants.into_iter().collect(), began + READ_UNTIL).await;
+
+        let outcomes = batch.iter().zip(&parsed).map(async |(message, parsed)| {
+            let judged = self.judge(message, parsed, &subscriptions);
+            self.until(began + JUDGE_UNTIL, judged).await.unwrap_or(Err(FanOutError::TooSlow))
+        });
         let outcomes = join_all(outcomes).await;
         let mut again = Vec::new();
-        let (mut deliveries, mut rejections) = (Vec::new(), Vec::new());
+        let (mut fan_outs, mut rejections) = (Vec::new(), Vec::new());
         for (message, outcome) in batch.iter().zip(outcomes) {
             match outcome {
-                Ok(Outcome::Deliver(fan_out)) => deliveries.push((message.message_id, fan_out)),
-                Ok(Outcome::Reject(rejected)) => rejections.push((message.message_id, rejected)),
+                Ok(Outcome::Deliver(fan_out)) => fan_outs.push((message, fan_out)),
+                Ok(Outcome::Reject(rejected)) => rejections.push((message, rejected)),
                 Ok(Outcome::Drop) => {}
                 Err(error) => {
                     tracing::error!(message.id = message.message_id, error = %Chain(&error), "event.not_fanned_out");
-                    again.push(message.message_id);
+                    again.push((message, Again::Failed));
                 }
             }
         }
-        // Messages are created one by one while they are sent, because a large event for many endpoints would not fit
-        // into memory.
-        let messages = deliveries.iter().flat_map(|(_, fan_out)| fan_out.messages());
-        if let Err(error) = self.deliveries_queue.send_all(messages).await {
-            tracing::error!(error = %Chain(&error), events = deliveries.len(), "event.not_fanned_out");
-            again.extend(deliveries.iter().map(|(id, _)| *id));
-        }
-        let (ids, messages): (Vec<_>, Vec<_>) = rejections.into_iter().unzip();
-        if let Err(error) = self.rejected_queue.send_all(messages).await {
-            tracing::error!(error = %Chain(&error), messages = ids.len(), "event.not_rejected");
-            again.extend(ids);
-        }
-        again
+        let (sent, not_rejected) = join(self.send(fan_outs, began + SEND_UNTIL), self.reject(rejections)).await;
+        again.extend(sent);
+        again.extend(not_rejected.into_iter().map(|message| (message, Again::Failed)));
+        join_all(again.iter().map(|(message, when)| self.delay(message, *when))).await;
+        again.iter().map(|(message, _)| message.message_id).collect()
     }
 
-    /// Reads each tenant's endpoints once per batch, so that a new endpoint gets the very next event.
-    async fn endpoints_of<'a>(&self, tenants: impl Iterator<Item = &'a TenantId>) -> EndpointsByTenant<'a> {
-        let tenants: HashSet<_> = tenants.collect();
-        let read = tenants.into_iter().map(async |tenant| match self.endpoints.of_tenant(tenant).await {
-            Ok(endpoints) => Some((tenant, endpoints)),
-            Err(error) => {
-                tracing::error!(tenant.id = %tenant, error = %Chain(&error), "endpoints.not_read");
-                None
+    /// Reads the versions of the tenants' subscriptions, so that a new endpoint gets the very next event, and those
+    /// subscriptions that have changed since they were read last.
+    async fn subscriptions_of<'a>(&self, tenants: Vec<&'a TenantId>, deadline: Duration) -> SubscriptionsByTenant<'a> {
+        let versions = self.until(deadline, self.ports.subscriptions.versions(&tenants)).await.unwrap_or_default();
+        let versions = versions.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
+        let read = tenants.into_iter().zip(versions).map(async |(tenant, version)| {
+            let subscriptions = async {
+                match version.ok_or(FanOutError::TooSlow)?? {
+                    None => Ok(Arc::new(TenantSubscriptions::new(Vec::new()))),
+                    Some(version) => self.subscriptions_at(tenant, version).await,
+                }
+            };
+            match self.until(deadline, subscriptions).await.unwrap_or(Err(FanOutError::TooSlow)) {
+                Ok(subscriptions) => Some((tenant, subscriptions)),
+                Err(error) => {
+                    tracing::error!(tenant.id = %tenant, error = %Chain(&error), "subscriptions.not_read");
+                    None
+                }
             }
         });
         join_all(read).await.into_iter().flatten().collect()
+    }
+
+    /// Returns a tenant's subscriptions, of this version or a later one.
+    async fn subscriptions_at(
+        &self,
+        tenant: &TenantId,
+        version: u64,
+    ) -> Result<Arc<TenantSubscriptions>, FanOutError<P::Error>> {
+        if let Some(known) = self.known.get(tenant, version) {
+            return Ok(known);
+        }
+        let read = self.ports.subscriptions.of_tenant(tenant).await?;
+        let read = Arc::new(TenantSubscriptions::new(read));
+        self.known.put(tenant.clone(), version, Arc::clone(&read));
+        Ok(read)
+    }
+
+    /// Queues deliveries until the deadline. Returns the messages that come again.
+    async fn send<'m, 'a>(
+        &self,
+        fan_outs: Vec<(&'m QueuedEvent<'a>, FanOut<'_>)>,
+        deadline: Duration,
+    ) -> Vec<(&'m QueuedEvent<'a>, Again)> {
+        let (messages, fan_outs): (Vec<&QueuedEvent<'_>>, Vec<_>) = fan_outs.into_iter().unzip();
+        let ends = self.send_until(&fan_outs, deadline).await;
+        let again = messages.into_iter().zip(&fan_outs).zip(ends).map(async |((message, fan_out), Sent { sent, end })| {
+            let (event, endpoints) = (&fan_out.event.key, fan_out.endpoints.len());
+            let when = match end {
+                End::Done => return None,
+                End::Stopped => Again::GoesOn,
+                End::Failed => Again::Failed,
+            };
+            tracing::info!(event.id = %event.id, tenant.id = %event.tenant, endpoints, sent, "event.partly_fanned_out");
+            if sent == fan_out.sent {
+                return Some((message, when));
+            }
+            let noted = self.ports.events.note_sent(event, sent).await;
+            if let Err(error) = &noted {
+                tracing::error!(message.id = message.message_id, error = %Chain(error), "event.not_fanned_out");
+            }
+            Some((message, if noted.is_ok() { when } else { Again::Failed }))
+        });
+        join_all(again).await.into_iter().flatten().collect()
+    }
+
+    /// Sends messages to `RejectedQueue`, each alone, so that none waits for another. Returns those that were not sent.
+    async fn reject<'m, 'a>(&self, rejections: Vec<(&'m QueuedEvent<'a>, Message)>) -> Vec<&'m QueuedEvent<'a>> {
+        let not_sent = rejections.into_iter().map(async |(message, rejected)| {
+            let sent = self.ports.clock.within(CALL_TIMEOUT, self.ports.rejected_queue.send_all([rejected])).await;
+            let error = match sent {
+                Some(Ok(())) => return None,
+                Some(Err(error)) => FanOutError::Call(error),
+                None => FanOutError::TooSlow,
+            };
+            tracing::error!(message.id = message.message_id, error = %Chain(&error), "event.not_rejected");
+            Some(message)
+        });
+        join_all(not_sent).await.into_iter().flatten().collect()
+    }
+
+    /// Sets when SQS presents a message again. Otherwise it would come after the queue's visibility timeout.
+    async fn delay(&self, message: &QueuedEvent<'_>, when: Again) {
+        let queue = if message.is_own { &self.ports.own_events_queue } else { &self.ports.events_queue };
+        let wait = match when {
+            Again::GoesOn => Duration::ZERO,
+            Again::Failed => wait_after(message.receives, self.ports.random.f64()),
+        };
+        if let Err(error) = queue.delay_retry(message.receipt_handle, wait).await {
+            tracing::warn!(message.id = message.message_id, error = %Chain(&error), "event.wait_not_set");
+        }
+    }
+
+    /// Awaits `future` until a moment of [`crate::ports::clock::Clock::elapsed`]. Returns `None` if that is not enough.
+    async fn until<T>(&self, deadline: Duration, future: impl Future<Output = T>) -> Option<T> {
+        self.ports.clock.within(deadline.saturating_sub(self.ports.clock.elapsed()), future).await
     }
 
     async fn judge<'a>(
         &self,
         message: &QueuedEvent<'_>,
         parsed: &'a Result<Event, Vec<Fault>>,
-        endpoints: &EndpointsByTenant<'_>,
+        subscriptions: &SubscriptionsByTenant<'_>,
     ) -> Result<Outcome<'a>, FanOutError<P::Error>> {
         let event = match parsed {
             Ok(event) => event,
             Err(faults) => return Ok(Outcome::Reject(rejection(message, RejectionReason::InvalidEvent, faults))),
         };
-        let of_tenant = endpoints.get(&event.key.tenant).ok_or(FanOutError::EndpointsUnknown)?;
+        let of_tenant = subscriptions.get(&event.key.tenant).ok_or(FanOutError::SubscriptionsUnknown)?;
         let routing_facts = event.routing_facts();
-        let is_wanted = |(id, endpoint): &&(EndpointId, Option<Endpoint>)| {
-            Endpoint::is_for(event, &routing_facts, id, endpoint.as_ref())
-        };
-        let wanted = of_tenant.iter().filter(is_wanted).map(|(id, _)| id.clone()).collect();
         let (event_id, tenant_id) = (event.key.id.as_str(), event.key.tenant.as_str());
-        let now = self.clock.unix();
+        let now = self.ports.clock.unix();
         let ours = FirstFanOut {
             message_id: message.message_id.to_owned(),
-            endpoints: wanted,
+            endpoints: of_tenant.chosen(event, &routing_facts),
+            sent: 0,
             at_unix_seconds: now.as_secs(),
             arrival: Arrival {
                 moment: Moment::of(event, message.arrived_unix_ms),
-                expires_at: (now + self.retention).as_secs(),
+                expires_at: (now + self.ports.retention).as_secs(),
             },
             payload_hash: event.payload_hash(),
         };
-        let existing = self.events.insert(event, &ours).await?;
+        let existing = self.ports.events.insert(event, &ours).await?;
         let claim = claim(existing.as_ref(), &ours);
-        let FirstFanOut { endpoints, arrival, .. } = existing.unwrap_or(ours);
-        let arrived_unix_ms = arrival.moment.arrived_unix_ms();
+        let FirstFanOut { endpoints, sent, arrival, .. } = existing.unwrap_or(ours);
+        let (sent, arrived_unix_ms) = (sent.min(endpoints.len()), arrival.moment.arrived_unix_ms());
         // Before the deliveries, so that a receiver of the webhook that then polls sees this state or a newer one.
         if let Claim::First | Claim::Again = claim {
-            self.states.put(event, arrival, routing_facts.status.as_deref(), routing_facts.stage.as_deref()).await?;
+            self.ports
+                .states
+                .put(event, arrival, routing_facts.status.as_deref(), routing_facts.stage.as_deref())
+                .await?;
         }
         match claim {
             Claim::First => {
@@ -210,7 +323,7 @@ impl<P: Ports> Fanout<P> {
                     endpoints = endpoints.len(),
                     "event.fanned_out"
                 );
-                Ok(Outcome::Deliver(FanOut { event, endpoints, arrived_unix_ms, since_unix_ms: None }))
+                Ok(Outcome::Deliver(FanOut { event, endpoints, sent, arrived_unix_ms, since_unix_ms: None }))
             }
             Claim::Again => {
                 tracing::info!(
@@ -219,8 +332,8 @@ impl<P: Ports> Fanout<P> {
                     endpoints = endpoints.len(),
                     "event.fanned_out_again"
                 );
-                let since_unix_ms = Some(self.clock.unix_ms());
-                Ok(Outcome::Deliver(FanOut { event, endpoints, arrived_unix_ms, since_unix_ms }))
+                let since_unix_ms = Some(self.ports.clock.unix_ms());
+                Ok(Outcome::Deliver(FanOut { event, endpoints, sent, arrived_unix_ms, since_unix_ms }))
             }
             Claim::Duplicate => {
                 tracing::info!(event.id = event_id, tenant.id = tenant_id, "event.duplicate");
@@ -234,10 +347,17 @@ impl<P: Ports> Fanout<P> {
 /// The reason why an event could not be fanned out this time: an internal error, which may pass.
 #[derive(Debug, thiserror::Error)]
 enum FanOutError<E: std::error::Error + 'static> {
-    #[error("event could not be written; its message is presented again")]
+    #[error("call to a table or a queue failed; the message is presented again")]
     Call(#[from] E),
-    #[error("endpoints of the event's tenant could not be read; its message is presented again")]
-    EndpointsUnknown,
+    #[error("subscriptions of the event's tenant could not be read; its message is presented again")]
+    SubscriptionsUnknown,
+    #[error("calls took longer than the function has; the message is presented again")]
+    TooSlow,
+}
+
+/// Returns how long a message waits that was presented `receives` times and failed. `chance` is from 0 up to 1.
+fn wait_after(receives: u32, chance: f64) -> Duration {
+    LEAST_WAIT.mul_f64(1.0 + chance) * receives.clamp(1, MOST_WAITS)
 }
 
 /// Returns the message as it came, with the reason of its rejection. A message without room for the reason is cut, and
@@ -279,7 +399,14 @@ mod tests {
             (token_request, false),
         ];
         for (body, cut) in cases {
-            let queued = QueuedEvent { message_id: "m-1", body: &body, arrived_unix_ms: 0, is_own: false };
+            let queued = QueuedEvent {
+                message_id: "m-1",
+                receipt_handle: "r-1",
+                receives: 1,
+                body: &body,
+                arrived_unix_ms: 0,
+                is_own: false,
+            };
             let faults = Event::parse(&body).unwrap_err();
             let message = rejection(&queued, RejectionReason::InvalidEvent, &faults);
             assert!(message.size() <= MAX_BATCH_BYTES);
@@ -291,11 +418,22 @@ mod tests {
     }
 
     #[test]
+    fn a_failed_message_waits_for_seconds_and_longer_each_time_up_to_a_minute() {
+        let cases = [(0, 5, 10), (1, 5, 10), (2, 10, 20), (6, 30, 60), (7, 30, 60), (u32::MAX, 30, 60)];
+        for (receives, least, most) in cases {
+            assert_eq!(wait_after(receives, 0.0), Duration::from_secs(least), "{receives}");
+            let longest = wait_after(receives, 1.0 - f64::EPSILON);
+            assert!(longest > Duration::from_secs(least) && longest <= Duration::from_secs(most), "{receives}");
+        }
+    }
+
+    #[test]
     fn the_stored_event_decides() {
         let moment = Moment::parse("2026-01-31T10:00:00.000000000Z#1769853600007").unwrap();
         let stored = |payload_hash, message_id: &str, at_unix_seconds| FirstFanOut {
             message_id: message_id.into(),
             endpoints: Vec::new(),
+            sent: 0,
             at_unix_seconds,
             arrival: Arrival { moment, expires_at: 9_000 },
             payload_hash,

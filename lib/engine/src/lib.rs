@@ -14,6 +14,7 @@
 //! - [`slots`], [`logs`]: the memory of a warm environment, and errors with their causes.
 //! - [`endpoint_cache`], [`breaker_cache`], [`limiter`]: what a warm environment knows about endpoints, and the limits
 //!   that it shares with others.
+//! - [`subscription_cache`]: what a warm environment knows about subscriptions.
 //! - [`fanout`]: one event to the deliveries of its endpoints.
 //! - [`deliver`]: one delivery to its next attempt, and a drain.
 //! - [`sweep`]: parked deliveries back to the queue, and redrives.
@@ -30,4 +31,5 @@ pub mod logs;
 pub mod ports;
 pub mod relay;
 pub mod slots;
+pub mod subscription_cache;
 pub mod sweep;

@@ -14,6 +14,7 @@ use crate::tables::events::Events;
 use crate::tables::limits::Limits;
 use crate::tables::parking::Parking;
 use crate::tables::states::States;
+use crate::tables::subscriptions::Subscriptions;
 use crate::tables::token_requests::TokenRequests;
 use crate::vault::Vault;
 
@@ -33,6 +34,7 @@ impl Ports for Aws {
     type Limits = Limits;
     type Parking = Parking;
     type States = States;
+    type Subscriptions = Subscriptions;
     type TokenRequests = TokenRequests;
     type Secrets = Vault;
     type Signers = Signers;

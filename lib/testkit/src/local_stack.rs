@@ -304,16 +304,21 @@ impl LocalStack {
         format!("{items:?}")
     }
 
-    /// Writes an endpoint whose settings are not valid JSON.
+    /// Writes an endpoint whose settings and whose filters are not valid JSON.
     ///
     /// # Panics
-    /// The table refuses the item.
+    /// The table refuses the items.
     pub async fn register_unreadable(&self, tenant: &TenantId) -> EndpointId {
         let id = EndpointId::new(Uuid::new_v4());
+        let stored = bare(Endpoint::new("https://receiver.example"));
+        self.endpoints().put(tenant, &id, &stored, None).await.expect("the table accepts the endpoint");
         let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
-        let put = self.dynamodb().put_item().table_name(setting("ENDPOINTS_TABLE"));
-        let put = put.item("tenant", text(tenant.as_str())).item("endpoint", text(id.as_str()));
-        put.item("settings", text("{")).send().await.expect("the table accepts the item");
+        for (key, attribute) in [(id.to_string(), "settings"), (format!("s#{id}"), "types")] {
+            let update = self.dynamodb().update_item().table_name(setting("ENDPOINTS_TABLE"));
+            let update = update.key("tenant", text(tenant.as_str())).key("endpoint", text(&key));
+            let update = update.update_expression(format!("SET {attribute} = :broken"));
+            update.expression_attribute_values(":broken", text("{")).send().await.expect("the table changes the item");
+        }
         id
     }
 
@@ -322,19 +327,8 @@ impl LocalStack {
     /// # Panics
     /// The table refuses the item.
     pub async fn repair(&self, tenant: &TenantId, id: &EndpointId, settings: Endpoint) {
-        let stored = StoredEndpoint {
-            settings,
-            verified_origin: None,
-            disabled: None,
-            version: 1,
-            created_at: 0,
-            updated_at: 0,
-            auth_secret: None,
-            trusted: None,
-            signing_secrets: Vec::new(),
-        };
         self.endpoints().delete(tenant, id, None).await.expect("the table deletes the old item");
-        self.endpoints().put(tenant, id, &stored, None).await.expect("the table accepts the endpoint");
+        self.endpoints().put(tenant, id, &bare(settings), None).await.expect("the table accepts the endpoint");
     }
 
     /// Removes an endpoint.
@@ -536,6 +530,7 @@ impl LocalStack {
         let first = FirstFanOut {
             message_id: "stored by a test".into(),
             endpoints: vec![endpoint.clone()],
+            sent: 0,
             at_unix_seconds: unix_now().as_secs(),
             arrival: Arrival {
                 moment: Moment::of(event, ARRIVED),
@@ -755,6 +750,22 @@ async fn asking<T>(ask: impl AsyncFn() -> Option<T>) -> T {
             Some(answer) => return answer,
             None => tokio::time::sleep(Duration::from_millis(200)).await,
         }
+    }
+}
+
+/// Creates an endpoint without secrets, as the table holds it.
+#[must_use]
+pub fn bare(settings: Endpoint) -> StoredEndpoint {
+    StoredEndpoint {
+        settings,
+        verified_origin: None,
+        disabled: None,
+        version: 1,
+        created_at: 0,
+        updated_at: 0,
+        auth_secret: None,
+        trusted: None,
+        signing_secrets: Vec::new(),
     }
 }
 

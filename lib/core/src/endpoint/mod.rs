@@ -2,9 +2,11 @@
 
 pub mod auth;
 pub mod key_store;
+pub mod quota;
 pub mod retry;
 pub mod settings;
 pub mod signing_secrets;
+pub mod subscription;
 pub mod target;
 
 pub use crate::endpoint_id::EndpointId;
@@ -20,7 +22,6 @@ use crate::endpoint::auth::Auth;
 use crate::endpoint::retry::RetryPolicy;
 use crate::event::family::{self, Statuses};
 use crate::event::projection::project;
-use crate::event::{Event, RoutingFacts};
 use crate::input::fault::{Fault, FaultCode, Faults, pointer_to};
 use crate::input::headers;
 use crate::signing::algorithm::Algorithm;
@@ -292,27 +293,6 @@ impl Endpoint {
         self.signatures.contains(&format)
     }
 
-    /// Returns whether this endpoint chose events with these traits.
-    #[must_use]
-    pub fn wants(&self, event: &RoutingFacts<'_>) -> bool {
-        self.types.is_empty() || self.types.iter().any(|filter| filter.matches(event))
-    }
-
-    /// Returns whether an event goes to the endpoint `id` with the settings `endpoint`. Test events and verification
-    /// events go to the endpoint in their subject. Other events go to the endpoints that chose them. If the settings
-    /// are unreadable, the event goes there too, so that the endpoint misses nothing.
-    #[must_use]
-    pub fn is_for(event: &Event, traits: &RoutingFacts<'_>, id: &EndpointId, endpoint: Option<&Self>) -> bool {
-        match endpoint {
-            _ if [TEST_TYPE, VERIFICATION_TYPE].contains(&&*event.kind) => {
-                event.subject.as_deref() == Some(id.as_str())
-            }
-            _ if event.kind == DISABLED_TYPE => endpoint.is_some_and(|one| !one.types.is_empty() && one.wants(traits)),
-            Some(endpoint) => endpoint.wants(traits),
-            None => true,
-        }
-    }
-
     /// Returns the part of a minified payload that this endpoint receives. A challenge never goes out alone. Otherwise
     /// a server that reflects every request would echo it.
     #[must_use]
@@ -350,13 +330,6 @@ impl TypeFilter {
     #[must_use]
     pub fn of(kind: impl Into<String>) -> Self {
         Self { kind: kind.into(), ..Self::default() }
-    }
-
-    fn matches(&self, event: &RoutingFacts<'_>) -> bool {
-        let is_among = |values: &[String], value: &Option<Cow<'_, str>>| {
-            values.is_empty() || value.as_ref().is_some_and(|value| values.iter().any(|one| one == value))
-        };
-        self.kind == event.kind && is_among(&self.statuses, &event.status) && is_among(&self.stages, &event.stage)
     }
 
     /// Finds values that the family never has. They are mistakes.
@@ -473,75 +446,8 @@ mod tests {
         }
     }
 
-    fn event(kind: &str, data: &str) -> Event {
-        Event::parse_own(&format!(
-            r#"{{"specversion":"1.0","id":"1","source":"/","type":"{kind}","tenant":"acme","data":{data}}}"#
-        ))
-        .unwrap()
-    }
-
     fn with(setting: &str) -> Endpoint {
         serde_json::from_str(&format!(r#"{{"url":"https://a.example",{setting}}}"#)).unwrap()
-    }
-
-    #[test]
-    fn types_statuses_and_stages_decide_which_endpoints_get_an_event() {
-        let approved = ("operation", r#"{"type":"OPERATION","operationId":"1","status":"APPROVED"}"#);
-        let unsaid = ("operation", r#"{"type":"OPERATION","operationId":"1"}"#);
-        let session = ("session", r#"{"sessionId":"1","stage":"Accounts","status":"Finished"}"#);
-        let failed =
-            ("token-request", r#"{"request-id":"1","request_id":"1","error":14,"message":"m","trace-id":"t"}"#);
-        let transaction = ("transaction", r#"{"id":"1","status":"captured"}"#);
-        let custom = ("invoice", r#"{"status":"paid"}"#);
-        let cases = [
-            ("[]", approved, true, "no filter"),
-            (r#"[{"type":"operation"}]"#, approved, true, "the type"),
-            (r#"[{"type":"session"}]"#, approved, false, "another type"),
-            (r#"[{"type":"operation","statuses":["APPROVED"]}]"#, approved, true, "the status"),
-            (r#"[{"type":"operation","statuses":["FAILED"]}]"#, approved, false, "another status"),
-            (r#"[{"type":"operation","statuses":["APPROVED"]}]"#, unsaid, false, "no status to match"),
-            (r#"[{"type":"operation"}]"#, unsaid, true, "no status required"),
-            (r#"[{"type":"session","stages":["Accounts"]}]"#, session, true, "the stage"),
-            (r#"[{"type":"session","stages":["Transactions"]}]"#, session, false, "another stage"),
-            (r#"[{"type":"session","stages":["Accounts"],"statuses":["Failed"]}]"#, session, false, "stage and status"),
-            (r#"[{"type":"token-request","statuses":["error"]}]"#, failed, true, "a status that is derived"),
-            (r#"[{"type":"token-request","statuses":["completed"]}]"#, failed, false, "another that is derived"),
-            (r#"[{"type":"transaction","statuses":["captured"]}]"#, transaction, true, "a status that came later"),
-            (r#"[{"type":"invoice","statuses":["paid"]}]"#, custom, true, "a custom type"),
-            (r#"[{"type":"invoice"},{"type":"session"}]"#, session, true, "one of several"),
-        ];
-        for (types, (kind, data), wanted, why) in cases {
-            let endpoint = with(&format!(r#""types":{types}"#));
-            assert_eq!(endpoint.wants(&event(kind, data).routing_facts()), wanted, "{types}: {why}");
-            assert_eq!(endpoint.check(), Ok(()), "{types}: {why}");
-        }
-    }
-
-    #[test]
-    fn test_and_verification_events_go_only_to_their_endpoint() {
-        let [tried, other] = [1, 2].map(|number| EndpointId::new(Uuid::from_u128(number)));
-        let [trial, question] = [TEST_TYPE, VERIFICATION_TYPE].map(|kind| {
-            let text = format!(
-                r#"{{"specversion":"1.0","id":"1","source":"/","type":"{kind}","tenant":"acme","subject":"{tried}","data":{{}}}}"#
-            );
-            Event::parse_own(&text).unwrap()
-        });
-        let (all, operations) = (with(r#""types":[]"#), with(r#""types":[{"type":"operation"}]"#));
-        let custom = event("custom", "{}");
-        let cases = [
-            (&trial, &tried, Some(&operations), true, "regardless of its types"),
-            (&trial, &tried, None, true, "even if its settings are unreadable"),
-            (&trial, &other, Some(&all), false, "nobody else"),
-            (&trial, &other, None, false, "nobody else"),
-            (&question, &tried, Some(&operations), true, "regardless of its types"),
-            (&question, &other, Some(&all), false, "nobody else"),
-            (&custom, &other, Some(&all), true, "chosen"),
-            (&custom, &other, Some(&operations), false, "not chosen"),
-            (&custom, &other, None, true, "who knows"),
-        ];
-        for (event, id, endpoint, expected, why) in cases {
-            assert_eq!(Endpoint::is_for(event, &event.routing_facts(), id, endpoint), expected, "{why}");
-        }
     }
 
     #[test]

@@ -13,13 +13,6 @@ pub trait Endpoints {
     /// The reason why a call failed.
     type Error;
 
-    /// Reads the settings of all endpoints of a tenant, as they are now. One whose settings cannot be read is returned
-    /// without them. So it does not hold up the others and loses nothing.
-    ///
-    /// # Errors
-    /// The call failed.
-    async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<(EndpointId, Option<Endpoint>)>, Self::Error>;
-
     /// Reads one endpoint as it is now; `None` if there is none.
     ///
     /// # Errors

@@ -17,6 +17,13 @@ pub trait Events {
     /// The call failed, or the existing item cannot be read. The event may be written.
     async fn insert(&self, event: &Event, first: &FirstFanOut) -> Result<Option<FirstFanOut>, Self::Error>;
 
+    /// Notes that the deliveries to the first `sent` of the event's endpoints are in the queue, so that the next fan-out
+    /// begins after them. A lower number than the noted one changes nothing.
+    ///
+    /// # Errors
+    /// The call failed. The next fan-out begins where this one began.
+    async fn note_sent(&self, key: &EventKey, sent: usize) -> Result<(), Self::Error>;
+
     /// Reads an event. Returns `None` if its retention has ended, or if it cannot be read.
     ///
     /// # Errors
@@ -72,6 +79,8 @@ pub struct FirstFanOut {
     pub message_id: String,
     /// The endpoints that get it.
     pub endpoints: Vec<EndpointId>,
+    /// How many of them it was sent to when a fan-out stopped early ([`Events::note_sent`]).
+    pub sent: usize,
     /// When it is fanned out, in seconds since the Unix epoch.
     pub at_unix_seconds: u64,
     /// When it arrived.

@@ -10,6 +10,7 @@ pub mod events;
 pub mod limits;
 pub mod parking;
 pub mod queue;
+pub mod subscriptions;
 pub mod token_requests;
 pub mod webhooks;
 
@@ -41,6 +42,8 @@ pub trait Ports {
     type Parking: parking::Parking<Error = Self::Error>;
     /// The states of subjects, in `EventsTable`.
     type States: events::States<Error = Self::Error>;
+    /// The subscriptions, in `EndpointsTable`.
+    type Subscriptions: subscriptions::Subscriptions<Error = Self::Error>;
     /// `TokenRequestsTable`.
     type TokenRequests: token_requests::TokenRequests<Error = Self::Error>;
 

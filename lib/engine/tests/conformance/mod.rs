@@ -13,6 +13,7 @@ use signpost_core::delivery::limits::{HeldSlot, Second};
 use signpost_core::delivery::parking::{Lane, place};
 use signpost_core::delivery::sent::SentRecord;
 use signpost_core::delivery::{DeadLetterReason, DeliveryKey, DeliveryRecord, DeliveryStatus, Progress, ReplayKind};
+use signpost_core::endpoint::subscription::Subscription;
 use signpost_core::endpoint::{DisabledBecause, EndpointId, Limit};
 use signpost_core::event::{Event, EventKey, TenantId};
 use signpost_core::status::state::Moment;
@@ -22,6 +23,7 @@ use signpost_engine::ports::endpoints::{Endpoints, StoredEndpoint, Written};
 use signpost_engine::ports::events::{Arrival, Events, FirstFanOut, StoredEvent};
 use signpost_engine::ports::limits::{Breakers, ConcurrencySlot, Counted, Limits, SlotPool};
 use signpost_engine::ports::parking::{Drain, Parking, Waiting};
+use signpost_engine::ports::subscriptions::Subscriptions;
 use signpost_engine::ports::token_requests::{Changed, TokenRequests};
 use uuid::Uuid;
 
@@ -540,6 +542,7 @@ pub async fn an_event<E: Events<Error: Debug>>(table: &E, event: &Event, endpoin
     let first = |message_id: &str, payload_hash| FirstFanOut {
         message_id: message_id.to_owned(),
         endpoints: vec![endpoint.clone()],
+        sent: 0,
         at_unix_seconds: AT / 1_000,
         arrival: Arrival { moment: Moment::of(event, AT), expires_at: AT / 1_000 + 3_600 },
         payload_hash,
@@ -550,6 +553,11 @@ pub async fn an_event<E: Events<Error: Debug>>(table: &E, event: &Event, endpoin
     for again in [ours.clone(), first("m-2", event.payload_hash()), first("m-3", [7; 32])] {
         assert_eq!(table.insert(event, &again).await.unwrap(), Some(ours.clone()), "{again:?}");
     }
+    for sent in [5, 3] {
+        table.note_sent(&event.key, sent).await.unwrap();
+    }
+    let noted = FirstFanOut { sent: 5, ..ours.clone() };
+    assert_eq!(table.insert(event, &ours).await.unwrap(), Some(noted), "a lower number changes nothing");
     let stored = StoredEvent { event: event.clone(), arrived_unix_ms: AT };
     assert_eq!(table.get(&event.key).await.unwrap(), Some(stored.clone()));
     let delivery = DeliveryKey { event: &event.key, endpoint, arrived_unix_ms: AT };
@@ -563,7 +571,52 @@ pub async fn a_missing_event<E: Events<Error: Debug>>(table: &E, event: &Event, 
     let delivery = DeliveryKey { event: &event.key, endpoint, arrived_unix_ms: AT };
     table.keep_until(delivery, AT + 100 * 24 * 3_600_000).await.unwrap();
     table.keep_for_endpoint(delivery).await.unwrap();
+    table.note_sent(&event.key, 1).await.unwrap();
     assert_eq!(table.get(&event.key).await.unwrap(), None);
+}
+
+/// A write of an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub enum EndpointWrite {
+    /// Creates it, with these filters.
+    Create(&'static str),
+    /// Sets its filters.
+    SetTypes(&'static str),
+    /// Sets its description.
+    Describe,
+    Disable,
+    Remove,
+}
+
+/// The version of a tenant's subscriptions changes with each that is added, changed or removed, and with nothing else.
+pub async fn subscriptions<S: Subscriptions<Error: Debug>>(
+    table: &S,
+    tenant: &TenantId,
+    id: &EndpointId,
+    write: impl AsyncFn(EndpointWrite),
+) {
+    let version = async || table.versions(&[tenant]).await.pop().unwrap().unwrap();
+    assert_eq!((version().await, table.of_tenant(tenant).await.unwrap()), (None, Vec::new()), "no endpoint yet");
+    let one = r#"[{"type":"a","statuses":["b"]}]"#;
+    let cases = [
+        (EndpointWrite::Create("[]"), Some("[]"), true),
+        (EndpointWrite::Describe, Some("[]"), false),
+        (EndpointWrite::SetTypes(one), Some(one), true),
+        (EndpointWrite::Disable, Some(one), false),
+        (EndpointWrite::SetTypes("[]"), Some("[]"), true),
+        (EndpointWrite::Remove, None, true),
+    ];
+    for (change, types, is_new) in cases {
+        let before = version().await;
+        write(change).await;
+        let after = version().await;
+        assert!(after.is_some() && (after != before) == is_new, "{change:?}: {before:?}, {after:?}");
+        let expected: Vec<_> = types.map(|types| (id.clone(), Subscription::parse(types))).into_iter().collect();
+        assert_eq!(table.of_tenant(tenant).await.unwrap(), expected, "{change:?}");
+    }
+    let both = table.versions(&[tenant, &TenantId::parse("initech").unwrap()]).await;
+    assert_eq!(*both[0].as_ref().unwrap(), version().await, "in the order of the tenants");
+    assert_eq!(both.len(), 2);
 }
 
 /// An endpoint is disabled once, and enabled by the proof of its own origin.

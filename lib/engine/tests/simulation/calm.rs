@@ -46,6 +46,8 @@ pub enum Broken {
     Nth(usize),
     /// All of this port's method.
     Each(Call),
+    /// All.
+    All,
 }
 
 /// The names and values of a request's headers.
@@ -57,6 +59,10 @@ pub struct Watch {
     pub calls: Vec<Call>,
     pub broken: Option<(Broken, Failure)>,
     pub broken_tenant: Option<TenantId>,
+    /// A text. Calls with a message that contains it fail.
+    pub refused: Option<&'static str>,
+    /// The calls that take this many milliseconds.
+    pub slow: Option<(Broken, u64)>,
     /// The messages that were sent to each queue, in order.
     pub sent: Vec<(Which, Message)>,
     /// The bodies that are no deliveries and no events of this world. They stay out of its queues.
@@ -68,16 +74,17 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Notes a call. Returns how it fails, if it does.
-    pub fn begin(&mut self, call: Call) -> Option<Failure> {
-        let (broken, failure) = self.broken.unzip();
-        let is_broken = match broken {
-            None => false,
-            Some(Broken::Nth(nth)) => nth == self.calls.len(),
-            Some(Broken::Each(each)) => each == call,
+    /// Notes a call. Returns how it fails, if it does, and how many milliseconds it takes besides the usual ones.
+    pub fn begin(&mut self, call: Call) -> (Option<Failure>, u64) {
+        let is_meant = |broken: &Broken| match *broken {
+            Broken::Nth(nth) => nth == self.calls.len(),
+            Broken::Each(each) => each == call,
+            Broken::All => true,
         };
+        let failure = self.broken.filter(|(broken, _)| is_meant(broken)).map(|(_, failure)| failure);
+        let ms = self.slow.filter(|(slow, _)| is_meant(slow)).map_or(0, |(_, ms)| ms);
         self.calls.push(call);
-        failure.filter(|_| is_broken)
+        (failure, ms)
     }
 }
 
@@ -168,6 +175,7 @@ impl Calm {
         let first = FirstFanOut {
             message_id: format!("m-{number}"),
             endpoints: vec![endpoint_id(endpoint)],
+            sent: 0,
             at_unix_seconds: self.world.now() / SECOND,
             arrival,
             payload_hash: event.payload_hash(),

@@ -412,7 +412,9 @@ fn an_event_is_fanned_out_once_and_a_conflicting_one_is_rejected() {
     let fan_out = |message_id: &'static str, text: String, arrived_unix_ms| {
         let fanout = fanout_of(Process::new(&world, Role::Fanout));
         done(&world, async move {
-            let message = QueuedEvent { message_id, body: &text, arrived_unix_ms, is_own: false };
+            let (receipt_handle, receives) = ("0#1", 1);
+            let message =
+                QueuedEvent { message_id, receipt_handle, receives, body: &text, arrived_unix_ms, is_own: false };
             fanout.handle(&[message]).await.is_empty()
         })
     };

@@ -3,11 +3,12 @@
 use std::rc::Rc;
 
 use serde_json::json;
+use signpost_core::endpoint::DisabledBecause;
 use signpost_core::event::TenantId;
 use signpost_core::token_request::{RequestId, TokenRequest};
 
 use crate::calm::Calm;
-use crate::conformance::{self, Subject};
+use crate::conformance::{self, EndpointWrite, Subject};
 use crate::receivers::Mood;
 use crate::world::{Process, endpoint, endpoint_id};
 
@@ -123,6 +124,31 @@ fn an_endpoint_is_disabled_once_and_enabled_by_the_proof_of_its_own_origin() {
             endpoint_id(tables.endpoints.len() - 1)
         };
         conformance::an_endpoint(&table, &tenant, &endpoint_id(1), &endpoint(0, &json!({})), put).await;
+    });
+}
+
+#[test]
+fn the_version_of_subscriptions_changes_with_each_of_them() {
+    let calm = Calm::new(&[]);
+    let (table, here) = (calm.process.clone(), Rc::clone(&calm.world));
+    let tenant = TenantId::parse("acme").unwrap();
+    calm.run(async move {
+        let write = async |write: EndpointWrite| {
+            let all = &mut here.tables.borrow_mut().endpoints;
+            let types = |types: &str| serde_json::from_str(types).unwrap();
+            match write {
+                EndpointWrite::Create(text) => {
+                    let mut stored = endpoint(0, &json!({}));
+                    stored.settings.types = types(text);
+                    all.push(Some(stored));
+                }
+                EndpointWrite::SetTypes(text) => all[0].as_mut().unwrap().settings.types = types(text),
+                EndpointWrite::Describe => all[0].as_mut().unwrap().settings.description = "new".into(),
+                EndpointWrite::Disable => all[0].as_mut().unwrap().disabled = Some(DisabledBecause::Operator),
+                EndpointWrite::Remove => all[0] = None,
+            }
+        };
+        conformance::subscriptions(&table, &tenant, &endpoint_id(0), write).await;
     });
 }
 

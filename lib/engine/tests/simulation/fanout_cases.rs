@@ -1,16 +1,22 @@
 //! Single invocations of `fanout`, and their effects on each event.
 
+use std::rc::Rc;
+
 use serde_json::{Value, json};
 use signpost_core::delivery::Delivery;
 use signpost_core::event::TenantId;
-use signpost_engine::fanout::QueuedEvent;
+use signpost_engine::fanout::{Fanout, QueuedEvent};
 
 use crate::calm::{Broken, Calm, Failure, MINUTE};
 use crate::clock::START;
 use crate::functions::fanout_of;
-use crate::ports::Which;
+use crate::ports::{Sim, Which};
 use crate::receivers::Mood;
-use crate::world::{Process, Role, endpoint_id, type_for, types_of};
+use crate::world::{Call, Process, Role, endpoint, endpoint_id, type_for, types_of};
+
+const VERSIONS: Call = ("Subscriptions", "versions");
+const OF_TENANT: Call = ("Subscriptions", "of_tenant");
+const SEND: Call = ("DeliveriesQueue", "send_all");
 
 /// A message of `EventsQueue`.
 #[derive(Clone, Debug)]
@@ -25,16 +31,35 @@ fn three() -> Calm {
     Calm::new(&endpoints)
 }
 
-/// Invokes `fanout`. Returns the ids of the messages that come again.
-fn fan_out(calm: &Calm, batch: Vec<Queued>) -> Vec<&'static str> {
-    invoke(calm, batch, false)
+/// Creates a world with many endpoints that subscribe to the type that names all of them. The first ones subscribe to the
+/// type that names only the first, too.
+fn many(count: usize) -> Calm {
+    let all = type_for(&(0..count).collect::<Vec<_>>());
+    let settings = |index| match index {
+        0 => json!({"types": [{"type": all}, {"type": type_for(&[0])}]}),
+        _ => json!({"types": [{"type": all}]}),
+    };
+    let endpoints: Vec<_> = (0..count).map(|index| (settings(index), Mood::Well(50))).collect();
+    Calm::new(&endpoints)
 }
 
-fn invoke(calm: &Calm, batch: Vec<Queued>, is_own: bool) -> Vec<&'static str> {
-    let fanout = fanout_of(Process::new(&calm.world, Role::Fanout));
+/// Invokes `fanout` in a new environment. Returns the ids of the messages that come again.
+fn fan_out(calm: &Calm, batch: Vec<Queued>) -> Vec<&'static str> {
+    invoke(calm, &environment(calm), batch, false)
+}
+
+fn environment(calm: &Calm) -> Rc<Fanout<Sim>> {
+    Rc::new(fanout_of(Process::new(&calm.world, Role::Fanout)))
+}
+
+fn invoke(calm: &Calm, fanout: &Rc<Fanout<Sim>>, batch: Vec<Queued>, is_own: bool) -> Vec<&'static str> {
+    let fanout = Rc::clone(fanout);
     calm.run(async move {
-        let messages = batch.iter().map(|Queued { message_id, body }| QueuedEvent {
+        let receipts: Vec<_> = (0..batch.len()).map(|index| format!("{index}#1")).collect();
+        let messages = batch.iter().zip(&receipts).map(|(Queued { message_id, body }, receipt_handle)| QueuedEvent {
             message_id,
+            receipt_handle,
+            receives: 1,
             body,
             arrived_unix_ms: START,
             is_own,
@@ -54,7 +79,7 @@ fn accepted(calm: &Calm, message_id: &'static str, endpoints: &[usize]) -> Queue
 /// Returns the endpoints of the queued deliveries.
 fn recipients(calm: &Calm) -> Vec<usize> {
     let endpoint = |body: &str| Delivery::parse(body).unwrap().endpoint;
-    let index = |id| (0..3).find(|index| endpoint_id(*index) == id).unwrap();
+    let index = |id| (0..128).find(|index| endpoint_id(*index) == id).unwrap();
     calm.sent(Which::Deliveries).iter().map(|message| index(endpoint(&message.body))).collect()
 }
 
@@ -87,10 +112,10 @@ fn an_event_that_no_endpoint_wants_is_stored_and_done() {
 }
 
 #[test]
-fn an_endpoint_whose_settings_cannot_be_read_gets_every_event() {
+fn an_endpoint_whose_subscription_cannot_be_read_gets_every_event() {
     let calm = three();
     calm.world.tables.borrow_mut().unreadable.insert(1);
-    // Its own settings would not want this event.
+    // Its own filters would not want this event.
     let number = calm.world.accept(&[0, 1]);
     let body = calm.world.text_of(number).replace(&type_for(&[0, 1]), &type_for(&[0]));
     assert!(fan_out(&calm, vec![Queued { message_id: "m-1", body }]).is_empty());
@@ -102,8 +127,7 @@ fn the_state_of_a_subject_is_written_before_its_deliveries_are_queued() {
     let calm = three();
     let event = accepted(&calm, "m-1", &[0]);
     fan_out(&calm, vec![event]);
-    let expected =
-        [("Endpoints", "of_tenant"), ("Events", "insert"), ("States", "put"), ("DeliveriesQueue", "send_all")];
+    let expected = [VERSIONS, OF_TENANT, ("Events", "insert"), ("States", "put"), SEND];
     assert_eq!(calm.seen(|watch| watch.calls.clone()), expected);
 }
 
@@ -187,12 +211,14 @@ fn signposts_own_events_are_fanned_out_from_their_own_queue() {
     let body = r#"{"specversion":"1.0","id":"own","source":"/signpost","type":"signpost.endpoint-disabled","tenant":"acme","subject":"ep","data":{}}"#;
     let event = signpost_core::event::Event::parse_own(body).unwrap();
     calm.world.accept_own(&event);
-    assert!(invoke(&calm, vec![Queued { message_id: "m-1", body: body.to_owned() }], true).is_empty());
+    assert!(
+        invoke(&calm, &environment(&calm), vec![Queued { message_id: "m-1", body: body.to_owned() }], true).is_empty()
+    );
     assert_eq!(recipients(&calm), [0], "only to endpoints that name its type");
 }
 
 #[test]
-fn a_tenant_whose_endpoints_cannot_be_read_fails_only_its_own_messages() {
+fn a_tenant_whose_subscriptions_cannot_be_read_fails_only_its_own_messages() {
     let calm = three();
     let globex = TenantId::parse("globex").unwrap();
     calm.world.watch.borrow_mut().as_mut().unwrap().broken_tenant = Some(globex);
@@ -205,11 +231,11 @@ fn a_tenant_whose_endpoints_cannot_be_read_fails_only_its_own_messages() {
 }
 
 #[test]
-fn the_endpoints_of_a_tenant_are_read_once_for_a_batch() {
+fn the_subscriptions_of_a_tenant_are_read_once_for_a_batch() {
     let calm = three();
     let batch = ["m-1", "m-2", "m-3"].map(|id| accepted(&calm, id, &[0]));
     fan_out(&calm, batch.to_vec());
-    let reads = calm.seen(|watch| watch.calls.iter().filter(|call| **call == ("Endpoints", "of_tenant")).count());
+    let reads = calm.seen(|watch| watch.calls.iter().filter(|call| **call == OF_TENANT).count());
     assert_eq!(reads, 1);
 }
 
@@ -217,8 +243,8 @@ fn the_endpoints_of_a_tenant_are_read_once_for_a_batch() {
 fn an_event_that_cannot_be_stored_comes_again_alone() {
     let calm = three();
     let batch = ["m-1", "m-2"].map(|id| accepted(&calm, id, &[0]));
-    // After the endpoints were read, the events are stored one by one.
-    calm.break_calls(Some((Broken::Nth(1), Failure::Refused)));
+    // After the subscriptions were read, the events are stored one by one.
+    calm.break_calls(Some((Broken::Nth(2), Failure::Refused)));
     assert_eq!(fan_out(&calm, batch.to_vec()).len(), 1);
     assert_eq!(recipients(&calm), [0]);
 }
@@ -243,6 +269,161 @@ fn a_failure_of_the_rejected_queue_returns_the_rejections_and_no_delivery() {
     calm.break_calls(Some((Broken::Each(("RejectedQueue", "send_all")), Failure::Refused)));
     assert_eq!(fan_out(&calm, vec![event, invalid]), ["m-2"]);
     assert_eq!(recipients(&calm), [0]);
+}
+
+#[test]
+fn subscriptions_are_read_again_only_after_they_have_changed() {
+    let calm = three();
+    let fanout = environment(&calm);
+    let reads = || calm.seen(|watch| watch.calls.iter().filter(|call| **call == OF_TENANT).count());
+    for (id, expected) in [("m-1", 1), ("m-2", 1)] {
+        let event = accepted(&calm, id, &[0]);
+        assert!(invoke(&calm, &fanout, vec![event], false).is_empty());
+        assert_eq!(reads(), expected, "{id}");
+    }
+    calm.world.tables.borrow_mut().endpoints.push(Some(endpoint(3, &json!({}))));
+    let event = accepted(&calm, "m-3", &[0, 3]);
+    let body = event.body.replace(&type_for(&[0, 3]), &type_for(&[0]));
+    assert!(invoke(&calm, &fanout, vec![Queued { body, ..event }], false).is_empty());
+    assert_eq!((reads(), recipients(&calm)), (2, vec![0, 0, 0, 3]), "the new endpoint gets the very next event");
+}
+
+#[test]
+fn a_tenant_whose_deliveries_cannot_be_queued_fails_only_its_own_messages() {
+    let calm = three();
+    calm.world.watch.borrow_mut().as_mut().unwrap().refused = Some(r#""tenant":"globex""#);
+    let event = accepted(&calm, "m-1", &[0]);
+    let mut other = accepted(&calm, "m-2", &[0, 1]);
+    other.body = other.body.replace("acme", "globex");
+    let last = accepted(&calm, "m-3", &[1]);
+    assert_eq!(fan_out(&calm, vec![event, other, last]), ["m-2"]);
+    assert_eq!(recipients(&calm), [0, 1], "one call for all failed, and then only that of the other tenant");
+    let marked = calm.attributes(Which::Deliveries, "since").into_iter().flatten().count();
+    assert_eq!(marked, 2, "the first call may have queued them already");
+}
+
+#[test]
+fn a_message_that_failed_comes_again_after_seconds_whatever_failed() {
+    let invalid = Queued { message_id: "m-2", body: "{}".to_owned() };
+    let calls = [
+        (VERSIONS, 1),
+        (OF_TENANT, 1),
+        (("Events", "insert"), 1),
+        (("States", "put"), 1),
+        (SEND, 1),
+        (("RejectedQueue", "send_all"), 1),
+    ];
+    for (call, expected) in calls {
+        let calm = three();
+        is_foreign(&calm, &invalid.body);
+        let event = accepted(&calm, "m-1", &[0]);
+        calm.break_calls(Some((Broken::Each(call), Failure::Refused)));
+        assert_eq!(fan_out(&calm, vec![event, invalid.clone()]).len(), expected, "{call:?}");
+        let waits = calm.waits();
+        assert!(waits.len() == expected && waits.iter().all(|wait| (5..=10).contains(wait)), "{call:?}: {waits:?}");
+    }
+}
+
+#[test]
+fn a_message_whose_wait_cannot_be_set_comes_again_too() {
+    let calm = three();
+    let event = accepted(&calm, "m-1", &[0]);
+    calm.break_calls(Some((Broken::All, Failure::Refused)));
+    assert_eq!(fan_out(&calm, vec![event]), ["m-1"]);
+}
+
+#[test]
+fn a_fan_out_that_fails_midway_goes_on_after_the_last_endpoint_before_the_failure() {
+    let calm = many(30);
+    let event = accepted(&calm, "m-1", &(0..30).collect::<Vec<_>>());
+    // After the versions, the subscriptions, the event and its state: the second of three calls.
+    calm.break_calls(Some((Broken::Nth(5), Failure::Refused)));
+    assert_eq!(fan_out(&calm, vec![event.clone()]), ["m-1"]);
+    assert_eq!(recipients(&calm), (0..10).chain(20..30).collect::<Vec<_>>());
+    calm.break_calls(None);
+    assert!(fan_out(&calm, vec![event]).is_empty());
+    assert_eq!(recipients(&calm)[20..], (10..30).collect::<Vec<_>>(), "not from the start");
+}
+
+#[test]
+fn a_fan_out_whose_progress_cannot_be_noted_begins_again_where_it_began() {
+    let calm = many(20);
+    let event = accepted(&calm, "m-1", &(0..20).collect::<Vec<_>>());
+    calm.break_calls(Some((Broken::Each(("Events", "note_sent")), Failure::Refused)));
+    calm.world.watch.borrow_mut().as_mut().unwrap().refused = Some("ep_0000000000000000000000000000000a"); // The eleventh.
+    assert_eq!(fan_out(&calm, vec![event.clone()]), ["m-1"]);
+    assert_eq!(recipients(&calm), (0..10).collect::<Vec<_>>());
+    assert!((5..=10).contains(&calm.waits()[0]));
+    calm.world.watch.borrow_mut().as_mut().unwrap().refused = None;
+    assert!(fan_out(&calm, vec![event]).is_empty());
+    assert_eq!(recipients(&calm)[10..], (0..20).collect::<Vec<_>>());
+}
+
+/// Four calls of ten messages run at once, and each takes five seconds: 120 messages are on their way until the deadline.
+#[test]
+fn a_fan_out_stops_before_the_deadline_and_goes_on_at_once_where_it_stopped() {
+    let calm = many(128);
+    let all: Vec<_> = (0..128).collect();
+    let large = accepted(&calm, "m-1", &all);
+    let small = accepted(&calm, "m-2", &[0]);
+    calm.world.watch.borrow_mut().as_mut().unwrap().slow = Some((Broken::Each(SEND), 5_000));
+    let began = calm.world.now();
+    assert_eq!(fan_out(&calm, vec![large.clone(), small]), ["m-1"], "the small one was first");
+    let ms = calm.world.now() - began;
+    assert!((12_000..20_000).contains(&ms), "{ms} ms");
+    assert_eq!((recipients(&calm).len(), calm.waits()), (120, vec![0]));
+    assert!(fan_out(&calm, vec![large]).is_empty());
+    let mut all_recipients = recipients(&calm);
+    all_recipients.sort_unstable();
+    assert_eq!(all_recipients, [vec![0], all].concat(), "nobody twice");
+}
+
+#[test]
+fn ten_large_fan_outs_end_and_each_delivery_is_queued_once() {
+    let calm = many(128);
+    let ids = ["m-0", "m-1", "m-2", "m-3", "m-4", "m-5", "m-6", "m-7", "m-8", "m-9"];
+    let all: Vec<_> = (0..128).collect();
+    let batch = ids.map(|id| {
+        let mut event = accepted(&calm, id, &all);
+        let data = format!(r#"{{"n":"{}"}}"#, "x".repeat(250_000));
+        let number = event.body.rfind(r#"{"n":"#).unwrap();
+        event.body.replace_range(number..event.body.len() - 1, &data);
+        event
+    });
+    calm.world.watch.borrow_mut().as_mut().unwrap().slow = Some((Broken::Each(SEND), 3_000));
+    let (mut rest, mut invocations) = (batch.to_vec(), 0);
+    while !rest.is_empty() {
+        let again = fan_out(&calm, rest.clone());
+        rest.retain(|one| again.contains(&one.message_id));
+        invocations += 1;
+        assert!(invocations <= 30, "{} are left", rest.len());
+    }
+    let mut recipients = recipients(&calm);
+    recipients.sort_unstable();
+    assert_eq!(recipients, all.iter().flat_map(|index| [*index; 10]).collect::<Vec<_>>());
+    assert!(invocations > 1, "the deadline was met");
+}
+
+#[test]
+fn an_invocation_ends_before_its_timeout_however_slow_all_calls_are() {
+    for ms in [1_000, 2_000, 3_000, 3_900] {
+        for refused in [None, Some("acme")] {
+            let calm = many(128);
+            is_foreign(&calm, "{}");
+            let large = accepted(&calm, "m-1", &(0..128).collect::<Vec<_>>());
+            let mut other = accepted(&calm, "m-2", &[0]);
+            other.body = other.body.replace("acme", "globex");
+            let invalid = Queued { message_id: "m-3", body: "{}".to_owned() };
+            let slow = Some((Broken::All, ms));
+            let mut watch = calm.world.watch.borrow_mut();
+            (watch.as_mut().unwrap().slow, watch.as_mut().unwrap().refused) = (slow, refused);
+            drop(watch);
+            let began = calm.world.now();
+            fan_out(&calm, vec![large, other, invalid]);
+            let took = calm.world.now() - began;
+            assert!(took < 29_000, "{took} ms, with {ms} ms for each call");
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use signpost_engine::deliver::{Deliver, DeliverPorts, QueuedDelivery};
-use signpost_engine::fanout::{Fanout, QueuedEvent};
+use signpost_engine::fanout::{Fanout, FanoutPorts, QueuedEvent};
 use signpost_engine::sweep::{Sweep, SweepPorts};
 
 use crate::clock::{Group, IMMORTAL};
@@ -16,7 +16,7 @@ use crate::world::{Pipe, Process, Role, World};
 
 /// Timeouts of the functions in the template.
 const DELIVER_TIMEOUT_MS: u64 = 90_000;
-const FANOUT_TIMEOUT_MS: u64 = 60_000;
+const FANOUT_TIMEOUT_MS: u64 = 30_000;
 pub const SWEEP_TIMEOUT_MS: u64 = 50_000;
 /// How often `fanout` runs at once here, for each of its queues.
 const FANOUTS: usize = 4;
@@ -153,12 +153,15 @@ impl Function for FanoutFunction {
 
     async fn invoke(self: Rc<Self>, invocation: Invocation<Self::Environment>) -> Answer {
         let Invocation { environment, batch } = invocation;
-        let ids: Vec<_> = batch.iter().map(|message| message.message.to_string()).collect();
+        let names = batch.iter().map(|message| (message.message.to_string(), QueueOf::receipt(message)));
+        let names: Vec<_> = names.collect();
         let is_own = self.which == Which::OwnEvents;
-        let messages = batch.iter().zip(&ids).map(|(Received { body, sent, .. }, message_id)| QueuedEvent {
+        let messages = batch.iter().zip(&names).map(|(received, (message_id, receipt_handle))| QueuedEvent {
             message_id,
-            body: &body.text,
-            arrived_unix_ms: *sent,
+            receipt_handle,
+            receives: received.receipt.receives,
+            body: &received.body.text,
+            arrived_unix_ms: received.sent,
             is_own,
         });
         let messages: Vec<_> = messages.collect();
@@ -171,15 +174,18 @@ impl Function for FanoutFunction {
 /// Creates an environment of `fanout`.
 pub fn fanout_of(process: Process) -> Fanout<Sim> {
     let queue = |which| QueueOf { process: process.clone(), which };
-    Fanout {
+    Fanout::new(FanoutPorts {
         deliveries_queue: queue(Which::Deliveries),
+        events_queue: queue(Which::Events),
+        own_events_queue: queue(Which::OwnEvents),
         rejected_queue: queue(Which::Rejected),
         retention: RETENTION,
         clock: process.clone(),
-        endpoints: process.clone(),
         events: process.clone(),
-        states: process,
-    }
+        random: process.clone(),
+        states: process.clone(),
+        subscriptions: process,
+    })
 }
 
 /// Creates an environment of `sweep`.

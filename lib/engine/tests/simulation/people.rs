@@ -62,6 +62,7 @@ pub fn fanned_out(world: &World, endpoint: usize) -> (u32, Message) {
     let first = FirstFanOut {
         message_id: String::new(),
         endpoints: vec![to.clone()],
+        sent: 0,
         at_unix_seconds: now / 1_000,
         arrival,
         payload_hash: [0; 32],

@@ -10,7 +10,8 @@ use signpost_core::delivery::breaker::Breaker;
 use signpost_core::delivery::limits::HeldSlot;
 use signpost_core::delivery::parking::{LONGEST_IN_QUEUE, Lane, place};
 use signpost_core::delivery::{DeadLetterReason, Delivery, DeliveryKey, DeliveryRecord, Progress, ReplayKind};
-use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId, Limit};
+use signpost_core::endpoint::subscription::Subscription;
+use signpost_core::endpoint::{DisabledBecause, EndpointId, Limit};
 use signpost_core::event::{Event, EventKey, TenantId};
 use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::signing::signer::Signer;
@@ -22,13 +23,14 @@ use signpost_engine::ports::events::{Arrival, Events, FirstFanOut, States, Store
 use signpost_engine::ports::limits::{Breakers, ConcurrencySlot, Counted, Limits, SlotPool};
 use signpost_engine::ports::parking::{Drain, Parked, Parking, Waiting};
 use signpost_engine::ports::queue::{Message, Queue, Received};
+use signpost_engine::ports::subscriptions::Subscriptions;
 use signpost_engine::ports::token_requests::{Changed, TokenRequests};
 use signpost_engine::ports::webhooks::Signers;
 use signpost_engine::ports::{self, Ports};
 
 use crate::queue::Body;
 use crate::tables::{Place, Pool, Tables, end_note, index_of};
-use crate::world::{Call, Fault, Pipe, Process, Role, World, endpoint_id, tenant_name};
+use crate::world::{Call, Fault, Pipe, Process, Role, World, tenant_name};
 
 /// The ports of a world.
 pub struct Sim;
@@ -45,6 +47,7 @@ impl Ports for Sim {
     type Limits = Process;
     type Parking = Process;
     type States = Process;
+    type Subscriptions = Process;
     type TokenRequests = Process;
     type Secrets = Process;
     type Signers = Process;
@@ -167,6 +170,13 @@ impl QueueOf {
         }
     }
 
+    /// Returns whether a test has calls with one of these messages fail.
+    fn is_refused(&self, batch: &[Message]) -> bool {
+        let watch = self.process.world.watch.borrow();
+        let refused = watch.as_ref().and_then(|watch| watch.refused);
+        refused.is_some_and(|text| batch.iter().any(|message| message.body.contains(text)))
+    }
+
     pub fn receipt(message: &crate::queue::Received) -> String {
         format!("{}#{}", message.message, message.receipt.receives)
     }
@@ -185,6 +195,9 @@ impl Queue for QueueOf {
         let mut messages = messages.into_iter().peekable();
         while messages.peek().is_some() {
             let batch: Vec<_> = messages.by_ref().take(BATCH).collect();
+            if self.is_refused(&batch) {
+                return Err(Fault);
+            }
             let refused = self.process.world.may_refuse_some(batch.len());
             let accepted = batch.len() - refused;
             self.process
@@ -368,6 +381,16 @@ impl Events for Process {
             world.laws.borrow().chosen(number, &first.endpoints, |index| tables.endpoints[index].is_none());
             tables.events.insert(number, first.clone());
             None
+        })
+        .await
+    }
+
+    async fn note_sent(&self, key: &EventKey, sent: usize) -> Result<(), Fault> {
+        let number = self.world.number_of(&key.id);
+        self.table(("Events", "note_sent"), |tables| {
+            if let Some(first) = tables.events.get_mut(&number) {
+                first.sent = first.sent.max(sent);
+            }
         })
         .await
     }
@@ -611,20 +634,30 @@ impl Breakers for Process {
     }
 }
 
-impl Endpoints for Process {
+impl Subscriptions for Process {
     type Error = Fault;
 
-    async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<(EndpointId, Option<Endpoint>)>, Fault> {
-        if self.world.watch.borrow().as_ref().is_some_and(|watch| watch.broken_tenant.as_ref() == Some(tenant)) {
-            return Err(Fault);
-        }
-        let read =
-            self.table(("Endpoints", "of_tenant"), |tables| (tables.endpoints.clone(), tables.unreadable.clone()));
-        let (stored, unreadable) = read.await?;
-        let settings = |index, stored: StoredEndpoint| (!unreadable.contains(&index)).then_some(stored.settings);
-        let stored = stored.into_iter().enumerate();
-        Ok(stored.filter_map(|(index, stored)| Some((endpoint_id(index), settings(index, stored?)))).collect())
+    async fn versions(&self, tenants: &[&TenantId]) -> Vec<Result<Option<u64>, Fault>> {
+        let version = self.table(("Subscriptions", "versions"), |tables| tables.subscriptions_version()).await;
+        tenants.iter().map(|tenant| version.and_then(|version| self.of_tenant_or_broken(tenant, version))).collect()
     }
+
+    async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<(EndpointId, Option<Subscription>)>, Fault> {
+        let read = self.table(("Subscriptions", "of_tenant"), |tables| tables.subscriptions()).await?;
+        self.of_tenant_or_broken(tenant, read)
+    }
+}
+
+impl Process {
+    fn of_tenant_or_broken<T>(&self, tenant: &TenantId, answer: T) -> Result<T, Fault> {
+        let watch = self.world.watch.borrow();
+        let is_broken = watch.as_ref().is_some_and(|watch| watch.broken_tenant.as_ref() == Some(tenant));
+        if is_broken { Err(Fault) } else { Ok(answer) }
+    }
+}
+
+impl Endpoints for Process {
+    type Error = Fault;
 
     async fn get(&self, _: &TenantId, id: &EndpointId) -> Result<Option<StoredEndpoint>, Fault> {
         let index = index_of(id);

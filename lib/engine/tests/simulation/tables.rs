@@ -1,13 +1,16 @@
 //! The tables, with the conditional writes of DynamoDB. Each method is one call, and happens at once. What a condition
 //! is, the ports say; `lib/io` and this file are two implementations of it.
 
+use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{Hash as _, Hasher as _};
 
 use signpost_core::delivery::breaker::Breaker;
 use signpost_core::delivery::limits::{HeldSlot, Second};
 use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::{DeliveryRecord, DeliveryStatus, LONGEST_ATTEMPT, Progress, ReplayKind};
 use signpost_core::endpoint::auth::origin;
+use signpost_core::endpoint::subscription::Subscription;
 use signpost_core::endpoint::{DisabledBecause, EndpointId, Limit};
 use signpost_core::event::TenantId;
 use signpost_core::token_request::{BankResponse, RequestId, StateHash, TokenRequest};
@@ -18,7 +21,7 @@ use signpost_engine::ports::limits::{Counted, SlotPool};
 use signpost_engine::ports::token_requests::Changed;
 
 use crate::clock::Numbers;
-use crate::world::tenant_index;
+use crate::world::{endpoint_id, tenant_index};
 
 pub const LEASE_MS: u64 = LONGEST_ATTEMPT.as_secs() * 1_000;
 
@@ -322,6 +325,31 @@ impl Tables {
             }
             counted => Counted::Instead(counted.copied()),
         }
+    }
+}
+
+/// Subscriptions.
+impl Tables {
+    /// Returns the filters of all endpoints. Those of an unreadable one are `None`.
+    pub fn subscriptions(&self) -> Vec<(EndpointId, Option<Subscription>)> {
+        self.types()
+            .map(|(index, types)| (endpoint_id(index), types.and_then(|types| Subscription::parse(&types))))
+            .collect()
+    }
+
+    /// Returns a number that changes with the subscriptions: their hash. `manage` counts its changes.
+    pub fn subscriptions_version(&self) -> Option<u64> {
+        let mut hasher = DefaultHasher::new();
+        self.types().for_each(|one| one.hash(&mut hasher));
+        (!self.endpoints.is_empty()).then(|| hasher.finish())
+    }
+
+    fn types(&self) -> impl Iterator<Item = (usize, Option<String>)> {
+        let stored = self.endpoints.iter().enumerate().filter_map(|(index, stored)| Some((index, stored.as_ref()?)));
+        stored.map(|(index, stored)| {
+            let types = serde_json::to_string(&stored.settings.types).unwrap();
+            (index, (!self.unreadable.contains(&index)).then_some(types))
+        })
     }
 }
 

@@ -29,7 +29,7 @@ use crate::receivers::Receiver;
 use crate::tables::{Tables, index_of};
 
 /// `VisibilityTimeout` of `EventsQueue`, and of `DeliveriesQueue` and `SlowDeliveriesQueue`, in the template.
-const EVENTS_VISIBILITY_MS: u64 = 360_000;
+const EVENTS_VISIBILITY_MS: u64 = 60_000;
 const DELIVERIES_VISIBILITY_MS: u64 = 100_000;
 /// How long a call to AWS takes at most: `CALL_TIMEOUT` of `lib/io/src/aws/mod.rs`.
 const CALL_TIMEOUT_MS: u64 = 4_000;
@@ -442,11 +442,11 @@ impl Process {
         if self.role == Role::Deliver {
             world.calls.set(world.calls.get() + 1);
         }
-        let broken = world.watch.borrow_mut().as_mut().and_then(|watch| watch.begin(what));
+        let (broken, slow_ms) = world.watch.borrow_mut().as_mut().map(|watch| watch.begin(what)).unwrap_or_default();
         self.may_die().await;
         let most = if world.chance(trouble.slow) { CALL_TIMEOUT_MS } else { world.plan.call_ms };
         let (there, back) = (world.below(most), world.below(most));
-        world.clock.sleep(there / 2).await;
+        world.clock.sleep(there / 2 + slow_ms).await;
         let is_chosen = world.refuses.get() == Some(number) || broken == Some(Failure::Refused);
         if is_chosen || world.chance(trouble.refused) {
             return Err(Fault);

@@ -1,11 +1,15 @@
-//! `EndpointsTable`: the endpoints of each tenant. Partition key `tenant`, sort key `endpoint`.
+//! `EndpointsTable`: the endpoints of each tenant. Partition key `tenant`, sort key `endpoint`. Beside them are their
+//! subscriptions ([`super::subscriptions`]).
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::{AttributeValue, Select};
+use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, Delete, Put, TransactWriteItem};
 use signpost_core::endpoint::auth::origin;
+use signpost_core::endpoint::quota::QuotaError;
 use signpost_core::endpoint::signing_secrets::SecretVersion;
 use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId};
 use signpost_core::event::TenantId;
@@ -18,12 +22,14 @@ use crate::aws::batch_get::{Projection, get_all};
 use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, optional, s, text, unreadable};
 use crate::runtime::clock::unix_now;
 use crate::runtime::logs::Chain;
+use crate::tables::subscriptions::{StoredSubscription, Subscriptions, TRANSACTION};
 
 /// The table of endpoints.
 #[derive(Clone, Debug)]
 pub struct Endpoints {
     client: Client,
     table: String,
+    subscriptions: Subscriptions,
 }
 
 /// Some of a tenant's endpoints.
@@ -39,7 +45,7 @@ impl Endpoints {
     /// Adapts `client` to the table called `table`.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
-        Self { client, table }
+        Self { subscriptions: Subscriptions::new(client.clone(), table.clone()), client, table }
     }
 
     /// Reads up to `limit` endpoints of a tenant, ordered by id, starting after `after`. Unreadable ones are left out.
@@ -54,8 +60,9 @@ impl Endpoints {
             .query()
             .table_name(&self.table)
             .consistent_read(true)
-            .key_condition_expression("tenant = :tenant")
+            .key_condition_expression("tenant = :tenant AND begins_with(endpoint, :prefix)")
             .expression_attribute_values(":tenant", s(tenant.as_str()))
+            .expression_attribute_values(":prefix", s(EndpointId::PREFIX))
             .set_exclusive_start_key(after.map(|id| key(tenant, id)))
             .limit(limit);
         let page = call.send().await.map_err(AwsError::of("dynamodb:Query"))?;
@@ -66,29 +73,6 @@ impl Endpoints {
             endpoints: read.filter_map(|(id, stored)| Some((id, stored?))).collect(),
             next: last.and_then(EndpointId::parse),
         })
-    }
-
-    /// Counts the endpoints of a tenant.
-    ///
-    /// Needs `dynamodb:Query`. One call per 1 MiB of endpoints.
-    ///
-    /// # Errors
-    /// The call failed.
-    pub async fn count(&self, tenant: &TenantId) -> Result<usize, AwsError> {
-        let mut pages = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .key_condition_expression("tenant = :tenant")
-            .expression_attribute_values(":tenant", s(tenant.as_str()))
-            .select(Select::Count)
-            .into_paginator()
-            .send();
-        let mut count = 0;
-        while let Some(page) = pages.try_next().await.map_err(AwsError::of("dynamodb:Query"))? {
-            count += usize::try_from(page.count).unwrap_or_default();
-        }
-        Ok(count)
     }
 
     /// Reads why endpoints are disabled, in the order of `ids`; `None` for one that is enabled or was removed.
@@ -113,71 +97,136 @@ impl Endpoints {
         items.into_iter().map(|item| item.and_then(read)).collect()
     }
 
-    /// Writes an endpoint: a new one if `before` is `None`, or the successor of version `before`.
+    /// Writes an endpoint: a new one if `before` is `None`, or the successor of version `before`. Its subscription and
+    /// the tenant's head change in the same transaction, if its filters or its bytes do.
     ///
-    /// Needs `dynamodb:PutItem`.
+    /// Needs `dynamodb:PutItem`, and `dynamodb:UpdateItem` for the head; a change needs `dynamodb:GetItem`. One call of
+    /// each, or more if others change endpoints of the tenant meanwhile.
     ///
     /// # Errors
-    /// The call failed.
+    /// A call failed, or the subscription cannot be read.
     pub async fn put(
         &self,
         tenant: &TenantId,
         id: &EndpointId,
         stored: &StoredEndpoint,
         before: Option<u64>,
-    ) -> Result<Written, AwsError> {
+    ) -> Result<PutResult, AwsError> {
+        let after = StoredSubscription::of(stored)?;
         let mut item = item_of(stored)?;
         item.extend(key(tenant, id));
-        let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        let call = match before {
-            None => call.condition_expression("attribute_not_exists(endpoint)"),
+        let put = Put::builder().table_name(&self.table).set_item(Some(item));
+        let put = match before {
+            None => put.condition_expression("attribute_not_exists(endpoint)"),
             Some(before) => {
-                call.condition_expression("version = :before").expression_attribute_values(":before", n(before))
+                put.condition_expression("version = :before").expression_attribute_values(":before", n(before))
             }
         };
-        if_condition_held(call.send().await, "dynamodb:PutItem").map(|answer| Written::of(answer.is_some()))
+        let put = TransactWriteItem::builder().put(put.build().map_err(AwsError::of(TRANSACTION))?).build();
+        loop {
+            // Whoever changes the subscription raises the version, which is the condition of the write.
+            let subscription = match before {
+                None => None,
+                Some(_) => self.subscriptions.get(tenant, id).await?,
+            };
+            let mut writes = vec![put.clone()];
+            if subscription.as_ref() != Some(&after) {
+                writes.extend(self.subscriptions.writes(tenant, id, subscription.as_ref(), Some(&after))?);
+            }
+            match Box::pin(self.transact(writes)).await? {
+                Transacted::Yes => return Ok(PutResult::Written),
+                Transacted::Refused(0) => return Ok(PutResult::Overtaken),
+                Transacted::Refused(_) => {}
+            }
+            let usage = self.subscriptions.usage(tenant).await?;
+            let checked = match subscription {
+                None => usage.check_new(after.settings_bytes),
+                Some(before) => usage.check_larger(after.settings_bytes.saturating_sub(before.settings_bytes)),
+            };
+            if let Err(full) = checked {
+                return Ok(PutResult::Full(full));
+            } // Otherwise another writer has made room since. Try again.
+        }
     }
 
-    /// Removes an endpoint; if `before` is given, only that version of it.
+    /// Removes an endpoint; if `before` is given, only that version of it. Its subscription goes in the same transaction.
     ///
-    /// Needs `dynamodb:DeleteItem`.
+    /// Needs `dynamodb:DeleteItem`, `dynamodb:GetItem`, and `dynamodb:UpdateItem` for the head. One call of each, or more
+    /// if others change endpoints of the tenant meanwhile.
     ///
     /// # Errors
-    /// The call failed.
+    /// A call failed, or the subscription cannot be read.
     pub async fn delete(&self, tenant: &TenantId, id: &EndpointId, before: Option<u64>) -> Result<Written, AwsError> {
-        let call = self.client.delete_item().table_name(&self.table).set_key(Some(key(tenant, id)));
-        let call = match before {
-            None => call.condition_expression("attribute_exists(endpoint)"),
+        let delete = Delete::builder().table_name(&self.table).set_key(Some(key(tenant, id)));
+        let delete = match before {
+            None => delete.condition_expression("attribute_exists(endpoint)"),
             Some(before) => {
-                call.condition_expression("version = :before").expression_attribute_values(":before", n(before))
+                delete.condition_expression("version = :before").expression_attribute_values(":before", n(before))
             }
         };
-        if_condition_held(call.send().await, "dynamodb:DeleteItem").map(|answer| Written::of(answer.is_some()))
+        let delete = TransactWriteItem::builder().delete(delete.build().map_err(AwsError::of(TRANSACTION))?).build();
+        loop {
+            let mut writes = vec![delete.clone()];
+            if let Some(subscription) = self.subscriptions.get(tenant, id).await? {
+                writes.extend(self.subscriptions.writes(tenant, id, Some(&subscription), None)?);
+            }
+            match Box::pin(self.transact(writes)).await? {
+                Transacted::Yes => return Ok(Written::Yes),
+                Transacted::Refused(0) => return Ok(Written::Overtaken),
+                Transacted::Refused(_) => {} // Another writer has changed the subscription. Read it again.
+            }
+        }
+    }
+
+    /// Makes all of `writes`, or none. Repeats them if another transaction is changing one of the items.
+    async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<Transacted, AwsError> {
+        let mut round = 1;
+        loop {
+            let call = self.client.transact_write_items().set_transact_items(Some(writes.clone()));
+            let Err(refused) = call.send().await else { return Ok(Transacted::Yes) };
+            let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = refused.as_service_error()
+            else {
+                return Err(AwsError::of(TRANSACTION)(refused));
+            };
+            let codes: Vec<_> = canceled.cancellation_reasons().iter().filter_map(CancellationReason::code).collect();
+            if let Some(index) = codes.iter().position(|code| *code == "ConditionalCheckFailed") {
+                return Ok(Transacted::Refused(index));
+            }
+            if round == ROUNDS || !codes.contains(&"TransactionConflict") {
+                return Err(AwsError::of(TRANSACTION)(refused));
+            }
+            // At random, so that two writers do not meet again.
+            let most_ms = u64::from(LONGEST_PAUSE_MS) >> (ROUNDS - round);
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(1..=most_ms.max(1)))).await;
+            round += 1;
+        }
     }
 }
 
+/// The result of writing an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutResult {
+    /// It was written.
+    Written,
+    /// It was not written, because the endpoint is not, or not any more, as the condition requires.
+    Overtaken,
+    /// It was not written, because the tenant has no room for it.
+    Full(QuotaError),
+}
+
+/// The result of a transaction.
+enum Transacted {
+    Yes,
+    /// The condition of this write, counted from 0, did not hold. No write was made.
+    Refused(usize),
+}
+
+/// How often a transaction is tried in all if it meets others, and the longest pause before the last time.
+const ROUNDS: u32 = 8;
+const LONGEST_PAUSE_MS: u32 = 800;
+
 impl ports::endpoints::Endpoints for Endpoints {
     type Error = AwsError;
-
-    /// Needs `dynamodb:Query`. One call per 1 MiB of endpoints.
-    async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<(EndpointId, Option<Endpoint>)>, AwsError> {
-        let mut pages = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .consistent_read(true)
-            .key_condition_expression("tenant = :tenant")
-            .expression_attribute_values(":tenant", s(tenant.as_str()))
-            .projection_expression("endpoint, settings")
-            .into_paginator()
-            .items()
-            .send();
-        let mut endpoints = Vec::new();
-        while let Some(item) = pages.try_next().await.map_err(AwsError::of("dynamodb:Query"))? {
-            endpoints.extend(identified(tenant, &item, settings_of));
-        }
-        Ok(endpoints)
-    }
 
     /// Needs `dynamodb:GetItem`.
     async fn get(&self, tenant: &TenantId, id: &EndpointId) -> Result<Option<StoredEndpoint>, AwsError> {

@@ -21,7 +21,7 @@ use crate::aws::batch_get::get;
 use crate::aws::batch_insert::{Inserted, LARGEST_TOGETHER, insert};
 use crate::aws::coalesce::Coalescer;
 use crate::aws::compression::{WRITE_UNIT, length, packed, unpacked};
-use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, s, text, unreadable};
+use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, optional, s, text, unreadable};
 use crate::runtime::clock::unix_ms_now;
 use crate::runtime::logs::Chain;
 
@@ -79,6 +79,19 @@ impl ports::events::Events for Events {
             }
             _ => Err(AwsError::of("dynamodb:PutItem")(refused)),
         }
+    }
+
+    /// Needs `dynamodb:UpdateItem`. One write.
+    async fn note_sent(&self, key: &EventKey, sent: usize) -> Result<(), AwsError> {
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(item_key(key)))
+            .update_expression("SET sent = :sent")
+            .condition_expression("attribute_exists(pk) AND (attribute_not_exists(sent) OR sent < :sent)")
+            .expression_attribute_values(":sent", n(sent));
+        if_condition_held(call.send().await, "dynamodb:UpdateItem").map(drop)
     }
 
     /// Needs `dynamodb:GetItem`.
@@ -179,6 +192,7 @@ fn first_of(stored: &Item) -> Result<FirstFanOut, ItemError> {
     Ok(FirstFanOut {
         message_id: text(stored, "messageId")?.to_owned(),
         endpoints: endpoints_of(stored)?,
+        sent: optional(stored, "sent", number)?.map_or(0, |sent| usize::try_from(sent).unwrap_or(usize::MAX)),
         at_unix_seconds: number(stored, "fannedOutAt")?,
         arrival: Arrival { moment: moment_of(stored)?, expires_at: number(stored, "expiresAt")? },
         payload_hash,

@@ -13,4 +13,5 @@ pub mod quotas;
 pub mod sealing_keys;
 pub mod signing_keys;
 pub mod states;
+pub mod subscriptions;
 pub mod token_requests;

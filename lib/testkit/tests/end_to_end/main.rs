@@ -11,6 +11,7 @@ mod deploy;
 mod docs;
 mod duplicates;
 mod endpoints;
+mod fanout;
 mod faults;
 mod first_keys;
 mod handlers;

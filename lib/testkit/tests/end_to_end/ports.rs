@@ -6,23 +6,27 @@ mod conformance;
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
-use signpost_core::endpoint::EndpointId;
+use signpost_core::endpoint::quota::{MAX_SETTINGS_BYTES, QuotaError, Usage, settings_bytes};
+use signpost_core::endpoint::{DisabledBecause, EndpointId, TypeFilter};
 use signpost_core::event::Event;
 use signpost_core::token_request::{RequestId, TokenRequest};
 use signpost_engine::ports::endpoints::{Endpoints as _, StoredEndpoint, Written};
 use signpost_io::runtime::clock::unix_ms_now;
 use signpost_io::tables::breakers::Breakers;
 use signpost_io::tables::deliveries::Deliveries;
+use signpost_io::tables::endpoints::PutResult;
 use signpost_io::tables::events::Events;
 use signpost_io::tables::limits::Limits;
 use signpost_io::tables::parking::Parking;
+use signpost_io::tables::subscriptions::Subscriptions;
 use signpost_io::tables::token_requests::TokenRequests;
 use signpost_testkit::build::{ARRIVED, event, event_id, tenant};
-use signpost_testkit::local_stack::LocalStack;
+use signpost_testkit::local_stack::{LocalStack, endpoint_path, endpoints_path, setting};
 use uuid::Uuid;
 
-use conformance::Subject;
+use conformance::{EndpointWrite, Subject};
 
 const RETENTION: Duration = Duration::from_hours(24);
 
@@ -137,11 +141,83 @@ async fn an_endpoint_is_disabled_once_and_enabled_by_the_proof_of_its_own_origin
     let (table, before) = (stack.endpoints(), stored(json!({"url": "https://receiver.example/0"})));
     let put = async |stored: StoredEndpoint| {
         let id = endpoint_id();
-        assert_eq!(table.put(&tenant, &id, &stored, None).await.unwrap(), Written::Yes);
+        assert_eq!(table.put(&tenant, &id, &stored, None).await.unwrap(), PutResult::Written);
         assert!(table.exists(&tenant, &id).await.unwrap());
         id
     };
     conformance::an_endpoint(&table, &tenant, &endpoint_id(), &before, put).await;
+}
+
+#[tokio::test]
+async fn the_version_of_subscriptions_changes_with_each_of_them() {
+    let (stack, tenant, id) = (LocalStack::from_env().await, tenant(), endpoint_id());
+    let (table, subscriptions) = (stack.endpoints(), Subscriptions::new(stack.dynamodb(), setting("ENDPOINTS_TABLE")));
+    let change = async |change: &dyn Fn(&mut StoredEndpoint)| {
+        let mut stored = table.get(&tenant, &id).await.unwrap().unwrap();
+        let before = stored.version;
+        stored.version += 1;
+        change(&mut stored);
+        assert_eq!(table.put(&tenant, &id, &stored, Some(before)).await.unwrap(), PutResult::Written);
+    };
+    let types = |types: &str| serde_json::from_str::<Vec<TypeFilter>>(types).unwrap();
+    let write = async |write: EndpointWrite| match write {
+        EndpointWrite::Create(text) => {
+            let mut new = stored(json!({"url": "https://receiver.example/0"}));
+            new.settings.types = types(text);
+            assert_eq!(table.put(&tenant, &id, &new, None).await.unwrap(), PutResult::Written);
+        }
+        EndpointWrite::SetTypes(text) => change(&|stored| stored.settings.types = types(text)).await,
+        EndpointWrite::Describe => change(&|stored| stored.settings.description = "new".into()).await,
+        EndpointWrite::Disable => {
+            assert_eq!(table.disable(&tenant, &id, DisabledBecause::Gone).await.unwrap(), Written::Yes);
+        }
+        EndpointWrite::Remove => assert_eq!(table.delete(&tenant, &id, None).await.unwrap(), Written::Yes),
+    };
+    conformance::subscriptions(&subscriptions, &tenant, &id, write).await;
+}
+
+/// Both bounds are conditions of the writes, and what is removed or shortened makes room again.
+#[tokio::test]
+async fn a_tenant_stays_within_its_bounds_even_if_many_write_at_once() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let (table, subscriptions) = (stack.endpoints(), Subscriptions::new(stack.dynamodb(), setting("ENDPOINTS_TABLE")));
+    // 64 KiB each, so that 32 have room, by the authorities that they trust.
+    let fat = |bytes: u64| {
+        let bare = stored(json!({"url": "https://receiver.example/0"}));
+        let rest = usize::try_from(bytes - settings_bytes(&bare.settings, None)).unwrap();
+        StoredEndpoint { trusted: Some("x".repeat(rest)), ..bare }
+    };
+    let ids: Vec<_> = (0..40).map(|_| endpoint_id()).collect();
+    let put = async |id: &EndpointId| table.put(&tenant, id, &fat(64 * 1024), None).await.unwrap();
+    let results = join_all(ids.iter().map(put)).await;
+    let written: Vec<_> = ids.iter().zip(&results).filter(|(_, one)| **one == PutResult::Written).collect();
+    assert_eq!(written.len(), 32, "{results:?}");
+    let excess = QuotaError::SettingsBytes { found: MAX_SETTINGS_BYTES + 64 * 1024 };
+    assert_eq!(results.iter().filter(|one| **one == PutResult::Full(excess)).count(), 8, "{results:?}");
+    let full = Usage { endpoints: 32, settings_bytes: MAX_SETTINGS_BYTES };
+    assert_eq!(subscriptions.usage(&tenant).await.unwrap(), full);
+
+    let (first, second) = (written[0].0, written[1].0);
+    let refusals = [
+        ("POST", endpoints_path(&tenant), json!({"url": "https://receiver.example/1"})),
+        ("PATCH", endpoint_path(&tenant, first), json!({"description": "longer"})),
+    ];
+    for (method, path, body) in refusals {
+        let answer = stack.manage(method, &path, Some(&body)).await;
+        let detail = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
+        assert!(answer.status == 409 && detail.contains("expected at most 2097152"), "{method}: {answer:?}");
+    }
+    let change = |bytes| StoredEndpoint { version: 2, ..fat(bytes) };
+    let larger = table.put(&tenant, first, &change(64 * 1024 + 1), Some(1)).await.unwrap();
+    assert_eq!(larger, PutResult::Full(QuotaError::SettingsBytes { found: MAX_SETTINGS_BYTES + 1 }));
+    assert_eq!(table.put(&tenant, first, &change(63 * 1024), Some(1)).await.unwrap(), PutResult::Written);
+    assert_eq!(table.delete(&tenant, second, Some(2)).await.unwrap(), Written::Overtaken, "another version");
+    let gone = join_all([(); 3].map(async |()| table.delete(&tenant, second, None).await.unwrap())).await;
+    assert_eq!(gone.iter().filter(|one| **one == Written::Yes).count(), 1, "counted once: {gone:?}");
+    let rest = Usage { endpoints: 31, settings_bytes: MAX_SETTINGS_BYTES - 65 * 1024 };
+    assert_eq!(subscriptions.usage(&tenant).await.unwrap(), rest);
+    let page = table.page(&tenant, None, 100).await.unwrap();
+    assert_eq!((page.endpoints.len(), page.next), (31, None), "a list has endpoints only");
 }
 
 #[tokio::test]
