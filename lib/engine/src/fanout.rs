@@ -93,8 +93,8 @@ enum Again {
     Failed,
 }
 
-/// How long after the start of an invocation each of its steps ends at the latest. What comes after them makes two calls of
-/// at most 4 seconds each, one to a table and one to a queue. The sum is less than `FanoutFunction.Timeout`, 30 seconds.
+/// How long after the start of an invocation each of its steps ends at the latest. After them come two calls of at most
+/// 4 seconds each, one to a table and one to a queue. The sum is less than `FanoutFunction.Timeout`, 30 seconds.
 const READ_UNTIL: Duration = Duration::from_secs(6);
 const JUDGE_UNTIL: Duration = Duration::from_secs(14);
 /// Until when a call to send may begin. It takes [`CALL_TIMEOUT`] at most.
@@ -270,7 +270,7 @@ impl<P: Ports> Fanout<P> {
             Again::Failed => wait_after(message.receives, self.ports.random.f64()),
         };
         if let Err(error) = queue.delay_retry(message.receipt_handle, wait).await {
-            tracing::warn!(message.id = message.message_id, error = %Chain(&error), "event.wait_not_set");
+            tracing::warn!(message.id = message.message_id, error = %Chain(&error), "event.visibility_change_failed");
         }
     }
 

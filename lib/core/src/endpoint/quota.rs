@@ -17,7 +17,7 @@ pub fn settings_bytes(settings: &Endpoint, trusted: Option<&str>) -> u64 {
     (settings.len() + trusted.map_or(0, str::len)) as u64
 }
 
-/// What all endpoints of a tenant take of their bounds.
+/// The parts of the bounds that all endpoints of a tenant take together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// The number of endpoints.

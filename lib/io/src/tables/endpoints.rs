@@ -124,7 +124,7 @@ impl Endpoints {
         };
         let put = TransactWriteItem::builder().put(put.build().map_err(AwsError::of(TRANSACTION))?).build();
         loop {
-            // Whoever changes the subscription raises the version, which is the condition of the write.
+            // Each change of the subscription raises the version, which is the condition of the write.
             let subscription = match before {
                 None => None,
                 Some(_) => self.subscriptions.get(tenant, id).await?,
