@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! bench [ONLY]                  the functions, against a stand-in for AWS; writes target/bench.json
+//! bench endpoints               fanout for a tenant with 1,000 endpoints
 //! bench latency                 latency and isolation on the local stack, with its settings in the environment
 //! bench instructions PART       a pure part, run repeatedly, so that callgrind counts its instructions
 //! ```
@@ -14,6 +15,7 @@ mod aws;
 mod cold;
 mod cost;
 mod dynamodb;
+mod endpoints;
 mod floor;
 mod instructions;
 mod kms;
@@ -41,11 +43,12 @@ async fn main() {
             println!("{}", floor::post(url, number(bytes), number(at_once)).await);
         }
         ["sign", name, bytes] => println!("{}", floor::sign(name, number(bytes))),
+        ["endpoints"] => many_endpoints().await,
         ["latency"] => latency::run().await,
         ["instructions", part] => instructions::run(part),
         [] => functions("").await,
         [only] => functions(only).await,
-        _ => fail("usage: bench [ONLY] | latency | instructions PART"),
+        _ => fail("usage: bench [ONLY] | endpoints | latency | instructions PART"),
     }
 }
 
@@ -66,6 +69,15 @@ async fn functions(only: &str) {
     say(&format!("verified the signatures of {verified} requests"));
     let all = json!({"machine": machine, "ways": ways, "coldStarts": cold_starts, "dollarsPerMillion": dollars});
     report::write("bench.json", &all);
+}
+
+/// Measures `fanout` for a tenant with many endpoints, and prints the figures.
+async fn many_endpoints() {
+    let world = World::make().await;
+    say("fanout for a tenant with 1,000 endpoints of which one wants each event, by batch size");
+    for (batch, measured) in endpoints::measure(&world).await {
+        println!("{batch}: {}", json!(measured));
+    }
 }
 
 /// Ends the benchmark, because later figures would mislead.

@@ -165,7 +165,7 @@ fn quick() -> Breaker {
 }
 
 /// Builds the settings of the SDK with which the benchmark calls the stand-in.
-fn sdk(url: &str) -> SdkConfig {
+pub(crate) fn sdk(url: &str) -> SdkConfig {
     let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "benchmark");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())

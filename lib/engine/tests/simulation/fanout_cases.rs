@@ -302,6 +302,25 @@ fn a_tenant_whose_deliveries_cannot_be_queued_fails_only_its_own_messages() {
     assert_eq!(marked, 2, "the first call may have queued them already");
 }
 
+/// Each call takes 2.9 seconds. The fifth is the first to send, and ends after the deadline.
+#[test]
+fn a_call_for_several_tenants_that_fails_at_the_deadline_returns_all_its_messages() {
+    let calm = three();
+    let mut other = accepted(&calm, "m-2", &[1]);
+    other.body = other.body.replace("acme", "globex");
+    let batch = vec![accepted(&calm, "m-1", &[0]), other];
+    let set = |slow, refused| {
+        let mut watch = calm.world.watch.borrow_mut();
+        (watch.as_mut().unwrap().slow, watch.as_mut().unwrap().refused) = (slow, refused);
+    };
+    set(Some((Broken::All, 2_900)), Some(r#""tenant":"globex""#));
+    assert_eq!(fan_out(&calm, batch.clone()), ["m-1", "m-2"]);
+    assert!(recipients(&calm).is_empty());
+    set(None, None);
+    assert!(fan_out(&calm, batch).is_empty());
+    assert_eq!(recipients(&calm), [0, 1]);
+}
+
 #[test]
 fn a_message_that_failed_comes_again_after_seconds_whatever_failed() {
     let invalid = Queued { message_id: "m-2", body: "{}".to_owned() };

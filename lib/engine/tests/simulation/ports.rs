@@ -196,6 +196,7 @@ impl Queue for QueueOf {
         while messages.peek().is_some() {
             let batch: Vec<_> = messages.by_ref().take(BATCH).collect();
             if self.is_refused(&batch) {
+                self.process.call((self.which.name(), "send_all"), |_| ()).await?;
                 return Err(Fault);
             }
             let refused = self.process.world.may_refuse_some(batch.len());

@@ -198,15 +198,6 @@ async fn a_tenant_stays_within_its_bounds_even_if_many_write_at_once() {
     assert_eq!(subscriptions.usage(&tenant).await.unwrap(), full);
 
     let (first, second) = (written[0].0, written[1].0);
-    let refusals = [
-        ("POST", endpoints_path(&tenant), json!({"url": "https://receiver.example/1"})),
-        ("PATCH", endpoint_path(&tenant, first), json!({"description": "longer"})),
-    ];
-    for (method, path, body) in refusals {
-        let answer = stack.manage(method, &path, Some(&body)).await;
-        let detail = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
-        assert!(answer.status == 409 && detail.contains("expected at most 2097152"), "{method}: {answer:?}");
-    }
     let change = |bytes| StoredEndpoint { version: 2, ..fat(bytes) };
     let larger = table.put(&tenant, first, &change(64 * 1024 + 1), Some(1)).await.unwrap();
     assert_eq!(larger, PutResult::Full(QuotaError::SettingsBytes { found: MAX_SETTINGS_BYTES + 1 }));
@@ -218,6 +209,21 @@ async fn a_tenant_stays_within_its_bounds_even_if_many_write_at_once() {
     assert_eq!(subscriptions.usage(&tenant).await.unwrap(), rest);
     let page = table.page(&tenant, None, 100).await.unwrap();
     assert_eq!((page.endpoints.len(), page.next), (31, None), "a list has endpoints only");
+
+    let (small, rest, bare) = (endpoint_id(), endpoint_id(), stored(json!({"url": "https://receiver.example/0"})));
+    let filler = fat(65 * 1024 - settings_bytes(&bare.settings, None));
+    for (id, stored) in [(&small, &bare), (&rest, &filler)] {
+        assert_eq!(table.put(&tenant, id, stored, None).await.unwrap(), PutResult::Written);
+    }
+    let refusals = [
+        ("POST", endpoints_path(&tenant), json!({"url": "https://receiver.example/1"})),
+        ("PATCH", endpoint_path(&tenant, &small), json!({"description": "longer"})),
+    ];
+    for (method, path, body) in refusals {
+        let answer = stack.manage(method, &path, Some(&body)).await;
+        let detail = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
+        assert!(answer.status == 409 && detail.contains("expected at most 2097152"), "{method}: {answer:?}");
+    }
 }
 
 #[tokio::test]
