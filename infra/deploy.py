@@ -148,11 +148,12 @@ def bound_of_manage(account: dict[str, int] | None) -> dict[str, str]:
 
 
 def check_concurrency(parameters: dict[str, str]) -> None:
-    reserved, wanted = (int(parameters[name]) for name in ("DeliverReservedConcurrency", "DeliverConcurrency"))
+    reserved = int(parameters["DeliverReservedConcurrency"])
+    wanted = sum(int(parameters[name]) for name in ("DeliverConcurrency", "SlowDeliverConcurrency"))
     if 0 < reserved < wanted:
         raise DeployError(
-            f"DeliverReservedConcurrency is {reserved}; give at least DeliverConcurrency, which is {wanted}, or 0: Lambda "
-            "would throttle the function, and each message that it throttles is late by minutes"
+            f"DeliverReservedConcurrency is {reserved}; give at least DeliverConcurrency and SlowDeliverConcurrency together, "
+            f"which are {wanted}, or 0: Lambda would throttle the function, and each message that it throttles is late by minutes"
         )
 
 

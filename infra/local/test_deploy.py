@@ -196,8 +196,9 @@ class Deploys(unittest.TestCase):
     def test_deliver_is_not_reserved_less_than_its_event_source_invokes(self):
         asked, done = self.deploy("--stack", self.stack, "DeliverReservedConcurrency=20")
         self.assertEqual((asked, done.returncode), ({}, 1))
-        self.assertIn("give at least DeliverConcurrency, which is 50", done.stderr)
-        asked, done = self.deploy("--stack", self.stack, "DeliverReservedConcurrency=20", "DeliverConcurrency=20")
+        self.assertIn("DeliverConcurrency and SlowDeliverConcurrency together, which are 150", done.stderr)
+        asked, done = self.deploy("--stack", self.stack, "DeliverReservedConcurrency=20", "DeliverConcurrency=10",
+                                  "SlowDeliverConcurrency=10")
         self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_functions_for_another_processor_are_not_deployed(self):

@@ -66,10 +66,6 @@ struct InMemory(HashMap<EndpointId, StoredEndpoint>);
 impl Endpoints for InMemory {
     type Error = AwsError;
 
-    async fn of_tenant(&self, _: &TenantId) -> Result<Vec<(EndpointId, Option<Endpoint>)>, AwsError> {
-        Ok(Vec::new())
-    }
-
     async fn get(&self, _: &TenantId, id: &EndpointId) -> Result<Option<StoredEndpoint>, AwsError> {
         Ok(self.0.get(id).cloned())
     }
@@ -99,6 +95,7 @@ impl Ports for Shelf {
     type Limits = <Aws as Ports>::Limits;
     type Parking = <Aws as Ports>::Parking;
     type States = <Aws as Ports>::States;
+    type Subscriptions = <Aws as Ports>::Subscriptions;
     type TokenRequests = <Aws as Ports>::TokenRequests;
     type Secrets = <Aws as Ports>::Secrets;
     type Signers = <Aws as Ports>::Signers;

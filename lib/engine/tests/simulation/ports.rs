@@ -30,7 +30,7 @@ use signpost_engine::ports::{self, Ports};
 
 use crate::queue::Body;
 use crate::tables::{Place, Pool, Tables, end_note, index_of};
-use crate::world::{Call, Fault, Pipe, Process, Role, World, tenant_name};
+use crate::world::{Call, Fault, Pipe, Process, Role, World};
 
 /// The ports of a world.
 pub struct Sim;
@@ -147,8 +147,8 @@ impl QueueOf {
                     world.dead_letters.queue.borrow_mut().send(body, 0, 0, world.now());
                     return;
                 }
-                let tenant = tenant_name(world.tenant_of(id));
-                assert_eq!(message.group.as_deref(), Some(&*tenant), "the group of a delivery");
+                let tenant = message.body.split_once(r#""tenant":""#).and_then(|(_, rest)| rest.split('"').next());
+                assert_eq!(message.group.as_deref(), tenant, "the group of a delivery");
                 if self.process.role == Role::Fanout {
                     let number = world.laws.borrow().event_of(id);
                     let is_known = world.laws.borrow().states.contains(&number);
