@@ -244,15 +244,15 @@ def adapt_policies(built: Path) -> None:
       condition holds if the key is missing. KMS itself still refuses another context.
     - MiniStack requires `sqs:SendMessageBatch`, which AWS does not have: there, `sqs:SendMessage` covers batches. The
       same applies to `sqs:DeleteMessage` and `sqs:ChangeMessageVisibility`.
-    - MiniStack requires `dynamodb:BatchExecuteStatement` on all tables, where AWS requires `dynamodb:PartiQLInsert` on
-      the statement's table.
+    - MiniStack requires `dynamodb:BatchExecuteStatement` on all tables, where AWS requires `dynamodb:PartiQLInsert` or
+      `dynamodb:PartiQLDelete` on the statement's table.
     """
     text = built.read_text()
     text = re.sub(r"StringEquals:(\s+kms:EncryptionContext:)", r"StringEqualsIfExists:\1", text)
     batched = "SendMessage|DeleteMessage|ChangeMessageVisibility"
     text = re.sub(rf"Action: sqs:({batched})\b", r"Action: [sqs:\1, sqs:\1Batch]", text)
-    inserts = r"Action: dynamodb:PartiQLInsert(\s+)Resource:(?:\s+Fn::GetAtt:\s+- \w+\s+- Arn)"
-    text = re.sub(inserts, r"Action: dynamodb:BatchExecuteStatement\1Resource: '*'", text)
+    statements = r"Action: dynamodb:PartiQL(?:Insert|Delete)(\s+)Resource:(?:\s+Fn::GetAtt:\s+- \w+\s+- Arn)"
+    text = re.sub(statements, r"Action: dynamodb:BatchExecuteStatement\1Resource: '*'", text)
     built.write_text(text)
 
 

@@ -128,7 +128,7 @@ impl App {
             let proof = self.proof(&settings, stored.verified_origin.as_deref());
             let disabled = after_change(stored.disabled, &stored.settings, proof);
             if stored.disabled.is_some() && disabled.is_none() {
-                self.parking.ask_to_drain(&id).await?; // Before it is enabled, as in `switch`.
+                self.parking.ask_to_drain_now(&asked.tenant, &id).await?; // Before it is enabled, as in `switch`.
             }
             let changed = StoredEndpoint { settings, trusted, disabled, auth_secret: sealed.or(kept), ..stored };
             if !had_keys {
@@ -157,7 +157,7 @@ impl App {
         };
         // The drain sends the parked deliveries to the dead-letter queue, with the reason that the endpoint is gone. It
         // is requested first, because a repetition of a half-done request would find no endpoint to delete.
-        self.parking.ask_to_drain(&id).await?;
+        self.parking.ask_to_drain_now(&asked.tenant, &id).await?;
         match (self.endpoints.delete(&asked.tenant, &id, before).await?, before) {
             (Written::Yes, _) => {
                 let expires_at = unix_now().as_secs() + KEYS_OUTLIVE_SECONDS;
@@ -186,9 +186,10 @@ impl App {
         };
         self.stored(asked, &id).await?; // Refuses an endpoint of another tenant before any change.
         if is_enabled {
-            // Before it is enabled: after a crash in between, the drain finds it disabled and moves nothing.
-            self.parking.ask_to_drain(&id).await?;
             self.breakers.close(&id).await?; // The operator says that the endpoint is healthy.
+            // After the breaker is closed: a sweep that found it open postponed an older request, not this one. Before the
+            // endpoint is enabled: after a crash in between, the drain finds it disabled and moves nothing.
+            self.parking.ask_to_drain_now(&asked.tenant, &id).await?;
         }
         let stored = self.change(asked, &id, change).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, endpoint.enabled = is_enabled, "endpoint.switched");

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use signpost_io::runtime::config::{ConfigError, environment, required, retention};
+use signpost_core::endpoint::Limit;
+use signpost_io::runtime::config::{ConfigError, environment, limit, required, retention};
 
 /// Settings of the `sweep` function, read once at cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,9 @@ pub struct Config {
     pub rejected_queue_url: String,
     /// `RETENTION_DAYS`: how long events are kept, in days; 8 to 365, required.
     pub retention: Duration,
+    /// `SLOW_INVOCATIONS_PER_TENANT`: how many invocations of `deliver` may send for one tenant from `SlowDeliveriesQueue` at
+    /// the same time; 1 to 500, required.
+    pub slow_invocations_per_tenant: Limit,
 }
 
 impl Config {
@@ -46,6 +50,7 @@ impl Config {
             parking_table: required(&get, "PARKING_TABLE")?,
             rejected_queue_url: required(&get, "REJECTED_QUEUE_URL")?,
             retention: retention(&get)?,
+            slow_invocations_per_tenant: limit(&get, "SLOW_INVOCATIONS_PER_TENANT")?,
         })
     }
 }

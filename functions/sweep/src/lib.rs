@@ -45,6 +45,7 @@ pub fn app(aws: &SdkConfig, config: Config) -> App {
         parking: Parking::new(dynamodb, config.parking_table, config.retention),
         rejected_queue: Queue::new(sqs, config.rejected_queue_url),
         retention: config.retention,
+        slow_invocations_per_tenant: config.slow_invocations_per_tenant,
     })
 }
 

@@ -240,6 +240,16 @@ impl Breaker {
         Some(Hold { because, since_unix_ms, next_probe_unix_ms: Some(until.max(now_unix_ms)) })
     }
 
+    /// Returns until when the breaker is open. Only an operator closes it before that time. Returns none if it is closed,
+    /// or if an acknowledgement could close it at any time.
+    #[must_use]
+    pub fn open_until(&self) -> Option<u64> {
+        match self.state {
+            State::Open { until } => Some(until),
+            State::Closed | State::Held { .. } | State::Probing { .. } => None,
+        }
+    }
+
     /// Returns whether the endpoint only failed for [`HOPELESS_AFTER`], often and on several days, and a probe failed
     /// within the last day.
     #[must_use]

@@ -4,10 +4,13 @@
 //! [`DRAIN_SECONDS`]. The instance repeats its request after [`ASKED_FOR_SECONDS`], which is earlier. Therefore `sweep`
 //! forgets no lane.
 
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::time::Duration;
 
 use crate::delivery::breaker::{Admission, Breaker};
-use crate::endpoint::Limit;
+use crate::delivery::parking::shard_of;
+use crate::endpoint::{EndpointId, Limit};
 
 /// How long, in seconds, an instance relies on its own drain request. The difference to [`DRAIN_SECONDS`] is longer
 /// than a sweep and a hanging call.
@@ -15,6 +18,22 @@ pub const ASKED_FOR_SECONDS: u64 = 60;
 /// How long, in seconds, `sweep` checks an empty lane after a drain request. Instances that cached the endpoint still
 /// park deliveries for a while.
 pub const DRAIN_SECONDS: u64 = 180;
+
+/// The number of partitions for drain requests: each takes 1,000 writes per second.
+pub const DRAIN_SHARDS: u8 = 8;
+
+/// Returns the index of the partition that has an endpoint's drain request, of [`DRAIN_SHARDS`].
+#[must_use]
+pub fn drain_shard(endpoint: &EndpointId) -> u8 {
+    shard_of(endpoint.as_str().bytes(), DRAIN_SHARDS)
+}
+
+/// Returns the time, in milliseconds since the Unix epoch, until which no run needs to look at a drain request, because
+/// the endpoint's breaker is open. Returns none if the breaker may admit a delivery at any time.
+#[must_use]
+pub fn not_before(breaker: &Breaker, now_unix_ms: u64) -> Option<u64> {
+    breaker.open_until().filter(|until| now_unix_ms < *until)
+}
 
 /// The number of seconds of a limit's capacity that a drain uses per minute. With all sixty, a delivery that comes out
 /// a little late would exceed the limit and be parked again.
@@ -62,8 +81,50 @@ impl DelaySpreader {
     }
 }
 
+/// Work of several owners, of whom each gets one turn after the other. However much work one owner has, the others do not
+/// wait longer for their next turn.
+#[derive(Debug)]
+pub struct Turns<K, T> {
+    /// The owners that have work, in the order of their turns.
+    owners: VecDeque<K>,
+    work: HashMap<K, VecDeque<T>>,
+}
+
+impl<K, T> Default for Turns<K, T> {
+    fn default() -> Self {
+        Self { owners: VecDeque::new(), work: HashMap::new() }
+    }
+}
+
+impl<K: Clone + Eq + Hash, T> Turns<K, T> {
+    /// Adds work behind the other work of its owner. An owner that had none comes behind the other owners.
+    pub fn push(&mut self, owner: K, work: T) {
+        let of_owner = self.work.entry(owner.clone()).or_default();
+        if of_owner.is_empty() {
+            self.owners.push_back(owner);
+        }
+        of_owner.push_back(work);
+    }
+
+    /// Takes the oldest work of the owner whose turn it is.
+    pub fn pop(&mut self) -> Option<(K, T)> {
+        let owner = self.owners.pop_front()?;
+        let of_owner = self.work.get_mut(&owner)?;
+        let work = of_owner.pop_front()?;
+        if of_owner.is_empty() {
+            self.work.remove(&owner);
+        } else {
+            self.owners.push_back(owner.clone());
+        }
+        Some((owner, work))
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
     use super::*;
     use crate::delivery::attempt::judge_status;
     use crate::delivery::breaker::Outcomes;
@@ -94,6 +155,54 @@ mod tests {
         ];
         for (breaker, limit, now, expected, why) in cases {
             assert_eq!(drain_quota(breaker, limit, now), expected, "{why}");
+        }
+    }
+    #[test]
+    fn a_request_waits_while_nothing_but_an_operator_closes_the_breaker() {
+        let mut failures = Outcomes::default();
+        (0..10).for_each(|_| failures.add(&judge_status(500, None), 0));
+        let open = Breaker::default().after(&failures, 0, 0.5);
+        let cases = [
+            (&Breaker::default(), 0, None, "closed"),
+            (&open, 29_999, Some(30_000), "open"),
+            (&open, 30_000, None, "a probe is due"),
+            (&open.clone().probing(30_000), 30_001, None, "the probe may succeed at any time"),
+        ];
+        for (breaker, now, expected, why) in cases {
+            assert_eq!(not_before(breaker, now), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn drain_requests_are_spread_over_all_partitions() {
+        let shards: Vec<_> = (0..800).map(|number| drain_shard(&EndpointId::new(Uuid::from_u128(number)))).collect();
+        for shard in 0..DRAIN_SHARDS {
+            let count = shards.iter().filter(|one| **one == shard).count();
+            assert!((60..140).contains(&count), "partition {shard} has {count} of 800");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_has_two_turns_while_another_waits_for_one(pushes in prop::collection::vec(0..5_u8, 0..60)) {
+            let mut turns = Turns::default();
+            let mut left: HashMap<u8, VecDeque<usize>> = HashMap::new();
+            for (number, owner) in pushes.iter().enumerate() {
+                turns.push(*owner, number);
+                left.entry(*owner).or_default().push_back(number);
+            }
+            let mut since: Vec<u8> = Vec::new();
+            while let Some((owner, number)) = turns.pop() {
+                prop_assert_eq!(left.get_mut(&owner).and_then(VecDeque::pop_front), Some(number), "its oldest work");
+                if let Some(last) = since.iter().rposition(|one| *one == owner) {
+                    let waits = left.iter().filter(|(other, work)| **other != owner && !work.is_empty());
+                    for (other, _) in waits {
+                        prop_assert!(since[last..].contains(other), "{} had no turn", other);
+                    }
+                }
+                since.push(owner);
+            }
+            prop_assert!(left.values().all(VecDeque::is_empty), "all work is taken");
         }
     }
 }

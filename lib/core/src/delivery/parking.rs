@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::delivery::DeliveryKey;
 use crate::endpoint::EndpointId;
+use crate::event::EventKey;
 
 /// The longest wait as a visibility timeout.
 pub const LONGEST_IN_FLIGHT: Duration = Duration::from_secs(30);
@@ -19,6 +20,11 @@ pub const LONGEST_IN_QUEUE: Duration = Duration::from_mins(15);
 /// The number of lanes for the deliveries of one minute. They keep each partition of the table below its limit of 1,000
 /// writes per second.
 pub const SHARDS: u8 = 8;
+
+/// The number of partitions of an endpoint's lane. If 1,000 deliveries per second are parked for one endpoint and as many
+/// are taken out, each partition has 250 writes per second. Functions that drain a lane at the same time remove some
+/// deliveries more than once.
+pub const ENDPOINT_SHARDS: u8 = 8;
 
 /// How long Signpost keeps the event of a parked delivery after the delivery is due: for a late sweep, and for the
 /// attempts that follow.
@@ -41,7 +47,7 @@ pub fn kept_for_endpoint(arrived_unix_ms: u64, retention: Duration, now_unix_ms:
     (now > arrived + retention.as_secs() / 2).then_some(now + retention.as_secs())
 }
 
-/// The place where parked deliveries wait: a partition of the table.
+/// The place where parked deliveries wait: one partition of the table, or several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lane {
     /// Deliveries that are due by the end of a minute since the Unix epoch.
@@ -62,8 +68,7 @@ impl Lane {
     #[must_use]
     pub fn due_at(unix_ms: u64, delivery: DeliveryKey<'_>) -> Self {
         let id = delivery.event.id.as_str().bytes().chain(delivery.endpoint.as_str().bytes());
-        let sum = id.fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
-        Self::Due { minute: unix_ms.div_ceil(MINUTE_MS), shard: sum % SHARDS }
+        Self::Due { minute: unix_ms.div_ceil(MINUTE_MS), shard: shard_of(id, SHARDS) }
     }
 
     /// Returns all lanes of a minute.
@@ -71,15 +76,36 @@ impl Lane {
         (0..SHARDS).map(move |shard| Self::Due { minute, shard })
     }
 
-    /// Returns the partition's key.
+    /// Returns the keys of all its partitions. The oldest delivery of a lane may be in any of them.
     #[must_use]
-    pub fn key(&self) -> String {
+    pub fn partitions(&self) -> Vec<String> {
         match self {
-            Self::Due { minute, shard } => format!("due#{minute}#{shard}"),
-            Self::Endpoint(id) => format!("endpoint#{id}"),
-            Self::Exhausted(id) => format!("exhausted#{id}"),
+            Self::Due { .. } => vec![self.partition(0)],
+            Self::Endpoint(_) | Self::Exhausted(_) => (0..ENDPOINT_SHARDS).map(|shard| self.partition(shard)).collect(),
         }
     }
+
+    /// Returns the key of the partition that has the delivery of an event.
+    #[must_use]
+    pub fn partition_of(&self, event: &EventKey) -> String {
+        self.partition(shard_of(event.id.as_str().bytes(), ENDPOINT_SHARDS))
+    }
+
+    fn partition(&self, endpoint_shard: u8) -> String {
+        match self {
+            Self::Due { minute, shard } => format!("due#{minute}#{shard}"),
+            Self::Endpoint(id) => format!("endpoint#{id}#{endpoint_shard}"),
+            Self::Exhausted(id) => format!("exhausted#{id}#{endpoint_shard}"),
+        }
+    }
+}
+
+/// Spreads ids over `shards` partitions: FNV-1a, whose upper half is mixed into the lower one, because only the lowest
+/// bits choose.
+pub(crate) fn shard_of(id: impl Iterator<Item = u8>, shards: u8) -> u8 {
+    let hash = id.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let [low, high] = [hash & 0xffff, hash >> 16];
+    u8::try_from((low ^ high) % u32::from(shards)).unwrap_or_default()
 }
 
 /// Returns the start of the sort keys of a time, which is in milliseconds since the Unix epoch.
@@ -139,7 +165,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::event::{EventId, EventKey, TenantId};
+    use crate::event::{EventId, TenantId};
 
     fn event() -> EventKey {
         let id = EventId::parse("op-1").unwrap();
@@ -153,9 +179,37 @@ mod tests {
         assert_eq!(place(7, delivery), format!("0000000000007#acme/op-1#{endpoint}#/core"));
         assert!(place(999, delivery) < place(1_000, delivery));
         assert!(first_place(1_000) < place(1_000, delivery) && first_place(1_000) > place(999, delivery));
-        assert_eq!(Lane::Exhausted(endpoint.clone()).key(), format!("exhausted#{endpoint}"));
-        assert_eq!(Lane::Endpoint(endpoint.clone()).key(), format!("endpoint#{endpoint}"));
-        assert_eq!(Lane::Due { minute: 29_497_560, shard: 3 }.key(), "due#29497560#3");
+        let shards = |lane: &str| [0, 1, 2, 3].map(|shard| format!("{lane}#{endpoint}#{shard}"));
+        assert_eq!(Lane::Exhausted(endpoint.clone()).partitions(), shards("exhausted"));
+        assert_eq!(Lane::Endpoint(endpoint.clone()).partitions(), shards("endpoint"));
+        let due = Lane::Due { minute: 29_497_560, shard: 3 };
+        assert_eq!(
+            (due.partitions(), due.partition_of(&event)),
+            (vec!["due#29497560#3".into()], "due#29497560#3".into())
+        );
+    }
+
+    #[test]
+    fn no_partition_of_an_endpoint_gets_much_more_than_its_share_of_a_thousand_deliveries() {
+        type Ids = fn(u32) -> String;
+        let cases: [(Ids, &str); 3] = [
+            (|number| format!("op-{number}"), "counted"),
+            (|number| format!("{:08x}-0000", number.wrapping_mul(0x9e37_79b9)), "hexadecimal"),
+            (
+                |number| format!("{}", 1_769_853_600_000_u64 + 1_000 * u64::from(number)),
+                "milliseconds of whole seconds",
+            ),
+        ];
+        let lane = Lane::Endpoint(EndpointId::new(Uuid::from_u128(1)));
+        for (ids, why) in cases {
+            let partition =
+                |number| lane.partition_of(&EventKey { id: EventId::parse(&ids(number)).unwrap(), ..event() });
+            let chosen: Vec<_> = (0..1_000).map(partition).collect();
+            for partition in lane.partitions() {
+                let count = chosen.iter().filter(|one| **one == partition).count();
+                assert!((200..300).contains(&count), "{why}: {partition} has {count} of 1,000");
+            }
+        }
     }
 
     proptest! {
@@ -178,6 +232,7 @@ mod tests {
             let (event, endpoint) = (event(), EndpointId::new(Uuid::from_u128(1)));
             let lane = Lane::due_at(due, DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms: 0 });
             let Lane::Due { minute, .. } = lane else { panic!("{lane:?}") };
+            prop_assert_eq!(lane.partitions(), [lane.partition_of(&event)]);
             prop_assert!(Lane::of_minute(minute).any(|one| one == lane));
             let now = due - before;
             let is_swept = minute <= last_swept_minute(now);

@@ -130,7 +130,7 @@ impl<P: Ports> Deliver<P> {
     async fn verify(&self, delivery: &Delivery, recipient: &ResolvedEndpoint<Access<P>>) -> Result<(), Deferred<P>> {
         let origin = origin(&recipient.endpoint().url);
         // Before it is enabled: after a crash in between, the drain finds it disabled and moves nothing.
-        self.parking.ask_to_drain(&delivery.endpoint).await?;
+        self.parking.ask_to_drain_now(&delivery.event.key.tenant, &delivery.endpoint).await?;
         self.endpoints.verify(&delivery.event.key.tenant, &delivery.endpoint, &origin).await?;
         Ok(())
     }

@@ -76,7 +76,7 @@ impl<P: Ports> Deliver<P> {
     /// Parks a delivery and requests a drain. If no function drains the lane now, a sweep does.
     async fn park_with_drain(&self, delivery: &Delivery, receipt: &Receipt) -> Result<(), Deferred<P>> {
         // Requested first, because a parked delivery without a drain request would stay parked.
-        let request = self.parking.ask_to_drain(&delivery.endpoint);
+        let request = self.parking.ask_to_drain(&delivery.event.key.tenant, &delivery.endpoint);
         self.asked_to_drain.write(&delivery.endpoint, self.clock.unix_seconds(), request).await?;
         self.park(delivery, receipt).await
     }

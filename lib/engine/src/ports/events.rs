@@ -30,6 +30,12 @@ pub trait Events {
     /// The call failed.
     async fn get(&self, key: &EventKey) -> Result<Option<StoredEvent>, Self::Error>;
 
+    /// Reads events, many in one call. Returns each in the order of `keys`, as [`Self::get`] does.
+    ///
+    /// # Errors
+    /// A call failed.
+    async fn get_all(&self, keys: &[&EventKey]) -> Result<Vec<Option<StoredEvent>>, Self::Error>;
+
     /// Extends the retention of the event of a delivery that is parked until `unix_ms`, in milliseconds since the Unix
     /// epoch, so that the event is there until then.
     ///

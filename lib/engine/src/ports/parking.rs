@@ -4,7 +4,7 @@ use serde_json::json;
 use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::{DeadLetterReason, DeliveryKey};
 use signpost_core::endpoint::EndpointId;
-use signpost_core::event::EventKey;
+use signpost_core::event::{EventKey, TenantId};
 
 use crate::ports::events::StoredEvent;
 use crate::ports::queue::Message;
@@ -40,17 +40,38 @@ pub trait Parking {
     /// The call failed. The delivery will be put into the queue again, where `deliver` recognises the repetition.
     async fn remove(&self, parked: &Parked) -> Result<(), Self::Error>;
 
-    /// Requests a drain of an endpoint's lane.
+    /// Removes deliveries as [`Self::remove`] does, many in one call.
+    ///
+    /// # Errors
+    /// A call failed. Some of the deliveries may be removed.
+    async fn remove_all(&self, parked: &[Parked]) -> Result<(), Self::Error>;
+
+    /// Requests a drain of the lane of a tenant's endpoint. If the request was postponed, it stays so.
     ///
     /// # Errors
     /// The call failed. Parked deliveries stay there; request again.
-    async fn ask_to_drain(&self, endpoint: &EndpointId) -> Result<(), Self::Error>;
+    async fn ask_to_drain(&self, tenant: &TenantId, endpoint: &EndpointId) -> Result<(), Self::Error>;
 
-    /// Reads up to `limit` endpoints whose lanes must be drained.
+    /// Requests a drain of the lane by the next run, even if the request was postponed. Call it before a change after
+    /// which the endpoint accepts deliveries, or after which nothing is sent to it any more.
+    ///
+    /// # Errors
+    /// As [`Self::ask_to_drain`].
+    async fn ask_to_drain_now(&self, tenant: &TenantId, endpoint: &EndpointId) -> Result<(), Self::Error>;
+
+    /// Reads up to `limit` drain requests of a shard ([`signpost_core::delivery::drain::drain_shard`]), in the order of
+    /// their endpoints' ids, starting after `after`. One that cannot be read is skipped and logged.
     ///
     /// # Errors
     /// The call failed.
-    async fn drains(&self, limit: usize) -> Result<Vec<Drain>, Self::Error>;
+    async fn drains(&self, shard: u8, after: Option<&EndpointId>, limit: usize) -> Result<Vec<Drain>, Self::Error>;
+
+    /// Postpones a drain until `unix_ms`, in milliseconds since the Unix epoch, unless [`Self::ask_to_drain_now`] was
+    /// called since the request was read.
+    ///
+    /// # Errors
+    /// The call failed. The next run looks at the endpoint again.
+    async fn postpone_drain(&self, drain: &Drain, unix_ms: u64) -> Result<(), Self::Error>;
 
     /// Ends a drain, unless it was requested again since.
     ///
@@ -66,6 +87,7 @@ pub trait Parking {
     async fn note_waiting(&self, endpoint: &EndpointId) -> Result<(), Self::Error>;
 
     /// Reads up to `limit` endpoints for which deliveries wait, in the order of their ids, starting after `after`.
+    /// A note that cannot be read is skipped and logged.
     ///
     /// # Errors
     /// The call failed.
@@ -77,18 +99,30 @@ pub trait Parking {
     /// The call failed. A sweep looks at the endpoint again.
     async fn end_waiting(&self, waiting: &Waiting) -> Result<(), Self::Error>;
 
-    /// Takes the lease of the sweep until `until` and returns the last minute that was swept completely. Returns `None`
-    /// if another sweep holds the lease. All times are seconds or minutes since the Unix epoch.
+    /// Takes the lease of the sweep until `until` and returns what the last sweep left, or a state in which
+    /// `first_minute` was swept. Returns `None` if another sweep holds the lease. All times are seconds or minutes since
+    /// the Unix epoch.
     ///
     /// # Errors
     /// The call failed, or the state of the sweep cannot be read.
-    async fn begin_sweep(&self, now: u64, until: u64, first_minute: u64) -> Result<Option<u64>, Self::Error>;
+    async fn begin_sweep(&self, now: u64, until: u64, first_minute: u64) -> Result<Option<SweepState>, Self::Error>;
 
-    /// Stores the last minute that was swept completely, and releases the lease.
+    /// Stores the state of the sweep for the next one, and releases the lease.
     ///
     /// # Errors
     /// The call failed. The next sweep waits until the lease expires, and starts where this one started.
-    async fn end_sweep(&self, swept_minute: u64) -> Result<(), Self::Error>;
+    async fn end_sweep(&self, state: &SweepState) -> Result<(), Self::Error>;
+}
+
+/// What one sweep leaves to the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SweepState {
+    /// The last minute, since the Unix epoch, whose due deliveries were moved completely.
+    pub swept_minute: u64,
+    /// The endpoint behind whose drain request the next run starts; `None` if all were reached.
+    pub drained_until: Option<EndpointId>,
+    /// The last endpoint that the expiry watch has checked; `None` if it has checked all.
+    pub watched_until: Option<EndpointId>,
 }
 
 /// A parked delivery.
@@ -103,7 +137,7 @@ pub struct Parked {
     /// When the event arrived, in milliseconds since the Unix epoch, if known; a part of the key of the delivery's
     /// record.
     pub arrived_unix_ms: Option<u64>,
-    /// The key of its lane ([`Lane::key`]).
+    /// The key of its partition ([`Lane::partition_of`]).
     pub lane: String,
     /// Its place in the lane ([`signpost_core::delivery::parking::place`]).
     pub place: String,
@@ -148,8 +182,14 @@ impl Message {
 pub struct Drain {
     /// The endpoint.
     pub endpoint: EndpointId,
-    /// When the drain was requested, in seconds since the Unix epoch.
+    /// The endpoint's tenant. Tenants take turns.
+    pub tenant: TenantId,
+    /// When the drain was requested last, in seconds since the Unix epoch.
     pub asked_at: u64,
+    /// Until when no run looks at the endpoint, in milliseconds since the Unix epoch; 0 if the request is not postponed.
+    pub not_before_unix_ms: u64,
+    /// A random token that distinguishes a request for the next run from those before it.
+    pub fencing_token: Option<u64>,
 }
 
 /// An endpoint for which deliveries wait.

@@ -1,29 +1,28 @@
 //! The work of `sweep`: puts due deliveries back into the queue, and those to endpoints that accept requests again.
 
+mod drains;
 mod expiry_watch;
 mod redrive;
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, join3};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use signpost_core::delivery::DeadLetterReason;
-use signpost_core::delivery::drain::{DRAIN_SECONDS, DelaySpreader, drain_quota};
 use signpost_core::delivery::parking::{Lane, last_swept_minute, rest_of_wait};
+use signpost_core::endpoint::Limit;
 
-use crate::breaker_cache::BreakerCache;
 use crate::limiter::Limiter;
 use crate::logs::Chain;
 use crate::ports::Ports;
 use crate::ports::clock::{Clock as _, millis};
 use crate::ports::deliveries::Deliveries as _;
-use crate::ports::endpoints::Endpoints as _;
 use crate::ports::events::Events as _;
-use crate::ports::limits::SlotPool;
-use crate::ports::parking::{Drain, Parked, Parking as _};
+use crate::ports::parking::{Parked, Parking as _, SweepState};
 use crate::ports::queue::{Message, Queue as _};
 
+use drains::Drained;
 pub use redrive::{REDRIVE_WORK, Redrive, Redriven};
 
 /// The ports and settings of one environment of `sweep`.
@@ -54,13 +53,14 @@ pub struct SweepPorts<P: Ports> {
     pub rejected_queue: P::Queue,
     /// How long events are kept.
     pub retention: Duration,
+    /// How many invocations of the slow track may send for one tenant at the same time.
+    pub slow_invocations_per_tenant: Limit,
 }
 
 /// One environment of `sweep`, with what it remembers.
 pub struct Sweep<P: Ports> {
     clock: P::Clock,
-    random: P::Random,
-    breakers: BreakerCache<P>,
+    breakers: P::Breakers,
     dead_letter_queue: P::Queue,
     deliveries: P::Deliveries,
     deliveries_queue: P::Queue,
@@ -71,6 +71,7 @@ pub struct Sweep<P: Ports> {
     parking: P::Parking,
     rejected_queue: P::Queue,
     retention: Duration,
+    slow_invocations_per_tenant: Limit,
 }
 
 /// The result of one sweep.
@@ -86,65 +87,43 @@ pub struct Swept {
     pub busy: bool,
     /// How many minutes of due deliveries are left to the next runs.
     pub minutes_behind: u64,
+    /// How many requested drains are left to the next runs, without having moved a delivery.
+    pub not_reached: usize,
 }
 
-/// How long one run may move due deliveries. The next run continues.
-const DUE_WORK: Duration = Duration::from_secs(20);
-/// How long one run may drain lanes, however many deliveries are due.
-const DRAIN_WORK: Duration = Duration::from_secs(15);
+/// How long one run may begin to move deliveries: three calls in sequence, each of which may hang for 4 s, still end
+/// within the function's 50 s. The next run continues.
+const WORK: Duration = Duration::from_secs(38);
 /// How long a run keeps other runs away, in seconds: longer than it can last, and over before the next one starts.
 const LEASE_SECONDS: u64 = 55;
-/// How often a run looks for waiting deliveries that may expire; with the other work, within the function's 50 s.
-const WATCHED_EVERY_MINUTES: u64 = 60;
 /// How far the first run of a stack looks back: farther than its schedule can be late.
 const FIRST_LOOK_BACK_MINUTES: u64 = 60;
-/// How many endpoints' lanes are drained in one run.
-const MAX_DRAINS: usize = 1_000;
-/// How many lanes are drained at the same time.
-const DRAINS_AT_ONCE: usize = 4;
 /// How many calls run at the same time.
 const CALLS_AT_ONCE: usize = 16;
-/// How many deliveries of a lane are moved together: at most 6 MiB of events, so several lanes fit into memory.
+/// How many deliveries of a lane are moved together: at most 6 MiB of events, so that the pages of all due lanes and
+/// drains that are moved at the same time fit into memory.
 const PAGE: usize = 25;
-
-/// How many parked deliveries an endpoint accepts.
-enum Room {
-    /// At most this many in this minute.
-    For(usize),
-    /// None until the endpoint is enabled, or can be read again.
-    NotUntilEnabled,
-}
-
-/// The result of one endpoint's turn in a sweep.
-struct Turn {
-    moved: usize,
-    /// How to send the rest; `None` if this was the last turn.
-    spread: Option<DelaySpreader>,
-}
-
-impl Turn {
-    const LAST: Self = Self { moved: 0, spread: None };
-}
 
 impl<P: Ports> Sweep<P> {
     /// Creates an environment that remembers nothing yet.
     pub fn new(ports: SweepPorts<P>) -> Self {
         let SweepPorts { clock, random, breakers, dead_letter_queue, deliveries, deliveries_queue, .. } = ports;
         let SweepPorts { endpoints, events, events_queue, limits, parking, rejected_queue, retention, .. } = ports;
+        let SweepPorts { slow_invocations_per_tenant, .. } = ports;
         Self {
-            breakers: BreakerCache::new(clock.clone(), random.clone(), breakers),
+            breakers,
             dead_letter_queue,
             deliveries,
             deliveries_queue,
             endpoints,
             events,
             events_queue,
-            limiter: Limiter::new(clock.clone(), random.clone(), limits),
+            limiter: Limiter::new(clock.clone(), random, limits),
             parking,
             rejected_queue,
             retention,
+            slow_invocations_per_tenant,
             clock,
-            random,
         }
     }
 
@@ -158,37 +137,43 @@ impl<P: Ports> Sweep<P> {
     pub async fn sweep_at(&self, now_unix_ms: u64) -> Result<Swept, P::Error> {
         let (now, last) = (now_unix_ms / 1_000, last_swept_minute(now_unix_ms));
         let first = last.saturating_sub(FIRST_LOOK_BACK_MINUTES);
-        let Some(mut minute) = self.parking.begin_sweep(now, now + LEASE_SECONDS, first).await? else {
+        let Some(mut state) = self.parking.begin_sweep(now, now + LEASE_SECONDS, first).await? else {
             tracing::info!("sweep.busy");
             return Ok(Swept { busy: true, ..Swept::default() });
         };
-        let mut swept = Swept::default();
-        let due = self.sweep_due(&mut minute, now_unix_ms, self.clock.elapsed() + DUE_WORK, &mut swept).await;
-        let drained = self.sweep_drains(now, self.clock.elapsed() + DRAIN_WORK, &mut swept).await;
-        let mut watched = Ok(());
-        if (now / 60).is_multiple_of(WATCHED_EVERY_MINUTES) {
-            watched = self.watch(now_unix_ms).await.map(|expiring| swept.expiring = expiring);
-        }
-        self.parking.end_sweep(minute).await?;
-        swept.minutes_behind = last.saturating_sub(minute);
+        let SweepState { swept_minute, drained_until, watched_until } = &mut state;
+        let began = self.clock.elapsed();
+        let (mut due, mut expiring) = (0, 0);
+        let (moved, drained, watched) = join3(
+            self.sweep_due(swept_minute, now_unix_ms, began + WORK, &mut due),
+            self.sweep_drains(drained_until, now_unix_ms, began + WORK),
+            self.watch(watched_until, now_unix_ms, &mut expiring),
+        )
+        .await;
+        let minutes_behind = last.saturating_sub(state.swept_minute);
+        self.parking.end_sweep(&state).await?;
+        let Drained { moved: drained, not_reached, outcome } = drained;
+        let swept = Swept { due, drained, expiring, busy: false, minutes_behind, not_reached };
         if swept != Swept::default() {
-            let Swept { due, drained, expiring, minutes_behind, .. } = swept;
-            tracing::info!(due, drained, expiring, minutes_behind, "sweep.done");
+            tracing::info!(due, drained, expiring, minutes_behind, not_reached, "sweep.done");
         }
-        if let (Err(error), Err(_)) = (&due, &drained) {
+        if minutes_behind > 0 || not_reached > 0 {
+            tracing::warn!(minutes_behind, not_reached, "sweep.behind");
+        }
+        if let (Err(error), Err(_)) = (&moved, &outcome) {
             tracing::error!(error = %Chain(error), "sweep.due_failed"); // The runtime logs the other error.
         }
-        drained.and(due).and(watched)?;
+        outcome.and(moved).and(watched)?;
         Ok(swept)
     }
 
-    /// Moves due deliveries, minute by minute, and advances `minute`.
+    /// Moves due deliveries, minute by minute, and advances `minute`. Counts them in `due`.
     async fn sweep_due(
         &self,
         minute: &mut u64,
         now_unix_ms: u64,
         deadline: Duration,
-        swept: &mut Swept,
+        due: &mut usize,
     ) -> Result<(), P::Error> {
         let began = self.clock.elapsed();
         let now = || now_unix_ms + millis(self.clock.elapsed().saturating_sub(began));
@@ -199,7 +184,7 @@ impl<P: Ports> Sweep<P> {
                 (is_empty, moved)
             });
             let emptied = join_all(emptied).await;
-            swept.due += emptied.iter().map(|(_, moved)| moved).sum::<usize>();
+            *due += emptied.iter().map(|(_, moved)| moved).sum::<usize>();
             for (is_empty, _) in emptied {
                 if !is_empty? {
                     return Ok(());
@@ -208,105 +193,6 @@ impl<P: Ports> Sweep<P> {
             *minute += 1;
         }
         Ok(())
-    }
-
-    /// Moves deliveries to endpoints that accept requests again. Each endpoint gets one page per turn, so that none
-    /// waits for a long lane. A failure for one endpoint does not stop the others.
-    async fn sweep_drains(&self, now: u64, deadline: Duration, swept: &mut Swept) -> Result<(), P::Error> {
-        let mut drains = self.parking.drains(MAX_DRAINS).await?;
-        let first = usize::try_from(now / 60).unwrap_or_default() % drains.len().max(1);
-        drains.rotate_left(first); // If there is not time for all, others are first in the next minute.
-        let mut round: Vec<_> = drains.into_iter().map(|drain| (drain, None)).collect();
-        let mut outcome = Ok(());
-        while !round.is_empty() {
-            let turns = round.into_iter().map(async |(drain, spread)| {
-                let turn = self.take_turn(&drain, spread, now, deadline).await;
-                (drain, turn)
-            });
-            let turns: Vec<_> = stream::iter(turns).buffered(DRAINS_AT_ONCE).collect().await;
-            round = Vec::new();
-            for (drain, turn) in turns {
-                match turn {
-                    Ok(Turn { moved, spread }) => {
-                        swept.drained += moved;
-                        round.extend(spread.map(|spread| (drain, Some(spread))));
-                    }
-                    Err(error) => {
-                        tracing::error!(endpoint.id = %drain.endpoint, error = %Chain(&error), "sweep.drain_failed");
-                        outcome = Err(error);
-                    }
-                }
-            }
-        }
-        outcome
-    }
-
-    /// Moves a page of an endpoint's deliveries.
-    async fn take_turn(
-        &self,
-        drain: &Drain,
-        spread: Option<DelaySpreader>,
-        now: u64,
-        deadline: Duration,
-    ) -> Result<Turn, P::Error> {
-        if self.clock.elapsed() >= deadline {
-            return Ok(Turn::LAST);
-        }
-        let lane = Lane::Endpoint(drain.endpoint.clone());
-        let spread = match spread {
-            Some(spread) => Some(spread),
-            None => self.spread(&lane, now).await?,
-        };
-        let Some(mut spread) = spread else { return self.end(drain, now).await };
-        if spread.left() == 0 {
-            return Ok(Turn::LAST);
-        }
-        let page = self.parking.first_of(&lane, spread.left().min(PAGE)).await?;
-        if page.is_empty() {
-            return self.end(drain, now).await;
-        }
-        self.move_all(&page, |_| spread.delay()).await?;
-        Ok(Turn { moved: page.len(), spread: Some(spread) })
-    }
-
-    /// Returns how an endpoint's lane is put back in this minute. Returns `None` if the lane is empty or the endpoint
-    /// accepts nothing, because its deliveries would only be parked again.
-    async fn spread(&self, lane: &Lane, now: u64) -> Result<Option<DelaySpreader>, P::Error> {
-        let first = self.parking.first_of(lane, 1).await?;
-        let Some(parked) = first.first() else { return Ok(None) };
-        Ok(match self.room(parked, now * 1_000).await? {
-            Room::NotUntilEnabled => None,
-            Room::For(most) => Some(DelaySpreader::over_a_minute(most)),
-        })
-    }
-
-    async fn end(&self, drain: &Drain, now: u64) -> Result<Turn, P::Error> {
-        if now >= drain.asked_at + DRAIN_SECONDS {
-            self.parking.end_drain(drain).await?;
-        }
-        Ok(Turn::LAST)
-    }
-
-    /// Returns how many deliveries the endpoint of a parked one accepts in this minute.
-    async fn room(&self, parked: &Parked, now_unix_ms: u64) -> Result<Room, P::Error> {
-        let (tenant, id) = (&parked.event.tenant, &parked.endpoint);
-        let settings = match self.endpoints.get(tenant, id).await {
-            Ok(None) => return Ok(Room::For(usize::MAX)), // Removed: they go to the dead-letter queue.
-            Ok(Some(stored)) if stored.disabled.is_some() => return Ok(Room::NotUntilEnabled),
-            Ok(Some(stored)) => stored.settings,
-            Err(error) if self.endpoints.exists(tenant, id).await? => {
-                tracing::warn!(endpoint.id = %id, error = %Chain(&error), "sweep.endpoint_unreadable");
-                return Ok(Room::NotUntilEnabled);
-            }
-            Err(error) => return Err(error),
-        };
-        let breaker = self.breakers.get(id).await;
-        let mut room = drain_quota(&breaker, settings.max_per_second, now_unix_ms);
-        // The holder of a slot drains on by itself, so this fills only the free slots.
-        if let Some(limit) = settings.max_concurrency.filter(|_| room > 0) {
-            room = room.min(self.limiter.free(&SlotPool::Endpoint(id.clone()), limit).await?);
-        }
-        Ok(Room::For(room))
     }
 
     /// Moves the due deliveries of a lane. Returns true if the lane is empty.
@@ -331,10 +217,9 @@ impl<P: Ports> Sweep<P> {
 
     /// Puts deliveries back into the queue, each after `delay`, and removes them from the table.
     async fn move_all(&self, page: &[Parked], mut delay: impl FnMut(&Parked) -> Duration) -> Result<(), P::Error> {
-        let read = page.iter().map(async |parked| Ok::<_, P::Error>((parked, self.events.get(&parked.event).await?)));
-        let read: Vec<_> = stream::iter(read).buffered(CALLS_AT_ONCE).try_collect().await?;
+        let keys: Vec<_> = page.iter().map(|parked| &parked.event).collect();
         let (mut messages, mut gone) = (Vec::new(), Vec::new());
-        for (parked, kept) in read {
+        for (parked, kept) in page.iter().zip(self.events.get_all(&keys).await?) {
             match kept {
                 Some(kept) => {
                     messages.push(Message { delay: delay(parked), ..Message::of_parked(parked, &kept) });
@@ -344,10 +229,9 @@ impl<P: Ports> Sweep<P> {
         }
         self.deliveries_queue.send_all(messages).await?;
         self.dead_letter_queue.send_all(gone.iter().map(|parked| parked.without_event())).await?;
-        for delivery in gone.iter().filter_map(|parked| parked.key()) {
-            self.deliveries.end(delivery, DeadLetterReason::EventGone).await?;
-        }
-        let removed = page.iter().map(|parked| self.parking.remove(parked));
-        stream::iter(removed).buffer_unordered(CALLS_AT_ONCE).try_collect::<()>().await
+        let ends = gone.iter().filter_map(|parked| parked.key());
+        let ends = ends.map(|delivery| self.deliveries.end(delivery, DeadLetterReason::EventGone));
+        stream::iter(ends).buffer_unordered(CALLS_AT_ONCE).try_collect::<()>().await?;
+        self.parking.remove_all(page).await
     }
 }

@@ -9,6 +9,7 @@ use std::fmt::Debug;
 
 use signpost_core::delivery::attempt::{Attempt, judge_status};
 use signpost_core::delivery::breaker::{Breaker, Outcomes};
+use signpost_core::delivery::drain::{DRAIN_SHARDS, drain_shard};
 use signpost_core::delivery::limits::{HeldSlot, Second};
 use signpost_core::delivery::parking::{Lane, place};
 use signpost_core::delivery::sent::SentRecord;
@@ -22,7 +23,7 @@ use signpost_engine::ports::deliveries::{Deliveries, Lease, LeaseResult, Recorde
 use signpost_engine::ports::endpoints::{Endpoints, StoredEndpoint, Written};
 use signpost_engine::ports::events::{Arrival, Events, FirstFanOut, StoredEvent};
 use signpost_engine::ports::limits::{Breakers, ConcurrencySlot, Counted, Limits, SlotPool};
-use signpost_engine::ports::parking::{Drain, Parking, Waiting};
+use signpost_engine::ports::parking::{Drain, Parking, SweepState, Waiting};
 use signpost_engine::ports::subscriptions::Subscriptions;
 use signpost_engine::ports::token_requests::{Changed, TokenRequests};
 use uuid::Uuid;
@@ -389,7 +390,10 @@ pub async fn a_lane<P: Parking<Error: Debug>>(table: &P, subject: impl Fn() -> S
         assert_eq!(found, expected, "the first {limit}");
         for one in first {
             let subject = subjects.iter().find(|subject| subject.0 == one.event).unwrap();
-            assert_eq!((&one.endpoint, one.arrived_unix_ms, one.lane), (&subject.1, Some(subject.2), endpoint.key()));
+            assert_eq!(
+                (&one.endpoint, one.arrived_unix_ms, one.lane),
+                (&subject.1, Some(subject.2), endpoint.partition_of(&one.event))
+            );
         }
     }
     assert!(!table.is_empty(&endpoint).await.unwrap());
@@ -418,28 +422,96 @@ pub async fn a_removal<P: Parking<Error: Debug>>(table: &P, subject: impl Fn() -
     assert!(table.is_empty(&lane).await.unwrap());
 }
 
+/// Deliveries are removed together, each unless it was parked again since it was read.
+pub async fn a_removal_of_many<P: Parking<Error: Debug>>(table: &P, subject: impl Fn() -> Subject) {
+    let subjects: Vec<_> = (0..60).map(|_| subject()).collect();
+    let lane = Lane::Endpoint(subjects[0].1.clone());
+    for (at, subject) in subjects.iter().enumerate() {
+        table.park(lane.clone(), AT + at as u64, key(subject)).await.unwrap();
+    }
+    let read = table.first_of(&lane, 100).await.unwrap();
+    assert_eq!(read.iter().map(|one| one.at_unix_ms - AT).collect::<Vec<_>>(), (0..60).collect::<Vec<_>>());
+    table.park(lane.clone(), AT + 7, key(&subjects[7])).await.unwrap();
+    table.remove_all(&read).await.unwrap();
+    table.remove_all(&read).await.unwrap();
+    table.remove_all(&[]).await.unwrap();
+    let left = table.first_of(&lane, 100).await.unwrap();
+    assert_eq!(left.iter().map(|one| one.at_unix_ms - AT).collect::<Vec<_>>(), [7], "it was parked again");
+    table.remove_all(&left).await.unwrap();
+    assert!(table.is_empty(&lane).await.unwrap());
+}
+
 fn endpoint(number: u128) -> EndpointId {
     EndpointId::new(Uuid::from_u128(number))
 }
 
-/// A request to drain is there once, and ends unless it was made again.
+/// Returns some endpoints whose drain requests are in the same shard, in their order.
+fn of_one_shard() -> [EndpointId; 3] {
+    let of_shard = (1..).map(endpoint).filter(|id| drain_shard(id) == drain_shard(&endpoint(1)));
+    let mut of_shard = of_shard.take(3).collect::<Vec<_>>().into_iter();
+    [(); 3].map(|()| of_shard.next().unwrap())
+}
+
+/// A request to drain is there once, in its shard, and ends unless it was made again.
 pub async fn a_drain<P: Parking<Error: Debug>>(table: &P, now: impl Fn() -> u64) {
-    let ids = [1, 2, 3].map(endpoint);
-    assert_eq!(table.drains(10).await.unwrap(), []);
+    let (ids, tenant) = (of_one_shard(), TenantId::parse("acme").unwrap());
+    let shard = drain_shard(&ids[0]);
+    let drains = async |after: Option<&EndpointId>, limit| table.drains(shard, after, limit).await.unwrap();
+    assert_eq!(drains(None, 10).await, []);
     let began = now() / 1_000;
     for id in [&ids[2], &ids[0], &ids[1], &ids[0]] {
-        table.ask_to_drain(id).await.unwrap();
+        table.ask_to_drain(&tenant, id).await.unwrap();
     }
-    let drains = table.drains(10).await.unwrap();
-    assert_eq!(drains.iter().map(|drain| &drain.endpoint).collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
-    assert!(drains.iter().all(|drain| (began..=now() / 1_000).contains(&drain.asked_at)), "{drains:?}");
-    assert_eq!(table.drains(2).await.unwrap(), drains[..2]);
-    let older = Drain { asked_at: drains[0].asked_at - 1, ..drains[0].clone() };
+    let all = drains(None, 10).await;
+    assert_eq!(all.iter().map(|drain| &drain.endpoint).collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
+    assert!(all.iter().all(|drain| (began..=now() / 1_000).contains(&drain.asked_at)), "{all:?}");
+    assert!(all.iter().all(|drain| drain.tenant == tenant && drain.not_before_unix_ms == 0), "{all:?}");
+    assert_eq!(drains(None, 2).await, all[..2]);
+    assert_eq!(drains(Some(&ids[0]), 1).await, all[1..2]);
+    assert_eq!(drains(Some(&ids[0]), 10).await, all[1..]);
+    assert_eq!(drains(Some(&ids[2]), 10).await, []);
+    for other in (0..DRAIN_SHARDS).filter(|other| *other != shard) {
+        assert_eq!(table.drains(other, None, 10).await.unwrap(), [], "another shard");
+    }
+    let older = Drain { asked_at: all[0].asked_at - 1, ..all[0].clone() };
     table.end_drain(&older).await.unwrap();
-    assert_eq!(table.drains(10).await.unwrap(), drains, "it was requested again since");
-    table.end_drain(&drains[0]).await.unwrap();
-    table.end_drain(&drains[0]).await.unwrap();
-    assert_eq!(table.drains(10).await.unwrap(), drains[1..]);
+    assert_eq!(drains(None, 10).await, all, "it was requested again since");
+    table.end_drain(&all[0]).await.unwrap();
+    table.end_drain(&all[0]).await.unwrap();
+    assert_eq!(drains(None, 10).await, all[1..]);
+}
+
+/// A drain is postponed until it is requested for the next run; a usual request does not change that.
+pub async fn a_postponed_drain<P: Parking<Error: Debug>>(table: &P) {
+    let (id, tenant) = (endpoint(1), TenantId::parse("acme").unwrap());
+    let request = async || table.drains(drain_shard(&id), None, 10).await.unwrap().pop();
+    table.ask_to_drain(&tenant, &id).await.unwrap();
+    let first = request().await.unwrap();
+    table.postpone_drain(&first, AT).await.unwrap();
+    assert_eq!(request().await.unwrap().not_before_unix_ms, AT);
+    table.ask_to_drain(&tenant, &id).await.unwrap();
+    assert_eq!(request().await.unwrap().not_before_unix_ms, AT, "a delivery was parked meanwhile");
+    table.postpone_drain(&first, AT + 1).await.unwrap();
+    assert_eq!(request().await.unwrap().not_before_unix_ms, AT + 1, "the request is the same");
+
+    table.ask_to_drain_now(&tenant, &id).await.unwrap();
+    let second = request().await.unwrap();
+    assert_eq!((&second.tenant, second.not_before_unix_ms), (&tenant, 0));
+    table.postpone_drain(&first, AT).await.unwrap();
+    assert_eq!(request().await.unwrap(), second, "it was requested for the next run since it was read");
+    table.ask_to_drain_now(&tenant, &id).await.unwrap();
+    table.postpone_drain(&second, AT).await.unwrap();
+    let third = request().await.unwrap();
+    assert_eq!(third.not_before_unix_ms, 0, "and again");
+    table.ask_to_drain(&tenant, &id).await.unwrap();
+    table.postpone_drain(&third, AT).await.unwrap();
+    let postponed = request().await.unwrap();
+    assert_eq!(postponed.not_before_unix_ms, AT);
+
+    table.end_drain(&postponed).await.unwrap();
+    table.postpone_drain(&postponed, AT).await.unwrap();
+    table.postpone_drain(&first, AT).await.unwrap();
+    assert_eq!(request().await, None, "a request that has ended stays so");
 }
 
 /// A note of waiting deliveries is there once, in the order of the endpoints, and ends unless it was written again.
@@ -459,16 +531,28 @@ pub async fn a_waiting_note<P: Parking<Error: Debug>>(table: &P) {
     assert_eq!(table.waiting(None, 10).await.unwrap(), all, "it was noted again since");
     table.end_waiting(&all[0]).await.unwrap();
     assert_eq!(table.waiting(None, 10).await.unwrap(), all[1..]);
-    assert_eq!(table.drains(10).await.unwrap(), [], "a note is no drain");
+    for shard in 0..DRAIN_SHARDS {
+        assert_eq!(table.drains(shard, None, 10).await.unwrap(), [], "a note is no drain");
+    }
 }
 
 /// One sweep runs at a time, and the next starts where it stopped.
 pub async fn a_sweep<P: Parking<Error: Debug>>(table: &P) {
-    assert_eq!(table.begin_sweep(100, 155, 7).await.unwrap(), Some(7));
+    let first = SweepState { swept_minute: 7, ..SweepState::default() };
+    assert_eq!(table.begin_sweep(100, 155, 7).await.unwrap(), Some(first.clone()));
     assert_eq!(table.begin_sweep(154, 200, 8).await.unwrap(), None, "another has the lease");
-    assert_eq!(table.begin_sweep(155, 210, 9).await.unwrap(), Some(7), "the lease has expired, and nothing was swept");
-    table.end_sweep(12).await.unwrap();
-    assert_eq!(table.begin_sweep(156, 211, 9).await.unwrap(), Some(12), "it was released");
+    let next = table.begin_sweep(155, 210, 9).await.unwrap();
+    assert_eq!(next, Some(first), "the lease has expired, and nothing was swept");
+    let states = [
+        SweepState { swept_minute: 12, drained_until: Some(endpoint(1)), watched_until: None },
+        SweepState { swept_minute: 13, drained_until: None, watched_until: Some(endpoint(2)) },
+        SweepState { swept_minute: 14, drained_until: Some(endpoint(3)), watched_until: Some(endpoint(4)) },
+        SweepState { swept_minute: 15, drained_until: None, watched_until: None },
+    ];
+    for state in states {
+        table.end_sweep(&state).await.unwrap();
+        assert_eq!(table.begin_sweep(156, 211, 9).await.unwrap(), Some(state), "it was released");
+    }
 }
 
 /// A slot belongs to its holder until its lease ends.
@@ -548,6 +632,7 @@ pub async fn an_event<E: Events<Error: Debug>>(table: &E, event: &Event, endpoin
         payload_hash,
     };
     assert_eq!(table.get(&event.key).await.unwrap(), None);
+    assert_eq!(table.get_all(&[&event.key, &event.key]).await.unwrap(), [None, None]);
     let ours = first("m-1", event.payload_hash());
     assert_eq!(table.insert(event, &ours).await.unwrap(), None);
     for again in [ours.clone(), first("m-2", event.payload_hash()), first("m-3", [7; 32])] {
@@ -560,6 +645,13 @@ pub async fn an_event<E: Events<Error: Debug>>(table: &E, event: &Event, endpoin
     assert_eq!(table.insert(event, &ours).await.unwrap(), Some(noted), "a lower number changes nothing");
     let stored = StoredEvent { event: event.clone(), arrived_unix_ms: AT };
     assert_eq!(table.get(&event.key).await.unwrap(), Some(stored.clone()));
+    let several = [&event.key, &event.key, &event.key];
+    assert_eq!(
+        table.get_all(&several).await.unwrap(),
+        [Some(stored.clone()), Some(stored.clone()), Some(stored.clone())]
+    );
+    assert_eq!(table.get_all(&several[..1]).await.unwrap(), [Some(stored.clone())]);
+    assert_eq!(table.get_all(&[]).await.unwrap(), []);
     let delivery = DeliveryKey { event: &event.key, endpoint, arrived_unix_ms: AT };
     table.keep_until(delivery, AT + 100 * 24 * 3_600_000).await.unwrap();
     table.keep_for_endpoint(delivery).await.unwrap();

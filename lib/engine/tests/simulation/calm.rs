@@ -120,6 +120,11 @@ pub fn again(receives: u32) -> Receipt {
 impl Calm {
     /// Creates a world with an endpoint for each of these settings, whose receiver is in this mood.
     pub fn new(endpoints: &[(Value, Mood)]) -> Self {
+        Self::in_time(endpoints, 0)
+    }
+
+    /// Creates such a world in which a call takes up to `call_ms`.
+    pub fn in_time(endpoints: &[(Value, Mood)], call_ms: u64) -> Self {
         let plan = Plan {
             seed: 1,
             trouble: Trouble::default(),
@@ -130,7 +135,7 @@ impl Calm {
             slow_per_tenant: 1,
             tenant_of: |_| 0,
             is_fair: true,
-            call_ms: 0,
+            call_ms,
             skew_ms: 0,
             signs: false,
         };
@@ -322,6 +327,18 @@ impl Calm {
 
     pub fn put_breaker(&self, endpoint: usize, breaker: Breaker) {
         self.world.tables.borrow_mut().breakers.insert(endpoint, (breaker, 1));
+    }
+
+    /// Adds endpoints like the first one. Their lanes may have deliveries to the first one.
+    pub fn add_endpoints(&self, count: usize) {
+        let mut tables = self.world.tables.borrow_mut();
+        let (first, all) = (tables.endpoints[0].clone(), tables.endpoints.len() + count);
+        tables.endpoints.resize(all, first);
+    }
+
+    /// Returns how many calls of a port's method were made since the last [`Self::break_calls`].
+    pub fn calls(&self, call: Call) -> usize {
+        self.seen(|watch| watch.calls.iter().filter(|one| **one == call).count())
     }
 
     /// Changes the mood of a receiver from now on.

@@ -28,7 +28,7 @@ use crate::ports::Sim;
 use crate::queue::Body;
 use crate::receivers::{Mood, Receiver};
 use crate::tables::Place;
-use crate::world::{Process, Role, World, endpoint, endpoint_id};
+use crate::world::{Process, Role, World, acme, endpoint, endpoint_id};
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
@@ -449,7 +449,7 @@ fn a_parked_delivery_whose_event_has_expired_is_a_dead_letter() {
             let mut tables = world.tables.borrow_mut();
             tables.events.clear();
             tables.park(Place::Endpoint(0), START, id, 7);
-            tables.drains.insert(endpoint_id(0), START / SECOND);
+            tables.ask_to_drain(&acme(), &endpoint_id(0), START / SECOND);
         }
         if streamed > 0 {
             stream(&world, 0, 1, START, START + SECOND);
@@ -484,7 +484,7 @@ fn a_disabled_endpoint_costs_a_sweep_little() {
     (0..50).for_each(|index| produce(&world, START + index * 10, vec![0]));
     run_functions(&world);
     world.clock.run(START + MINUTE / 2, || false);
-    world.tables.borrow_mut().drains.insert(endpoint_id(0), START / SECOND);
+    world.tables.borrow_mut().ask_to_drain(&acme(), &endpoint_id(0), START / SECOND);
     let before = world.calls.get();
     world.clock.run(START + 3 * MINUTE, || false);
     assert_eq!(world.calls.get(), before, "its deliveries stay parked");

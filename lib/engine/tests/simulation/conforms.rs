@@ -55,6 +55,7 @@ conforms! {
     a_delivery_is_given_up_unless_it_is_delivered: an_end, now;
     a_lane_holds_each_delivery_once_for_each_time_oldest_first: a_lane;
     a_parked_delivery_is_removed_unless_it_was_parked_again: a_removal;
+    deliveries_are_removed_together_unless_one_was_parked_again: a_removal_of_many;
 }
 
 #[test]
@@ -62,6 +63,13 @@ fn a_drain_ends_unless_it_was_requested_again() {
     let table = calm().process.clone();
     let (calm, now) = (calm(), now(&table));
     calm.run(async move { conformance::a_drain(&table, now).await });
+}
+
+#[test]
+fn a_drain_is_postponed_until_it_is_requested_for_the_next_run() {
+    let calm = calm();
+    let table = calm.process.clone();
+    calm.run(async move { conformance::a_postponed_drain(&table).await });
 }
 
 #[test]

@@ -204,6 +204,7 @@ pub fn sweep_of(process: Process) -> Sweep<Sim> {
         endpoints: process.clone(),
         events: process.clone(),
         limits: process.clone(),
+        slow_invocations_per_tenant: process.world.plan.slow_per_tenant.try_into().unwrap(),
         parking: process,
     })
 }

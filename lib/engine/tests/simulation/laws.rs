@@ -32,6 +32,8 @@ pub struct Laws {
     disabled_since: HashMap<usize, u64>,
     /// By endpoint whose breaker is open, since when, and how many claims of a probe were not used yet.
     open: HashMap<usize, (u64, u32)>,
+    /// The endpoints whose breaker an operator has closed, and that are not enabled yet.
+    closing: HashSet<usize>,
     /// Until when the sweep that began last may run.
     sweeping_until: u64,
     /// The holders of slots that they could not release, or do not know to have.
@@ -239,10 +241,12 @@ impl Laws {
     /// An operator enables an endpoint, and closes its breaker.
     pub fn enabled(&mut self, endpoint: usize) {
         self.disabled_since.remove(&endpoint);
+        self.closing.remove(&endpoint);
     }
 
     pub fn closed(&mut self, endpoint: usize) {
         self.open.remove(&endpoint);
+        self.closing.insert(endpoint);
     }
 
     /// A sweep begins. The one before it has ended, or was killed.
@@ -293,8 +297,15 @@ impl World {
                 assert!(is_kept_until(u64::MAX), "the event of delivery {id} may expire while it waits");
                 assert!(tables.waiting.contains_key(&endpoint), "nothing watches how long delivery {id} waits");
                 let is_disabled = tables.endpoints[index].as_ref().is_some_and(|stored| stored.disabled.is_some());
-                let is_drained = is_disabled || tables.drains.contains_key(&endpoint);
-                assert!(is_drained, "delivery {id} is parked, and no drain of its endpoint was requested");
+                let request = tables.drains.get(&endpoint);
+                assert!(
+                    is_disabled || request.is_some(),
+                    "delivery {id} is parked, and no drain of its endpoint was requested"
+                );
+                let not_before = request.map(|request| request.not_before).filter(|until| *until > self.now());
+                let open_until = tables.breakers.get(&index).and_then(|(breaker, _)| breaker.open_until());
+                let is_in_time = not_before <= open_until || laws.closing.contains(&index);
+                assert!(is_in_time, "delivery {id} waits until {not_before:?}, its breaker until {open_until:?}");
             }
             Place::Exhausted(_) => {}
         }
@@ -435,7 +446,7 @@ impl Drop for Story {
             eprintln!("{:?}", self.0.plan);
             let tables = self.0.tables.borrow();
             eprintln!("{:?}\ndrains: {:?}\nbreakers: {:?}", tables.endpoints, tables.drains, tables.breakers);
-            eprintln!("slots: {:?}, sweep: {:?} {:?}", tables.slots, tables.busy_until, tables.swept_minute);
+            eprintln!("slots: {:?}, sweep: {:?} {:?}", tables.slots, tables.busy_until, tables.swept);
             eprintln!("{:?}", self.0.receivers.borrow());
             for (id, what) in laws.story.take().into_iter().flatten() {
                 eprintln!("delivery {id:>4}  {what}");

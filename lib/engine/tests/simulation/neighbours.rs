@@ -14,7 +14,7 @@ use crate::functions::run_functions;
 use crate::people::{fanned_out, stream};
 use crate::receivers::{Mood, Receiver};
 use crate::tables::Place;
-use crate::world::{Plan, World, endpoint, endpoint_id};
+use crate::world::{Plan, World, acme, endpoint, endpoint_id};
 
 const SECOND: u64 = 1_000;
 /// How many events the tenant that is well gets in a second.
@@ -147,5 +147,5 @@ fn park(world: &World, count: u64) {
         let lane = Place::of(&Lane::Endpoint(endpoint_id(1)));
         world.tables.borrow_mut().park(lane, START - count + since, id, since);
     }
-    world.tables.borrow_mut().drains.insert(endpoint_id(1), START / SECOND);
+    world.tables.borrow_mut().ask_to_drain_now(&acme(), &endpoint_id(1), START / SECOND, 1);
 }

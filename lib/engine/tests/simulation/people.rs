@@ -19,7 +19,7 @@ use crate::functions::sweep_of;
 use crate::ports::{QueueOf, Which};
 use crate::queue::Body;
 use crate::tables::index_of;
-use crate::world::{Fault, Process, Role, World, endpoint_id};
+use crate::world::{Fault, Process, Role, World, acme, endpoint_id};
 
 /// Has an event accepted by `EventsQueue`.
 pub fn produce(world: &Rc<World>, at: u64, endpoints: Vec<usize>) {
@@ -88,13 +88,13 @@ pub fn operate<F: Future<Output = Result<(), Fault>>>(
 
 /// As `manage` enables an endpoint.
 pub async fn enable(process: Process, endpoint: usize) -> Result<(), Fault> {
-    process.ask_to_drain(&endpoint_id(endpoint)).await?;
     let (closed, version) = (Breaker::closed_at(process.now()), process.world.below(u64::MAX));
     let close = |world: &World| {
         world.laws.borrow_mut().closed(endpoint);
         world.tables.borrow_mut().breakers.insert(endpoint, (closed, version));
     };
     process.call(("Breakers", "close"), close).await?;
+    process.ask_to_drain_now(&acme(), &endpoint_id(endpoint)).await?;
     let enable = |world: &World| {
         world.laws.borrow_mut().enabled(endpoint);
         world.tables.borrow_mut().enable(endpoint)
@@ -110,7 +110,7 @@ pub async fn disable(process: Process, endpoint: usize) -> Result<(), Fault> {
 
 /// As `manage` removes an endpoint.
 pub async fn remove(process: Process, endpoint: usize) -> Result<(), Fault> {
-    process.ask_to_drain(&endpoint_id(endpoint)).await?;
+    process.ask_to_drain_now(&acme(), &endpoint_id(endpoint)).await?;
     process.table(("Endpoints", "delete"), |tables| tables.endpoints[endpoint] = None).await
 }
 

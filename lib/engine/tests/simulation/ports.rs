@@ -1,12 +1,14 @@
 //! The engine's ports, in a world: every call takes its time, and may fail, lose its answer, or be the last of its
 //! process.
 
+use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use signpost_core::delivery::attempt::Attempt;
 use signpost_core::delivery::breaker::Breaker;
+use signpost_core::delivery::drain::drain_shard;
 use signpost_core::delivery::limits::HeldSlot;
 use signpost_core::delivery::parking::{LONGEST_IN_QUEUE, Lane, place};
 use signpost_core::delivery::{DeadLetterReason, Delivery, DeliveryKey, DeliveryRecord, Progress, ReplayKind};
@@ -21,7 +23,7 @@ use signpost_engine::ports::deliveries::{Deliveries, Lease, LeaseResult};
 use signpost_engine::ports::endpoints::{Endpoints, OpenedSecrets, Secrets, StoredEndpoint, Written};
 use signpost_engine::ports::events::{Arrival, Events, FirstFanOut, States, StoredEvent};
 use signpost_engine::ports::limits::{Breakers, ConcurrencySlot, Counted, Limits, SlotPool};
-use signpost_engine::ports::parking::{Drain, Parked, Parking, Waiting};
+use signpost_engine::ports::parking::{Drain, Parked, Parking, SweepState, Waiting};
 use signpost_engine::ports::queue::{Message, Queue, Received};
 use signpost_engine::ports::subscriptions::Subscriptions;
 use signpost_engine::ports::token_requests::{Changed, TokenRequests};
@@ -29,7 +31,7 @@ use signpost_engine::ports::webhooks::Signers;
 use signpost_engine::ports::{self, Ports};
 
 use crate::queue::Body;
-use crate::tables::{Place, Pool, Tables, end_note, index_of};
+use crate::tables::{Place, Pool, Request, Tables, end_note, index_of};
 use crate::world::{Call, Fault, Pipe, Process, Role, World};
 
 /// The ports of a world.
@@ -361,10 +363,10 @@ impl Process {
         .await
     }
 
-    fn parked(&self, lane: &str, (at_unix_ms, id, token): (u64, u32, u64)) -> Parked {
+    fn parked(&self, lane: &Lane, (at_unix_ms, id, token): (u64, u32, u64)) -> Parked {
         let (event, endpoint, arrived_unix_ms) = self.world.parts_of(id);
         let place = place(at_unix_ms, DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms });
-        let (lane, arrived_unix_ms, fencing_token) = (lane.to_owned(), Some(arrived_unix_ms), Some(token));
+        let (lane, arrived_unix_ms, fencing_token) = (lane.partition_of(&event), Some(arrived_unix_ms), Some(token));
         Parked { event, endpoint, at_unix_ms, arrived_unix_ms, lane, place, fencing_token }
     }
 }
@@ -398,14 +400,13 @@ impl Events for Process {
 
     async fn get(&self, key: &EventKey) -> Result<Option<StoredEvent>, Fault> {
         let number = self.world.number_of(&key.id);
-        let event = self.world.event(number);
-        self.call(("Events", "get"), |world| {
-            let tables = world.tables.borrow();
-            let kept = tables.events.get(&number).filter(|_| !tables.gone.contains(&number));
-            let arrived_unix_ms = kept.map(|first| first.arrival.moment.arrived_unix_ms());
-            arrived_unix_ms.map(|arrived_unix_ms| StoredEvent { event, arrived_unix_ms })
-        })
-        .await
+        self.call(("Events", "get"), |world| stored(world, number)).await
+    }
+
+    async fn get_all(&self, keys: &[&EventKey]) -> Result<Vec<Option<StoredEvent>>, Fault> {
+        let numbers: Vec<_> = keys.iter().map(|key| self.world.number_of(&key.id)).collect();
+        self.call(("Events", "get_all"), |world| numbers.into_iter().map(|number| stored(world, number)).collect())
+            .await
     }
 
     async fn keep_until(&self, delivery: DeliveryKey<'_>, unix_ms: u64) -> Result<(), Fault> {
@@ -417,6 +418,15 @@ impl Events for Process {
         let id = self.world.delivery(delivery);
         self.call(("Events", "keep_for_endpoint"), |world| world.keep(id, u64::MAX)).await
     }
+}
+
+fn stored(world: &World, number: u32) -> Option<StoredEvent> {
+    let arrived_unix_ms = {
+        let tables = world.tables.borrow();
+        let kept = tables.events.get(&number).filter(|_| !tables.gone.contains(&number));
+        kept.map(|first| first.arrival.moment.arrived_unix_ms())
+    };
+    Some(StoredEvent { event: world.event(number), arrived_unix_ms: arrived_unix_ms? })
 }
 
 impl States for Process {
@@ -447,11 +457,7 @@ impl Parking for Process {
 
     async fn first_of(&self, lane: &Lane, limit: usize) -> Result<Vec<Parked>, Fault> {
         let first = self.table(("Parking", "first_of"), |tables| tables.first_of(Place::of(lane), limit)).await?;
-        if first.is_empty() {
-            return Ok(Vec::new());
-        }
-        let key = lane.key();
-        Ok(first.into_iter().map(|one| self.parked(&key, one)).collect())
+        Ok(first.into_iter().map(|one| self.parked(lane, one)).collect())
     }
 
     async fn is_empty(&self, lane: &Lane) -> Result<bool, Fault> {
@@ -465,20 +471,57 @@ impl Parking for Process {
         self.of_delivery(id, ("Parking", "remove"), |tables| tables.unpark(place, at, id, token)).await
     }
 
-    async fn ask_to_drain(&self, endpoint: &EndpointId) -> Result<(), Fault> {
-        self.heats("drain", || (index_of(endpoint) % 8).to_string());
-        let now = self.now() / 1_000;
-        self.table(("Parking", "ask_to_drain"), |tables| tables.drains.insert(endpoint.clone(), now)).await.map(drop)
+    async fn remove_all(&self, parked: &[Parked]) -> Result<(), Fault> {
+        let items = parked.iter().map(|one| {
+            let id = self.world.delivery_of(&one.event, &one.endpoint);
+            self.heats("lanes", || format!("{:?}#{}", Place::of_key(&one.lane), id % 8));
+            (Place::of_key(&one.lane), one.at_unix_ms, id, one.fencing_token)
+        });
+        let items: Vec<_> = items.collect();
+        self.call(("Parking", "remove_all"), |world| {
+            for (place, at, id, token) in items {
+                world.tables.borrow_mut().unpark(place, at, id, token);
+                world.tell(id, || "taken out of its lane".to_owned());
+            }
+        })
+        .await
     }
 
-    async fn drains(&self, limit: usize) -> Result<Vec<Drain>, Fault> {
-        let drains = self.table(("Parking", "drains"), |tables| tables.drains.clone()).await?;
-        Ok(drains.into_iter().take(limit).map(|(endpoint, asked_at)| Drain { endpoint, asked_at }).collect())
+    async fn ask_to_drain(&self, tenant: &TenantId, endpoint: &EndpointId) -> Result<(), Fault> {
+        self.heats("drain", || (index_of(endpoint) % 8).to_string());
+        let now = self.now() / 1_000;
+        self.table(("Parking", "ask_to_drain"), |tables| tables.ask_to_drain(tenant, endpoint, now)).await
+    }
+
+    async fn ask_to_drain_now(&self, tenant: &TenantId, endpoint: &EndpointId) -> Result<(), Fault> {
+        let (now, token) = (self.now() / 1_000, self.u64());
+        self.table(("Parking", "ask_to_drain_now"), |tables| tables.ask_to_drain_now(tenant, endpoint, now, token))
+            .await
+    }
+
+    async fn drains(&self, shard: u8, after: Option<&EndpointId>, limit: usize) -> Result<Vec<Drain>, Fault> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.table(("Parking", "drains"), |tables| {
+            let behind = tables.drains.range::<EndpointId, _>((after, Bound::Unbounded));
+            let of_shard = behind.filter(|(endpoint, _)| drain_shard(endpoint) == shard).take(limit);
+            let drain = |(endpoint, request): (&EndpointId, &Request)| Drain {
+                endpoint: endpoint.clone(),
+                tenant: request.tenant.clone(),
+                asked_at: request.asked_at,
+                not_before_unix_ms: request.not_before,
+                fencing_token: request.token,
+            };
+            of_shard.map(drain).collect()
+        })
+        .await
+    }
+
+    async fn postpone_drain(&self, drain: &Drain, unix_ms: u64) -> Result<(), Fault> {
+        self.table(("Parking", "postpone_drain"), |tables| tables.postpone_drain(drain, unix_ms)).await
     }
 
     async fn end_drain(&self, drain: &Drain) -> Result<(), Fault> {
-        self.table(("Parking", "end_drain"), |tables| end_note(&mut tables.drains, &drain.endpoint, drain.asked_at))
-            .await
+        self.table(("Parking", "end_drain"), |tables| tables.end_drain(drain)).await
     }
 
     async fn note_waiting(&self, endpoint: &EndpointId) -> Result<(), Fault> {
@@ -499,7 +542,7 @@ impl Parking for Process {
         .await
     }
 
-    async fn begin_sweep(&self, now: u64, until: u64, first_minute: u64) -> Result<Option<u64>, Fault> {
+    async fn begin_sweep(&self, now: u64, until: u64, first_minute: u64) -> Result<Option<SweepState>, Fault> {
         self.call(("Parking", "begin_sweep"), |world| {
             let begun = world.tables.borrow_mut().begin_sweep(now, until, first_minute);
             if begun.is_some() && world.has_laws() {
@@ -510,10 +553,10 @@ impl Parking for Process {
         .await
     }
 
-    async fn end_sweep(&self, swept_minute: u64) -> Result<(), Fault> {
+    async fn end_sweep(&self, state: &SweepState) -> Result<(), Fault> {
         self.call(("Parking", "end_sweep"), |world| {
             world.laws.borrow_mut().sweep_ends();
-            world.tables.borrow_mut().end_sweep(swept_minute);
+            world.tables.borrow_mut().end_sweep(state.clone());
         })
         .await
     }

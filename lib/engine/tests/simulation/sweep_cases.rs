@@ -1,5 +1,7 @@
 //! Single runs of `sweep`: the deliveries that they move and leave. Due deliveries, drains, and dead letters on an operator's command.
 
+use std::collections::HashSet;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,17 +11,18 @@ use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::{DeliveryStatus, Progress, ReplayKind};
 use signpost_core::endpoint::{DisabledBecause, EndpointId};
 use signpost_core::event::{Event, TenantId};
-use signpost_engine::ports::parking::Parking as _;
+use signpost_engine::ports::parking::{Parking as _, SweepState};
 use signpost_engine::ports::queue::{Message, Queue as _};
 use signpost_engine::sweep::{Redrive, Redriven, Sweep, Swept};
 
 use crate::calm::{Broken, Calm, Failure, MINUTE, SECOND, failed, open_since};
 use crate::clock::START;
 use crate::functions::sweep_of;
+use crate::people::enable;
 use crate::ports::{QueueOf, Sim, Which};
 use crate::receivers::Mood;
 use crate::tables::{Place, Pool};
-use crate::world::{Fault, Process, Role, endpoint_id};
+use crate::world::{Fault, Process, Role, acme, endpoint_id};
 
 fn sweep(calm: &Calm) -> Rc<Sweep<Sim>> {
     Rc::new(sweep_of(Process::new(&calm.world, Role::Sweep)))
@@ -41,7 +44,7 @@ fn park_until(calm: &Calm, at: u64) -> u32 {
 /// Parks new deliveries until their endpoint accepts them, and requests a drain.
 fn park_for(calm: &Calm, endpoint: usize, count: u64) -> Vec<u32> {
     let process = calm.process.clone();
-    calm.run(async move { process.ask_to_drain(&endpoint_id(endpoint)).await.unwrap() });
+    calm.run(async move { process.ask_to_drain(&acme(), &endpoint_id(endpoint)).await.unwrap() });
     let park = |at| {
         let delivery = calm.delivery_to(endpoint);
         calm.park(Lane::Endpoint(endpoint_id(endpoint)), at, delivery);
@@ -74,10 +77,15 @@ fn due_deliveries_come_back_minute_by_minute_three_minutes_ahead_and_each_after_
     assert_eq!(queued(&calm), [(late, 0), (due, 0), (soon, 91), (last, 180)]);
     let left: Vec<_> = calm.parked().into_iter().map(|(.., id)| id).collect();
     assert_eq!(left, [later]);
-    assert_eq!(calm.world.tables.borrow().swept_minute, Some(START / MINUTE + 3));
+    assert_eq!(calm.world.tables.borrow().swept, Some(swept_until(START / MINUTE + 3)));
     calm.wait(MINUTE);
     assert_eq!(swept(&calm).unwrap(), expected_due(1));
     assert_eq!((queued(&calm)[4], calm.parked()), ((later, 121), Vec::new()));
+}
+
+/// What a run leaves that was swept up to a minute.
+fn swept_until(minute: u64) -> SweepState {
+    SweepState { swept_minute: minute, ..SweepState::default() }
 }
 
 fn expected_due(due: usize) -> Swept {
@@ -96,7 +104,7 @@ fn a_parked_delivery_keeps_the_time_since_when_it_waits_in_its_message() {
 #[test]
 fn minutes_that_were_not_swept_are_swept_first() {
     let calm = Calm::with(json!({}), Mood::Well(50));
-    calm.world.tables.borrow_mut().swept_minute = Some(START / MINUTE - 600);
+    calm.world.tables.borrow_mut().swept = Some(swept_until(START / MINUTE - 600));
     let delivery = park_until(&calm, START - 599 * MINUTE);
     assert_eq!(swept(&calm).unwrap(), expected_due(1));
     assert_eq!(queued(&calm), [(delivery, 0)]);
@@ -116,7 +124,10 @@ fn a_failed_minute_is_swept_again_and_no_later_one_before_it() {
     let [one, two] = [park_until(&calm, START), park_until(&calm, START + MINUTE)];
     calm.break_calls(Some((Broken::Each(("DeliveriesQueue", "send_all")), Failure::Refused)));
     assert!(swept(&calm).is_err());
-    assert_eq!((calm.parked().len(), calm.world.tables.borrow().swept_minute), (2, Some(START / MINUTE - 1)));
+    assert_eq!(
+        (calm.parked().len(), calm.world.tables.borrow().swept.clone()),
+        (2, Some(swept_until(START / MINUTE - 1)))
+    );
     calm.break_calls(None);
     assert_eq!(swept(&calm).unwrap(), expected_due(2));
     assert_eq!(queued(&calm), [(one, 0), (two, 60)]);
@@ -125,7 +136,7 @@ fn a_failed_minute_is_swept_again_and_no_later_one_before_it() {
 #[test]
 fn a_delivery_leaves_the_table_only_after_it_is_in_the_queue() {
     for failure in [Failure::Refused, Failure::Lost] {
-        for call in [("DeliveriesQueue", "send_all"), ("Events", "get"), ("Parking", "remove")] {
+        for call in [("DeliveriesQueue", "send_all"), ("Events", "get_all"), ("Parking", "remove_all")] {
             let calm = Calm::with(json!({}), Mood::Well(50));
             let delivery = park_until(&calm, START);
             calm.break_calls(Some((Broken::Each(call), failure)));
@@ -233,6 +244,144 @@ fn a_failure_for_one_endpoint_does_not_stop_the_drains_of_others() {
     assert!(swept(&calm).is_err());
     assert_eq!((waiting_for(&calm, 0), waiting_for(&calm, 1)), (1, 0));
     assert_eq!(calm.world.tables.borrow().busy_until, None, "the next run need not wait");
+}
+
+/// Requests a drain of an endpoint's lane, for a tenant.
+fn ask_for(calm: &Calm, tenant: &str, endpoint: usize) {
+    let now = calm.world.now() / SECOND;
+    let tenant = TenantId::parse(tenant).unwrap();
+    calm.world.tables.borrow_mut().ask_to_drain(&tenant, &endpoint_id(endpoint), now);
+}
+
+/// Parks the same deliveries in the lanes of many endpoints.
+fn park_in_lanes(calm: &Calm, endpoints: Range<usize>, deliveries: &[u32]) {
+    let mut tables = calm.world.tables.borrow_mut();
+    for endpoint in endpoints {
+        for (at, delivery) in deliveries.iter().enumerate() {
+            tables.park(Place::Endpoint(endpoint), START - 1_000 + at as u64, *delivery, 7);
+        }
+    }
+}
+
+#[test]
+fn thousands_of_endpoints_with_open_breakers_delay_nobody_and_cost_next_to_nothing() {
+    for (count, enabled, why) in [(1_000, 0, "first"), (1_000, 1_000, "last"), (5_000, 2_500, "in the middle")] {
+        let calm = Calm::with(json!({}), Mood::Well(50));
+        calm.add_endpoints(count);
+        let delivery = calm.delivery_to(0);
+        park_in_lanes(&calm, enabled..enabled + 1, &[delivery]);
+        for endpoint in 0..=count {
+            ask_for(&calm, "acme", endpoint);
+            if endpoint != enabled {
+                calm.put_breaker(endpoint, open_since(START));
+            }
+        }
+        assert_eq!(swept(&calm).unwrap(), Swept { drained: 1, ..Swept::default() }, "{why}");
+        assert_eq!(queued(&calm), [(delivery, 0)], "{why}");
+        calm.wait(SECOND);
+        calm.break_calls(None);
+        assert_eq!(swept(&calm).unwrap(), Swept::default(), "{why}");
+        let calls = calm.seen(|watch| watch.calls.len());
+        assert!(calls < 40, "{why}: {calls} calls for {count} endpoints with open breakers");
+        assert_eq!(calm.calls(("Breakers", "read")), 1, "{why}: that of the enabled endpoint");
+    }
+}
+
+#[test]
+fn an_endpoint_is_left_alone_until_its_breaker_admits_a_probe_or_an_operator_enables_it() {
+    let cases = [
+        (20 * SECOND, false, 0, 0, "another delivery was parked, and its breaker is open"),
+        (30 * SECOND, false, 1, 1, "a probe is due"),
+        (20 * SECOND, true, 1, 2, "an operator enabled it"),
+    ];
+    for (wait, is_enabled, looks, drained, why) in cases {
+        let calm = Calm::with(json!({}), Mood::Well(50));
+        calm.put_breaker(0, open_since(START));
+        park_for(&calm, 0, 2);
+        assert_eq!(swept(&calm).unwrap(), Swept::default(), "{why}");
+        calm.wait(wait);
+        ask_for(&calm, "acme", 0);
+        if is_enabled {
+            let process = calm.process.clone();
+            calm.run(async move { enable(process, 0).await.unwrap() });
+        }
+        calm.break_calls(None);
+        assert_eq!(swept(&calm).unwrap(), Swept { drained, ..Swept::default() }, "{why}");
+        assert_eq!(calm.calls(("Breakers", "read")), looks, "{why}");
+    }
+}
+
+#[test]
+fn a_removed_endpoint_does_not_wait_for_its_breaker() {
+    let calm = Calm::with(json!({}), Mood::Well(50));
+    calm.put_breaker(0, open_since(START));
+    park_for(&calm, 0, 30);
+    calm.world.tables.borrow_mut().endpoints[0] = None;
+    assert_eq!(swept(&calm).unwrap().drained, 30);
+}
+
+#[test]
+fn an_endpoint_gets_its_pace_beside_a_thousand_of_another_tenant() {
+    for (own, others) in [(0, 1..1_001), (1_000, 0..1_000)] {
+        let calm = Calm::in_time(&[(json!({}), Mood::Well(50))], 300);
+        calm.add_endpoints(1_000);
+        let deliveries: Vec<_> = (0..740).map(|_| calm.delivery_to(0)).collect();
+        let (shared, few) = deliveries.split_at(40);
+        park_in_lanes(&calm, own..own + 1, few);
+        park_in_lanes(&calm, others.clone(), shared);
+        others.for_each(|endpoint| ask_for(&calm, "acme", endpoint));
+        ask_for(&calm, "globex", own);
+        calm.put_breaker(own, Breaker::closed_at(calm.world.now()));
+        let done = swept(&calm).unwrap();
+        assert!(done.drained < 30_000, "{done:?}: one run can drain all, which shows nothing");
+        assert_eq!(waiting_for(&calm, own), 100, "600 a minute, as if it were alone; {done:?}");
+    }
+}
+
+#[test]
+fn a_run_that_ends_early_is_continued_by_the_next_where_it_stopped() {
+    let calm = Calm::in_time(&[(json!({}), Mood::Well(50))], 2_000);
+    calm.add_endpoints(600);
+    for endpoint in 0..600 {
+        let delivery = calm.delivery_to(0);
+        park_in_lanes(&calm, endpoint..endpoint + 1, &[delivery]);
+        ask_for(&calm, if endpoint % 3 == 0 { "acme" } else { "globex" }, endpoint);
+    }
+    let mut left = 600;
+    while left > 0 {
+        let began = calm.world.now();
+        let done = swept(&calm).unwrap();
+        assert!(done.drained >= left.min(50), "{done:?}: {left} were left, and those that had a turn come last");
+        left -= done.drained;
+        assert!(left <= done.not_reached, "{done:?}: {left} are left");
+        assert!(calm.world.now() - began < 50 * SECOND, "the function's time");
+        calm.wait(MINUTE - (calm.world.now() - began) % MINUTE);
+    }
+    assert_eq!(queued(&calm).into_iter().collect::<HashSet<_>>().len(), 600);
+}
+
+#[test]
+fn the_expiry_watch_goes_on_where_it_stopped() {
+    let calm = Calm::in_time(&[(json!({}), Mood::Well(50))], 2_000);
+    calm.wait(START.next_multiple_of(60 * MINUTE) - START);
+    calm.add_endpoints(399);
+    let delivery = calm.delivery_to(0);
+    {
+        let mut tables = calm.world.tables.borrow_mut();
+        for endpoint in 0..400 {
+            tables.park(Place::Endpoint(endpoint), START - 20 * 24 * 60 * MINUTE, delivery, 7);
+            tables.waiting.insert(endpoint_id(endpoint), START / SECOND);
+        }
+    }
+    let mut warned = Vec::new();
+    for _ in 0..10 {
+        let began = calm.world.now();
+        warned.push(swept(&calm).unwrap().expiring);
+        calm.wait(MINUTE - (calm.world.now() - began));
+    }
+    assert!((1..400).contains(&warned[0]), "{warned:?}: the first run has not the time for all");
+    assert_eq!(warned.iter().sum::<usize>(), 400, "{warned:?}");
+    assert_eq!(warned.last(), Some(&0), "{warned:?}: the watch begins again after an hour");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use signpost_engine::ports::deliveries::{Lease, LeaseResult};
 use signpost_engine::ports::endpoints::{StoredEndpoint, Written};
 use signpost_engine::ports::events::FirstFanOut;
 use signpost_engine::ports::limits::{Counted, SlotPool};
+use signpost_engine::ports::parking::{Drain, SweepState};
 use signpost_engine::ports::token_requests::Changed;
 
 use crate::clock::Numbers;
@@ -54,10 +55,11 @@ pub struct Tables {
     pub slots: BTreeMap<(Pool, u16), (u64, u64)>,
     pub seconds: HashMap<usize, Second, Numbers>,
     pub parked: BTreeMap<Place, BTreeMap<(u64, u32), u64>>,
-    pub drains: BTreeMap<EndpointId, u64>,
+    pub drains: BTreeMap<EndpointId, Request>,
     pub waiting: BTreeMap<EndpointId, u64>,
     pub busy_until: Option<u64>,
-    pub swept_minute: Option<u64>,
+    /// What the last sweep left.
+    pub swept: Option<SweepState>,
     /// The events whose retention has ended.
     pub gone: HashSet<u32>,
     /// The endpoints that cannot be read.
@@ -78,6 +80,15 @@ pub struct Record {
     last_sent: Option<u64>,
 }
 
+/// A request to drain a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub tenant: TenantId,
+    pub asked_at: u64,
+    pub not_before: u64,
+    pub token: Option<u64>,
+}
+
 /// A lane that holds deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -95,15 +106,15 @@ impl Place {
         }
     }
 
-    /// Returns the lane with this key ([`Lane::key`]).
+    /// Returns the lane of the partition with this key ([`Lane::partitions`]).
     pub fn of_key(key: &str) -> Self {
         let mut parts = key.split('#');
         match (parts.next(), parts.next().unwrap(), parts.next()) {
             (Some("due"), minute, Some(shard)) => {
                 Self::Due { minute: minute.parse().unwrap(), shard: shard.parse().unwrap() }
             }
-            (Some("endpoint"), id, None) => Self::Endpoint(index_of(&EndpointId::parse(id).unwrap())),
-            (Some("exhausted"), id, None) => Self::Exhausted(index_of(&EndpointId::parse(id).unwrap())),
+            (Some("endpoint"), id, Some(_)) => Self::Endpoint(index_of(&EndpointId::parse(id).unwrap())),
+            (Some("exhausted"), id, Some(_)) => Self::Exhausted(index_of(&EndpointId::parse(id).unwrap())),
             other => panic!("lane {other:?}"),
         }
     }
@@ -244,17 +255,43 @@ impl Tables {
         }
     }
 
-    pub fn begin_sweep(&mut self, now: u64, until: u64, first_minute: u64) -> Option<u64> {
+    pub fn begin_sweep(&mut self, now: u64, until: u64, first_minute: u64) -> Option<SweepState> {
         if self.busy_until.is_some_and(|busy| busy > now) {
             return None;
         }
         self.busy_until = Some(until);
-        Some(*self.swept_minute.get_or_insert(first_minute))
+        let first = SweepState { swept_minute: first_minute, ..SweepState::default() };
+        Some(self.swept.get_or_insert(first).clone())
     }
 
-    pub fn end_sweep(&mut self, minute: u64) {
-        self.swept_minute = Some(minute);
+    pub fn end_sweep(&mut self, state: SweepState) {
+        self.swept = Some(state);
         self.busy_until = None;
+    }
+
+    /// Requests a drain; a postponed request stays so.
+    pub fn ask_to_drain(&mut self, tenant: &TenantId, endpoint: &EndpointId, now: u64) {
+        let first = || Request { tenant: tenant.clone(), asked_at: now, not_before: 0, token: None };
+        self.drains.entry(endpoint.clone()).or_insert_with(first).asked_at = now;
+    }
+
+    /// Requests a drain by the next run.
+    pub fn ask_to_drain_now(&mut self, tenant: &TenantId, endpoint: &EndpointId, now: u64, token: u64) {
+        let request = Request { tenant: tenant.clone(), asked_at: now, not_before: 0, token: Some(token) };
+        self.drains.insert(endpoint.clone(), request);
+    }
+
+    pub fn postpone_drain(&mut self, drain: &Drain, until: u64) {
+        let request = self.drains.get_mut(&drain.endpoint);
+        if let Some(request) = request.filter(|request| request.token == drain.fencing_token) {
+            request.not_before = until;
+        }
+    }
+
+    pub fn end_drain(&mut self, drain: &Drain) {
+        if self.drains.get(&drain.endpoint).is_some_and(|request| request.asked_at == drain.asked_at) {
+            self.drains.remove(&drain.endpoint);
+        }
     }
 
     /// The deliveries that are parked to be sent.

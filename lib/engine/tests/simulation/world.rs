@@ -185,6 +185,11 @@ pub fn tenant_index(tenant: &TenantId) -> usize {
     tenant.as_str().strip_prefix('t').map_or(0, |digits| digits.parse().unwrap())
 }
 
+/// The tenant of all endpoints.
+pub fn acme() -> TenantId {
+    TenantId::parse("acme").unwrap()
+}
+
 pub fn endpoint_id(index: usize) -> EndpointId {
     EndpointId::new(Uuid::from_u128(index as u128))
 }

@@ -1,5 +1,6 @@
 //! Common parts of all AWS adapters: the SDK's settings, the error type of its calls, and readers of item attributes.
 
+pub(crate) mod batch_delete;
 pub(crate) mod batch_get;
 pub(crate) mod batch_insert;
 pub(crate) mod coalesce;

@@ -17,7 +17,7 @@ use signpost_core::status::state::Moment;
 use signpost_engine::ports;
 use signpost_engine::ports::events::{Arrival, FirstFanOut, StoredEvent};
 
-use crate::aws::batch_get::get;
+use crate::aws::batch_get::{get, get_all};
 use crate::aws::batch_insert::{Inserted, LARGEST_TOGETHER, insert};
 use crate::aws::coalesce::Coalescer;
 use crate::aws::compression::{WRITE_UNIT, length, packed, unpacked};
@@ -96,12 +96,16 @@ impl ports::events::Events for Events {
 
     /// Needs `dynamodb:GetItem`.
     async fn get(&self, key: &EventKey) -> Result<Option<StoredEvent>, AwsError> {
-        let Some(item) = get(&self.client, &self.table, item_key(key), None).await? else { return Ok(None) };
-        let kept = kept_of(&item);
-        if let Err(error) = &kept {
-            tracing::error!(event.id = %key.id, tenant.id = %key.tenant, error = %Chain(error), "event.unreadable");
-        }
-        Ok(kept.ok())
+        let item = get(&self.client, &self.table, item_key(key), None).await?;
+        Ok(item.and_then(|item| readable(key, &item)))
+    }
+
+    /// Needs `dynamodb:BatchGetItem` and `dynamodb:GetItem`. One call for up to 100 events, and one for each that does not
+    /// fit into its 16 MB.
+    async fn get_all(&self, keys: &[&EventKey]) -> Result<Vec<Option<StoredEvent>>, AwsError> {
+        let items = get_all(&self.client, &self.table, keys.iter().map(|key| item_key(key)).collect(), None).await;
+        let events = keys.iter().zip(items).map(|(key, item)| Ok(item?.and_then(|item| readable(key, &item))));
+        events.collect()
     }
 
     /// Needs `dynamodb:UpdateItem`: one write, if the event's retention would end earlier.
@@ -145,6 +149,14 @@ impl Events {
             .expression_attribute_values(":endpoints", AttributeValue::Ss(endpoints));
         Ok(if_condition_held(call.send().await, "dynamodb:UpdateItem")?.is_some())
     }
+}
+
+fn readable(key: &EventKey, item: &Item) -> Option<StoredEvent> {
+    let kept = kept_of(item);
+    if let Err(error) = &kept {
+        tracing::error!(event.id = %key.id, tenant.id = %key.tenant, error = %Chain(error), "event.unreadable");
+    }
+    kept.ok()
 }
 
 pub(crate) fn kept_of(item: &Item) -> Result<StoredEvent, ItemError> {

@@ -35,9 +35,10 @@ const INSERT: &str = "BatchExecuteStatement";
 const BATCH: usize = 10;
 /// The number of requests of a batch that an integrator fails. One more would open the endpoint's breaker.
 const FAILED: usize = BATCH - 1;
-/// The number of deliveries that `sweep` finds parked, and the number that it deletes from the table at once.
+/// The call that deletes parked deliveries together.
+const DELETE: &str = INSERT;
+/// The number of deliveries that `sweep` finds parked.
 const PARKED: usize = 20;
-const REMOVED_AT_ONCE: usize = 16;
 /// The time after which everything has ended: a message that returns can be hidden for a minute and a half.
 const PATIENCE: Duration = Duration::from_mins(5);
 
@@ -72,8 +73,8 @@ async fn a_function_killed_anywhere_loses_nothing_acknowledged() {
     ];
     let sweep = [
         point("sweep: read, nothing sent", ("SendMessageBatch", Called, PARKED / 10), Accepts, 0),
-        point("sweep: sent, none removed", ("DeleteItem", Called, REMOVED_AT_ONCE), Accepts, 0),
-        point("sweep: sent, some removed", ("DeleteItem", Answered, REMOVED_AT_ONCE), Accepts, 0),
+        point("sweep: sent, none removed", (DELETE, Called, 1), Accepts, 0),
+        point("sweep: sent, all removed", (DELETE, Answered, 1), Accepts, 0),
     ];
     let (deliver, second, fanout, sweep) = join4(
         join_all(deliver.map(killed_delivering)),
@@ -215,7 +216,7 @@ async fn killed_sweeping(point: Point) -> Row {
         parking.park(Lane::Endpoint(delivery.endpoint.clone()), unix_ms_now(), delivery).await.unwrap();
         ids.push(event.key.id.as_str().to_owned());
     }
-    parking.ask_to_drain(&scene.endpoint).await.unwrap();
+    parking.ask_to_drain(&scene.tenant, &scene.endpoint).await.unwrap();
     scene.hold(point);
     let _source = scene.feed(&deliver, &scene.own.deliveries);
     let minute = json!({"source": "aws.events"});

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
+use signpost_core::delivery::drain::drain_shard;
 use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::{Delivery, DeliveryKey};
 use signpost_core::endpoint::EndpointId;
@@ -107,7 +108,8 @@ async fn operators_are_warned_before_the_event_of_a_waiting_delivery_expires() {
     }
     let noted = async || parking.waiting(None, 9).await.unwrap().len();
     let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
-    let (client, lane) = (aws_sdk_dynamodb::Client::new(&stack.aws), text(&Lane::Endpoint(endpoint.clone()).key()));
+    let (client, lane) =
+        (aws_sdk_dynamodb::Client::new(&stack.aws), text(&Lane::Endpoint(endpoint.clone()).partitions()[0]));
     let unreadable =
         client.put_item().table_name(&own.parking).item("pk", lane.clone()).item("sk", text("0000000000001#"));
     unreadable.send().await.unwrap();
@@ -131,7 +133,7 @@ async fn unreadable_items_hide_nothing_behind_them() {
     let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
     let client = aws_sdk_dynamodb::Client::new(&stack.aws);
     for index in 0..60 {
-        let item = client.put_item().table_name(&own.parking).item("pk", text(&lane.key()));
+        let item = client.put_item().table_name(&own.parking).item("pk", text(&lane.partitions()[index % 4]));
         item.item("sk", text(&format!("0000000000001#{index:02}"))).send().await.unwrap();
     }
     let sources = ["/core", "/core two", "/core!"];
@@ -145,18 +147,6 @@ async fn unreadable_items_hide_nothing_behind_them() {
             parking.first_of(&lane, limit).await.unwrap().into_iter().map(|one| one.event.source).collect();
         assert_eq!(found, sources[..limit.min(3)], "{limit}");
     }
-}
-
-#[tokio::test]
-async fn one_sweep_excludes_all_others() {
-    let stack = LocalStack::from_env().await;
-    let own = Own::of(&stack).await;
-    let parking = own.parking();
-    assert_eq!(parking.begin_sweep(1_000, 1_055, 7).await.unwrap(), Some(7));
-    assert_eq!(parking.begin_sweep(1_054, 1_109, 9).await.unwrap(), None, "another sweep is running");
-    assert_eq!(parking.begin_sweep(1_055, 1_110, 9).await.unwrap(), Some(7), "the first one died: starts where it did");
-    parking.end_sweep(8).await.unwrap();
-    assert_eq!(parking.begin_sweep(1_056, 1_111, 9).await.unwrap(), Some(8), "at once after a sweep has ended");
 }
 
 #[tokio::test]
@@ -308,20 +298,28 @@ async fn a_drain_moves_nothing_while_its_endpoint_is_disabled_and_is_not_ended_b
         )
         .await
         .unwrap();
-    parking.ask_to_drain(&endpoint).await.unwrap();
+    parking.ask_to_drain(&tenant, &endpoint).await.unwrap();
     let sweep = own.sweep();
 
     switch("disable").await;
     assert_eq!(sweep.sweep_at(unix_ms_now()).await.unwrap().drained, 0, "the delivery would be parked again");
-    let drain = parking.drains(10).await.unwrap().remove(0);
+    let drain = parking.drains(drain_shard(&endpoint), None, 10).await.unwrap().remove(0);
     let older = signpost_engine::ports::parking::Drain { asked_at: drain.asked_at - 1, ..drain.clone() };
     parking.end_drain(&older).await.unwrap();
-    assert_eq!(parking.drains(10).await.unwrap(), [drain], "the drain was requested again in the meantime");
+    assert_eq!(
+        parking.drains(drain_shard(&endpoint), None, 10).await.unwrap(),
+        [drain],
+        "the drain was requested again in the meantime"
+    );
 
     switch("enable").await;
     assert_eq!(sweep.sweep_at(unix_ms_now()).await.unwrap().drained, 1);
     assert_eq!(sweep.sweep_at(unix_ms_now() + 4 * MINUTES).await.unwrap().drained, 0);
-    assert_eq!(parking.drains(10).await.unwrap(), [], "the partition has been empty for three minutes");
+    assert_eq!(
+        parking.drains(drain_shard(&endpoint), None, 10).await.unwrap(),
+        [],
+        "the partition has been empty for three minutes"
+    );
 }
 
 /// A receiver asks for more time than its event has left, and an operator disables an endpoint late in its event's

@@ -221,7 +221,7 @@ async fn may_do_its_work(role: &str, dynamodb: &aws_sdk_dynamodb::Client, sqs: &
         }
         "SWEEP_ROLE" => {
             let call = dynamodb.query().table_name(setting("PARKING_TABLE")).key_condition_expression("pk = :l");
-            let drain = AttributeValue::S("drain".into());
+            let drain = AttributeValue::S("drain#0".into());
             call.expression_attribute_values(":l", drain).send().await.is_ok()
         }
         _ => {
