@@ -339,6 +339,18 @@ fn an_endpoint_gets_its_pace_beside_a_thousand_of_another_tenant() {
 }
 
 #[test]
+fn twenty_endpoints_get_their_full_pace_in_one_run() {
+    let calm = Calm::in_time(&[(json!({}), Mood::Well(50))], 40);
+    calm.add_endpoints(20);
+    let deliveries: Vec<_> = (0..6_000).map(|_| calm.delivery_to(0)).collect();
+    park_in_lanes(&calm, 1..21, &deliveries);
+    (1..21).for_each(|endpoint| ask_for(&calm, "acme", endpoint));
+    let began = calm.world.now();
+    assert_eq!(swept(&calm).unwrap(), Swept { drained: 120_000, ..Swept::default() });
+    assert!(calm.world.now() - began < 40 * SECOND, "{} ms", calm.world.now() - began);
+}
+
+#[test]
 fn a_run_that_ends_early_is_continued_by_the_next_where_it_stopped() {
     let calm = Calm::in_time(&[(json!({}), Mood::Well(50))], 2_000);
     calm.add_endpoints(600);
