@@ -114,7 +114,7 @@ pub trait Parking {
     async fn end_sweep(&self, state: &SweepState) -> Result<(), Self::Error>;
 }
 
-/// What one sweep leaves to the next.
+/// The state that one sweep leaves to the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SweepState {
     /// The last minute, since the Unix epoch, whose due deliveries were moved completely.

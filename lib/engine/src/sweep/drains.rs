@@ -181,35 +181,50 @@ impl<P: Ports> Sweep<P> {
     /// Moves a page of an endpoint's deliveries.
     async fn take_turn(&self, drain: &Drain, pace: Option<Pace>, now_unix_ms: u64) -> Result<Turn, P::Error> {
         let lane = Lane::Endpoint(drain.endpoint.clone());
-        let (mut pace, page) = match pace {
-            Some(pace) => {
-                let page = self.parking.first_of(&lane, pace.spread.left().min(PAGE)).await?;
-                (pace, page)
-            }
-            None => {
-                // Read after the request, so that a request that follows the closing of the breaker is not postponed.
-                let (breaker, _) = self.breakers.read(&drain.endpoint).await?;
-                if self.postpone(drain, &breaker, now_unix_ms).await? {
-                    return Ok(Turn::LAST);
-                }
-                let mut page = self.parking.first_of(&lane, PAGE).await?;
-                let Some(oldest) = page.first() else { return self.end(drain, now_unix_ms).await };
-                let Room::For(most) = self.room(oldest, &breaker, now_unix_ms).await? else {
-                    return self.end(drain, now_unix_ms).await; // They would only be parked again.
-                };
-                page.truncate(most);
-                (Pace { spread: DelaySpreader::over_a_minute(most), began: self.clock.elapsed() }, page)
-            }
+        let (mut pace, parked) = if let Some(pace) = pace {
+            let parked = self.parking.first_of(&lane, pace.spread.left().min(PAGE)).await?;
+            (pace, parked)
+        } else if let Some(begun) = self.begin(drain, &lane, now_unix_ms).await? {
+            begun
+        } else {
+            return Ok(Turn::LAST);
         };
         if pace.spread.left() == 0 {
             return Ok(Turn::LAST);
         }
-        if page.is_empty() {
-            return self.end(drain, now_unix_ms).await;
+        if parked.is_empty() {
+            self.end(drain, now_unix_ms).await?;
+            return Ok(Turn::LAST);
         }
         let passed = Duration::from_secs(self.clock.elapsed().saturating_sub(pace.began).as_secs());
-        self.move_all(&page, |_| pace.spread.delay().saturating_sub(passed)).await?;
-        Ok(Turn { moved: page.len(), pace: Some(pace).filter(|pace| pace.spread.left() > 0) })
+        self.move_all(&parked, |_| pace.spread.delay().saturating_sub(passed)).await?;
+        Ok(Turn { moved: parked.len(), pace: Some(pace).filter(|pace| pace.spread.left() > 0) })
+    }
+
+    /// Begins an endpoint's first turn: decides its pace, and reads its first page. Returns none if nothing is to be sent
+    /// to it in this run.
+    async fn begin(
+        &self,
+        drain: &Drain,
+        lane: &Lane,
+        now_unix_ms: u64,
+    ) -> Result<Option<(Pace, Vec<Parked>)>, P::Error> {
+        // Read after the request, so that a request that follows the closing of the breaker is not postponed.
+        let (breaker, _) = self.breakers.read(&drain.endpoint).await?;
+        if self.postpone(drain, &breaker, now_unix_ms).await? {
+            return Ok(None);
+        }
+        let mut parked = self.parking.first_of(lane, PAGE).await?;
+        let room = match parked.first() {
+            Some(oldest) => self.room(oldest, &breaker, now_unix_ms).await?,
+            None => Room::NotUntilEnabled,
+        };
+        let Room::For(most) = room else {
+            self.end(drain, now_unix_ms).await?; // Nothing is parked, or it would only be parked again.
+            return Ok(None);
+        };
+        parked.truncate(most);
+        Ok(Some((Pace { spread: DelaySpreader::over_a_minute(most), began: self.clock.elapsed() }, parked)))
     }
 
     /// Postpones a drain if the breaker of its endpoint is open. Returns false if it is not.
@@ -223,11 +238,9 @@ impl<P: Ports> Sweep<P> {
     }
 
     /// Ends a drain whose lane is empty or whose endpoint accepts nothing, if it was not requested lately.
-    async fn end(&self, drain: &Drain, now_unix_ms: u64) -> Result<Turn, P::Error> {
-        if now_unix_ms / 1_000 >= drain.asked_at + DRAIN_SECONDS {
-            self.parking.end_drain(drain).await?;
-        }
-        Ok(Turn::LAST)
+    async fn end(&self, drain: &Drain, now_unix_ms: u64) -> Result<(), P::Error> {
+        let is_over = now_unix_ms / 1_000 >= drain.asked_at + DRAIN_SECONDS;
+        if is_over { self.parking.end_drain(drain).await } else { Ok(()) }
     }
 
     /// Returns how many deliveries the endpoint of a parked one accepts in this minute.

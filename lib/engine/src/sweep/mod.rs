@@ -145,8 +145,9 @@ impl<P: Ports> Sweep<P> {
         let began = self.clock.elapsed();
         let (mut due, mut expiring) = (0, 0);
         let (moved, drained, watched) = join3(
-            self.sweep_due(swept_minute, now_unix_ms, began + WORK, &mut due),
-            self.sweep_drains(drained_until, now_unix_ms, began + WORK),
+            // In boxes, because together they are larger than a stack frame should be.
+            Box::pin(self.sweep_due(swept_minute, now_unix_ms, began + WORK, &mut due)),
+            Box::pin(self.sweep_drains(drained_until, now_unix_ms, began + WORK)),
             self.watch(watched_until, now_unix_ms, &mut expiring),
         )
         .await;

@@ -83,7 +83,7 @@ fn due_deliveries_come_back_minute_by_minute_three_minutes_ahead_and_each_after_
     assert_eq!((queued(&calm)[4], calm.parked()), ((later, 121), Vec::new()));
 }
 
-/// What a run leaves that was swept up to a minute.
+/// The state after a run that swept up to a minute.
 fn swept_until(minute: u64) -> SweepState {
     SweepState { swept_minute: minute, ..SweepState::default() }
 }

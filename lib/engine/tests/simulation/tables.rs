@@ -58,7 +58,7 @@ pub struct Tables {
     pub drains: BTreeMap<EndpointId, Request>,
     pub waiting: BTreeMap<EndpointId, u64>,
     pub busy_until: Option<u64>,
-    /// What the last sweep left.
+    /// The state that the last sweep left.
     pub swept: Option<SweepState>,
     /// The events whose retention has ended.
     pub gone: HashSet<u32>,

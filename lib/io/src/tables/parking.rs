@@ -306,18 +306,18 @@ impl ports::parking::Parking for Parking {
     /// Needs `dynamodb:UpdateItem`.
     async fn end_sweep(&self, state: &SweepState) -> Result<(), AwsError> {
         let SweepState { swept_minute, drained_until, watched_until } = state;
-        let (mut set, mut remove) = ("SET checkpointMinute = :minute".to_owned(), "REMOVE leasedUntil".to_owned());
+        let (mut set, mut remove) = (vec!["checkpointMinute = :minute".to_owned()], vec!["leasedUntil"]);
         let mut call = self.client.update_item().table_name(&self.table).set_key(Some(key(SWEEP.into(), SWEEP.into())));
         for (name, id) in [(DRAINED_UNTIL, drained_until), (WATCHED_UNTIL, watched_until)] {
             match id {
                 Some(id) => {
-                    set += &format!(", {name} = :{name}");
+                    set.push(format!("{name} = :{name}"));
                     call = call.expression_attribute_values(format!(":{name}"), s(id.as_str()));
                 }
-                None => remove += &format!(", {name}"),
+                None => remove.push(name),
             }
         }
-        let call = call.update_expression(format!("{set} {remove}"));
+        let call = call.update_expression(format!("SET {} REMOVE {}", set.join(", "), remove.join(", ")));
         let call = call.expression_attribute_values(":minute", n(swept_minute));
         call.send().await.map_err(AwsError::of("dynamodb:UpdateItem"))?;
         Ok(())
