@@ -35,7 +35,7 @@ impl TenantSubscriptions {
     }
 }
 
-/// The subscriptions of the tenants that had an event most recently, as many as fit into [`MAX_BYTES`].
+/// The subscriptions of the tenants that had an event most recently, as many as fit into 16 MiB.
 #[derive(Debug)]
 pub struct SubscriptionCache {
     max_bytes: usize,

@@ -46,7 +46,7 @@ async fn full_tenant(stack: &LocalStack, endpoints: u64) -> TenantId {
         let (id, stored) = (EndpointId::new(Uuid::new_v4()), bare(fat(index, MAX_SETTINGS_BYTES / endpoints)));
         assert_eq!(table.put(&tenant, &id, &stored, None).await.unwrap(), PutResult::Written);
     };
-    iter(0..endpoints).map(put).buffer_unordered(8).collect::<Vec<()>>().await;
+    iter(0..endpoints).map(put).buffer_unordered(4).collect::<Vec<()>>().await;
     tenant
 }
 
