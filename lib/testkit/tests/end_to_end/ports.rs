@@ -99,7 +99,7 @@ async fn lanes_hold_parked_deliveries_in_order_until_these_are_removed() {
 async fn notes_for_sweeps_end_unless_they_were_written_again() {
     let table = parking().await;
     conformance::a_drain(&table, unix_ms_now).await;
-    conformance::a_postponed_drain(&table).await;
+    conformance::a_postponed_drain(&parking().await).await;
     let table = parking().await;
     conformance::a_waiting_note(&table).await;
     conformance::a_sweep(&table).await;
