@@ -332,8 +332,9 @@ impl Calm {
     /// Adds endpoints like the first one. Their lanes may have deliveries to the first one.
     pub fn add_endpoints(&self, count: usize) {
         let mut tables = self.world.tables.borrow_mut();
-        let (first, all) = (tables.endpoints[0].clone(), tables.endpoints.len() + count);
-        tables.endpoints.resize(all, first);
+        let (first, before) = (tables.endpoints[0].clone(), tables.endpoints.len());
+        tables.endpoints.resize(before + count, first);
+        tables.breakers.extend((before..before + count).map(|index| (index, (quick(), 1))));
     }
 
     /// Returns how many calls of a port's method were made since the last [`Self::break_calls`].

@@ -302,7 +302,8 @@ impl World {
                     is_disabled || request.is_some(),
                     "delivery {id} is parked, and no drain of its endpoint was requested"
                 );
-                let not_before = request.map(|request| request.not_before).filter(|until| *until > self.now());
+                let latest_clock = self.now() + 2 * self.plan.skew_ms;
+                let not_before = request.map(|request| request.not_before).filter(|until| *until > latest_clock);
                 let open_until = tables.breakers.get(&index).and_then(|(breaker, _)| breaker.open_until());
                 let is_in_time = not_before <= open_until || laws.closing.contains(&index);
                 assert!(is_in_time, "delivery {id} waits until {not_before:?}, its breaker until {open_until:?}");

@@ -15,7 +15,7 @@ use signpost_engine::ports::parking::{Parking as _, SweepState};
 use signpost_engine::ports::queue::{Message, Queue as _};
 use signpost_engine::sweep::{Redrive, Redriven, Sweep, Swept};
 
-use crate::calm::{Broken, Calm, Failure, MINUTE, SECOND, failed, open_since};
+use crate::calm::{Broken, Calm, Failure, MINUTE, SECOND, failed, open_since, quick};
 use crate::clock::START;
 use crate::functions::sweep_of;
 use crate::people::enable;
@@ -192,6 +192,27 @@ fn a_drain_fills_only_the_limits_of_its_endpoint() {
     for (limits, expected, why) in cases {
         let calm = Calm::with(limits, Mood::Well(50));
         calm.world.tables.borrow_mut().slots.insert((Pool::Endpoint(0), 1), (7, u64::MAX));
+        park_for(&calm, 0, 200);
+        assert_eq!(swept(&calm).unwrap().drained, expected, "{why}");
+    }
+}
+
+#[test]
+fn a_drain_of_a_slow_endpoint_moves_no_more_than_its_tenant_has_seats_and_keeps_the_pace_of_one_that_is_just_back() {
+    let slow = Breaker::closed_at(START - 10 * MINUTE);
+    let cases = [
+        (slow.clone(), false, 1, "those who get a seat send the others"),
+        (slow, true, 0, "they would only be parked again"),
+        (Breaker::closed_at(START), false, 200, "it is just back, and the sweep sets the pace"),
+        (Breaker::closed_at(START), true, 0, "no seat is free"),
+        (quick(), true, 200, "a quick endpoint needs no seat"),
+    ];
+    for (breaker, is_taken, expected, why) in cases {
+        let calm = Calm::with(json!({}), Mood::Well(50)); // A tenant has one seat here.
+        calm.put_breaker(0, breaker);
+        if is_taken {
+            calm.world.tables.borrow_mut().slots.insert((Pool::Tenant(0), 0), (7, u64::MAX));
+        }
         park_for(&calm, 0, 200);
         assert_eq!(swept(&calm).unwrap().drained, expected, "{why}");
     }
