@@ -67,6 +67,7 @@ bench: ## Measures what a delivery costs; BENCH_STACK=no leaves out what needs t
 	@echo "· Building the release profile (the first time, some minutes)"
 	@cargo build --release --bins
 	@$(BENCH)
+	@cargo test --profile soak --quiet --package signpost-engine --test simulation -- --nocapture no_neighbour no_partition
 ifneq ($(BENCH_STACK),no)
 	@$(MAKE) --no-print-directory tools
 	@$(LOCAL_STACK) run --release --deliver-concurrency 50 -- $(BENCH) latency
@@ -88,6 +89,7 @@ check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licenc
 	$(TOOLS)/bin/python infra/local/check-loops.py
 	$(TOOLS)/bin/python infra/local/settings-reference.py --check
 	$(TOOLS)/bin/python infra/diagram.py --check docs/architecture.diagram docs/architecture.svg
+	$(TOOLS)/bin/python infra/bench/chart.py --check docs/neighbours.bars docs/neighbours.svg
 	$(TOOLS)/bin/python infra/local/check-version.py
 	$(TOOLS)/bin/python infra/local/check-logging.py
 	$(TOOLS)/bin/python infra/local/check-words.py

@@ -91,7 +91,7 @@ fn healthy_endpoints_do_not_wait_for_dead_ones_and_few_are_in_flight() {
     crowd::check(number("SIGNPOST_SEED").unwrap_or(seed), crowd);
 }
 
-/// The figures of docs/performance.md.
+/// Prints the figures of docs/performance.md: docs/neighbours.bars has them.
 #[test]
 fn no_neighbour_costs_a_tenant_more_than_a_healthy_one_of_the_same_load() {
     let seconds = if soak_minutes().is_none() { 30 } else { 600 };
@@ -99,18 +99,19 @@ fn no_neighbour_costs_a_tenant_more_than_a_healthy_one_of_the_same_load() {
         for is_new in [false, true] {
             let scene = Scene { seed: 1, neighbour: None, per_second, seconds, concurrency, is_new };
             let of = |neighbour| latency(Scene { neighbour, ..scene });
-            let healthy = of(Some(Neighbour::Healthy));
-            println!("{concurrency:?}, {per_second}/s, new: {is_new}\nalone: {}", of(None));
+            let (alone, healthy) = (of(None), of(Some(Neighbour::Healthy)));
+            let own = if is_new { "a new endpoint" } else { "a quick endpoint" };
+            println!("panel p99 of {own}, beside {per_second} events a second\n{alone} alone");
             for neighbour in Neighbour::ALL {
                 let latency = of(Some(neighbour));
-                println!("{neighbour:?}: {latency}");
+                println!("{latency} {}", neighbour.label());
                 // An endpoint that begins to hang, and those on the slow track, hold up functions until pollers are added.
                 let is_bounded = match neighbour {
                     Neighbour::BeginsToHang => latency.longest < 2_000,
                     _ if is_new => latency.longest < 2_000,
                     _ => 10 * latency.p99 <= 12 * healthy.p99,
                 };
-                assert!(is_bounded, "{neighbour:?}: {latency}; healthy: {healthy}");
+                assert!(is_bounded, "{neighbour:?}: {latency:?}; healthy: {healthy:?}");
             }
         }
     }

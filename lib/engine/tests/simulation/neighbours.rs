@@ -50,6 +50,19 @@ impl Neighbour {
         Self::JustEnabled,
     ];
 
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Hangs => "never answers",
+            Self::BeginsToHang => "quick, and begins to hang",
+            Self::AnswersAfter9Seconds => "answers after 9 s",
+            Self::AnswersAfter29Seconds => "answers after 29 s",
+            Self::Fails49Percent => "fails 49 %",
+            Self::ThousandDown => "1,000 endpoints, all down",
+            Self::JustEnabled => "just enabled, 100,000 parked",
+        }
+    }
+
     fn endpoints(self) -> usize {
         if self == Self::ThousandDown { 1_000 } else { 1 }
     }
@@ -99,7 +112,7 @@ pub struct Scene {
 impl fmt::Display for Latency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { p50, p99, longest } = self;
-        write!(f, "p50 {p50} ms, p99 {p99} ms, longest {longest} ms")
+        write!(f, "# p50 {p50}, longest {longest}\nbar {p99}")
     }
 }
 
