@@ -22,8 +22,9 @@ use crate::sweep::{PAGE, Sweep};
 const REQUESTS: usize = 1_000;
 /// How many drain requests one run keeps in memory. The next run starts behind them.
 const MOST_REQUESTS: usize = 100_000;
-/// How many lanes are drained at the same time. A page takes at most 20 MB of memory: its events, and their messages.
-const DRAINS_AT_ONCE: usize = 24;
+/// How many lanes are drained at the same time. Their pages have at most 75 MiB of events, which a function of this size
+/// receives in about a second: more would run into the timeouts of the calls, and then no page would be moved.
+const DRAINS_AT_ONCE: usize = 12;
 
 /// The result of draining lanes in one run.
 pub(super) struct Drained<E> {

@@ -229,7 +229,9 @@ impl<P: Ports> Sweep<P> {
             }
         }
         self.deliveries_queue.send_all(messages).await?;
-        self.dead_letter_queue.send_all(gone.iter().map(|parked| parked.without_event())).await?;
+        if !gone.is_empty() {
+            self.dead_letter_queue.send_all(gone.iter().map(|parked| parked.without_event())).await?;
+        }
         let ends = gone.iter().filter_map(|parked| parked.key());
         let ends = ends.map(|delivery| self.deliveries.end(delivery, DeadLetterReason::EventGone));
         stream::iter(ends).buffer_unordered(CALLS_AT_ONCE).try_collect::<()>().await?;
