@@ -52,7 +52,7 @@ impl<P: Ports> Deliver<P> {
     pub(super) async fn hand_over(&self, slot: ConcurrencySlot, delivery: &Delivery) {
         self.release(slot).await;
         let handed_over = async {
-            if self.is_slot_of_use(delivery).await? {
+            if self.is_slot_of_use(delivery).await? && self.parking.is_drain_requested(&delivery.endpoint).await? {
                 self.requeue_one(&Lane::Endpoint(delivery.endpoint.clone())).await?;
             }
             Ok::<_, Deferred<P>>(())
@@ -77,10 +77,10 @@ impl<P: Ports> Deliver<P> {
             self.release(slot).await;
             let outcome = match drained {
                 // A delivery that was parked since then found no free slot.
-                Ok(true) => match self.parking.first_of(&lane, 1).await {
-                    Ok(left) if left.is_empty() => return,
-                    Ok(_) => self.take_slot(delivery).await,
-                    Err(error) => Err(error.into()),
+                Ok(true) => match self.has_parked(&lane, delivery).await {
+                    Ok(false) => return,
+                    Ok(true) => self.take_slot(delivery).await,
+                    Err(error) => Err(error),
                 },
                 Ok(false) => self.go_on(&lane, deadline).await.map(|()| None),
                 Err(error) => Err(error),
@@ -116,7 +116,13 @@ impl<P: Ports> Deliver<P> {
         }
     }
 
-    /// Sends the deliveries in a lane. Returns true if the lane is empty.
+    /// Returns whether deliveries are parked in a lane that must be drained. One call if no drain is requested.
+    async fn has_parked(&self, lane: &Lane, delivery: &Delivery) -> Result<bool, Deferred<P>> {
+        Ok(self.parking.is_drain_requested(&delivery.endpoint).await?
+            && !self.parking.first_of(lane, 1).await?.is_empty())
+    }
+
+    /// Sends the deliveries in a lane. Returns true if the lane is empty, or if no drain of it is requested.
     async fn drain_lane(
         &self,
         slot: Option<&ConcurrencySlot>,
@@ -124,6 +130,9 @@ impl<P: Ports> Deliver<P> {
         delivery: &Delivery,
         deadline: Duration,
     ) -> Result<bool, Deferred<P>> {
+        if !self.parking.is_drain_requested(&delivery.endpoint).await? {
+            return Ok(true); // A look at the lane takes several calls.
+        }
         while self.clock.elapsed() < deadline {
             let mut page = self.parking.first_of(lane, PAGE).await?;
             if page.is_empty() {

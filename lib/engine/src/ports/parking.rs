@@ -52,6 +52,13 @@ pub trait Parking {
     /// The call failed. Parked deliveries stay there; request again.
     async fn ask_to_drain(&self, tenant: &TenantId, endpoint: &EndpointId) -> Result<(), Self::Error>;
 
+    /// Returns whether a drain of an endpoint's lane is requested, postponed or not. While deliveries are parked for an
+    /// endpoint that may accept them, it is.
+    ///
+    /// # Errors
+    /// The call failed.
+    async fn is_drain_requested(&self, endpoint: &EndpointId) -> Result<bool, Self::Error>;
+
     /// Requests a drain of the lane by the next run, even if the request was postponed. Call it before a change after
     /// which the endpoint accepts deliveries, or after which nothing is sent to it any more.
     ///

@@ -458,6 +458,7 @@ pub async fn a_drain<P: Parking<Error: Debug>>(table: &P, now: impl Fn() -> u64)
     let shard = drain_shard(&ids[0]);
     let drains = async |after: Option<&EndpointId>, limit| table.drains(shard, after, limit).await.unwrap();
     assert_eq!(drains(None, 10).await, []);
+    assert!(!table.is_drain_requested(&ids[0]).await.unwrap());
     let began = now() / 1_000;
     for id in [&ids[2], &ids[0], &ids[1], &ids[0]] {
         table.ask_to_drain(&tenant, id).await.unwrap();
@@ -476,6 +477,7 @@ pub async fn a_drain<P: Parking<Error: Debug>>(table: &P, now: impl Fn() -> u64)
     let older = Drain { asked_at: all[0].asked_at - 1, ..all[0].clone() };
     table.end_drain(&older).await.unwrap();
     assert_eq!(drains(None, 10).await, all, "it was requested again since");
+    assert!(table.is_drain_requested(&ids[0]).await.unwrap());
     table.end_drain(&all[0]).await.unwrap();
     table.end_drain(&all[0]).await.unwrap();
     assert_eq!(drains(None, 10).await, all[1..]);

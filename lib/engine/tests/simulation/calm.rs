@@ -316,6 +316,9 @@ impl Calm {
         self.run(async move {
             let (event, endpoint, arrived_unix_ms) = process.world.parts_of(delivery);
             let key = DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms };
+            if let Lane::Endpoint(_) = lane {
+                process.world.tables.borrow_mut().ask_to_drain(&event.tenant, &endpoint, at / SECOND);
+            }
             process.park(lane, at, key).await.unwrap();
         });
     }

@@ -493,6 +493,10 @@ impl Parking for Process {
         self.table(("Parking", "ask_to_drain"), |tables| tables.ask_to_drain(tenant, endpoint, now)).await
     }
 
+    async fn is_drain_requested(&self, endpoint: &EndpointId) -> Result<bool, Fault> {
+        self.table(("Parking", "is_drain_requested"), |tables| tables.drains.contains_key(endpoint)).await
+    }
+
     async fn ask_to_drain_now(&self, tenant: &TenantId, endpoint: &EndpointId) -> Result<(), Fault> {
         let (now, token) = (self.now() / 1_000, self.u64());
         self.table(("Parking", "ask_to_drain_now"), |tables| tables.ask_to_drain_now(tenant, endpoint, now, token))

@@ -232,6 +232,18 @@ impl ports::parking::Parking for Parking {
         Ok(())
     }
 
+    /// Needs `dynamodb:GetItem`. One call.
+    async fn is_drain_requested(&self, endpoint: &EndpointId) -> Result<bool, AwsError> {
+        let call = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(drain_key(endpoint)))
+            .projection_expression("pk")
+            .consistent_read(true);
+        Ok(call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item.is_some())
+    }
+
     /// Needs `dynamodb:PutItem`.
     async fn ask_to_drain_now(&self, tenant: &TenantId, endpoint: &EndpointId) -> Result<(), AwsError> {
         let mut item = drain_key(endpoint);
