@@ -113,7 +113,7 @@ async fn no_more_than_so_many_are_sent_in_a_second_and_the_others_follow() {
 #[tokio::test]
 async fn a_drain_goes_on_when_its_chain_is_longer_than_lambda_allows_by_default() {
     const BEFORE: u32 = 14;
-    const DELIVERIES: usize = 60;
+    const DELIVERIES: usize = 40;
     let (stack, tenant, proxy) = (LocalStack::from_env().await, tenant(), AwsProxy::start().await);
     let (own, receiver) = (Own::of(&stack).await, Receiver::start_slow(Duration::from_secs(1)).await);
     let settings = json!({"url": receiver.url, "maxConcurrency": 1});
@@ -123,6 +123,7 @@ async fn a_drain_goes_on_when_its_chain_is_longer_than_lambda_allows_by_default(
         lineage = lineage.invoke("deliver", false).unwrap();
     }
     let (parking, mut sent) = (own.parking(), HashSet::new());
+    parking.ask_to_drain(&tenant, &endpoint).await.unwrap();
     for number in 1..DELIVERIES {
         let event = stored(&stack, &tenant, &endpoint).await;
         let parked = Event::parse(&event.to_string()).unwrap();

@@ -103,6 +103,7 @@ async fn a_warm_environment_delivers_without_a_call_to_kms() {
 
     let others = futures_util::future::join_all((0..5).map(|_| stack.register_with(&tenant, &settings))).await;
     for other in &others {
+        stack.make_quick(&other.id).await;
         deliver(&app, &tenant, &other.id).await;
     }
     assert_eq!(receiver.so_far().len(), 11);
@@ -117,6 +118,7 @@ async fn the_first_endpoints_of_a_tenant_agree_on_one_key() {
     let registered = futures_util::future::join_all((0..6).map(|_| stack.register_with(&tenant, &settings))).await;
     let app = app(&stack.aws);
     for endpoint in &registered {
+        stack.make_quick(&endpoint.id).await;
         assert_eq!(deliver(&app, &tenant, &endpoint.id).await.batch_item_failures.len(), 0);
     }
     let seen: Vec<_> = receiver.so_far().iter().map(|request| request.header("authorization").to_owned()).collect();
