@@ -29,7 +29,7 @@ struct Latency {
 }
 
 /// Duration of each load.
-const TIME: Duration = Duration::from_secs(30);
+const TIME: Duration = Duration::from_secs(20);
 /// Duration of the load that is not measured, during which environments start.
 const WARM_UP: Duration = Duration::from_secs(10);
 

@@ -170,10 +170,10 @@ pub fn heat_of_limits(at_once: u16, per_second: Option<u16>, mood: Mood) -> BTre
     let world = World::new(plan(1), vec![settings(0, Some(at_once), per_second)], vec![Receiver::new(vec![(0, mood)])]);
     *world.heat.borrow_mut() = Some(Heat::default());
     for _ in 0..10 {
-        stream(&world, 0, 100, START, START + MINUTE);
+        stream(&world, 0, 100, START, START + 20 * SECOND);
     }
     run_functions(&world);
-    world.clock.run(START + 2 * MINUTE, || false);
+    world.clock.run(START + 40 * SECOND, || false);
     world.check_that_nothing_is_lost();
     world.heat.take().unwrap().most_per_second()
 }
