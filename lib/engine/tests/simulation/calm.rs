@@ -153,6 +153,12 @@ impl Calm {
         Self::new(&[(settings, mood)])
     }
 
+    /// Starts another environment of `deliver` in the same world.
+    pub fn beside(&self) -> Self {
+        let process = Process::new(&self.world, Role::Deliver);
+        Self { deliver: Rc::new(deliver_of(process.clone())), process, world: Rc::clone(&self.world) }
+    }
+
     /// Does some work, and returns its result.
     pub fn run<T: 'static>(&self, work: impl Future<Output = T> + 'static) -> T {
         let result = Rc::new(RefCell::new(None));

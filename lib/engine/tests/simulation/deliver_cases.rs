@@ -324,6 +324,7 @@ fn a_delivery_to_an_endpoint_that_is_not_known_to_be_quick_is_moved_to_the_slow_
         let calm = Calm::with(json!({}), Mood::Well(50));
         calm.put_breaker(0, breaker);
         let delivery = calm.delivery_to(0);
+        calm.wait(SECOND);
         let moved = calm.run(calm.invocation(vec![(calm.body_of(delivery), FIRST)]));
         assert!(moved.is_empty() && calm.requests() == 0, "{why}");
         let sent = calm.sent(Which::SlowDeliveries);
@@ -353,6 +354,16 @@ fn on_the_fast_track_the_holder_of_a_slot_drains_nothing_and_puts_one_parked_del
             if is_refused { (0, 0, 3) } else { (1, 1, 1) }
         );
     }
+}
+
+#[test]
+fn on_the_fast_track_a_slot_that_is_free_after_a_delivery_was_parked_is_not_used_for_a_drain() {
+    let calm = Calm::with(json!({"maxConcurrency": 1, "maxPerSecond": 1}), Mood::Well(50));
+    for handed_over in [0, 1] {
+        assert!(calm.run(calm.invocation(vec![(calm.body_of(calm.delivery_to(0)), FIRST)])).is_empty());
+        assert_eq!((calm.requests(), calm.sent(Which::SlowDeliveries).len()), (1, handed_over));
+    }
+    assert!(calm.world.tables.borrow().slots.is_empty());
 }
 
 #[test]
@@ -389,6 +400,23 @@ fn an_endpoint_is_quick_after_twenty_quick_attempts_and_slow_after_two_seconds_w
 }
 
 #[test]
+fn quick_attempts_from_before_a_slow_one_do_not_prove_that_an_endpoint_is_quick_again() {
+    let calm = Calm::with(json!({}), Mood::Well(50));
+    let other = calm.beside();
+    let now = |calm: &Calm| Receipt { first_received_unix_ms: calm.world.now(), ..FIRST };
+    for _ in 0..30 {
+        calm.deliver_one(calm.delivery_to(0), now(&calm));
+    }
+    calm.set_mood(0, Mood::After(3 * SECOND));
+    other.deliver_one(calm.delivery_to(0), now(&calm));
+    calm.set_mood(0, Mood::Well(50));
+    calm.wait(3 * SECOND);
+    calm.deliver_one(calm.delivery_to(0), slow(now(&calm)));
+    assert_eq!(calm.requests(), 32);
+    assert!(!calm.world.tables.borrow().breakers[&0].0.is_quick(), "one quick attempt after the slow one");
+}
+
+#[test]
 fn the_deliveries_of_a_tenant_in_one_batch_share_a_seat_and_without_one_they_are_parked() {
     let calm = Calm::with(json!({}), Mood::Well(50));
     let deliveries = [calm.delivery_to(0), calm.delivery_to(0), calm.delivery_to(0)];
@@ -420,6 +448,30 @@ fn an_invocation_with_a_seat_sends_what_was_parked_for_lack_of_one_but_nothing_t
 }
 
 #[test]
+fn an_invocation_with_a_seat_stops_after_15_seconds_and_puts_one_delivery_back_into_the_queue() {
+    let calm = Calm::with(json!({"timeoutSeconds": 30}), Mood::Hanging);
+    calm.put_breaker(0, Breaker::closed_at(START - 10 * MINUTE));
+    let delivery = calm.delivery_to(0);
+    for since in 1..=2 {
+        calm.park(Lane::Endpoint(endpoint_id(0)), START - since, calm.delivery_to(0));
+    }
+    assert!(calm.deliver_one(delivery, slow(FIRST)));
+    assert_eq!((calm.requests(), waiting_for(&calm, 0).len()), (1, 1));
+    assert_eq!(calm.attributes(Which::SlowDeliveries, "since"), [Some((START - 2).to_string())], "the oldest");
+}
+
+#[test]
+fn an_invocation_that_could_not_record_its_attempt_sends_nothing_that_is_parked() {
+    let calm = Calm::with(json!({}), Mood::Well(50));
+    calm.put_breaker(0, Breaker::closed_at(START - 10 * MINUTE));
+    let delivery = calm.delivery_to(0);
+    calm.park(Lane::Endpoint(endpoint_id(0)), START - 1, calm.delivery_to(0));
+    calm.break_calls(Some((Broken::Each(("Deliveries", "insert")), Failure::Refused)));
+    assert!(calm.deliver_one(delivery, slow(FIRST)));
+    assert_eq!((calm.requests(), waiting_for(&calm, 0).len()), (1, 1));
+}
+
+#[test]
 fn a_delivery_that_finds_no_free_slot_is_parked_with_a_request_to_drain() {
     let calm = Calm::with(json!({"maxConcurrency": 1}), Mood::Well(50));
     hold_slot(&calm, 0);
@@ -427,6 +479,36 @@ fn a_delivery_that_finds_no_free_slot_is_parked_with_a_request_to_drain() {
     assert!(!calm.deliver_one(delivery, FIRST));
     assert_eq!((calm.requests(), waiting_for(&calm, 0)), (0, vec![delivery]));
     assert!(is_noted_as_waiting(&calm, 0) && is_drain_requested(&calm, 0));
+}
+
+#[test]
+fn an_endpoint_whose_slots_are_all_held_is_considered_full_for_a_tenth_of_a_second() {
+    let calm = Calm::with(json!({"maxConcurrency": 1}), Mood::Well(50));
+    hold_slot(&calm, 0);
+    let sent_now = || {
+        let receipt = Receipt { first_received_unix_ms: calm.world.now(), ..FIRST };
+        calm.break_calls(None);
+        let before = calm.requests();
+        assert!(calm.run(calm.invocation(vec![(calm.body_of(calm.delivery_to(0)), receipt)])).is_empty());
+        (calm.requests() - before, calm.calls(("Limits", "take")))
+    };
+    assert_eq!(sent_now(), (0, 1));
+    assert_eq!(sent_now(), (0, 0), "it does not try again at once");
+    calm.world.tables.borrow_mut().slots.clear();
+    calm.wait(100);
+    assert_eq!(sent_now(), (1, 1));
+}
+
+#[test]
+fn a_drain_ends_if_other_functions_are_sending_all_that_is_parked() {
+    let calm = Calm::in_time(&[(json!({"maxConcurrency": 1}), Mood::Well(50))], 20);
+    let [delivery, parked] = [calm.delivery_to(0), calm.delivery_to(0)];
+    calm.park(Lane::Endpoint(endpoint_id(0)), START, parked);
+    calm.world.tables.borrow_mut().lease(parked, Lease::of(&again(2), START));
+    calm.break_calls(None);
+    assert!(!calm.deliver_one(delivery, FIRST));
+    assert_eq!((calm.requests(), waiting_for(&calm, 0)), (1, vec![parked]));
+    assert_eq!(calm.calls(("Parking", "first_of")), 1);
 }
 
 #[test]
@@ -494,6 +576,56 @@ fn deliveries_over_the_limit_per_second_are_parked_with_a_request_to_drain() {
     let later = calm.delivery_to(0);
     assert!(!calm.deliver_one(later, Receipt { first_received_unix_ms: calm.world.now(), ..FIRST }));
     assert_eq!(calm.status(later), Some(DeliveryStatus::Delivered), "another second");
+}
+
+/// Presents so many new deliveries to an environment now. Returns how many requests it sends.
+fn sent_by(calm: &Calm, count: usize) -> usize {
+    let receipt = Receipt { first_received_unix_ms: calm.world.now(), ..FIRST };
+    let batch: Vec<_> = (0..count).map(|_| Presented { delivery: calm.delivery_to(0), receipt }).collect();
+    let before = calm.requests();
+    assert!(calm.deliver(&batch).is_empty());
+    calm.requests() - before
+}
+
+#[test]
+fn requests_that_are_counted_after_their_second_are_counted_again_in_the_next() {
+    let calm = Calm::with(json!({"maxPerSecond": 5}), Mood::Well(50));
+    let other = calm.beside();
+    calm.wait(600);
+    let slow = |slow| calm.world.watch.borrow_mut().as_mut().unwrap().slow = slow;
+    slow(Some((Broken::Each(("Limits", "count_first")), 600)));
+    assert_eq!(sent_by(&calm, 5), 5);
+    slow(None);
+    assert_eq!((calm.world.now() - START) / SECOND, 1);
+    assert_eq!(sent_by(&other, 5), 0, "five were sent in this second");
+}
+
+#[test]
+fn environments_share_the_requests_of_a_second_and_count_only_those_that_they_send() {
+    let calm = Calm::with(json!({"maxPerSecond": 5}), Mood::Well(50));
+    let other = calm.beside();
+    assert_eq!(sent_by(&calm, 5), 5);
+    calm.wait(SECOND);
+    assert_eq!([sent_by(&calm, 1), sent_by(&calm, 1), sent_by(&other, 6)], [1, 1, 3], "in the next second");
+    assert_eq!(waiting_for(&calm, 0).len(), 3);
+}
+
+#[test]
+fn the_limit_of_a_second_is_asked_for_once_and_no_slot_is_taken_after_it_is_reached() {
+    let calm = Calm::with(json!({"maxConcurrency": 50, "maxPerSecond": 20}), Mood::Well(500));
+    let batch: Vec<_> = (0..21).map(|_| (calm.body_of(calm.delivery_to(0)), FIRST)).collect();
+    let full = calm.invocation(batch);
+    calm.world.clock.spawn(IMMORTAL, async move { drop(full.await) });
+    calm.wait(100);
+    assert_eq!(
+        (calm.requests(), calm.calls(("Limits", "count_first")), calm.calls(("Limits", "count_more"))),
+        (20, 1, 0)
+    );
+    calm.break_calls(None);
+    let later = calm.delivery_to(0);
+    assert!(calm.run(calm.invocation(vec![(calm.body_of(later), FIRST)])).is_empty());
+    assert!(waiting_for(&calm, 0).contains(&later));
+    assert_eq!(calm.calls(("Limits", "take")), 0);
 }
 
 #[test]
