@@ -394,6 +394,21 @@ fn a_run_that_ends_early_is_continued_by_the_next_where_it_stopped() {
 }
 
 #[test]
+fn a_run_that_starts_in_the_middle_of_the_drains_reaches_those_before_it_too() {
+    let calm = Calm::in_time(&[(json!({}), Mood::Well(50))], 20);
+    calm.add_endpoints(99);
+    for endpoint in 0..100 {
+        let delivery = calm.delivery_to(0);
+        park_in_lanes(&calm, endpoint..endpoint + 1, &[delivery]);
+        ask_for(&calm, "acme", endpoint);
+    }
+    let drained_until = Some(endpoint_id(50));
+    calm.world.tables.borrow_mut().swept = Some(SweepState { drained_until, ..swept_until(START / MINUTE + 3) });
+    assert_eq!(swept(&calm).unwrap(), Swept { drained: 100, ..Swept::default() });
+    assert_eq!(calm.world.tables.borrow().swept.as_ref().unwrap().drained_until, None);
+}
+
+#[test]
 fn the_expiry_watch_goes_on_where_it_stopped() {
     let calm = Calm::in_time(&[(json!({}), Mood::Well(50))], 2_000);
     calm.wait(START.next_multiple_of(60 * MINUTE) - START);
