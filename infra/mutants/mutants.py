@@ -1,9 +1,9 @@
 """Proves that the tests of the delivery engine notice defects: puts in one defect after another, and expects a failure.
 
-mutants.toml lists the defects of `lib/engine/src`. Each is put into a copy of the sources under target/mutants, never
-into the checkout, and runs through the unit tests and the simulation of `signpost-engine`. A defect is caught if a test
-fails, or does not end. Exits with 1 if the unchanged code fails, if fewer than 95 % of the defects are caught, or if
-survivors.md does not explain a defect that no test notices.
+mutants.toml lists the defects of `lib/engine/src`, and some of the rules in `lib/core`. Each is put into a copy of the
+sources under target/mutants, never into the checkout, and runs through the unit tests and the simulation of
+`signpost-engine`. A defect is caught if a test fails, or does not end. Exits with 1 if the unchanged code fails, if fewer
+than 95 % of the defects are caught, or if survivors.md does not explain a defect that no test notices.
 
     python infra/mutants/mutants.py [--list] [--work folder] [name or a part of it ...]
 """
