@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use signpost_core::delivery::attempt::judge_status;
 use signpost_core::delivery::breaker::{Admission, Breaker, Outcomes};
+use signpost_core::delivery::limits::Second;
 use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::verification::Question;
 use signpost_core::delivery::{DeliveryKey, DeliveryStatus, MOST_RECEIVES, Progress, Receipt, ReplayKind, Track};
@@ -16,7 +17,7 @@ use crate::calm::{Broken, Calm, FIRST, Failure, MINUTE, Presented, SECOND, again
 use crate::clock::{IMMORTAL, START};
 use crate::ports::Which;
 use crate::receivers::Mood;
-use crate::tables::{Place, Pool};
+use crate::tables::{LEASE_MS, Place, Pool};
 use crate::world::{Call, endpoint_id};
 
 fn first(delivery: u32) -> Presented {
@@ -55,6 +56,12 @@ fn disable(calm: &Calm, because: DisabledBecause) {
 /// Has another sender hold all slots of an endpoint with a limit of one.
 fn hold_slot(calm: &Calm, endpoint: usize) {
     calm.world.tables.borrow_mut().slots.insert((Pool::Endpoint(endpoint), 0), (7, u64::MAX));
+}
+
+/// Invokes `deliver` with a delivery, and does not wait for its end.
+fn begin(calm: &Calm, delivery: u32, receipt: Receipt) {
+    let invocation = calm.invocation(vec![(calm.body_of(delivery), receipt)]);
+    calm.world.clock.spawn(IMMORTAL, async move { drop(invocation.await) });
 }
 
 #[test]
@@ -283,6 +290,22 @@ fn one_delivery_probes_an_open_breaker_the_others_are_parked_and_its_acknowledge
 }
 
 #[test]
+fn an_environment_that_read_the_breaker_before_another_claimed_the_probe_sends_none() {
+    let calm = Calm::with(json!({}), Mood::Well(5_000));
+    let other = calm.beside();
+    calm.put_breaker(0, open_since(START - MINUTE));
+    let [probe, late] = [calm.delivery_to(0), calm.delivery_to(0)];
+    let slow = |slow| calm.world.watch.borrow_mut().as_mut().unwrap().slow = slow;
+    slow(Some((Broken::Each(("Deliveries", "standing")), 500)));
+    begin(&other, late, FIRST);
+    calm.wait(100);
+    slow(None);
+    begin(&calm, probe, FIRST);
+    calm.wait(SECOND);
+    assert_eq!((calm.requests(), waiting_for(&calm, 0)), (1, vec![late]));
+}
+
+#[test]
 fn a_probe_that_cannot_be_claimed_is_not_sent_and_its_delivery_waits_for_the_next() {
     for failure in [Failure::Refused, Failure::Lost] {
         let calm = Calm::with(json!({}), Mood::Well(50));
@@ -497,6 +520,61 @@ fn an_endpoint_whose_slots_are_all_held_is_considered_full_for_a_tenth_of_a_seco
     calm.world.tables.borrow_mut().slots.clear();
     calm.wait(100);
     assert_eq!(sent_now(), (1, 1));
+}
+
+/// Creates two deliveries to an endpoint with limits. The second one is parked.
+fn one_and_one_parked(settings: Value, mood: Mood) -> (Calm, u32, u32) {
+    let calm = Calm::with(settings, mood);
+    let [delivery, parked] = [calm.delivery_to(0), calm.delivery_to(0)];
+    calm.park(Lane::Endpoint(endpoint_id(0)), START, parked);
+    (calm, delivery, parked)
+}
+
+#[test]
+fn the_holder_of_a_slot_that_another_function_took_meanwhile_drains_nothing() {
+    let (calm, delivery, parked) = one_and_one_parked(json!({"maxConcurrency": 1}), Mood::Well(500));
+    begin(&calm, delivery, slow(FIRST));
+    calm.wait(100);
+    hold_slot(&calm, 0);
+    calm.wait(10 * SECOND);
+    assert_eq!((calm.requests(), waiting_for(&calm, 0)), (1, vec![parked]));
+}
+
+#[test]
+fn the_holder_of_a_slot_has_it_for_the_longest_time_of_each_attempt() {
+    let (calm, delivery, _) = one_and_one_parked(json!({"maxConcurrency": 1}), Mood::After(9 * SECOND));
+    begin(&calm, delivery, slow(FIRST));
+    for requests in [1, 2] {
+        let began = calm.world.now();
+        calm.wait(SECOND);
+        let (_, until) = calm.world.tables.borrow().slots[&(Pool::Endpoint(0), 0)];
+        assert_eq!((calm.requests(), until), (requests, began + LEASE_MS));
+        calm.wait(8 * SECOND);
+    }
+}
+
+#[test]
+fn a_drain_waits_for_a_second_with_room_until_its_time_is_over() {
+    let limits = json!({"maxConcurrency": 1, "maxPerSecond": 1});
+    let (calm, delivery, _) = one_and_one_parked(limits, Mood::Well(500));
+    begin(&calm, delivery, slow(FIRST));
+    calm.wait(100);
+    let full = Second { unix_seconds: START / SECOND + 3_600, begun: 1 }; // By a clock that is an hour ahead.
+    calm.world.tables.borrow_mut().seconds.insert(0, full);
+    calm.wait(20 * SECOND);
+    assert_eq!((calm.requests(), calm.parked(), calm.sent(Which::SlowDeliveries).len()), (1, Vec::new(), 1));
+}
+
+#[test]
+fn the_holder_of_a_slot_sends_a_delivery_that_is_parked_while_it_releases_the_slot() {
+    let calm = Calm::with(json!({"maxConcurrency": 1}), Mood::Well(50));
+    let [delivery, parked] = [calm.delivery_to(0), calm.delivery_to(0)];
+    calm.world.watch.borrow_mut().as_mut().unwrap().slow = Some((Broken::Each(("Limits", "release")), SECOND));
+    begin(&calm, delivery, slow(FIRST));
+    calm.wait(500);
+    calm.park(Lane::Endpoint(endpoint_id(0)), START, parked);
+    calm.wait(5 * SECOND);
+    assert_eq!((calm.requests(), calm.parked()), (2, Vec::new()));
 }
 
 #[test]

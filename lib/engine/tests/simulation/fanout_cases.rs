@@ -446,6 +446,23 @@ fn an_invocation_ends_before_its_timeout_however_slow_all_calls_are() {
 }
 
 #[test]
+fn a_message_whose_call_hangs_comes_again_and_its_invocation_ends_in_time() {
+    let cases = [("Events", "insert"), ("States", "put"), SEND, ("RejectedQueue", "send_all")];
+    for call in cases {
+        let calm = three();
+        is_foreign(&calm, "{}");
+        let valid = accepted(&calm, "m-1", &[0]);
+        let invalid = Queued { message_id: "m-2", body: "{}".to_owned() };
+        calm.world.watch.borrow_mut().as_mut().unwrap().slow = Some((Broken::Each(call), 60_000));
+        let began = calm.world.now();
+        let expected = if call.0 == "RejectedQueue" { "m-2" } else { "m-1" };
+        assert_eq!(fan_out(&calm, vec![valid, invalid]), [expected], "{call:?}");
+        let took = calm.world.now() - began;
+        assert!(took < 29_000, "{took} ms, because {call:?} hangs");
+    }
+}
+
+#[test]
 fn whichever_call_fails_or_loses_its_answer_the_same_message_presented_again_reaches_every_endpoint() {
     let calls = {
         let calm = three();
