@@ -423,6 +423,19 @@ fn an_endpoint_is_quick_after_twenty_quick_attempts_and_slow_after_two_seconds_w
 }
 
 #[test]
+fn an_endpoint_that_takes_more_than_a_second_is_not_quick() {
+    for (ms, expected) in [(1_000, true), (1_001, false)] {
+        let calm = Calm::with(json!({}), Mood::After(ms));
+        calm.put_breaker(0, Breaker::default());
+        let on_slow: Vec<_> =
+            (0..30).map(|_| Presented { delivery: calm.delivery_to(0), receipt: slow(FIRST) }).collect();
+        calm.deliver(&on_slow);
+        let is_quick = calm.world.tables.borrow().breakers.get(&0).is_some_and(|(breaker, _)| breaker.is_quick());
+        assert_eq!((calm.requests(), is_quick), (30, expected), "{ms} ms");
+    }
+}
+
+#[test]
 fn quick_attempts_from_before_a_slow_one_do_not_prove_that_an_endpoint_is_quick_again() {
     let calm = Calm::with(json!({}), Mood::Well(50));
     let other = calm.beside();
