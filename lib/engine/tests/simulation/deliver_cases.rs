@@ -579,6 +579,17 @@ fn a_drain_waits_for_a_second_with_room_until_its_time_is_over() {
 }
 
 #[test]
+fn a_drain_sends_no_probe() {
+    let calm = Calm::with(json!({"maxConcurrency": 1, "maxPerSecond": 1}), Mood::Well(50));
+    calm.put_breaker(0, open_since(START - MINUTE));
+    calm.world.tables.borrow_mut().seconds.insert(0, Second { unix_seconds: START / SECOND, begun: 1 });
+    let delivery = calm.delivery_to(0);
+    assert!(!calm.deliver_one(delivery, FIRST));
+    assert!(calm.world.now() >= START + SECOND, "a drain has waited for the next second");
+    assert_eq!((calm.requests(), waiting_for(&calm, 0)), (0, vec![delivery]));
+}
+
+#[test]
 fn the_holder_of_a_slot_sends_a_delivery_that_is_parked_while_it_releases_the_slot() {
     let calm = Calm::with(json!({"maxConcurrency": 1}), Mood::Well(50));
     let [delivery, parked] = [calm.delivery_to(0), calm.delivery_to(0)];
@@ -783,6 +794,16 @@ fn a_delivery_whose_lease_another_sender_has_comes_again_when_the_lease_ends() {
     calm.wait(5 * SECOND);
     assert!(calm.deliver_one(delivery, again(2)));
     assert_eq!((calm.requests(), calm.waits()), (0, vec![90]));
+}
+
+#[test]
+fn a_delivery_that_becomes_due_after_its_lease_was_refused_comes_again_unsent() {
+    let calm = Calm::with(json!({}), Mood::Well(50));
+    let delivery = calm.delivery_to(0);
+    calm.put_record(delivery, Progress { next_attempt_unix_ms: START + 5 * SECOND, ..failed(1) });
+    calm.world.watch.borrow_mut().as_mut().unwrap().slow = Some((Broken::Each(("Deliveries", "lease")), 10 * SECOND));
+    assert!(calm.deliver_one(delivery, again(2)));
+    assert_eq!((calm.requests(), calm.waits()), (0, vec![1]));
 }
 
 #[test]
