@@ -63,14 +63,10 @@ impl App {
         let must_prove = self.proof(&submission.endpoint, None).is_missing();
         let stored = StoredEndpoint {
             auth_secret,
-            settings: submission.endpoint,
-            verified_origin: None,
             disabled: must_prove.then_some(DisabledBecause::Unverified),
-            version: 1,
-            created_at: now,
-            updated_at: now,
             trusted: submission.trusted,
             signing_secrets: vec![SecretVersion::new(sealed, now)],
+            ..StoredEndpoint::new(submission.endpoint, now)
         };
         self.publish_keys(&asked.tenant, &id, &stored).await?; // Before the keys can sign.
         // An existing id is from this call, whose answer got lost: no other caller draws the same 122 random bits.

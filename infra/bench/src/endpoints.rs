@@ -40,17 +40,7 @@ async fn tenant_of(world: &World, wanting: u64, batch: usize) -> TenantId {
     for index in 0..MAX_ENDPOINTS {
         let kind = if index < wanting { "operation".to_owned() } else { format!("type-{index}") };
         let settings = Endpoint { types: vec![TypeFilter::of(kind)], ..Endpoint::new(world.receiver.url()) };
-        let stored = StoredEndpoint {
-            settings,
-            verified_origin: None,
-            disabled: None,
-            version: 1,
-            created_at: 0,
-            updated_at: 0,
-            auth_secret: None,
-            trusted: None,
-            signing_secrets: Vec::new(),
-        };
+        let stored = StoredEndpoint::new(settings, 0);
         table.put(&tenant, &EndpointId::new(Uuid::new_v4()), &stored, None).await.expect("the table accepts it");
     }
     tenant

@@ -97,17 +97,8 @@ impl World {
                 ..Endpoint::new(receiver.url())
             };
             let now = unix_now().as_secs();
-            let stored = StoredEndpoint {
-                settings,
-                verified_origin: None,
-                disabled: None,
-                version: 1,
-                created_at: now,
-                updated_at: now,
-                auth_secret: None,
-                trusted: None,
-                signing_secrets: vec![SecretVersion::new(SealedKeys { sealed, public_key: own.public_key() }, now)],
-            };
+            let signing_secrets = vec![SecretVersion::new(SealedKeys { sealed, public_key: own.public_key() }, now)];
+            let stored = StoredEndpoint { signing_secrets, ..StoredEndpoint::new(settings, now) };
             endpoints.put(&tenant, &id, &stored, None).await.expect("a table that accepts the endpoint");
             breakers.replace(&id, None, &quick(), 1).await.expect("a table that accepts the breaker");
         }

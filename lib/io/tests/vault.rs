@@ -118,17 +118,8 @@ async fn endpoints(aws: &FakeAws, count: usize) -> InMemory {
         let place = SealContext { purpose: Purpose::Auth(&binding), ..signing(&tenant, &id) };
         let auth_secret = Some(vault.seal(place, &password).await.unwrap());
         let sealed = vault.seal(signing(&tenant, &id), &keys.written()).await.unwrap();
-        let stored = StoredEndpoint {
-            settings,
-            verified_origin: None,
-            disabled: None,
-            version: 1,
-            created_at: 0,
-            updated_at: 0,
-            auth_secret,
-            trusted: None,
-            signing_secrets: vec![SecretVersion::new(SealedKeys { sealed, public_key: keys.public_key() }, 0)],
-        };
+        let signing_secrets = vec![SecretVersion::new(SealedKeys { sealed, public_key: keys.public_key() }, 0)];
+        let stored = StoredEndpoint { auth_secret, signing_secrets, ..StoredEndpoint::new(settings, 0) };
         made.0.insert(id, stored);
     }
     made

@@ -310,7 +310,7 @@ impl LocalStack {
     /// The table refuses the items.
     pub async fn register_unreadable(&self, tenant: &TenantId) -> EndpointId {
         let id = EndpointId::new(Uuid::new_v4());
-        let stored = bare(Endpoint::new("https://receiver.example"));
+        let stored = StoredEndpoint::new(Endpoint::new("https://receiver.example"), 0);
         self.endpoints().put(tenant, &id, &stored, None).await.expect("the table accepts the endpoint");
         let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
         for (key, attribute) in [(id.to_string(), "settings"), (format!("s#{id}"), "types")] {
@@ -328,7 +328,10 @@ impl LocalStack {
     /// The table refuses the item.
     pub async fn repair(&self, tenant: &TenantId, id: &EndpointId, settings: Endpoint) {
         self.endpoints().delete(tenant, id, None).await.expect("the table deletes the old item");
-        self.endpoints().put(tenant, id, &bare(settings), None).await.expect("the table accepts the endpoint");
+        self.endpoints()
+            .put(tenant, id, &StoredEndpoint::new(settings, 0), None)
+            .await
+            .expect("the table accepts the endpoint");
     }
 
     /// Removes an endpoint.
@@ -750,22 +753,6 @@ async fn asking<T>(ask: impl AsyncFn() -> Option<T>) -> T {
             Some(answer) => return answer,
             None => tokio::time::sleep(Duration::from_millis(200)).await,
         }
-    }
-}
-
-/// Creates an endpoint without secrets, as the table holds it.
-#[must_use]
-pub fn bare(settings: Endpoint) -> StoredEndpoint {
-    StoredEndpoint {
-        settings,
-        verified_origin: None,
-        disabled: None,
-        version: 1,
-        created_at: 0,
-        updated_at: 0,
-        auth_secret: None,
-        trusted: None,
-        signing_secrets: Vec::new(),
     }
 }
 

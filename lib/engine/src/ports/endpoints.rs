@@ -95,6 +95,24 @@ pub struct StoredEndpoint {
     pub signing_secrets: Vec<SecretVersion<SealedKeys>>,
 }
 
+impl StoredEndpoint {
+    /// Creates the first version of an endpoint, enabled and without secrets. `created_at` is in seconds since the Unix epoch.
+    #[must_use]
+    pub fn new(settings: Endpoint, created_at: u64) -> Self {
+        Self {
+            settings,
+            verified_origin: None,
+            disabled: None,
+            version: 1,
+            created_at,
+            updated_at: created_at,
+            auth_secret: None,
+            trusted: None,
+            signing_secrets: Vec::new(),
+        }
+    }
+}
+
 /// An endpoint's own keys as they are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedKeys {

@@ -150,17 +150,7 @@ impl std::error::Error for Fault {}
 pub fn endpoint(index: usize, settings: &serde_json::Value) -> StoredEndpoint {
     let mut all = json!({"url": format!("https://receiver.example/{index}"), "signatures": []});
     all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
-    StoredEndpoint {
-        settings: serde_json::from_value(all).unwrap(),
-        verified_origin: None,
-        disabled: None,
-        version: 1,
-        created_at: 0,
-        updated_at: 0,
-        auth_secret: None,
-        trusted: None,
-        signing_secrets: Vec::new(),
-    }
+    StoredEndpoint::new(serde_json::from_value(all).unwrap(), 0)
 }
 
 /// Returns the type of events that go to these endpoints.

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use signpost_core::endpoint::quota::{MAX_ENDPOINTS, MAX_SETTINGS_BYTES, settings_bytes};
 use signpost_core::endpoint::{Endpoint, EndpointId, TypeFilter};
 use signpost_core::event::TenantId;
+use signpost_engine::ports::endpoints::StoredEndpoint;
 use signpost_io::runtime::clock::unix_ms_now;
 use signpost_io::tables::endpoints::PutResult;
 use signpost_testkit::build::{event, event_id, tenant};
-use signpost_testkit::local_stack::{LocalStack, bare, setting};
+use signpost_testkit::local_stack::{LocalStack, setting};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -43,7 +44,8 @@ fn fat(index: u64, bytes: u64) -> Endpoint {
 async fn full_tenant(stack: &LocalStack, endpoints: u64) -> TenantId {
     let (table, tenant) = (stack.endpoints(), tenant());
     let put = async |index| {
-        let (id, stored) = (EndpointId::new(Uuid::new_v4()), bare(fat(index, MAX_SETTINGS_BYTES / endpoints)));
+        let (id, stored) =
+            (EndpointId::new(Uuid::new_v4()), StoredEndpoint::new(fat(index, MAX_SETTINGS_BYTES / endpoints), 0));
         assert_eq!(table.put(&tenant, &id, &stored, None).await.unwrap(), PutResult::Written);
     };
     iter(0..endpoints).map(put).buffer_unordered(4).collect::<Vec<()>>().await;

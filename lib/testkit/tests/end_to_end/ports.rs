@@ -124,17 +124,7 @@ async fn an_event_is_stored_once() {
 }
 
 fn stored(settings: Value) -> StoredEndpoint {
-    StoredEndpoint {
-        settings: serde_json::from_value(settings).unwrap(),
-        verified_origin: None,
-        disabled: None,
-        version: 1,
-        created_at: 0,
-        updated_at: 0,
-        auth_secret: None,
-        trusted: None,
-        signing_secrets: Vec::new(),
-    }
+    StoredEndpoint::new(serde_json::from_value(settings).unwrap(), 0)
 }
 
 #[tokio::test]
