@@ -47,7 +47,8 @@ async fn a_function_killed_anywhere_loses_nothing_acknowledged() {
     // The point of death: the operation, whether its calls have been answered, and the number of its calls. Then the
     // integrator's behaviour, and the number of requests that may be sent twice.
     let deliver = [
-        point("deliver: received, nothing sent", ("BatchGetItem", Called, 1), Accepts, 0),
+        // The seat is asked for in any case; a late start on a busy machine changes the calls after it.
+        point("deliver: received, nothing sent", ("UpdateItem", Called, 1), Accepts, 0),
         point("deliver: sent, not answered", (REQUEST, Called, BATCH), Accepts, BATCH),
         point("deliver: sent, not recorded", (INSERT, Called, 1), Accepts, BATCH),
         point("deliver: recorded, not returned", (INSERT, Answered, 1), Accepts, 0),
