@@ -141,7 +141,7 @@ impl<P: Ports> Limiter<P> {
         let permits = self.permits.get(endpoint.clone());
         permits.wanted.fetch_add(1, Ordering::Relaxed);
         let _asking = Asking(&permits.wanted);
-        turn_by_turn().await; // The other deliveries of a batch say in the meantime that they want a permit, too.
+        yield_once().await; // The other deliveries of a batch say in the meantime that they want a permit, too.
         let mut counted = permits.counted.lock().await;
         loop {
             let is_over = counted.unix_seconds != self.clock.unix_seconds(); // Counted requests of a past second do not start.
@@ -211,7 +211,7 @@ impl<P: Ports> Limiter<P> {
 }
 
 /// Lets the other tasks of this batch run once.
-async fn turn_by_turn() {
+async fn yield_once() {
     let mut is_first = true;
     poll_fn(|context| {
         if std::mem::take(&mut is_first) {

@@ -27,7 +27,7 @@ use crate::input::fault::Fault;
 use crate::input::json::{self, text_in};
 use crate::input::scanner::Scanner;
 
-/// A delivery of one event to one endpoint, as a message of `DeliveriesQueue` contains it.
+/// A delivery of one event to one endpoint, as a message of `DeliveriesQueue` or `SlowDeliveriesQueue` contains it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// The endpoint that receives it.

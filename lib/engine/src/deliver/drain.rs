@@ -58,7 +58,7 @@ impl<P: Ports> Deliver<P> {
             Ok::<_, Deferred<P>>(())
         };
         if let Err(error) = handed_over.await {
-            tracing::warn!(endpoint.id = %delivery.endpoint, error = %Chain(&error), "endpoint.drain_stopped");
+            log_stopped::<P>(delivery, &error);
         }
     }
 
@@ -89,14 +89,14 @@ impl<P: Ports> Deliver<P> {
                 Ok(Some(another)) => slot = another,
                 Ok(None) => return,
                 Err(error) => {
-                    tracing::warn!(endpoint.id = %delivery.endpoint, error = %Chain(&error), "endpoint.drain_stopped");
-                    return; // A sweep continues.
+                    log_stopped::<P>(delivery, &error);
+                    return;
                 }
             }
         }
     }
 
-    /// Sends the parked deliveries of the endpoint of `delivery`, which has no limit, with the seat that this invocation
+    /// Sends the parked deliveries of the endpoint of `delivery`, which has no `maxConcurrency`, with the seat that this invocation
     /// has. Another invocation goes on as after [`Self::drain`].
     ///
     /// Sends none if the endpoint has just recovered, because then a sweep sets the pace.
@@ -112,7 +112,7 @@ impl<P: Ports> Deliver<P> {
             Err(error) => Err(error),
         };
         if let Err(error) = drained {
-            tracing::warn!(endpoint.id = %delivery.endpoint, error = %Chain(&error), "endpoint.drain_stopped");
+            log_stopped::<P>(delivery, &error);
         }
     }
 
@@ -246,4 +246,9 @@ impl<P: Ports> Deliver<P> {
         let Some(limit) = limit else { return Ok(None) };
         Ok(self.limiter.take_free(&SlotPool::Endpoint(delivery.endpoint.clone()), limit).await?)
     }
+}
+
+/// Logs that a drain ended early. A sweep continues it.
+fn log_stopped<P: Ports>(delivery: &Delivery, error: &Deferred<P>) {
+    tracing::warn!(endpoint.id = %delivery.endpoint, error = %Chain(error), "endpoint.drain_stopped");
 }

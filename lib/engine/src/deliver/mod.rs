@@ -1,5 +1,5 @@
 //! The work of `deliver`: signs and sends each delivery of a batch, records the attempt, and drains the lanes of
-//! endpoints with a limit.
+//! endpoints.
 //!
 //! One delivery goes through `prepare` (is an attempt due, and does the endpoint accept it?), `attempt` (send and
 //! record) and `endings` (wait, park, give up). A delivery from the queue and one from a lane take the same way;
@@ -55,7 +55,7 @@ pub struct DeliverPorts<P: Ports> {
     pub endpoints: P::Endpoints,
     /// The events.
     pub events: P::Events,
-    /// The slots and counts of endpoints.
+    /// The slots of endpoints and tenants, and the counts of endpoints.
     pub limits: P::Limits,
     /// The queue of Signpost's own events.
     pub own_events_queue: P::Queue,

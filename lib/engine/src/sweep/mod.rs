@@ -45,7 +45,7 @@ pub struct SweepPorts<P: Ports> {
     pub events: P::Events,
     /// The queue that `fanout` reads.
     pub events_queue: P::Queue,
-    /// The slots and counts of endpoints.
+    /// The slots of endpoints and tenants, and the counts of endpoints.
     pub limits: P::Limits,
     /// The parked deliveries.
     pub parking: P::Parking,
