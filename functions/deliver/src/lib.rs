@@ -9,7 +9,7 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::Error;
 use signpost_core::delivery::{Receipt, Track};
 use signpost_engine::deliver::{Deliver, DeliverPorts, QueuedDelivery};
-use signpost_engine::ports::queue::SINCE;
+use signpost_engine::ports::queue::{RECEIVES, SINCE};
 use signpost_io::http::guarded_client::Guard;
 use signpost_io::http::webhook_sender::WebhookSender;
 use signpost_io::mac::MacKey;
@@ -93,21 +93,68 @@ impl App {
             message_id: record.message_id.as_deref()?,
             body: record.body.as_deref().unwrap_or_default(),
             receipt_handle: record.receipt_handle.as_deref().unwrap_or_default(),
-            receipt: self.receipt_of(record),
+            receipt: receipt_of(record, self.track_of(record)),
         })
     }
 
-    /// Reads the attributes of a message, and which queue it came from.
-    fn receipt_of(&self, record: &SqsMessage) -> Receipt {
-        let number = |name: &str| record.attributes.get(name).and_then(|number| number.parse().ok());
-        let since = record.message_attributes.get(SINCE).and_then(|since| since.string_value.as_ref()?.parse().ok());
+    fn track_of(&self, record: &SqsMessage) -> Track {
         let is_slow = record.event_source_arn.as_ref() == Some(&self.slow_deliveries_queue_arn);
-        Receipt {
-            receives: number("ApproximateReceiveCount").and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
-            first_received_unix_ms: number("ApproximateFirstReceiveTimestamp").unwrap_or_default(),
-            since_unix_ms: since.or_else(|| number("SentTimestamp")).unwrap_or_else(unix_ms_now),
-            is_again: since.is_some(),
-            track: if is_slow { Track::Slow } else { Track::Fast },
-        }
+        if is_slow { Track::Slow } else { Track::Fast }
+    }
+}
+
+/// Reads the attributes of a message.
+fn receipt_of(record: &SqsMessage, track: Track) -> Receipt {
+    let number = |name: &str| record.attributes.get(name).and_then(|number| number.parse().ok());
+    let own = |name: &str| record.message_attributes.get(name).and_then(|own| own.string_value.as_ref()?.parse().ok());
+    let since: Option<u64> = own(SINCE);
+    let count = |number: Option<u64>| number.and_then(|count| u32::try_from(count).ok());
+    Receipt {
+        receives: count(number("ApproximateReceiveCount")).unwrap_or(1),
+        earlier_receives: count(own(RECEIVES)).unwrap_or_default(),
+        first_received_unix_ms: number("ApproximateFirstReceiveTimestamp").unwrap_or_default(),
+        since_unix_ms: since.or_else(|| number("SentTimestamp")).unwrap_or_else(unix_ms_now),
+        is_again: since.is_some(),
+        track,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lambda_events::sqs::SqsMessage;
+    use signpost_core::delivery::{Receipt, Track};
+
+    use super::receipt_of;
+
+    #[test]
+    fn the_receipt_of_a_message_that_was_sent_again_counts_the_receives_of_the_earlier_ones() {
+        let record: SqsMessage = serde_json::from_str(
+            r#"{
+                "messageId": "059f36b4-87a3-44ab-83d2-661975830a7d",
+                "attributes": {
+                    "ApproximateReceiveCount": "2",
+                    "SentTimestamp": "1545082649183",
+                    "ApproximateFirstReceiveTimestamp": "1545082649185"
+                },
+                "messageAttributes": {
+                    "since": {"stringValue": "1545082000000", "dataType": "String"},
+                    "receives": {"stringValue": "7", "dataType": "String"}
+                }
+            }"#,
+        )
+        .unwrap();
+        let expected = Receipt {
+            receives: 2,
+            earlier_receives: 7,
+            first_received_unix_ms: 1_545_082_649_185,
+            since_unix_ms: 1_545_082_000_000,
+            is_again: true,
+            track: Track::Fast,
+        };
+        assert_eq!(receipt_of(&record, Track::Fast), expected);
+        let mut first = record;
+        first.message_attributes.clear();
+        let expected = Receipt { earlier_receives: 0, since_unix_ms: 1_545_082_649_183, is_again: false, ..expected };
+        assert_eq!(receipt_of(&first, Track::Fast), expected);
     }
 }

@@ -220,6 +220,9 @@ pub struct DeliveryRecord {
 pub struct Receipt {
     /// How often `deliver` received its message, including this time.
     pub receives: u32,
+    /// How often it received earlier messages of the delivery, each of which it sent again with a delay instead of
+    /// keeping it in flight.
+    pub earlier_receives: u32,
     /// The time when it received the message first.
     pub first_received_unix_ms: u64,
     /// The start of the wait. If the delivery must wait again, it keeps this time, and so its place in line.
@@ -260,11 +263,17 @@ impl Receipt {
         }
     }
 
-    /// Returns how long the message waits after an internal error: ten seconds for each receive, at most a quarter of
+    /// Returns how often `deliver` received this message and the earlier ones, in whose place it was sent.
+    #[must_use]
+    pub fn all_receives(&self) -> u32 {
+        self.receives.saturating_add(self.earlier_receives)
+    }
+
+    /// Returns how long the delivery waits after an internal error: ten seconds for each receive, at most a quarter of
     /// an hour. Therefore an outage of Signpost causes few repetitions at the receiver.
     #[must_use]
     pub fn wait_after_our_fault(&self) -> Duration {
-        Duration::from_secs(10 * u64::from(self.receives.clamp(1, 90)))
+        Duration::from_secs(10 * u64::from(self.all_receives().clamp(1, 90)))
     }
 }
 
@@ -520,6 +529,7 @@ mod tests {
             |until| at(DeliveryStatus::Pending, 0).map(|one| DeliveryRecord { leased_until_unix_ms: until, ..one });
         let first = Receipt {
             receives: 1,
+            earlier_receives: 0,
             first_received_unix_ms: 10_000,
             since_unix_ms: 9_000,
             is_again: false,
@@ -557,8 +567,14 @@ mod tests {
     #[test]
     fn the_first_receiver_of_a_message_has_the_time_of_an_attempt() {
         let track = Track::Fast;
-        let receipt =
-            |receives, is_again| Receipt { receives, first_received_unix_ms: 0, since_unix_ms: 0, is_again, track };
+        let receipt = |receives, is_again| Receipt {
+            receives,
+            earlier_receives: 0,
+            first_received_unix_ms: 0,
+            since_unix_ms: 0,
+            is_again,
+            track,
+        };
         let (begin, wait) = (FIRST, Due::Elsewhere { until_unix_ms: 95_000 });
         let nothing_sent = Some(DeliveryRecord::default());
         let cases = [
@@ -586,9 +602,17 @@ mod tests {
     #[test]
     fn faults_on_our_side_are_waited_out_for_days() {
         let (is_again, track) = (false, Track::Fast);
-        let receipt = |receives| Receipt { receives, first_received_unix_ms: 0, since_unix_ms: 0, is_again, track };
-        let wait = |receives| receipt(receives).wait_after_our_fault().as_secs();
+        let receipt = |receives, earlier_receives| Receipt {
+            receives,
+            earlier_receives,
+            first_received_unix_ms: 0,
+            since_unix_ms: 0,
+            is_again,
+            track,
+        };
+        let wait = |receives| receipt(receives, 0).wait_after_our_fault().as_secs();
         assert_eq!([0, 1, 2, 90, 91, 1_000].map(wait), [10, 10, 20, 900, 900, 900]);
+        assert_eq!(receipt(1, 4).wait_after_our_fault().as_secs(), 50, "a message in place of another");
         assert!((1..MOST_RECEIVES).map(wait).sum::<u64>() > 4 * 24 * 3_600);
     }
 

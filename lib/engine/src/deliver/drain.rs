@@ -172,6 +172,7 @@ impl<P: Ports> Deliver<P> {
         let delivery = Delivery { endpoint: like.endpoint.clone(), event, arrived_unix_ms };
         let receipt = Receipt {
             receives: 1,
+            earlier_receives: 0,
             first_received_unix_ms: 0,
             since_unix_ms: parked.at_unix_ms,
             is_again: true,

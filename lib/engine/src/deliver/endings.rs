@@ -9,14 +9,14 @@ use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause};
 use signpost_core::event::{Event, OWN_SOURCE};
 
 use crate::deliver::prepare::Refusal;
-use crate::deliver::{Deferred, DeferredError, Deliver, Outcome};
+use crate::deliver::{Deferred, DeferredError, Deliver, Outcome, QueuedDelivery};
 use crate::logs::Chain;
 use crate::ports::Ports;
 use crate::ports::clock::Clock as _;
 use crate::ports::deliveries::Deliveries as _;
 use crate::ports::events::Events as _;
 use crate::ports::parking::Parking as _;
-use crate::ports::queue::{Message, Queue as _};
+use crate::ports::queue::{Message, Queue as _, RECEIVES, SINCE};
 
 impl<P: Ports> Deliver<P> {
     /// Makes a delivery wait until the recorded time: as a message in flight if that is soon, as a delayed message if SQS
@@ -142,9 +142,31 @@ impl<P: Ports> Deliver<P> {
     ) -> Result<(), Deferred<P>> {
         let Delivery { endpoint, event, arrived_unix_ms } = delivery;
         let message = Message::of_delivery(endpoint, event, *arrived_unix_ms, Some(receipt.since_unix_ms));
-        // Rounded up, so that it does not come before its time.
-        let delay = Duration::from_secs(wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX));
-        Ok(self.queue(track).send_all([Message { delay, ..message }]).await?)
+        Ok(self.queue(track).send_all([Message { delay: delay(wait), ..message }]).await?)
+    }
+
+    /// Sends a message again with a delay, in place of the received one, which would be in flight for the whole wait.
+    /// Returns false if that failed.
+    ///
+    /// The new message counts the receives of the old one. It comes only when the first receiver of the old one is done
+    /// for certain.
+    pub(super) async fn send_again(&self, message: &QueuedDelivery<'_>, wait: Duration) -> bool {
+        let QueuedDelivery { message_id, body, receipt, .. } = message;
+        let wait = wait.max(self.until(receipt.first_may_send_until()));
+        let message = Message {
+            body: (*body).to_owned(),
+            group: Delivery::parse(body).ok().map(|delivery| delivery.event.key.tenant.to_string()),
+            attributes: vec![
+                (SINCE, receipt.since_unix_ms.to_string()),
+                (RECEIVES, receipt.all_receives().to_string()),
+            ],
+            delay: delay(wait),
+        };
+        let sent = self.queue(receipt.track).send_all([message]).await;
+        if let Err(error) = &sent {
+            tracing::warn!(message.id = message_id, error = %Chain(error), "delivery.not_requeued");
+        }
+        sent.is_ok()
     }
 
     /// Disables the endpoint of a delivery, and sends an event about it to the tenant's endpoints.
@@ -165,4 +187,9 @@ impl<P: Ports> Deliver<P> {
         self.endpoints.disable(tenant, endpoint, because).await?;
         Ok(())
     }
+}
+
+/// Returns the delay of a message that must not come before the end of a wait. SQS counts in whole seconds.
+fn delay(wait: Duration) -> Duration {
+    Duration::from_secs(wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX))
 }

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use signpost_core::delivery::drain::ASKED_FOR_SECONDS;
+use signpost_core::delivery::parking::LONGEST_IN_FLIGHT;
 use signpost_core::delivery::parking::NOTED_FOR_SECONDS;
 use signpost_core::delivery::request::RequestError;
 use signpost_core::delivery::{DeadLetterReason, Delivery, MOST_RECEIVES, Receipt, Track};
@@ -118,7 +119,7 @@ const DRAIN_FOR: Duration = Duration::from_secs(15);
 /// The work that remains with a delivery, after everything for now is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
-    /// It is due again after this wait, which is short enough for the queue.
+    /// It is due again after this wait.
     Again(Duration),
     /// Nothing remains: the delivery is acknowledged, parked, or a dead letter.
     Done,
@@ -236,12 +237,15 @@ impl<P: Ports> Deliver<P> {
             Ok(Outcome::Again(wait)) => wait,
             Err(error) => {
                 tracing::error!(message.id = message_id, error = %Chain(&error), "delivery.deferred");
-                if receipt.receives >= MOST_RECEIVES && self.give_up_deferred(body).await {
+                if receipt.all_receives() >= MOST_RECEIVES && self.give_up_deferred(body).await {
                     return true;
                 }
                 receipt.wait_after_our_fault()
             }
         };
+        if wait > LONGEST_IN_FLIGHT && self.send_again(message, wait).await {
+            return true;
+        }
         if let Err(error) = self.queue(receipt.track).delay_retry(receipt_handle, wait).await {
             // SQS presents it after the queue's own visibility timeout, later than requested.
             tracing::warn!(message.id = message_id, error = %Chain(&error), "delivery.visibility_change_failed");

@@ -62,6 +62,9 @@ pub struct Message {
 /// message has it if there may be another message of the same delivery.
 pub const SINCE: &str = "since";
 
+/// The attribute of a delivery's message with how often `deliver` received the messages in whose place this one was sent.
+pub const RECEIVES: &str = "receives";
+
 /// How many bytes one message may have, and all messages of one call together.
 pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
 

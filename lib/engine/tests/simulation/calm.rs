@@ -103,13 +103,20 @@ pub struct Presented {
 }
 
 /// The receipt of a message that comes for the first time.
-pub const FIRST: Receipt =
-    Receipt { receives: 1, first_received_unix_ms: START, since_unix_ms: START, is_again: false, track: Track::Fast };
+pub const FIRST: Receipt = Receipt {
+    receives: 1,
+    earlier_receives: 0,
+    first_received_unix_ms: START,
+    since_unix_ms: START,
+    is_again: false,
+    track: Track::Fast,
+};
 
 /// The receipt of a message that comes for the `receives`th time, long after the first.
 pub fn again(receives: u32) -> Receipt {
     Receipt {
         receives,
+        earlier_receives: 0,
         first_received_unix_ms: START - 10 * MINUTE,
         since_unix_ms: START,
         is_again: false,
@@ -277,6 +284,11 @@ impl Calm {
             sent.map(|(_, message)| message.clone()).collect()
         };
         self.seen(sent)
+    }
+
+    /// Returns the delays, in seconds, of the messages that were sent to a queue.
+    pub fn delays(&self, which: Which) -> Vec<u64> {
+        self.sent(which).iter().map(|message| message.delay.as_secs()).collect()
     }
 
     /// Returns the values of an attribute of the messages that were sent to a queue.

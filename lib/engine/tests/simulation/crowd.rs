@@ -6,6 +6,7 @@ use serde_json::json;
 use signpost_engine::ports::endpoints::StoredEndpoint;
 
 use crate::Schedule;
+use crate::calm::{Broken, Failure, Watch};
 use crate::clock::START;
 use crate::functions::{run_functions, run_functions_in};
 use crate::heat::Heat;
@@ -156,6 +157,22 @@ pub fn in_flight_of_waits(seed: u64, endpoints: usize, per_second: u64, seconds:
     let receivers = (0..endpoints).map(|_| Receiver::new(vec![(0, Mood::Flaky(49))])).collect();
     let world = World::new(plan(seed), stored, receivers);
     stream_to(&world, 0..endpoints, per_second, START, START + seconds * SECOND);
+    run_functions(&world);
+    world.clock.run(START + seconds * SECOND, || false);
+    world.check_that_nothing_is_lost();
+    let most = world.most_in_flight();
+    (most, world.laws.borrow().facts.len())
+}
+
+/// An endpoint whose secret cannot be opened, so that each receive of its deliveries ends with an internal error. Returns
+/// the most messages that were in flight at once, and the deliveries.
+pub fn in_flight_of_our_faults(per_second: u64, seconds: u64) -> (usize, usize) {
+    let _schedule = Schedule(1);
+    let receivers = vec![Receiver::new(vec![(0, Mood::Well(50))])];
+    let world = World::new(plan(1), vec![settings(0, None, None)], receivers);
+    let broken = Some((Broken::Each(("Secrets", "open")), Failure::Refused));
+    *world.watch.borrow_mut() = Some(Watch { broken, ..Watch::default() });
+    stream(&world, 0, per_second, START, START + seconds * SECOND);
     run_functions(&world);
     world.clock.run(START + seconds * SECOND, || false);
     world.check_that_nothing_is_lost();

@@ -747,8 +747,9 @@ fn the_second_receive_waits_while_the_first_may_be_sending() {
         if is_disabled {
             disable(&calm, DisabledBecause::Operator);
         }
-        assert!(calm.deliver_one(delivery, Receipt { receives: 2, ..FIRST }));
-        assert_eq!((calm.requests(), calm.parked(), calm.waits()), (0, Vec::new(), vec![85]), "{is_disabled}");
+        assert!(!calm.deliver_one(delivery, Receipt { receives: 2, ..FIRST }));
+        let delays = calm.delays(Which::Deliveries);
+        assert_eq!((calm.requests(), calm.parked(), delays), (0, Vec::new(), vec![85]), "{is_disabled}");
     }
 }
 
@@ -792,8 +793,8 @@ fn a_delivery_whose_lease_another_sender_has_comes_again_when_the_lease_ends() {
     let delivery = calm.delivery_to(0);
     calm.world.tables.borrow_mut().lease(delivery, Lease::of(&again(2), START));
     calm.wait(5 * SECOND);
-    assert!(calm.deliver_one(delivery, again(2)));
-    assert_eq!((calm.requests(), calm.waits()), (0, vec![90]));
+    assert!(!calm.deliver_one(delivery, again(2)));
+    assert_eq!((calm.requests(), calm.delays(Which::Deliveries)), (0, vec![90]));
 }
 
 #[test]
@@ -852,13 +853,54 @@ fn an_internal_error_is_no_attempt_and_the_message_comes_again_after_ten_seconds
         assert!(calm.world.tables.borrow().slots.is_empty(), "{call:?}: the slot is free again");
         assert_eq!((calm.parked(), calm.dead_letters().len()), (Vec::new(), 0), "{call:?}");
     }
-    for (receives, seconds) in [(3, 30), (90, 900), (MOST_RECEIVES - 1, 900)] {
+}
+
+#[test]
+fn a_message_waits_in_flight_for_an_internal_error_for_30_s_and_longer_as_another_message_with_a_delay() {
+    let fails = |receipt| {
         let calm = limited();
         let delivery = calm.delivery_to(0);
         calm.break_calls(Some((Broken::Each(("Deliveries", "lease")), Failure::Refused)));
-        assert!(calm.deliver_one(delivery, again(receives)));
-        assert_eq!((calm.requests(), calm.progress(delivery), calm.waits()), (0, None, vec![seconds]));
+        let comes_again = calm.deliver_one(delivery, receipt);
+        assert_eq!((calm.requests(), calm.progress(delivery)), (0, None));
+        (calm, comes_again)
+    };
+    let (calm, comes_again) = fails(again(3));
+    assert_eq!((comes_again, calm.waits()), (true, vec![30]));
+    let earlier = |earlier_receives| Receipt { earlier_receives, ..again(1) };
+    let cases = [
+        (again(4), 40, 4),
+        (again(90), 900, 90),
+        (again(MOST_RECEIVES - 1), 900, 499),
+        (earlier(4), 50, 5),
+        (earlier(MOST_RECEIVES - 2), 900, 499),
+    ];
+    for (receipt, seconds, receives) in cases {
+        let (calm, comes_again) = fails(receipt);
+        assert_eq!((comes_again, calm.waits()), (false, Vec::new()), "{seconds} s");
+        let [sent] = &calm.sent(Which::SlowDeliveries)[..] else { panic!("{seconds} s: on its track") };
+        assert_eq!(sent.delay.as_secs(), seconds);
+        let attributes = vec![("since", START.to_string()), ("receives", receives.to_string())];
+        assert_eq!(sent.attributes, attributes, "in its place, and with the count of receives");
     }
+}
+
+#[test]
+fn a_message_that_cannot_be_sent_again_stays_in_flight() {
+    let calm = limited();
+    let delivery = calm.delivery_to(0);
+    calm.break_calls(Some((Broken::All, Failure::Refused)));
+    assert!(calm.deliver_one(delivery, again(4)));
+    assert_eq!(calm.sent(Which::SlowDeliveries), []);
+}
+
+#[test]
+fn a_message_in_place_of_another_does_not_come_before_the_first_receiver_of_that_is_done() {
+    let calm = limited();
+    let delivery = calm.delivery_to(0);
+    calm.break_calls(Some((Broken::Each(("Endpoints", "get")), Failure::Refused)));
+    assert!(!calm.deliver_one(delivery, Receipt { receives: 4, ..FIRST }), "40 s are too long in flight");
+    assert_eq!(calm.delays(Which::SlowDeliveries), [95], "the time of an attempt");
 }
 
 #[test]
@@ -884,11 +926,14 @@ fn the_receive_after_an_internal_error_need_not_wait_until_the_first_may_have_se
 
 #[test]
 fn after_internal_errors_for_days_a_delivery_is_noted_and_becomes_a_dead_letter() {
-    for call in [("Endpoints", "get"), ("Secrets", "open"), ("Deliveries", "lease")] {
+    let earlier = Receipt { earlier_receives: MOST_RECEIVES - 1, ..again(1) };
+    let receipts = [again(MOST_RECEIVES), earlier];
+    let calls = [("Endpoints", "get"), ("Secrets", "open"), ("Deliveries", "lease")];
+    for (call, receipt) in calls.into_iter().flat_map(|call| receipts.map(|receipt| (call, receipt))) {
         let calm = limited();
         let delivery = calm.delivery_to(0);
         calm.break_calls(Some((Broken::Each(call), Failure::Refused)));
-        assert!(!calm.deliver_one(delivery, again(MOST_RECEIVES)), "{call:?}");
+        assert!(!calm.deliver_one(delivery, receipt), "{call:?}");
         assert_eq!((calm.requests(), calm.dead_letters()), (0, vec!["deferred".to_owned()]), "{call:?}");
         assert_eq!(calm.lane(Place::Exhausted(0)), [(START, delivery)], "{call:?}");
         assert_eq!(calm.status(delivery), Some(DeliveryStatus::Exhausted), "{call:?}");
@@ -901,8 +946,8 @@ fn a_delivery_that_cannot_even_become_a_dead_letter_comes_again() {
     let delivery = calm.delivery_to(0);
     disable(&calm, DisabledBecause::Operator);
     calm.break_calls(Some((Broken::Each(("Parking", "park")), Failure::Refused)));
-    assert!(calm.deliver_one(delivery, again(MOST_RECEIVES)));
-    assert_eq!((calm.waits(), calm.dead_letters().len()), (vec![900], 0));
+    assert!(!calm.deliver_one(delivery, again(MOST_RECEIVES)));
+    assert_eq!((calm.delays(Which::SlowDeliveries), calm.dead_letters().len()), (vec![900], 0));
 }
 
 /// The state of a delivery and its endpoint.

@@ -132,17 +132,18 @@ impl QueueOf {
         let attribute = |name| message.attributes.iter().find(|(one, _)| *one == name).map(|(_, value)| value.as_str());
         let (since, reason) =
             (attribute("since").map(|since| since.parse().unwrap()), attribute("reason").map(Rc::from));
+        let receives = attribute("receives").map_or(0, |receives| receives.parse().unwrap());
         let text = Rc::from(message.body.as_str());
         let delay_seconds = message.delay.as_secs().min(900);
         match self.which {
             Which::DeadLetters if reason.as_deref() == Some(DeadLetterReason::BadMessage.as_str()) => {
                 assert!(Delivery::parse(&text).is_err(), "a delivery is taken for a foreign message: {text}");
-                let body = Body { text, id: u32::MAX, since, reason };
+                let body = Body { text, id: u32::MAX, since, receives, reason };
                 world.dead_letters.queue.borrow_mut().send(body, 0, 0, world.now());
             }
             Which::Deliveries | Which::SlowDeliveries | Which::DeadLetters => {
                 let id = world.delivery_in(&message.body);
-                let body = Body { text: Rc::clone(&text), id, since, reason };
+                let body = Body { text: Rc::clone(&text), id, since, receives, reason };
                 if self.which == Which::DeadLetters {
                     world.tell(id, || format!("a dead letter: {:?}", body.reason));
                     world.check_dead_letter(id, body.reason.as_deref().and_then(DeadLetterReason::parse).unwrap());
@@ -166,7 +167,7 @@ impl QueueOf {
                 let is_own = self.which == Which::OwnEvents;
                 let id = if is_own { world.accept_own(&event) } else { world.number_of(&event.key.id) };
                 let pipe = self.which.pipe(world);
-                pipe.queue.borrow_mut().send(Body { text, id, since, reason }, 0, delay_seconds, world.now());
+                pipe.queue.borrow_mut().send(Body { text, id, since, receives, reason }, 0, delay_seconds, world.now());
                 pipe.bell.ring();
             }
         }

@@ -107,6 +107,8 @@ pub struct Body {
     pub id: u32,
     /// The attributes `since` and `reason`.
     pub since: Option<u64>,
+    /// The attribute `receives`.
+    pub receives: u32,
     pub reason: Option<Rc<str>>,
 }
 
@@ -223,6 +225,7 @@ impl Queue {
                 sent: message.sent,
                 receipt: Receipt {
                     receives: message.receives,
+                    earlier_receives: message.body.receives,
                     first_received_unix_ms: message.first_received,
                     since_unix_ms: message.body.since.unwrap_or(message.sent),
                     is_again: message.body.since.is_some(),
