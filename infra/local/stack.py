@@ -91,7 +91,7 @@ class Stack:
             "DangerouslyAllowPrivateTargets=true",
             f"DeliverConcurrency={deliver_concurrency}",
             f"SlowDeliverConcurrency={deliver_concurrency}",
-            f"SlowInvocationsPerTenant={max(1, deliver_concurrency // 2)}",
+            f"SlowInvocationsPerTenant={max(1, deliver_concurrency * 2 // 5)}",
         ]
         if fast_keys:
             parameters += ["KeyLeadMinutes=1", "KeySigningMinutes=1", "KeyGraceMinutes=1"]

@@ -140,7 +140,7 @@ impl World {
             ("RETENTION_DAYS", "30".to_owned()),
             ("SLOW_DELIVERIES_QUEUE_ARN", "arn:aws:sqs:us-east-1:000000000000:SlowDeliveriesQueue".to_owned()),
             ("SLOW_DELIVERIES_QUEUE_URL", queue_url("SlowDeliveriesQueue")),
-            ("SLOW_INVOCATIONS_PER_TENANT", "50".to_owned()),
+            ("SLOW_INVOCATIONS_PER_TENANT", "40".to_owned()),
             ("TOKEN_REQUESTS_TABLE", TOKEN_REQUESTS.to_owned()),
             ("WRAPPING_KEY", KEY_ID.to_owned()),
         ];

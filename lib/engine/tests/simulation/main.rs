@@ -100,7 +100,8 @@ fn no_neighbour_costs_a_tenant_more_than_a_healthy_one_of_the_same_load() {
             if is_new && per_second > 100 && soak_minutes().is_none() {
                 continue; // It takes long, and shows the same.
             }
-            let scene = Scene { seed: 1, neighbour: None, per_second, seconds, concurrency, is_new };
+            let seed = number("SIGNPOST_SEED").unwrap_or(1);
+            let scene = Scene { seed, neighbour: None, per_second, seconds, concurrency, is_new };
             let of = |neighbour| latency(Scene { neighbour, ..scene });
             let (alone, healthy) = (of(None), of(Some(Neighbour::Healthy)));
             let own = if is_new { "a new endpoint" } else { "a quick endpoint" };
@@ -129,6 +130,15 @@ fn deliveries_that_wait_for_a_retry_are_not_in_flight() {
     println!("{deliveries} deliveries, at most {most} in flight");
     // Nearly half of them fail, and each of these waits for 890 s: that would be 14,000 after five minutes, and 43,000 in a day.
     assert!(most < MAX_IN_FLIGHT / 100, "{most} in flight");
+}
+
+#[test]
+fn deliveries_that_our_own_faults_hold_up_are_not_in_flight_for_more_than_a_minute() {
+    let (per_second, seconds) = (50, 600);
+    let (most, deliveries) = crowd::in_flight_of_our_faults(per_second, seconds);
+    println!("{deliveries} deliveries, at most {most} in flight");
+    // Ten, twenty and thirty seconds. Longer waits are delayed messages.
+    assert!(most < 65 * usize::try_from(per_second).unwrap(), "{most} of {deliveries} in flight");
 }
 
 #[test]
