@@ -17,6 +17,7 @@ use signpost_io::runtime::api_gateway::{empty, lists_weakly, respond, with_heade
 use signpost_io::tables::endpoint_keys::EndpointKey;
 use signpost_io::tables::signing_keys::StoredKey;
 
+const JSON: &str = "application/json";
 const JWK: &str = "application/jwk+json";
 const JWK_SET: &str = "application/jwk-set+json";
 const PEM: &str = "application/x-pem-file";
@@ -27,6 +28,14 @@ const KEY_MAX_AGE_SECONDS: u64 = 86_400;
 
 /// How long a cache may serve a stale answer while it cannot reach Signpost, in seconds (RFC 5861, section 4).
 const STALE_IF_ERROR_SECONDS: u64 = 3_600;
+
+/// How long the list of addresses may be cached, in seconds. Its readers add new addresses days before they are used.
+const ADDRESSES_MAX_AGE_SECONDS: u64 = 3_600;
+
+/// Answers with the document of the addresses that webhooks come from.
+pub(crate) fn egress_addresses(document: &str, headers: &HeaderMap) -> ApiGatewayV2httpResponse {
+    cacheable(JSON, document.to_owned(), ADDRESSES_MAX_AGE_SECONDS, headers)
+}
 
 /// Returns the problem for a key that the tenant does not sign with.
 pub(crate) fn no_such_key() -> Problem {

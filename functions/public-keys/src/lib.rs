@@ -1,8 +1,10 @@
 //! `GET /tenants/{tenant}/keys/{kid}` and `GET /tenants/{tenant}/.well-known/jwks.json`: the public keys that a
-//! tenant's integrators verify webhooks with.
+//! tenant's integrators verify webhooks with. `GET /.well-known/egress-addresses.json`: the addresses that webhooks come
+//! from.
 
 mod answer;
 mod config;
+mod egress;
 mod key_set;
 
 use aws_config::SdkConfig;
@@ -20,11 +22,13 @@ use signpost_io::tables::endpoint_keys::EndpointKeyTable;
 use signpost_io::tables::signing_keys::KeyTable;
 
 pub use config::Config;
+pub use egress::AddressRange;
 use key_set::KeySets;
 
 /// The caches and settings of the function.
 #[derive(Debug)]
 pub struct App {
+    egress_document: String,
     key_sets: KeySets,
     set_max_age_seconds: u64,
 }
@@ -37,6 +41,7 @@ impl App {
         let mac = MacKey::new(kms, config.mac_key);
         let keys = KeyTable::new(dynamodb.clone(), config.keys_table, mac.clone());
         Self {
+            egress_document: egress::document(&config.egress_addresses, &config.upcoming_egress_addresses),
             key_sets: KeySets::new(keys, EndpointKeyTable::new(dynamodb, config.endpoint_keys_table, mac)),
             // Half of the lead is for caches, half for this function's own: a new key is in every copy of the set
             // before it signs.
@@ -45,7 +50,11 @@ impl App {
     }
 }
 
-/// Answers one request: with the tenant's key `kid`, or with the tenant's key set if the path has no `kid`.
+/// The route of the addresses that webhooks come from. `HEAD` has the same path.
+const EGRESS_PATH: &str = "/.well-known/egress-addresses.json";
+
+/// Answers one request: with the tenant's key `kid`, with the tenant's key set if the path has no `kid`, or with the
+/// addresses that webhooks come from.
 ///
 /// 404 for a key that is unknown, another tenant's, or past its grace; 503 if a table cannot be read and nothing is
 /// cached.
@@ -60,6 +69,10 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
 }
 
 async fn answer_of(request: &ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2httpResponse {
+    let route = request.route_key.as_deref().unwrap_or_default();
+    if route.split_once(' ').is_some_and(|(_, path)| path == EGRESS_PATH) {
+        return answer::egress_addresses(&app.egress_document, &request.headers);
+    }
     let parameter = |name: &str| request.path_parameters.get(name).map(String::as_str);
     let Some(tenant) = parameter("tenant") else { return refuse(&keys_are_tenants()) };
     let Some(tenant) = TenantId::parse(tenant) else { return refuse(&answer::no_such_key()) };
