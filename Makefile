@@ -84,6 +84,8 @@ check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licenc
 	infra/local/check-advisories.sh $(CARGO_DENY) $(TOOLS) --if-reachable
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(TOOLS)/bin/sam validate --lint
 	$(TOOLS)/bin/cfn-lint template.yaml
+	$(TOOLS)/bin/python infra/local/check-deployments.py
+	$(TOOLS)/bin/python infra/local/test_gradual.py --quiet
 	$(TOOLS)/bin/openapi-spec-validator infra/openapi.yaml
 	$(TOOLS)/bin/python infra/local/check-routes.py
 	$(TOOLS)/bin/python infra/local/check-loops.py

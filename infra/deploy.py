@@ -23,6 +23,7 @@ from pathlib import Path
 
 import boto3
 import botocore.exceptions
+import gradual
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,6 +80,9 @@ def deploy(stack: str, given: list[str]) -> None:
     overrides = ["--parameter-overrides", f"file://{parameters}"] if kept or changes else []
     sam("build", *overrides)
     refuse_other_processors(architecture)
+    if (kind := chosen["GradualDeployment"]) != "none":
+        say(f"Moving traffic to the new code by CodeDeploy, {kind}; the old code comes back if the new code fails")
+        gradual.rewrite_file(ROOT / BUILT / "template.yaml", kind, json.dumps(chosen, sort_keys=True))
     sam("deploy", "--stack-name", stack, *overrides)
 
 

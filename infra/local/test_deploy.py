@@ -20,6 +20,10 @@ import boto3
 import botocore.exceptions
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "infra"))
+
+import cloudformation
+
 MACHINES = {"x86_64": 62, "arm64": 183}
 # Builds functions for the processor that `sam build` would choose, or for the processor in SAM_WRITES.
 SAM = f"""#!{sys.executable}
@@ -38,6 +42,8 @@ if sys.argv[1] == "build":
     built = Path(".aws-sam/build/IngestFunction")
     built.mkdir(parents=True)
     machine = {MACHINES}[os.environ.get("SAM_WRITES") or parameters.get("Architecture", "arm64")]
+    template = Path("template.yaml").read_text().replace("CodeUri: .", "CodeUri: IngestFunction")
+    (built.parent / "template.yaml").write_text(template)
     (built / "bootstrap").write_bytes(b"\\x7fELF" + bytes(14) + machine.to_bytes(2, "little"))
 """
 
@@ -79,7 +85,7 @@ class Deploys(unittest.TestCase):
         self.addCleanup(home.cleanup)
         self.root = Path(home.name) / "copy"
         (self.root / "infra").mkdir(parents=True)
-        for name in ("infra/deploy.py", "samconfig.toml", "template.yaml"):
+        for name in ("infra/cloudformation.py", "infra/deploy.py", "infra/gradual.py", "samconfig.toml", "template.yaml"):
             shutil.copy(ROOT / name, self.root / name)
         self.asked = Path(home.name) / "asked"
         sam = Path(home.name) / "bin/sam"
@@ -137,6 +143,17 @@ class Deploys(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(asked["build"]["parameters"], {"Architecture": "arm64"})
         self.assertEqual(asked["deploy"]["parameters"], {"Architecture": "arm64"})
+
+    def test_a_gradual_deploy_has_an_alias_for_each_function_and_others_have_none(self):
+        for kind, alias in (("none", None), ("Canary10Percent5Minutes", "live")):
+            with self.subTest(kind):
+                self.setUp()
+                self.create_stack(GradualDeployment=kind)
+                _, done = self.deploy("--stack", self.stack)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                built = cloudformation.load(self.root / ".aws-sam/build/template.yaml")
+                functions = [one for one in built["Resources"].values() if one["Type"] == "AWS::Serverless::Function"]
+                self.assertEqual({one["Properties"].get("AutoPublishAlias") for one in functions}, {alias})
 
     def test_a_first_deploy_takes_the_defaults_of_the_template(self):
         asked, done = self.deploy("--stack", self.stack)
