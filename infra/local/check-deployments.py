@@ -63,6 +63,7 @@ EVERYTHING = {
     "DataKeyArn": KEY,
     "PermissionsBoundary": BOUNDARY,
     "RolePath": "/signpost/",
+    "Algorithms": "RS256,ES256",
     "KeysCdn": "true",
     "AlarmTopicArn": f"arn:aws:sns:{REGION}:{ACCOUNT}:alarms",
     "BatchingWindowSeconds": "1",
@@ -107,11 +108,12 @@ REFUSED = {
 EXCUSED = {
     # https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html wants all resources, and denies the code the same.
     ("NetworkPolicy", "RESOURCE_STAR"),
-    # A key that Lambda adds to each call of a function's code, all service it calls.
+    # A key that Lambda adds to each call that a function's code makes, to any service.
     ("NetworkPolicy", "UNKNOWN_CONDITION_FOR_ACTION"),
     # In a key policy, `*` is the key itself.
     ("MacKey", "RESOURCE_STAR"),
     ("WrappingKey", "RESOURCE_STAR"),
+    ("a key", "RESOURCE_STAR"),
 }
 NOTHING = object()  # AWS::NoValue
 
@@ -127,6 +129,7 @@ def main() -> int:
             faults += [f"with {name}: {fault}" for fault in found]
             (Path(folder) / f"{name}.json").write_text(json.dumps(deployed))
         faults += lint(folder)
+    faults += [f"docs/data-key-policy.json: {fault}" for fault in findings(data_key_policy())]
     for name, (given, word) in REFUSED.items():
         told = broken_rules(template, {**defaults(template), **given})
         if not any(word in text for text in told):
@@ -244,12 +247,23 @@ def lint(folder: str) -> list[str]:
 
 
 def policy_faults(deployed: dict) -> list[str]:
-    faults = []
-    for name, policy in policies(deployed):
-        text = json.dumps(with_arns(policy, deployed["Resources"]))
-        findings = parliament.analyze_policy_string(text, ignore_private_auditors=True).findings
-        faults += [f"{name}: {one.issue} {one.detail}" for one in findings if (name, one.issue) not in EXCUSED]
-    return faults
+    return [
+        f"{name}: {fault}"
+        for name, policy in policies(deployed)
+        for fault in findings(with_arns(policy, deployed["Resources"]), name)
+    ]
+
+
+def findings(policy: dict, name: str = "a key") -> list[str]:
+    """Returns what parliament finds in a policy."""
+    found = parliament.analyze_policy_string(json.dumps(policy), ignore_private_auditors=True).findings
+    return [f"{one.issue} {one.detail}" for one in found if (name, one.issue) not in EXCUSED]
+
+
+def data_key_policy() -> dict:
+    """Returns the policy that owners copy, with an account and a region."""
+    text = (ROOT / "docs/data-key-policy.json").read_text().replace("PRODUCER_ACCOUNT", "111111111111")
+    return json.loads(text.replace("ACCOUNT", ACCOUNT).replace("REGION", REGION).replace("STACK", "signpost"))
 
 
 def policies(deployed: dict):

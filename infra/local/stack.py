@@ -91,6 +91,8 @@ class Stack:
             "DangerouslyAllowPrivateTargets=true",
             f"DeliverConcurrency={deliver_concurrency}",
             f"SlowDeliverConcurrency={deliver_concurrency}",
+            "EventBusName=default",
+            "EventBusSources=signpost.tests",
             f"SlowInvocationsPerTenant={max(1, deliver_concurrency * 2 // 5)}",
         ]
         if fast_keys:

@@ -1,11 +1,15 @@
 use std::time::Duration;
 
+use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::signing::key_rotation::KeySchedule;
 use signpost_io::runtime::config::{ConfigError, environment, number, required};
 
 /// Settings of the `rotate-keys` function, read once at cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// `ALGORITHMS`: the algorithms that get a first key, separated by commas, such as `RS256,ES256`; default all. `RS256`
+    /// is one of them. An algorithm that has keys gets new ones in any case, because endpoints may use it.
+    pub algorithms: Vec<Algorithm>,
     /// `KEYS_TABLE`: DynamoDB table of signing keys; required.
     pub keys_table: String,
     /// `KEY_LEAD_MINUTES`, `KEY_SIGNING_MINUTES`, `KEY_GRACE_MINUTES`: how long a key is published before it signs, how
@@ -47,6 +51,7 @@ impl Config {
             });
         }
         Ok(Self {
+            algorithms: algorithms(&get)?,
             keys_table: required(&get, "KEYS_TABLE")?,
             schedule,
             mac_key: required(&get, "MAC_KEY")?,
@@ -55,15 +60,52 @@ impl Config {
     }
 }
 
+/// Reads `ALGORITHMS`. The default algorithm must be one of them, because endpoints use it unless they name another.
+fn algorithms(get: impl Fn(&str) -> Option<String>) -> Result<Vec<Algorithm>, ConfigError> {
+    const NAME: &str = "ALGORITHMS";
+    let found = get(NAME).unwrap_or_default();
+    if found.is_empty() {
+        return Ok(Algorithm::ALL.to_vec());
+    }
+    let named = |name: &str| Algorithm::ALL.into_iter().find(|algorithm| algorithm.as_str() == name.trim());
+    match found.split(',').map(named).collect::<Option<Vec<_>>>() {
+        Some(algorithms) if algorithms.contains(&Algorithm::default()) => Ok(algorithms),
+        _ => {
+            let expected = "RS256, and after commas ES256 or EdDSA, such as `RS256,ES256`".into();
+            Err(ConfigError::Invalid { name: NAME, found, expected })
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_algorithms_are_all_or_those_that_are_named_with_the_default_one() {
+        use Algorithm::{ES256, EdDSA, RS256};
+        let read = |text: &str| algorithms(|_| Some(text.to_owned()));
+        let cases = [
+            ("", vec![EdDSA, ES256, RS256], "all"),
+            ("RS256", vec![RS256], "one"),
+            ("RS256, ES256", vec![RS256, ES256], "two, and a space"),
+        ];
+        for (text, expected, why) in cases {
+            assert_eq!(read(text), Ok(expected), "`{text}`: {why}");
+        }
+        for bad in ["ES256", "RS256,", "rs256", "RS256,HS256"] {
+            let told = read(bad).unwrap_err().to_string();
+            let expected = "RS256, and after commas ES256 or EdDSA, such as `RS256,ES256`";
+            assert_eq!(told, format!("`ALGORITHMS` is `{bad}`; expected {expected}"));
+        }
+    }
 
     #[test]
     fn a_lead_longer_than_the_signing_is_refused() {
         let with = |lead: &'static str| {
             Config::from_lookup(move |name| {
                 Some(match name {
+                    "ALGORITHMS" => String::new(),
                     "KEY_LEAD_MINUTES" => lead.into(),
                     "KEY_SIGNING_MINUTES" | "KEY_GRACE_MINUTES" => "60".into(),
                     name => name.to_lowercase(),

@@ -53,6 +53,7 @@ const ROUNDS: usize = 5;
 /// A maker of keys: the table of keys, the KMS key that wraps them, and the schedule.
 #[derive(Debug)]
 pub(crate) struct Rotator {
+    algorithms: Vec<Algorithm>,
     keys: KeyTable,
     schedule: KeySchedule,
     wrapping: WrappingKey,
@@ -64,13 +65,15 @@ impl Rotator {
         let kms = aws_sdk_kms::Client::new(aws);
         let mac = MacKey::new(kms.clone(), config.mac_key);
         Self {
+            algorithms: config.algorithms,
             keys: KeyTable::new(aws_sdk_dynamodb::Client::new(aws), config.keys_table, mac),
             schedule: config.schedule,
             wrapping: WrappingKey::new(kms, config.wrapping_key),
         }
     }
 
-    /// Makes keys of every algorithm until none is due. A failure of one algorithm does not stop the others.
+    /// Makes keys of every algorithm that is chosen or has keys, until none is due. A failure of one algorithm does not
+    /// stop the others.
     pub(crate) async fn rotate(&self, force: bool) -> Rotation {
         let tried = join_all(Algorithm::ALL.map(async |algorithm| {
             let mut key_ids = Vec::new();
@@ -87,6 +90,9 @@ impl Rotator {
         for _ in 0..ROUNDS {
             let KeyLine { keys, taken } = self.keys.line(algorithm).await.map_err(because(true))?;
             let in_use = !keys.is_empty() || !taken.is_empty() || algorithm == Algorithm::default();
+            if !in_use && !self.algorithms.contains(&algorithm) {
+                break;
+            }
             let moments: Vec<KeyMoments> = keys.iter().map(|key| key.moments).collect();
             self.set_ttl(&keys, &moments).await;
             let force = force && key_ids.is_empty();

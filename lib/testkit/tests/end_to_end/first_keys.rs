@@ -40,7 +40,12 @@ impl Deploy {
     }
 
     async fn app(&self) -> rotate_keys::App {
+        self.app_for("").await
+    }
+
+    async fn app_for(&self, algorithms: &str) -> rotate_keys::App {
         let config = rotate_keys::Config::from_lookup(|name| match name {
+            "ALGORITHMS" => Some(algorithms.to_owned()),
             "KEYS_TABLE" => Some(self.table.clone()),
             name => lookup(name),
         });
@@ -89,6 +94,22 @@ async fn a_region_that_lacks_an_algorithm_gets_a_stack_with_the_others() {
     assert_eq!(not_made.algorithm, Algorithm::EdDSA);
     let told = serde_json::to_value(&scheduled).unwrap();
     assert!(told["notMade"][0]["source"].as_str().unwrap().contains("not in this region"), "{told}");
+}
+
+#[tokio::test]
+async fn an_algorithm_that_is_not_chosen_gets_no_first_key_and_goes_on_if_it_has_one() {
+    let deploy = Deploy::begin().await;
+    let app = deploy.app_for("RS256").await;
+    rotate_keys::handle(deploy.request("Create"), &app).await.unwrap();
+    assert!(deploy.keys(Algorithm::RS256).await > 0);
+    assert_eq!([deploy.keys(Algorithm::ES256).await, deploy.keys(Algorithm::EdDSA).await], [0, 0]);
+
+    rotate_keys::handle(Value::Null, &deploy.app_for("RS256,ES256").await).await.unwrap();
+    let before = deploy.keys(Algorithm::ES256).await;
+    assert!(before > 0, "it was chosen");
+    rotate_keys::handle(serde_json::json!({"force": true}), &app).await.unwrap();
+    assert!(deploy.keys(Algorithm::ES256).await > before, "endpoints may use it");
+    assert_eq!(deploy.keys(Algorithm::EdDSA).await, 0);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod deploy;
 mod docs;
 mod duplicates;
 mod endpoints;
+mod event_bus;
 mod fanout;
 mod faults;
 mod first_keys;

@@ -97,6 +97,14 @@ async fn the_key_set_is_cached_for_half_a_lead() {
 }
 
 #[tokio::test]
+async fn anyone_can_read_that_a_stack_has_no_fixed_addresses() {
+    let stack = LocalStack::from_env().await;
+    let answer = stack.get("/.well-known/egress-addresses.json", &[]).await;
+    assert_eq!((answer.status, max_age(&answer)), (200, 3_600));
+    assert_eq!((&answer.json()["fixed"], &answer.json()["addresses"]), (&json!(false), &json!([])));
+}
+
+#[tokio::test]
 async fn the_routes_without_a_tenant_name_those_with_one() {
     let stack = LocalStack::from_env().await;
     for path in [format!("/keys/{UNKNOWN}"), "/.well-known/jwks.json".into()] {
