@@ -107,6 +107,11 @@ deploy: ## Builds for Lambda and deploys to your AWS account, asking first; STAC
 	@infra/local/tools.sh $(DEPLOY_TOOLS)
 	PATH="$(DEPLOY_TOOLS)/bin:$$PATH" $(DEPLOY_TOOLS)/bin/python infra/deploy.py $(if $(STACK),--stack $(STACK)) $(PARAMETERS)
 
+.PHONY: smoke
+smoke: ## Tries a deployed stack out, the local one if it is running: sends events and verifies the webhooks; STACK=name is optional.
+	@infra/local/tools.sh $(DEPLOY_TOOLS)
+	@$(DEPLOY_TOOLS)/bin/python infra/smoke.py $(if $(STACK),--stack $(STACK))
+
 .PHONY: tools
 tools:
 	@infra/local/tools.sh $(DEPLOY_TOOLS) $(TOOLS)

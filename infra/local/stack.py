@@ -200,9 +200,10 @@ class Stack:
         functions.update_function_configuration(FunctionName=function, Environment=environment)
 
     def import_routes(self, api_id: str, resources: dict[str, str]) -> None:
-        """Creates the routes of the HttpApi from its OpenAPI `Body`, because MiniStack ignores the `Body`."""
+        """Creates the routes of the HttpApi from its OpenAPI `Body`, because MiniStack ignores the `Body`. The routes whose
+        condition is a parameter exist here, because no parameter of the local stack removes one."""
         template = self.client("cloudformation").get_template(StackName=STACK_NAME, TemplateStage="Processed")
-        body = template["TemplateBody"]["Resources"]["Api"]["Properties"]["Body"]
+        body = chosen(template["TemplateBody"]["Resources"]["Api"]["Properties"]["Body"])
         api, functions = self.client("apigatewayv2"), self.client("lambda")
         for path, methods in body["paths"].items():
             for method, operation in methods.items():
@@ -237,6 +238,13 @@ class Stack:
 def remove_code(port: int) -> None:
     """Removes the functions' unpacked code, about 200 MB, which MiniStack leaves on disk."""
     shutil.rmtree(Path(tempfile.gettempdir()) / f"ministack-provided-code-{port}", ignore_errors=True)
+
+
+def chosen(value: object) -> object:
+    """Returns a part of the template in which the first branch stands for each `Fn::If`."""
+    if isinstance(value, dict):
+        return chosen(value["Fn::If"][1]) if value.keys() == {"Fn::If"} else {name: chosen(one) for name, one in value.items()}
+    return [chosen(one) for one in value] if isinstance(value, list) else value
 
 
 def adapt_policies(built: Path) -> None:

@@ -34,6 +34,7 @@ mod round_trip;
 mod secrets;
 mod sent;
 mod signatures;
+mod smoke;
 mod status;
 mod tenants;
 mod tls;

@@ -13,7 +13,8 @@ use signpost_io::tables::sealing_keys::SealingKeys;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path, endpoints_path, setting};
 
-const ROLES: [&str; 8] = [
+const ROLES: [&str; 9] = [
+    "ECHO_ROLE",
     "INGEST_ROLE",
     "FANOUT_ROLE",
     "DELIVER_ROLE",
@@ -208,6 +209,7 @@ async fn a_redrive_is_granted_to_sweep_and_to_nobody_else() {
 /// A positive control: these are the role's credentials, and they work for what the template grants.
 async fn may_do_its_work(role: &str, dynamodb: &aws_sdk_dynamodb::Client, sqs: &aws_sdk_sqs::Client) -> bool {
     match role {
+        "ECHO_ROLE" => true, // It calls nothing.
         "INGEST_ROLE" | "RELAY_ROLE" => {
             let queue = if role == "INGEST_ROLE" { "EVENTS_QUEUE_URL" } else { "OWN_EVENTS_QUEUE_URL" };
             let call = sqs.send_message().queue_url(setting(queue)).message_body("from a test of roles");
