@@ -103,9 +103,10 @@ advisories: tools $(CARGO_DENY) ## Looks for known vulnerabilities in dependenci
 	infra/local/check-advisories.sh $(CARGO_DENY) $(TOOLS)
 
 .PHONY: deploy
-deploy: ## Builds for Lambda and deploys to your AWS account, asking first; STACK=name and PARAMETERS="Name=value …" are optional.
+deploy: ## Builds for Lambda, deploys to your AWS account, asking first (not with YES=true), and tries it out (not with SMOKE=false); STACK=name, PARAMETERS="Name=value …" and TAGS="key=value …" are optional.
 	@infra/local/tools.sh $(DEPLOY_TOOLS)
-	PATH="$(DEPLOY_TOOLS)/bin:$$PATH" $(DEPLOY_TOOLS)/bin/python infra/deploy.py $(if $(STACK),--stack $(STACK)) $(PARAMETERS)
+	PATH="$(DEPLOY_TOOLS)/bin:$$PATH" $(DEPLOY_TOOLS)/bin/python infra/deploy.py $(if $(STACK),--stack $(STACK)) $(if $(TAGS),--tags "$$TAGS") \
+	  $(if $(filter true,$(YES)),--yes) $(if $(filter false,$(SMOKE)),--no-smoke) $(PARAMETERS)
 
 .PHONY: smoke
 smoke: ## Tries a deployed stack out, the local one if it is running: sends events and verifies the webhooks; STACK=name is optional.

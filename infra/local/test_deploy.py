@@ -40,11 +40,26 @@ with open(os.environ["SAM_ASKED"], "a") as out:
     out.write(json.dumps(asked) + "\\n")
 if sys.argv[1] == "build":
     built = Path(".aws-sam/build/IngestFunction")
-    built.mkdir(parents=True)
+    built.mkdir(parents=True, exist_ok=True)
     machine = {MACHINES}[os.environ.get("SAM_WRITES") or parameters.get("Architecture", "arm64")]
     template = Path("template.yaml").read_text().replace("CodeUri: .", "CodeUri: IngestFunction")
     (built.parent / "template.yaml").write_text(template)
     (built / "bootstrap").write_bytes(b"\\x7fELF" + bytes(14) + machine.to_bytes(2, "little"))
+if sys.argv[1] == "deploy" and os.environ.get("SAM_FAILS"):
+    import boto3, botocore.exceptions
+    formation, stack = boto3.client("cloudformation"), arguments[arguments.index("--stack-name") + 1]
+    formation.create_stack(StackName=stack, TemplateBody=os.environ["SAM_FAILS"])
+    try:
+        formation.get_waiter("stack_create_complete").wait(StackName=stack, WaiterConfig={{"Delay": 1}})
+    except botocore.exceptions.WaiterError:
+        sys.exit(1)
+"""
+# A smoke test that only records its call.
+SMOKE = """
+import json, os, sys
+with open(os.environ["SAM_ASKED"], "a") as out:
+    out.write(json.dumps({"command": "smoke", "arguments": sys.argv[1:]}) + "\\n")
+sys.exit(int(os.environ.get("SMOKE_ENDS", "0")))
 """
 
 
@@ -70,7 +85,37 @@ class Lambda(http.server.ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
+class Iam(http.server.ThreadingHTTPServer):
+    """The account summary of IAM, on loopback."""
+
+    def __init__(self, roles: int, quota: int):
+        entries = "".join(f"<entry><key>{key}</key><value>{value}</value></entry>" for key, value in (("Roles", roles), ("RolesQuota", quota)))
+        summary = f"<GetAccountSummaryResult><SummaryMap>{entries}</SummaryMap></GetAccountSummaryResult>"
+        body = f'<GetAccountSummaryResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">{summary}</GetAccountSummaryResponse>'.encode()
+
+        class Summary(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                self.rfile.read(int(self.headers["content-length"]))
+                self.send_response(200)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        super().__init__(("127.0.0.1", 0), Summary)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
 class Deploys(unittest.TestCase):
+    def roles(self, used: int, quota: int) -> dict[str, str]:
+        """Starts an IAM with these numbers of roles, and returns the setting that leads to it."""
+        iam = Iam(used, quota)
+        self.addCleanup(iam.server_close)
+        self.addCleanup(iam.shutdown)
+        return {"AWS_ENDPOINT_URL_IAM": f"http://127.0.0.1:{iam.server_port}"}
+
     def account(self, concurrency: int, unreserved: int) -> dict[str, str]:
         """Starts a Lambda with these limits, and returns the setting that leads to it."""
         account = Lambda(concurrency, unreserved)
@@ -88,6 +133,7 @@ class Deploys(unittest.TestCase):
         for name in ("infra/cloudformation.py", "infra/deploy.py", "infra/gradual.py", "samconfig.toml", "template.yaml"):
             shutil.copy(ROOT / name, self.root / name)
         self.asked = Path(home.name) / "asked"
+        (self.root / "infra/smoke.py").write_text(SMOKE)
         sam = Path(home.name) / "bin/sam"
         sam.parent.mkdir()
         sam.write_text(SAM)
@@ -95,25 +141,34 @@ class Deploys(unittest.TestCase):
         self.env = {
             **os.environ, "PATH": f"{sam.parent}{os.pathsep}{os.environ['PATH']}", "SAM_ASKED": str(self.asked),
             **self.account(10, 10),  # As new accounts have: nothing can be reserved.
+            **self.roles(50, 1_000),
         }
 
-    def create_stack(self, **parameters: str):
-        """Creates a stack with these parameters, as `sam deploy` does, but with other resources."""
+    def create_stack(self, tags: dict[str, str] | None = None, **parameters: str):
+        """Creates a stack with these parameters and tags, as `sam deploy` does, but with other resources."""
         body = {
             "Parameters": {name: {"Type": "String"} for name in parameters},
             "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},
         }
         given = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
-        self.formation.create_stack(StackName=self.stack, TemplateBody=json.dumps(body), Parameters=given)
+        tags = [{"Key": key, "Value": value} for key, value in (tags or {}).items()]
+        self.formation.create_stack(StackName=self.stack, TemplateBody=json.dumps(body), Parameters=given, Tags=tags)
         self.formation.get_waiter("stack_create_complete").wait(StackName=self.stack, WaiterConfig={"Delay": 1})
         self.addCleanup(self.formation.delete_stack, StackName=self.stack)
 
-    def deploy(self, *arguments: str, **env: str):
-        """Runs deploy.py, and returns the calls of sam by command, and the finished process."""
+    def deploy(self, *arguments: str, **env: str | None):
+        """Runs deploy.py, and returns the first call of each command of sam, and the finished process."""
         program = [sys.executable, self.root / "infra/deploy.py", *arguments]
-        done = subprocess.run(program, env={**self.env, **env}, capture_output=True, text=True, check=False)
-        asked = [json.loads(line) for line in self.asked.read_text().splitlines()] if self.asked.exists() else []
-        return {one["command"]: one for one in asked}, done
+        env = {name: value for name, value in {**self.env, **env}.items() if value is not None}
+        done = subprocess.run(program, env=env, capture_output=True, text=True, check=False)
+        return {one["command"]: one for one in reversed(self.calls())}, done
+
+    def calls(self) -> list[dict]:
+        return [json.loads(line) for line in self.asked.read_text().splitlines()] if self.asked.exists() else []
+
+    def real(self) -> dict[str, str | None]:
+        """Returns settings with which deploy.py takes the CloudFormation of the local stack for AWS's."""
+        return {"AWS_ENDPOINT_URL": None, "AWS_ENDPOINT_URL_CLOUDFORMATION": os.environ["AWS_ENDPOINT_URL"]}
 
     def test_a_second_plain_deploy_builds_for_the_processor_of_the_stack(self):
         for architecture in ("x86_64", "arm64"):
@@ -217,6 +272,92 @@ class Deploys(unittest.TestCase):
         asked, done = self.deploy("--stack", self.stack, "DeliverReservedConcurrency=20", "DeliverConcurrency=10",
                                   "SlowDeliverConcurrency=10")
         self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_tags_of_the_stack_stay_and_new_ones_join_them(self):
+        cases = [
+            ({}, "", []),
+            ({}, "team=payments", ['"team"="payments"']),
+            ({"team": "core", "stage": "test"}, "", ['"team"="core"', '"stage"="test"']),
+            ({"team": "core"}, "'cost center=12 34' team=payments", ['"team"="payments"', '"cost center"="12 34"']),
+        ]
+        for before, given, expected in cases:
+            with self.subTest(given, before=before):
+                self.setUp()
+                self.create_stack(before)
+                asked, done = self.deploy("--stack", self.stack, "--tags", given)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                wanted = ["--stack-name", self.stack, *(["--tags", *expected] if expected else [])]
+                self.assertEqual(asked["deploy"]["arguments"], wanted)
+        asked, done = self.deploy("--stack", self.stack, "--tags", "team")
+        self.assertIn("`team` is not a tag; give KEY=VALUE", done.stderr)
+
+    def test_sam_asks_before_it_changes_anything_unless_it_is_told_not_to(self):
+        self.create_stack()
+        asked, _ = self.deploy("--stack", self.stack)
+        self.assertNotIn("--no-confirm-changeset", asked["deploy"]["arguments"])
+        self.assertIn("confirm_changeset = true", (ROOT / "samconfig.toml").read_text())
+        self.asked.unlink()
+        asked, _ = self.deploy("--stack", self.stack, "--yes")
+        self.assertIn("--no-confirm-changeset", asked["deploy"]["arguments"])
+
+    def test_tables_are_protected_after_the_first_deploy_and_not_before(self):
+        protected = {"DeletionProtection": "true"}
+        _, done = self.deploy("--stack", self.stack)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        build, first, second = self.calls()
+        self.assertEqual((build["command"], first["parameters"], second["parameters"]), ("build", {}, protected))
+        self.assertIn("--no-confirm-changeset", second["arguments"])
+        for parameters in ([], ["DeletionProtection=false"]):
+            with self.subTest("an operator lifted it", parameters=parameters):
+                self.setUp()
+                self.create_stack(DeletionProtection="false")
+                self.deploy("--stack", self.stack, *parameters)
+                self.assertEqual([one["parameters"] for one in self.calls()], [{"DeletionProtection": "false"}] * 2)
+
+    def test_a_first_deploy_that_fails_says_why_and_removes_the_stack(self):
+        failing = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}, "Call": {
+            "Type": "AWS::CloudFormation::CustomResource", "DependsOn": "Queue",
+            "Properties": {"ServiceToken": "arn:aws:lambda:us-east-1:000000000000:function:none"},
+        }}}
+        _, done = self.deploy("--stack", self.stack, SAM_FAILS=json.dumps(failing))
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertIn("Call failed: ", done.stdout)
+        self.assertIn(f"Removed the failed stack {self.stack}; nothing of it is left", done.stdout)
+        with self.assertRaisesRegex(botocore.exceptions.ClientError, "does not exist"):
+            self.formation.describe_stacks(StackName=self.stack)
+        self.assertEqual([one["command"] for one in self.calls()], ["build", "deploy"])
+
+    def test_a_deploy_ends_with_the_smoke_test_of_the_stack(self):
+        cases = [
+            ([], {}, True, 0, "Trying the stack out"),
+            ([], {"SMOKE_ENDS": "1"}, True, 1, "Trying the stack out"),
+            (["--no-smoke"], {}, False, 0, "Building for"),
+            (["SmokeTest=false"], {}, False, 0, "Not trying the stack out, because SmokeTest is false"),
+            ([], {"AWS_ENDPOINT_URL": os.environ["AWS_ENDPOINT_URL"]}, False, 0, "its API has no address on a local stack"),
+        ]
+        for arguments, env, tried, status, told in cases:
+            with self.subTest(arguments, env=env):
+                self.setUp()
+                asked, done = self.deploy("--stack", self.stack, *arguments, **{**self.real(), **env})
+                self.assertEqual(done.returncode, status, done.stderr)
+                self.assertIn(told, done.stdout)
+                self.assertEqual(asked.get("smoke", {}).get("arguments"), ["--stack", self.stack] if tried else None)
+                if status:
+                    self.assertIn("the stack is deployed, but the smoke test failed", done.stderr)
+
+    def test_quotas_that_the_stack_exceeds_are_named_before_anything_is_built(self):
+        _, done = self.deploy("--stack", self.stack)
+        self.assertIn("Queues may invoke 205 functions at once, but the account has 10 unreserved", done.stdout)
+        self.setUp()
+        _, done = self.deploy("--stack", self.stack, **self.account(1_000, 205))
+        self.assertNotIn("Queues may invoke", done.stdout)
+        self.setUp()
+        asked, done = self.deploy("--stack", self.stack, **self.roles(995, 1_000))
+        self.assertEqual((asked, done.returncode), ({}, 1))
+        self.assertRegex(done.stderr, "the account has 995 of 1000 IAM roles, and the stack needs 9; remove roles")
+        self.create_stack()
+        _, done = self.deploy("--stack", self.stack, **self.roles(1_000, 1_000))
+        self.assertEqual(done.returncode, 0, "a stack that exists has its roles")
 
     def test_functions_for_another_processor_are_not_deployed(self):
         self.create_stack(Architecture="x86_64")
