@@ -6,7 +6,7 @@
 //!
 //! Each folder uses only those above it.
 //!
-//! - [`secret`], [`fingerprint`], [`endpoint::EndpointId`]: values that every folder may use.
+//! - [`secret`], [`fingerprint`], [`form`], [`endpoint::EndpointId`]: values that every folder may use.
 //! - [`input`]: JSON as a sender spells it, and all faults of an input.
 //! - [`event`]: the CloudEvents envelope, and the payloads that vendors document.
 //! - [`status`]: the state of a subject, from all events about it.
@@ -43,6 +43,7 @@ pub mod endpoint;
 mod endpoint_id;
 pub mod event;
 pub mod fingerprint;
+pub mod form;
 pub mod input;
 pub mod quota;
 pub mod secret;

@@ -23,6 +23,7 @@ use crate::delivery::attempt::{AttemptError, AttemptResult};
 use crate::endpoint::EndpointId;
 use crate::endpoint::retry::{MAX_WAIT, RetryPolicy};
 use crate::event::{Event, EventKey};
+use crate::form::{self, NewerForm};
 use crate::input::fault::Fault;
 use crate::input::json::{self, text_in};
 use crate::input::scanner::Scanner;
@@ -58,12 +59,16 @@ impl Delivery {
         Self::message(&self.endpoint, &self.event, self.arrived_unix_ms)
     }
 
-    /// Parses a message that [`Self::message`] wrote.
+    /// Parses a message that [`Self::message`] wrote. Members that it does not know are ignored.
     ///
     /// # Errors
-    /// All faults. Only `fanout` writes to the queue, so a fault means a foreign message or a defect.
+    /// All faults. Only `fanout` writes to the queue, so a fault means a foreign message, a defect, or a message of a
+    /// newer release ([`Self::newer_form`]).
     pub fn parse(body: &str) -> Result<Self, Vec<Fault>> {
         const EXPECTED: &str = "a message written by fanout";
+        if let Some(newer) = Self::newer_form(body) {
+            return Err(vec![Fault::whole(format!("form {}", newer.found), format!("form {} or less", form::NEWEST))]);
+        }
         let Some(Message { endpoint: Some(endpoint), arrived_unix_ms: Some(arrived_unix_ms), event: Some(event) }) =
             Message::scan(body)
         else {
@@ -74,6 +79,20 @@ impl Delivery {
             return Err(vec![Fault::whole("another `endpoint`", "an endpoint id such as ep_0123…")]);
         };
         Ok(Self { endpoint, event: event?, arrived_unix_ms })
+    }
+
+    /// Returns the form of a message that only a newer release can read; `None` for any other text.
+    #[must_use]
+    pub fn newer_form(body: &str) -> Option<NewerForm> {
+        let (mut scanner, mut spelled) = (Scanner::new(body), None);
+        scanner.object(|scanner, name| {
+            if name.text()? == form::MEMBER {
+                spelled = Some(scanner.spelled()?);
+                return Some(());
+            }
+            scanner.value()
+        })?;
+        form::check(spelled).err()
     }
 
     /// Returns the key of the delivery.

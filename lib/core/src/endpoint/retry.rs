@@ -38,7 +38,7 @@ pub enum Backoff {
 
 /// The written form of a policy. Its members decide which kind it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct RetryPolicyInput {
     /// The number of retries. The default is 5 if there is another member.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -24,6 +24,7 @@ use signpost_core::delivery::parking::NOTED_FOR_SECONDS;
 use signpost_core::delivery::request::RequestError;
 use signpost_core::delivery::{DeadLetterReason, Delivery, MOST_RECEIVES, Receipt, Track};
 use signpost_core::endpoint::Limit;
+use signpost_core::form::NewerForm;
 
 use crate::breaker_cache::BreakerCache;
 use crate::endpoint_cache::{EndpointCache, EndpointCacheError};
@@ -132,6 +133,8 @@ enum DeferredError<E: std::error::Error + 'static> {
     Call(#[from] E),
     #[error("endpoint of the delivery could not be prepared for a request")]
     Endpoint(#[from] EndpointCacheError<E>),
+    #[error("message cannot be read by this release")]
+    NewerForm(#[source] NewerForm),
     #[error("delivery could not be signed")]
     NoSigner(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("preparing the delivery took more than {} s", PREPARATION.as_secs())]
@@ -189,6 +192,10 @@ impl<P: Ports> Deliver<P> {
         let delivery = match Delivery::parse(message.body) {
             Ok(delivery) => delivery,
             Err(faults) => {
+                if let Some(newer) = Delivery::newer_form(message.body) {
+                    // It stays in the queue until the newer release is back.
+                    return self.answer(message, Err(DeferredError::NewerForm(newer))).await;
+                }
                 tracing::error!(faults = faults.len(), "delivery.invalid_message");
                 let buried = self.dead_letter(message.body.to_owned(), DeadLetterReason::BadMessage).await;
                 return self.answer(message, buried.map(|()| Outcome::Done).map_err(DeferredError::from)).await;

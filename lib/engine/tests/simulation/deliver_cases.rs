@@ -829,6 +829,17 @@ fn a_message_that_fanout_did_not_write_becomes_a_dead_letter() {
     assert_eq!(calm.waits(), [30], "it stays in its queue until it is a dead letter");
 }
 
+#[test]
+fn a_message_of_a_newer_release_waits_for_it_however_long() {
+    let calm = Calm::with(json!({}), Mood::Well(50));
+    let newer = r#"{"v":2,"endpoint":"ep_1"}"#.to_owned();
+    for (receives, wait) in [(1, 10), (MOST_RECEIVES, 900)] {
+        assert_eq!(calm.run(calm.invocation(vec![(newer.clone(), again(receives))])), [0], "{receives}");
+        assert_eq!(calm.waits().last(), Some(&wait), "{receives}");
+    }
+    assert_eq!((calm.dead_letters().len(), calm.requests()), (0, 0));
+}
+
 /// The calls without which no request can be sent.
 const NEEDED: [Call; 5] = [
     ("Deliveries", "standing"),

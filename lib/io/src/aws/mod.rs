@@ -22,6 +22,7 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
 use aws_smithy_runtime_api::client::http::{HttpClient, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use signpost_core::form::{self, NewerForm};
 
 /// An item of a table, or an item's map.
 pub(crate) type Item = HashMap<String, AttributeValue>;
@@ -91,6 +92,14 @@ pub enum AwsError {
         /// The fault of the item.
         source: Arc<dyn Error + Send + Sync>,
     },
+    /// A newer release wrote an item. Every reading of it fails until that release is deployed again.
+    #[error("the stored {item} cannot be read by this release; leave its item as it is")]
+    NewerItem {
+        /// The thing that the item holds.
+        item: &'static str,
+        /// The form of the item.
+        source: NewerForm,
+    },
 }
 
 impl AwsError {
@@ -150,6 +159,12 @@ pub(crate) fn optional<'a, T>(
     read: impl FnOnce(&'a Item, &'static str) -> Result<T, ItemError>,
 ) -> Result<Option<T>, ItemError> {
     item.contains_key(name).then(|| read(item, name)).transpose()
+}
+
+/// Refuses an item that only a newer release can read ([`form`]); `name` is a noun, such as `endpoint`.
+pub(crate) fn check_form(item: &Item, name: &'static str) -> Result<(), AwsError> {
+    let spelled = item.get(form::MEMBER).map(|value| value.as_n().map_or("", String::as_str));
+    form::check(spelled).map_err(|source| AwsError::NewerItem { item: name, source })
 }
 
 /// Returns the error for an attribute with an invalid value.

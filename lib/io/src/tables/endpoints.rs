@@ -19,7 +19,9 @@ use signpost_engine::ports;
 use signpost_engine::ports::endpoints::{SealedKeys, StoredEndpoint, Written};
 
 use crate::aws::batch_get::{Projection, get_all};
-use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, optional, s, text, unreadable};
+use crate::aws::{
+    AwsError, Item, ItemError, bytes, check_form, if_condition_held, n, number, optional, s, text, unreadable,
+};
 use crate::runtime::clock::unix_now;
 use crate::runtime::logs::Chain;
 use crate::tables::subscriptions::{StoredSubscription, Subscriptions, TRANSACTION};
@@ -327,6 +329,7 @@ fn settings_of(item: &Item) -> Result<Endpoint, AwsError> {
 }
 
 fn stored_of(item: &Item) -> Result<StoredEndpoint, AwsError> {
+    check_form(item, ITEM)?;
     let settings = settings_of(item)?;
     let read = || -> Result<StoredEndpoint, ItemError> {
         let secrets = item.get("signingSecrets").and_then(|value| value.as_l().ok());

@@ -21,7 +21,9 @@ use crate::aws::batch_get::{get, get_all};
 use crate::aws::batch_insert::{Inserted, LARGEST_TOGETHER, insert};
 use crate::aws::coalesce::Coalescer;
 use crate::aws::compression::{WRITE_UNIT, length, packed, unpacked};
-use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, optional, s, text, unreadable};
+use crate::aws::{
+    AwsError, Item, ItemError, bytes, check_form, if_condition_held, n, number, optional, s, text, unreadable,
+};
 use crate::runtime::clock::unix_ms_now;
 use crate::runtime::logs::Chain;
 
@@ -97,14 +99,14 @@ impl ports::events::Events for Events {
     /// Needs `dynamodb:GetItem`.
     async fn get(&self, key: &EventKey) -> Result<Option<StoredEvent>, AwsError> {
         let item = get(&self.client, &self.table, item_key(key), None).await?;
-        Ok(item.and_then(|item| readable(key, &item)))
+        item.map_or(Ok(None), |item| readable(key, &item))
     }
 
     /// Needs `dynamodb:BatchGetItem` and `dynamodb:GetItem`. One call for up to 100 events, and one for each that does not
     /// fit into its 16 MB.
     async fn get_all(&self, keys: &[&EventKey]) -> Result<Vec<Option<StoredEvent>>, AwsError> {
         let items = get_all(&self.client, &self.table, keys.iter().map(|key| item_key(key)).collect(), None).await;
-        let events = keys.iter().zip(items).map(|(key, item)| Ok(item?.and_then(|item| readable(key, &item))));
+        let events = keys.iter().zip(items).map(|(key, item)| item?.map_or(Ok(None), |item| readable(key, &item)));
         events.collect()
     }
 
@@ -151,12 +153,17 @@ impl Events {
     }
 }
 
-fn readable(key: &EventKey, item: &Item) -> Option<StoredEvent> {
+const ITEM: &str = "event";
+
+/// Reads an event; `None` for one that cannot be read, which is logged. An event of a newer release is an error instead:
+/// its deliveries wait for that release.
+fn readable(key: &EventKey, item: &Item) -> Result<Option<StoredEvent>, AwsError> {
+    check_form(item, ITEM)?;
     let kept = kept_of(item);
     if let Err(error) = &kept {
         tracing::error!(event.id = %key.id, tenant.id = %key.tenant, error = %Chain(error), "event.unreadable");
     }
-    kept.ok()
+    Ok(kept.ok())
 }
 
 pub(crate) fn kept_of(item: &Item) -> Result<StoredEvent, ItemError> {

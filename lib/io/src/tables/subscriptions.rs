@@ -16,7 +16,7 @@ use signpost_engine::ports;
 use signpost_engine::ports::endpoints::StoredEndpoint;
 
 use crate::aws::batch_get::{get, get_all};
-use crate::aws::{AwsError, Item, n, number, s, text};
+use crate::aws::{AwsError, Item, check_form, n, number, s, text};
 
 /// The subscriptions in the table of endpoints.
 #[derive(Clone, Debug)]
@@ -141,6 +141,7 @@ impl StoredSubscription {
     }
 
     fn of_item(item: &Item) -> Result<Self, AwsError> {
+        check_form(item, ITEM)?;
         let types = text(item, "types").map_err(AwsError::corrupt(ITEM))?.to_owned();
         Ok(Self { types, settings_bytes: number(item, "settingsBytes").map_err(AwsError::corrupt(ITEM))? })
     }
@@ -186,7 +187,8 @@ fn identified(tenant: &TenantId, item: &Item) -> Option<(EndpointId, Option<Subs
         tracing::error!(tenant.id = %tenant, "endpoint.invalid_id");
         return None;
     };
-    let subscription = text(item, "types").ok().and_then(Subscription::parse);
+    let types = check_form(item, ITEM).ok().and_then(|()| text(item, "types").ok());
+    let subscription = types.and_then(Subscription::parse);
     if subscription.is_none() {
         tracing::error!(tenant.id = %tenant, endpoint.id = %id, "subscription.unreadable");
     }
