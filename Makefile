@@ -54,6 +54,10 @@ soak: ## Runs the simulation of the delivery engine over ever new schedules, and
 mutants: tools ## Puts defects into the delivery engine, one at a time, and fails if its tests do not notice them; 20 minutes.
 	$(TOOLS)/bin/python infra/mutants/mutants.py $(NAMES)
 
+.PHONY: rehearse
+rehearse: tools build ## Runs what docs/operating.md says of restoring and removing, word for word, on a local stack of its own.
+	$(LOCAL_STACK) run -- $(TOOLS)/bin/python infra/local/rehearse.py
+
 .PHONY: up
 up: tools build ## Starts the local stack and leaves it running; PORT=4566 and AUTH=true are optional.
 	@$(LOCAL_STACK) up $(if $(PORT),--port $(PORT)) $(if $(filter true,$(AUTH)),--auth)

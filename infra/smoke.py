@@ -86,6 +86,7 @@ def main() -> int:
     arguments = parser.parse_args()
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda number, _: sys.exit(128 + number))  # Runs the `finally` blocks.
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell may start programs in the background without it.
     steps = Steps()
     try:
         with steps.step("find the stack") as done:

@@ -9,5 +9,6 @@ use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     tracing::init_default_subscriber();
-    run(service_fn(async |event: LambdaEvent<ApiGatewayV2httpRequest>| Ok::<_, Infallible>(handle(&event.payload)))).await
+    run(service_fn(async |event: LambdaEvent<ApiGatewayV2httpRequest>| Ok::<_, Infallible>(handle(&event.payload))))
+        .await
 }

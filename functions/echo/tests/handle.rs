@@ -84,7 +84,10 @@ fn later_attempts_are_acknowledged_and_other_requests_refused() {
 fn a_sender_that_asks_for_proof_gets_it() {
     let mut request = request(include_str!("../../../events/echo-options.json"));
     let response = handle(&request);
-    assert_eq!((response.status_code, &response.headers["webhook-allowed-origin"]), (204, &"callbacks.example".parse().unwrap()));
+    assert_eq!(
+        (response.status_code, &response.headers["webhook-allowed-origin"]),
+        (204, &"callbacks.example".parse().unwrap())
+    );
 
     request.headers.remove("webhook-request-origin");
     let response = handle(&request);

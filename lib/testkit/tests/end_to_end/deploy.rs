@@ -1,11 +1,20 @@
-//! `make deploy`, against the CloudFormation of the local stack.
+//! `make deploy` and what operators use beside it, against the CloudFormation and DynamoDB of the local stack.
 
 use std::path::Path;
 use std::process::Command;
 
 #[tokio::test]
 async fn a_deploy_builds_what_the_stack_runs() {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/local/test_deploy.py");
+    run("test_deploy.py").await;
+}
+
+#[tokio::test]
+async fn items_of_a_restored_table_come_back() {
+    run("test_restore.py").await;
+}
+
+async fn run(file: &str) {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/local").join(file);
     let mut tests = Command::new("python");
     tests.arg(program);
 

@@ -31,6 +31,7 @@ mod replay;
 mod retries;
 mod rotation;
 mod round_trip;
+mod second_opinion;
 mod secrets;
 mod sent;
 mod signatures;

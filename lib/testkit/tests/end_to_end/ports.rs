@@ -2,7 +2,7 @@
 //! is simulated. Each test has its own table; all have the same keys.
 
 #[path = "../../../engine/tests/conformance/mod.rs"]
-mod conformance;
+pub(crate) mod conformance;
 
 use std::time::Duration;
 
@@ -28,18 +28,18 @@ use uuid::Uuid;
 
 use conformance::{EndpointWrite, Subject};
 
-const RETENTION: Duration = Duration::from_hours(24);
+pub(crate) const RETENTION: Duration = Duration::from_hours(24);
 
-fn endpoint_id() -> EndpointId {
+pub(crate) fn endpoint_id() -> EndpointId {
     EndpointId::new(Uuid::new_v4())
 }
 
-fn new_event() -> Event {
+pub(crate) fn new_event() -> Event {
     Event::parse(&event(&tenant(), &event_id(), &json!({"n": 1})).to_string()).unwrap()
 }
 
 /// Makes deliveries of one tenant to one endpoint.
-fn subjects() -> impl Fn() -> Subject {
+pub(crate) fn subjects() -> impl Fn() -> Subject {
     let (event, endpoint) = (new_event(), endpoint_id());
     move || {
         let mut key = event.key.clone();
@@ -123,7 +123,7 @@ async fn an_event_is_stored_once() {
     conformance::a_missing_event(&events, &new_event(), &endpoint_id()).await;
 }
 
-fn stored(settings: Value) -> StoredEndpoint {
+pub(crate) fn stored(settings: Value) -> StoredEndpoint {
     StoredEndpoint::new(serde_json::from_value(settings).unwrap(), 0)
 }
 
