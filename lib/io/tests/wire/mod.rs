@@ -83,7 +83,7 @@ impl Wire {
 fn is_asked_for(item: &Value, query: &Value) -> bool {
     let partitions = ["pk", "tenant", "algorithm"].map(|name| &item[name]);
     let values = query["ExpressionAttributeValues"].as_object().into_iter().flat_map(Map::values);
-    values.into_iter().any(|value| partitions.iter().any(|partition| *partition == value))
+    values.into_iter().any(|value| partitions.contains(&value))
 }
 
 fn written_by(operation: &str, body: &Value) -> Vec<Value> {

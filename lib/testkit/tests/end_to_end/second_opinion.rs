@@ -95,7 +95,7 @@ impl Emulator {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), listens).await.expect("the program listens within a minute");
+        tokio::time::timeout(Duration::from_mins(1), listens).await.unwrap();
     }
 }
 
@@ -107,7 +107,7 @@ impl Drop for Emulator {
     }
 }
 
-/// Sends requests to an emulator, with statements of PartiQL as single calls: moto 5.2 cannot read their parameters, and
+/// Sends requests to an emulator, with statements of `PartiQL` as single calls: moto 5.2 cannot read their parameters, and
 /// dynalite has none. So the checks reach all that follows an insert.
 #[derive(Clone, Debug)]
 struct Bridge(reqwest::Client);
