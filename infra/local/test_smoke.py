@@ -90,6 +90,17 @@ class Runs(unittest.TestCase):
         self.assertEqual((run.returncode, errors), (130, ""), told)
         self.assertEqual(self.left(), [])
 
+    def test_its_receiver_proves_that_it_wants_webhooks(self):
+        settings = {"url": f"{self.api.url}/smoke", "types": [{"type": "none"}], "verification": "challenge"}
+        created = self.api.ask("POST", f"/v1/tenants/{smoke.TENANT}/endpoints", settings)
+        path = f"/v1/tenants/{smoke.TENANT}/endpoints/{created['id']}"
+        self.addCleanup(self.api.ask, "DELETE", path)
+        self.assertEqual(created["state"], "unverified")
+        deadline = time.monotonic() + 60
+        while (state := self.api.ask("GET", path)["state"]) != "enabled":
+            self.assertLess(time.monotonic(), deadline, state)
+            time.sleep(0.5)
+
     def test_a_stack_that_cannot_be_tried_out_is_named_with_the_fix(self):
         cases = [
             (["--stack", "other"], {}, "AWS_ENDPOINT_URL names a local stack; unset it"),
