@@ -1,5 +1,7 @@
 //! Requests that `public-keys` answers without a table.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, SdkConfig};
