@@ -3,7 +3,7 @@
 //! They show a receiver the topic of a webhook before it reads the body.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::json;
@@ -24,6 +24,9 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
 /// The longest `tracestate` that Signpost forwards, in bytes (W3C Trace Context, section 3.3.1.5).
 const MAX_TRACESTATE_BYTES: usize = 512;
+
+/// How many members a `tracestate` has at most (W3C Trace Context, section 3.3.1.1).
+const MAX_TRACESTATE_MEMBERS: usize = 32;
 
 /// Returns the headers `ce-specversion`, `ce-id`, `ce-source`, `ce-type` and, if the event has them, `ce-subject`,
 /// `ce-time` and `ce-sequence`. Values are percent-encoded.
@@ -130,8 +133,7 @@ fn unescaped(text: &str) -> String {
 pub fn trace(event: &Event) -> Vec<(&'static str, String)> {
     let context = &event.context;
     let Some(parent) = context.traceparent.as_ref().filter(|text| is_traceparent(text)) else { return Vec::new() };
-    let state = context.tracestate.as_ref();
-    let state = state.filter(|text| !text.is_empty() && text.len() <= MAX_TRACESTATE_BYTES && is_value(text));
+    let state = context.tracestate.as_ref().filter(|text| is_tracestate(text));
     [("traceparent", Some(parent)), ("tracestate", state)]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?.clone())))
@@ -143,13 +145,37 @@ pub(crate) fn encoded(text: &str) -> String {
     utf8_percent_encode(text, ENCODED).to_string()
 }
 
-/// Returns whether `text` is `version-trace-parent-flags` in lower-case hexadecimal digits (W3C Trace Context, section
-/// 3.2).
+/// Returns whether `text` is `version-trace-parent-flags` in lower-case hexadecimal digits, with a trace and a parent that
+/// are not all zeros (W3C Trace Context, section 3.2.2). Later versions than `00` may have more fields.
 fn is_traceparent(text: &str) -> bool {
     let is_hex = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let parts: Vec<&str> = text.split('-').collect();
-    let lengths = parts.iter().map(|part| part.len());
-    lengths.eq([2, 32, 16, 2]) && parts.iter().all(|part| is_hex(part)) && parts[0] != "ff"
+    let mut parts = text.splitn(5, '-');
+    let known: Vec<&str> = parts.by_ref().take(4).collect();
+    let has_form = known.iter().map(|part| part.len()).eq([2, 32, 16, 2]) && known.iter().all(|part| is_hex(part));
+    let rest = parts.next();
+    let is_of_version = |version| version != "ff" && (version != "00" || rest.is_none());
+    let is_zero = |part: &str| part.bytes().all(|byte| byte == b'0');
+    has_form && is_of_version(known[0]) && !is_zero(known[1]) && !is_zero(known[2]) && rest.is_none_or(is_value)
+}
+
+/// Returns whether `text` is a list of at most 32 members `key=value`, each key once, that Signpost forwards (W3C Trace Context,
+/// section 3.3.1). Empty members are allowed.
+fn is_tracestate(text: &str) -> bool {
+    let members: Vec<_> = text.split(',').map(|member| member.trim_matches([' ', '\t'])).collect();
+    let members = members.into_iter().filter(|member| !member.is_empty());
+    let parsed: Option<Vec<_>> =
+        members.map(|member| member.split_once('=').filter(|(key, value)| is_member(key, value))).collect();
+    let Some(parsed) = parsed.filter(|_| text.len() <= MAX_TRACESTATE_BYTES) else { return false };
+    let keys: BTreeSet<_> = parsed.iter().map(|(key, _)| key).collect();
+    (1..=MAX_TRACESTATE_MEMBERS).contains(&parsed.len()) && keys.len() == parsed.len()
+}
+
+/// Returns whether a key and a value may be in `tracestate`.
+fn is_member(key: &str, value: &str) -> bool {
+    let begins = key.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit());
+    let is_key = key.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/' | b'@'));
+    let is_value = value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b',' && byte != b'=');
+    begins && is_key && key.len() <= 256 && is_value && (1..=256).contains(&value.len()) && !value.ends_with(' ')
 }
 
 #[cfg(test)]
@@ -262,6 +288,36 @@ mod tests {
         }
     }
 
+    /// The first examples are from sections 3.3.1.3 and 3.3.2 of W3C Trace Context.
+    #[test]
+    fn a_trace_state_is_a_list_of_at_most_32_members() {
+        let many = |count: u32| (0..count).map(|number| format!("k{number}=1")).collect::<Vec<_>>().join(",");
+        let cases = [
+            ("rojo=00f067aa0ba902b7,congo=t61rcWkgMzE", true, "two vendors"),
+            ("fw529a3039@dt=FfAAAAAAAAAAAAAA", true, "a vendor of several tenants"),
+            ("a=1 ,\tb= 2", true, "white space around members, and before a value"),
+            ("a=1,,b=2", true, "an empty member"),
+            (&many(32), true, "as many members as there may be"),
+            (&many(33), false, "one too many"),
+            ("a=1,a=2", false, "a key twice"),
+            ("A=1", false, "upper case"),
+            ("=1", false, "no key"),
+            ("a=", false, "no value"),
+            ("a=b=c", false, "a value with an equals sign"),
+            ("a", false, "no member"),
+            (",", false, "no member at all"),
+        ];
+        for (state, expected, why) in cases {
+            assert_eq!(is_tracestate(state), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_trace_of_a_later_version_may_have_more_fields() {
+        let later = "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-comes";
+        assert_eq!(trace(&event(&json!({ "traceparent": later }))), [("traceparent", later.to_owned())]);
+    }
+
     #[test]
     fn a_trace_goes_on_if_it_is_one() {
         const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -275,6 +331,13 @@ mod tests {
             (json!({"traceparent": PARENT.to_uppercase()}), &[], "upper case"),
             (json!({"traceparent": PARENT.replacen("00", "ff", 1)}), &[], "a version that is forbidden"),
             (json!({"traceparent": "00-0af7\r\nx-evil: 1"}), &[], "another header"),
+            (json!({"traceparent": format!("{PARENT}-00")}), &[], "a field that version 00 does not have"),
+            (json!({"traceparent": PARENT.replace("b7ad6b7169203331", &"0".repeat(16))}), &[], "no parent"),
+            (
+                json!({"traceparent": PARENT.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32))}),
+                &[],
+                "no trace",
+            ),
         ];
         for (more, expected, why) in cases {
             assert_eq!(trace(&event(&more)), expected, "{why}");
