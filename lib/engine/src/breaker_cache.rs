@@ -12,6 +12,7 @@ use signpost_core::delivery::breaker::{Admission, Breaker, Outcomes, SILENT_AFTE
 use signpost_core::endpoint::EndpointId;
 
 use crate::logs::Chain;
+use crate::metrics::{Meter, Metric};
 use crate::ports::Ports;
 use crate::ports::clock::{Clock as _, Random as _, millis};
 use crate::ports::limits::Breakers as _;
@@ -24,6 +25,7 @@ pub struct BreakerCache<P: Ports> {
     clock: P::Clock,
     random: P::Random,
     table: P::Breakers,
+    meter: Meter,
     known: Slots<EndpointId, Known>,
 }
 
@@ -55,8 +57,8 @@ const ROUNDS: usize = 5;
 
 impl<P: Ports> BreakerCache<P> {
     /// Creates an empty cache.
-    pub fn new(clock: P::Clock, random: P::Random, table: P::Breakers) -> Self {
-        Self { clock, random, table, known: Slots::new(CAPACITY) }
+    pub fn new(clock: P::Clock, random: P::Random, table: P::Breakers, meter: Meter) -> Self {
+        Self { clock, random, table, meter, known: Slots::new(CAPACITY) }
     }
 
     /// Returns the breaker of an endpoint. One read every [`REMEMBERED_FOR`].
@@ -187,9 +189,11 @@ impl<P: Ports> BreakerCache<P> {
         match (before.admits(now), after.admits(now)) {
             (Admission::Send, Admission::Park) => {
                 tracing::warn!(endpoint.id = %endpoint, "breaker.opened");
+                self.meter.add(Metric::BreakersOpened, 1);
             }
             (Admission::Park | Admission::Probe, Admission::Send) => {
                 tracing::info!(endpoint.id = %endpoint, "breaker.closed");
+                self.meter.add(Metric::BreakersClosed, 1);
             }
             _ => {}
         }

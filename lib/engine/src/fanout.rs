@@ -15,6 +15,7 @@ use signpost_core::input::json::minify;
 use signpost_core::status::state::Moment;
 
 use crate::logs::Chain;
+use crate::metrics::{Meter, Metric};
 use crate::ports::Ports;
 use crate::ports::clock::{Clock as _, Random as _};
 use crate::ports::events::{Arrival, Events as _, FirstFanOut, States as _};
@@ -40,6 +41,8 @@ pub struct FanoutPorts<P: Ports> {
     pub events: P::Events,
     /// The queue that producers' events come from.
     pub events_queue: P::Queue,
+    /// The metrics.
+    pub meter: Meter,
     /// The queue that Signpost's own events come from.
     pub own_events_queue: P::Queue,
     /// Chance.
@@ -177,6 +180,7 @@ impl<P: Ports> Fanout<P> {
         let (sent, not_rejected) = join(self.send(fan_outs, began + SEND_UNTIL), self.reject(rejections)).await;
         again.extend(sent);
         again.extend(not_rejected.into_iter().map(|message| (message, Again::Failed)));
+        self.ports.meter.add(Metric::EventsDeferred, again.len());
         join_all(again.iter().map(|(message, when)| self.delay(message, *when))).await;
         again.iter().map(|(message, _)| message.message_id).collect()
     }
@@ -252,7 +256,10 @@ impl<P: Ports> Fanout<P> {
         let not_sent = rejections.into_iter().map(async |(message, rejected)| {
             let sent = self.ports.clock.within(CALL_TIMEOUT, self.ports.rejected_queue.send_all([rejected])).await;
             let error = match sent {
-                Some(Ok(())) => return None,
+                Some(Ok(())) => {
+                    self.ports.meter.add(Metric::EventsRejected, 1);
+                    return None;
+                }
                 Some(Err(error)) => FanOutError::Call(error),
                 None => FanOutError::TooSlow,
             };
@@ -317,12 +324,7 @@ impl<P: Ports> Fanout<P> {
         }
         match claim {
             Claim::First => {
-                tracing::info!(
-                    event.id = event_id,
-                    tenant.id = tenant_id,
-                    endpoints = endpoints.len(),
-                    "event.fanned_out"
-                );
+                self.log_first(event, endpoints.len());
                 Ok(Outcome::Deliver(FanOut { event, endpoints, sent, arrived_unix_ms, since_unix_ms: None }))
             }
             Claim::Again => {
@@ -337,9 +339,22 @@ impl<P: Ports> Fanout<P> {
             }
             Claim::Duplicate => {
                 tracing::info!(event.id = event_id, tenant.id = tenant_id, "event.duplicate");
+                self.ports.meter.add_of(&event.key.tenant, Metric::EventsDuplicate, 1);
                 Ok(Outcome::Drop)
             }
             Claim::Conflict => Ok(Outcome::Reject(rejection(message, RejectionReason::ConflictingDuplicate, &[]))),
+        }
+    }
+
+    /// Counts a new event. Logs it at `debug`, because the line of its attempt follows; at `info` if there will be none.
+    fn log_first(&self, event: &Event, endpoints: usize) {
+        let (event_id, tenant) = (event.key.id.as_str(), &event.key.tenant);
+        self.ports.meter.add_of(tenant, Metric::EventsFannedOut, 1);
+        if endpoints > 0 {
+            tracing::debug!(event.id = event_id, tenant.id = %tenant, endpoints, "event.fanned_out");
+        } else {
+            tracing::info!(event.id = event_id, tenant.id = %tenant, "event.unwanted");
+            self.ports.meter.add_of(tenant, Metric::EventsUnwanted, 1);
         }
     }
 }

@@ -11,7 +11,7 @@
 //! Each module uses only those above it.
 //!
 //! - [`ports`]: everything outside of the engine.
-//! - [`slots`], [`logs`]: the memory of a warm environment, and errors with their causes.
+//! - [`slots`], [`logs`], [`metrics`]: the memory of a warm environment, errors with their causes, and what is counted.
 //! - [`endpoint_cache`], [`breaker_cache`], [`limiter`]: what a warm environment knows about endpoints, and the limits
 //!   that it shares with others.
 //! - [`subscription_cache`]: what a warm environment knows about subscriptions.
@@ -28,6 +28,7 @@ pub mod endpoint_cache;
 pub mod fanout;
 pub mod limiter;
 pub mod logs;
+pub mod metrics;
 pub mod ports;
 pub mod relay;
 pub mod slots;

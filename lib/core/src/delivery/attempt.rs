@@ -191,6 +191,85 @@ impl AttemptError {
 /// The result of an attempt: the status of the acknowledgement, or the reason why there is none.
 pub type AttemptResult = Result<u16, AttemptError>;
 
+/// The class of an attempt's result, for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptClass {
+    /// The receiver answered 2xx.
+    Acknowledged,
+    /// Signpost sent nothing, because the target or the settings are not allowed.
+    Blocked,
+    /// DNS, the connection or TLS failed, or the receiver closed the connection without an answer.
+    Disconnected,
+    /// The receiver answered 5xx.
+    Failed,
+    /// The answer was cut off, or is not valid HTTP/1.1.
+    Garbled,
+    /// The receiver answered with another status, or did not prove that it wants webhooks.
+    Refused,
+    /// The time of the attempt ended.
+    TimedOut,
+    /// The token URL gave no token.
+    WithoutToken,
+}
+
+impl AttemptClass {
+    /// All classes.
+    pub const ALL: [Self; 8] = [
+        Self::Acknowledged,
+        Self::Blocked,
+        Self::Disconnected,
+        Self::Failed,
+        Self::Garbled,
+        Self::Refused,
+        Self::TimedOut,
+        Self::WithoutToken,
+    ];
+
+    /// Returns the class of a result.
+    #[must_use]
+    pub fn of(result: &AttemptResult) -> Self {
+        let Err(error) = result else { return Self::Acknowledged };
+        match error {
+            AttemptError::AnswerBroken { fault, .. } | AttemptError::Exchange { fault, .. } => Self::of_fault(*fault),
+            AttemptError::BadCertificate(_)
+            | AttemptError::ForbiddenAddress(_)
+            | AttemptError::ForbiddenTarget(_)
+            | AttemptError::UrlTooLong { .. } => Self::Blocked,
+            AttemptError::Rejected { status: 500..=599, .. } => Self::Failed,
+            AttemptError::Rejected { .. } | AttemptError::Unproven { .. } => Self::Refused,
+            AttemptError::TokenExchange { .. }
+            | AttemptError::TokenForbiddenAddress(_)
+            | AttemptError::TokenForbiddenTarget(_)
+            | AttemptError::TokenRefused { .. }
+            | AttemptError::TokenUnusable { .. } => Self::WithoutToken,
+        }
+    }
+
+    fn of_fault(fault: ExchangeFault) -> Self {
+        match fault {
+            ExchangeFault::AnswerAmbiguous | ExchangeFault::AnswerCut | ExchangeFault::AnswerUnreadable => {
+                Self::Garbled
+            }
+            ExchangeFault::CertificateExpired
+            | ExchangeFault::CertificateInvalid
+            | ExchangeFault::CertificateNotYetValid
+            | ExchangeFault::CertificateUntrusted
+            | ExchangeFault::CertificateWrongName
+            | ExchangeFault::ClientCertificateRefused
+            | ExchangeFault::ClientCertificateRequired
+            | ExchangeFault::ConnectionClosed
+            | ExchangeFault::ConnectionFailed
+            | ExchangeFault::ConnectionRefused
+            | ExchangeFault::ConnectionReset
+            | ExchangeFault::Dns
+            | ExchangeFault::NotTls
+            | ExchangeFault::TlsFailed
+            | ExchangeFault::Unreachable => Self::Disconnected,
+            ExchangeFault::TimedOut(_) => Self::TimedOut,
+        }
+    }
+}
+
 /// Judges a status: any 2xx acknowledges the webhook, and any other status does not. Signpost never follows redirects
 /// (SSRF), so a 3xx is a refusal too. `retry_after` is the value of `Retry-After` in the answer; it counts for 429 and
 /// 503 (RFC 6585, section 4; RFC 9110, section 15.6.4).
@@ -268,6 +347,46 @@ mod tests {
         ];
         for (status, acknowledged, why) in cases {
             assert_eq!(judge_status(status, None).is_ok(), acknowledged, "{status}: {why}");
+        }
+    }
+
+    #[test]
+    fn each_result_is_in_the_class_that_names_the_side_at_fault() {
+        let timeout = Duration::from_secs(10);
+        let exchange = |fault| Err(AttemptError::Exchange { fault, timeout, source: None });
+        let rejected = |status| Err(AttemptError::Rejected { status, retry_after: None });
+        let inside = || TargetError::ForbiddenAddress { address: [10, 0, 0, 7].into() };
+        let cases = [
+            (Ok(204), AttemptClass::Acknowledged, "2xx"),
+            (rejected(302), AttemptClass::Refused, "redirects are never followed"),
+            (rejected(410), AttemptClass::Refused, "gone"),
+            (rejected(429), AttemptClass::Refused, "too many requests"),
+            (rejected(500), AttemptClass::Failed, "server error"),
+            (rejected(599), AttemptClass::Failed, "the last 5xx"),
+            (rejected(600), AttemptClass::Refused, "no class of HTTP"),
+            (Err(AttemptError::Unproven { status: 200, retry_after: None }), AttemptClass::Refused, "no proof"),
+            (exchange(ExchangeFault::TimedOut(Stage::Connecting)), AttemptClass::TimedOut, "no connection in time"),
+            (exchange(ExchangeFault::TimedOut(Stage::Reading)), AttemptClass::TimedOut, "no end in time"),
+            (exchange(ExchangeFault::Dns), AttemptClass::Disconnected, "no address"),
+            (exchange(ExchangeFault::CertificateExpired), AttemptClass::Disconnected, "TLS"),
+            (exchange(ExchangeFault::ConnectionClosed), AttemptClass::Disconnected, "no answer"),
+            (exchange(ExchangeFault::AnswerUnreadable), AttemptClass::Garbled, "not HTTP/1.1"),
+            (
+                Err(AttemptError::AnswerBroken { status: 200, fault: ExchangeFault::AnswerCut, timeout }),
+                AttemptClass::Garbled,
+                "half an answer",
+            ),
+            (Err(AttemptError::ForbiddenAddress(inside())), AttemptClass::Blocked, "a private address"),
+            (Err(AttemptError::UrlTooLong { bytes: 9_000 }), AttemptClass::Blocked, "a URL that is too long"),
+            (
+                Err(AttemptError::TokenExchange { fault: ExchangeFault::Dns, timeout, source: None }),
+                AttemptClass::WithoutToken,
+                "the token URL does not resolve",
+            ),
+            (Err(AttemptError::TokenForbiddenAddress(inside())), AttemptClass::WithoutToken, "a private token URL"),
+        ];
+        for (result, class, why) in cases {
+            assert_eq!(AttemptClass::of(&result), class, "{why}");
         }
     }
 

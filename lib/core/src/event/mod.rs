@@ -147,7 +147,7 @@ pub struct EventKey {
 pub struct EventId(String);
 
 /// A tenant's id: 1 to 64 of `a-z0-9-`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TenantId(String);
 
 impl EventKey {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use signpost_core::delivery::attempt::{Attempt, AttemptError, AttemptResult};
+use signpost_core::delivery::attempt::{Attempt, AttemptClass, AttemptError, AttemptResult};
 use signpost_core::delivery::request::{AttemptStart, Request, RequestError};
 use signpost_core::delivery::sent::{Sent, SentRecord};
 use signpost_core::delivery::verification::{Preflight, Question, REQUEST_ORIGIN};
@@ -14,6 +14,7 @@ use crate::deliver::prepare::Ready;
 use crate::deliver::{Deferred, DeferredError, Deliver, Outcome};
 use crate::endpoint_cache::ResolvedEndpoint;
 use crate::logs::Chain;
+use crate::metrics::Metric;
 use crate::ports::clock::{Clock as _, Random as _, millis};
 use crate::ports::deliveries::{Deliveries as _, Recorded};
 use crate::ports::parking::Parking as _;
@@ -66,6 +67,7 @@ impl<P: Ports> Deliver<P> {
         };
         let before_replay = before_replay + u32::from(is_free);
         log(delivery, &attempt, next, &result);
+        self.measure(delivery, &attempt, replay.is_some(), &result);
         let wait = if let Next::Retry(wait) = next { wait } else { Duration::ZERO };
         let next_attempt_unix_ms = self.clock.unix_ms() + millis(wait);
         let (status, attempts, last_sent) = (next.status(), number, sent_now);
@@ -88,7 +90,9 @@ impl<P: Ports> Deliver<P> {
             Next::Delivered => Ok(Outcome::Done),
             Next::Disable => {
                 self.disable(delivery, DisabledBecause::Gone).await?;
-                self.park(delivery, receipt).await.map(|()| Outcome::Done)
+                self.park(delivery, receipt).await?;
+                self.meter.add_of(&delivery.event.key.tenant, Metric::DeliveriesParkedDisabled, 1);
+                Ok(Outcome::Done)
             }
             Next::Retry(_) => self.wait(delivery, receipt, next_attempt_unix_ms).await,
             Next::Exhausted => self.give_up(delivery, next_attempt_unix_ms).await.map(|()| Outcome::Done),
@@ -126,6 +130,20 @@ impl<P: Ports> Deliver<P> {
         }
     }
 
+    /// Counts an attempt and its times. The times since the event arrived say nothing about a replay.
+    fn measure(&self, delivery: &Delivery, attempt: &Attempt, is_replay: bool, result: &AttemptResult) {
+        let tenant = &delivery.event.key.tenant;
+        self.meter.add_of(tenant, Metric::of_attempt(AttemptClass::of(result)), 1);
+        self.meter.sample_of(tenant, Metric::AttemptDuration, attempt.duration_ms);
+        let waited_ms = attempt.at_unix_ms.saturating_sub(delivery.arrived_unix_ms);
+        if attempt.number == 1 && !is_replay {
+            self.meter.sample_of(tenant, Metric::TimeToFirstAttempt, waited_ms);
+        }
+        if result.is_ok() && !is_replay {
+            self.meter.sample_of(tenant, Metric::TimeToAcknowledgement, waited_ms + attempt.duration_ms);
+        }
+    }
+
     /// Enables an endpoint that has proved itself as `recipient`, and requests a drain of its parked deliveries.
     async fn verify(&self, delivery: &Delivery, recipient: &ResolvedEndpoint<Access<P>>) -> Result<(), Deferred<P>> {
         let origin = origin(&recipient.endpoint().url);
@@ -137,27 +155,31 @@ impl<P: Ports> Deliver<P> {
 }
 
 /// Writes the one line per attempt. An endpoint's failure is its owner's concern, so it is `warn`, never `error`.
+///
+/// Most lines are those of acknowledged attempts, so they have only what is needed to find the record.
 fn log(delivery: &Delivery, attempt: &Attempt, next: Next, result: &AttemptResult) {
-    macro_rules! attempted {
-        ($level:ident, $($extra:tt)*) => {
-            tracing::$level!(
-                tenant.id = %delivery.event.key.tenant,
-                event.id = %delivery.event.key.id,
-                "event.type" = %delivery.event.kind,
-                endpoint.id = %delivery.endpoint,
-                attempt.number = attempt.number,
-                attempt.status = attempt.status,
-                attempt.cause = attempt.cause,
-                attempt.duration_ms = attempt.duration_ms,
-                key.kids = attempt.kids.join(" "),
-                delivery.status = next.status().as_str(),
-                $($extra)*
-                "delivery.attempted"
-            )
-        };
-    }
     match result {
-        Ok(_) => attempted!(info,),
-        Err(error) => attempted!(warn, error = %Chain(error),),
+        Ok(_) => tracing::info!(
+            tenant.id = %delivery.event.key.tenant,
+            event.id = %delivery.event.key.id,
+            endpoint.id = %delivery.endpoint,
+            attempt.number = (attempt.number > 1).then_some(attempt.number),
+            attempt.duration_ms = attempt.duration_ms,
+            "delivery.attempted"
+        ),
+        Err(error) => tracing::warn!(
+            tenant.id = %delivery.event.key.tenant,
+            event.id = %delivery.event.key.id,
+            "event.type" = %delivery.event.kind,
+            endpoint.id = %delivery.endpoint,
+            attempt.number = attempt.number,
+            attempt.status = attempt.status,
+            attempt.cause = attempt.cause,
+            attempt.duration_ms = attempt.duration_ms,
+            key.kids = attempt.kids.join(" "),
+            delivery.status = next.status().as_str(),
+            error = %Chain(error),
+            "delivery.attempted"
+        ),
     }
 }

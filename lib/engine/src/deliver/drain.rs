@@ -8,6 +8,7 @@ use signpost_core::delivery::{DeadLetterReason, Delivery, Receipt, Track};
 use crate::deliver::prepare::{Prepared, Turn};
 use crate::deliver::{Deferred, Deliver, Outcome};
 use crate::logs::Chain;
+use crate::metrics::Metric;
 use crate::ports::Ports;
 use crate::ports::clock::{Clock as _, Random as _};
 use crate::ports::deliveries::Deliveries as _;
@@ -190,7 +191,7 @@ impl<P: Ports> Deliver<P> {
         if let Outcome::Again(wait) = outcome {
             self.requeue(&delivery, &receipt, receipt.track, wait).await?;
         }
-        self.parking.remove(parked).await?;
+        self.take_out(parked).await?;
         Ok(Unparked::Yes)
     }
 
@@ -225,7 +226,7 @@ impl<P: Ports> Deliver<P> {
                 continue;
             };
             self.queue(Track::Slow).send_all([Message::of_parked(parked, &kept)]).await?;
-            self.parking.remove(parked).await?;
+            self.take_out(parked).await?;
             break;
         }
         Ok(())
@@ -238,7 +239,14 @@ impl<P: Ports> Deliver<P> {
         if let Some(delivery) = parked.key() {
             self.deliveries.end(delivery, DeadLetterReason::EventGone).await?;
         }
-        Ok(self.parking.remove(parked).await?)
+        self.take_out(parked).await
+    }
+
+    /// Removes a delivery from its lane, after it was sent or queued.
+    async fn take_out(&self, parked: &Parked) -> Result<(), Deferred<P>> {
+        self.parking.remove(parked).await?;
+        self.meter.add(Metric::DeliveriesDrained, 1);
+        Ok(())
     }
 
     async fn take_slot(&self, delivery: &Delivery) -> Result<Option<ConcurrencySlot>, Deferred<P>> {

@@ -11,6 +11,7 @@ use signpost_core::event::{Event, OWN_SOURCE};
 use crate::deliver::prepare::Refusal;
 use crate::deliver::{Deferred, DeferredError, Deliver, Outcome, QueuedDelivery};
 use crate::logs::Chain;
+use crate::metrics::Metric;
 use crate::ports::Ports;
 use crate::ports::clock::Clock as _;
 use crate::ports::deliveries::Deliveries as _;
@@ -39,6 +40,7 @@ impl<P: Ports> Deliver<P> {
         let key = delivery.key();
         self.events.keep_until(key, until_unix_ms).await?; // A parked delivery has only the event's key.
         self.parking.park(Lane::due_at(until_unix_ms, key), until_unix_ms, key).await?;
+        self.meter.add_of(&key.event.tenant, Metric::DeliveriesParkedUntilDue, 1);
         Ok(Outcome::Done)
     }
 
@@ -55,7 +57,9 @@ impl<P: Ports> Deliver<P> {
             Refusal::BreakerOpen | Refusal::Full | Refusal::NoSeat => self.park_with_drain(delivery, receipt).await,
             Refusal::NotQuick => self.requeue(delivery, receipt, Track::Slow, Duration::ZERO).await,
         };
-        if set_aside.is_err() {
+        if set_aside.is_ok() {
+            self.meter.add_of(&delivery.event.key.tenant, set_aside_metric(refusal), 1);
+        } else {
             self.note_nothing_sent(delivery.key(), receipt).await;
         }
         set_aside
@@ -84,7 +88,9 @@ impl<P: Ports> Deliver<P> {
     /// Completes a delivery that is recorded as exhausted since `since_unix_ms`: notes it, and dead-letters it.
     pub(super) async fn give_up(&self, delivery: &Delivery, since_unix_ms: u64) -> Result<(), Deferred<P>> {
         self.note_given_up(delivery, since_unix_ms).await?;
-        Ok(self.dead_letter(delivery.written(), DeadLetterReason::Exhausted).await?)
+        self.dead_letter(delivery.written(), DeadLetterReason::Exhausted).await?;
+        self.meter.add_of(&delivery.event.key.tenant, Metric::DeliveriesExhausted, 1);
+        Ok(())
     }
 
     /// Completes a delivery whose endpoint was removed. If it was given up before, it may not be a dead letter yet.
@@ -129,6 +135,7 @@ impl<P: Ports> Deliver<P> {
         let attributes = vec![("reason", reason.as_str().to_owned())];
         self.dead_letter_queue.send_all([Message { body, attributes, ..Message::default() }]).await?;
         tracing::warn!(reason = reason.as_str(), "delivery.dead_lettered");
+        self.meter.add(Metric::DeliveriesDeadLettered, 1);
         Ok(())
     }
 
@@ -184,7 +191,8 @@ impl<P: Ports> Deliver<P> {
         });
         let event = Event::parse_own(&event.to_string()).map_err(|_| DeferredError::UnfitNotice)?;
         self.own_events_queue.send_all([Message::of_event(&event)]).await?;
-        self.endpoints.disable(tenant, endpoint, because).await?;
+        let was_enabled = self.endpoints.disable(tenant, endpoint, because).await?;
+        self.meter.add_of(tenant, Metric::EndpointsDisabled, was_enabled.into());
         Ok(())
     }
 }
@@ -192,4 +200,15 @@ impl<P: Ports> Deliver<P> {
 /// Returns the delay of a message that must not come before the end of a wait. SQS counts in whole seconds.
 fn delay(wait: Duration) -> Duration {
     Duration::from_secs(wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX))
+}
+
+/// Returns the metric of deliveries that are set aside for a reason.
+fn set_aside_metric(refusal: Refusal) -> Metric {
+    match refusal {
+        Refusal::BreakerOpen => Metric::DeliveriesParkedBreakerOpen,
+        Refusal::Disabled => Metric::DeliveriesParkedDisabled,
+        Refusal::Full => Metric::DeliveriesParkedAtLimit,
+        Refusal::NoSeat => Metric::DeliveriesParkedNoSeat,
+        Refusal::NotQuick => Metric::DeliveriesMovedToSlowTrack,
+    }
 }

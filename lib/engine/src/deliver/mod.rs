@@ -30,6 +30,7 @@ use crate::breaker_cache::BreakerCache;
 use crate::endpoint_cache::{EndpointCache, EndpointCacheError};
 use crate::limiter::Limiter;
 use crate::logs::Chain;
+use crate::metrics::{Meter, Metric};
 use crate::ports::Ports;
 use crate::ports::clock::Clock as _;
 use crate::ports::limits::ConcurrencySlot;
@@ -59,6 +60,8 @@ pub struct DeliverPorts<P: Ports> {
     pub events: P::Events,
     /// The slots of endpoints and tenants, and the counts of endpoints.
     pub limits: P::Limits,
+    /// The metrics.
+    pub meter: Meter,
     /// The queue of Signpost's own events.
     pub own_events_queue: P::Queue,
     /// The parked deliveries.
@@ -90,6 +93,7 @@ pub struct Deliver<P: Ports> {
     endpoints: EndpointCache<P>,
     events: P::Events,
     limiter: Limiter<P>,
+    meter: Meter,
     /// The endpoints that this environment noted as having waiting deliveries.
     noted_waiting: Notes,
     own_events_queue: P::Queue,
@@ -152,16 +156,17 @@ impl<P: Ports> Deliver<P> {
     pub fn new(ports: DeliverPorts<P>) -> Self {
         let DeliverPorts { clock, random, breakers, dead_letter_queue, deliveries, deliveries_queue, .. } = ports;
         let DeliverPorts { endpoints, events, limits, own_events_queue, parking, secrets, sender, signers, .. } = ports;
-        let DeliverPorts { slow_deliveries_queue, slow_invocations_per_tenant, webhooks, .. } = ports;
+        let DeliverPorts { meter, slow_deliveries_queue, slow_invocations_per_tenant, webhooks, .. } = ports;
         Self {
             asked_to_drain: Notes::new(ASKED_FOR_SECONDS),
-            breakers: BreakerCache::new(clock.clone(), random.clone(), breakers),
+            breakers: BreakerCache::new(clock.clone(), random.clone(), breakers, meter.clone()),
             dead_letter_queue,
             deliveries,
             deliveries_queue,
             endpoints: EndpointCache::new(clock.clone(), endpoints, secrets),
             events,
             limiter: Limiter::new(clock.clone(), random.clone(), limits),
+            meter,
             noted_waiting: Notes::new(NOTED_FOR_SECONDS),
             own_events_queue,
             parking,
@@ -244,6 +249,7 @@ impl<P: Ports> Deliver<P> {
             Ok(Outcome::Again(wait)) => wait,
             Err(error) => {
                 tracing::error!(message.id = message_id, error = %Chain(&error), "delivery.deferred");
+                self.meter.add(Metric::DeliveriesDeferred, 1);
                 if receipt.all_receives() >= MOST_RECEIVES && self.give_up_deferred(body).await {
                     return true;
                 }

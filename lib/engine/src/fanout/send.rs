@@ -11,6 +11,7 @@ use signpost_core::event::{Event, TenantId};
 
 use super::Fanout;
 use crate::logs::Chain;
+use crate::metrics::Metric;
 use crate::ports::Ports;
 use crate::ports::clock::Clock as _;
 use crate::ports::queue::{MAX_BATCH_BYTES, Message, Queue as _};
@@ -134,7 +135,13 @@ impl<P: Ports> Fanout<P> {
             range.clone().map(move |endpoint| fan_out.message(endpoint, fan_out.since_unix_ms.or(again)))
         });
         match self.ports.clock.within(CALL_TIMEOUT, self.ports.deliveries_queue.send_all(messages)).await {
-            Some(Ok(())) => true,
+            Some(Ok(())) => {
+                for (index, range) in parts {
+                    let tenant = &fan_outs[*index].event.key.tenant;
+                    self.ports.meter.add_of(tenant, Metric::DeliveriesQueued, range.len());
+                }
+                true
+            }
             Some(Err(error)) => {
                 tracing::error!(error = %Chain(&error), events = parts.len(), "event.not_fanned_out");
                 false

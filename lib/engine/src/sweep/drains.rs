@@ -217,7 +217,10 @@ impl<P: Ports> Sweep<P> {
         }
         let mut parked = self.parking.first_of(lane, PAGE).await?;
         let room = match parked.first() {
-            Some(oldest) => self.room(oldest, &breaker, now_unix_ms).await?,
+            Some(oldest) => {
+                self.measure_oldest(oldest, now_unix_ms);
+                self.room(oldest, &breaker, now_unix_ms).await?
+            }
             None => Room::NotUntilEnabled,
         };
         let Room::For(most) = room else {

@@ -71,6 +71,7 @@ impl<P: Ports> Sweep<P> {
             }
             return Ok(false);
         };
+        self.measure_oldest(oldest, now_unix_ms);
         if !expires_soon(oldest.at_unix_ms, self.retention, now_unix_ms) {
             return Ok(false);
         }

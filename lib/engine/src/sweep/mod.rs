@@ -15,6 +15,7 @@ use signpost_core::endpoint::Limit;
 
 use crate::limiter::Limiter;
 use crate::logs::Chain;
+use crate::metrics::{Meter, Metric};
 use crate::ports::Ports;
 use crate::ports::clock::{Clock as _, millis};
 use crate::ports::deliveries::Deliveries as _;
@@ -47,6 +48,8 @@ pub struct SweepPorts<P: Ports> {
     pub events_queue: P::Queue,
     /// The slots of endpoints and tenants, and the counts of endpoints.
     pub limits: P::Limits,
+    /// The metrics.
+    pub meter: Meter,
     /// The parked deliveries.
     pub parking: P::Parking,
     /// The queue for rejected events.
@@ -68,6 +71,7 @@ pub struct Sweep<P: Ports> {
     events: P::Events,
     events_queue: P::Queue,
     limiter: Limiter<P>,
+    meter: Meter,
     parking: P::Parking,
     rejected_queue: P::Queue,
     retention: Duration,
@@ -109,7 +113,7 @@ impl<P: Ports> Sweep<P> {
     pub fn new(ports: SweepPorts<P>) -> Self {
         let SweepPorts { clock, random, breakers, dead_letter_queue, deliveries, deliveries_queue, .. } = ports;
         let SweepPorts { endpoints, events, events_queue, limits, parking, rejected_queue, retention, .. } = ports;
-        let SweepPorts { slow_invocations_per_tenant, .. } = ports;
+        let SweepPorts { meter, slow_invocations_per_tenant, .. } = ports;
         Self {
             breakers,
             dead_letter_queue,
@@ -119,6 +123,7 @@ impl<P: Ports> Sweep<P> {
             events,
             events_queue,
             limiter: Limiter::new(clock.clone(), random, limits),
+            meter,
             parking,
             rejected_queue,
             retention,
@@ -152,9 +157,10 @@ impl<P: Ports> Sweep<P> {
         )
         .await;
         let minutes_behind = last.saturating_sub(state.swept_minute);
-        self.parking.end_sweep(&state).await?;
         let Drained { moved: drained, not_reached, outcome } = drained;
         let swept = Swept { due, drained, expiring, busy: false, minutes_behind, not_reached };
+        self.measure(&swept);
+        self.parking.end_sweep(&state).await?;
         if swept != Swept::default() {
             tracing::info!(due, drained, expiring, minutes_behind, not_reached, "sweep.done");
         }
@@ -166,6 +172,20 @@ impl<P: Ports> Sweep<P> {
         }
         outcome.and(moved).and(watched)?;
         Ok(swept)
+    }
+
+    fn measure(&self, swept: &Swept) {
+        self.meter.add(Metric::DeliveriesDue, swept.due);
+        self.meter.add(Metric::DeliveriesDrained, swept.drained);
+        self.meter.add(Metric::EndpointsExpiring, swept.expiring);
+        self.meter.gauge(Metric::EndpointsNotReached, swept.not_reached as u64);
+        self.meter.gauge(Metric::MinutesBehind, swept.minutes_behind);
+        self.meter.gauge(Metric::OldestParkedAge, 0); // If none was seen.
+    }
+
+    /// Reports how long a delivery has waited that is parked for its endpoint.
+    fn measure_oldest(&self, parked: &Parked, now_unix_ms: u64) {
+        self.meter.gauge(Metric::OldestParkedAge, now_unix_ms.saturating_sub(parked.at_unix_ms) / 1_000);
     }
 
     /// Moves due deliveries, minute by minute, and advances `minute`. Counts them in `due`.
@@ -231,6 +251,7 @@ impl<P: Ports> Sweep<P> {
         self.deliveries_queue.send_all(messages).await?;
         if !gone.is_empty() {
             self.dead_letter_queue.send_all(gone.iter().map(|parked| parked.without_event())).await?;
+            self.meter.add(Metric::DeliveriesDeadLettered, gone.len());
         }
         let ends = gone.iter().filter_map(|parked| parked.key());
         let ends = ends.map(|delivery| self.deliveries.end(delivery, DeadLetterReason::EventGone));

@@ -11,6 +11,7 @@ use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, EventKey, TenantId};
 
 use crate::logs::Chain;
+use crate::metrics::Metric;
 use crate::ports::Ports;
 use crate::ports::clock::Clock as _;
 use crate::ports::deliveries::Deliveries as _;
@@ -114,6 +115,7 @@ impl<P: Ports> Sweep<P> {
             tracing::warn!(error = %Chain(&error), kept, "redrive.release_failed"); // They are hidden as after a crash.
         }
         tracing::info!(moved, kept, "redrive.done");
+        self.meter.add(Metric::MessagesRedriven, moved);
         let more = outcome?;
         failed.map_or(Ok(Redriven { moved, kept, more }), Err)
     }

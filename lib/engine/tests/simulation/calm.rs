@@ -202,6 +202,11 @@ impl Calm {
         self.world.laws.borrow().events[number as usize].delivery_to(endpoint).unwrap()
     }
 
+    /// Takes the sums and gauges that were counted since the last call, by metric.
+    pub fn numbers(&self) -> Vec<(&'static str, u64)> {
+        self.world.meter.take().all.numbers.into_iter().map(|(metric, number)| (metric.as_str(), number)).collect()
+    }
+
     /// Returns the body of a delivery's message.
     pub fn body_of(&self, delivery: u32) -> String {
         let (_, endpoint, arrived) = self.world.parts_of(delivery);

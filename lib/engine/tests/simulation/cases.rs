@@ -16,6 +16,7 @@ use signpost_core::event::{Event, OWN_SOURCE, TenantId};
 use signpost_engine::breaker_cache::BreakerCache;
 use signpost_engine::deliver::QueuedDelivery;
 use signpost_engine::fanout::QueuedEvent;
+use signpost_engine::metrics::Meter;
 use signpost_engine::ports::queue::Message;
 use signpost_engine::sweep::{Redrive, Redriven};
 
@@ -271,7 +272,7 @@ fn a_probe_that_fails_costs_its_delivery_no_retry() {
     let retry = json!({"maxRetries": 1, "intervalSeconds": 1, "backoff": "fixed"});
     let world = calm([(json!({"retry": retry}), Mood::Failing)]);
     let process = Process::new(&world, Role::Operator);
-    let cache = BreakerCache::<Sim>::new(process.clone(), process.clone(), process);
+    let cache = BreakerCache::<Sim>::new(process.clone(), process.clone(), process, Meter::default());
     let result: AttemptResult = Err(AttemptError::Rejected { status: 500, retry_after: None });
     done(&world, async move {
         for _ in 0..10 {
@@ -367,7 +368,7 @@ fn failures_that_two_functions_report_at_the_same_time_all_count() {
     let world = calm([(json!({}), Mood::Failing)]);
     let caches = [(); 2].map(|()| {
         let process = Process::new(&world, Role::Operator);
-        BreakerCache::<Sim>::new(process.clone(), process.clone(), process)
+        BreakerCache::<Sim>::new(process.clone(), process.clone(), process, Meter::default())
     });
     let result: AttemptResult = Err(AttemptError::Rejected { status: 500, retry_after: None });
     let caches = caches.map(Rc::new);

@@ -58,6 +58,11 @@ fn hold_slot(calm: &Calm, endpoint: usize) {
     calm.world.tables.borrow_mut().slots.insert((Pool::Endpoint(endpoint), 0), (7, u64::MAX));
 }
 
+/// Has another invocation hold the only seat of the tenant.
+fn hold_seat(calm: &Calm) {
+    calm.world.tables.borrow_mut().slots.insert((Pool::Tenant(0), 0), (7, u64::MAX));
+}
+
 /// Invokes `deliver` with a delivery, and does not wait for its end.
 fn begin(calm: &Calm, delivery: u32, receipt: Receipt) {
     let invocation = calm.invocation(vec![(calm.body_of(delivery), receipt)]);
@@ -1148,4 +1153,74 @@ fn a_replayed_delivery_is_sent_again_with_its_header_and_a_retry_policy_that_cou
         let progress = calm.progress(delivery).unwrap();
         assert_eq!((progress.attempts, progress.before_replay, comes_again), (3, 2, mood == Mood::Failing));
     }
+}
+
+#[test]
+fn each_attempt_counts_in_the_class_of_its_outcome() {
+    let cases: [(Mood, &[(&str, u64)]); 6] = [
+        (Mood::Well(50), &[("AttemptsAcknowledged", 1)]),
+        (Mood::Failing, &[("AttemptsFailed", 1)]),
+        (Mood::Refusing, &[("AttemptsDisconnected", 1)]),
+        (Mood::Hanging, &[("AttemptsTimedOut", 1)]),
+        (Mood::Busy(25), &[("AttemptsRefused", 1)]),
+        (Mood::Gone, &[("AttemptsRefused", 1), ("DeliveriesParkedDisabled", 1), ("EndpointsDisabled", 1)]),
+    ];
+    for (mood, expected) in cases {
+        let calm = Calm::with(retried(5, 5), mood);
+        calm.deliver_one(calm.delivery_to(0), FIRST);
+        assert_eq!(calm.numbers(), expected, "{mood:?}");
+    }
+}
+
+#[test]
+fn the_times_of_an_attempt_are_measured_from_the_acceptance_of_its_event() {
+    let calm = Calm::with(json!({}), Mood::After(70));
+    let delivery = calm.delivery_to(0);
+    calm.wait(2 * SECOND);
+    calm.deliver_one(delivery, FIRST);
+    let expected =
+        [("AttemptDuration", vec![70]), ("TimeToAcknowledgement", vec![2_070]), ("TimeToFirstAttempt", vec![2_000])];
+    let samples = calm.world.meter.take().all.samples;
+    assert_eq!(samples.into_iter().map(|(metric, all)| (metric.as_str(), all)).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn the_times_of_a_replay_say_nothing_about_its_event() {
+    let calm = Calm::with(json!({}), Mood::After(70));
+    let delivery = calm.delivery_to(0);
+    calm.put_record(delivery, Progress { replay: Some(ReplayKind::Replay), ..failed(0) });
+    calm.deliver_one(delivery, again(2));
+    let samples = calm.world.meter.take().all.samples;
+    assert_eq!(samples.into_iter().map(|(metric, _)| metric.as_str()).collect::<Vec<_>>(), ["AttemptDuration"]);
+}
+
+#[test]
+fn a_delivery_that_is_set_aside_counts_by_the_reason() {
+    let cases: [(&str, &dyn Fn(&Calm), Receipt); 5] = [
+        ("DeliveriesParkedDisabled", &|calm| disable(calm, DisabledBecause::Operator), FIRST),
+        ("DeliveriesParkedBreakerOpen", &|calm| calm.put_breaker(0, open_since(START)), FIRST),
+        ("DeliveriesParkedAtLimit", &|calm| hold_slot(calm, 0), FIRST),
+        ("DeliveriesParkedNoSeat", &|calm| hold_seat(calm), slow(FIRST)),
+        ("DeliveriesMovedToSlowTrack", &|calm| calm.put_breaker(0, Breaker::default()), FIRST),
+    ];
+    for (expected, prepare, receipt) in cases {
+        let calm = Calm::with(json!({"maxConcurrency": 1}), Mood::Well(50));
+        prepare(&calm);
+        calm.deliver_one(calm.delivery_to(0), receipt);
+        assert_eq!(calm.numbers(), [(expected, 1)]);
+    }
+}
+
+#[test]
+fn a_wait_in_the_table_an_exhausted_delivery_and_a_deferred_one_count() {
+    let calm = Calm::with(retried(5, 901), Mood::Failing);
+    calm.deliver_one(calm.delivery_to(0), FIRST);
+    assert_eq!(calm.numbers(), [("AttemptsFailed", 1), ("DeliveriesParkedUntilDue", 1)]);
+    let calm = Calm::with(retried(0, 5), Mood::Failing);
+    calm.deliver_one(calm.delivery_to(0), FIRST);
+    assert_eq!(calm.numbers(), [("AttemptsFailed", 1), ("DeliveriesDeadLettered", 1), ("DeliveriesExhausted", 1)]);
+    let calm = Calm::with(json!({}), Mood::Well(50));
+    calm.break_calls(Some((Broken::Each(("Endpoints", "get")), Failure::Refused)));
+    calm.deliver_one(calm.delivery_to(0), FIRST);
+    assert_eq!(calm.numbers(), [("DeliveriesDeferred", 1)]);
 }

@@ -484,3 +484,19 @@ fn whichever_call_fails_or_loses_its_answer_the_same_message_presented_again_rea
         }
     }
 }
+
+#[test]
+fn an_event_counts_once_and_each_of_its_deliveries() {
+    let calm = three();
+    let (twice, nobody) = (accepted(&calm, "m-1", &[0, 2]), accepted(&calm, "m-3", &[]));
+    let (invalid, again) = ("no event".to_owned(), Queued { message_id: "m-2", body: twice.body.clone() });
+    is_foreign(&calm, &invalid);
+    fan_out(&calm, vec![twice]);
+    assert_eq!(calm.numbers(), [("DeliveriesQueued", 2), ("EventsFannedOut", 1)]);
+    fan_out(&calm, vec![again, nobody, Queued { message_id: "m-4", body: invalid }]);
+    let expected = [("EventsDuplicate", 1), ("EventsFannedOut", 1), ("EventsRejected", 1), ("EventsUnwanted", 1)];
+    assert_eq!(calm.numbers(), expected);
+    calm.break_calls(Some((Broken::Each(SEND), Failure::Refused)));
+    fan_out(&calm, vec![accepted(&calm, "m-5", &[1])]);
+    assert_eq!(calm.numbers(), [("EventsDeferred", 1), ("EventsFannedOut", 1)]);
+}

@@ -97,6 +97,7 @@ impl Function for DeliverFunction {
         });
         let messages: Vec<_> = messages.collect();
         let answer = failures(&environment.engine.handle(&messages).await);
+        self.world.take_measured();
         environment.process.may_die().await;
         answer
     }
@@ -116,6 +117,7 @@ pub fn deliver_of(process: Process) -> Deliver<Sim> {
     Deliver::new(DeliverPorts {
         dead_letter_queue: queue(Which::DeadLetters),
         deliveries_queue: queue(Which::Deliveries),
+        meter: process.world.meter.clone(),
         own_events_queue: queue(Which::OwnEvents),
         clock: process.clone(),
         random: process.clone(),
@@ -166,6 +168,7 @@ impl Function for FanoutFunction {
         });
         let messages: Vec<_> = messages.collect();
         let answer = failures(&environment.engine.handle(&messages).await);
+        self.world.take_measured();
         environment.process.may_die().await;
         answer
     }
@@ -177,6 +180,7 @@ pub fn fanout_of(process: Process) -> Fanout<Sim> {
     Fanout::new(FanoutPorts {
         deliveries_queue: queue(Which::Deliveries),
         events_queue: queue(Which::Events),
+        meter: process.world.meter.clone(),
         own_events_queue: queue(Which::OwnEvents),
         rejected_queue: queue(Which::Rejected),
         retention: RETENTION,
@@ -195,6 +199,7 @@ pub fn sweep_of(process: Process) -> Sweep<Sim> {
         dead_letter_queue: queue(Which::DeadLetters),
         deliveries_queue: queue(Which::Deliveries),
         events_queue: queue(Which::Events),
+        meter: process.world.meter.clone(),
         rejected_queue: queue(Which::Rejected),
         retention: RETENTION,
         clock: process.clone(),

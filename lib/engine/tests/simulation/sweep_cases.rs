@@ -590,3 +590,18 @@ fn a_redrive_sends_rejected_events_that_are_valid_now_and_keeps_conflicts_and_in
     assert_eq!(Event::parse(&sent[0].body).unwrap().key.id.as_str(), "e0");
     assert_eq!(redriven(&calm, rejected(None)).unwrap(), done(1, 1));
 }
+
+#[test]
+fn a_run_counts_what_it_moved_and_says_how_far_it_is_behind() {
+    let calm = Calm::with(json!({}), Mood::Well(50));
+    swept(&calm).unwrap();
+    let zeros = [("EndpointsNotReached", 0), ("MinutesBehind", 0), ("OldestParkedAge", 0)];
+    assert_eq!(calm.numbers(), zeros, "zero is written, too");
+    park_until(&calm, START + 3 * MINUTE + 1);
+    park_for(&calm, 0, 3);
+    calm.wait(MINUTE);
+    swept(&calm).unwrap();
+    let (drained, oldest) = (("DeliveriesDrained", 3), ("OldestParkedAge", 60));
+    let expected = [drained, ("DeliveriesDue", 1), ("EndpointsNotReached", 0), ("MinutesBehind", 0), oldest];
+    assert_eq!(calm.numbers(), expected);
+}

@@ -64,6 +64,11 @@ pub fn run(seed: u64, is_told: bool) -> Figures {
             assert!(is_over, "delivery {id} to {endpoint}: {status:?}, {:?}", laws.facts[id as usize]);
         }
     }
+    let measured = world.measured_attempts.get();
+    assert!(measured <= laws.figures.sends, "an attempt counts once");
+    if world.plan.trouble.crash == 0.0 && laws.figures.killed_late == 0 {
+        assert_eq!(measured, laws.figures.sends, "every attempt counts");
+    }
     let most_in_flight = world.most_in_flight();
     Figures { most_in_flight, ..laws.figures }
 }

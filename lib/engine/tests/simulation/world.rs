@@ -9,6 +9,7 @@ use std::sync::Arc;
 use base64::prelude::{BASE64_STANDARD as STANDARD, Engine as _};
 use fastrand::Rng;
 use serde_json::json;
+use signpost_core::delivery::attempt::AttemptClass;
 use signpost_core::delivery::{DeliveryKey, Track};
 use signpost_core::endpoint::signing_secrets::SecretVersion;
 use signpost_core::endpoint::{DISABLED_TYPE, EndpointId};
@@ -16,6 +17,7 @@ use signpost_core::event::{Event, EventId, EventKey, TenantId};
 use signpost_core::signing::public_key::PublicKey;
 use signpost_core::signing::signer::Signer;
 use signpost_core::signing::standard_webhooks::EndpointKeys;
+use signpost_engine::metrics::{Meter, Metric};
 use signpost_engine::ports::endpoints::StoredEndpoint;
 use uuid::Uuid;
 
@@ -49,6 +51,9 @@ pub struct World {
     pub laws: RefCell<Laws>,
     pub keys: Vec<SecretVersion<Arc<EndpointKeys>>>,
     pub signer: Option<Arc<Signer>>,
+    /// The metrics, and how many attempts the invocations have counted.
+    pub meter: Meter,
+    pub measured_attempts: Cell<u64>,
     /// How many calls were made by `deliver`, and by all.
     pub calls: Cell<u64>,
     pub calls_of_all: Cell<u64>,
@@ -207,6 +212,8 @@ impl World {
             laws: RefCell::default(),
             keys: keys.into_iter().map(|secret| SecretVersion { secret, created_at: 0, expires_at: None }).collect(),
             signer: plan.signs.then(|| Arc::new(signer())),
+            meter: Meter::default(),
+            measured_attempts: Cell::default(),
             calls: Cell::default(),
             calls_of_all: Cell::default(),
             refuses: Cell::default(),
@@ -215,6 +222,13 @@ impl World {
             parsed: RefCell::default(),
             plan,
         })
+    }
+
+    /// Takes over what an invocation has measured.
+    pub fn take_measured(&self) {
+        let numbers = self.meter.take().all.numbers;
+        let attempts = AttemptClass::ALL.iter().filter_map(|class| numbers.get(&Metric::of_attempt(*class)));
+        self.measured_attempts.update(|before| before + attempts.sum::<u64>());
     }
 
     /// Has an event accepted that goes to these endpoints. Returns its number.
