@@ -16,6 +16,7 @@ use signpost_io::mac::MacKey;
 use signpost_io::ports::Aws;
 use signpost_io::queue::Queue;
 use signpost_io::runtime::clock::{SystemClock, ThreadRandom, unix_ms_now};
+use signpost_io::runtime::metrics::meter;
 use signpost_io::signer_cache::Signers;
 use signpost_io::tables::breakers::Breakers;
 use signpost_io::tables::deliveries::Deliveries;
@@ -52,6 +53,7 @@ pub fn app(aws: &SdkConfig, config: Config) -> Result<App, reqwest::Error> {
         endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
         events: Events::new(dynamodb.clone(), config.events_table, config.retention),
         limits: Limits::new(dynamodb.clone(), config.parking_table.clone()),
+        meter: meter().clone(),
         own_events_queue: Queue::new(sqs.clone(), config.own_events_queue_url),
         parking: Parking::new(dynamodb.clone(), config.parking_table, config.retention),
         secrets: Vault::new(

@@ -11,6 +11,7 @@ use signpost_engine::fanout::{Fanout, FanoutPorts, QueuedEvent};
 use signpost_io::ports::Aws;
 use signpost_io::queue::Queue;
 use signpost_io::runtime::clock::{SystemClock, ThreadRandom, unix_ms_now};
+use signpost_io::runtime::metrics::meter;
 use signpost_io::tables::events::Events;
 use signpost_io::tables::states::States;
 use signpost_io::tables::subscriptions::Subscriptions;
@@ -34,6 +35,7 @@ impl App {
             deliveries_queue: queue(config.deliveries_queue_url),
             events: Events::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             events_queue: queue(config.events_queue_url),
+            meter: meter().clone(),
             own_events_queue: queue(config.own_events_queue_url),
             random: ThreadRandom,
             rejected_queue: queue(config.rejected_queue_url),

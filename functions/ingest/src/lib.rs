@@ -18,6 +18,7 @@ use signpost_engine::ports::queue::Queue as _;
 use signpost_io::queue::Queue;
 use signpost_io::runtime::api_gateway::{body_text, check_parameters, media_type, refuse, respond, unavailable};
 use signpost_io::runtime::logs::Chain;
+use signpost_io::runtime::metrics::{Metric, meter};
 
 pub use config::Config;
 
@@ -45,15 +46,20 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
         Ok(events) => events,
         Err(problem) => {
             tracing::info!(http.status = problem.status, faults = problem.errors.len(), "events.refused");
+            meter().add(Metric::RequestsRefused, 1);
             return refuse(&problem);
         }
     };
     let accepted: Vec<_> = events.iter().map(|event| event.key.id.to_string()).collect();
     if let Err(error) = app.events_queue.send_all(events.iter().map(Message::of_event)).await {
         tracing::error!(error = %Chain(&error), events = accepted.len(), "events.not_queued");
+        meter().add(Metric::EventsNotQueued, accepted.len());
         return unavailable("the events could not be queued; send the same request again");
     }
     tracing::info!(events = accepted.len(), "events.accepted");
+    for event in &events {
+        meter().add_of(&event.key.tenant, Metric::EventsAccepted, 1);
+    }
     respond(202, "application/json", json!({ "accepted": accepted }).to_string())
 }
 

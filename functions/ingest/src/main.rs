@@ -1,14 +1,19 @@
 //! Cold start of the `ingest` function: settings, clients, then the event loop. Everything else is in the library.
 
 use std::convert::Infallible;
+use std::process::ExitCode;
 
 use ingest::{App, Config, handle};
-use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
+use lambda_runtime::Error;
+use signpost_io::runtime::lambda::Lambda;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    tracing::init_default_subscriber();
+async fn main() -> ExitCode {
+    Lambda::run("ingest", serve).await
+}
+
+async fn serve(lambda: &Lambda) -> Result<(), Error> {
     let config = Config::from_env()?; // An invalid setting fails the init phase, before any request.
     let app = &App::new(&signpost_io::aws::load().await, config);
-    run(service_fn(async |event: LambdaEvent<_>| Ok::<_, Infallible>(handle(event.payload, app).await))).await
+    lambda.serve(async |request| Ok::<_, Infallible>(handle(request, app).await)).await
 }

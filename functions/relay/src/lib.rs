@@ -21,6 +21,7 @@ use signpost_io::queue::Queue;
 use signpost_io::runtime::api_gateway::{body_text, charset, empty, media_type, respond, with_header};
 use signpost_io::runtime::clock::{SystemClock, ThreadRandom};
 use signpost_io::runtime::logs::Chain;
+use signpost_io::runtime::metrics::{Metric, meter};
 use signpost_io::tables::token_requests::TokenRequests;
 
 pub use config::Config;
@@ -66,6 +67,7 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
         Ok((request, called)) => {
             let (tenant, outcome) = (&request.tenant, request.outcome(called.at).as_str());
             tracing::info!(tenant.id = %tenant, event.id = request.event_id(), outcome, "callback.accepted");
+            meter().add(Metric::CallbacksAccepted, 1);
             match request.location(&called) {
                 Some(location) => (303, "Thank you. You are being sent on.".to_owned(), Some(location)),
                 None => (200, "Thank you. You may close this page.".to_owned(), None),
@@ -73,6 +75,7 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
         }
         Err(error @ (Refusal::Call(_) | Refusal::Unfit(_))) => {
             tracing::error!(error = %Chain(&error), "callback.failed");
+            meter().add(Metric::CallbacksFailed, 1);
             let text = "This did not work, for a reason on our side. Please try the same again in a moment.";
             return with_header(plain(503, text), RETRY_AFTER, "1");
         }
@@ -82,6 +85,7 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
     };
     if status >= 400 {
         tracing::info!(http.status = status, reason = text, "callback.refused"); // Signpost's own text.
+        meter().add(Metric::CallbacksRefused, 1);
     }
     let response = plain(status, &text);
     match location {

@@ -4,12 +4,13 @@ use aws_config::SdkConfig;
 use futures_util::future::join_all;
 use serde::Serialize;
 use signpost_core::signing::algorithm::Algorithm;
-use signpost_core::signing::key_rotation::{KeyMoments, KeySchedule, plan, superseded};
+use signpost_core::signing::key_rotation::{KeyMoments, KeySchedule, current, plan, superseded};
 use signpost_core::signing::public_key::PublicKey;
 use signpost_io::aws::AwsError;
 use signpost_io::mac::MacKey;
 use signpost_io::runtime::clock::unix_now;
 use signpost_io::runtime::logs::Chain;
+use signpost_io::runtime::metrics::{Metric, meter};
 use signpost_io::tables::signing_keys::{KeyLine, KeyTable, StoredKey, WrappedPair, WrappingKey};
 use uuid::Uuid;
 
@@ -78,6 +79,8 @@ impl Rotator {
         let tried = join_all(Algorithm::ALL.map(async |algorithm| {
             let mut key_ids = Vec::new();
             let failure = self.rotate_one(algorithm, force, &mut key_ids).await.err();
+            meter().add(Metric::KeysMade, key_ids.len());
+            meter().add(Metric::KeysNotMade, failure.iter().filter(|failure| failure.in_use).count());
             (key_ids, failure)
         }));
         let (key_ids, failures): (Vec<_>, Vec<_>) = tried.await.into_iter().unzip();
@@ -96,7 +99,11 @@ impl Rotator {
             let moments: Vec<KeyMoments> = keys.iter().map(|key| key.moments).collect();
             self.set_ttl(&keys, &moments).await;
             let force = force && key_ids.is_empty();
-            let Some(planned) = plan(&moments, unix_now().as_secs(), &self.schedule, force) else { break };
+            let now = unix_now().as_secs();
+            if let Some(index) = current(&moments, now) {
+                meter().gauge(Metric::of_key_age(algorithm), now.saturating_sub(moments[index].sign_from));
+            }
+            let Some(planned) = plan(&moments, now, &self.schedule, force) else { break };
             let generation = next_generation(&keys, &taken);
             let key = self.make(algorithm, planned, generation).await.map_err(because(in_use))?;
             // The first writer of a generation succeeds; the other plans again.

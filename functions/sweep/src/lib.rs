@@ -14,6 +14,7 @@ use signpost_engine::sweep::{REDRIVE_WORK, Redriven, Sweep, SweepPorts, Swept};
 use signpost_io::ports::Aws;
 use signpost_io::queue::Queue;
 use signpost_io::runtime::clock::{SystemClock, ThreadRandom, unix_ms_now};
+use signpost_io::runtime::metrics::meter;
 use signpost_io::tables::breakers::Breakers;
 use signpost_io::tables::deliveries::Deliveries;
 use signpost_io::tables::endpoints::Endpoints;
@@ -42,6 +43,7 @@ pub fn app(aws: &SdkConfig, config: Config) -> App {
         events: Events::new(dynamodb.clone(), config.events_table, config.retention),
         events_queue: Queue::new(sqs.clone(), config.events_queue_url),
         limits: Limits::new(dynamodb.clone(), config.parking_table.clone()),
+        meter: meter().clone(),
         parking: Parking::new(dynamodb, config.parking_table, config.retention),
         rejected_queue: Queue::new(sqs, config.rejected_queue_url),
         retention: config.retention,

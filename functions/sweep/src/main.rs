@@ -1,12 +1,18 @@
 //! Cold start of the `sweep` function: settings, clients, then the event loop. Everything else is in the library.
 
-use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
+use std::process::ExitCode;
+
+use lambda_runtime::Error;
+use signpost_io::runtime::lambda::Lambda;
 use sweep::{Config, app, handle};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    tracing::init_default_subscriber();
+async fn main() -> ExitCode {
+    Lambda::run("sweep", serve).await
+}
+
+async fn serve(lambda: &Lambda) -> Result<(), Error> {
     let config = Config::from_env()?; // An invalid setting fails the init phase, before any move.
     let app = &app(&signpost_io::aws::load().await, config);
-    run(service_fn(async |event: LambdaEvent<_>| handle(event.payload, app).await)).await
+    lambda.serve(async |payload| handle(payload, app).await).await
 }

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::aws::AwsError;
 use crate::runtime::clock::unix_now;
 use crate::runtime::logs::Chain;
+use crate::runtime::metrics::{Metric, meter};
 use crate::tables::signing_keys::{KeyTable, StoredKey, WrappingKey};
 
 /// How old the list of keys may be before it is read again. A planned key is published long before it signs, so this is
@@ -138,6 +139,7 @@ impl ports::webhooks::Signers for Signers {
                 }
                 let Some(signer) = stand_in else { return Err(error) };
                 tracing::error!(error = %Chain(&error), key.id = signer.id(), "key.fallback_used");
+                meter().add(Metric::KeyFallbacks, 1);
                 Ok(signer)
             }
         }

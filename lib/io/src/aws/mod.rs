@@ -5,6 +5,7 @@ pub(crate) mod batch_get;
 pub(crate) mod batch_insert;
 pub(crate) mod coalesce;
 pub(crate) mod compression;
+mod metered;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -24,6 +25,9 @@ use aws_smithy_runtime_api::client::http::{HttpClient, HttpConnectorSettings, Sh
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use signpost_core::form::{self, NewerForm};
 
+use crate::runtime::metrics::meter;
+use metered::Metered;
+
 /// An item of a table, or an item's map.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
@@ -38,7 +42,7 @@ pub async fn load() -> SdkConfig {
     defaults.http_client(SharedHttpClient::new(Http::new())).timeout_config(timeouts.build()).load().await
 }
 
-/// The SDK's default HTTP client, shared by all services and created at the first use.
+/// The SDK's default HTTP client, shared by all services and created at the first use. Requests that fail are counted.
 ///
 /// By default, each service's client loads the system's certificates when it is created, only as a check, and again for
 /// its first call.
@@ -59,7 +63,8 @@ impl Http {
 
 impl HttpClient for Http {
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
-        self.0.http_connector(settings, components)
+        let inner = self.0.http_connector(settings, components);
+        SharedHttpConnector::new(Metered { inner, meter: meter().clone() })
     }
 
     fn connector_metadata(&self) -> Option<ConnectorMetadata> {

@@ -17,6 +17,7 @@ use signpost_core::signing::standard_webhooks::WebhookPublicKey;
 use crate::aws::{AwsError, Item, bytes, if_condition_held, n, number, s, text};
 use crate::mac::MacKey;
 use crate::runtime::clock::unix_now;
+use crate::runtime::metrics::{Metric, meter};
 
 /// The table of endpoints' public keys, with the key that authenticates its items.
 #[derive(Debug)]
@@ -159,6 +160,7 @@ impl EndpointKeyTable {
             return Ok(Some(EndpointKey { endpoint, public_key, expires_at }));
         }
         tracing::error!(tenant.id = %tenant, key.name = name, "key.refused");
+        meter().add(Metric::RefusedKeys, 1);
         Ok(None)
     }
 }

@@ -12,6 +12,7 @@ use signpost_core::fingerprint::fingerprint;
 
 use crate::aws::{AwsError, Item, bytes, if_condition_held, s, unreadable};
 use crate::mac::MacKey;
+use crate::runtime::metrics::{Metric, meter};
 use crate::tables::signing_keys::WrappedPair;
 
 /// The table of the tenants' key pairs.
@@ -56,6 +57,7 @@ impl SealingKeys {
             return Ok(Some(pair));
         }
         tracing::error!(tenant.id = %tenant, key.name = SORT_KEY, "key.refused");
+        meter().add(Metric::RefusedKeys, 1);
         Err(AwsError::corrupt(ITEM)(unreadable("mac")))
     }
 

@@ -21,6 +21,7 @@ use signpost_core::signing::public_key::PublicKey;
 use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, optional, s, text, unreadable};
 use crate::mac::MacKey;
 use crate::runtime::logs::Chain;
+use crate::runtime::metrics::{Metric, meter};
 
 /// One signing key as it is in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +113,7 @@ impl KeyTable {
             let generation = number(item, "generation").ok();
             let error = Chain(error);
             tracing::error!(key.algorithm = %algorithm, key.generation = generation, %error, "key.refused");
+            meter().add(Metric::RefusedKeys, 1);
         };
         let (key, mac) = match from_item(item, algorithm).and_then(|key| Ok((key, bytes(item, "mac")?))) {
             Ok(read) => read,
