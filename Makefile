@@ -98,6 +98,7 @@ check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licenc
 	$(TOOLS)/bin/python infra/bench/chart.py --check docs/neighbours.bars docs/neighbours.svg
 	$(TOOLS)/bin/python infra/local/check-version.py
 	$(TOOLS)/bin/python infra/local/check-logging.py
+	$(TOOLS)/bin/python infra/local/check-metrics.py
 	$(TOOLS)/bin/python infra/local/check-words.py
 	$(TOOLS)/bin/ruff check infra
 	$(TOOLS)/bin/shellcheck infra/local/*.sh infra/tools/*.sh .ci/run

@@ -90,6 +90,7 @@ class Stack:
             "DangerouslyAllowHttp=true",
             "DangerouslyAllowPrivateTargets=true",
             f"DeliverConcurrency={deliver_concurrency}",
+            "MetricsByTenant=true",     # A test counts those of its own tenant.
             f"SlowDeliverConcurrency={deliver_concurrency}",
             "EventBusName=default",
             "EventBusSources=signpost.tests",

@@ -696,6 +696,22 @@ impl LocalStack {
         Credentials::new(element("AccessKeyId"), element("SecretAccessKey"), token, None, "assumed role")
     }
 
+    /// Returns the lines of a log group, named by logical id.
+    pub async fn log_lines(&self, group: &str) -> Vec<String> {
+        let name = setting(&format!("{}_GROUP", group.to_uppercase()));
+        let (mut lines, mut token) = (Vec::new(), Value::Null);
+        loop {
+            let query = json!({"logGroupName": name, "nextToken": token});
+            let answer = self.json("logs", "Logs_20140328.FilterLogEvents", &query).await.json();
+            let events = answer["events"].as_array().cloned().unwrap_or_default();
+            lines.extend(events.iter().filter_map(|event| event["message"].as_str()).map(str::to_owned));
+            match answer.get("nextToken") {
+                Some(next) if !events.is_empty() => token = next.clone(),
+                _ => return lines,
+            }
+        }
+    }
+
     /// Waits until the log groups, named by logical id, contain `until_logged`, and returns all their text.
     ///
     /// # Panics

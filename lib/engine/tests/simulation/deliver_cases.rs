@@ -1206,7 +1206,7 @@ fn a_delivery_that_is_set_aside_counts_by_the_reason() {
     for (expected, prepare, receipt) in cases {
         let calm = Calm::with(json!({"maxConcurrency": 1}), Mood::Well(50));
         prepare(&calm);
-        calm.deliver_one(calm.delivery_to(0), receipt);
+        calm.run(calm.invocation(vec![(calm.body_of(calm.delivery_to(0)), receipt)]));
         assert_eq!(calm.numbers(), [(expected, 1)]);
     }
 }

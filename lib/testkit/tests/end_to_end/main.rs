@@ -19,6 +19,7 @@ mod handlers;
 mod hostile;
 mod kills;
 mod limits;
+mod metrics;
 mod own;
 mod parking;
 mod payloads;

@@ -1,0 +1,139 @@
+//! Metrics: the lines of a load, compared with what its receivers saw.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use signpost_core::event::TenantId;
+use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::local_stack::{LocalStack, until};
+use signpost_testkit::receiver::{Received, Receiver};
+
+/// The log groups of all functions, by logical id.
+const GROUPS: [&str; 8] = [
+    "DeliverLogs",
+    "FanoutLogs",
+    "IngestLogs",
+    "ManageLogs",
+    "PublicKeysLogs",
+    "RelayLogs",
+    "RotateKeysLogs",
+    "SweepLogs",
+];
+
+/// Returns the metric lines that the functions have written so far.
+async fn metric_lines(stack: &LocalStack) -> Vec<String> {
+    let mut lines = Vec::new();
+    for group in GROUPS {
+        lines.extend(stack.log_lines(group).await.into_iter().filter(|line| line.contains("\"_aws\"")));
+    }
+    lines
+}
+
+/// Adds up the metrics of a tenant: sums as they are, and of other metrics the number of their values.
+fn sums(lines: &[String], tenant: &TenantId) -> BTreeMap<String, u64> {
+    let mut sums = BTreeMap::new();
+    let lines = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    for line in lines.filter(|line| line["Tenant"] == tenant.as_str()) {
+        for definition in line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap() {
+            let name = definition["Name"].as_str().unwrap();
+            let value = match &line[name] {
+                Value::Array(values) => values.len() as u64,
+                Value::Number(_) if definition["Unit"] == "Milliseconds" => 1,
+                number => number.as_u64().unwrap(),
+            };
+            *sums.entry(name.to_owned()).or_default() += value;
+        }
+    }
+    sums
+}
+
+fn answered(requests: &[Received], status: u16) -> u64 {
+    requests.iter().filter(|request| request.status == Some(status)).count() as u64
+}
+
+#[tokio::test]
+async fn the_metrics_of_a_load_are_what_the_receivers_saw() {
+    const EVENTS: usize = 300;
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let healthy = Receiver::start(|_| 204).await;
+    let failing = Receiver::start(|index| if index % 3 == 0 { 500 } else { 404 }).await;
+    for receiver in [&healthy, &failing] {
+        let retry = json!({"maxRetries": 1, "intervalSeconds": 5, "backoff": "fixed"});
+        stack.register_with(&tenant, &json!({"url": receiver.url, "retry": retry})).await;
+    }
+    let events: Vec<_> = (0..EVENTS).map(|_| event(&tenant, &event_id(), &json!({})).to_string()).collect();
+    for batch in events.chunks(100) {
+        let answer = stack.post_events("application/cloudevents-batch+json", format!("[{}]", batch.join(","))).await;
+        assert_eq!(answer.status, 202, "{}", answer.text);
+    }
+    healthy.wait_for(EVENTS).await;
+
+    let lines = until("metrics that fit what the receivers saw", async || {
+        let lines = metric_lines(&stack).await;
+        let sums = sums(&lines, &tenant);
+        let (well, bad) = (healthy.so_far(), failing.so_far());
+        let attempts = (well.len() + bad.len()) as u64;
+        let seen = [
+            ("EventsAccepted", EVENTS as u64),
+            ("EventsFannedOut", EVENTS as u64),
+            ("DeliveriesQueued", 2 * EVENTS as u64),
+            ("AttemptsAcknowledged", answered(&well, 204)),
+            ("AttemptsFailed", answered(&bad, 500)),
+            ("AttemptsRefused", answered(&bad, 404)),
+            ("AttemptDuration", attempts),
+            ("TimeToAcknowledgement", answered(&well, 204)),
+        ];
+        let is_same = seen.iter().all(|(name, count)| sums.get(*name).copied().unwrap_or_default() == *count);
+        (is_same && answered(&bad, 500) > 0).then_some(lines)
+    })
+    .await;
+
+    let parked = sums(&lines, &tenant).get("DeliveriesParkedBreakerOpen").copied().unwrap_or_default();
+    assert!(parked > 0, "the breaker of the endpoint that fails has opened");
+    check(&lines).await;
+}
+
+/// Checks all lines by the specification of the format and by `docs/metrics.md`.
+async fn check(lines: &[String]) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("metrics.jsonl");
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let mut command = Command::new("python");
+    command.arg(root.join("infra/local/check-metrics.py")).arg(file);
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
+    let output = output.unwrap_or_else(|error| panic!("python: {error}; run `make test`, which sets it up"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn each_line_of_a_log_is_flat_json_with_a_time_a_level_and_one_request_id() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let receiver = Receiver::start(|index| if index == 0 { 500 } else { 204 }).await;
+    let retry = json!({"maxRetries": 5, "intervalSeconds": 5, "backoff": "fixed"});
+    stack.register_with(&tenant, &json!({"url": receiver.url, "retry": retry})).await;
+    let id = event_id();
+    stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
+    receiver.wait_for(2).await;
+
+    let attempts = until("lines of both attempts", async || {
+        let lines = stack.log_lines("DeliverLogs").await;
+        let lines = lines.iter().map(|line| serde_json::from_str::<Value>(line).expect("each line is JSON"));
+        let lines = lines.filter(|line| line["message"] == "delivery.attempted" && line.to_string().contains(&id));
+        Some(lines.collect::<Vec<_>>()).filter(|lines| lines.len() == 2)
+    })
+    .await;
+
+    let levels: Vec<_> = attempts.iter().map(|line| line["level"].as_str().unwrap()).collect();
+    assert_eq!(levels, ["WARN", "INFO"], "{attempts:?}");
+    for line in &attempts {
+        let text = line.to_string();
+        assert_eq!(text.matches(line["requestId"].as_str().unwrap()).count(), 1, "{text}");
+        assert_eq!(line["timestamp"].as_str().unwrap().len(), "2026-11-28T08:00:00.000Z".len(), "{text}");
+    }
+    assert_eq!((&attempts[0]["event.id"], &attempts[0]["attempt.status"]), (&json!(id), &json!(500)));
+    let acknowledged = attempts[1]["deliveries"].as_array().unwrap();
+    let ours = acknowledged.iter().find(|one| one["event.id"] == id).unwrap();
+    assert_eq!(ours["attempt.number"], 2, "{ours}");
+}
