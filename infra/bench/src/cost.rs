@@ -40,7 +40,7 @@ struct Assumed {
     hanging_receiver_ms: f64,
     /// `ReceiveMessage` and `DeleteMessageBatch`, which Lambda's event source mapping calls.
     event_source_calls_per_batch: f64,
-    /// The log lines `START`, `END` and `REPORT`.
+    /// The log lines of Lambda itself: none with the default `SystemLogLevel`, some 450 bytes with `INFO`.
     log_bytes_per_invocation: f64,
 }
 
