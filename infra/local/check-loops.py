@@ -1,7 +1,7 @@
 """Finds the functions of template.yaml that can start themselves again, through queues or by invoking each other.
 
 AWS Lambda drops a message that has passed through the same function more than 16 times, unless the function sets
-`RecursiveLoop: Allow`. So each function on a loop must set it, and needs an alarm on `RecursiveInvocationsDropped`,
+`RecursiveLoop: Allow`. So each function on a loop must set it, and needs an alarm on `RecursiveInvocationsDropped` in infra/alarms.yaml,
 in case Lambda drops a message anyway. A function on no loop keeps AWS's protection. Prints each fault, and exits with
 1 if there is one.
 
@@ -11,7 +11,7 @@ messages from a queue to its dead-letter queue.
 
 import sys
 
-from template import read
+from template import ROOT, read
 
 METRIC = "RecursiveInvocationsDropped"
 LEADS_TO = ("sqs:SendMessage", "lambda:InvokeFunction")
@@ -19,15 +19,14 @@ LEADS_TO = ("sqs:SendMessage", "lambda:InvokeFunction")
 
 def main() -> int:
     resources = read()["Resources"]
-    found = faults(resources)
+    found = faults(resources, watched_functions(read(ROOT / "infra/alarms.yaml")["Resources"]))
     for fault in found:
         print(fault, file=sys.stderr)
     return 1 if found else 0
 
 
-def faults(resources: dict) -> list[str]:
+def faults(resources: dict, watched: set[str]) -> list[str]:
     edges = ways(resources)
-    watched = watched_functions(resources)
     found = []
     for name, function in of_type(resources, "AWS::Serverless::Function").items():
         allowed = function["Properties"].get("RecursiveLoop") == "Allow"
@@ -72,12 +71,13 @@ def reachable(edges: dict[str, set[str]], start: str) -> set[str]:
 
 
 def watched_functions(resources: dict) -> set[str]:
-    alarms = of_type(resources, "AWS::CloudWatch::Alarm").values()
+    """Returns the functions that alarms watch. Their names are parameters of the alarms' template, called as the functions."""
     return {
         dimension["Value"]
-        for alarm in alarms
-        if alarm["Properties"].get("MetricName") == METRIC
-        for dimension in alarm["Properties"]["Dimensions"]
+        for alarm in of_type(resources, "AWS::CloudWatch::Alarm").values()
+        for one in alarm["Properties"].get("Metrics", [])
+        if "MetricStat" in one and one["MetricStat"]["Metric"]["MetricName"] == METRIC
+        for dimension in one["MetricStat"]["Metric"]["Dimensions"]
     }
 
 

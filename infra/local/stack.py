@@ -87,6 +87,7 @@ class Stack:
         architecture = "arm64" if os.uname().machine in ("arm64", "aarch64") else "x86_64"
         parameters = [
             f"Architecture={architecture}",
+            "Alarms=false",  # MiniStack refuses alarms with metric math.
             "DangerouslyAllowHttp=true",
             "DangerouslyAllowPrivateTargets=true",
             f"DeliverConcurrency={deliver_concurrency}",
