@@ -12,6 +12,7 @@ Prints each fault, and ends with 1 if there is one.
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -115,6 +116,24 @@ EXCUSED = {
     ("WrappingKey", "RESOURCE_STAR"),
     ("a key", "RESOURCE_STAR"),
 }
+# Values that CloudFormation must refuse before it changes anything.
+BAD = {
+    "CertificateArn": ["arn:aws:iam::123456789012:server-certificate/x", "certificate"],
+    "DataKeyArn": ["alias/data", f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/data"],
+    "DomainName": ["https://webhooks.bank.example", "bank", "webhooks.bank.example.", "Webhooks.bank.example", "-a.example"],
+    "EgressAddresses": ["203.0.113", "203.0.113.256", "203.0.113.7/33", "2001:db8::1", "203.0.113.7,", "203.0.113.7, 203.0.113.8"],
+    "EventBusSources": ["com.bank core", ","],
+    "EventBusTenant": ["Acme", "a_b"],
+    "GradualDeployment": ["AllAtOnce"],
+    "Algorithms": ["", "ES256", "RS256,HS256", "RS256,"],
+    "ProducerAccounts": ["11111111111", "111111111111,", "*"],
+    "RolePath": ["", "signpost/", "/signpost"],
+    "SecurityGroupIds": ["subnet-0123456789abcdef0"],
+    "SubnetIds": ["sg-0123456789abcdef0", "subnet-1, subnet-2"],
+    "WarmReadsPerSecond": ["1", "11999", "-12000"],
+    "WarmWritesPerSecond": ["1", "3999"],
+    "BatchingWindowSeconds": ["6"],
+}
 NOTHING = object()  # AWS::NoValue
 
 
@@ -125,7 +144,7 @@ def main() -> int:
         for name, given in SETS.items():
             parameters = {**defaults(template), **given}
             deployed = decided(translated(template, parameters), parameters)
-            found = [*broken_rules(template, parameters), *policy_faults(deployed), *expectations(deployed, given)]
+            found = [*refused(template, parameters), *broken_rules(template, parameters), *policy_faults(deployed), *expectations(deployed, given)]
             faults += [f"with {name}: {fault}" for fault in found]
             (Path(folder) / f"{name}.json").write_text(json.dumps(deployed))
         faults += lint(folder)
@@ -135,6 +154,8 @@ def main() -> int:
         if not any(word in text for text in told):
             faults.append(f"with {name}: no rule says so with `{word}`; found {told}")
     faults += unknown_options(template)
+    bad = [{name: value} for name, values in BAD.items() for value in values]
+    faults += [f"{given} should be refused" for given in bad if not refused(template, given)]
     for fault in faults:
         print(fault, file=sys.stderr)
     return 1 if faults else 0
@@ -144,6 +165,20 @@ def unknown_options(template: dict) -> list[str]:
     """Parameters of the sets that the template does not have: a misspelt one would test nothing."""
     given = {name for options in [*SETS.values(), *(options for options, _ in REFUSED.values())] for name in options}
     return [f"{name} is no parameter of template.yaml" for name in sorted(given - template["Parameters"].keys())]
+
+
+def refused(template: dict, given: dict[str, str]) -> list[str]:
+    """Returns the values that CloudFormation refuses, by what the template says of the parameter."""
+    texts = []
+    for name, value in given.items():
+        parameter = template["Parameters"][name]
+        fits = re.fullmatch(parameter.get("AllowedPattern", ".*"), value)
+        fits = fits and value in map(str, parameter.get("AllowedValues", [value]))
+        if parameter["Type"] == "Number":
+            fits = fits and float(parameter.get("MinValue", "-inf")) <= float(value) <= float(parameter.get("MaxValue", "inf"))
+        if not fits:
+            texts.append(f"{name} refuses {value!r}")
+    return texts
 
 
 def defaults(template: dict) -> dict[str, str]:
