@@ -1,7 +1,5 @@
 //! A function that cannot start says why in its log.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
-
 use std::process::Command;
 
 use serde_json::Value;

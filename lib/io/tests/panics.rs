@@ -1,7 +1,5 @@
 //! A panic is a line of the log. The test runs itself in a process of its own, because the hook and the log are the process's.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
-
 use std::process::Command;
 
 use serde_json::Value;

@@ -11,6 +11,7 @@ use signpost_core::delivery::verification::Question;
 use signpost_core::delivery::{DeliveryKey, DeliveryStatus, MOST_RECEIVES, Progress, Receipt, ReplayKind, Track};
 use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause, VERIFICATION_TYPE};
 use signpost_core::event::{Event, OWN_SOURCE};
+use signpost_engine::metrics::Metric;
 use signpost_engine::ports::deliveries::{Deliveries as _, Lease};
 
 use crate::calm::{Broken, Calm, FIRST, Failure, MINUTE, Presented, SECOND, again, failed, fixed, open_since, quick};
@@ -1191,17 +1192,18 @@ fn the_times_of_a_replay_say_nothing_about_its_event() {
     calm.put_record(delivery, Progress { replay: Some(ReplayKind::Replay), ..failed(0) });
     calm.deliver_one(delivery, again(2));
     let samples = calm.world.meter.take().all.samples;
-    assert_eq!(samples.into_iter().map(|(metric, _)| metric.as_str()).collect::<Vec<_>>(), ["AttemptDuration"]);
+    assert_eq!(samples.into_keys().map(Metric::as_str).collect::<Vec<_>>(), ["AttemptDuration"]);
 }
 
 #[test]
 fn a_delivery_that_is_set_aside_counts_by_the_reason() {
-    let cases: [(&str, &dyn Fn(&Calm), Receipt); 5] = [
-        ("DeliveriesParkedDisabled", &|calm| disable(calm, DisabledBecause::Operator), FIRST),
-        ("DeliveriesParkedBreakerOpen", &|calm| calm.put_breaker(0, open_since(START)), FIRST),
-        ("DeliveriesParkedAtLimit", &|calm| hold_slot(calm, 0), FIRST),
-        ("DeliveriesParkedNoSeat", &|calm| hold_seat(calm), slow(FIRST)),
-        ("DeliveriesMovedToSlowTrack", &|calm| calm.put_breaker(0, Breaker::default()), FIRST),
+    type Prepare = fn(&Calm);
+    let cases: [(&str, Prepare, Receipt); 5] = [
+        ("DeliveriesParkedDisabled", |calm| disable(calm, DisabledBecause::Operator), FIRST),
+        ("DeliveriesParkedBreakerOpen", |calm| calm.put_breaker(0, open_since(START)), FIRST),
+        ("DeliveriesParkedAtLimit", |calm| hold_slot(calm, 0), FIRST),
+        ("DeliveriesParkedNoSeat", hold_seat, slow(FIRST)),
+        ("DeliveriesMovedToSlowTrack", |calm| calm.put_breaker(0, Breaker::default()), FIRST),
     ];
     for (expected, prepare, receipt) in cases {
         let calm = Calm::with(json!({"maxConcurrency": 1}), Mood::Well(50));

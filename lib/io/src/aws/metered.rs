@@ -127,13 +127,15 @@ mod tests {
         }
     }
 
+    type Counted = &'static [(Metric, u64)];
+
     #[test]
     fn each_request_that_fails_counts_for_its_service_and_each_request_to_kms_costs() {
         let condition = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}"#;
         let throttled = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"}"#;
         let no_mac = r#"{"__type":"KMSInvalidMacException"}"#;
         let dynamodb = "DynamoDB_20120810.PutItem";
-        let cases: [(&str, _, &[(Metric, u64)], &str); 9] = [
+        let cases: [(&str, _, Counted, &str); 9] = [
             (dynamodb, Some(Ok((200, "{}"))), &[], "an answer"),
             (dynamodb, Some(Ok((400, condition))), &[], "a condition that did not hold is an answer"),
             (dynamodb, Some(Ok((400, throttled))), &[(Metric::DynamoDbErrors, 1)], "throttled"),

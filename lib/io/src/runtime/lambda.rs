@@ -41,7 +41,7 @@ impl TelemetryConfig {
             None => 100,
         };
         Ok(Self {
-            logs: LogSettings { level: level(given("LOG_LEVEL"))?, delivery_percent },
+            logs: LogSettings { level: level(given("LOG_LEVEL").as_deref())?, delivery_percent },
             metrics_by_tenant: switch(&get, "METRICS_BY_TENANT")?,
             metrics_off: switch(&get, "METRICS_OFF")?,
             stack: given("STACK").unwrap_or_else(|| "signpost".into()),
@@ -49,8 +49,8 @@ impl TelemetryConfig {
     }
 }
 
-fn level(found: Option<String>) -> Result<LevelFilter, ConfigError> {
-    match found.as_deref() {
+fn level(found: Option<&str>) -> Result<LevelFilter, ConfigError> {
+    match found {
         Some("DEBUG") => Ok(LevelFilter::DEBUG),
         None | Some("INFO") => Ok(LevelFilter::INFO),
         Some("WARN") => Ok(LevelFilter::WARN),

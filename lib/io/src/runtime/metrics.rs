@@ -16,6 +16,7 @@ use crate::runtime::logs::InvocationIds;
 pub use signpost_engine::metrics::Metric;
 
 /// Returns the meter of this process. Like its log, a process has one.
+#[must_use]
 pub fn meter() -> &'static Meter {
     static METER: LazyLock<Meter> = LazyLock::new(Meter::default);
     &METER
