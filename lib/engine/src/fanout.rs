@@ -180,7 +180,9 @@ impl<P: Ports> Fanout<P> {
         let (sent, not_rejected) = join(self.send(fan_outs, began + SEND_UNTIL), self.reject(rejections)).await;
         again.extend(sent);
         again.extend(not_rejected.into_iter().map(|message| (message, Again::Failed)));
-        self.ports.meter.add(Metric::EventsDeferred, again.len());
+        let failed = again.iter().filter(|(_, when)| *when == Again::Failed).count();
+        self.ports.meter.add(Metric::EventsDeferred, failed);
+        self.ports.meter.add(Metric::EventsContinued, again.len() - failed);
         join_all(again.iter().map(|(message, when)| self.delay(message, *when))).await;
         again.iter().map(|(message, _)| message.message_id).collect()
     }

@@ -130,7 +130,9 @@ metrics! {
     EndpointsNotReached: Count,
     /// Events that were accepted over HTTP.
     EventsAccepted: Count,
-    /// Messages of events that come again.
+    /// Messages of events that come again, because the time was too short for all endpoints.
+    EventsContinued: Count,
+    /// Messages of events that come again after a failure.
     EventsDeferred: Count,
     /// Repetitions of events.
     EventsDuplicate: Count,

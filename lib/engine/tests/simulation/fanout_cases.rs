@@ -391,6 +391,8 @@ fn a_fan_out_stops_before_the_deadline_and_goes_on_at_once_where_it_stopped() {
     let ms = calm.world.now() - began;
     assert!((12_000..20_000).contains(&ms), "{ms} ms");
     assert_eq!((recipients(&calm).len(), calm.waits()), (120, vec![0]));
+    let counted = [("DeliveriesQueued", 120), ("EventsContinued", 1), ("EventsFannedOut", 2)];
+    assert_eq!(calm.numbers(), counted, "a fan-out that goes on has not failed");
     assert!(fan_out(&calm, vec![large]).is_empty());
     let mut all_recipients = recipients(&calm);
     all_recipients.sort_unstable();
