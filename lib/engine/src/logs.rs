@@ -5,7 +5,7 @@ use std::fmt;
 
 /// An error and all its causes, displayed as `outer: cause: root`.
 ///
-/// `tracing-subscriber`'s JSON format drops the causes of an error that is logged as such. This adapter keeps them.
+/// An error that is logged as such shows only its own text. This adapter adds its causes.
 pub struct Chain<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for Chain<'_> {
