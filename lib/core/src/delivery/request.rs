@@ -217,6 +217,31 @@ mod tests {
     use super::*;
     use crate::endpoint::target::TargetRules;
 
+    /// The trace is the example of W3C Trace Context, sections 3.2.4 and 3.3.2.
+    #[test]
+    fn the_trace_of_an_event_goes_out_with_every_method_and_form() {
+        let trace = [
+            ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"),
+            ("tracestate", "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"),
+        ];
+        let mut event =
+            json!({"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "tenant": "acme", "data": {}});
+        event.as_object_mut().unwrap().extend(trace.map(|(name, value)| (name.to_owned(), json!(value))));
+        let event = Event::parse(&event.to_string()).unwrap();
+        for method in [Method::Get, Method::Post, Method::Put] {
+            for cloud_events in [CloudEvents::Headers, CloudEvents::None, CloudEvents::Structured] {
+                let endpoint = Endpoint::new("https://a.example/");
+                let endpoint = Endpoint { method, cloud_events, signatures: Vec::new(), ..endpoint };
+                let target = TargetRules::INTERNET.parse(&endpoint.url).unwrap();
+                let start = AttemptStart { number: 3, unix_seconds: 0, replay: Some(ReplayKind::Replay) };
+                let request = Request::build(&event, &endpoint, target, start, &Keyring::default()).unwrap();
+                let sent = request.headers.iter().filter(|(name, _)| name.starts_with("trace"));
+                let sent: Vec<_> = sent.map(|(name, value)| (&**name, &**value)).collect();
+                assert_eq!(sent, trace, "{method:?}, {cloud_events:?}");
+            }
+        }
+    }
+
     #[test]
     fn the_longest_event_of_spaces_has_six_times_its_bytes_on_the_wire() {
         let event = |spaces| {
