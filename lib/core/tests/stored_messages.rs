@@ -19,9 +19,9 @@ fn delivery() -> Delivery {
     Delivery { endpoint, event: Event::parse(EVENT.trim_end()).unwrap(), arrived_unix_ms: 1_769_853_600_007 }
 }
 
-/// If this fails, the change of the writer is not for free: either a release that is deployed can read the new messages
-/// too, and you add a set of fixtures and keep the old one; or it cannot, and you raise the form in the release after
-/// one that can read it.
+/// If this fails, this release writes other messages than the fixtures. If no release has written them yet, replace them.
+/// Otherwise keep them, and add others. If an older release must not ignore the change, raise the form, in the release
+/// after one that can read it.
 #[test]
 fn the_messages_of_this_release_are_those_of_the_fixtures() {
     assert_eq!(NEWEST, 1, "add fixtures of the new form, and keep those of form 1");

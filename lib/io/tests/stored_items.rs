@@ -1,6 +1,6 @@
-//! Items in tables, as each form writes them. The files of `fixtures/v1/` are items of form 1
-//! ([`signpost_core::form`]), as DynamoDB's JSON. They stay as they are: items of a release are read by the next one, and
-//! by the one before it after an operator has gone back.
+//! Items in tables, as releases write them ([`signpost_core::form`]). Each folder of `fixtures/` is a set of items, as
+//! DynamoDB's JSON. A set stays as it is once a release has written it: items of a release are read by the next one, and by
+//! the one before it after an operator has gone back.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -53,7 +53,8 @@ use wire::Wire;
 
 const RETENTION: Duration = Duration::from_hours(720);
 const ARRIVED: u64 = 1_769_853_600_007;
-const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v1");
+/// The sets of fixtures, oldest first. This release writes the last one, and reads all.
+const SETS: [&str; 1] = ["v1"];
 
 /// Attributes whose values differ each time: moments of this process's clock, and random tokens.
 const VOLATILE: [&str; 3] = ["expiresAt", "fencingToken", "requestedAt"];
@@ -258,8 +259,13 @@ async fn read(name: &str, item: &Value) -> Result<String, AwsError> {
     })
 }
 
-fn fixtures() -> BTreeMap<String, Value> {
-    let files = std::fs::read_dir(FIXTURES).unwrap().map(|file| file.unwrap().path());
+fn newest() -> BTreeMap<String, Value> {
+    fixtures(SETS[SETS.len() - 1])
+}
+
+fn fixtures(set: &str) -> BTreeMap<String, Value> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(set);
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
     files.map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), parsed(&path))).collect()
 }
 
@@ -277,13 +283,13 @@ fn steady(mut item: Value) -> Value {
     item
 }
 
-/// If this fails, the change of the writer is not for free: either a release that is deployed can read the new items
-/// too, and you add a set of fixtures and keep the old one; or it cannot, and you raise the form in the release after
-/// one that can read it.
+/// If this fails, this release writes other items than the last set has. If no release has written that set yet, replace
+/// the fixture. Otherwise keep the set, and add another one to [`SETS`]. If an older release must not ignore the change,
+/// raise the form, in the release after one that can read it.
 #[tokio::test]
 async fn the_items_of_this_release_are_those_of_the_fixtures() {
     assert_eq!(NEWEST, 1, "add fixtures of the new form, and keep those of form 1");
-    let (written, fixtures) = (written().await, fixtures());
+    let (written, fixtures) = (written().await, newest());
     let mut missing = Vec::new();
     for (name, item) in &written {
         let item = steady(item.clone());
@@ -297,8 +303,8 @@ async fn the_items_of_this_release_are_those_of_the_fixtures() {
 }
 
 #[tokio::test]
-async fn the_items_of_form_1_are_read() {
-    let fixtures = fixtures();
+async fn the_items_of_all_sets_are_read() {
+    let fixtures = newest();
     let event = event();
     let expected: [(&str, &dyn Debug); 5] = [
         ("event", &Some((event, ARRIVED))),
@@ -310,9 +316,11 @@ async fn the_items_of_form_1_are_read() {
     for (name, expected) in expected {
         assert_eq!(read(name, &fixtures[name]).await.unwrap(), format!("{expected:?}"), "{name}");
     }
-    for (name, item) in &fixtures {
-        let read = read(name, item).await.unwrap();
-        assert!(read != "None" && read != "[]", "{name} is not found");
+    for set in SETS {
+        for (name, item) in &self::fixtures(set) {
+            let read = read(name, item).await.unwrap();
+            assert!(read != "None" && read != "[]", "{set}/{name} is not found");
+        }
     }
 }
 
@@ -393,7 +401,7 @@ fn json_with_a_new_member(value: &Value) -> Vec<Value> {
 #[tokio::test]
 async fn attributes_and_members_that_a_newer_release_adds_are_ignored() {
     let mut tried = 0;
-    for (name, item) in &fixtures() {
+    for (name, item) in &newest() {
         let before = read(name, item).await.unwrap();
         for added in [json!({"S": "new"}), json!({"N": "1"}), json!({"BOOL": true}), json!({"M": {"a": {"S": "b"}}})] {
             for copy in with_a_new_member(item, &added) {
@@ -408,7 +416,7 @@ async fn attributes_and_members_that_a_newer_release_adds_are_ignored() {
 /// A reader that would act wrongly without a new setting or a new spelling must not read the item.
 #[tokio::test]
 async fn an_item_of_a_newer_form_is_refused_by_name() {
-    let fixtures = fixtures();
+    let fixtures = newest();
     for name in ["event", "endpoint"] {
         let mut item = fixtures[name].clone();
         item["v"] = json!({"N": "2"});
