@@ -31,6 +31,7 @@ import stack as local
 DOCUMENT = ROOT / "docs/operating.md"
 TENANT = "rehearsal"
 WITHIN_SECONDS = 120
+SECTION_SECONDS = 600
 
 
 def main() -> int:
@@ -47,7 +48,8 @@ def main() -> int:
         for heading, blocks in rehearsed(DOCUMENT.read_text()).items():
             print(f"· Rehearsing: {heading}", flush=True)
             script = "set -eo pipefail\ntrap 'echo \"FAILED: $BASH_COMMAND\" >&2' ERR\nset -E\n" + "".join(blocks)
-            if subprocess.run(["bash", "-c", script], cwd=home, env=operator(home, template), check=False).returncode != 0:
+            if subprocess.run(["bash", "-c", script], cwd=home, env=operator(home, template), check=False,
+                              timeout=SECTION_SECONDS).returncode != 0:
                 return 1
             api_url = reconnect()
             found = smoke.Api(api_url).ask("GET", f"/v1/tenants/{TENANT}/endpoints/{made['id']}")
