@@ -96,6 +96,7 @@ check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licenc
 	$(TOOLS)/bin/cfn-lint infra/alarms.yaml infra/dashboard.yaml
 	$(TOOLS)/bin/python infra/local/check-monitoring.py
 	$(TOOLS)/bin/python infra/local/test_alarms.py
+	$(TOOLS)/bin/python infra/local/check-notices.py
 	$(TOOLS)/bin/python infra/local/settings-reference.py --check
 	$(TOOLS)/bin/python infra/diagram.py --check docs/architecture.diagram docs/architecture.svg
 	$(TOOLS)/bin/python infra/bench/chart.py --check docs/neighbours.bars docs/neighbours.svg

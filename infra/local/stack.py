@@ -121,6 +121,7 @@ class Stack:
             "SLOW_DELIVERIES_QUEUE_URL": outputs["SlowDeliveriesQueueUrl"],
             "DEAD_LETTER_QUEUE_URL": outputs["DeadLetterQueueUrl"],
             "REJECTED_QUEUE_URL": outputs["RejectedQueueUrl"],
+            "AUDIT_TABLE": outputs["AuditTableName"],
             "ENDPOINTS_TABLE": outputs["EndpointsTableName"],
             "EVENTS_TABLE": outputs["EventsTableName"],
             "ENDPOINT_KEYS_TABLE": outputs["EndpointKeysTableName"],

@@ -81,10 +81,10 @@ FAULTS = {
     # `requests` is what the errors are compared with: few requests, and as many errors in both hours.
     "ApiErrorsAlarm": {"errors": lasting(31, 6, 45)},
     "ReadThrottlesAlarm": {
-        name: lasting(1, 5) for name in ("endpoints", "events", "parking", "keys", "endpointKeys", "tokenRequests")
+        name: lasting(1, 5) for name in ("endpoints", "events", "parking", "keys", "endpointKeys", "tokenRequests", "audit")
     },
     "WriteThrottlesAlarm": {
-        name: lasting(1, 5) for name in ("endpoints", "events", "parking", "keys", "endpointKeys", "tokenRequests")
+        name: lasting(1, 5) for name in ("endpoints", "events", "parking", "keys", "endpointKeys", "tokenRequests", "audit")
     },
     "SweepAlarm": {"only": lasting(1)},
     "KeyRotationAlarm": {"only": lasting(1)},

@@ -41,13 +41,13 @@ from schemathesis.generation.meta import TestPhase
 HERE = Path(__file__).resolve().parent
 TENANT = f"contract-{uuid.uuid4().hex}"
 # One run per part, because schemathesis starts to follow links only from the operations that it considers best.
-PARTS = [("Endpoints",), ("Events", "Keys"), ("Status",), ("Token requests",)]
+PARTS = [("Endpoints",), ("Notices and audit log",), ("Events", "Keys"), ("Status",), ("Token requests",)]
 ARRIVES_WITHIN_SECONDS = 5
 TOLD_WITHIN_SECONDS = 300  # Fan-out also has the events of tests that run at the same time.
 ANSWERED_WITHIN_SECONDS = 120  # Longer than any function may take, its start included. Also in contract.toml.
 LONGEST_LINE = 4_000
 # Operations that answer page by page.
-LISTS = {"listEndpoints", "listDeliveries", "readEvent"}
+LISTS = {"listEndpoints", "listDeliveries", "listAudit", "readEvent"}
 # Operations that return the state of something.
 STATUSES = {"readStatus", "readSessionStatus", "readSessionStageStatus", "readSessionDetails"}
 CALLBACKS = {"getCallback", "postCallback"}  # Operations for bank callbacks.
@@ -262,6 +262,7 @@ class Endpoints:
         self.made: set[str] = set()
         self.gone: set[str] = set()
         self.alive: str | None = None
+        self.notices: str | None = None  # The address of notices, which always has the same id.
 
     def one(self) -> str:
         """Returns the id of an existing endpoint."""
@@ -272,7 +273,7 @@ class Endpoints:
         return self.alive
 
     def remove(self) -> None:
-        for endpoint in self.made - self.gone:
+        for endpoint in {*(self.made - self.gone), self.notices} - {None}:
             self.api.ask("DELETE", f"/v1/tenants/{TENANT}/endpoints/{endpoint}")
 
 
@@ -338,7 +339,7 @@ class Walk:
         if operation == "postEvents":
             for event in events_of(case.body):
                 self.give_own_tenant(event)
-        if is_settings := operation in ("createEndpoint", "updateEndpoint") and isinstance(case.body, dict):
+        if is_settings := operation in ("createEndpoint", "setNotices", "updateEndpoint") and isinstance(case.body, dict):
             self.lead_here(case.body, "url")
             self.lead_here(case.body.get("auth"), "tokenUrl")
         if operation in CALLBACKS and self.dice.random() < 0.75:
@@ -367,6 +368,8 @@ class Walk:
         match (operation := case.operation.definition.raw["operationId"]), response.status_code:
             case "createEndpoint", 201:
                 self.endpoints.made.add(response.json()["id"])
+            case "setNotices", 200 | 201:
+                self.endpoints.notices = response.json()["id"]
             case "updateEndpoint", 200 if case.body.get("headers"):
                 self.endpoints.alive = None  # Patches add up to too many headers.
             case "deleteEndpoint", 204:

@@ -13,6 +13,9 @@ pub struct Config {
     pub events_queue_url: String,
     /// `EVENTS_TABLE`: DynamoDB table of events and deliveries; required.
     pub events_table: String,
+    /// `NOTICES_BUS_QUEUE_URL` and `NOTICES_TOPIC_QUEUE_URL`: the queues that bring notices about endpoints to the operator's
+    /// event bus and topic; default none.
+    pub notices_queue_urls: Vec<String>,
     /// `OWN_EVENTS_QUEUE_ARN`: the queue of Signpost's own events; required. Producers cannot send to it, so only its
     /// messages may have Signpost's own types and sources.
     pub own_events_queue_arn: String,
@@ -43,6 +46,10 @@ impl Config {
             endpoints_table: required(&get, "ENDPOINTS_TABLE")?,
             events_queue_url: required(&get, "EVENTS_QUEUE_URL")?,
             events_table: required(&get, "EVENTS_TABLE")?,
+            notices_queue_urls: ["NOTICES_BUS_QUEUE_URL", "NOTICES_TOPIC_QUEUE_URL"]
+                .into_iter()
+                .filter_map(|name| get(name).filter(|url| !url.is_empty()))
+                .collect(),
             own_events_queue_arn: required(&get, "OWN_EVENTS_QUEUE_ARN")?,
             own_events_queue_url: required(&get, "OWN_EVENTS_QUEUE_URL")?,
             rejected_queue_url: required(&get, "REJECTED_QUEUE_URL")?,

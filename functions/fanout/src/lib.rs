@@ -36,6 +36,7 @@ impl App {
             events: Events::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             events_queue: queue(config.events_queue_url),
             meter: meter().clone(),
+            notices_queues: config.notices_queue_urls.into_iter().map(queue).collect(),
             own_events_queue: queue(config.own_events_queue_url),
             random: ThreadRandom,
             rejected_queue: queue(config.rejected_queue_url),

@@ -13,9 +13,13 @@ use signpost_io::runtime::api_gateway::{
     body_text, lists_strongly, lists_weakly, lists_with_prefix, media_type, parameter,
 };
 
+use crate::audit::Trail;
+
 /// A request about a tenant's endpoints.
 pub(crate) struct ApiRequest<'a> {
     pub(crate) tenant: TenantId,
+    /// Its changes so far, for the audit log.
+    pub(crate) trail: Trail,
     request: &'a ApiGatewayV2httpRequest,
 }
 
@@ -45,7 +49,12 @@ impl<'a> ApiRequest<'a> {
         let tenant = tenant.ok_or_else(|| {
             Problem::not_found(format!("there is no such tenant: a tenant's id is {}", TenantId::EXPECTED))
         })?;
-        Ok(Self { tenant, request })
+        Ok(Self { tenant, trail: Trail::default(), request })
+    }
+
+    /// Returns the request as API Gateway passed it on.
+    pub(crate) fn request(&self) -> &ApiGatewayV2httpRequest {
+        self.request
     }
 
     /// Returns the endpoint in the path.
@@ -116,20 +125,24 @@ impl<'a> ApiRequest<'a> {
     /// `most`, and the id after which it starts.
     pub(crate) fn page_by_endpoint(&self, most: i32) -> Result<(i32, Option<EndpointId>), Problem> {
         let mut faults = Vec::new();
-        let [limit_text, cursor] = ["limit", "cursor"].map(|name| self.parameter(name));
-        let limit = limit_text.as_deref().map_or(Some(most), |limit| limit.parse().ok());
-        let limit = limit.filter(|limit| (1..=most).contains(limit));
-        if limit.is_none() {
-            let found = limit_text.unwrap_or_default();
-            faults.push(Fault::of_text("?limit".into(), &found, format!("a whole number, 1 to {most}")));
-        }
+        let (limit, cursor) = (self.limit(most), self.parameter("cursor"));
+        faults.extend(limit.as_ref().err().cloned());
         let after = cursor.as_deref().map(EndpointId::parse);
         if after == Some(None) {
             let found = cursor.as_deref().unwrap_or_default();
             faults.push(Fault::of_text("?cursor".into(), found, "the `cursor` of the page before"));
         }
-        let limit = limit.filter(|_| faults.is_empty()).ok_or_else(|| Problem::bad_request(faults))?;
-        Ok((limit, after.flatten()))
+        match limit {
+            Ok(limit) if faults.is_empty() => Ok((limit, after.flatten())),
+            _ => Err(Problem::bad_request(faults)),
+        }
+    }
+
+    /// Reads how many entries of a list the request asks for, by default `most`.
+    pub(crate) fn limit(&self, most: i32) -> Result<i32, Fault> {
+        let Some(text) = self.parameter("limit") else { return Ok(most) };
+        let limit = text.parse().ok().filter(|limit| (1..=most).contains(limit));
+        limit.ok_or_else(|| Fault::of_text("?limit".into(), &text, format!("a whole number, 1 to {most}")))
     }
 
     /// Returns the start of the request's URL before the route: the domain, and the base path of a custom domain.

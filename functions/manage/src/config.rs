@@ -3,12 +3,16 @@ use std::time::Duration;
 use signpost_core::endpoint::Verification;
 use signpost_core::endpoint::target::TargetRules;
 use signpost_io::runtime::config::{
-    ConfigError, endpoint_verification, environment, required, retention, target_rules,
+    ConfigError, endpoint_verification, environment, number, required, retention, target_rules,
 };
 
 /// Settings of the `manage` function, read once at cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// `AUDIT_RETENTION_DAYS`: how long entries of the audit log are kept, in days; 1 to 3650, required.
+    pub audit_retention: Duration,
+    /// `AUDIT_TABLE`: DynamoDB table of the audit log; required.
+    pub audit_table: String,
     /// `DELIVERIES_QUEUE_URL`: the queue for replayed deliveries; required.
     pub deliveries_queue_url: String,
     /// `ENDPOINTS_TABLE`: DynamoDB table of endpoints; required.
@@ -59,6 +63,9 @@ impl Config {
     pub fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let target_rules = target_rules(&get)?;
         Ok(Self {
+            audit_retention: number(&get, "AUDIT_RETENTION_DAYS", "days", 1..=3_650)
+                .map(|days: u64| Duration::from_hours(24 * days))?,
+            audit_table: required(&get, "AUDIT_TABLE")?,
             deliveries_queue_url: required(&get, "DELIVERIES_QUEUE_URL")?,
             endpoints_table: required(&get, "ENDPOINTS_TABLE")?,
             endpoint_keys_table: required(&get, "ENDPOINT_KEYS_TABLE")?,

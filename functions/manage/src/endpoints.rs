@@ -23,6 +23,7 @@ use signpost_engine::ports::endpoints::{SealedKeys, StoredEndpoint, Written};
 use signpost_engine::ports::parking::Parking as _;
 use signpost_engine::ports::queue::Message;
 use signpost_engine::ports::queue::Queue as _;
+use signpost_io::aws::AwsError;
 use signpost_io::runtime::api_gateway::{empty, respond, with_header};
 use signpost_io::runtime::clock::{rfc3339, unix_now};
 use signpost_io::runtime::logs::Chain;
@@ -33,6 +34,7 @@ use uuid::Uuid;
 
 use crate::api_request::{ApiRequest, changed_meanwhile, no_such_endpoint};
 use crate::holds::ShownHold;
+use crate::notices::{check_types, purpose};
 use crate::update::{shown_tag, tag};
 use crate::{Answer, App, Refusal};
 
@@ -51,15 +53,26 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 impl App {
     pub(crate) async fn create(&self, asked: &ApiRequest<'_>) -> Answer {
         let submission = self.submission(&asked.body(&[JSON])?, None).await?;
+        let id = EndpointId::new(Uuid::new_v4());
+        self.create_as(asked, &id, submission, &format!("/v1/tenants/{}/endpoints/{id}", asked.tenant)).await
+    }
+
+    /// Creates an endpoint under an id that no endpoint of the tenant has yet.
+    pub(crate) async fn create_as(
+        &self,
+        asked: &ApiRequest<'_>,
+        id: &EndpointId,
+        submission: Submission,
+        location: &str,
+    ) -> Answer {
         // Before KMS and the keys, which a refused endpoint does not need. The write itself checks it again.
         let usage = self.subscriptions.usage(&asked.tenant).await?;
         usage
             .check_new(settings_bytes(&submission.endpoint, submission.trusted.as_deref()))
             .map_err(|full| Problem::conflict(full.to_string()))?;
-        let id = EndpointId::new(Uuid::new_v4());
         let now = unix_now().as_secs();
-        let (keys, sealed) = self.new_keys(&asked.tenant, &id).await?;
-        let auth_secret = self.sealed_auth(&asked.tenant, &id, &submission).await?;
+        let (keys, sealed) = self.new_keys(&asked.tenant, id).await?;
+        let auth_secret = self.sealed_auth(&asked.tenant, id, &submission).await?;
         let must_prove = self.proof(&submission.endpoint, None).is_missing();
         let stored = StoredEndpoint {
             auth_secret,
@@ -68,20 +81,31 @@ impl App {
             signing_secrets: vec![SecretVersion::new(sealed, now)],
             ..StoredEndpoint::new(submission.endpoint, now)
         };
-        self.publish_keys(&asked.tenant, &id, &stored).await?; // Before the keys can sign.
-        // An existing id is from this call, whose answer got lost: no other caller draws the same 122 random bits.
-        if let PutResult::Full(full) = self.endpoints.put(&asked.tenant, &id, &stored, None).await? {
-            if let Err(error) = self.endpoint_keys.expire(&asked.tenant, &id, now).await {
+        self.publish_keys(&asked.tenant, id, &stored).await?; // Before the keys can sign.
+        asked.trail.endpoint(id, None, Some(&stored)); // Before the write, whose answer may get lost.
+        let refused = match self.endpoints.put(&asked.tenant, id, &stored, None).await? {
+            PutResult::Written => None,
+            PutResult::Full(full) => Some((full.to_string(), None)),
+            PutResult::Overtaken => match self.endpoints.get(&asked.tenant, id).await? {
+                // This call has written it, and its answer got lost.
+                Some(found) if found.signing_secrets == stored.signing_secrets => None,
+                found => {
+                    let newest = found.and_then(|found| Some(found.signing_secrets.last()?.secret.public_key));
+                    Some(("somebody else creates it at the same time; send the request again".into(), newest))
+                }
+            },
+        };
+        if let Some((detail, kept)) = refused {
+            if let Err(error) = self.endpoint_keys.expire_but(&asked.tenant, id, kept.as_ref(), now).await {
                 // The keys sign nothing, and stay published.
                 tracing::warn!(endpoint.id = %id, error = %Chain(&error), "endpoint.keys_not_expired");
             }
-            return Err(Problem::conflict(full.to_string()).into());
+            return Err(Problem::conflict(detail).into());
         }
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.created");
-        self.try_to_ask_for_proof(asked, &id, &stored).await;
-        let location = format!("/v1/tenants/{}/endpoints/{id}", asked.tenant);
-        let answer = self.answer_with_secret(201, asked, &id, &stored, None, &keys);
-        Ok(with_header(answer, LOCATION, &location))
+        self.try_to_ask_for_proof(asked, id, &stored).await;
+        let answer = self.answer_with_secret(201, asked, id, &stored, None, &keys);
+        Ok(with_header(answer, LOCATION, location))
     }
 
     pub(crate) async fn list(&self, asked: &ApiRequest<'_>) -> Answer {
@@ -98,66 +122,93 @@ impl App {
     }
 
     pub(crate) async fn read(&self, asked: &ApiRequest<'_>) -> Answer {
-        let id = asked.endpoint()?;
-        let stored = self.stored(asked, &id).await?;
-        let held = self.held(&id, &stored).await?;
+        self.read_one(asked, &asked.endpoint()?).await
+    }
+
+    /// Shows an endpoint.
+    pub(crate) async fn read_one(&self, asked: &ApiRequest<'_>, id: &EndpointId) -> Answer {
+        let stored = self.stored(asked, id).await?;
+        let held = self.held(id, &stored).await?;
         let tag = shown_tag(&stored, held.as_ref());
         if asked.has(&tag) {
             return Ok(with_header(empty(304), ETAG, &tag));
         }
-        Ok(with_header(respond(200, JSON, self.shown(asked, &id, &stored, held.as_ref()).to_string()), ETAG, &tag))
+        Ok(with_header(respond(200, JSON, self.shown(asked, id, &stored, held.as_ref()).to_string()), ETAG, &tag))
     }
 
     pub(crate) async fn update(&self, asked: &ApiRequest<'_>) -> Answer {
         let id = asked.endpoint()?;
         let patch = asked.body(&[MERGE_PATCH, JSON])?;
+        let submitted = async |stored: &StoredEndpoint| -> Result<Submission, Refusal> {
+            let whole = settings::patched(&stored.settings, stored.trusted.as_deref(), &patch);
+            let submission = self.submission(&whole.map_err(Problem::bad_request)?, Some(stored)).await?;
+            check_types(asked, &id, &submission)?;
+            Ok(submission)
+        };
+        Box::pin(self.update_to(asked, &id, submitted)).await
+    }
+
+    /// Changes an endpoint to settings that may depend on its present ones.
+    pub(crate) async fn update_to(
+        &self,
+        asked: &ApiRequest<'_>,
+        id: &EndpointId,
+        submitted: impl AsyncFn(&StoredEndpoint) -> Result<Submission, Refusal>,
+    ) -> Answer {
         let version_before = AtomicU64::new(0);
         let change = async |stored: StoredEndpoint| -> Result<StoredEndpoint, Refusal> {
             version_before.store(stored.version, Ordering::Relaxed);
-            let trusted = stored.trusted.as_deref();
-            let whole = settings::patched(&stored.settings, trusted, &patch).map_err(Problem::bad_request)?;
-            let submission = self.submission(&whole, Some(&stored)).await?;
-            let sealed = self.sealed_auth(&asked.tenant, &id, &submission).await?;
+            let submission = submitted(&stored).await?;
+            let sealed = self.sealed_auth(&asked.tenant, id, &submission).await?;
             let kept = stored.auth_secret.clone().filter(|_| submission.endpoint.auth != Auth::None);
             let (settings, trusted) = (submission.endpoint, submission.trusted);
             let had_keys = signs_by_itself(&stored);
             let proof = self.proof(&settings, stored.verified_origin.as_deref());
             let disabled = after_change(stored.disabled, &stored.settings, proof);
             if stored.disabled.is_some() && disabled.is_none() {
-                self.parking.ask_to_drain_now(&asked.tenant, &id).await?; // Before it is enabled, as in `switch`.
+                self.parking.ask_to_drain_now(&asked.tenant, id).await?; // Before it is enabled, as in `switch`.
             }
             let changed = StoredEndpoint { settings, trusted, disabled, auth_secret: sealed.or(kept), ..stored };
             if !had_keys {
-                self.publish_keys(&asked.tenant, &id, &changed).await?; // Before the keys can sign.
+                self.publish_keys(&asked.tenant, id, &changed).await?; // Before the keys can sign.
             }
             Ok(changed)
         };
-        let stored = self.change(asked, &id, change).await?;
+        let stored = self.change(asked, id, change).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, "endpoint.updated");
         if stored.version != version_before.into_inner() {
-            self.try_to_ask_for_proof(asked, &id, &stored).await; // A challenge is valid for one version.
+            self.try_to_ask_for_proof(asked, id, &stored).await; // A challenge is valid for one version.
         }
-        self.answer(asked, &id, &stored).await
+        self.answer(asked, id, &stored).await
     }
 
     pub(crate) async fn delete(&self, asked: &ApiRequest<'_>) -> Answer {
-        let id = asked.endpoint()?;
-        let before = if asked.has_condition() {
-            let stored = self.stored(asked, &id).await?;
-            asked.check_condition(&tag(&stored))?;
-            Some(stored.version)
-        } else if self.endpoints.exists(&asked.tenant, &id).await? {
-            None
-        } else {
-            return Err(no_such_endpoint().into());
+        self.delete_one(asked, &asked.endpoint()?).await
+    }
+
+    /// Removes an endpoint.
+    pub(crate) async fn delete_one(&self, asked: &ApiRequest<'_>, id: &EndpointId) -> Answer {
+        let stored = match self.endpoints.get(&asked.tenant, id).await {
+            Ok(None) => return Err(no_such_endpoint().into()),
+            Ok(Some(stored)) => Some(stored),
+            Err(AwsError::CorruptItem { .. }) if !asked.has_condition() => None, // It can be removed all the same.
+            Err(error) => return Err(error.into()),
         };
+        let before = match &stored {
+            Some(stored) if asked.has_condition() => {
+                asked.check_condition(&tag(stored))?;
+                Some(stored.version)
+            }
+            _ => None,
+        };
+        asked.trail.endpoint(id, stored.as_ref(), None);
         // The drain sends the parked deliveries to the dead-letter queue, with the reason that the endpoint is gone. It
         // is requested first, because a repetition of a half-done request would find no endpoint to delete.
-        self.parking.ask_to_drain_now(&asked.tenant, &id).await?;
-        match (self.endpoints.delete(&asked.tenant, &id, before).await?, before) {
+        self.parking.ask_to_drain_now(&asked.tenant, id).await?;
+        match (self.endpoints.delete(&asked.tenant, id, before).await?, before) {
             (Written::Yes, _) => {
                 let expires_at = unix_now().as_secs() + KEYS_OUTLIVE_SECONDS;
-                if let Err(error) = self.endpoint_keys.expire(&asked.tenant, &id, expires_at).await {
+                if let Err(error) = self.endpoint_keys.expire(&asked.tenant, id, expires_at).await {
                     // The keys sign nothing any more, and stay published.
                     tracing::warn!(endpoint.id = %id, error = %Chain(&error), "endpoint.keys_not_expired");
                 }
@@ -210,6 +261,7 @@ impl App {
         }
         let event_id = format!("test-{}", Uuid::new_v4());
         let data = json!({"endpoint": id.as_str(), "message": "Signpost tries this endpoint out."});
+        asked.trail.result(None, json!({ "event": event_id }));
         self.send_own(asked, &id, &event_id, TEST_TYPE, &data).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, event.id = event_id, "endpoint.tested");
         Ok(respond(202, JSON, json!({ "event": event_id }).to_string()))
@@ -296,7 +348,7 @@ impl App {
     }
 
     /// Reads settings, and resolves the hosts in them.
-    async fn submission(&self, text: &str, stored: Option<&StoredEndpoint>) -> Result<Submission, Problem> {
+    pub(crate) async fn submission(&self, text: &str, stored: Option<&StoredEndpoint>) -> Result<Submission, Problem> {
         let stored = stored.map(|stored| Stored { endpoint: &stored.settings, trusted: stored.trusted.as_deref() });
         let context = Context { targets: self.guard.rules(), now: unix_now().as_secs(), stored };
         let submission = settings::read(text, context).map_err(Problem::bad_request)?;
@@ -381,6 +433,7 @@ impl App {
         });
         let newest = stored.signing_secrets.last().map(|keys| keys.secret.public_key.to_string());
         shown["id"] = id.as_str().into();
+        shown["purpose"] = purpose(asked, id).into();
         shown["tenant"] = asked.tenant.as_str().into();
         shown["state"] = state(stored.disabled).into();
         shown["enabled"] = stored.disabled.is_none().into();

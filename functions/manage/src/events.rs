@@ -120,6 +120,7 @@ impl App {
         if let (Some(chosen), []) = (&chosen, &*meant) {
             return Err(Problem::conflict(format!("the tenant has no endpoint `{chosen}`")).into());
         }
+        asked.trail.result(chosen.as_ref(), json!({"source": event.key.source, "endpoints": meant.len()}));
         let key = &event.key;
         let is_new = |id: &&EndpointId| !endpoints.contains(id) && !also_to.contains(id);
         let new: Vec<_> = meant.iter().filter(is_new).map(EndpointId::to_string).collect();
@@ -146,6 +147,7 @@ impl App {
             return Err(no_such_endpoint().into());
         }
         self.count(&asked.tenant, Quota::Recover).await?;
+        asked.trail.result(None, json!({"since": rfc3339(since)})); // For a request that fails after it has recovered some.
         let (lane, started, began_unix_ms) = (Lane::Exhausted(endpoint), Instant::now(), unix_ms_now());
         let (mut recovered, mut is_all) = (HashSet::new(), false);
         while !is_all && started.elapsed() < RECOVERY {
@@ -157,6 +159,7 @@ impl App {
             self.recover_all(&asked.tenant, &page, &mut recovered).await?;
         }
         let recovered = recovered.len();
+        asked.trail.result(None, json!({"since": rfc3339(since), "recovered": recovered, "more": !is_all}));
         tracing::info!(tenant.id = %asked.tenant, recovered, is_all, "endpoint.recovered");
         Ok(respond(202, JSON, json!({"recovered": recovered, "more": !is_all}).to_string()))
     }

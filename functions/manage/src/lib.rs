@@ -2,11 +2,13 @@
 //! again, reports the status of subjects, and registers token requests and returns their results.
 
 mod api_request;
+mod audit;
 mod config;
 mod deliveries;
 mod endpoints;
 mod events;
 mod holds;
+mod notices;
 mod sessions;
 mod status;
 mod token_requests;
@@ -17,6 +19,7 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use http::header::CACHE_CONTROL;
+use signpost_core::audit::is_change;
 use signpost_core::endpoint::Verification;
 use signpost_core::event::TenantId;
 use signpost_core::input::fault::FaultCode;
@@ -29,6 +32,7 @@ use signpost_io::queue::Queue;
 use signpost_io::runtime::api_gateway::{check_parameters, refuse, unavailable, with_header};
 use signpost_io::runtime::clock::unix_now;
 use signpost_io::runtime::logs::Chain;
+use signpost_io::tables::audit::AuditLog;
 use signpost_io::tables::breakers::Breakers;
 use signpost_io::tables::deliveries::Deliveries;
 use signpost_io::tables::delivery_list::Listing;
@@ -51,6 +55,7 @@ pub use config::Config;
 /// The clients and settings of the function.
 #[derive(Debug)]
 pub struct App {
+    audit_log: AuditLog,
     breakers: Breakers,
     deliveries: Deliveries,
     endpoint_keys: EndpointKeyTable,
@@ -81,6 +86,7 @@ impl App {
         let kms = aws_sdk_kms::Client::new(aws);
         let mac = MacKey::new(kms.clone(), config.mac_key);
         Self {
+            audit_log: AuditLog::new(dynamodb.clone(), config.audit_table, config.audit_retention),
             breakers: Breakers::new(dynamodb.clone(), config.parking_table.clone()),
             deliveries: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             endpoint_keys: EndpointKeyTable::new(dynamodb.clone(), config.endpoint_keys_table.clone(), mac.clone()),
@@ -143,24 +149,8 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
         }
         _ if sessions::is_asked(route) => app.read_session(&request).await,
         _ if route == "GET /token-requests/{tokenRequestId}/result" => app.result(&request).await,
-        Ok(asked) => match route {
-            "POST /v1/tenants/{tenant}/endpoints" => Box::pin(app.create(&asked)).await, // Boxed: large.
-            "GET /v1/tenants/{tenant}/endpoints" => app.list(&asked).await,
-            "GET /v1/tenants/{tenant}/endpoints/{endpoint}" => app.read(&asked).await,
-            "PATCH /v1/tenants/{tenant}/endpoints/{endpoint}" => Box::pin(app.update(&asked)).await,
-            "DELETE /v1/tenants/{tenant}/endpoints/{endpoint}" => Box::pin(app.delete(&asked)).await,
-            "POST /v1/tenants/{tenant}/endpoints/{endpoint}/enable" => Box::pin(app.switch(&asked, true)).await,
-            "POST /v1/tenants/{tenant}/endpoints/{endpoint}/disable" => Box::pin(app.switch(&asked, false)).await,
-            "POST /v1/tenants/{tenant}/endpoints/{endpoint}/test" => app.test(&asked).await,
-            "POST /v1/tenants/{tenant}/endpoints/{endpoint}/recover" => app.recover(&asked).await,
-            "POST /v1/tenants/{tenant}/endpoints/{endpoint}/rotate-secret" => Box::pin(app.rotate_secret(&asked)).await,
-            "GET /v1/tenants/{tenant}/endpoints/{endpoint}/deliveries" => app.list_deliveries(&asked).await,
-            "GET /v1/tenants/{tenant}/events/{event}" => app.read_event(&asked).await,
-            "POST /v1/tenants/{tenant}/events/{event}/replay" => app.replay(&asked).await,
-            "GET /v1/tenants/{tenant}/status/{type}/{subject+}" => app.read_status(&asked).await,
-            "POST /v1/tenants/{tenant}/token-requests" => app.register(&asked).await,
-            _ => Err(Refusal::from(Problem::not_found("there is no such route"))),
-        },
+        Ok(asked) if is_change(route) => Box::pin(app.audited(route, &asked)).await, // Boxed: large.
+        Ok(asked) => app.dispatch(route, &asked).await,
         Err(problem) => Err(problem.into()),
     };
     match answer {
@@ -180,6 +170,34 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
     }
 }
 
+impl App {
+    /// Handles a request by its route.
+    async fn dispatch(&self, route: &str, asked: &ApiRequest<'_>) -> Answer {
+        match route {
+            "POST /v1/tenants/{tenant}/endpoints" => Box::pin(self.create(asked)).await, // Boxed: large.
+            "GET /v1/tenants/{tenant}/endpoints" => self.list(asked).await,
+            "GET /v1/tenants/{tenant}/endpoints/{endpoint}" => self.read(asked).await,
+            "PATCH /v1/tenants/{tenant}/endpoints/{endpoint}" => Box::pin(self.update(asked)).await,
+            "DELETE /v1/tenants/{tenant}/endpoints/{endpoint}" => Box::pin(self.delete(asked)).await,
+            "POST /v1/tenants/{tenant}/endpoints/{endpoint}/enable" => Box::pin(self.switch(asked, true)).await,
+            "POST /v1/tenants/{tenant}/endpoints/{endpoint}/disable" => Box::pin(self.switch(asked, false)).await,
+            "POST /v1/tenants/{tenant}/endpoints/{endpoint}/test" => self.test(asked).await,
+            "POST /v1/tenants/{tenant}/endpoints/{endpoint}/recover" => self.recover(asked).await,
+            "POST /v1/tenants/{tenant}/endpoints/{endpoint}/rotate-secret" => Box::pin(self.rotate_secret(asked)).await,
+            "GET /v1/tenants/{tenant}/endpoints/{endpoint}/deliveries" => self.list_deliveries(asked).await,
+            "GET /v1/tenants/{tenant}/events/{event}" => self.read_event(asked).await,
+            "POST /v1/tenants/{tenant}/events/{event}/replay" => self.replay(asked).await,
+            "GET /v1/tenants/{tenant}/status/{type}/{subject+}" => self.read_status(asked).await,
+            "POST /v1/tenants/{tenant}/token-requests" => self.register(asked).await,
+            "PUT /v1/tenants/{tenant}/notices" => Box::pin(self.set_notices(asked)).await,
+            "GET /v1/tenants/{tenant}/notices" => self.read_notices(asked).await,
+            "DELETE /v1/tenants/{tenant}/notices" => Box::pin(self.remove_notices(asked)).await,
+            "GET /v1/tenants/{tenant}/audit" => self.list_audit(asked).await,
+            _ => Err(Refusal::from(Problem::not_found("there is no such route"))),
+        }
+    }
+}
+
 /// Returns the parameters that a route's query may have.
 fn parameters_of(route: &str) -> &'static [&'static str] {
     match route {
@@ -187,6 +205,7 @@ fn parameters_of(route: &str) -> &'static [&'static str] {
         "GET /v1/tenants/{tenant}/endpoints/{endpoint}/deliveries" => &["status", "since", "cursor"],
         "GET /v1/tenants/{tenant}/events/{event}" => &["source", "limit", "cursor"],
         "POST /v1/tenants/{tenant}/events/{event}/replay" => &["source"],
+        "GET /v1/tenants/{tenant}/audit" => &["since", "endpoint", "limit", "cursor"],
         "GET /token-requests/{tokenRequestId}/result" => &["tenant"],
         "GET /v1/tenants/{tenant}/status/{type}/{subject+}" => &["type"],
         _ if sessions::is_asked(route) => &["tenant", "sessionId"],

@@ -33,6 +33,7 @@ impl App {
         rand::fill(&mut random).map_err(|_| Problem::unavailable("no random numbers; send the same request again"))?;
         let state = CallbackToken::new(random);
 
+        asked.trail.result(None, json!({ "requestId": id.as_str() }));
         let request = self.registered(&asked.tenant, id, registration, &state).await?;
         tracing::info!(tenant.id = %request.tenant, token_request.id = %request.id, "token_request.registered");
         let body = json!({

@@ -31,9 +31,11 @@ impl App {
             let before = stored.version;
             let changed = change(stored.clone()).await?;
             if changed == stored {
+                asked.trail.endpoint(id, Some(&stored), Some(&stored));
                 return Ok(stored);
             }
             let changed = StoredEndpoint { version: before + 1, updated_at: unix_now().as_secs(), ..changed };
+            asked.trail.endpoint(id, Some(&stored), Some(&changed)); // Before the write, whose answer may get lost.
             match self.endpoints.put(&asked.tenant, id, &changed, Some(before)).await? {
                 PutResult::Written => return Ok(changed),
                 PutResult::Full(full) => return Err(Problem::conflict(full.to_string()).into()),

@@ -1,36 +1,119 @@
-//! Requests that `manage` refuses before it writes anything, from the files that `sam local invoke` takes.
+//! Requests that `manage` refuses before it changes anything, from the files that `sam local invoke` takes. AWS is played
+//! by a server in this process, which keeps the audit log and refuses other calls.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use aws_config::{BehaviorVersion, SdkConfig};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use aws_lambda_events::encodings::Body;
 use manage::{App, Config, handle};
 use serde_json::{Value, json};
 use signpost_core::endpoint::Verification;
 use signpost_core::endpoint::target::TargetRules;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 
-/// Creates the app without region and credentials: a request that calls AWS gets a 503. Targets are those of the
-/// internet.
-fn app() -> App {
-    let aws = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
-    let config = Config {
-        endpoint_verification: Verification::None,
-        deliveries_queue_url: "https://queue.invalid/deliveries".into(),
-        endpoints_table: "endpoints".into(),
-        endpoint_keys_table: "endpoint-keys".into(),
-        keys_url: None,
-        mac_key: "mac".into(),
-        own_events_queue_url: "https://queue.invalid/own-events".into(),
-        events_table: "events".into(),
-        parking_table: "parking".into(),
-        public_url: None,
-        retention: std::time::Duration::ZERO,
-        target_rules: TargetRules::default(),
-        token_requests_table: "token-requests".into(),
-        wrapping_key: "key".into(),
-    };
-    App::new(&aws, config)
+/// AWS, as far as these tests need it: a server that answers each call by `answer`, which gets the target of the call and
+/// how many calls of the same target came before.
+struct Aws {
+    url: String,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+/// The target of the call that writes to the audit log.
+const AUDIT: &str = "DynamoDB_20120810.BatchExecuteStatement";
+const WRITTEN: (u16, &str) = (200, r#"{"Responses":[{}]}"#);
+const REFUSED: (u16, &str) = (400, r#"{"__type":"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException"}"#);
+
+impl Aws {
+    async fn start(answer: fn(&str, usize) -> (u16, &'static str)) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let calls = Arc::clone(&seen);
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let target = target_of(&mut stream).await;
+                let earlier = {
+                    let mut calls = calls.lock().unwrap();
+                    calls.push(target.clone());
+                    calls.iter().filter(|one| **one == target).count() - 1
+                };
+                let (status, body) = answer(&target, earlier);
+                let head = format!("HTTP/1.1 {status} -\r\ncontent-length: {}\r\nconnection: close\r\n", body.len());
+                let head = format!("{head}content-type: application/x-amz-json-1.0\r\n\r\n");
+                stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+            }
+        });
+        Self { url, seen }
+    }
+
+    /// Returns the targets of the calls so far.
+    fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    fn app(&self) -> App {
+        let credentials = Credentials::new("a", "b", None, None, "test");
+        let aws = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .endpoint_url(&self.url)
+            .build();
+        let config = Config {
+            audit_retention: Duration::from_hours(24),
+            audit_table: "audit".into(),
+            endpoint_verification: Verification::None,
+            deliveries_queue_url: "https://queue.invalid/deliveries".into(),
+            endpoints_table: "endpoints".into(),
+            endpoint_keys_table: "endpoint-keys".into(),
+            keys_url: None,
+            mac_key: "mac".into(),
+            own_events_queue_url: "https://queue.invalid/own-events".into(),
+            events_table: "events".into(),
+            parking_table: "parking".into(),
+            public_url: None,
+            retention: Duration::ZERO,
+            target_rules: TargetRules::default(),
+            token_requests_table: "token-requests".into(),
+            wrapping_key: "key".into(),
+        };
+        App::new(&aws, config)
+    }
+}
+
+/// Reads a whole request, and returns its target.
+async fn target_of(stream: &mut TcpStream) -> String {
+    let mut reader = BufReader::new(stream);
+    let (mut target, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).await.unwrap();
+        if line.trim().is_empty() {
+            break;
+        }
+        let (name, value) = line.trim().split_once(": ").unwrap_or_default();
+        match name.to_ascii_lowercase().as_str() {
+            "x-amz-target" => target = value.to_owned(),
+            "content-length" => length = value.parse().unwrap(),
+            _ => {}
+        }
+    }
+    reader.read_exact(&mut vec![0; length]).await.unwrap();
+    target
+}
+
+/// Creates an app that can write to the audit log. Each other call to AWS fails, so a request that needs one gets a 503.
+/// Targets are those of the internet.
+async fn app() -> App {
+    Aws::start(|target, _| if target == AUDIT { WRITTEN } else { REFUSED }).await.app()
 }
 
 fn request(file: &str) -> ApiGatewayV2httpRequest {
@@ -63,7 +146,7 @@ fn faults(response: &ApiGatewayV2httpResponse) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn every_fault_is_listed_and_no_secret_quoted() {
-    let response = handle(request(include_str!("../../../events/manage-create-faults.json")), &app()).await;
+    let response = handle(request(include_str!("../../../events/manage-create-faults.json")), &app().await).await;
     assert_eq!((response.status_code, &response.headers["cache-control"]), (400, &"no-store".parse().unwrap()));
     let pointers: Vec<_> = faults(&response).into_iter().map(|(pointer, _)| pointer).collect();
     assert_eq!(pointers, ["/url", "/method", "/auth/secret", "/colour"]);
@@ -72,7 +155,7 @@ async fn every_fault_is_listed_and_no_secret_quoted() {
 
 #[tokio::test]
 async fn every_bad_parameter_of_a_list_is_reported() {
-    let response = handle(request(include_str!("../../../events/manage-deliveries-faults.json")), &app()).await;
+    let response = handle(request(include_str!("../../../events/manage-deliveries-faults.json")), &app().await).await;
     assert_eq!((response.status_code, &response.headers["cache-control"]), (400, &"no-store".parse().unwrap()));
     let expected = [
         ("?status", "delivered, exhausted or pending"),
@@ -97,7 +180,7 @@ async fn a_parameter_that_is_not_known_is_refused_wherever_it_comes() {
         let mut asked = request(file);
         let parameters = std::collections::HashMap::from([("stauts".to_owned(), "x".to_owned())]);
         asked.query_string_parameters = parameters.into();
-        let response = handle(asked, &app()).await;
+        let response = handle(asked, &app().await).await;
         assert_eq!((response.status_code, &*faults(&response)[0].0), (400, "?stauts"), "{file}");
         assert_eq!(body(&response)["errors"][0]["code"], "unknown-parameter");
     }
@@ -106,7 +189,7 @@ async fn a_parameter_that_is_not_known_is_refused_wherever_it_comes() {
 #[tokio::test]
 async fn every_bad_parameter_of_a_session_request_is_reported() {
     let asked = request(include_str!("../../../events/manage-session-faults.json"));
-    let response = handle(asked.clone(), &app()).await;
+    let response = handle(asked.clone(), &app().await).await;
     assert_eq!((response.status_code, &response.headers["cache-control"]), (400, &"no-store".parse().unwrap()));
     let expected = [("?tenant", "1 to 64 of a-z, 0-9, `-`"), ("?sessionId", "the session's id")];
     let expected = expected.map(|(pointer, expected)| (pointer.to_owned(), expected.to_owned()));
@@ -114,11 +197,11 @@ async fn every_bad_parameter_of_a_session_request_is_reported() {
 
     let mut without = asked.clone();
     without.query_string_parameters = std::collections::HashMap::<String, String>::new().into();
-    assert_eq!(faults(&handle(without, &app()).await), expected);
+    assert_eq!(faults(&handle(without, &app().await).await), expected);
 
     let mut elsewhere = asked;
     elsewhere.path_parameters.insert("stage".into(), "accounts".into());
-    assert_eq!(handle(elsewhere, &app()).await.status_code, 404, "stages are spelled as the service spells them");
+    assert_eq!(handle(elsewhere, &app().await).await.status_code, 404, "stages are spelled as the service spells them");
 }
 
 #[tokio::test]
@@ -128,14 +211,15 @@ async fn a_poller_gets_503_and_retry_after_when_the_table_cannot_be_reached() {
     {
         let mut asked = request(file);
         asked.headers.insert("prefer", "wait=20".parse().unwrap());
-        let response = handle(asked, &app()).await;
+        let response = handle(asked, &app().await).await;
         assert_eq!((response.status_code, &response.headers["retry-after"]), (503, &"1".parse().unwrap()));
     }
 }
 
 #[tokio::test]
 async fn every_fault_of_a_token_request_is_listed() {
-    let response = handle(request(include_str!("../../../events/manage-token-request-faults.json")), &app()).await;
+    let response =
+        handle(request(include_str!("../../../events/manage-token-request-faults.json")), &app().await).await;
     assert_eq!((response.status_code, &response.headers["cache-control"]), (400, &"no-store".parse().unwrap()));
     let pointers: Vec<_> = faults(&response).into_iter().map(|(pointer, _)| pointer).collect();
     assert_eq!(pointers, ["/requestId", "/redirectUrl", "/expiresInSeconds", "/state"]);
@@ -143,7 +227,7 @@ async fn every_fault_of_a_token_request_is_listed() {
 
 #[tokio::test]
 async fn a_target_that_would_be_refused_is_a_400_when_it_is_written() {
-    let app = app();
+    let app = app().await;
     let cases = [
         ("http://hooks.example/", "URL scheme is `http`; expected `https`"),
         ("https://10.1.2.3/", "address `10.1.2.3` is not public; use a publicly routable host"),
@@ -167,7 +251,7 @@ async fn a_target_that_would_be_refused_is_a_400_when_it_is_written() {
 /// `localhost` resolves on every machine, and to no public address.
 #[tokio::test]
 async fn a_name_of_a_private_address_is_a_400_without_the_address() {
-    let response = handle(create(&json!({"url": "https://localhost/"})), &app()).await;
+    let response = handle(create(&json!({"url": "https://localhost/"})), &app().await).await;
     let expected = "a host that resolves to public addresses only";
     assert_eq!((response.status_code, faults(&response)), (400, vec![("/url".into(), expected.into())]));
     assert!(!body(&response).to_string().contains("127.0.0.1"));
@@ -200,7 +284,7 @@ async fn each_trouble_with_a_key_store_has_a_text_of_its_own() {
         let content = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, content);
         let store = json!({"format": format, "content": content, "password": password});
         let settings = json!({"url": "https://hooks.example", "auth": {"kind": "mtls", "keyStore": store}});
-        let response = handle(create(&settings), &app()).await;
+        let response = handle(create(&settings), &app().await).await;
         if expected.is_empty() {
             assert_eq!(response.status_code, 503, "the key store is valid, but there is no table");
         } else {
@@ -211,7 +295,7 @@ async fn each_trouble_with_a_key_store_has_a_text_of_its_own() {
 
 #[tokio::test]
 async fn an_invalid_endpoint_request_gets_a_problem_with_its_status() {
-    let app = app();
+    let app = app().await;
     let valid = request(CREATE);
     let with = |change: &dyn Fn(&mut ApiGatewayV2httpRequest)| {
         let mut request = valid.clone();
@@ -258,7 +342,71 @@ async fn an_invalid_token_request_gets_a_problem_with_its_status() {
         (RESULT, ":5zKtXEAq\"", "/5zKtXEAq\"", 404, "bad token request id"),
     ];
     for (file, from, to, status, why) in cases {
-        let response = handle(request(&file.replace(from, to)), &app()).await;
+        let response = handle(request(&file.replace(from, to)), &app().await).await;
         assert_eq!(response.status_code, status, "{why}");
     }
+}
+
+/// Every route of the contract is in these files or in the end-to-end tests. The router is the same for all.
+#[tokio::test]
+async fn nothing_is_changed_if_the_audit_log_cannot_be_written() {
+    let aws = Aws::start(|_, _| REFUSED).await;
+    let app = aws.app();
+    let mut asked = request(CREATE);
+    for route in [
+        "POST /v1/tenants/{tenant}/endpoints",
+        "PATCH /v1/tenants/{tenant}/endpoints/{endpoint}",
+        "DELETE /v1/tenants/{tenant}/endpoints/{endpoint}",
+        "POST /v1/tenants/{tenant}/events/{event}/replay",
+        "POST /v1/tenants/{tenant}/token-requests",
+        "PUT /v1/tenants/{tenant}/a-route-of-the-future",
+    ] {
+        asked.route_key = Some(route.into());
+        asked.path_parameters.insert("endpoint".into(), format!("ep_{}", "0".repeat(32)));
+        let response = handle(asked.clone(), &app).await;
+        assert_eq!((response.status_code, &response.headers["retry-after"]), (503, &"1".parse().unwrap()), "{route}");
+    }
+    assert!(aws.seen().iter().all(|target| target == AUDIT), "{:?}", aws.seen());
+}
+
+#[tokio::test]
+async fn a_request_that_reads_has_no_entry() {
+    let aws = Aws::start(|_, _| REFUSED).await;
+    handle(request(include_str!("../../../events/manage-list.json")), &aws.app()).await;
+    assert_eq!(aws.seen(), ["DynamoDB_20120810.Query"]);
+}
+
+#[tokio::test]
+async fn a_change_whose_outcome_is_not_on_record_is_not_answered_as_done() {
+    let token_request = || request(include_str!("../../../events/manage-token-request.json"));
+    let done = Aws::start(|target, _| if target == AUDIT { WRITTEN } else { (200, "{}") }).await;
+    assert_eq!(handle(token_request(), &done.app()).await.status_code, 201);
+
+    let aws = Aws::start(|target, before| match (target, before) {
+        (AUDIT, 0) => WRITTEN,
+        (AUDIT, _) => REFUSED,
+        _ => (200, "{}"),
+    });
+    let aws = aws.await;
+    let response = handle(token_request(), &aws.app()).await;
+    assert_eq!(response.status_code, 503);
+    let detail =
+        "the change is made, but the audit log does not say so; read what it is now before you repeat the request";
+    assert_eq!(body(&response)["detail"], detail);
+    assert_eq!(aws.seen().iter().filter(|target| *target == AUDIT).count(), 4, "once before, and three tries after");
+}
+
+#[tokio::test]
+async fn every_bad_parameter_of_the_audit_log_is_reported() {
+    let mut asked = request(include_str!("../../../events/manage-list.json"));
+    asked.route_key = Some("GET /v1/tenants/{tenant}/audit".into());
+    let bad = [("since", "yesterday"), ("endpoint", "ep_1"), ("cursor", "1"), ("limit", "0")];
+    let bad: std::collections::HashMap<_, _> = bad.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    asked.query_string_parameters = bad.into();
+    let response = handle(asked, &app().await).await;
+    let pointers: Vec<_> = faults(&response).into_iter().map(|(pointer, _)| pointer).collect();
+    assert_eq!(
+        (response.status_code, pointers),
+        (400, ["?limit", "?since", "?endpoint", "?cursor"].map(str::to_owned).into())
+    );
 }

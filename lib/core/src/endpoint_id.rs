@@ -4,6 +4,8 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use crate::fingerprint::fingerprint;
+
 /// An endpoint's id: `ep_` and 32 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointId(String);
@@ -16,6 +18,14 @@ impl EndpointId {
     #[must_use]
     pub fn new(random: Uuid) -> Self {
         Self(format!("{}{}", Self::PREFIX, random.simple()))
+    }
+
+    /// Returns the id of the endpoint that gets the notices of a tenant. It is always the same, and no random id.
+    #[must_use]
+    pub fn of_notices(tenant: &str) -> Self {
+        let hash = fingerprint(["notices", tenant]);
+        let digits = hash[..16].iter().fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"));
+        Self(format!("{}{digits}", Self::PREFIX))
     }
 
     /// Parses an id in the form that [`Self::new`] makes.
@@ -36,5 +46,18 @@ impl EndpointId {
 impl fmt::Display for EndpointId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_tenant_has_one_id_for_its_notices() {
+        let id = EndpointId::of_notices("acme");
+        assert_eq!(EndpointId::parse(id.as_str()).as_ref(), Some(&id));
+        assert_eq!(EndpointId::of_notices("acme"), id);
+        assert_ne!(EndpointId::of_notices("acme2"), id);
     }
 }

@@ -14,6 +14,7 @@
 //! - [`endpoint`]: a receiver's settings, their validation, and how Signpost authenticates to the receiver.
 //! - [`delivery`]: the HTTP request of an attempt, the effects of its outcome, breakers, limits and parking.
 //! - [`token_request`]: bank callbacks, and the users' authorizations that they answer.
+//! - [`audit`]: who changed what, and when.
 //!
 //! # Glossary
 //!
@@ -38,6 +39,7 @@
 //! - **key store**: a file for TLS with a private key and its certificates, or with authorities
 //!   ([`endpoint::key_store`]).
 
+pub mod audit;
 pub mod delivery;
 pub mod endpoint;
 mod endpoint_id;

@@ -9,6 +9,7 @@ use futures_util::future::{Either, select};
 use futures_util::lock::Mutex;
 use signpost_core::delivery::attempt::AttemptResult;
 use signpost_core::delivery::breaker::{Admission, Breaker, Outcomes, SILENT_AFTER};
+use signpost_core::delivery::notices::Notice;
 use signpost_core::endpoint::EndpointId;
 
 use crate::logs::Chain;
@@ -120,6 +121,38 @@ impl<P: Ports> BreakerCache<P> {
             untold.add_duration(took);
         }
         self.clock.within(TELLING, self.tell(endpoint, &known)).await.unwrap_or_default()
+    }
+
+    /// Reports a delivery that was given up, with the error of its last attempt if that is known, and returns the breaker
+    /// after it. Takes at most eight seconds.
+    ///
+    /// One read and one write if the owner must hear of it, which is once an hour at most; otherwise one read if the
+    /// breaker is not known here.
+    pub async fn give_up(&self, endpoint: &EndpointId, result: Option<&AttemptResult>) -> Breaker {
+        let known = self.known(endpoint);
+        let error = result.and_then(|result| result.as_ref().err());
+        lock(&known.untold).add_exhausted(error, self.clock.unix_ms());
+        self.clock.within(TELLING, self.tell(endpoint, &known)).await.unwrap_or_default()
+    }
+
+    /// Removes notices from the breaker after they were sent. If that fails, another instance sends them again, under the
+    /// same ids.
+    ///
+    /// One write, and one read more for each writer that was faster.
+    pub async fn notices_sent(&self, endpoint: &EndpointId, sent: &[Notice]) {
+        let known = self.known(endpoint);
+        let mut read = known.read.lock().await;
+        for _ in 0..ROUNDS {
+            let breaker = match &*read {
+                Some(one) => one.breaker.clone(),
+                None => self.refresh(endpoint, &mut read).await,
+            };
+            let after = breaker.clone().without_notices(sent);
+            if after == breaker || self.replace(endpoint, &mut read, after).await {
+                return;
+            }
+            self.refresh(endpoint, &mut read).await;
+        }
     }
 
     async fn tell(&self, endpoint: &EndpointId, known: &Known) -> Breaker {

@@ -7,8 +7,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, join_all, try_join_all};
 use signpost_core::delivery::RejectionReason;
+use signpost_core::endpoint::NOTICE_TYPES;
 use signpost_core::event::{Event, TenantId};
 use signpost_core::input::fault::Fault;
 use signpost_core::input::json::minify;
@@ -39,6 +40,8 @@ pub struct FanoutPorts<P: Ports> {
     pub deliveries_queue: P::Queue,
     /// The events.
     pub events: P::Events,
+    /// The queues that bring notices about endpoints to the operator.
+    pub notices_queues: Vec<P::Queue>,
     /// The queue that producers' events come from.
     pub events_queue: P::Queue,
     /// The metrics.
@@ -128,10 +131,12 @@ enum Claim {
 /// repetition that comes later than this sends the deliveries again; `deliver` recognises those on record.
 const OWNER_ALIVE_SECONDS: u64 = 900;
 
-/// Decides what a message does with its event, if `existing` was stored before `ours`.
-fn claim(existing: Option<&FirstFanOut>, ours: &FirstFanOut) -> Claim {
+/// Decides what a message does with its event, if `existing` was stored before `ours`. A notice that `deliver` sends again
+/// may have other figures; the first one counts.
+fn claim(existing: Option<&FirstFanOut>, ours: &FirstFanOut, is_notice: bool) -> Claim {
     match existing {
         None => Claim::First,
+        Some(existing) if is_notice && existing.message_id != ours.message_id => Claim::Duplicate,
         Some(existing) if existing.payload_hash != ours.payload_hash => Claim::Conflict,
         Some(existing) => {
             let is_owner = existing.message_id == ours.message_id;
@@ -314,7 +319,8 @@ impl<P: Ports> Fanout<P> {
             payload_hash: event.payload_hash(),
         };
         let existing = self.ports.events.insert(event, &ours).await?;
-        let claim = claim(existing.as_ref(), &ours);
+        let is_notice = message.is_own && NOTICE_TYPES.contains(&&*event.kind);
+        let claim = claim(existing.as_ref(), &ours, is_notice);
         let FirstFanOut { endpoints, sent, arrival, .. } = existing.unwrap_or(ours);
         let (sent, arrived_unix_ms) = (sent.min(endpoints.len()), arrival.moment.arrived_unix_ms());
         // Before the deliveries, so that a receiver of the webhook that then polls sees this state or a newer one.
@@ -323,6 +329,10 @@ impl<P: Ports> Fanout<P> {
                 .states
                 .put(event, arrival, routing_facts.status.as_deref(), routing_facts.stage.as_deref())
                 .await?;
+            if is_notice {
+                let copies = self.ports.notices_queues.iter().map(|queue| queue.send_all([Message::of_event(event)]));
+                try_join_all(copies).await?;
+            }
         }
         match claim {
             Claim::First => {
@@ -465,8 +475,17 @@ mod tests {
         ];
         for (hash, message_id, now, expected, why) in cases {
             let existing = stored([1; 32], "m-1", 1_000);
-            assert_eq!(claim(Some(&existing), &stored(hash, message_id, now)), expected, "{why}");
+            assert_eq!(claim(Some(&existing), &stored(hash, message_id, now), false), expected, "{why}");
         }
-        assert_eq!(claim(None, &stored([1; 32], "m-1", 1_000)), Claim::First);
+        assert_eq!(claim(None, &stored([1; 32], "m-1", 1_000), false), Claim::First);
+        let notices = [
+            ([2; 32], "m-2", 1_000, Claim::Duplicate, "the same notice with newer figures"),
+            ([1; 32], "m-2", 9_000, Claim::Duplicate, "however late it comes again"),
+            ([1; 32], "m-1", 1_000, Claim::Again, "SQS presents the same message again"),
+        ];
+        for (hash, message_id, now, expected, why) in notices {
+            let existing = stored([1; 32], "m-1", 1_000);
+            assert_eq!(claim(Some(&existing), &stored(hash, message_id, now), true), expected, "{why}");
+        }
     }
 }

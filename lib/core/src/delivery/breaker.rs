@@ -8,7 +8,7 @@
 //! long for an answer is *silent*. If many attempts are silent, the endpoint is *held*: Signpost sends nothing more
 //! until one of them is acknowledged or all have ended.
 //!
-//! The breaker also knows the endpoint's pace ([`crate::delivery::pace`]), because every sender reads and writes it anyway.
+//! The breaker also has the notices to the endpoint's owner ([`crate::delivery::notices`]), and knows the endpoint's pace ([`crate::delivery::pace`]), because every sender reads and writes it anyway.
 
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::delivery::LONGEST_ATTEMPT;
 use crate::delivery::attempt::{AttemptError, AttemptResult};
 use crate::delivery::hold::{HeldBecause, Hold};
+use crate::delivery::notices::{Facts, LastError, Notice, Notices};
 use crate::delivery::pace::{Pace, PaceChange};
 
 /// The state of an endpoint's breaker, shared by all instances that send to it. Times are in milliseconds since the
@@ -44,6 +45,7 @@ pub struct Breaker {
     /// The number of silent attempts since the last acknowledgement.
     silences: u32,
     pace: Pace,
+    notices: Notices,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +87,10 @@ pub struct Outcomes {
     /// Silent attempts since the last acknowledgement, or all if there was none.
     silences: u32,
     pace: PaceChange,
+    /// The last failure.
+    last_error: Option<LastError>,
+    /// The time when a delivery was given up first.
+    exhausted_at: Option<u64>,
 }
 
 /// Attempts and failures of the last minutes. Each minute occurs once, in no order.
@@ -134,10 +140,29 @@ const FIRST_PACE: usize = 600;
 const FULL_PACE: usize = 6_000;
 
 impl Breaker {
-    /// Returns a breaker that closed at this time, for example because an operator enabled the endpoint.
+    /// Returns a breaker that closed at this time.
     #[must_use]
     pub fn closed_at(unix_ms: u64) -> Self {
         Self { closed_at: Some(unix_ms), ..Self::default() }
+    }
+
+    /// Returns the breaker after an operator enabled the endpoint. Only the limits of notices, and those that wait, stay.
+    #[must_use]
+    pub fn closed_by_operator(self, now_unix_ms: u64) -> Self {
+        Self { notices: self.notices.closed_by_operator(), ..Self::closed_at(now_unix_ms) }
+    }
+
+    /// Returns the notices to the endpoint's owner.
+    #[must_use]
+    pub fn notices(&self) -> &Notices {
+        &self.notices
+    }
+
+    /// Returns the breaker after notices were sent.
+    #[must_use]
+    pub fn without_notices(mut self, sent: &[Notice]) -> Self {
+        self.notices.remove(sent);
+        self
     }
 
     /// Decides what happens to a delivery that is ready now.
@@ -199,7 +224,23 @@ impl Breaker {
             State::Closed => None,
             State::Held { .. } | State::Open { .. } | State::Probing { .. } => changed.held_since.or(Some(now_unix_ms)),
         };
-        Self { held_since, ..changed }
+        Self { held_since, ..changed }.noticed(outcomes, now_unix_ms)
+    }
+
+    /// Returns the breaker with the notices that are due after its change.
+    fn noticed(mut self, outcomes: &Outcomes, now_unix_ms: u64) -> Self {
+        let is_open = matches!(self.state, State::Open { .. } | State::Probing { .. });
+        let facts = Facts {
+            open_since: self.failing_since.or(self.held_since).filter(|_| is_open),
+            failing_since: self.failing_since,
+            is_closed: self.state == State::Closed,
+            is_acknowledged: outcomes.has_acknowledgement,
+            is_hopeless: self.should_disable(now_unix_ms),
+            exhausted_at: outcomes.exhausted_at,
+            last_error: outcomes.last_error.clone(),
+        };
+        self.notices = self.notices.after(facts, now_unix_ms);
+        self
     }
 
     /// Returns the breaker after outcomes that are already counted.
@@ -307,11 +348,13 @@ impl Outcomes {
         match result {
             Ok(_) => {
                 self.tally.add(now_unix_ms, 0);
-                let (tally, pace) = (std::mem::take(&mut self.tally), self.pace);
-                *self = Self { tally, pace, has_acknowledgement: true, ..Self::default() };
+                let (tally, last_error) = (std::mem::take(&mut self.tally), self.last_error.take());
+                let (pace, exhausted_at) = (self.pace, self.exhausted_at);
+                *self = Self { tally, pace, last_error, exhausted_at, has_acknowledgement: true, ..Self::default() };
             }
             Err(AttemptError::UrlTooLong { .. } | AttemptError::Rejected { status: 410, .. }) => {}
-            Err(_) => {
+            Err(error) => {
+                self.last_error = Some(LastError::of(error));
                 self.tally.add(now_unix_ms, 1);
                 self.failures_in_a_row += 1;
                 self.failing_since.get_or_insert(now_unix_ms);
@@ -324,6 +367,12 @@ impl Outcomes {
         self.silences += 1;
     }
 
+    /// Counts a delivery that was given up, with the error of its last attempt if that is known.
+    pub fn add_exhausted(&mut self, error: Option<&AttemptError>, now_unix_ms: u64) {
+        self.last_error = error.map(LastError::of).or(self.last_error.take());
+        self.exhausted_at.get_or_insert(now_unix_ms);
+    }
+
     /// Notes that an attempt is still in progress after [`SILENT_AFTER`].
     pub fn add_slow(&mut self) {
         self.pace.add_slow();
@@ -334,22 +383,26 @@ impl Outcomes {
         self.pace.add(took);
     }
 
-    /// Forgets silent attempts and quick ones that do not change the breaker. Both counts start again.
+    /// Forgets silent attempts and quick ones that do not change the breaker, and deliveries of which the owner need not
+    /// hear. All counts start again.
     pub fn forget_unneeded(&mut self) {
-        (self.silences, self.pace) = (0, PaceChange::default());
+        (self.silences, self.pace, self.exhausted_at) = (0, PaceChange::default(), None);
     }
 
     /// Adds outcomes that were counted before these.
     pub fn merge_earlier(&mut self, mut earlier: Self, now_unix_ms: u64) {
         earlier.tally.add_all(&self.tally, now_unix_ms);
         self.pace = earlier.pace.then(self.pace);
+        self.last_error = self.last_error.take().or(earlier.last_error.take());
+        self.exhausted_at = earlier.exhausted_at.or(self.exhausted_at);
         if self.has_acknowledgement {
             self.tally = earlier.tally;
         } else {
             let failures_in_a_row = earlier.failures_in_a_row + self.failures_in_a_row;
             let failing_since = earlier.failing_since.or(self.failing_since);
             let (silences, pace) = (earlier.silences + self.silences, self.pace);
-            *self = Self { failures_in_a_row, failing_since, silences, pace, ..earlier };
+            let (last_error, exhausted_at) = (self.last_error.take(), self.exhausted_at);
+            *self = Self { failures_in_a_row, failing_since, silences, pace, last_error, exhausted_at, ..earlier };
         }
     }
 
@@ -360,6 +413,8 @@ impl Outcomes {
         self.failures_in_a_row > 0
             || (self.has_acknowledgement && !breaker.is_healthy())
             || (self.silences > 0 && breaker.state == State::Closed)
+            || self.exhausted_at.is_some_and(|at| breaker.notices.wants_exhaustion(at))
+            || (self.has_acknowledgement && breaker.notices.is_exhaustion_told())
             || breaker.pace.after(self.pace) != breaker.pace
     }
 }
@@ -641,7 +696,7 @@ mod tests {
                 }
                 breaker = breaker.after(&outcomes(&statuses, now), now, random);
                 prop_assert_ne!(breaker.admits(now + millis(LONGEST_OPEN)), Admission::Park);
-                prop_assert!(serde_json::to_string(&breaker).unwrap().len() < 600, "it stays small");
+                prop_assert!(serde_json::to_string(&breaker).unwrap().len() < 1_000, "it stays small");
             }
         }
     }

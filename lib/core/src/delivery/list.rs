@@ -140,14 +140,15 @@ impl ListQuery {
 }
 
 /// Returns the expected form of a time. It explains a `+` that arrived as a space.
-fn expected_of(since: Option<&str>) -> &'static str {
+pub(crate) fn expected_of(since: Option<&str>) -> &'static str {
     let has_lost_plus = |text: &str| text.contains(' ') && unix_ms(&text.replacen(' ', "+", 1)).is_some();
     if since.is_some_and(has_lost_plus) { PLUS } else { MOMENT }
 }
 
 const PLUS: &str = "a moment in RFC 3339 with its `+` written as `%2B`: in a query, `+` is a space";
 
-fn read<T>(
+/// Parses a parameter, and notes a fault if that fails.
+pub(crate) fn read<T>(
     pointer: &str,
     found: Option<&str>,
     parse: impl Fn(&str) -> Option<T>,

@@ -7,6 +7,7 @@ pub mod drain;
 pub mod hold;
 pub mod limits;
 pub mod list;
+pub mod notices;
 pub mod pace;
 pub mod parking;
 pub mod request;

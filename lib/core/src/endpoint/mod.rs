@@ -121,9 +121,20 @@ pub const TEST_TYPE: &str = "signpost.test";
 /// only to the endpoint in their `subject`.
 pub const VERIFICATION_TYPE: &str = "signpost.verification";
 
-/// The type of events that report an endpoint that Signpost itself disabled. They go only to endpoints that list this
-/// type.
+/// The type of events that report an endpoint that Signpost itself disabled.
 pub const DISABLED_TYPE: &str = "signpost.endpoint-disabled";
+/// The type of events that report an endpoint that Signpost will disable if it goes on to fail.
+pub const DISABLING_SOON_TYPE: &str = "signpost.endpoint-disabling-soon";
+/// The type of events that report a delivery that was given up.
+pub const EXHAUSTED_TYPE: &str = "signpost.delivery-exhausted";
+/// The type of events that report an endpoint to which Signpost sends nothing, because it fails.
+pub const FAILING_TYPE: &str = "signpost.endpoint-failing";
+/// The type of events that report an endpoint that works again.
+pub const RECOVERED_TYPE: &str = "signpost.endpoint-recovered";
+
+/// The types of notices to the owners of endpoints ([`crate::delivery::notices`]). They go only to endpoints that list
+/// their type, and never to the endpoint that they are about.
+pub const NOTICE_TYPES: [&str; 5] = [EXHAUSTED_TYPE, DISABLED_TYPE, DISABLING_SOON_TYPE, FAILING_TYPE, RECOVERED_TYPE];
 
 /// A format of signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::endpoint::{DISABLED_TYPE, EndpointId, TEST_TYPE, TypeFilter, VERIFICATION_TYPE};
+use crate::endpoint::{EndpointId, NOTICE_TYPES, TEST_TYPE, TypeFilter, VERIFICATION_TYPE};
 use crate::event::{Event, RoutingFacts};
 use crate::input::fault::Faults;
 
@@ -49,7 +49,8 @@ impl Subscription {
     }
 
     /// Returns whether an event goes to the endpoint `id` with the filters `subscription`. Test events and verification
-    /// events go to the endpoint in their subject. Other events go to the endpoints that chose them. If the filters are
+    /// events go to the endpoint in their subject. Notices go to the endpoints that list their type, and never to the
+    /// endpoint in their subject, so that no notice causes another. Other events go to the endpoints that chose them. If the filters are
     /// unreadable, the event goes there too, so that the endpoint misses nothing.
     #[must_use]
     pub fn is_for(event: &Event, facts: &RoutingFacts<'_>, id: &EndpointId, subscription: Option<&Self>) -> bool {
@@ -57,7 +58,10 @@ impl Subscription {
             _ if [TEST_TYPE, VERIFICATION_TYPE].contains(&&*event.kind) => {
                 event.subject.as_deref() == Some(id.as_str())
             }
-            _ if event.kind == DISABLED_TYPE => subscription.is_some_and(|one| one.matches(facts)),
+            _ if NOTICE_TYPES.contains(&&*event.kind) => {
+                let is_about_itself = event.subject.as_deref() == Some(id.as_str());
+                !is_about_itself && subscription.is_some_and(|one| one.matches(facts))
+            }
             Some(subscription) => subscription.counts.is_empty() || subscription.matches(facts),
             None => true,
         }
@@ -156,7 +160,11 @@ mod tests {
             Event::parse_own(&text).unwrap()
         });
         let (all, operations) = (parsed("[]"), parsed(r#"[{"type":"operation"}]"#));
-        let (custom, disabled) = (event("custom", "{}"), event(DISABLED_TYPE, "{}"));
+        let (custom, disabled) = (event("custom", "{}"), event("signpost.endpoint-disabled", "{}"));
+        let about_other = format!(
+            r#"{{"specversion":"1.0","id":"1","source":"/","type":"signpost.endpoint-disabled","tenant":"acme","subject":"{other}","data":{{}}}}"#
+        );
+        let about_other = Event::parse_own(&about_other).unwrap();
         let named = parsed(r#"[{"type":"signpost.endpoint-disabled"}]"#);
         let cases = [
             (&trial, &tried, Some(&operations), true, "regardless of its types"),
@@ -171,9 +179,23 @@ mod tests {
             (&disabled, &other, Some(&all), false, "it does not name the type"),
             (&disabled, &other, Some(&named), true, "it names the type"),
             (&disabled, &other, None, false, "it may not name the type"),
+            (&about_other, &tried, Some(&named), true, "it names the type"),
+            (&about_other, &other, Some(&named), false, "a notice about itself"),
         ];
         for (event, id, subscription, expected, why) in cases {
             assert_eq!(is_for(event, id, subscription), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn every_notice_goes_only_to_endpoints_that_name_its_type() {
+        for kind in NOTICE_TYPES {
+            let (all, named) = (parsed("[]"), parsed(&format!(r#"[{{"type":"{kind}"}}]"#)));
+            let notice = event(kind, "{}");
+            assert!(
+                !is_for(&notice, &endpoint(1), Some(&all)) && is_for(&notice, &endpoint(1), Some(&named)),
+                "{kind}"
+            );
         }
     }
 

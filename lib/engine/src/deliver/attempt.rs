@@ -80,8 +80,10 @@ impl<P: Ports> Deliver<P> {
         };
         drop(expected);
         let breaker = self.breakers.observe(&delivery.endpoint, &result, took).await;
+        let url = &*recipient.endpoint().url;
+        self.send_notices(delivery, url, &breaker).await;
         if breaker.should_disable(self.clock.unix_ms()) {
-            self.disable(delivery, DisabledBecause::Failing).await?;
+            Box::pin(self.disable(delivery, url, DisabledBecause::Failing, &result)).await?;
         }
         if recorded? == Recorded::Overtaken {
             return Ok(Outcome::Again(Duration::ZERO)); // Another sender was faster; its record decides what follows.
@@ -89,13 +91,17 @@ impl<P: Ports> Deliver<P> {
         match next {
             Next::Delivered => Ok(Outcome::Done),
             Next::Disable => {
-                self.disable(delivery, DisabledBecause::Gone).await?;
+                Box::pin(self.disable(delivery, url, DisabledBecause::Gone, &result)).await?;
                 self.park(delivery, receipt).await?;
                 self.meter.add_of(&delivery.event.key.tenant, Metric::DeliveriesParkedDisabled, 1);
                 Ok(Outcome::Done)
             }
             Next::Retry(_) => self.wait(delivery, receipt, next_attempt_unix_ms).await,
-            Next::Exhausted => self.give_up(delivery, next_attempt_unix_ms).await.map(|()| Outcome::Done),
+            Next::Exhausted => {
+                self.give_up(delivery, next_attempt_unix_ms).await?;
+                Box::pin(self.notice_given_up(delivery, url, Some(&result))).await;
+                Ok(Outcome::Done)
+            }
         }
     }
 

@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use serde_json::json;
 use signpost_core::delivery::parking::{LONGEST_IN_FLIGHT, LONGEST_IN_QUEUE, Lane};
 use signpost_core::delivery::{DeadLetterReason, Delivery, DeliveryStatus, Progress, Receipt, Track};
-use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause};
-use signpost_core::event::{Event, OWN_SOURCE};
 
 use crate::deliver::prepare::Refusal;
-use crate::deliver::{Deferred, DeferredError, Deliver, Outcome, QueuedDelivery};
+use crate::deliver::{Deferred, Deliver, Outcome, QueuedDelivery};
 use crate::logs::Chain;
 use crate::metrics::Metric;
 use crate::ports::Ports;
@@ -174,26 +171,6 @@ impl<P: Ports> Deliver<P> {
             tracing::warn!(message.id = message_id, error = %Chain(error), "delivery.not_requeued");
         }
         sent.is_ok()
-    }
-
-    /// Disables the endpoint of a delivery, and sends an event about it to the tenant's endpoints.
-    ///
-    /// The event is sent first, so that a crash in between cannot lose it. The delivery comes back, finds the endpoint
-    /// enabled, and sends the same event: its id contains the endpoint's version.
-    pub(super) async fn disable(&self, delivery: &Delivery, because: DisabledBecause) -> Result<(), Deferred<P>> {
-        let (tenant, endpoint) = (&delivery.event.key.tenant, &delivery.endpoint);
-        let Some(version) = self.endpoints.enabled_version(tenant, endpoint).await? else { return Ok(()) };
-        let because_of = because.as_str();
-        let event = json!({
-            "specversion": "1.0", "id": format!("disabled-{endpoint}-{version}-{because_of}"), "source": OWN_SOURCE,
-            "type": DISABLED_TYPE, "tenant": tenant.as_str(), "subject": endpoint.as_str(),
-            "data": { "endpoint": endpoint.as_str(), "disabledBecause": because_of },
-        });
-        let event = Event::parse_own(&event.to_string()).map_err(|_| DeferredError::UnfitNotice)?;
-        self.own_events_queue.send_all([Message::of_event(&event)]).await?;
-        let was_enabled = self.endpoints.disable(tenant, endpoint, because).await?;
-        self.meter.add_of(tenant, Metric::EndpointsDisabled, was_enabled.into());
-        Ok(())
     }
 }
 

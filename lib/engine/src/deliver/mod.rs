@@ -12,6 +12,7 @@ mod attempt;
 mod drain;
 mod endings;
 mod notes;
+mod notices;
 mod prepare;
 mod seats;
 
@@ -145,8 +146,8 @@ enum DeferredError<E: std::error::Error + 'static> {
     TooSlow,
     #[error("request could not be built")]
     Unbuilt(#[source] RequestError),
-    #[error("event `signpost.endpoint-disabled` could not be built")]
-    UnfitNotice,
+    #[error("notice `{id}` could not be built")]
+    UnfitNotice { id: String },
 }
 
 type Deferred<P> = DeferredError<<P as Ports>::Error>;

@@ -95,6 +95,7 @@ impl<P: Ports> Deliver<P> {
         }
         // Before anything else, so that a delivery to an endpoint that is down costs almost nothing.
         let breaker = self.breakers.get(&delivery.endpoint).await;
+        self.send_forgotten_notices(delivery, &recipient.endpoint().url, &breaker).await;
         match (breaker.admits(self.clock.unix_ms()), turn) {
             (Admission::Send, _) | (Admission::Probe, Turn::Queued(_)) => {}
             (Admission::Probe | Admission::Park, _) => {
@@ -139,6 +140,7 @@ impl<P: Ports> Deliver<P> {
             Due::Elsewhere { until_unix_ms } => return Ok(Prepared::Elsewhere { until_unix_ms }),
             Due::Exhausted { since_unix_ms } => {
                 self.give_up(delivery, since_unix_ms).await?;
+                Box::pin(self.notice_given_up(delivery, &recipient.endpoint().url, None)).await;
                 return Ok(Prepared::Over(Outcome::Done));
             }
             Due::Wait { until_unix_ms } => {

@@ -181,6 +181,7 @@ pub fn fanout_of(process: Process) -> Fanout<Sim> {
         deliveries_queue: queue(Which::Deliveries),
         events_queue: queue(Which::Events),
         meter: process.world.meter.clone(),
+        notices_queues: vec![queue(Which::Notices)],
         own_events_queue: queue(Which::OwnEvents),
         rejected_queue: queue(Which::Rejected),
         retention: RETENTION,

@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use signpost_core::delivery::breaker::Admission;
+use signpost_core::delivery::notices::MOST_PER_HOUR;
 use signpost_core::delivery::{DeadLetterReason, DeliveryStatus};
-use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId, Limit};
+use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause, Endpoint, EndpointId, Limit, NOTICE_TYPES};
 use signpost_core::event::Event;
 use signpost_engine::ports::endpoints::Written;
 
@@ -34,6 +35,8 @@ pub struct Laws {
     open: HashMap<usize, (u64, u32)>,
     /// The endpoints whose breaker an operator has closed, and that are not enabled yet.
     closing: HashSet<usize>,
+    /// By endpoint, when notices about it were sent.
+    notices: HashMap<String, Vec<u64>>,
     /// Until when the sweep that began last may run.
     sweeping_until: u64,
     /// The holders of slots that they could not release, or do not know to have.
@@ -133,6 +136,20 @@ impl Laws {
     pub fn event_of(&self, id: u32) -> u32 {
         let behind = self.events.partition_point(|event| event.first_delivery <= id);
         u32::try_from(behind - 1).unwrap()
+    }
+
+    /// A notice about an endpoint is sent for the first time. There are few in an hour. Clocks are off by some seconds, and a
+    /// notice may wait, so two hours' worth may come together. An operator who enables the endpoint adds one that it is
+    /// disabled again.
+    pub fn noticed(&mut self, notice: &Event, now: u64) {
+        const HOUR: u64 = 3_600_000;
+        if notice.kind == DISABLED_TYPE {
+            return;
+        }
+        let of_endpoint = self.notices.entry(notice.subject.clone().unwrap_or_default()).or_default();
+        of_endpoint.retain(|at| now < at + HOUR);
+        of_endpoint.push(now);
+        assert!(of_endpoint.len() <= 2 * MOST_PER_HOUR, "a storm of notices: {} at {of_endpoint:?}", notice.key.id);
     }
 
     pub fn own_event(&self, id: &str) -> Option<u32> {
@@ -388,6 +405,13 @@ impl World {
             assert!(given_up.is_empty(), "{given_up:?} are dead letters without a reason");
         }
         assert!(self.rejected.queue.borrow().is_empty(), "valid events are rejected");
+        let copies = of(&self.notices);
+        let is_notice = |event: &Event| NOTICE_TYPES.contains(&&*event.kind);
+        let noticed = (0..).zip(&laws.events).filter(|(_, event)| event.own.as_ref().is_some_and(is_notice));
+        for (number, _) in noticed {
+            let is_copied = copies.contains(&number) || own.contains(&number);
+            assert!(is_copied, "the operator does not get notice {number}");
+        }
         for (number, event) in (0..).zip(&laws.events) {
             let Some(first) = tables.events.get(&number) else {
                 let is_on_its_way = accepted.contains(&number) || own.contains(&number);

@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
-use signpost_core::delivery::breaker::Breaker;
 use signpost_core::delivery::{DeliveryKey, ReplayKind};
 use signpost_core::endpoint::{DisabledBecause, EndpointId};
 use signpost_core::status::state::Moment;
@@ -88,10 +87,12 @@ pub fn operate<F: Future<Output = Result<(), Fault>>>(
 
 /// As `manage` enables an endpoint.
 pub async fn enable(process: Process, endpoint: usize) -> Result<(), Fault> {
-    let (closed, version) = (Breaker::closed_at(process.now()), process.world.below(u64::MAX));
+    let (now, version) = (process.now(), process.world.below(u64::MAX));
     let close = |world: &World| {
         world.laws.borrow_mut().closed(endpoint);
-        world.tables.borrow_mut().breakers.insert(endpoint, (closed, version));
+        let breakers = &mut world.tables.borrow_mut().breakers;
+        let before = breakers.remove(&endpoint).map(|(before, _)| before).unwrap_or_default();
+        breakers.insert(endpoint, (before.closed_by_operator(now), version));
     };
     process.call(("Breakers", "close"), close).await?;
     process.ask_to_drain_now(&acme(), &endpoint_id(endpoint)).await?;

@@ -88,6 +88,7 @@ pub enum Which {
     Deliveries,
     DeadLetters,
     Events,
+    Notices,
     OwnEvents,
     Rejected,
     SlowDeliveries,
@@ -99,6 +100,7 @@ impl Which {
             Self::Deliveries => "DeliveriesQueue",
             Self::DeadLetters => "DeadLetterQueue",
             Self::Events => "EventsQueue",
+            Self::Notices => "NoticesTopicQueue",
             Self::OwnEvents => "OwnEventsQueue",
             Self::Rejected => "RejectedQueue",
             Self::SlowDeliveries => "SlowDeliveriesQueue",
@@ -110,6 +112,7 @@ impl Which {
             Self::Deliveries => &world.deliveries,
             Self::DeadLetters => &world.dead_letters,
             Self::Events => &world.events,
+            Self::Notices => &world.notices,
             Self::OwnEvents => &world.own_events,
             Self::Rejected => &world.rejected,
             Self::SlowDeliveries => &world.slow_deliveries,
@@ -162,7 +165,7 @@ impl QueueOf {
                 }
                 world.queue_delivery(self.which, id, body, delay_seconds);
             }
-            Which::Events | Which::OwnEvents | Which::Rejected => {
+            Which::Events | Which::Notices | Which::OwnEvents | Which::Rejected => {
                 let event = Event::parse_own(&message.body).unwrap();
                 let is_own = self.which == Which::OwnEvents;
                 let id = if is_own { world.accept_own(&event) } else { world.number_of(&event.key.id) };

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use fastrand::Rng;
 use serde_json::{Value, json};
 use signpost_core::delivery::DeliveryStatus;
-use signpost_core::endpoint::DISABLED_TYPE;
+use signpost_core::endpoint::NOTICE_TYPES;
 use signpost_core::endpoint::retry::RetryPolicy;
 use signpost_engine::ports::endpoints::StoredEndpoint;
 
@@ -135,7 +135,7 @@ fn settings(index: usize, count: usize, signatures: &Value, dice: &mut Rng) -> S
     };
     let mut types = types_of(index, count);
     if dice.bool() {
-        types.as_array_mut().unwrap().push(json!({"type": DISABLED_TYPE}));
+        types.as_array_mut().unwrap().extend(NOTICE_TYPES.map(|kind| json!({"type": kind})));
     }
     let limit = |dice: &mut Rng, most| (dice.u8(..3) == 0).then(|| dice.u16(1..most));
     let all = json!({

@@ -12,7 +12,7 @@ use serde_json::json;
 use signpost_core::delivery::attempt::AttemptClass;
 use signpost_core::delivery::{DeliveryKey, Track};
 use signpost_core::endpoint::signing_secrets::SecretVersion;
-use signpost_core::endpoint::{DISABLED_TYPE, EndpointId};
+use signpost_core::endpoint::{DISABLED_TYPE, EndpointId, NOTICE_TYPES};
 use signpost_core::event::{Event, EventId, EventKey, TenantId};
 use signpost_core::signing::public_key::PublicKey;
 use signpost_core::signing::signer::Signer;
@@ -47,6 +47,8 @@ pub struct World {
     pub slow_deliveries: Pipe,
     pub dead_letters: Pipe,
     pub rejected: Pipe,
+    /// The copies of notices for the operator.
+    pub notices: Pipe,
     pub receivers: RefCell<Vec<Receiver>>,
     pub laws: RefCell<Laws>,
     pub keys: Vec<SecretVersion<Arc<EndpointKeys>>>,
@@ -208,6 +210,7 @@ impl World {
             slow_deliveries,
             dead_letters: Pipe::new(EVENTS_VISIBILITY_MS, false),
             rejected: Pipe::new(EVENTS_VISIBILITY_MS, false),
+            notices: Pipe::new(EVENTS_VISIBILITY_MS, false),
             receivers: RefCell::new(receivers),
             laws: RefCell::default(),
             keys: keys.into_iter().map(|secret| SecretVersion { secret, created_at: 0, expires_at: None }).collect(),
@@ -244,12 +247,18 @@ impl World {
         if event.kind == DISABLED_TYPE && self.has_laws() {
             self.check_disabling(event);
         }
-        let kind = if event.kind == "token-request" { &*event.kind } else { DISABLED_TYPE };
+        let is_notice = NOTICE_TYPES.contains(&&*event.kind);
+        if is_notice && self.has_laws() {
+            self.laws.borrow_mut().noticed(event, self.now());
+        }
+        let kind = if event.kind == "token-request" || is_notice { &*event.kind } else { DISABLED_TYPE };
         let wants = |stored: &StoredEndpoint| stored.settings.types.iter().any(|filter| filter.kind == kind);
+        let is_about = |index| is_notice && event.subject.as_deref() == Some(endpoint_id(index).as_str());
         let endpoints: Vec<_> = {
             let tables = self.tables.borrow();
             let some = tables.endpoints.iter().enumerate();
-            some.filter(|(_, stored)| stored.as_ref().is_some_and(wants)).map(|(index, _)| index).collect()
+            let wanted = some.filter(|(index, stored)| stored.as_ref().is_some_and(wants) && !is_about(*index));
+            wanted.map(|(index, _)| index).collect()
         };
         self.laws.borrow_mut().accept(Some(event), &endpoints, self.now())
     }

@@ -36,6 +36,22 @@ pub(crate) async fn insert(client: &Client, table: &str, items: Vec<Item>) -> Ve
     all
 }
 
+/// Inserts an item, unless it exists: a repetition changes nothing.
+///
+/// Needs `dynamodb:PartiQLInsert`. One call.
+///
+/// # Errors
+/// The call failed, or DynamoDB could not insert the item.
+pub(crate) async fn insert_one(client: &Client, table: &str, item: Item) -> Result<(), AwsError> {
+    let call = client.batch_execute_statement().statements(statement(table, &item)?);
+    let answers = call.send().await.map_err(AwsError::of(OPERATION))?.responses.unwrap_or_default();
+    match answers.into_iter().next().map(|answer| answer.error) {
+        Some(None) => Ok(()),
+        Some(Some(error)) if error.code == Some(BatchStatementErrorCodeEnum::DuplicateItem) => Ok(()),
+        refused => Err(AwsError::of(OPERATION)(std::io::Error::other(format!("{refused:?}")))),
+    }
+}
+
 async fn insert_some(client: &Client, table: &str, items: &[Item]) -> Result<Vec<Inserted>, AwsError> {
     // Of items with the same key, only the first is inserted, because AWS does not document what a call with both does.
     let is_again = |index: usize| items[..index].iter().any(|other| has_key_of(other, &items[index]));

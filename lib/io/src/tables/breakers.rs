@@ -44,14 +44,28 @@ impl Breakers {
         items.into_iter().map(|item| item.and_then(read)).collect()
     }
 
-    /// Closes a breaker, because an operator says that the endpoint is healthy.
+    /// Closes a breaker, because an operator says that the endpoint is healthy. The limits of notices stay, and notices that
+    /// wait to be sent.
     ///
-    /// Needs `dynamodb:PutItem`.
+    /// Needs `dynamodb:GetItem` and `dynamodb:PutItem`. One call of each, or a few more if others change the breaker
+    /// meanwhile.
     ///
     /// # Errors
-    /// The call failed. Try again.
+    /// A call failed. Try again.
     pub async fn close(&self, endpoint: &EndpointId) -> Result<(), AwsError> {
-        let item = item_of(endpoint, &Breaker::closed_at(unix_ms_now()), fastrand::u64(..))?;
+        let mut closed = Breaker::closed_at(unix_ms_now());
+        for _ in 0..ROUNDS {
+            let (before, version) = match ports::limits::Breakers::read(self, endpoint).await {
+                Ok(read) => read,
+                Err(AwsError::CorruptItem { .. }) => break, // It is replaced.
+                Err(error) => return Err(error),
+            };
+            closed = before.closed_by_operator(unix_ms_now());
+            if ports::limits::Breakers::replace(self, endpoint, version, &closed, fastrand::u64(..)).await? {
+                return Ok(());
+            }
+        }
+        let item = item_of(endpoint, &closed, fastrand::u64(..))?;
         let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
         call.send().await.map_err(AwsError::of("dynamodb:PutItem"))?;
         Ok(())
@@ -89,6 +103,9 @@ impl ports::limits::Breakers for Breakers {
         Ok(if_condition_held(call.send().await, "dynamodb:PutItem")?.is_some())
     }
 }
+
+/// How often an operator's change is computed again if others change the breaker meanwhile. After that, it replaces theirs.
+const ROUNDS: usize = 5;
 
 const ITEM: &str = "breaker";
 const PLACE: &str = "breaker";

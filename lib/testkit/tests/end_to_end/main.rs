@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod audit;
 mod batches;
 mod breaker;
 mod contract;
@@ -20,6 +21,7 @@ mod hostile;
 mod kills;
 mod limits;
 mod metrics;
+mod notices;
 mod own;
 mod parking;
 mod payloads;

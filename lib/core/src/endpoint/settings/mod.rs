@@ -148,6 +148,7 @@ fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Op
     }
     for name in [
         "id",
+        "purpose",
         "tenant",
         "state",
         "disabledBecause",
