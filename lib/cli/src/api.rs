@@ -1,0 +1,180 @@
+//! The client of the HTTP API. [`OPERATIONS`] lists every route that it calls.
+
+use http::Method;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use url::form_urlencoded;
+
+use crate::aws::{Answer, Unsigned};
+use crate::failure::{Failure, Outcome};
+use crate::stack::{API_URL, Stack};
+
+/// A route of the contract (`infra/openapi.yaml`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// `operationId`.
+    pub id: &'static str,
+    /// The method.
+    pub method: &'static str,
+    /// The path, with its parameters in braces.
+    pub path: &'static str,
+    /// Members of the query that the client may send.
+    pub query: &'static [&'static str],
+    /// The media types of the bodies that the client may send.
+    pub media_types: &'static [&'static str],
+}
+
+macro_rules! operations {
+    ($($constant:ident = $id:literal $method:literal $path:literal $query:expr, $media_types:expr;)*) => {
+        $(#[doc = concat!("`", $method, " ", $path, "`.")]
+        pub const $constant: Operation =
+            Operation { id: $id, method: $method, path: $path, query: $query, media_types: $media_types };)*
+
+        /// All operations of the client.
+        pub const OPERATIONS: &[Operation] = &[$($constant),*];
+    };
+}
+
+const JSON: &str = "application/json";
+const ENDPOINT: &str = "/v1/tenants/{tenant}/endpoints/{endpoint}";
+
+operations! {
+    POST_EVENTS = "postEvents" "POST" "/v1/events" &[], &["application/cloudevents+json", "application/cloudevents-batch+json"];
+    READ_EVENT = "readEvent" "GET" "/v1/tenants/{tenant}/events/{event}" &["source", "cursor"], &[];
+    REPLAY_EVENT = "replayEvent" "POST" "/v1/tenants/{tenant}/events/{event}/replay" &["source"], &[JSON];
+    CREATE_ENDPOINT = "createEndpoint" "POST" "/v1/tenants/{tenant}/endpoints" &[], &[JSON];
+    LIST_ENDPOINTS = "listEndpoints" "GET" "/v1/tenants/{tenant}/endpoints" &["cursor"], &[];
+    GET_ENDPOINT = "getEndpoint" "GET" "/v1/tenants/{tenant}/endpoints/{endpoint}" &[], &[];
+    UPDATE_ENDPOINT = "updateEndpoint" "PATCH" "/v1/tenants/{tenant}/endpoints/{endpoint}" &[], &["application/merge-patch+json"];
+    DELETE_ENDPOINT = "deleteEndpoint" "DELETE" "/v1/tenants/{tenant}/endpoints/{endpoint}" &[], &[];
+    ENABLE_ENDPOINT = "enableEndpoint" "POST" "/v1/tenants/{tenant}/endpoints/{endpoint}/enable" &[], &[];
+    DISABLE_ENDPOINT = "disableEndpoint" "POST" "/v1/tenants/{tenant}/endpoints/{endpoint}/disable" &[], &[];
+    TEST_ENDPOINT = "testEndpoint" "POST" "/v1/tenants/{tenant}/endpoints/{endpoint}/test" &[], &[];
+    ROTATE_SECRET = "rotateEndpointSecret" "POST" "/v1/tenants/{tenant}/endpoints/{endpoint}/rotate-secret" &[], &[JSON];
+    LIST_DELIVERIES = "listDeliveries" "GET" "/v1/tenants/{tenant}/endpoints/{endpoint}/deliveries" &["cursor", "since", "status"], &[];
+    RECOVER_ENDPOINT = "recoverEndpoint" "POST" "/v1/tenants/{tenant}/endpoints/{endpoint}/recover" &[], &[JSON];
+    GET_KEY_SET = "getKeySet" "GET" "/tenants/{tenant}/.well-known/jwks.json" &[], &[];
+}
+
+/// What a segment of a path may hold as it is (RFC 3986, section 2.3).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A call of an operation.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// The route.
+    pub operation: &'a Operation,
+    /// The parameters of the path.
+    pub path: &'a [(&'a str, &'a str)],
+    /// The query, without absent members.
+    pub query: &'a [(&'a str, Option<&'a str>)],
+    /// The media type and the bytes of the body.
+    pub body: Option<(&'static str, Vec<u8>)>,
+}
+
+impl<'a> Call<'a> {
+    /// Makes a call without query and body.
+    #[must_use]
+    pub fn new(operation: &'a Operation, path: &'a [(&'a str, &'a str)]) -> Self {
+        Self { operation, path, query: &[], body: None }
+    }
+
+    /// Adds a JSON body.
+    #[must_use]
+    pub fn with_json(self, body: &Value) -> Self {
+        let media_type = self.operation.media_types.first().copied().unwrap_or(JSON);
+        Self { body: Some((media_type, body.to_string().into_bytes())), ..self }
+    }
+
+    /// Adds a query.
+    #[must_use]
+    pub fn with_query(self, query: &'a [(&'a str, Option<&'a str>)]) -> Self {
+        Self { query, ..self }
+    }
+
+    /// Returns the path and the query.
+    #[must_use]
+    pub fn target(&self) -> String {
+        let path = self.path.iter().fold(self.operation.path.to_owned(), |path, (name, value)| {
+            path.replace(&format!("{{{name}}}"), &utf8_percent_encode(value, SEGMENT).to_string())
+        });
+        let pairs = self.query.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish().replace('+', "%20");
+        if query.is_empty() { path } else { format!("{path}?{query}") }
+    }
+}
+
+impl Stack<'_> {
+    /// Calls the API, and returns the JSON of the answer; `null` if there is none.
+    ///
+    /// # Errors
+    /// The API refuses, or does not answer.
+    pub async fn call(&self, call: Call<'_>) -> Outcome<Value> {
+        let url = format!("{}{}", self.output(API_URL).await?.trim_end_matches('/'), call.target());
+        let method = Method::from_bytes(call.operation.method.as_bytes()).unwrap_or_default();
+        let (media_type, body) = call.body.unwrap_or(("", Vec::new()));
+        let headers = [("content-type", media_type)];
+        let headers = if media_type.is_empty() { &[][..] } else { &headers };
+        let answer = self.aws.send(Unsigned { service: "execute-api", method, url: &url, headers, body }).await?;
+        if (200..300).contains(&answer.status) { Ok(answer.json()) } else { Err(refusal(call.operation, &answer)) }
+    }
+
+    /// Reads all pages of a list, or as many as hold `limit` items.
+    ///
+    /// # Errors
+    /// As for [`Self::call`].
+    pub async fn pages(&self, call: &Call<'_>, member: &str, limit: usize) -> Outcome<Vec<Value>> {
+        let (mut items, mut cursor) = (Vec::new(), None::<String>);
+        loop {
+            let query: Vec<_> = call.query.iter().copied().chain([("cursor", cursor.as_deref())]).collect();
+            let mut page = self.call(Call::new(call.operation, call.path).with_query(&query)).await?;
+            if let Some(Value::Array(more)) = page.get_mut(member).map(Value::take) {
+                items.extend(more);
+            }
+            cursor = page["cursor"].as_str().map(str::to_owned);
+            if cursor.is_none() || items.len() >= limit {
+                items.truncate(limit);
+                return Ok(items);
+            }
+        }
+    }
+}
+
+/// Explains a refusal: the problem document (RFC 9457) with every fault, and what to do.
+fn refusal(operation: &Operation, answer: &Answer) -> Failure {
+    let problem = answer.json();
+    let detail = problem["detail"].as_str().or(problem["message"].as_str()).map(str::to_owned);
+    let what = detail.unwrap_or_else(|| format!("the API answered {} without a reason", answer.status));
+    let fault = |fault: &Value| {
+        let text = |name: &str| fault[name].as_str().unwrap_or_default().to_owned();
+        let pointer = text("pointer");
+        let place = if pointer.is_empty() { "the body".to_owned() } else { pointer };
+        format!("{place}: found {}; expected {}", text("found"), text("expected"))
+    };
+    let faults = problem["errors"].as_array().map(|faults| faults.iter().map(fault).collect()).unwrap_or_default();
+    let failure = match answer.status {
+        401 | 403 => Failure::refused(
+            format!("{what} ({})", answer.status),
+            format!(
+                "allow execute-api:Invoke on {} {} (docs/operator-policy.json); see `signpost whoami`",
+                operation.method, operation.path
+            ),
+        ),
+        404 if operation.path.starts_with(ENDPOINT) => {
+            Failure::not_found(what, "list the tenant's endpoints: `signpost endpoint list --tenant …`")
+        }
+        404 => Failure::not_found(what, "check the tenant and the id; a new event needs a moment to arrive"),
+        409 => Failure::refused(what, "if several sources use the id, add --source"),
+        429 => Failure::refused(what, "wait a minute, then send it again"),
+        500.. => Failure::refused(what, "try again; if it stays, see the log group of the function"),
+        _ => Failure::refused(
+            what,
+            if problem["errors"].is_array() {
+                "correct each of these, and send it again"
+            } else {
+                "see infra/openapi.yaml"
+            },
+        ),
+    };
+    failure.with_details(faults)
+}

@@ -1,0 +1,639 @@
+//! The command line, as clap reads it.
+
+use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::output::Form;
+
+/// Signed webhooks from AWS Lambda: send events, manage endpoints, verify webhooks.
+#[derive(Debug, Parser)]
+#[command(
+    name = "signpost",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Examples:\n  signpost verify request.txt --keys https://api.example/tenants/acme/.well-known/jwks.json\n  signpost endpoint create https://hooks.acme.example/in --tenant acme\n\nExit codes: 0 done, 1 refused or failed, 2 usage, 3 not found, 4 timed out."
+)]
+pub struct Args {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Default, Group)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Form of the data on stdout
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "table|json|jsonl"
+    )]
+    pub output: Form,
+    /// Profile of the AWS configuration
+    #[arg(long, global = true, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// AWS region
+    #[arg(long, global = true, value_name = "REGION")]
+    pub region: Option<String>,
+    /// CloudFormation stack; else API_URL and others, else `signpost`
+    #[arg(long, global = true, value_name = "NAME", env = "SIGNPOST_STACK", hide_env = true)]
+    pub stack: Option<String>,
+    /// URL of AWS's services, for a local stack
+    #[arg(long, global = true, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+    /// Show each request on stderr, without secrets
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+}
+
+/// The commands, in the order of the help.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create, show, change, test and remove endpoints
+    #[command(subcommand)]
+    Endpoint(EndpointCommand),
+    /// Send events from a file, from stdin, or an example
+    Send(Send),
+    /// Show an event with its deliveries and attempts
+    #[command(subcommand)]
+    Event(EventCommand),
+    /// List the deliveries to an endpoint
+    Deliveries(Deliveries),
+    /// Send one event again
+    Replay(Replay),
+    /// Send again what an endpoint did not get since a time
+    Recover(Recover),
+    /// List, show and redrive what was given up or rejected
+    #[command(subcommand)]
+    Dlq(DlqCommand),
+    /// List a tenant's public keys, or rotate signing keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Show a tenant's deliveries as they happen
+    Tail(Tail),
+    /// Show the account, the region and the stack
+    Whoami(Whoami),
+    /// Find out why a receiver's URL cannot be called
+    Doctor(Doctor),
+    /// Receive and verify webhooks on this machine
+    Listen(Listen),
+    /// Verify a saved request, and say which step failed
+    Verify(Verify),
+    /// Print a completion script for a shell
+    Completion(Completion),
+    /// Write man pages into a directory
+    #[command(hide = true)]
+    Man(Man),
+}
+
+/// The tenant of a command.
+#[derive(Clone, Debug, Group)]
+pub struct Tenant {
+    /// The tenant
+    #[arg(long, short, env = "SIGNPOST_TENANT", hide_env_values = true, value_name = "TENANT")]
+    pub tenant: String,
+}
+
+/// What makes a command that sends again or removes safe.
+#[derive(Clone, Copy, Debug, Group)]
+pub struct Care {
+    /// Count, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// Commands about endpoints.
+#[derive(Debug, Subcommand)]
+pub enum EndpointCommand {
+    /// Register a receiver, and show its signing secret once
+    #[command(
+        after_help = "Examples:\n  signpost endpoint create https://hooks.acme.example/in --tenant acme\n  signpost endpoint create https://hooks.acme.example/in -t acme --type operation:APPROVED --signatures standard-webhooks"
+    )]
+    Create(EndpointCreate),
+    /// List a tenant's endpoints
+    #[command(
+        after_help = "Examples:\n  signpost endpoint list --tenant acme\n  signpost endpoint list --tenant acme --output jsonl | jq -r .url"
+    )]
+    List(EndpointList),
+    /// Show an endpoint
+    #[command(
+        after_help = "Examples:\n  signpost endpoint show ep_0123456789abcdef0123456789abcdef --tenant acme\n  signpost endpoint show ep_0123456789abcdef0123456789abcdef -t acme --output json"
+    )]
+    Show(EndpointOf),
+    /// Change settings of an endpoint
+    #[command(
+        after_help = "Examples:\n  signpost endpoint update ep_0123456789abcdef0123456789abcdef -t acme --timeout 5\n  echo '{\"retry\":null}' | signpost endpoint update ep_0123456789abcdef0123456789abcdef -t acme --settings -"
+    )]
+    Update(EndpointUpdate),
+    /// Remove an endpoint, and give up what waits for it
+    #[command(
+        after_help = "Examples:\n  signpost endpoint delete ep_0123456789abcdef0123456789abcdef -t acme --dry-run\n  signpost endpoint delete ep_0123456789abcdef0123456789abcdef -t acme --yes"
+    )]
+    Delete(EndpointDelete),
+    /// Send webhooks to an endpoint again, parked ones too
+    #[command(
+        after_help = "Examples:\n  signpost endpoint enable ep_0123456789abcdef0123456789abcdef --tenant acme\n  signpost endpoint enable ep_0123456789abcdef0123456789abcdef -t acme --output json"
+    )]
+    Enable(EndpointOf),
+    /// Park what is meant for an endpoint
+    #[command(
+        after_help = "Examples:\n  signpost endpoint disable ep_0123456789abcdef0123456789abcdef --tenant acme\n  signpost endpoint disable ep_0123456789abcdef0123456789abcdef -t acme --output json"
+    )]
+    Disable(EndpointOf),
+    /// Send a test event, and wait for the receiver's answer
+    #[command(
+        after_help = "Examples:\n  signpost endpoint test ep_0123456789abcdef0123456789abcdef --tenant acme\n  signpost endpoint test ep_0123456789abcdef0123456789abcdef -t acme --wait 0"
+    )]
+    Test(EndpointTest),
+    /// Replace the signing secret, and show the new one once
+    #[command(
+        after_help = "Examples:\n  signpost endpoint rotate-secret ep_0123456789abcdef0123456789abcdef -t acme --overlap 3600\n  signpost endpoint rotate-secret ep_0123456789abcdef0123456789abcdef -t acme --end-all-others --yes"
+    )]
+    RotateSecret(RotateSecret),
+}
+
+/// An endpoint of a tenant.
+#[derive(Debug, Group)]
+pub struct EndpointOf {
+    /// The endpoint's id
+    #[arg(value_name = "ENDPOINT")]
+    pub endpoint: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+}
+
+/// Settings of an endpoint. Those without an option come from `--settings`.
+#[derive(Debug, Default, Group)]
+pub struct Settings {
+    /// JSON file with settings, or - for stdin; other options replace its members
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<String>,
+    /// Text for people
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// Event type, with statuses if you like; repeat it for more
+    #[arg(long = "type", value_name = "TYPE[:STATUS,…]")]
+    pub types: Vec<String>,
+    /// jws, standard-webhooks, http-message-signatures
+    #[arg(long, value_name = "FORMAT,…", value_delimiter = ',')]
+    pub signatures: Vec<String>,
+    /// RS256, ES256 or EdDSA
+    #[arg(long, value_name = "ALGORITHM")]
+    pub algorithm: Option<String>,
+    /// Seconds until an attempt fails
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u32>,
+    /// Authentication of the requests: basic or apiKey
+    #[arg(long, value_name = "KIND", requires = "auth_secret_file")]
+    pub auth: Option<String>,
+    /// File with the secret of --auth, or - for stdin
+    #[arg(long, value_name = "FILE", requires = "auth")]
+    pub auth_secret_file: Option<String>,
+}
+
+/// `endpoint create`.
+#[derive(Debug, Group)]
+pub struct EndpointCreate {
+    /// The receiver's URL
+    pub url: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub settings: Settings,
+}
+
+/// `endpoint list`.
+#[derive(Debug, Group)]
+pub struct EndpointList {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+}
+
+/// `endpoint update`.
+#[derive(Debug, Group)]
+pub struct EndpointUpdate {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub endpoint: EndpointOf,
+    /// The receiver's new URL
+    #[arg(long)]
+    pub url: Option<String>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub settings: Settings,
+}
+
+/// `endpoint delete`.
+#[derive(Debug, Group)]
+pub struct EndpointDelete {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub endpoint: EndpointOf,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub care: Care,
+}
+
+/// `endpoint test`.
+#[derive(Debug, Group)]
+pub struct EndpointTest {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub endpoint: EndpointOf,
+    /// How long to wait for the first attempt; 0 does not wait
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub wait: u64,
+}
+
+/// `endpoint rotate-secret`.
+#[derive(Debug, Group)]
+pub struct RotateSecret {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub endpoint: EndpointOf,
+    /// Seconds for which the old secret goes on signing, a day by default
+    #[arg(long, value_name = "SECONDS")]
+    pub overlap: Option<u32>,
+    /// End all other secrets at once, because one has leaked
+    #[arg(long, conflicts_with = "overlap")]
+    pub end_all_others: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// `send`.
+#[derive(Debug, Group)]
+#[command(
+    after_help = "Examples:\n  signpost send --type operation --tenant acme --wait 30\n  jq -c '.[]' events.json | signpost send - --via sqs"
+)]
+pub struct Send {
+    /// File with one event, an array, or one event a line; - for stdin
+    #[arg(value_name = "FILE", required_unless_present = "example", conflicts_with = "example")]
+    pub file: Option<String>,
+    /// Send the example of a payload format
+    #[arg(long = "type", value_name = "FORMAT", requires = "tenant")]
+    pub example: Option<PayloadFormat>,
+    /// Tenant of the example
+    #[arg(long, short, env = "SIGNPOST_TENANT", hide_env_values = true)]
+    pub tenant: Option<String>,
+    /// The way in
+    #[arg(long, value_enum, default_value_t)]
+    pub via: Via,
+    /// Wait until each event is delivered
+    #[arg(long, value_name = "SECONDS")]
+    pub wait: Option<u64>,
+    /// Print the events, and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// A way for events into the stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Via {
+    /// `POST /v1/events`, which lists all faults at once.
+    #[default]
+    Http,
+    /// `EventsQueue`.
+    Sqs,
+}
+
+/// A payload format with an example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PayloadFormat {
+    /// PowerAuth
+    Operation,
+    /// PowerAuth
+    Activation,
+    /// TransactionLink
+    Workflow,
+    /// Token.io
+    TokenRequest,
+    /// The account-information session service
+    Session,
+    /// The account-information session service
+    Payment,
+    /// IDPay
+    Transaction,
+}
+
+/// Commands about events.
+#[derive(Debug, Subcommand)]
+pub enum EventCommand {
+    /// Show an event with its deliveries and attempts
+    #[command(
+        after_help = "Examples:\n  signpost event show payment-1-approved --tenant acme\n  signpost event show payment-1-approved -t acme --source /core --output json"
+    )]
+    Show(EventShow),
+}
+
+/// `event show`.
+#[derive(Debug, Group)]
+pub struct EventShow {
+    /// The event's id
+    #[arg(value_name = "EVENT")]
+    pub event: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+    /// The event's source, if several sources use the id
+    #[arg(long)]
+    pub source: Option<String>,
+}
+
+/// `deliveries`.
+#[derive(Debug, Group)]
+#[command(
+    after_help = "Examples:\n  signpost deliveries ep_0123456789abcdef0123456789abcdef -t acme --status exhausted\n  signpost deliveries ep_0123456789abcdef0123456789abcdef -t acme --since 2026-01-31T10:00:00Z --follow"
+)]
+pub struct Deliveries {
+    /// The endpoint's id
+    #[arg(value_name = "ENDPOINT")]
+    pub endpoint: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+    /// Only this status: pending, delivered or exhausted
+    #[arg(long, value_parser = ["pending", "delivered", "exhausted"], hide_possible_values = true)]
+    pub status: Option<String>,
+    /// Only events from this moment on, in RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// The most deliveries
+    #[arg(long, default_value_t = 50, value_name = "NUMBER")]
+    pub limit: usize,
+    /// Go on, and show what changes, until Ctrl-C
+    #[arg(long, short)]
+    pub follow: bool,
+}
+
+/// `tail`.
+#[derive(Debug, Group)]
+#[command(
+    after_help = "Examples:\n  signpost tail --tenant acme\n  signpost tail --tenant acme --output jsonl | jq -r .event"
+)]
+pub struct Tail {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+}
+
+/// `replay`.
+#[derive(Debug, Group)]
+#[command(
+    after_help = "Examples:\n  signpost replay payment-1-approved --tenant acme --dry-run\n  signpost replay payment-1-approved -t acme --endpoint ep_0123456789abcdef0123456789abcdef --yes"
+)]
+pub struct Replay {
+    /// The event's id
+    #[arg(value_name = "EVENT")]
+    pub event: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+    /// The event's source, if several sources use the id
+    #[arg(long)]
+    pub source: Option<String>,
+    /// Only this endpoint, even if its types do not include the event
+    #[arg(long)]
+    pub endpoint: Option<String>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub care: Care,
+}
+
+/// `recover`.
+#[derive(Debug, Group)]
+#[command(
+    after_help = "Examples:\n  signpost recover ep_0123456789abcdef0123456789abcdef -t acme --since 2026-01-31T10:00:00Z --dry-run\n  signpost recover ep_0123456789abcdef0123456789abcdef -t acme --since 2026-01-31T10:00:00Z --yes"
+)]
+pub struct Recover {
+    /// The endpoint's id
+    #[arg(value_name = "ENDPOINT")]
+    pub endpoint: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+    /// From this moment on, in RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub since: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub care: Care,
+}
+
+/// Commands about the queues of what was given up.
+#[derive(Debug, Subcommand)]
+pub enum DlqCommand {
+    /// List messages with their reasons
+    #[command(after_help = "Examples:\n  signpost dlq list\n  signpost dlq list --queue rejected --output jsonl")]
+    List(DlqList),
+    /// Show one message whole
+    #[command(
+        after_help = "Examples:\n  signpost dlq show 5fea7756-0ea4-451a-a703-a558b933e274\n  signpost dlq show 5fea7756-0ea4-451a-a703-a558b933e274 --output json"
+    )]
+    Show(DlqShow),
+    /// Try all messages again
+    #[command(
+        after_help = "Examples:\n  signpost dlq redrive --tenant acme --dry-run\n  signpost dlq redrive --queue rejected --yes"
+    )]
+    Redrive(DlqRedrive),
+}
+
+/// A queue of what was given up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Queue {
+    /// `DeadLetterQueue`: deliveries.
+    #[default]
+    DeadLetter,
+    /// `RejectedQueue`: events.
+    Rejected,
+}
+
+/// `dlq list`.
+#[derive(Debug, Group)]
+pub struct DlqList {
+    /// The queue
+    #[arg(long, value_enum, default_value_t)]
+    pub queue: Queue,
+    /// The most messages
+    #[arg(long, default_value_t = 50, value_name = "NUMBER")]
+    pub limit: usize,
+}
+
+/// `dlq show`.
+#[derive(Debug, Group)]
+pub struct DlqShow {
+    /// The message's id
+    #[arg(value_name = "MESSAGE")]
+    pub message: String,
+    /// The queue
+    #[arg(long, value_enum, default_value_t)]
+    pub queue: Queue,
+}
+
+/// `dlq redrive`.
+#[derive(Debug, Group)]
+pub struct DlqRedrive {
+    /// The queue
+    #[arg(long, value_enum, default_value_t)]
+    pub queue: Queue,
+    /// Only this tenant's messages
+    #[arg(long, short)]
+    pub tenant: Option<String>,
+    /// Only this endpoint's deliveries
+    #[arg(long)]
+    pub endpoint: Option<String>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub care: Care,
+}
+
+/// Commands about keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// List the public keys of a tenant
+    #[command(
+        after_help = "Examples:\n  signpost keys list --tenant acme\n  signpost keys list --tenant acme --output json > keys.json"
+    )]
+    List(KeysList),
+    /// Replace the signing keys of all tenants at once
+    #[command(after_help = "Examples:\n  signpost keys rotate\n  signpost keys rotate --yes")]
+    Rotate(KeysRotate),
+}
+
+/// `keys list`.
+#[derive(Debug, Group)]
+pub struct KeysList {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+}
+
+/// `keys rotate`.
+#[derive(Debug, Group)]
+pub struct KeysRotate {
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// `whoami`.
+#[derive(Debug, Group)]
+#[command(
+    after_help = "Examples:\n  signpost whoami\n  signpost whoami --stack signpost-test --profile test --output json"
+)]
+pub struct Whoami {}
+
+/// `doctor`.
+#[derive(Debug, Group)]
+#[command(
+    after_help = "Examples:\n  signpost doctor https://hooks.acme.example/in\n  signpost doctor https://hooks.acme.example/in --output json"
+)]
+pub struct Doctor {
+    /// The receiver's URL
+    pub url: String,
+    /// Allow private addresses, other ports and http, as a local stack does
+    #[arg(long)]
+    pub allow_private: bool,
+}
+
+/// `listen`.
+#[derive(Debug, Group)]
+#[command(
+    after_help = "Examples:\n  signpost listen --keys https://api.example/tenants/acme/.well-known/jwks.json --forward-to http://127.0.0.1:3000/in\n  signpost listen --tenant acme --public-url https://tunnel.example/in"
+)]
+pub struct Listen {
+    /// Port on loopback; 0 takes a free one
+    #[arg(long, default_value_t = 9000)]
+    pub port: u16,
+    /// Pass each webhook that verifies on to this URL, and its answer back
+    #[arg(long, value_name = "URL")]
+    pub forward_to: Option<String>,
+    /// Pass on and acknowledge webhooks that do not verify, too
+    #[arg(long)]
+    pub skip_verify: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub trusted: Trusted,
+    /// With an AWS account: make an endpoint of this tenant, and remove it at the end
+    #[arg(long, short, env = "SIGNPOST_TENANT", hide_env_values = true, conflicts_with = "keys")]
+    pub tenant: Option<String>,
+    /// The URL by which Signpost reaches this machine, such as that of a tunnel
+    #[arg(long, requires = "tenant")]
+    pub public_url: Option<String>,
+    /// Event types for the endpoint, with statuses if you like
+    #[arg(long = "type", value_name = "TYPE[:STATUS,…]", requires = "tenant")]
+    pub types: Vec<String>,
+}
+
+/// `verify`.
+#[derive(Debug, Group)]
+#[command(
+    after_help = "Examples:\n  signpost verify request.txt --keys https://api.example/tenants/acme/.well-known/jwks.json --any-age\n  pbpaste | signpost verify - --keys keys.json --secret-file secret.txt --url https://hooks.acme.example/in"
+)]
+pub struct Verify {
+    /// HTTP message, `curl -i` or `curl -v` output, or HAR file; - for stdin
+    #[arg(value_name = "FILE")]
+    pub file: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub trusted: Trusted,
+    /// Accept a request of any age, because it was saved
+    #[arg(long)]
+    pub any_age: bool,
+}
+
+/// What a receiver trusts.
+#[derive(Clone, Debug, Default, Group)]
+pub struct Trusted {
+    /// The endpoint's `jwksUrl`, or a file with the key set
+    #[arg(long, value_name = "URL|FILE")]
+    pub keys: Option<String>,
+    /// File with the endpoint's signing secret, for `v1`; - for stdin
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<String>,
+    /// The endpoint's id, for `v1a`
+    #[arg(long, value_name = "ENDPOINT")]
+    pub endpoint: Option<String>,
+    /// The URL in the endpoint's settings, for HTTP message signatures and GET
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// The endpoint's `jwsAlgorithm`; else that of the key
+    #[arg(long, value_name = "ALGORITHM")]
+    pub algorithm: Option<String>,
+    /// Seconds between the moment of signing and now
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub tolerance: u64,
+}
+
+/// `completion`.
+#[derive(Debug, Group)]
+#[command(
+    after_help = "Examples:\n  signpost completion bash > ~/.local/share/bash-completion/completions/signpost\n  signpost completion zsh > ~/.zfunc/_signpost"
+)]
+pub struct Completion {
+    /// The shell
+    pub shell: Shell,
+}
+
+/// `man`.
+#[derive(Debug, Group)]
+#[command(after_help = "Examples:\n  signpost man ~/.local/share/man/man1\n  signpost man . && man ./signpost.1")]
+pub struct Man {
+    /// The directory
+    pub directory: String,
+}

@@ -1,0 +1,19 @@
+//! What commands that send again or remove have in common.
+
+use serde_json::json;
+
+use crate::args::Care;
+use crate::failure::Outcome;
+use crate::input::confirm;
+use crate::output::Output;
+
+/// Counts for `--dry-run`, or asks before the work begins. Returns whether to go on.
+pub fn is_wanted(care: Care, count: usize, doing: &str, output: &Output) -> Outcome<bool> {
+    if care.dry_run {
+        output
+            .one(&json!({"dryRun": true, "count": count}), |_| vec![format!("{count} {doing}; nothing was changed")])?;
+        return Ok(false);
+    }
+    confirm(&format!("{count} {doing}. Go on?"), care.yes)?;
+    Ok(true)
+}

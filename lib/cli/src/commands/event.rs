@@ -1,0 +1,202 @@
+//! `event show`, `replay` and `recover`.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::api::{Call, LIST_DELIVERIES, READ_EVENT, RECOVER_ENDPOINT, REPLAY_EVENT};
+use crate::args::{EventCommand, EventShow, Recover, Replay};
+use crate::commands::care::is_wanted;
+use crate::commands::endpoint::text;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::output::Output;
+use crate::stack::Stack;
+
+/// The time between two questions.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// Runs a command about events.
+pub async fn run(command: EventCommand, stack: &Stack<'_>, output: &Output) -> Outcome {
+    let EventCommand::Show(args) = command;
+    show(&args, stack, output).await
+}
+
+async fn show(args: &EventShow, stack: &Stack<'_>, output: &Output) -> Outcome {
+    let path = [("tenant", args.tenant.tenant.as_str()), ("event", args.event.as_str())];
+    let query = [("source", args.source.as_deref())];
+    let history = whole(&Call::new(&READ_EVENT, &path).with_query(&query), stack).await?;
+    output.one(&history, |output| {
+        let event = &history["event"];
+        let mut lines = output.pairs(&[
+            ("event", text(&event["id"])),
+            ("source", text(&event["source"])),
+            ("type", text(&event["type"])),
+            ("subject", text(&event["subject"])),
+            ("fannedOutAt", text(&history["fannedOutAt"])),
+            ("data", event["data"].to_string()),
+        ]);
+        let rows: Vec<_> = deliveries(&history).iter().flat_map(rows).collect();
+        lines.push(String::new());
+        if rows.is_empty() {
+            lines.push(
+                "no endpoint wants this event; compare its type and tenant with the endpoints' `types`".to_owned(),
+            );
+        } else {
+            lines.extend(output.table(&["endpoint", "status", "attempt", "at", "answer", "time", "error"], &rows));
+        }
+        lines
+    })
+}
+
+/// Reads all pages of an event into one.
+async fn whole(call: &Call<'_>, stack: &Stack<'_>) -> Outcome<Value> {
+    let query = call.query;
+    let mut history = stack.call(Call::new(call.operation, call.path).with_query(query)).await?;
+    while let Some(cursor) = history["cursor"].as_str().map(str::to_owned) {
+        let query: Vec<_> = query.iter().copied().chain([("cursor", Some(cursor.as_str()))]).collect();
+        let next = stack.call(Call::new(call.operation, call.path).with_query(&query)).await?;
+        let more = deliveries(&next).to_vec();
+        if let Some(all) = history["deliveries"].as_array_mut() {
+            all.extend(more);
+        }
+        history["cursor"] = next["cursor"].clone();
+    }
+    if let Some(members) = history.as_object_mut() {
+        members.remove("cursor");
+    }
+    Ok(history)
+}
+
+fn deliveries(history: &Value) -> &[Value] {
+    history["deliveries"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// A row for each attempt, or one for a delivery without any.
+fn rows(delivery: &Value) -> Vec<Vec<String>> {
+    let attempts = delivery["attempts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let (endpoint, status) = (text(&delivery["endpoint"]), text(&delivery["status"]));
+    if attempts.is_empty() {
+        let held = delivery["held"]["because"]
+            .as_str()
+            .map_or_else(|| "no attempt yet".to_owned(), |because| format!("held: {because}"));
+        return vec![vec![endpoint, status, "-".into(), "-".into(), "-".into(), "-".into(), held]];
+    }
+    let row = |attempt: &Value| {
+        let number = text(&attempt["number"]);
+        let time = format!("{} ms", attempt["durationMs"]);
+        vec![
+            endpoint.clone(),
+            status.clone(),
+            number,
+            text(&attempt["at"]),
+            text(&attempt["status"]),
+            time,
+            text(&attempt["error"]),
+        ]
+    };
+    attempts.iter().map(row).collect()
+}
+
+/// Waits until an event has a delivery with an attempt, and returns the delivery.
+pub async fn wait_for_attempt(call: &Call<'_>, seconds: u64, stack: &Stack<'_>) -> Outcome<Value> {
+    wait(call, seconds, stack, |history| {
+        deliveries(history)
+            .iter()
+            .find(|delivery| delivery["attempts"].as_array().is_some_and(|all| !all.is_empty()))
+            .cloned()
+    })
+    .await
+}
+
+/// Waits until all deliveries of an event are acknowledged, and returns their number.
+pub async fn wait_for_all(call: &Call<'_>, seconds: u64, stack: &Stack<'_>) -> Outcome<usize> {
+    wait(call, seconds, stack, |history| {
+        let all = deliveries(history);
+        all.iter().all(|delivery| delivery["status"] == "delivered").then_some(all.len())
+    })
+    .await
+}
+
+async fn wait<T>(call: &Call<'_>, seconds: u64, stack: &Stack<'_>, found: impl Fn(&Value) -> Option<T>) -> Outcome<T> {
+    let mut last = Value::Null;
+    let asking = async {
+        loop {
+            match stack.call(Call::new(call.operation, call.path).with_query(call.query)).await {
+                Ok(history) => {
+                    if let Some(found) = found(&history) {
+                        return Ok(found);
+                    }
+                    last = history;
+                }
+                Err(failure) if failure.is(Exit::NotFound) => {} // It has not arrived yet.
+                Err(failure) => return Err(failure),
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    };
+    if let Ok(result) = tokio::time::timeout(Duration::from_secs(seconds), asking).await {
+        return result;
+    }
+    let event = call.path.iter().find(|(name, _)| *name == "event").map(|(_, id)| *id).unwrap_or_default();
+    let error = deliveries(&last)
+        .iter()
+        .find_map(|one| one["attempts"].as_array()?.last()?["error"].as_str().map(str::to_owned));
+    let why = error.map_or_else(String::new, |error| format!(": {error}"));
+    let what = format!("event `{event}` was not delivered within {seconds} s{why}");
+    Err(Failure::timed_out(what, format!("see `signpost event show {event}`")))
+}
+
+/// Sends one event again.
+pub async fn replay(args: &Replay, stack: &Stack<'_>, output: &Output) -> Outcome {
+    let path = [("tenant", args.tenant.tenant.as_str()), ("event", args.event.as_str())];
+    let query = [("source", args.source.as_deref())];
+    let history = whole(&Call::new(&READ_EVENT, &path).with_query(&query), stack).await?;
+    let count = if args.endpoint.is_some() { 1 } else { deliveries(&history).len() };
+    let doing = if args.endpoint.is_some() {
+        "delivery goes out again"
+    } else {
+        "deliveries on record go out again, where the endpoint still wants the event"
+    };
+    if !is_wanted(args.care, count, doing, output)? {
+        return Ok(());
+    }
+    let body = args.endpoint.as_ref().map_or_else(|| json!({}), |endpoint| json!({"endpoint": endpoint}));
+    let answer = stack.call(Call::new(&REPLAY_EVENT, &path).with_query(&query).with_json(&body)).await?;
+    output.one(&answer, |_| {
+        let endpoints = answer["endpoints"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let head = format!("sent again to {} endpoints", endpoints.len());
+        [head].into_iter().chain(endpoints.iter().map(text)).collect()
+    })
+}
+
+/// Sends again what an endpoint did not get. One request resends a part, so it asks until there is no more.
+pub async fn recover(args: &Recover, stack: &Stack<'_>, output: &Output) -> Outcome {
+    check_moment(&args.since)?;
+    let path = [("tenant", args.tenant.tenant.as_str()), ("endpoint", args.endpoint.as_str())];
+    let query = [("status", Some("exhausted")), ("since", Some(args.since.as_str()))];
+    let failed =
+        stack.pages(&Call::new(&LIST_DELIVERIES, &path).with_query(&query), "deliveries", 100_000).await?.len();
+    if !is_wanted(args.care, failed, &format!("deliveries since {} go out again", args.since), output)? {
+        return Ok(());
+    }
+    let bar = output.progress(failed as u64, "recovering");
+    let mut recovered = 0;
+    loop {
+        let answer = stack.call(Call::new(&RECOVER_ENDPOINT, &path).with_json(&json!({"since": args.since}))).await?;
+        recovered += answer["recovered"].as_u64().unwrap_or_default();
+        bar.set_position(recovered);
+        if answer["more"] != true {
+            break;
+        }
+    }
+    bar.finish_and_clear();
+    output.one(&json!({"recovered": recovered}), |_| vec![format!("{recovered} deliveries go out again")])
+}
+
+/// Refuses a moment that is not RFC 3339, before anything is asked.
+pub fn check_moment(text: &str) -> Outcome {
+    let unfit = |_| Failure::usage(format!("--since is `{text}`; expected RFC 3339"), "such as 2026-01-31T10:00:00Z");
+    OffsetDateTime::parse(text, &Rfc3339).map(drop).map_err(unfit)
+}

@@ -1,0 +1,48 @@
+//! The commands, one module each.
+
+mod care;
+mod deliveries;
+mod dlq;
+mod doctor;
+mod endpoint;
+mod event;
+mod keys;
+mod listen;
+mod send;
+mod shell;
+mod trust;
+mod verify;
+mod whoami;
+
+use crate::args::{Args, Command};
+use crate::aws::Aws;
+use crate::environment::Environment;
+use crate::failure::Outcome;
+use crate::output::Output;
+use crate::stack::Stack;
+
+/// Runs the command.
+///
+/// # Errors
+/// The command was not done.
+pub async fn run(args: Args, environment: &Environment, output: &Output) -> Outcome {
+    let aws = Aws::new(&args.global, output)?;
+    let stack = Stack::new(&aws, &args.global, environment);
+    match args.command {
+        Command::Completion(args) => shell::completion(&args, output),
+        Command::Deliveries(args) => deliveries::list(&args, &stack, output).await,
+        Command::Dlq(command) => dlq::run(command, &stack, output).await,
+        Command::Doctor(args) => doctor::run(&args, output).await,
+        Command::Endpoint(command) => endpoint::run(command, &stack, output).await,
+        Command::Event(command) => event::run(command, &stack, output).await,
+        Command::Keys(command) => keys::run(command, &stack, output).await,
+        Command::Listen(args) => listen::run(&args, &stack, output).await,
+        Command::Man(args) => shell::man(&args, output),
+        Command::Recover(args) => event::recover(&args, &stack, output).await,
+        Command::Replay(args) => event::replay(&args, &stack, output).await,
+        Command::Send(args) => send::run(&args, &stack, output).await,
+        Command::Tail(args) => deliveries::tail(&args, &stack, output).await,
+        Command::Verify(args) => verify::run(&args, &aws, output).await,
+        Command::Whoami(_) => whoami::run(&stack, output).await,
+    }
+}
