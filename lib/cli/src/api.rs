@@ -110,13 +110,21 @@ impl Stack<'_> {
     /// # Errors
     /// The API refuses, or does not answer.
     pub async fn call(&self, call: Call<'_>) -> Outcome<Value> {
+        Ok(serde_json::from_str(&self.call_for_text(call).await?).unwrap_or_default())
+    }
+
+    /// Calls the API, and returns the answer as it is spelled: a payload has numbers that a parser would change.
+    ///
+    /// # Errors
+    /// As for [`Self::call`].
+    pub async fn call_for_text(&self, call: Call<'_>) -> Outcome<String> {
         let url = format!("{}{}", self.output(API_URL).await?.trim_end_matches('/'), call.target());
         let method = Method::from_bytes(call.operation.method.as_bytes()).unwrap_or_default();
         let (media_type, body) = call.body.unwrap_or(("", Vec::new()));
         let headers = [("content-type", media_type)];
         let headers = if media_type.is_empty() { &[][..] } else { &headers };
         let answer = self.aws.send(Unsigned { service: "execute-api", method, url: &url, headers, body }).await?;
-        if (200..300).contains(&answer.status) { Ok(answer.json()) } else { Err(refusal(call.operation, &answer)) }
+        if (200..300).contains(&answer.status) { Ok(answer.text()) } else { Err(refusal(call.operation, &answer)) }
     }
 
     /// Reads all pages of a list, or as many as hold `limit` items.

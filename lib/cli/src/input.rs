@@ -60,7 +60,7 @@ pub fn confirm(question: &str, is_yes: bool) -> Outcome {
     }
     if !std::io::stdin().is_terminal() {
         return Err(Failure::usage(
-            format!("{question} nobody can be asked, because stdin is not a terminal"),
+            format!("stdin is not a terminal, so nobody can be asked: {question}"),
             "add --yes, or look first with --dry-run",
         ));
     }

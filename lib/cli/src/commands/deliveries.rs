@@ -36,8 +36,8 @@ pub async fn list(args: &Deliveries, stack: &Stack<'_>, output: &Output) -> Outc
     for delivery in deliveries.iter().rev() {
         followed.show(&args.endpoint, delivery, output)?;
     }
-    output.say("following; Ctrl-C stops");
     let mut stop = Stop::listen()?;
+    output.say("following; Ctrl-C stops");
     loop {
         tokio::select! {
             () = stop.wait() => return Ok(()),

@@ -135,8 +135,9 @@ async fn resolve(url: &Url) -> Result<Vec<SocketAddr>, String> {
     if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    let found =
-        tokio::net::lookup_host((host, port)).await.map_err(|error| format!("`{host}` does not resolve: {error}"))?;
+    let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((host, port))).await;
+    let found = found.map_err(|_| format!("`{host}` does not resolve within {} s", PATIENCE.as_secs()))?;
+    let found = found.map_err(|error| format!("`{host}` does not resolve: {error}"))?;
     let all: Vec<_> = found.collect();
     if all.is_empty() { Err(format!("`{host}` has no address")) } else { Ok(all) }
 }

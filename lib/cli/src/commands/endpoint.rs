@@ -80,7 +80,7 @@ async fn delete(args: &EndpointDelete, stack: &Stack<'_>, output: &Output) -> Ou
         stack.pages(&Call::new(&LIST_DELIVERIES, &path).with_query(&query), "deliveries", 10_000).await?.len();
     // Without this, an id that does not exist would have no deliveries, and seem to be one.
     stack.call(Call::new(&GET_ENDPOINT, &path)).await?;
-    let doing = format!("pending deliveries would be given up with endpoint {}", args.endpoint.endpoint);
+    let doing = format!("pending deliveries to {} that are given up", args.endpoint.endpoint);
     if !is_wanted(args.care, waiting, &doing, output)? {
         return Ok(());
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -11,7 +13,7 @@ use crate::args::{EventCommand, EventShow, Recover, Replay};
 use crate::commands::care::is_wanted;
 use crate::commands::endpoint::text;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::output::Output;
+use crate::output::{Form, Output};
 use crate::stack::Stack;
 
 /// The time between two questions.
@@ -23,10 +25,27 @@ pub async fn run(command: EventCommand, stack: &Stack<'_>, output: &Output) -> O
     show(&args, stack, output).await
 }
 
+/// An event's payload as its producer spelled it.
+#[derive(Deserialize)]
+struct Spelled {
+    event: SpelledEvent,
+}
+
+#[derive(Deserialize)]
+struct SpelledEvent {
+    data: Box<RawValue>,
+}
+
 async fn show(args: &EventShow, stack: &Stack<'_>, output: &Output) -> Outcome {
     let path = [("tenant", args.tenant.tenant.as_str()), ("event", args.event.as_str())];
     let query = [("source", args.source.as_deref())];
-    let history = whole(&Call::new(&READ_EVENT, &path).with_query(&query), stack).await?;
+    let call = Call::new(&READ_EVENT, &path).with_query(&query);
+    let first = stack.call_for_text(Call::new(call.operation, call.path).with_query(call.query)).await?;
+    if output.form() != Form::Table && !first.contains("\"cursor\"") {
+        return output.line(&first); // As the API spells it: the payload has numbers such as 10.50.
+    }
+    let data = serde_json::from_str::<Spelled>(&first).map(|spelled| spelled.event.data.get().to_owned());
+    let history = whole(&call, stack).await?;
     output.one(&history, |output| {
         let event = &history["event"];
         let mut lines = output.pairs(&[
@@ -35,7 +54,7 @@ async fn show(args: &EventShow, stack: &Stack<'_>, output: &Output) -> Outcome {
             ("type", text(&event["type"])),
             ("subject", text(&event["subject"])),
             ("fannedOutAt", text(&history["fannedOutAt"])),
-            ("data", event["data"].to_string()),
+            ("data", data.unwrap_or_default()),
         ]);
         let rows: Vec<_> = deliveries(&history).iter().flat_map(rows).collect();
         lines.push(String::new());
@@ -155,9 +174,9 @@ pub async fn replay(args: &Replay, stack: &Stack<'_>, output: &Output) -> Outcom
     let history = whole(&Call::new(&READ_EVENT, &path).with_query(&query), stack).await?;
     let count = if args.endpoint.is_some() { 1 } else { deliveries(&history).len() };
     let doing = if args.endpoint.is_some() {
-        "delivery goes out again"
+        "deliveries that go out again"
     } else {
-        "deliveries on record go out again, where the endpoint still wants the event"
+        "deliveries on record that go out again, if the endpoint still wants the event"
     };
     if !is_wanted(args.care, count, doing, output)? {
         return Ok(());
@@ -178,7 +197,7 @@ pub async fn recover(args: &Recover, stack: &Stack<'_>, output: &Output) -> Outc
     let query = [("status", Some("exhausted")), ("since", Some(args.since.as_str()))];
     let failed =
         stack.pages(&Call::new(&LIST_DELIVERIES, &path).with_query(&query), "deliveries", 100_000).await?.len();
-    if !is_wanted(args.care, failed, &format!("deliveries since {} go out again", args.since), output)? {
+    if !is_wanted(args.care, failed, &format!("deliveries since {} that go out again", args.since), output)? {
         return Ok(());
     }
     let bar = output.progress(failed as u64, "recovering");

@@ -39,7 +39,7 @@ const FETCH_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// How long the test event may take.
 const ROUND_TRIP: Duration = Duration::from_secs(30);
 /// A gap between two ticks of a second that only a sleep of the machine, or of the process, explains.
-const SLEPT: Duration = Duration::from_secs(10);
+const SLEPT: Duration = Duration::from_secs(5);
 
 /// A webhook that arrived, and the answer to it.
 #[derive(Clone, Debug)]

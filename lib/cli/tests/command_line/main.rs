@@ -4,5 +4,12 @@
 
 mod contract;
 mod diagnoses;
+mod operators;
+mod pipes;
 mod program;
+mod receiving;
 mod signed;
+mod snapshots;
+mod stack;
+mod stub_api;
+mod terminal;

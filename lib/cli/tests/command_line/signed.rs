@@ -114,21 +114,30 @@ impl Webhook {
 
     /// Signed as Standard Webhooks, with the keys of an endpoint.
     pub fn standard(number: u8) -> Self {
-        let signature =
-            standard_webhooks::sign(&[endpoint_keys(number)], WEBHOOK_ID, SIGNED_AT, BODY.as_bytes()).unwrap();
-        Self::plain().with("webhook-signature", &signature)
+        Self::standard_at(number, SIGNED_AT)
+    }
+
+    /// The same, at a moment.
+    pub fn standard_at(number: u8, at: u64) -> Self {
+        let signature = standard_webhooks::sign(&[endpoint_keys(number)], WEBHOOK_ID, at, BODY.as_bytes()).unwrap();
+        Self::plain().with("webhook-timestamp", &at.to_string()).with("webhook-signature", &signature)
     }
 
     /// Signed as an HTTP message, for a tenant.
     pub fn http(algorithm: Algorithm, tenant: &str) -> Self {
+        Self::http_at(algorithm, tenant, URL, SIGNED_AT)
+    }
+
+    /// The same, for a URL and at a moment.
+    pub fn http_at(algorithm: Algorithm, tenant: &str, target_uri: &str, at: u64) -> Self {
         let covered = Covered {
             method: "POST",
-            target_uri: URL,
+            target_uri,
             body: BODY.as_bytes(),
             webhook_id: WEBHOOK_ID,
             ce_type_and_source: Some(("operation", "/core")),
         };
-        let headers = http_signature::sign(covered, &signer(algorithm, tenant).0, SIGNED_AT).unwrap();
+        let headers = http_signature::sign(covered, &signer(algorithm, tenant).0, at).unwrap();
         Self::plain()
             .with("content-digest", &headers.content_digest)
             .with("signature-input", &headers.signature_input)

@@ -1,0 +1,304 @@
+//! What each command of an operator asks the stack for.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::program::{NOWHERE, Ran, run, run_with_input};
+use crate::signed::ENDPOINT;
+use crate::stack;
+use crate::stub_api::{Asked, StubApi};
+
+const EVENT: &str = r#"{"specversion":"1.0","id":"payment-1-approved","source":"/core","type":"operation","tenant":"acme","data":{"amount":10.50}}"#;
+
+fn done(ran: &Ran) -> &Ran {
+    assert_eq!(ran.code, 0, "{ran:?}");
+    ran
+}
+
+fn body(asked: &Asked) -> Value {
+    serde_json::from_str(&asked.body).unwrap()
+}
+
+fn last(stack: &StubApi) -> Asked {
+    stack.asked().last().unwrap().clone()
+}
+
+#[test]
+fn every_request_is_signed_and_shows_no_secret() {
+    let stack = stack::start();
+    let ran = run(&stack.url, &["endpoint", "show", ENDPOINT, "-t", "acme", "--verbose"]);
+    done(&ran);
+    let signature = last(&stack).header("authorization").to_owned();
+    assert!(signature.starts_with("AWS4-HMAC-SHA256 Credential=nobody/"), "{signature}");
+    assert!(signature.contains("/us-east-1/execute-api/aws4_request"), "{signature}");
+    assert!(ran.stderr.contains("→ 200"), "{ran:?}");
+    assert!(!ran.stderr.contains("secret") && !ran.stderr.contains("Signature"), "{ran:?}");
+}
+
+#[test]
+fn create_sends_the_settings_and_shows_the_secret_once() {
+    let stack = stack::start();
+    let secret = Path::new(env!("CARGO_TARGET_TMPDIR")).join("auth.txt");
+    std::fs::write(&secret, "user:pass\n").unwrap();
+    let args = [
+        "endpoint",
+        "create",
+        "https://hooks.acme.example/in",
+        "-t",
+        "acme",
+        "--type",
+        "operation:APPROVED,REJECTED",
+        "--type",
+        "session",
+        "--signatures",
+        "jws,standard-webhooks",
+        "--algorithm",
+        "ES256",
+        "--timeout",
+        "5",
+        "--auth",
+        "basic",
+        "--auth-secret-file",
+        secret.to_str().unwrap(),
+        "--settings",
+        "-",
+    ];
+    let ran = run_with_input(&stack.url, &args, r#"{"maxPerSecond":7,"timeoutSeconds":9}"#);
+    assert!(done(&ran).stdout.contains("signingSecret     whsec_"), "{ran:?}");
+    assert!(ran.stderr.contains("keep the signingSecret"), "{ran:?}");
+    let asked = last(&stack);
+    assert_eq!((asked.method.as_str(), asked.target.as_str()), ("POST", "/v1/tenants/acme/endpoints"));
+    let expected = json!({
+        "url": "https://hooks.acme.example/in", "maxPerSecond": 7, "timeoutSeconds": 5, "jwsAlgorithm": "ES256",
+        "types": [{"type": "operation", "statuses": ["APPROVED", "REJECTED"]}, {"type": "session"}],
+        "signatures": ["jws", "standard-webhooks"], "auth": {"kind": "basic", "secret": "user:pass"},
+    });
+    assert_eq!(body(&asked), expected);
+}
+
+#[test]
+fn update_sends_a_merge_patch() {
+    let stack = stack::start();
+    done(&run_with_input(
+        &stack.url,
+        &["endpoint", "update", ENDPOINT, "-t", "acme", "--settings", "-"],
+        r#"{"retry":null}"#,
+    ));
+    let asked = last(&stack);
+    assert_eq!((asked.method.as_str(), asked.header("content-type")), ("PATCH", "application/merge-patch+json"));
+    assert_eq!(body(&asked), json!({"retry": null}));
+}
+
+#[test]
+fn switches_and_rotations_ask_for_their_routes() {
+    let stack = stack::start();
+    let path = format!("/v1/tenants/acme/endpoints/{ENDPOINT}");
+    for (words, route, sent) in [
+        (vec!["enable"], "/enable", ""),
+        (vec!["disable"], "/disable", ""),
+        (vec!["test", "--wait", "0"], "/test", ""),
+        (vec!["rotate-secret"], "/rotate-secret", "{}"),
+        (vec!["rotate-secret", "--overlap", "60"], "/rotate-secret", r#"{"overlapSeconds":60}"#),
+        (vec!["rotate-secret", "--end-all-others", "--yes"], "/rotate-secret", r#"{"endAllOthers":true}"#),
+    ] {
+        let args = [&["endpoint", words[0], ENDPOINT, "-t", "acme"], &words[1..]].concat();
+        done(&run(&stack.url, &args));
+        let asked = last(&stack);
+        assert_eq!((asked.target, asked.body.as_str()), (format!("{path}{route}"), sent), "{words:?}");
+    }
+}
+
+#[test]
+fn a_dry_run_counts_and_changes_nothing() {
+    let stack = stack::start();
+    for (args, count) in [
+        (vec!["endpoint", "delete", ENDPOINT, "-t", "acme"], 1),
+        (vec!["replay", "payment-1-approved", "-t", "acme"], 2),
+        (vec!["replay", "payment-1-approved", "-t", "acme", "--endpoint", ENDPOINT], 1),
+        (vec!["recover", ENDPOINT, "-t", "acme", "--since", "2026-01-31T10:00:00Z"], 1),
+        (vec!["dlq", "redrive"], 3),
+        (vec!["dlq", "redrive", "--tenant", "acme"], 1),
+    ] {
+        let before = stack.asked().len();
+        let ran = run(&stack.url, &[&args[..], &["--dry-run", "--output", "json"]].concat());
+        let answer: Value = serde_json::from_str(&done(&ran).stdout).unwrap();
+        assert_eq!(answer, json!({"dryRun": true, "count": count}), "{args:?}");
+        let asked = &stack.asked()[before..];
+        let is_harmless = |one: &Asked| one.method == "GET" || one.header("x-amz-target").starts_with("AmazonSQS.");
+        assert!(asked.iter().all(is_harmless), "{asked:?}");
+    }
+}
+
+#[test]
+fn with_yes_the_work_is_done() {
+    let stack = stack::start();
+    for (args, route, sent, said) in [
+        (
+            vec!["endpoint", "delete", ENDPOINT, "-t", "acme"],
+            format!("DELETE /v1/tenants/acme/endpoints/{ENDPOINT}"),
+            "",
+            "removed",
+        ),
+        (
+            vec!["replay", "payment-1-approved", "-t", "acme", "--source", "/core"],
+            "POST /v1/tenants/acme/events/payment-1-approved/replay?source=%2Fcore".into(),
+            "{}",
+            "sent again to 1 endpoints",
+        ),
+        (
+            vec!["recover", ENDPOINT, "-t", "acme", "--since", "2026-01-31T10:00:00Z"],
+            format!("POST /v1/tenants/acme/endpoints/{ENDPOINT}/recover"),
+            r#"{"since":"2026-01-31T10:00:00Z"}"#,
+            "2 deliveries go out again",
+        ),
+        (
+            vec!["dlq", "redrive", "--tenant", "acme"],
+            "POST /2015-03-31/functions/sweep/invocations".into(),
+            r#"{"redrive":"DeadLetterQueue","tenant":"acme"}"#,
+            "2 messages are tried again; 1 stay",
+        ),
+        (
+            vec!["dlq", "redrive", "--queue", "rejected"],
+            "POST /2015-03-31/functions/sweep/invocations".into(),
+            r#"{"redrive":"RejectedQueue"}"#,
+            "2 messages",
+        ),
+        (
+            vec!["keys", "rotate"],
+            "POST /2015-03-31/functions/rotate-keys/invocations".into(),
+            r#"{"force":true}"#,
+            "new keys sign",
+        ),
+    ] {
+        let ran = run(&stack.url, &[&args[..], &["--yes"]].concat());
+        assert!(done(&ran).stdout.contains(said), "{ran:?}");
+        assert_eq!((stack.routes().last().unwrap(), last(&stack).body.as_str()), (&route, sent), "{args:?}");
+    }
+}
+
+#[test]
+fn recover_asks_until_there_is_no_more() {
+    let answers = std::sync::atomic::AtomicU64::new(0);
+    let stack = StubApi::start(move |asked| {
+        let is_last = asked.method == "POST" && answers.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 2;
+        match asked.method.as_str() {
+            "GET" => (200, json!({"deliveries": []}).to_string()),
+            _ => (202, json!({"recovered": 5, "more": !is_last}).to_string()),
+        }
+    });
+    let ran = run(&stack.url, &["recover", ENDPOINT, "-t", "acme", "--since", "2026-01-31T10:00:00Z", "--yes"]);
+    assert_eq!(done(&ran).stdout, "15 deliveries go out again\n");
+}
+
+#[test]
+fn events_go_out_byte_for_byte_by_both_ways() {
+    let stack = stack::start();
+    let cases = [
+        ("one event", EVENT.to_owned(), EVENT.to_owned(), "application/cloudevents+json"),
+        ("an array", format!("[{EVENT}, {EVENT}]"), format!("[{EVENT},{EVENT}]"), "application/cloudevents-batch+json"),
+        (
+            "one a line",
+            format!("{EVENT}\n{EVENT}\n"),
+            format!("[{EVENT},{EVENT}]"),
+            "application/cloudevents-batch+json",
+        ),
+    ];
+    for (kind, file, sent, media_type) in cases {
+        let ran = run_with_input(&stack.url, &["send", "-"], &file);
+        assert!(done(&ran).stdout.starts_with("payment-1-approved\n"), "{kind}");
+        assert_eq!((last(&stack).body, last(&stack).header("content-type")), (sent, media_type), "{kind}");
+    }
+    done(&run_with_input(&stack.url, &["send", "-", "--via", "sqs"], EVENT));
+    let asked = last(&stack);
+    assert_eq!(asked.header("x-amz-target"), "AmazonSQS.SendMessageBatch");
+    assert_eq!(body(&asked)["Entries"][0]["MessageBody"], EVENT);
+    assert!(body(&asked)["QueueUrl"].as_str().unwrap().ends_with("/EVENTS_QUEUE_URL"));
+}
+
+#[test]
+fn many_events_go_out_in_parts_that_the_stack_accepts() {
+    let stack = stack::start();
+    let lines = (0..205).map(|_| format!("{EVENT}\n")).collect::<String>();
+    for (way, requests, most) in [("http", 3, 100), ("sqs", 21, 10)] {
+        let before = stack.asked().len();
+        done(&run_with_input(&stack.url, &["send", "-", "--via", way], &lines));
+        let asked = &stack.asked()[before..];
+        assert_eq!(asked.len(), requests, "{way}");
+        assert!(asked.iter().all(|one| one.body.matches("payment-1-approved").count() <= most), "{way}");
+    }
+}
+
+#[test]
+fn each_payload_format_has_an_example_for_the_tenant() {
+    let stack = stack::start();
+    for format in ["operation", "activation", "workflow", "token-request", "session", "payment", "transaction"] {
+        let ran = run(&stack.url, &["send", "--type", format, "--tenant", "globex", "--dry-run"]);
+        let event: Value = serde_json::from_str(&done(&ran).stdout).unwrap();
+        assert_eq!((&event["type"], &event["tenant"]), (&json!(format), &json!("globex")));
+        assert!(event["id"].as_str().unwrap().starts_with(format) && event["data"].is_object(), "{event}");
+    }
+    assert!(stack.asked().is_empty());
+}
+
+#[test]
+fn wait_ends_with_4_if_an_event_is_not_delivered_in_time() {
+    let stack = stack::start();
+    let ran = run_with_input(&stack.url, &["send", "-", "--wait", "1"], EVENT);
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert!(
+        ran.stderr.contains("endpoint answered 503") || ran.stderr.contains("was not delivered within 1 s"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn the_key_set_as_json_is_what_verify_takes() {
+    let stack = stack::start();
+    let ran = run(&stack.url, &["keys", "list", "-t", "acme", "--output", "json"]);
+    assert_eq!(serde_json::from_str::<Value>(&done(&ran).stdout).unwrap(), crate::signed::key_set());
+}
+
+#[test]
+fn a_stack_that_is_named_is_looked_up_and_variables_do_not_replace_it() {
+    let stack = stack::start();
+    let ran = run(&stack.url, &["whoami", "--stack", "signpost", "--output", "json"]);
+    let who: Value = serde_json::from_str(&done(&ran).stdout).unwrap();
+    assert_eq!(who["apiUrl"], "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com");
+    assert_eq!((&who["account"], &who["stackStatus"]), (&json!("123456789012"), &json!("UPDATE_COMPLETE")));
+}
+
+#[test]
+fn doctor_examines_a_receiver_step_by_step() {
+    let receiver = StubApi::start(|_| (405, String::new()));
+    let ran = run(&receiver.url, &["doctor", &receiver.url, "--allow-private", "--output", "json"]);
+    let steps: Vec<Value> = serde_json::from_str(&done(&ran).stdout).unwrap();
+    let steps: Vec<_> =
+        steps.iter().map(|one| (one["step"].as_str().unwrap(), one["status"].as_str().unwrap())).collect();
+    let expected =
+        [("url", "ok"), ("dns", "ok"), ("address", "ok"), ("connect", "ok"), ("answer", "ok"), ("proof", "warn")];
+    assert_eq!(steps, expected);
+    assert_eq!(receiver.routes(), ["OPTIONS /"]);
+    for (url, step) in
+        [("https://127.0.0.1/", "url"), ("https://localhost/", "address"), ("https://nowhere.invalid/", "dns")]
+    {
+        let ran = run(&receiver.url, &["doctor", url]);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(ran.stderr.starts_with(&format!("error: {step}: ")), "{ran:?}");
+    }
+}
+
+#[test]
+fn doctor_says_that_a_port_does_not_speak_tls_or_that_nobody_listens() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            drop(std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n"));
+        }
+    });
+    let ran = run(NOWHERE, &["doctor", &url, "--allow-private"]);
+    assert!(ran.code == 1 && ran.stderr.contains("tls: the port does not speak TLS"), "{ran:?}");
+    let ran = run(NOWHERE, &["doctor", NOWHERE, "--allow-private"]);
+    assert!(ran.code == 1 && ran.stderr.contains("connect: 127.0.0.1:9"), "{ran:?}");
+}

@@ -1,0 +1,151 @@
+//! A small stack: tenant `acme` with two endpoints, an event, and messages that were given up.
+
+use serde_json::{Value, json};
+
+use crate::signed::{ENDPOINT, OTHER_ENDPOINT, key_set};
+use crate::stub_api::{Asked, StubApi};
+
+/// Starts the stack.
+pub fn start() -> StubApi {
+    StubApi::start(|asked| answer(asked))
+}
+
+fn answer(asked: &Asked) -> (u16, String) {
+    if asked.target == "/" {
+        return aws(asked);
+    }
+    let (path, query) = asked.target.split_once('?').unwrap_or((&asked.target, ""));
+    let tenant = "/v1/tenants/acme";
+    let rest = path.strip_prefix(tenant).unwrap_or(path);
+    let one = format!("/endpoints/{ENDPOINT}");
+    let json = |status: u16, value: Value| (status, value.to_string());
+    match (asked.method.as_str(), rest) {
+        ("POST", "/v1/events") if asked.body.contains("faulty") => json(400, faults()),
+        ("POST", "/v1/events") => json(202, json!({"accepted": ["payment-1-approved"]})),
+        ("POST", "/endpoints") => json(201, with_secret()),
+        ("GET", "/endpoints") if query.is_empty() => {
+            json(200, json!({"endpoints": [endpoint(ENDPOINT)], "cursor": "a+b"}))
+        }
+        ("GET", "/endpoints") => json(200, json!({"endpoints": [disabled()]})),
+        ("GET", "/events/payment-1-approved") => (200, history().to_string().replace("10.5,", "10.50,")),
+        ("POST", "/events/payment-1-approved/replay") => json(202, json!({"endpoints": [ENDPOINT]})),
+        ("GET", "/events/forbidden") => json(403, json!({"message": "Forbidden"})),
+        ("GET", "/tenants/acme/.well-known/jwks.json") => json(200, key_set()),
+        ("POST", "/2015-03-31/functions/sweep/invocations") => json(200, json!({"moved": 2, "kept": 1, "more": false})),
+        ("POST", "/2015-03-31/functions/rotate-keys/invocations") => json(200, json!({"made": 3})),
+        (_, rest) => match (asked.method.as_str(), rest.strip_prefix(one.as_str())) {
+            ("GET" | "PATCH", Some("")) | ("POST", Some("/enable")) => json(200, endpoint(ENDPOINT)),
+            ("POST", Some("/disable")) => json(200, disabled()),
+            ("DELETE", Some("")) => (204, String::new()),
+            ("POST", Some("/test")) => json(202, json!({"event": "payment-1-approved"})),
+            ("POST", Some("/rotate-secret")) => json(200, with_secret()),
+            ("POST", Some("/recover")) => json(202, json!({"recovered": 2, "more": false})),
+            ("GET", Some("/deliveries")) => json(200, json!({"deliveries": deliveries(query)})),
+            _ => {
+                json(404, json!({"status": 404, "title": "Not Found", "detail": "tenant `acme` has no such endpoint"}))
+            }
+        },
+    }
+}
+
+fn aws(asked: &Asked) -> (u16, String) {
+    match asked.header("x-amz-target") {
+        "AmazonSQS.ReceiveMessage" => (200, messages().to_string()),
+        "AmazonSQS.GetQueueAttributes" => {
+            (200, json!({"Attributes": {"ApproximateNumberOfMessages": "3"}}).to_string())
+        }
+        "AmazonSQS.SendMessageBatch" => (200, json!({"Successful": []}).to_string()),
+        _ if asked.body.contains("GetCallerIdentity") => (200, CALLER.to_owned()),
+        _ if asked.body.contains("StackName=signpost") => (200, STACK.to_owned()),
+        _ => (400, NO_STACK.to_owned()),
+    }
+}
+
+const CALLER: &str = "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:iam::123456789012:user/ada</Arn>\
+<Account>123456789012</Account></GetCallerIdentityResult></GetCallerIdentityResponse>";
+
+const STACK: &str = r#"<?xml version="1.0"?>
+<DescribeStacksResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/"><DescribeStacksResult><Stacks><member>
+  <StackName>signpost</StackName><StackStatus>UPDATE_COMPLETE</StackStatus><Description>Signed webhooks &amp; keys</Description>
+  <CreationTime>2026-01-01T00:00:00Z</CreationTime><LastUpdatedTime>2026-01-31T10:00:00Z</LastUpdatedTime>
+  <Outputs>
+    <member><OutputKey>ApiUrl</OutputKey><OutputValue>https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com</OutputValue><Description>Of the API.</Description></member>
+    <member><Description>Before the key.</Description><OutputKey>SweepFunctionName</OutputKey><OutputValue>signpost-sweep</OutputValue></member>
+  </Outputs>
+</member></Stacks></DescribeStacksResult></DescribeStacksResponse>"#;
+
+const NO_STACK: &str = "<ErrorResponse><Error><Code>ValidationError</Code><Message>Stack with id other does not exist</Message></Error></ErrorResponse>";
+
+fn endpoint(id: &str) -> Value {
+    json!({
+        "id": id, "tenant": "acme", "state": "enabled", "enabled": true, "disabledBecause": null, "held": null,
+        "url": "https://hooks.acme.example/in", "description": "Approved payments",
+        "types": [{"type": "operation", "statuses": ["APPROVED"]}], "fields": {}, "cloudEvents": "headers", "method": "POST",
+        "auth": {"kind": "none"}, "signatures": ["jws"], "jwsAlgorithm": "RS256", "retry": {"schedule": [5, 300]},
+        "timeoutSeconds": 10, "maxConcurrency": null, "maxPerSecond": null, "headers": {}, "verification": "none",
+        "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-31T10:00:00Z", "signingSecrets": [],
+        "signingPublicKey": "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=",
+        "jwksUrl": "https://api.example/tenants/acme/.well-known/jwks.json",
+    })
+}
+
+fn disabled() -> Value {
+    let mut endpoint = endpoint(OTHER_ENDPOINT);
+    (endpoint["state"], endpoint["disabledBecause"], endpoint["description"]) =
+        (json!("disabled"), json!("gone"), json!(""));
+    endpoint
+}
+
+fn with_secret() -> Value {
+    let mut endpoint = endpoint(ENDPOINT);
+    endpoint["signingSecret"] = json!("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    endpoint
+}
+
+fn history() -> Value {
+    let attempt = |number: u32, status: Value, error: Value| json!({"number": number, "at": format!("2026-01-31T10:00:0{number}Z"), "durationMs": 18, "status": status, "error": error});
+    json!({
+        "event": {"specversion": "1.0", "id": "payment-1-approved", "source": "/core", "type": "operation", "tenant": "acme",
+                  "subject": "payment:1", "data": {"amount": 10.5, "type": "OPERATION", "operationId": "payment-1", "status": "APPROVED"}},
+        "fannedOutAt": "2026-01-31T10:00:00Z",
+        "deliveries": [
+            {"endpoint": ENDPOINT, "status": "delivered", "reason": null, "nextAttemptAt": null, "held": null, "attempts": [
+                attempt(1, json!(503), json!("endpoint answered 503; answer 2xx to acknowledge")), attempt(2, json!(204), Value::Null)]},
+            {"endpoint": OTHER_ENDPOINT, "status": "pending", "reason": null, "nextAttemptAt": null,
+             "held": {"since": null, "because": "disabled", "nextProbeAt": null}, "attempts": []},
+        ],
+    })
+}
+
+fn deliveries(query: &str) -> Vec<Value> {
+    let delivery = |event: &str, status: &str, reason: Value, held: Value| {
+        json!({"event": event, "source": "/core", "status": status, "reason": reason, "attempts": 2, "arrivedAt": "2026-01-31T10:00:00Z",
+               "firstAttemptAt": "2026-01-31T10:00:00Z", "nextAttemptAt": null, "held": held})
+    };
+    let held = json!({"since": null, "because": "failing", "nextProbeAt": "2026-01-31T10:05:00Z"});
+    let all = [
+        delivery("payment-3-approved", "pending", Value::Null, held),
+        delivery("payment-2-approved", "exhausted", json!("exhausted"), Value::Null),
+        delivery("payment-1-approved", "delivered", Value::Null, Value::Null),
+    ];
+    let wanted = query.split('&').find_map(|pair| pair.strip_prefix("status="));
+    all.into_iter().filter(|one| wanted.is_none_or(|wanted| one["status"] == wanted)).collect()
+}
+
+fn messages() -> Value {
+    let attribute = |text: &str| json!({"StringValue": text, "DataType": "String"});
+    let event = json!({"specversion": "1.0", "id": "payment-2-approved", "source": "/core", "type": "operation", "tenant": "acme", "data": {}});
+    json!({"Messages": [
+        {"MessageId": "5fea7756-0ea4-451a-a703-a558b933e274", "MessageAttributes": {"reason": attribute("exhausted")},
+         "Body": json!({"endpoint": ENDPOINT, "arrivedUnixMs": 1, "event": event}).to_string()},
+        {"MessageId": "6fea7756-0ea4-451a-a703-a558b933e275", "MessageAttributes": {"reason": attribute("invalid-event"), "faults": attribute("[…]")},
+         "Body": "no event"},
+    ]})
+}
+
+fn faults() -> Value {
+    json!({"status": 400, "title": "Bad Request", "detail": "the event has 2 faults", "errors": [
+        {"code": "missing", "pointer": "/source", "found": "nothing", "expected": "a URI reference"},
+        {"code": "wrong-type", "pointer": "", "found": "an array", "expected": "an object"},
+    ]})
+}
