@@ -42,7 +42,7 @@ pub struct Global {
     /// AWS region
     #[arg(long, global = true, value_name = "REGION")]
     pub region: Option<String>,
-    /// CloudFormation stack; else API_URL and others, else `signpost`
+    /// CloudFormation stack; else `API_URL` and others, else `signpost`
     #[arg(long, global = true, value_name = "NAME", env = "SIGNPOST_STACK", hide_env = true)]
     pub stack: Option<String>,
     /// URL of AWS's services, for a local stack
@@ -188,7 +188,7 @@ pub struct Settings {
     /// jws, standard-webhooks, http-message-signatures
     #[arg(long, value_name = "FORMAT,…", value_delimiter = ',')]
     pub signatures: Vec<String>,
-    /// RS256, ES256 or EdDSA
+    /// Key algorithm: RS256, ES256, `EdDSA`
     #[arg(long, value_name = "ALGORITHM")]
     pub algorithm: Option<String>,
     /// Seconds until an attempt fails

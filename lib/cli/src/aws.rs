@@ -18,7 +18,7 @@ use crate::failure::{Failure, Outcome};
 use crate::output::Output;
 
 /// How long an answer may take. API Gateway answers within 30 s, and a redrive within half a minute.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Credentials, region and client, found when they are first needed.
 #[derive(Debug)]

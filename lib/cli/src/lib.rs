@@ -37,8 +37,7 @@ pub async fn main() -> ExitCode {
     let environment = Environment::from_env();
     let output = Output::new(&args.global, &environment);
     match commands::run(args, &environment, &output).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::BrokenPipe) => ExitCode::SUCCESS,
+        Ok(()) | Err(Failure::BrokenPipe) => ExitCode::SUCCESS,
         Err(Failure::Told(failure)) => {
             output.failure(&failure);
             ExitCode::from(failure.exit.code())

@@ -91,7 +91,6 @@ impl Output {
     ///
     /// # Errors
     /// The reader went away, or stdout cannot be written.
-    #[expect(clippy::unused_self, reason = "all output goes through this type")]
     pub fn line(&self, text: &str) -> Outcome {
         let mut stdout = std::io::stdout().lock();
         match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {

@@ -254,7 +254,7 @@ fn texts(xml: &str) -> Vec<(Vec<String>, String)> {
             Ok(Token::ElementEnd { end: xmlparser::ElementEnd::Open, .. }) => {}
             Ok(Token::ElementEnd { .. }) => drop(path.pop()),
             Ok(Token::Text { text }) if !text.as_str().trim().is_empty() => {
-                all.push((path.clone(), unescaped(text.as_str().trim())))
+                all.push((path.clone(), unescaped(text.as_str().trim())));
             }
             Ok(_) => {}
             Err(_) => break,

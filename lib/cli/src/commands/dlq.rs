@@ -107,7 +107,9 @@ fn described(message: &Value) -> Value {
 
 async fn redrive(args: &DlqRedrive, stack: &Stack<'_>, output: &Output) -> Outcome {
     let is_filtered = args.tenant.is_some() || args.endpoint.is_some();
-    let count = if is_filtered {
+    let count = if args.care.yes && !args.care.dry_run {
+        0 // Nobody asks for it.
+    } else if is_filtered {
         let wanted = |message: &Value| {
             let fits = |name: &str, wanted: &Option<String>| {
                 wanted.as_ref().is_none_or(|wanted| message[name] == wanted.as_str())

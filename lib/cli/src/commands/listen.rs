@@ -262,7 +262,7 @@ async fn woke(made: Option<&Made>, since: SystemTime, seen: &BTreeSet<String>, s
             }
         }
         Err(Failure::Told(told)) => {
-            output.say(&format!("this machine slept from {since}; what it missed is not known: {}", told.what))
+            output.say(&format!("this machine slept from {since}; what it missed is not known: {}", told.what));
         }
         Err(Failure::BrokenPipe) => {}
     }

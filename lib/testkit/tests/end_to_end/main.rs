@@ -6,6 +6,7 @@
 mod audit;
 mod batches;
 mod breaker;
+mod command_line;
 mod contract;
 mod deliveries;
 mod deploy;

@@ -1,0 +1,166 @@
+//! Each command of `signpost` on the stack, as operators and integrators call it.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use signpost_core::event::TenantId;
+use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::local_stack::LocalStack;
+use signpost_testkit::receiver::Receiver;
+use tokio::task::spawn_blocking;
+
+/// Returns the program, which `make build` puts beside the functions.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let program = test.parent().unwrap().parent().unwrap().join("signpost");
+    assert!(program.exists(), "{} is missing; run `cargo build --workspace --bins`", program.display());
+    program
+}
+
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ran {
+    /// Returns the data of a command that did its work.
+    fn json(&self) -> Value {
+        assert_eq!(self.code, Some(0), "{}{}", self.stdout, self.stderr);
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
+    }
+}
+
+async fn run(args: &[&str], input: &str) -> Ran {
+    let (args, input) = (args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>(), input.to_owned());
+    spawn_blocking(move || run_now(&args, &input)).await.unwrap()
+}
+
+fn run_now(args: &[String], input: &str) -> Ran {
+    let mut command = Command::new(program());
+    command.args(args).args(["--output", "json"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdin.take().unwrap().write_all(input.as_bytes())); // The program may not read it.
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Runs a command for a tenant.
+async fn of(tenant: &TenantId, args: &[&str]) -> Ran {
+    run(&[args, &["--tenant", tenant.as_str()]].concat(), "").await
+}
+
+#[tokio::test]
+async fn an_operator_does_everything_with_the_command_line() {
+    let (tenant, receiver) = (tenant(), Receiver::start(|_| 204).await);
+    let created =
+        of(&tenant, &["endpoint", "create", &receiver.url, "--signatures", "jws,standard-webhooks"]).await.json();
+    let endpoint = created["id"].as_str().unwrap().to_owned();
+    assert!(created["signingSecret"].as_str().unwrap().starts_with("whsec_"));
+
+    let test = of(&tenant, &["endpoint", "test", &endpoint, "--wait", "60"]).await.json();
+    assert_eq!((&test["status"], &test["attempt"]["status"]), (&json!("delivered"), &json!(204)));
+
+    let id = event_id();
+    let sent = event(&tenant, &id, &json!({"amount": 1})).to_string().replace("\"amount\":1", "\"amount\":10.50");
+    run(&["send", "-", "--wait", "60"], &sent).await.json();
+    let history = of(&tenant, &["event", "show", &id]).await;
+    assert!(history.stdout.contains("10.50"), "{}", history.stdout);
+    assert_eq!(history.json()["deliveries"][0]["status"], "delivered");
+    let deliveries = of(&tenant, &["deliveries", &endpoint, "--status", "delivered"]).await.json();
+    assert_eq!(deliveries.as_array().unwrap().len(), 2);
+
+    let example = of(&tenant, &["send", "--type", "operation", "--via", "sqs", "--wait", "60"]).await;
+    assert_eq!(example.json()["accepted"].as_array().unwrap().len(), 1);
+    let before = receiver.so_far().len();
+    let replayed = of(&tenant, &["replay", &id, "--yes"]).await.json();
+    assert_eq!(replayed["endpoints"], json!([endpoint]));
+    assert_eq!(receiver.wait_for(before + 1).await[before].header("signpost-replay"), "replay");
+
+    let updated =
+        of(&tenant, &["endpoint", "update", &endpoint, "--timeout", "5", "--description", "mine"]).await.json();
+    assert_eq!((&updated["timeoutSeconds"], &updated["description"]), (&json!(5), &json!("mine")));
+    assert_eq!(of(&tenant, &["endpoint", "disable", &endpoint]).await.json()["state"], "disabled");
+    assert_eq!(of(&tenant, &["endpoint", "enable", &endpoint]).await.json()["state"], "enabled");
+    let rotated = of(&tenant, &["endpoint", "rotate-secret", &endpoint, "--overlap", "60"]).await.json();
+    assert_ne!(rotated["signingSecret"], created["signingSecret"]);
+    assert_eq!(of(&tenant, &["endpoint", "list"]).await.json().as_array().unwrap().len(), 1);
+    assert_eq!(of(&tenant, &["endpoint", "show", &endpoint]).await.json()["id"], endpoint);
+
+    let keys = of(&tenant, &["keys", "list"]).await.json();
+    assert!(keys["keys"].as_array().unwrap().iter().any(|key| key["endpoint"] == endpoint), "{keys}");
+    let removed = of(&tenant, &["endpoint", "delete", &endpoint, "--yes"]).await.json();
+    assert_eq!(removed["removed"], endpoint);
+    assert_eq!(of(&tenant, &["endpoint", "show", &endpoint]).await.code, Some(3));
+}
+
+#[tokio::test]
+async fn what_was_given_up_is_recovered_and_redriven_with_the_command_line() {
+    let stack = LocalStack::from_env().await;
+    let tenant = tenant();
+    let is_up = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let answers = std::sync::Arc::clone(&is_up);
+    let receiver =
+        Receiver::start(move |_| if answers.load(std::sync::atomic::Ordering::Relaxed) { 204 } else { 500 }).await;
+    let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url, "retry": {"maxRetries": 0}})).await.id;
+    let id = event_id();
+    stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
+    stack.wait_for_status(&tenant, &id, &endpoint, 500).await;
+
+    let count =
+        of(&tenant, &["recover", endpoint.as_str(), "--since", "2026-01-01T00:00:00Z", "--dry-run"]).await.json();
+    assert_eq!(count, json!({"dryRun": true, "count": 1}));
+    is_up.store(true, std::sync::atomic::Ordering::Relaxed);
+    let recovered =
+        of(&tenant, &["recover", endpoint.as_str(), "--since", "2026-01-01T00:00:00Z", "--yes"]).await.json();
+    assert_eq!(recovered["recovered"], 1);
+    stack.wait_for_status(&tenant, &id, &endpoint, 204).await;
+
+    // The letter of the delivery that was recovered meanwhile leaves the queue.
+    let redriven = of(&tenant, &["dlq", "redrive", "--yes"]).await.json();
+    assert!(redriven["moved"].is_u64() && redriven["kept"].is_u64(), "{redriven}");
+    let rejected = run(&["dlq", "list", "--queue", "rejected", "--limit", "1"], "").await.json();
+    assert!(rejected.is_array());
+}
+
+#[tokio::test]
+async fn whoami_knows_the_account_and_the_stack() {
+    let who = run(&["whoami"], "").await.json();
+    assert_eq!(
+        (&who["account"], &who["region"], &who["stack"]),
+        (&json!("000000000000"), &json!("us-east-1"), &json!("signpost"))
+    );
+    assert!(who["stackStatus"].as_str().unwrap().ends_with("_COMPLETE"), "{who}");
+    let named = run(&["whoami", "--stack", "signpost"], "").await.json();
+    assert!(named["apiUrl"].as_str().unwrap().contains("execute-api"), "{named}");
+    assert_eq!(run(&["whoami", "--stack", "another"], "").await.code, Some(3));
+}
+
+#[tokio::test]
+async fn listen_makes_an_endpoint_shows_what_arrives_and_removes_it() {
+    let tenant = tenant();
+    let args = ["listen", "--port", "0", "--tenant", tenant.as_str(), "--output", "jsonl"];
+    let mut child = Command::new(program()).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+    let stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+    let pid = child.id().to_string();
+    let mut arrival = move || serde_json::from_str::<Value>(&stdout.next().unwrap().unwrap()).unwrap();
+
+    // If it does not become ready, it says why and ends by itself, so that no line blocks for ever.
+    let said: Vec<String> = stderr.map(Result::unwrap).take_while(|line| !line.starts_with("ready: ")).collect();
+    assert_eq!(said.len(), 1, "only that it waits: {said:?}");
+    let test = arrival();
+    assert_eq!((&test["type"], &test["verification"]["valid"]), (&json!("signpost.test"), &json!(true)), "{test}");
+    assert_eq!(test["verification"]["checks"].as_array().unwrap().len(), 3, "all formats: {test}");
+
+    of(&tenant, &["send", "--type", "payment"]).await.json();
+    let payment = spawn_blocking(arrival).await.unwrap();
+    assert_eq!((&payment["type"], &payment["verification"]["valid"]), (&json!("payment"), &json!(true)), "{payment}");
+
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(of(&tenant, &["endpoint", "list"]).await.json(), json!([]), "it removed its endpoint");
+}
