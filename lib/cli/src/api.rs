@@ -56,7 +56,7 @@ operations! {
     GET_KEY_SET = "getKeySet" "GET" "/tenants/{tenant}/.well-known/jwks.json" &[], &[];
 }
 
-/// What a segment of a path may hold as it is (RFC 3986, section 2.3).
+/// Characters that a segment of a path has to escape (RFC 3986, section 2.3).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A call of an operation.

@@ -101,7 +101,7 @@ pub struct Tenant {
     pub tenant: String,
 }
 
-/// What makes a command that sends again or removes safe.
+/// Options that make a command safe that sends again or removes.
 #[derive(Clone, Copy, Debug, Group)]
 pub struct Care {
     /// Count, and change nothing
@@ -145,7 +145,7 @@ pub enum EndpointCommand {
         after_help = "Examples:\n  signpost endpoint enable ep_0123456789abcdef0123456789abcdef --tenant acme\n  signpost endpoint enable ep_0123456789abcdef0123456789abcdef -t acme --output json"
     )]
     Enable(EndpointOf),
-    /// Park what is meant for an endpoint
+    /// Park the deliveries to an endpoint
     #[command(
         after_help = "Examples:\n  signpost endpoint disable ep_0123456789abcdef0123456789abcdef --tenant acme\n  signpost endpoint disable ep_0123456789abcdef0123456789abcdef -t acme --output json"
     )]
@@ -353,6 +353,9 @@ pub struct EventShow {
     /// The event's source, if several sources use the id
     #[arg(long)]
     pub source: Option<String>,
+    /// How long to wait until the event arrives
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub wait: u64,
 }
 
 /// `deliveries`.
@@ -597,7 +600,7 @@ pub struct Verify {
     pub any_age: bool,
 }
 
-/// What a receiver trusts.
+/// Keys and settings that a receiver trusts.
 #[derive(Clone, Debug, Default, Group)]
 pub struct Trusted {
     /// The endpoint's `jwksUrl`, or a file with the key set

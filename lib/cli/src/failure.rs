@@ -44,11 +44,11 @@ impl Exit {
 pub struct Told {
     /// The exit code.
     pub exit: Exit,
-    /// What was found, and what was expected.
+    /// The fact: found, and expected.
     pub what: String,
     /// Details, one a line, such as the faults of a request.
     pub details: Vec<String>,
-    /// What to do.
+    /// The advice: something to do.
     pub next: String,
 }
 

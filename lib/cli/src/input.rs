@@ -1,4 +1,4 @@
-//! What a command reads: files, stdin, secrets and answers of people.
+//! Input of a command: files, stdin, secrets and answers of people.
 
 use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What a command prints: data on stdout, everything for people on stderr.
+//! Output of a command: data on stdout, everything for people on stderr.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;

@@ -48,7 +48,7 @@ pub struct Stack<'a> {
     description: OnceCell<Description>,
 }
 
-/// What CloudFormation says of a stack.
+/// The answer of CloudFormation about a stack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Description {
     /// Outputs by name.

@@ -1,4 +1,4 @@
-//! What commands that send again or remove have in common.
+//! Counts and questions, before a command sends again or removes.
 
 use serde_json::json;
 

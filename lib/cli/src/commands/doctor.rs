@@ -102,7 +102,7 @@ async fn examine(args: &Doctor) -> Vec<Finding> {
         findings.push(Finding::fail(
             "address",
             found,
-            "use a host that everybody can reach; on a local stack, add --allow-private",
+            "use a host that everyone can reach; on a local stack, add --allow-private",
         ));
         return findings;
     }
@@ -250,7 +250,7 @@ fn explain(error: &reqwest::Error, url: &Url) -> Finding {
         return Finding::fail("tls", text, "install a certificate for the host of the URL");
     }
     if has(&["unknownissuer", "unknown issuer", "self-signed", "selfsigned"]) {
-        return Finding::fail("tls", text, "install the whole chain, from an authority that everybody trusts");
+        return Finding::fail("tls", text, "install the whole chain, from an authority that everyone trusts");
     }
     if has(&["corrupt message", "invalid message", "invalidcontenttype"]) {
         return Finding::fail(

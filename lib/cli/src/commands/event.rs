@@ -40,6 +40,9 @@ async fn show(args: &EventShow, stack: &Stack<'_>, output: &Output) -> Outcome {
     let path = [("tenant", args.tenant.tenant.as_str()), ("event", args.event.as_str())];
     let query = [("source", args.source.as_deref())];
     let call = Call::new(&READ_EVENT, &path).with_query(&query);
+    if args.wait > 0 {
+        wait(&call, args.wait, stack, |_| Some(())).await?;
+    }
     let first = stack.call_for_text(Call::new(call.operation, call.path).with_query(call.query)).await?;
     if output.form() != Form::Table && !first.contains("\"cursor\"") {
         return output.line(&first); // As the API spells it: the payload has numbers such as 10.50.

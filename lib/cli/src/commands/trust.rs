@@ -1,4 +1,4 @@
-//! What a receiver trusts, read from the options of `verify` and `listen`.
+//! Keys and settings that a receiver trusts, read from the options of `verify` and `listen`.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ pub async fn keys(place: &str, aws: &Aws<'_>) -> Outcome<Vec<PublishedKey>> {
         let answer = aws.get(place).await?;
         match answer.status {
             200 => answer.body,
-            404 => return Err(Failure::not_found(format!("there is no key set at {place}"), next)),
+            404 => return Err(Failure::not_found(format!("{place} answers 404"), next)),
             status => return Err(Failure::refused(format!("{place} answered {status}; expected 200"), next)),
         }
     } else {

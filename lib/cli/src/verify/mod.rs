@@ -17,7 +17,7 @@ use url::Url;
 use keys::PublishedKey;
 use request::SavedRequest;
 
-/// What a receiver trusts, from its own configuration.
+/// Keys and settings that a receiver trusts, from its own configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
     /// The tenant's published keys.
@@ -144,9 +144,9 @@ impl Step {
 pub struct Diagnosis {
     /// The step that failed.
     pub step: Step,
-    /// What was found, and what was expected.
+    /// The fact: found, and expected.
     pub found: String,
-    /// What to do.
+    /// The advice: something to do.
     pub next: String,
 }
 
@@ -238,7 +238,7 @@ pub fn verify(request: &SavedRequest, trust: &Trust) -> Report {
     if checks.is_empty() {
         let names: Vec<_> = request.headers.iter().map(|(name, _)| name.as_str()).collect();
         let found = format!(
-            "there is none of `jws-signature`, `webhook-signature` and `signature`; the headers are {}",
+            "there is no `jws-signature`, `webhook-signature` or `signature`; the headers are {}",
             names.join(", ")
         );
         let next = "save the request with all of its headers; look for a proxy that removes headers, and for the endpoint's `signatures`";

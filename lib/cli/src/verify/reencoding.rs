@@ -15,9 +15,9 @@ pub struct Change {
     pub place: String,
     /// The kind of change, for people.
     pub what: &'static str,
-    /// What the body has there now.
+    /// The text of the body there.
     pub has: String,
-    /// What Signpost signed there.
+    /// The text that Signpost signed there.
     pub signed: String,
 }
 

@@ -72,7 +72,7 @@ fn with_header(change: impl Fn(&mut serde_json::Value)) -> Webhook {
 fn wrong_requests() -> Vec<Case> {
     let unknown = "3b898542-d329-4d44-bb7d-f7a85988cf50";
     vec![
-        ("a proxy removed the header", jws().without("jws-signature"), Step::NoSignature, "there is none of"),
+        ("a proxy removed the header", jws().without("jws-signature"), Step::NoSignature, "there is no `jws-signature`"),
         ("two dots became one", jws().altered("jws-signature", |jws| jws.replace("..", ".")), Step::Malformed, "has 2 parts"),
         ("the payload is in the JWS", jws().altered("jws-signature", |jws| jws.replace("..", ".e30.")), Step::NotDetached, "inside"),
         ("`alg` is none", with_header(|header| header["alg"] = json!("none")), Step::Algorithm, "`alg` is `none`"),
@@ -120,6 +120,9 @@ fn each_wrong_request_has_a_diagnosis_of_its_own() {
     assert_eq!(texts.len(), cases.len(), "no two requests have the same text");
 }
 
+/// A request, a change of what the receiver trusts, the step that fails, and why.
+type ClockCase<'a> = (&'a Webhook, &'a dyn Fn(&mut Trust), Option<Step>, &'a str);
+
 #[test]
 fn the_clock_and_the_settings_have_diagnoses_too() {
     let of = |webhook: &Webhook, change: &dyn Fn(&mut Trust)| {
@@ -127,7 +130,7 @@ fn the_clock_and_the_settings_have_diagnoses_too() {
         change(&mut trust);
         verify(&webhook.request, &trust).diagnosis().map(|diagnosis| diagnosis.step)
     };
-    let cases: [(&Webhook, &dyn Fn(&mut Trust), Option<Step>, &str); 8] = [
+    let cases: [ClockCase; 8] = [
         (&standard(), &|trust| trust.now = Some(SIGNED_AT + 301), Some(Step::TooOld), "older than five minutes"),
         (&http(), &|trust| trust.now = Some(SIGNED_AT + 301), Some(Step::TooOld), "`created` counts"),
         (&standard(), &|trust| trust.now = Some(SIGNED_AT - 301), Some(Step::FromTheFuture), "the clock is behind"),
@@ -167,7 +170,7 @@ fn saved_requests_of_every_kind_are_read() {
     let webhook = jws();
     let message = String::from_utf8(webhook.message()).unwrap();
     let (head, body) = message.split_once("\r\n\r\n").unwrap();
-    let verbose: String = head.lines().map(|line| format!("> {line}\n")).collect();
+    let verbose: String = head.lines().flat_map(|line| ["> ", line, "\n"]).collect();
     let response = head.replacen("POST /in HTTP/1.1", "HTTP/1.1 200 OK", 1);
     let headers: Vec<_> =
         webhook.request.headers.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();

@@ -1,6 +1,6 @@
 //! Tests of the command line: the program itself, against an API that a test plays.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod contract;
 mod diagnoses;

@@ -1,4 +1,4 @@
-//! What each command of an operator asks the stack for.
+//! Requests of each command of an operator.
 
 use std::path::Path;
 
@@ -219,7 +219,7 @@ fn events_go_out_byte_for_byte_by_both_ways() {
 #[test]
 fn many_events_go_out_in_parts_that_the_stack_accepts() {
     let stack = stack::start();
-    let lines = (0..205).map(|_| format!("{EVENT}\n")).collect::<String>();
+    let lines = format!("{EVENT}\n").repeat(205);
     for (way, requests, most) in [("http", 3, 100), ("sqs", 21, 10)] {
         let before = stack.asked().len();
         done(&run_with_input(&stack.url, &["send", "-", "--via", way], &lines));

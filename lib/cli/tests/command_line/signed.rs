@@ -181,7 +181,7 @@ impl Webhook {
         let mut text =
             format!("{} {} HTTP/1.1\r\n", request.method.as_deref().unwrap(), request.target.as_deref().unwrap());
         for (name, value) in &request.headers {
-            text += &format!("{name}: {value}\r\n");
+            text.extend([name.as_str(), ": ", value.as_str(), "\r\n"]);
         }
         [text.as_bytes(), b"\r\n", &request.body].concat()
     }

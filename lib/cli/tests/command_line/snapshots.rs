@@ -1,6 +1,7 @@
 //! Texts that people see, compared with files of `tests/snapshots`. A small helper is enough: a text, a file, and a
 //! copy of what was found beside the program's other test files, to be looked at and copied.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use clap::{Command, CommandFactory as _};
@@ -64,7 +65,7 @@ fn each_command_has_two_examples_that_its_own_parser_accepts() {
             assert!(matches.is_ok(), "{example}: {}", matches.unwrap_err());
             assert!(example.contains(words[0]), "{example}");
         }
-        texts += &format!("$ signpost {} --help\n{help}\n", words.join(" "));
+        writeln!(texts, "$ signpost {} --help\n{help}", words.join(" ")).unwrap();
         count += 1;
     });
     assert!(count > 20, "{count}");
@@ -117,7 +118,8 @@ fn errors_are_as_recorded_and_say_what_to_do() {
         let ran = run_with_input(&stack.url, args, r#"{"id":"faulty"}"#);
         assert_eq!(ran.code, code, "{name}: {ran:?}");
         let words = args.join(" ");
-        texts += &format!("# {name}\n$ signpost {words}\n{}exit {code}\n\n", ran.stderr.replace(&stack.url, "API_URL"));
+        let stderr = ran.stderr.replace(&stack.url, "API_URL");
+        writeln!(texts, "# {name}\n$ signpost {words}\n{stderr}exit {code}\n").unwrap();
     }
     assert_snapshot("errors.txt", &texts);
 }

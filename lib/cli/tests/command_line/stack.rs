@@ -7,7 +7,7 @@ use crate::stub_api::{Asked, StubApi};
 
 /// Starts the stack.
 pub fn start() -> StubApi {
-    StubApi::start(|asked| answer(asked))
+    StubApi::start(answer)
 }
 
 fn answer(asked: &Asked) -> (u16, String) {
