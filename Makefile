@@ -10,6 +10,9 @@ DEPLOY_TOOLS := $(CACHE)/deploy-tools
 TOOLS := $(CACHE)/tools
 CARGO_DENY := $(CACHE)/cargo-deny-0.20.2/bin/cargo-deny
 
+# Where `make install` puts the command line.
+PREFIX ?= $(HOME)/.local
+
 # For how long `make soak` goes through new schedules.
 MINUTES ?= 10
 
@@ -110,6 +113,13 @@ check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licenc
 .PHONY: advisories
 advisories: tools $(CARGO_DENY) ## Looks for known vulnerabilities in dependencies; needs a network.
 	infra/local/check-advisories.sh $(CARGO_DENY) $(TOOLS)
+
+.PHONY: install
+install: ## Installs the command line `signpost` with man pages and completions below PREFIX, by default ~/.local.
+	cargo install --locked --path lib/cli --root $(PREFIX)
+	mkdir -p $(PREFIX)/share/man/man1 $(PREFIX)/share/bash-completion/completions
+	$(PREFIX)/bin/signpost man $(PREFIX)/share/man/man1
+	$(PREFIX)/bin/signpost completion bash > $(PREFIX)/share/bash-completion/completions/signpost
 
 .PHONY: deploy
 deploy: ## Builds for Lambda, deploys to your AWS account, asking first (not with YES=true), and tries it out (not with SMOKE=false); STACK=name, PARAMETERS="Name=value …" and TAGS="key=value …" are optional.

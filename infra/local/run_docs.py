@@ -1,7 +1,9 @@
 """Runs the commands of README.md and docs/*.md as written, against the local stack. The caller has
 docs/operator-policy.json, the further permissions that the documents name, and no others.
 
-    run_docs.py (user | session)
+    run_docs.py (user | session) FOLDER
+
+FOLDER has the built `signpost`.
 
 A `user` has its own keys; a `session` is an assumed role, which has a session token. The local stack checks both
 signatures as AWS does. Needs a stack that enforces IAM, its settings in the environment, and curl, aws and awscurl in
@@ -25,13 +27,13 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ACCOUNT = "000000000000"
 
 
-def main(kind: str) -> int:
+def main(kind: str, programs: str) -> int:
     tenant = f"docs-{uuid.uuid4()}"
     credentials = CALLERS[kind](f"reader-{uuid.uuid4()}", policy(tenant))
     failed = 0
     for document in DOCUMENTS:
         if commands := blocks(document.read_text()):
-            failed += not run(document, commands, tenant, credentials)
+            failed += not run(document, commands, tenant, credentials, programs)
     return 1 if failed else 0
 
 
@@ -39,7 +41,7 @@ def blocks(text: str) -> list[str]:
     return re.findall(r"^```(?:sh|bash|console)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
-def run(document: Path, commands: list[str], tenant: str, credentials: dict[str, str]) -> bool:
+def run(document: Path, commands: list[str], tenant: str, credentials: dict[str, str], programs: str) -> bool:
     """Runs the document's commands in one shell, block after block. Returns whether all succeeded."""
     script = "set -eo pipefail\ntrap 'echo \"FAILED: $BASH_COMMAND\" >&2' ERR\nset -E\n"
     for block in commands:
@@ -52,7 +54,7 @@ def run(document: Path, commands: list[str], tenant: str, credentials: dict[str,
         (Path(home) / ".curlrc").write_text("fail-with-body\n")  # Else curl and awscurl succeed if refused.
         wrap(bin_dir, "awscurl", "--fail-with-body")
         env = {name: value for name, value in os.environ.items() if name != "AWS_SESSION_TOKEN"}
-        env |= {**credentials, "HOME": home, "PATH": f"{bin_dir}{os.pathsep}{os.environ['PATH']}"}
+        env |= {**credentials, "HOME": home, "PATH": os.pathsep.join([str(bin_dir), os.environ["PATH"], programs])}
         done = subprocess.run(["bash", "-c", script], cwd=home, env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         print(f"{document.name}\n{done.stdout}\n{done.stderr}", file=sys.stderr)
@@ -122,4 +124,4 @@ def session(name: str, document: dict) -> dict[str, str]:
 CALLERS = {"user": user, "session": session}
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -12,7 +12,7 @@ use signpost_testkit::receiver::Receiver;
 use tokio::task::spawn_blocking;
 
 /// Returns the program, which `make build` puts beside the functions.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let program = test.parent().unwrap().parent().unwrap().join("signpost");
     assert!(program.exists(), "{} is missing; run `cargo build --workspace --bins`", program.display());

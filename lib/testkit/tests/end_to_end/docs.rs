@@ -16,7 +16,7 @@ async fn every_command_of_the_documents_works_for_a_session_with_limited_rights(
 async fn run_as(kind: &'static str) {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/local/run_docs.py");
     let mut commands = Command::new("python");
-    commands.arg(program).arg(kind);
+    commands.arg(program).arg(kind).arg(crate::command_line::program().parent().unwrap());
 
     let output = tokio::task::spawn_blocking(move || commands.output()).await.unwrap();
 
