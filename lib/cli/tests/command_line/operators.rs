@@ -1,10 +1,12 @@
 //! Requests of each command of an operator.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::program::{NOWHERE, Ran, run, run_with_input};
+use crate::program::{NOWHERE, Ran, command, run, run_with_input};
 use crate::signed::ENDPOINT;
 use crate::stack;
 use crate::stub_api::{Asked, StubApi};
@@ -249,6 +251,73 @@ fn wait_ends_with_4_if_an_event_is_not_delivered_in_time() {
     assert!(
         ran.stderr.contains("endpoint answered 503") || ran.stderr.contains("was not delivered within 1 s"),
         "{ran:?}"
+    );
+}
+
+#[test]
+fn an_event_with_many_deliveries_is_read_to_its_last_page() {
+    let stack = StubApi::start(|asked| {
+        let delivery = |endpoint: &str| json!({"endpoint": endpoint, "status": "delivered", "attempts": []});
+        let page =
+            |endpoint: &str| json!({"event": {"data": {}}, "fannedOutAt": "", "deliveries": [delivery(endpoint)]});
+        let mut first = page("ep_1");
+        first["cursor"] = json!("a+b/c");
+        (200, if asked.target.contains("cursor=") { page("ep_2") } else { first }.to_string())
+    });
+    let ran = run(&stack.url, &["event", "show", "order.17", "-t", "acme", "--source", "/core", "--output", "json"]);
+    let history: Value = serde_json::from_str(&done(&ran).stdout).unwrap();
+    let endpoints: Vec<_> = history["deliveries"].as_array().unwrap().iter().map(|one| &one["endpoint"]).collect();
+    assert_eq!((endpoints, history.get("cursor")), (vec![&json!("ep_1"), &json!("ep_2")], None));
+    let last = "GET /v1/tenants/acme/events/order.17?source=%2Fcore&cursor=a%2Bb%2Fc";
+    assert_eq!(stack.routes().last().unwrap(), last);
+}
+
+#[test]
+fn an_id_that_is_part_of_a_path_is_escaped() {
+    let stack = stack::start();
+    assert_eq!(run(&stack.url, &["event", "show", "a:b;c=d", "-t", "acme"]).code, 3);
+    assert_eq!(stack.routes(), ["GET /v1/tenants/acme/events/a%3Ab%3Bc%3Dd"]);
+}
+
+#[test]
+fn an_event_that_has_not_arrived_is_waited_for() {
+    let asked_before = std::sync::atomic::AtomicU64::new(0);
+    let stack = StubApi::start(move |_| {
+        let history = json!({"event": {"data": {}}, "fannedOutAt": "", "deliveries": []});
+        let is_there = asked_before.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0;
+        if is_there { (200, history.to_string()) } else { (404, String::new()) }
+    });
+    done(&run(&stack.url, &["event", "show", "e", "-t", "acme", "--wait", "30"]));
+}
+
+/// What happened before is not news, and a change is.
+#[test]
+fn tail_shows_each_change_of_each_endpoint_once() {
+    let rounds = std::sync::atomic::AtomicU64::new(0);
+    let stack = StubApi::start(move |asked| {
+        if !asked.target.contains("/deliveries") {
+            return (200, json!({"endpoints": [{"id": ENDPOINT}]}).to_string());
+        }
+        let delivery =
+            |event: &str, status: &str| json!({"event": event, "source": "/core", "status": status, "attempts": 1});
+        let old = delivery("old", "delivered");
+        let deliveries = match rounds.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            0 => json!([old]),
+            1 => json!([delivery("new", "pending"), old]),
+            _ => json!([delivery("new", "delivered"), old]),
+        };
+        (200, json!({"deliveries": deliveries}).to_string())
+    });
+    let mut command = command(&stack.url, ["tail", "-t", "acme", "--output", "jsonl"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().take(2);
+    let lines: Vec<Value> = lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let seen: Vec<_> = lines.iter().map(|one| (&one["event"], &one["status"], &one["endpoint"])).collect();
+    assert_eq!(
+        seen,
+        [(&json!("new"), &json!("pending"), &json!(ENDPOINT)), (&json!("new"), &json!("delivered"), &json!(ENDPOINT))]
     );
 }
 
