@@ -1,5 +1,6 @@
 //! `doctor`: the steps of a request to a receiver, one after the other, from this machine.
 
+use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,6 @@ use signpost_core::endpoint::target::TargetRules;
 use url::Url;
 
 use crate::args::Doctor;
-use crate::aws::chain;
 use crate::failure::{Failure, Outcome};
 use crate::output::{Colour, Form, Output};
 
@@ -227,7 +227,7 @@ fn header(answer: &reqwest::Response, name: &str) -> Option<String> {
 
 /// Says which step of the exchange failed.
 fn explain(error: &reqwest::Error, url: &Url) -> Finding {
-    let text = chain(error);
+    let text = root(error);
     let has = |words: &[&str]| words.iter().any(|word| text.to_ascii_lowercase().contains(word));
     if error.is_timeout() {
         return Finding::fail(
@@ -249,7 +249,7 @@ fn explain(error: &reqwest::Error, url: &Url) -> Finding {
     if has(&["notvalidforname", "not valid for name", "not valid for"]) {
         return Finding::fail("tls", text, "install a certificate for the host of the URL");
     }
-    if has(&["unknownissuer", "unknown issuer", "self-signed", "selfsigned"]) {
+    if has(&["unknownissuer", "unknown issuer", "self-signed", "selfsigned", "causedasendentity"]) {
         return Finding::fail("tls", text, "install the whole chain, from an authority that everyone trusts");
     }
     if has(&["corrupt message", "invalid message", "invalidcontenttype"]) {
@@ -263,4 +263,13 @@ fn explain(error: &reqwest::Error, url: &Url) -> Finding {
         return Finding::fail("tls", text, "correct the receiver's TLS settings");
     }
     Finding::fail("answer", text, "see the receiver's log: it closed the connection without an answer")
+}
+
+/// Returns the innermost cause, which names no URL: a query may hold a token.
+fn root(error: &dyn Error) -> String {
+    let mut innermost = error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
+    }
+    innermost.to_string()
 }
