@@ -16,9 +16,13 @@ use signpost_testkit::receiver::Receiver;
 pub(crate) fn lookup(name: &str) -> Option<String> {
     Some(match name {
         "DANGEROUSLY_ALLOW_HTTP" | "DANGEROUSLY_ALLOW_PRIVATE_TARGETS" => "true".into(),
-        "ALGORITHMS" | "EGRESS_ADDRESSES" | "KEYS_URL" | "NOTICES_BUS_QUEUE_URL" | "NOTICES_TOPIC_QUEUE_URL" | "UPCOMING_EGRESS_ADDRESSES" | "MORE_TARGET_PORTS" => {
-            String::new()
-        }
+        "ALGORITHMS"
+        | "EGRESS_ADDRESSES"
+        | "KEYS_URL"
+        | "NOTICES_BUS_QUEUE_URL"
+        | "NOTICES_TOPIC_QUEUE_URL"
+        | "UPCOMING_EGRESS_ADDRESSES"
+        | "MORE_TARGET_PORTS" => String::new(),
         "AUDIT_RETENTION_DAYS" => "365".into(),
         "ENDPOINT_VERIFICATION" => "none".into(),
         "PUBLIC_URL" => setting("API_URL"),
