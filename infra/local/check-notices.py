@@ -56,12 +56,17 @@ def is_required(path: str, schemas: dict) -> bool:
 
 def role_faults(name: str, pipe: dict, resources: dict) -> list[str]:
     role = resources[pipe["RoleArn"].partition(".")[0]]["Properties"]
-    statements = [one for policy in role["Policies"] for one in policy["PolicyDocument"]["Statement"]]
+    statements = [with_options(one) for policy in role["Policies"] for one in policy["PolicyDocument"]["Statement"]]
     allowed = {one["Action"]: one["Resource"] for one in statements}
-    expected = {**dict.fromkeys(TAKES, pipe["Source"]), GIVES.get(name): pipe["Target"]}
+    expected = {**dict.fromkeys(TAKES, pipe["Source"]), GIVES.get(name): pipe["Target"], "kms:Decrypt": "DataKeyArn"}
     if allowed == expected:
         return []
     return [f"{name}: its role allows {sorted(allowed.items())}; expected {sorted(expected.items())}"]
+
+
+def with_options(statement: dict | list) -> dict:
+    """Returns a statement that only some parameters add: `!If` is a list of the condition and both values."""
+    return statement[1] if isinstance(statement, list) else statement
 
 
 if __name__ == "__main__":

@@ -142,6 +142,8 @@ enum DeferredError<E: std::error::Error + 'static> {
     NewerForm(#[source] NewerForm),
     #[error("delivery could not be signed")]
     NoSigner(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("sending a notice took more than {} s", notices::PATIENCE.as_secs())]
+    SlowNotice,
     #[error("preparing the delivery took more than {} s", PREPARATION.as_secs())]
     TooSlow,
     #[error("request could not be built")]

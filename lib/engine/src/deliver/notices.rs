@@ -21,6 +21,8 @@ use crate::ports::clock::{Clock as _, millis, rfc3339};
 use crate::ports::parking::Parking as _;
 use crate::ports::queue::{Message, Queue as _};
 
+/// How long a delivery waits at most for notices to be sent. They wait for a later delivery if that is not enough.
+pub(super) const PATIENCE: Duration = Duration::from_secs(4);
 /// How many parked deliveries are counted at most.
 const MOST_COUNTED: usize = 100;
 /// Where the owner can read what to do, in the documents.
@@ -55,14 +57,14 @@ impl<P: Ports> Deliver<P> {
             return;
         }
         let sent = async {
-            let about = self.about(delivery, url, breaker.notices()).await?;
+            let about = self.about(delivery, url, breaker.notices()).await;
             let events = due.iter().map(|notice| built::<P>(&notice.event_id(about.endpoint), &event(notice, &about)));
             let events = events.collect::<Result<Vec<_>, _>>()?;
             self.own_events_queue.send_all(events.iter().map(Message::of_event)).await?;
             Ok::<_, Deferred<P>>(())
         };
         let (tenant, endpoint) = (&delivery.event.key.tenant, &delivery.endpoint);
-        match Box::pin(sent).await {
+        match self.clock.within(PATIENCE, Box::pin(sent)).await.unwrap_or(Err(DeferredError::SlowNotice)) {
             Ok(()) => {
                 for notice in due {
                     let kind = notice.kind.event_type();
@@ -96,7 +98,7 @@ impl<P: Ports> Deliver<P> {
         let (tenant, endpoint) = (&delivery.event.key.tenant, &delivery.endpoint);
         let Some(version) = self.endpoints.enabled_version(tenant, endpoint).await? else { return Ok(()) };
         let breaker = self.breakers.get(endpoint).await;
-        let about = self.about(delivery, url, breaker.notices()).await?;
+        let about = self.about(delivery, url, breaker.notices()).await;
         let last_error = result.as_ref().err().map(LastError::of);
         let about = About { last_error: last_error.as_ref().or(about.last_error), ..about };
         let now = self.clock.unix_ms();
@@ -110,15 +112,12 @@ impl<P: Ports> Deliver<P> {
         Ok(())
     }
 
-    async fn about<'a>(
-        &self,
-        delivery: &'a Delivery,
-        url: &str,
-        notices: &'a Notices,
-    ) -> Result<About<'a>, Deferred<P>> {
+    /// Collects the content of notices. If the parked deliveries cannot be counted, at least none is parked.
+    async fn about<'a>(&self, delivery: &'a Delivery, url: &str, notices: &'a Notices) -> About<'a> {
         let (tenant, endpoint) = (&delivery.event.key.tenant, &delivery.endpoint);
-        let parked = self.parking.first_of(&Lane::Endpoint(endpoint.clone()), MOST_COUNTED).await?.len();
-        Ok(About { tenant, endpoint, host: host_of(url), last_error: notices.last_error(), parked })
+        let parked = self.parking.first_of(&Lane::Endpoint(endpoint.clone()), MOST_COUNTED).await;
+        let parked = parked.map_or(0, |parked| parked.len());
+        About { tenant, endpoint, host: host_of(url), last_error: notices.last_error(), parked }
     }
 }
 
