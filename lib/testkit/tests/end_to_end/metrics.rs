@@ -122,7 +122,7 @@ async fn each_line_of_a_log_is_flat_json_with_a_time_a_level_and_one_request_id(
     stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
     receiver.wait_for(2).await;
 
-    let attempts = until("lines of both attempts", async || {
+    let mut attempts = until("lines of both attempts", async || {
         let lines = stack.log_lines("DeliverLogs").await;
         let lines = lines
             .iter()
@@ -133,6 +133,7 @@ async fn each_line_of_a_log_is_flat_json_with_a_time_a_level_and_one_request_id(
     })
     .await;
 
+    attempts.sort_by_key(|line| line["timestamp"].to_string()); // The log group may have several streams.
     let levels: Vec<_> = attempts.iter().map(|line| line["level"].as_str().unwrap()).collect();
     assert_eq!(levels, ["WARN", "INFO"], "{attempts:?}");
     for line in &attempts {
