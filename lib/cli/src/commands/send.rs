@@ -127,6 +127,9 @@ async fn post(events: &[String], stack: &Stack<'_>) -> Outcome {
 
 async fn enqueue(events: &[String], stack: &Stack<'_>) -> Outcome {
     let url = stack.output(EVENTS_QUEUE_URL).await?;
+    if let [event] = events {
+        return stack.sqs("SendMessage", &json!({"QueueUrl": url, "MessageBody": event})).await.map(drop);
+    }
     let entry = |(index, event): (usize, &String)| json!({"Id": index.to_string(), "MessageBody": event});
     let entries: Vec<_> = events.iter().enumerate().map(entry).collect();
     let answer = stack.sqs("SendMessageBatch", &json!({"QueueUrl": url, "Entries": entries})).await?;

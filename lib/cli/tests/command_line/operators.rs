@@ -213,8 +213,8 @@ fn events_go_out_byte_for_byte_by_both_ways() {
     }
     done(&run_with_input(&stack.url, &["send", "-", "--via", "sqs"], EVENT));
     let asked = last(&stack);
-    assert_eq!(asked.header("x-amz-target"), "AmazonSQS.SendMessageBatch");
-    assert_eq!(body(&asked)["Entries"][0]["MessageBody"], EVENT);
+    assert_eq!(asked.header("x-amz-target"), "AmazonSQS.SendMessage");
+    assert_eq!(body(&asked)["MessageBody"], EVENT);
     assert!(body(&asked)["QueueUrl"].as_str().unwrap().ends_with("/EVENTS_QUEUE_URL"));
 }
 
@@ -290,7 +290,7 @@ fn an_event_that_has_not_arrived_is_waited_for() {
     done(&run(&stack.url, &["event", "show", "e", "-t", "acme", "--wait", "30"]));
 }
 
-/// What happened before is not news, and a change is.
+/// Changes are news, and deliveries from before are not.
 #[test]
 fn tail_shows_each_change_of_each_endpoint_once() {
     let rounds = std::sync::atomic::AtomicU64::new(0);

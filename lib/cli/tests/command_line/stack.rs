@@ -54,7 +54,7 @@ fn aws(asked: &Asked) -> (u16, String) {
         "AmazonSQS.GetQueueAttributes" => {
             (200, json!({"Attributes": {"ApproximateNumberOfMessages": "3"}}).to_string())
         }
-        "AmazonSQS.SendMessageBatch" => (200, json!({"Successful": []}).to_string()),
+        "AmazonSQS.SendMessage" | "AmazonSQS.SendMessageBatch" => (200, json!({"Successful": []}).to_string()),
         _ if asked.body.contains("GetCallerIdentity") => (200, CALLER.to_owned()),
         _ if asked.body.contains("StackName=signpost") => (200, STACK.to_owned()),
         _ => (400, NO_STACK.to_owned()),
