@@ -3,10 +3,16 @@
 //! The usual change is a JSON parser: it reads `10.50`, and writes `10.5`. The original is lost, but the signature is a
 //! test for it. So this module tries the spellings that common libraries change, until one fits the signature.
 
+use std::time::{Duration, Instant};
+
 use signpost_core::input::json;
 
 /// The most spellings that are tried. Each costs one verification, about 20 µs for RSA.
 const MOST_TRIES: usize = 6_000;
+/// The longest search. A wrong webhook that anyone sends to `listen` starts one.
+const LONGEST: Duration = Duration::from_secs(2);
+/// The most bytes that the spellings of one kind have together.
+const MOST_BYTES: usize = 16 << 20;
 
 /// The change of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,11 +49,9 @@ pub fn find_change(body: &[u8], fits: &dyn Fn(&[u8]) -> bool) -> Option<Change> 
     }
     let text = std::str::from_utf8(trimmed).ok()?;
     serde_json::from_str::<&serde_json::value::RawValue>(text).ok()?;
-    let mut tries = 0;
-    let original = spellings(text).find(|candidate| {
-        tries += 1;
-        tries <= MOST_TRIES && fits(candidate.as_bytes())
-    })?;
+    let begin = Instant::now();
+    let candidates = spellings(text).take(MOST_TRIES).take_while(|_| begin.elapsed() < LONGEST);
+    let original = candidates.into_iter().find(|candidate| fits(candidate.as_bytes()))?;
     Some(compare(text, &original))
 }
 
@@ -63,9 +67,10 @@ pub fn suspicious_place(body: &[u8]) -> Option<String> {
 fn spellings(text: &str) -> impl Iterator<Item = String> {
     let strings = [text.to_owned(), unescaped(text), escaped(text, false), escaped(text, true)];
     let bases: Vec<String> = strings.iter().map(|one| json::without_whitespace(&json::minify(one))).collect();
-    let numbers: Vec<String> = bases.iter().flat_map(|base| with_other_numbers(base)).collect();
-    let orders: Vec<String> = bases.iter().flat_map(|base| with_other_orders(base)).collect();
-    let both: Vec<String> = with_other_numbers(&bases[0]).iter().flat_map(|one| with_other_orders(one)).collect();
+    let first = bases[0].clone();
+    let numbers = bases.clone().into_iter().flat_map(|base| with_other_numbers(&base));
+    let orders = bases.clone().into_iter().flat_map(|base| with_other_orders(&base));
+    let both = with_other_numbers(&first).into_iter().flat_map(|one| with_other_orders(&one));
     bases.into_iter().chain(numbers).chain(orders).chain(both)
 }
 
@@ -124,6 +129,7 @@ fn with_other_numbers(text: &str) -> Vec<String> {
     let tokens = tokens(text);
     let is_number = |token: &Token| token.text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
     let places: Vec<usize> = (0..tokens.len()).filter(|index| is_number(&tokens[*index])).collect();
+    let places = &places[..places.len().min(MOST_BYTES / 4 / text.len().max(1))];
     let join = |changes: &[(usize, String)]| {
         let mut result = String::new();
         for (index, token) in tokens.iter().enumerate() {
@@ -133,7 +139,7 @@ fn with_other_numbers(text: &str) -> Vec<String> {
         result
     };
     let mut all = Vec::new();
-    for place in &places {
+    for place in places {
         all.extend(spellings_of_number(&tokens[*place].text).into_iter().map(|other| join(&[(*place, other)])));
     }
     for kind in 0..3 {
@@ -171,7 +177,7 @@ fn spellings_of_number(number: &str) -> Vec<String> {
 /// Writes the members of the outermost object in every order, if they are few.
 fn with_other_orders(text: &str) -> Vec<String> {
     let members = members(text);
-    if !(2..=6).contains(&members.len()) {
+    if !(2..=6).contains(&members.len()) || text.len() > MOST_BYTES / 720 {
         return Vec::new();
     }
     permutations(&members).into_iter().map(|order| format!("{{{}}}", order.join(","))).collect()

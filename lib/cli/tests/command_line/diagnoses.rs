@@ -165,6 +165,27 @@ fn the_clock_and_the_settings_have_diagnoses_too() {
     }
 }
 
+/// A sender chooses the body, so no body may cost much.
+#[test]
+fn a_long_body_is_searched_for_a_bounded_time() {
+    let numbers = vec!["1"; 100_000].join(",");
+    let nested = format!("{}1{}", "[".repeat(120), "]".repeat(120));
+    for body in [format!("[{numbers}]"), format!(r#"{{"a":[{numbers}],"b":1,"c":2,"d":3,"e":4}}"#), nested] {
+        for webhook in [jws(), standard(), http()] {
+            let begin = std::time::Instant::now();
+            assert!(!report(&webhook.with_body(&body)).is_valid());
+            assert!(begin.elapsed() < Duration::from_secs(30), "{:?} for {} bytes", begin.elapsed(), body.len());
+        }
+    }
+}
+
+#[test]
+fn bodies_that_are_not_json_have_a_diagnosis() {
+    for body in ["{", "\\u", "\"\\ud800\"", "\u{feff}{}", "[1,]", "é\\", "\0"] {
+        assert!(report(&jws().with_body(body)).diagnosis().is_some(), "{body}");
+    }
+}
+
 #[test]
 fn saved_requests_of_every_kind_are_read() {
     let webhook = jws();
