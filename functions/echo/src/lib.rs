@@ -1,4 +1,4 @@
-//! `POST /smoke` and `OPTIONS /smoke`: the receiver of the smoke test, `infra/smoke.py`.
+//! `POST /smoke`: the receiver of the smoke test, `infra/smoke.py`.
 //!
 //! The route is public, so the function stores nothing, calls nothing, and has no permission except to write its log.
 //! The stack keeps the beginning of an answer that does not acknowledge a webhook. So the function refuses the first
@@ -6,10 +6,11 @@
 //! delivery.
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use http::HeaderMap;
 use http::header::{CACHE_CONTROL, HeaderName, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, Method};
 use serde_json::{Map, Value, json};
 use signpost_core::delivery::response_excerpt::KEPT_BYTES;
+use signpost_core::endpoint::VERIFICATION_TYPE;
 use signpost_core::input::fault::{Fault, FaultCode};
 use signpost_core::input::problem::Problem;
 use signpost_io::runtime::api_gateway::{body_text, empty, refuse, respond, with_header};
@@ -33,21 +34,21 @@ const ECHOED: [&str; 9] = [
 
 /// The numbers of the attempts that Signpost makes (`signpost-attempt`).
 const ATTEMPT: HeaderName = HeaderName::from_static("signpost-attempt");
-/// The sender that asks for the permission to send webhooks, and the sender that gets it.
-const ORIGIN_ASKED: HeaderName = HeaderName::from_static("webhook-request-origin");
-const ORIGIN_ALLOWED: HeaderName = HeaderName::from_static("webhook-allowed-origin");
+
+/// The length of the longest challenge that comes back. Signpost's have 43 characters.
+const MAX_CHALLENGE_BYTES: usize = 64;
 
 /// Answers one request.
 ///
-/// - `OPTIONS` allows the sender that asks, as the CloudEvents specification "HTTP 1.1 Web Hooks for Event Delivery"
-///   says in section 4. A stack that asks endpoints for proof so sends its smoke test too.
+/// - A webhook that asks for proof is answered with its challenge. A stack that asks endpoints for proof so sends its smoke
+///   test too.
 /// - The first attempt of a webhook is answered 425 with its body and the headers that verify it.
 /// - Other attempts are answered 204.
 /// - A request that is not a webhook of Signpost is answered 400, and one that the record cannot hold 413.
 #[must_use]
 pub fn handle(request: &ApiGatewayV2httpRequest) -> ApiGatewayV2httpResponse {
-    if request.request_context.http.method == Method::OPTIONS {
-        return allow(&request.headers);
+    if request.headers.get("ce-type").is_some_and(|kind| kind == VERIFICATION_TYPE) {
+        return prove(request).unwrap_or_else(|problem| refuse(&problem));
     }
     match attempt(&request.headers) {
         None => refuse(&not_a_webhook()),
@@ -56,11 +57,24 @@ pub fn handle(request: &ApiGatewayV2httpRequest) -> ApiGatewayV2httpResponse {
     }
 }
 
-fn allow(headers: &HeaderMap) -> ApiGatewayV2httpResponse {
-    match headers.get(ORIGIN_ASKED).and_then(|value| value.to_str().ok()) {
-        Some(origin) => with_header(empty(204), ORIGIN_ALLOWED, origin),
-        None => empty(204),
+/// Returns the challenge and nothing else, as `docs/verifying.md` asks of receivers.
+fn prove(request: &ApiGatewayV2httpRequest) -> Result<ApiGatewayV2httpResponse, Problem> {
+    let question: Value = serde_json::from_str(&body_text(request)?).unwrap_or_default();
+    let is_character = |one: char| one.is_ascii_alphanumeric() || matches!(one, '-' | '_');
+    match question["challenge"].as_str() {
+        Some(challenge) if challenge.len() <= MAX_CHALLENGE_BYTES && challenge.chars().all(is_character) => {
+            Ok(private(respond(200, "text/plain", challenge)))
+        }
+        _ => Err(Problem::bad_request(vec![Fault::whole(
+            "a question without a challenge",
+            "a `challenge` in base64url",
+        )])),
     }
+}
+
+/// Forbids caches to keep an answer, and browsers to take it for a page.
+fn private(response: ApiGatewayV2httpResponse) -> ApiGatewayV2httpResponse {
+    with_header(with_header(response, CACHE_CONTROL, "no-store"), X_CONTENT_TYPE_OPTIONS, "nosniff")
 }
 
 fn attempt(headers: &HeaderMap) -> Option<u32> {
@@ -75,9 +89,7 @@ fn echo(request: &ApiGatewayV2httpRequest) -> Result<ApiGatewayV2httpResponse, P
     if answer.len() > KEPT_BYTES {
         return Err(too_long(answer.len()));
     }
-    let response = respond(TOO_EARLY, "application/json", answer);
-    let response = with_header(response, CACHE_CONTROL, "no-store");
-    Ok(with_header(response, X_CONTENT_TYPE_OPTIONS, "nosniff"))
+    Ok(private(respond(TOO_EARLY, "application/json", answer)))
 }
 
 fn not_a_webhook() -> Problem {

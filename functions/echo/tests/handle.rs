@@ -81,15 +81,23 @@ fn later_attempts_are_acknowledged_and_other_requests_refused() {
 }
 
 #[test]
-fn a_sender_that_asks_for_proof_gets_it() {
-    let mut request = request(include_str!("../../../events/echo-options.json"));
-    let response = handle(&request);
-    assert_eq!(
-        (response.status_code, &response.headers["webhook-allowed-origin"]),
-        (204, &"callbacks.example".parse().unwrap())
-    );
-
-    request.headers.remove("webhook-request-origin");
-    let response = handle(&request);
-    assert!(response.status_code == 204 && response.headers.is_empty(), "a browser's question allows no other origin");
+fn a_challenge_comes_back_alone() {
+    let question = |body: &str| {
+        let mut request = request(include_str!("../../../events/echo-challenge.json"));
+        request.body = Some(body.to_owned());
+        text(&request)
+    };
+    let whole = request(include_str!("../../../events/echo-challenge.json"));
+    assert_eq!(text(&whole), (200, "mhYs2tqZ3bVw0sJb1nT9c8yKfQe5Xr7uLpAaGdIoHkE".into()));
+    assert_eq!(handle(&whole).headers["x-content-type-options"], "nosniff");
+    let long = format!(r#"{{"challenge":"{}"}}"#, "x".repeat(65));
+    for (body, why) in [
+        (r#"{"challenge":"<script>"}"#, "a page"),
+        (&long, "too long for a challenge"),
+        (r#"{"endpoint":"ep_1"}"#, "no challenge"),
+        ("{", "no JSON"),
+    ] {
+        let (status, answer) = question(body);
+        assert!(status == 400 && !answer.contains("<script>"), "{why}: {answer}");
+    }
 }
