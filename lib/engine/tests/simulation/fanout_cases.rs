@@ -218,6 +218,28 @@ fn signposts_own_events_are_fanned_out_from_their_own_queue() {
 }
 
 #[test]
+fn a_notice_goes_once_to_who_listed_its_type_and_to_the_operator_and_never_to_its_subject() {
+    let told = json!({"types": [{"type": "signpost.endpoint-failing"}]});
+    let calm = Calm::new(&[(told.clone(), Mood::Well(50)), (told, Mood::Well(50))]);
+    let notice = |parked: u32| {
+        let body = json!({
+            "specversion": "1.0", "id": "failing-1", "source": "/signpost", "type": "signpost.endpoint-failing",
+            "tenant": "acme", "subject": endpoint_id(0).as_str(), "data": {"parkedAtLeast": parked},
+        });
+        body.to_string()
+    };
+    calm.world.accept_own(&signpost_core::event::Event::parse_own(&notice(3)).unwrap());
+    for (message_id, parked) in [("m-1", 3), ("m-2", 4)] {
+        let queued = Queued { message_id, body: notice(parked) };
+        assert!(invoke(&calm, &environment(&calm), vec![queued], true).is_empty());
+    }
+    assert_eq!(recipients(&calm), [1]);
+    let copies: Vec<_> = calm.sent(Which::Notices).into_iter().map(|message| message.body).collect();
+    assert_eq!(copies, [notice(3)], "the first one counts");
+    assert!(calm.sent(Which::Rejected).is_empty(), "the second one is no conflict");
+}
+
+#[test]
 fn a_tenant_whose_subscriptions_cannot_be_read_fails_only_its_own_messages() {
     let calm = three();
     let globex = TenantId::parse("globex").unwrap();
