@@ -250,7 +250,7 @@ def check_roles(resources: dict) -> None:
         return
     if used + wanted > quota:
         raise DeployError(
-            f"the account has {used} of {quota} IAM roles, and the stack needs {wanted}; remove roles, or ask for more at "
+            f"the account has {used} of {quota} IAM roles, and the stack needs up to {wanted}; remove roles, or ask for more at "
             "Service Quotas (IAM, Roles per account)"
         )
 

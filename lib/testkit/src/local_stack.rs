@@ -620,6 +620,17 @@ impl LocalStack {
         tokio::time::timeout(patience, asking(holds_nothing)).await.is_ok()
     }
 
+    /// Returns how many messages of the queue at `url` are delayed.
+    ///
+    /// # Panics
+    /// SQS does not answer.
+    pub async fn delayed(&self, url: &str) -> usize {
+        let name = QueueAttributeName::ApproximateNumberOfMessagesDelayed;
+        let call = self.sqs().get_queue_attributes().queue_url(url).attribute_names(name.clone());
+        let attributes = call.send().await.expect("SQS returns the attributes").attributes.unwrap_or_default();
+        attributes[&name].parse().expect("a number")
+    }
+
     /// Deletes and returns all visible messages of the queue at `url`.
     ///
     /// # Panics

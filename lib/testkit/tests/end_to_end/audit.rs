@@ -13,8 +13,8 @@ use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path, endpoints_path, setting};
 use signpost_testkit::receiver::Receiver;
 
-/// Routes that change something and are no operator's: `ingest` and `relay` answer them.
-const OF_OTHERS: [&str; 2] = ["POST /v1/events", "POST /callbacks/{state}"];
+/// Routes that change something, or nothing, and are no operator's: `ingest`, `relay` and `echo` answer them.
+const OF_OTHERS: [&str; 3] = ["POST /v1/events", "POST /callbacks/{state}", "POST /smoke"];
 
 async fn entries(stack: &LocalStack, tenant: &TenantId, query: &str) -> Vec<Value> {
     let answer = stack.manage("GET", &format!("/v1/tenants/{tenant}/audit{query}"), None).await;

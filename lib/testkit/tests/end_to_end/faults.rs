@@ -128,7 +128,8 @@ async fn deliveries_deferred_for_days_are_kept_with_the_reason_and_can_be_retrie
     let own = Own { aws: proxy.aws().await, ..own };
 
     proxy.fail("Decrypt");
-    assert!(!is_done(&own.deliver(), presented(&endpoint, &event, 499, days_ago)).await);
+    assert!(is_done(&own.deliver(), presented(&endpoint, &event, 499, days_ago)).await);
+    assert_eq!(stack.delayed(&own.deliveries).await, 1, "it comes again as another message");
     assert!(is_done(&own.deliver(), presented(&endpoint, &event, 500, days_ago)).await, "it is dead-lettered");
     proxy.heal();
     let message = stack.wait_for_message_at(&own.dead_letters, |body| body.contains(endpoint.as_str())).await;
