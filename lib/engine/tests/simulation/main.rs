@@ -94,7 +94,7 @@ fn healthy_endpoints_do_not_wait_for_dead_ones_and_few_are_in_flight() {
 /// Prints the figures of docs/performance.md, if it runs for long, as in `make bench`: docs/neighbours.bars has them.
 #[test]
 fn no_neighbour_costs_a_tenant_more_than_a_healthy_one_of_the_same_load() {
-    let seconds = if soak_minutes().is_none() { 15 } else { 30 };
+    let seconds = if soak_minutes().is_none() { 10 } else { 30 };
     for (concurrency, per_second) in [([5, 10], 1), ([50, 100], 100), ([50, 100], 1_000)] {
         for is_new in [false, true] {
             if is_new && per_second > 100 && soak_minutes().is_none() {
