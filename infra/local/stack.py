@@ -95,7 +95,7 @@ class Stack:
             f"SlowDeliverConcurrency={deliver_concurrency}",
             "EventBusName=default",
             "EventBusSources=signpost.tests",
-            f"SlowInvocationsPerTenant={max(1, deliver_concurrency * 2 // 5)}",
+            f"SlowInvocationsPerTenant={max(1, deliver_concurrency // 2)}",
         ]
         if fast_keys:
             parameters += ["KeyLeadMinutes=1", "KeySigningMinutes=1", "KeyGraceMinutes=1"]
