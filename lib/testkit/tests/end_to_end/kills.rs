@@ -49,7 +49,8 @@ async fn a_function_killed_anywhere_loses_nothing_acknowledged() {
     let deliver = [
         // The seat is asked for in any case; a late start on a busy machine changes the calls after it.
         point("deliver: received, nothing sent", ("UpdateItem", Called, 1), Accepts, 0),
-        point("deliver: sent, not answered", (REQUEST, Called, BATCH), Accepts, BATCH),
+        // On a busy machine the first invocation may have a part of the batch.
+        point("deliver: sent, not answered", (REQUEST, Called, 1), Accepts, BATCH),
         point("deliver: sent, not recorded", (INSERT, Called, 1), Accepts, BATCH),
         point("deliver: recorded, not returned", (INSERT, Answered, 1), Accepts, 0),
         point(
