@@ -92,8 +92,9 @@ pub fn certified_key(certificate: &str, key: &str) -> CertifiedKey {
         .expect("a key that matches the certificate")
 }
 
-/// How long a test waits for requests before it fails.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// How long a test waits for requests before it fails: longer than a delivery waits twice because another function may be
+/// sending it, for 95 s each time.
+const PATIENCE: Duration = Duration::from_mins(4);
 
 impl Receiver {
     /// Starts a server that answers the n-th request (from 0) with the status that `answer` returns.
@@ -181,7 +182,7 @@ impl Receiver {
     /// Waits until at least `count` requests have arrived, and returns all requests.
     ///
     /// # Panics
-    /// Fewer requests arrive within two minutes.
+    /// Fewer requests arrive within four minutes.
     pub async fn wait_for(&self, count: usize) -> Vec<Received> {
         let mut received = self.received.clone();
         let enough = tokio::time::timeout(PATIENCE, received.wait_for(|all| all.len() >= count)).await;
