@@ -20,7 +20,7 @@ use signpost_engine::metrics::Meter;
 use signpost_engine::ports::queue::Message;
 use signpost_engine::sweep::{Redrive, Redriven};
 
-use crate::calm::quick;
+use crate::calm::{FIRST, quick};
 use crate::clock::{IMMORTAL, START};
 use crate::crowd::plan;
 use crate::functions::{deliver_of, fanout_of, run_functions, sweep_of};
@@ -292,18 +292,12 @@ fn an_endpoint_that_is_enabled_gets_the_very_next_delivery() {
     world.tables.borrow_mut().endpoints[0].as_mut().unwrap().disabled = Some(DisabledBecause::Operator);
     let deliver = deliver_of(Process::new(&world, Role::Operator));
     let messages = [0, 0].map(|index| fanned_out(&world, index).1.body);
-    let receipt = Receipt {
-        receives: 1,
-        earlier_receives: 0,
-        first_received_unix_ms: START,
-        since_unix_ms: START,
-        is_again: false,
-        track: Track::Fast,
-    };
     let tables = Rc::clone(&world);
     done(&world, async move {
         for body in messages {
-            deliver.handle(&[QueuedDelivery { message_id: "m", body: &body, receipt_handle: "0#1", receipt }]).await;
+            deliver
+                .handle(&[QueuedDelivery { message_id: "m", body: &body, receipt_handle: "0#1", receipt: FIRST }])
+                .await;
             tables.tables.borrow_mut().enable(0);
         }
     });
