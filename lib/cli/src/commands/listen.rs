@@ -172,6 +172,8 @@ async fn work(
     output: &Output,
 ) -> Outcome {
     let mut seen = BTreeSet::new();
+    // From before *ready* on: a sleep right after it is noticed as well.
+    let (mut tick, mut last) = (tokio::time::interval(Duration::from_secs(1)), SystemTime::now());
     if let Some(made) = made {
         output.say(&format!("made endpoint {} for {}; waiting for a test event", made.endpoint, made.url));
         let event = test(made, arrived, stack, output, &mut seen).await?;
@@ -180,7 +182,6 @@ async fn work(
         go_round(address).await?;
         output.say(&format!("ready: http://{address}/ answers; Ctrl-C stops"));
     }
-    let (mut tick, mut last) = (tokio::time::interval(Duration::from_secs(1)), SystemTime::now());
     loop {
         tokio::select! {
             arrival = arrived.recv() => {
