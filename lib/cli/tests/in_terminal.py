@@ -35,8 +35,11 @@ def main(word: str, text: str, *command: str) -> int:
         if not is_typed and word.encode() in shown:
             os.write(terminal, text.encode().decode("unicode_escape").encode())
             is_typed = True
-    _, status = os.waitpid(pid, 0)
     sys.stdout.buffer.write(shown)
+    # The terminal ends before the program: its last steps have a limit as well.
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(pid, signal.SIGKILL))
+    signal.alarm(SECONDS)
+    _, status = os.waitpid(pid, 0)
     return os.waitstatus_to_exitcode(status)
 
 

@@ -3,16 +3,18 @@
 use std::path::Path;
 
 use signpost_testkit::authority::Authority;
+use signpost_testkit::program::output;
 use signpost_testkit::receiver::Receiver;
 use tokio::task::spawn_blocking;
 
-use crate::program::{NOWHERE, command};
+use crate::program::{LIMIT, NOWHERE, command};
 
 /// Examines a receiver, and trusts the authority.
 async fn examine(receiver: &Receiver, authority: &Path) -> (i32, String) {
     let (url, authority) = (receiver.url.clone(), authority.to_owned());
     let output = spawn_blocking(move || {
-        command(NOWHERE, ["doctor", &url, "--allow-private"]).env("SSL_CERT_FILE", authority).output().unwrap()
+        let mut command = command(NOWHERE, ["doctor", &url, "--allow-private"]);
+        output(command.env("SSL_CERT_FILE", authority), LIMIT).unwrap()
     });
     let output = output.await.unwrap();
     let text = [output.stdout, output.stderr].concat();

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::program::{NOWHERE, Ran, command, run, run_with_input};
+use crate::program::{NOWHERE, Ran, command, run, run_with_input, start};
 use crate::signed::ENDPOINT;
 use crate::stack;
 use crate::stub_api::{Asked, StubApi};
@@ -309,7 +309,7 @@ fn tail_shows_each_change_of_each_endpoint_once() {
         (200, json!({"deliveries": deliveries}).to_string())
     });
     let mut command = command(&stack.url, ["tail", "-t", "acme", "--output", "jsonl"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let (mut child, _limit) = start(command.stdin(Stdio::null()));
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().take(2);
     let lines: Vec<Value> = lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
     child.kill().unwrap();

@@ -2,7 +2,10 @@
 
 use std::ffi::OsStr;
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use signpost_testkit::program::{self, Limit};
 
 /// The result of a run.
 #[derive(Debug)]
@@ -26,6 +29,11 @@ pub fn command<A: AsRef<OsStr>>(api_url: &str, args: impl IntoIterator<Item = A>
     command
 }
 
+/// Starts a command with pipes for its output, and a time limit.
+pub fn start(command: &mut Command) -> (Child, Limit) {
+    program::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()), LIMIT).unwrap()
+}
+
 /// Runs the program to its end.
 pub fn run(api_url: &str, args: &[&str]) -> Ran {
     run_with_input(api_url, args, "")
@@ -34,7 +42,7 @@ pub fn run(api_url: &str, args: &[&str]) -> Ran {
 /// Runs the program to its end, with a text on stdin.
 pub fn run_with_input(api_url: &str, args: &[&str], input: &str) -> Ran {
     let mut command = command(api_url, args);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut child, _limit) = start(command.stdin(Stdio::piped()));
     drop(child.stdin.take().unwrap().write_all(input.as_bytes())); // The program may not read it.
     let output = child.wait_with_output().unwrap();
     Ran {
@@ -43,6 +51,9 @@ pub fn run_with_input(api_url: &str, args: &[&str], input: &str) -> Ran {
         stderr: String::from_utf8(output.stderr).unwrap(),
     }
 }
+
+/// How long a command may run, on a machine with much other work as well.
+pub const LIMIT: Duration = Duration::from_mins(2);
 
 /// A URL where nobody answers.
 pub const NOWHERE: &str = "http://127.0.0.1:9";

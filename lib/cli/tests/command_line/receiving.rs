@@ -8,14 +8,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use signpost_core::signing::algorithm::Algorithm;
+use signpost_testkit::program::Limit;
 
-use crate::program::{NOWHERE, command, run};
+use crate::program::{NOWHERE, command, run, start};
 use crate::signed::{BODY, ENDPOINT, Webhook, endpoint_keys, key_set};
 use crate::stub_api::{Asked, StubApi};
 
 /// A running `signpost listen`, killed at the end of the test.
 struct Listening {
     child: Child,
+    _limit: Limit,
     stdout: BufReader<ChildStdout>,
     stderr: BufReader<ChildStderr>,
     address: String,
@@ -25,10 +27,10 @@ impl Listening {
     /// Starts it, and waits until it is ready.
     fn start(api_url: &str, args: &[&str]) -> Self {
         let args = [&["listen", "--port", "0"], args].concat();
-        let mut child = command(api_url, args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (mut child, limit) = start(command(api_url, args).stdin(Stdio::null()));
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut this = Self { child, stdout, stderr, address: String::new() };
+        let mut this = Self { child, _limit: limit, stdout, stderr, address: String::new() };
         let mut said = String::new();
         while !said.contains("ready: ") {
             let line = this.said();

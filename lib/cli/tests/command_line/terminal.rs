@@ -3,8 +3,9 @@
 use std::process::Output;
 
 use serde_json::json;
+use signpost_testkit::program::output;
 
-use crate::program::command;
+use crate::program::{LIMIT, command};
 use crate::signed::{ENDPOINT, key_set};
 use crate::stack;
 use crate::stub_api::StubApi;
@@ -18,7 +19,7 @@ fn in_terminal(api_url: &str, word: &str, text: &str, variable: (&str, &str), ar
         command(api_url, args).get_envs().map(|(name, value)| (name.to_owned(), value.unwrap().to_owned())).collect();
     let mut python = std::process::Command::new("python3");
     python.arg(program).args(words).args(args).envs(variables).env("TERM", "xterm").env(variable.0, variable.1);
-    let Output { status, stdout, stderr } = python.output().unwrap();
+    let Output { status, stdout, stderr } = output(&mut python, LIMIT).unwrap();
     assert!(stderr.is_empty(), "{}", String::from_utf8_lossy(&stderr));
     (status.code().unwrap(), String::from_utf8(stdout).unwrap())
 }

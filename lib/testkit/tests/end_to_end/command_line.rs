@@ -3,13 +3,18 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use signpost_core::event::TenantId;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::LocalStack;
+use signpost_testkit::program::start;
 use signpost_testkit::receiver::Receiver;
 use tokio::task::spawn_blocking;
+
+/// How long a command may run.
+const LIMIT: Duration = Duration::from_mins(5);
 
 /// Returns the program, which `make build` puts beside the functions.
 pub(crate) fn program() -> PathBuf {
@@ -41,7 +46,8 @@ async fn run(args: &[&str], input: &str) -> Ran {
 fn run_now(args: &[String], input: &str) -> Ran {
     let mut command = Command::new(program());
     command.args(args).args(["--output", "json"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (mut child, _limit) = start(command, LIMIT).unwrap();
     drop(child.stdin.take().unwrap().write_all(input.as_bytes())); // The program may not read it.
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -143,7 +149,9 @@ async fn whoami_knows_the_account_and_the_stack() {
 async fn listen_makes_an_endpoint_shows_what_arrives_and_removes_it() {
     let tenant = tenant();
     let args = ["listen", "--port", "0", "--tenant", tenant.as_str(), "--output", "jsonl"];
-    let mut child = Command::new(program()).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut command = Command::new(program());
+    let (mut child, _limit) =
+        start(command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()), LIMIT).unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
     let stderr = BufReader::new(child.stderr.take().unwrap()).lines();
     let pid = child.id().to_string();

@@ -1,19 +1,11 @@
 //! EventBridge as a door: the rule of the template, with its input transformer.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 use signpost_core::endpoint::Endpoint;
 use signpost_testkit::build::tenant;
 use signpost_testkit::local_stack::LocalStack;
+use signpost_testkit::program::python;
 use signpost_testkit::receiver::Receiver;
-
-/// Puts the event of its argument on the default bus, and prints the id that EventBridge gave it.
-const PUT: &str = "
-import boto3, json, sys
-answer = boto3.client('events').put_events(Entries=[json.loads(sys.argv[1])])
-print(answer['Entries'][0]['EventId'])
-";
 
 #[tokio::test]
 async fn an_event_of_a_bus_arrives_as_a_webhook() {
@@ -26,9 +18,7 @@ async fn an_event_of_a_bus_arrives_as_a_webhook() {
     // The stack's parameter EventBusSources names this source, and not the other one.
     for source in ["signpost.other", "signpost.tests"] {
         let entry = json!({"Source": source, "DetailType": "Order Placed", "Detail": detail.to_string()});
-        let mut put = Command::new("python");
-        put.args(["-c", PUT, &entry.to_string()]);
-        let output = tokio::task::spawn_blocking(move || put.output()).await.unwrap().unwrap();
+        let output = python("put_event.py", &[&entry.to_string()]).await;
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         if source == "signpost.other" {
             continue;

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::{Value, json};
 use signpost_core::event::TenantId;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, until};
+use signpost_testkit::program::python;
 use signpost_testkit::receiver::{Received, Receiver};
 
 /// The log groups of all functions, by logical id.
@@ -99,13 +99,9 @@ async fn the_metrics_of_a_load_are_what_the_receivers_saw() {
 
 /// Checks all lines by the specification of the format and by `docs/metrics.md`.
 async fn check(lines: &[String]) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("metrics.jsonl");
     std::fs::write(&file, lines.join("\n")).unwrap();
-    let mut command = Command::new("python");
-    command.arg(root.join("infra/local/check-metrics.py")).arg(file);
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
-    let output = output.unwrap_or_else(|error| panic!("python: {error}; run `make test`, which sets it up"));
+    let output = python("check-metrics.py", &[file.to_str().unwrap()]).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
