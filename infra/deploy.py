@@ -50,6 +50,13 @@ SHARE_OF_MANAGE, MOST_OF_MANAGE = 10, 100
 PROTECTION = "DeletionProtection"
 # Invocations of `fanout` by its two queues: MaximumConcurrency in template.yaml.
 FANOUT_CONCURRENCY = 55
+LIMITS = (
+    "DeliverConcurrency",
+    "SlowDeliverConcurrency",
+    "SlowInvocationsPerTenant",
+    "DeliverReservedConcurrency",
+    "FanoutReservedConcurrency",
+)
 LAMBDA_KEEPS_UNRESERVED = 100  # https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
 
 
@@ -218,13 +225,28 @@ def bound_of_manage(account: dict[str, int] | None) -> dict[str, str]:
 
 
 def check_concurrency(parameters: dict[str, str]) -> None:
-    reserved = int(parameters["DeliverReservedConcurrency"])
-    wanted = sum(int(parameters[name]) for name in ("DeliverConcurrency", "SlowDeliverConcurrency"))
-    if 0 < reserved < wanted:
-        raise DeployError(
-            f"DeliverReservedConcurrency is {reserved}; give at least DeliverConcurrency and SlowDeliverConcurrency together, "
-            f"which are {wanted}, or 0: Lambda would throttle the function, and each message that it throttles is late by minutes"
+    """Refuses limits that do not fit together, which a rule of CloudFormation cannot compare; names each of them."""
+    number = {name: int(value) for name, value in parameters.items() if name in LIMITS}
+    for_deliver = number["DeliverConcurrency"] + number["SlowDeliverConcurrency"]
+    throttled = "or 0: Lambda would throttle the function, and each message that it throttles is late by minutes"
+    faults = []
+    if 0 < number["DeliverReservedConcurrency"] < for_deliver:
+        faults.append(
+            f"DeliverReservedConcurrency is {number['DeliverReservedConcurrency']}; give at least DeliverConcurrency and "
+            f"SlowDeliverConcurrency together, which are {for_deliver}, {throttled}"
         )
+    if 0 < number["FanoutReservedConcurrency"] < FANOUT_CONCURRENCY:
+        faults.append(
+            f"FanoutReservedConcurrency is {number['FanoutReservedConcurrency']}; give at least {FANOUT_CONCURRENCY}, which its "
+            f"queues invoke at once, {throttled}"
+        )
+    if number["SlowInvocationsPerTenant"] >= number["SlowDeliverConcurrency"]:
+        faults.append(
+            f"SlowInvocationsPerTenant is {number['SlowInvocationsPerTenant']} of {number['SlowDeliverConcurrency']} invocations "
+            "(SlowDeliverConcurrency), so one tenant with a slow endpoint could take them all; give less than half"
+        )
+    if faults:
+        raise DeployError("\n".join(faults))
 
 
 def say_if_queues_exceed(account: dict[str, int] | None, parameters: dict[str, str]) -> None:

@@ -265,12 +265,15 @@ class Deploys(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(asked["deploy"]["parameters"], {"ManageReservedConcurrency": "0"})
 
-    def test_deliver_is_not_reserved_less_than_its_event_source_invokes(self):
-        asked, done = self.deploy("--stack", self.stack, "DeliverReservedConcurrency=20")
+    def test_limits_that_do_not_fit_together_are_all_refused_before_anything_is_built(self):
+        asked, done = self.deploy("--stack", self.stack, "DeliverReservedConcurrency=20", "FanoutReservedConcurrency=54",
+                                  "SlowInvocationsPerTenant=100")
         self.assertEqual((asked, done.returncode), ({}, 1))
         self.assertIn("DeliverConcurrency and SlowDeliverConcurrency together, which are 150", done.stderr)
+        self.assertIn("FanoutReservedConcurrency is 54; give at least 55", done.stderr)
+        self.assertIn("SlowInvocationsPerTenant is 100 of 100 invocations", done.stderr)
         asked, done = self.deploy("--stack", self.stack, "DeliverReservedConcurrency=20", "DeliverConcurrency=10",
-                                  "SlowDeliverConcurrency=10")
+                                  "SlowDeliverConcurrency=10", "SlowInvocationsPerTenant=4", "FanoutReservedConcurrency=55")
         self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_tags_of_the_stack_stay_and_new_ones_join_them(self):
