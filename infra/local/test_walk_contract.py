@@ -14,12 +14,26 @@ import threading
 import unittest
 
 import requests
+import yaml
 
 import walk_contract
 
 PROBLEM = '{"status": 503, "title": "Service Unavailable", "detail": "try again"}'
 TIMED_OUT = '{"errorMessage": "Task timed out after 29.00 seconds", "errorType": "Sandbox.Timedout"}'
 EXITED = '{"errorMessage": "Runtime exited", "errorType": "Runtime.ExitError"}'
+
+
+class TheParts(unittest.TestCase):
+    def test_have_each_operation_once(self):
+        contract = yaml.safe_load((walk_contract.HERE.parent / "openapi.yaml").read_text())
+        tags = [tag for part in walk_contract.PARTS.values() for tag in part]
+        tags += ["Smoke test"]  # Its answers depend on the attempt; `make smoke` walks it.
+        for path, operations in contract["paths"].items():
+            for method, operation in operations.items():
+                if method in ("get", "put", "post", "delete", "patch"):
+                    with self.subTest(f"{method} {path}"):
+                        self.assertEqual(len(set(operation["tags"]) & set(tags)), 1)
+        self.assertEqual(len(tags), len(set(tags)))
 
 
 class TheReceiver(unittest.TestCase):

@@ -1,16 +1,17 @@
 """Walks the contract, infra/openapi.yaml, against a local stack. Sends valid and invalid requests to every operation,
 alone and in the order of its links, and compares the answers with the contract.
 
-    walk_contract.py API_URL [SEED]
+    walk_contract.py API_URL [SEED [PART]]
 
-Needs the settings of the local stack in its environment. Exits with 1 if an answer breaks the contract. Then
-schemathesis prints the request as a curl command, and the seed. The same seed makes the same walk. The output of the
-parts that failed comes last.
+Without a PART, all parts walk at the same time, each in a process of its own. Needs the settings of the local stack in
+its environment. Exits with 1 if an answer breaks the contract. Then schemathesis prints the request as a curl command,
+and the seed. The same seed makes the same walk. The output of the parts that failed comes last.
 
 The walk does not disturb others: it has its own tenants, its endpoints lead to a receiver in this process, and it
 removes them at the end. It judges answers and not the speed of the machine: see `Patience`.
 """
 
+import concurrent.futures
 import contextlib
 import functools
 import http.server
@@ -21,6 +22,7 @@ import os
 import random
 import re
 import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -40,8 +42,15 @@ from schemathesis.generation.meta import TestPhase
 
 HERE = Path(__file__).resolve().parent
 TENANT = f"contract-{uuid.uuid4().hex}"
-# One run per part, because schemathesis starts to follow links only from the operations that it considers best.
-PARTS = [("Endpoints",), ("Notices and audit log",), ("Events", "Keys"), ("Status",), ("Token requests",)]
+# The tags of each part. One run per part, because schemathesis starts to follow links only from the operations that it
+# considers best.
+PARTS = {
+    "endpoints": ("Endpoints",),
+    "notices": ("Notices and audit log",),
+    "events": ("Events", "Keys"),
+    "status": ("Status",),
+    "token-requests": ("Token requests",),
+}
 ARRIVES_WITHIN_SECONDS = 5
 TOLD_WITHIN_SECONDS = 300  # Fan-out also has the events of tests that run at the same time.
 ANSWERED_WITHIN_SECONDS = 120  # Longer than any function may take, its start included. Also in contract.toml.
@@ -61,25 +70,35 @@ FAMILIES = {"operation", "activation", "workflow", "token-request", "session", "
 
 def main() -> int:
     api_url, seed = sys.argv[1], (sys.argv[2:] or ["1"])[0]
+    if part := sys.argv[3:]:
+        return walk_part(api_url, seed, *part)
+    arguments = [sys.executable, __file__, api_url, seed]
+    run = functools.partial(subprocess.run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    with concurrent.futures.ThreadPoolExecutor(len(PARTS)) as walkers:
+        done = list(walkers.map(lambda part: run([*arguments, part]), PARTS))
+    for walked in sorted(done, key=lambda walked: walked.returncode != 0):
+        print(walked.stdout, flush=True)
+    return 1 if any(walked.returncode for walked in done) else 0
+
+
+def walk_part(api_url: str, seed: str, part: str) -> int:
+    """Walks the operations of a part, and prints what schemathesis prints. Returns the exit status."""
     signer, patience = Signer(), Patience()
     schemathesis.auth.set_from_requests(signer).apply_to(schemathesis.openapi.require_security_scheme("SigV4"))
     api = Api(api_url, signer, patience)
-    broken = {}
+    began = time.monotonic()
     with Receiver() as receiver:
         endpoints = Endpoints(api, receiver)
         Session(api).begin()
         Walk(receiver, endpoints, api, seed).hook_in()
         try:
-            for tags in PARTS:
-                is_broken, output = walk(api_url, seed, *tags)
-                if is_broken:
-                    broken[", ".join(tags)] = output
-                else:
-                    print(output, flush=True)
+            is_broken, output = walk(api_url, seed, *PARTS[part])
         finally:
             endpoints.remove()
-    print(f"Requests sent again, because the machine was too slow or too busy to answer: {patience.repeated}")
-    return report(broken, receiver.faults, seed)
+    print(output if not is_broken else "", flush=True)
+    print(f"{part} took {time.monotonic() - began:.0f} s", end="; ")
+    print(f"requests sent again, because the machine was too slow or too busy to answer: {patience.repeated}")
+    return report({part: output} if is_broken else {}, receiver.faults, seed)
 
 
 def report(broken: dict[str, str], faults: list[Exception], seed: str) -> int:
