@@ -77,7 +77,7 @@ bench: ## Measures what a delivery costs; BENCH_STACK=no leaves out what needs t
 	@SIGNPOST_SOAK_MINUTES=1 cargo test --profile soak --quiet --package signpost-engine --test simulation -- --nocapture no_neighbour no_partition
 ifneq ($(BENCH_STACK),no)
 	@$(MAKE) --no-print-directory tools
-	@$(LOCAL_STACK) run --release --deliver-concurrency 50 -- $(BENCH) latency
+	@$(LOCAL_STACK) run --release -- $(BENCH) latency
 endif
 
 .PHONY: check

@@ -2,7 +2,7 @@
 
     stack.py up [--port N] [--auth]          starts it and leaves it running; writes .local/stack.env
     stack.py down                            stops what `up` started
-    stack.py run [--auth] [--fast-keys] [--release] [--deliver-concurrency N] -- COMMAND …
+    stack.py run [--auth] [--fast-keys] [--release] -- COMMAND …
                                              starts another stack, runs COMMAND with its settings, stops it
 
 Needs the venv that tools.sh makes, and functions that `cargo build` built. The stack listens on loopback only, and
@@ -33,6 +33,9 @@ STACK_NAME = "signpost"
 REGION = "us-east-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 READY_WITHIN_SECONDS = 60
+# Invocations of `deliver` at once, for each of its queues. Each one is a process here: 50 that start together make two
+# cores too slow for everyone, which on AWS have a part of a core each.
+DELIVER_CONCURRENCY = 10
 
 
 class StackError(Exception):
@@ -82,7 +85,7 @@ class Stack:
                     raise StackError(f"AWS did not start; see {self.home / 'aws.log'}") from error
                 time.sleep(0.1)
 
-    def deploy(self, fast_keys: bool, deliver_concurrency: int = 10, release: bool = False) -> dict[str, str]:
+    def deploy(self, fast_keys: bool, release: bool = False) -> dict[str, str]:
         """Builds and deploys the template, and returns the settings with which tools and tests call the stack."""
         architecture = "arm64" if os.uname().machine in ("arm64", "aarch64") else "x86_64"
         parameters = [
@@ -90,12 +93,12 @@ class Stack:
             "Alarms=false",  # MiniStack refuses alarms with metric math.
             "DangerouslyAllowHttp=true",
             "DangerouslyAllowPrivateTargets=true",
-            f"DeliverConcurrency={deliver_concurrency}",
+            f"DeliverConcurrency={DELIVER_CONCURRENCY}",
             "MetricsByTenant=true",     # A test counts those of its own tenant.
-            f"SlowDeliverConcurrency={deliver_concurrency}",
+            f"SlowDeliverConcurrency={DELIVER_CONCURRENCY}",
             "EventBusName=default",
             "EventBusSources=signpost.tests",
-            f"SlowInvocationsPerTenant={max(1, deliver_concurrency // 2)}",
+            f"SlowInvocationsPerTenant={DELIVER_CONCURRENCY // 2}",
         ]
         if fast_keys:
             parameters += ["KeyLeadMinutes=1", "KeySigningMinutes=1", "KeyGraceMinutes=1"]
@@ -357,7 +360,7 @@ def run(arguments: argparse.Namespace) -> int:
     keep_logs = True
     try:
         stack.start(arguments.auth)
-        settings = stack.deploy(arguments.fast_keys, arguments.deliver_concurrency, arguments.release)
+        settings = stack.deploy(arguments.fast_keys, arguments.release)
         env = {**os.environ, **settings, "PATH": f"{bin_dir()}{os.pathsep}{os.environ['PATH']}"}
         say(f"Running {Path(arguments.argv[0]).name} {' '.join(arguments.argv[1:])}")
         child = subprocess.Popen(arguments.argv, env=env, cwd=ROOT, start_new_session=True)  # To stop all of it.
@@ -391,7 +394,6 @@ def main() -> int:
     one.add_argument("--auth", action="store_true", help="enforce IAM policies")
     one.add_argument("--fast-keys", action="store_true", help="make keys sign for a minute instead of a day")
     one.add_argument("--release", action="store_true", help="deploy release builds, as on AWS")
-    one.add_argument("--deliver-concurrency", type=int, default=10, metavar="N", help="default: 10")
     one.add_argument("argv", nargs="+", metavar="COMMAND")
     arguments = parser.parse_args()
     for ending in (signal.SIGTERM, signal.SIGHUP):
