@@ -74,7 +74,7 @@ EVERYTHING = {
     "MaxWritesPerSecond": "10000",
     **{
         f"{function}ReservedConcurrency": "20"
-        for function in ("Ingest", "Manage", "PublicKeys", "Relay", "Sweep", "RotateKeys")
+        for function in ("Ingest", "Manage", "Portal", "PublicKeys", "Relay", "Sweep", "RotateKeys")
     },
     "DeliverReservedConcurrency": "150",
     "FanoutReservedConcurrency": "55",

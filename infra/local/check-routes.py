@@ -48,9 +48,9 @@ def deployed_routes(template: dict) -> dict[str, bool]:
 
 
 def described_routes(contract: dict) -> dict[str, bool]:
-    """Returns the routes of all operations, and whether each requires a signature."""
+    """Returns the routes of all operations, and whether each requires a signature of IAM."""
     return {
-        f"{method.upper()} {path}": bool(operation.get("security", contract["security"]))
+        f"{method.upper()} {path}": any("SigV4" in one for one in operation.get("security", contract["security"]))
         for path, item in contract["paths"].items()
         for method, operation in item.items()
         if method in METHODS

@@ -114,7 +114,8 @@ class Stack:
         self.mend_event_sources()
         self.import_routes(outputs["ApiId"], resources)
         api_url = f"{self.endpoint}/_aws/execute-api/{outputs['ApiId']}"
-        self.set_public_url(resources["ManageFunction"], api_url)
+        for function in ("ManageFunction", "PortalFunction"):
+            self.set_public_url(resources[function], api_url)
         settings = {
             "API_ID": outputs["ApiId"],
             "API_URL": api_url,
@@ -133,6 +134,7 @@ class Stack:
             "OWN_EVENTS_QUEUE_ARN": self.queue_arn(resources["OwnEventsQueue"]),
             "OWN_EVENTS_QUEUE_URL": resources["OwnEventsQueue"],
             "PARKING_TABLE": outputs["ParkingTableName"],
+            "PORTAL_TABLE": outputs["PortalTableName"],
             "TOKEN_REQUESTS_TABLE": outputs["TokenRequestsTableName"],
             "WRAPPING_KEY": resources["WrappingKey"],
             "ROTATE_KEYS_FUNCTION": outputs["RotateKeysFunctionName"],

@@ -71,20 +71,24 @@ FAULTS = {
     "DeadLetterAlarm": {"sent": once(1), "kept": Fault(1, 30, 5, 90)},
     "RejectedAlarm": {"sent": once(1), "kept": Fault(1, 30, 5, 90)},
     "EndpointsDisabledAlarm": {"only": once(1)},
-    "RefusedKeysAlarm": {name: once(1) for name in ("publicKeys", "rotateKeys", "deliver", "manage")},
-    "FunctionErrorsAlarm": {name: lasting(1, 5) for name in ("ingest", "fanout", "deliver", "relay", "manage", "publicKeys")},
+    "RefusedKeysAlarm": {name: once(1) for name in ("publicKeys", "rotateKeys", "deliver", "manage", "portal")},
+    "FunctionErrorsAlarm": {
+        name: lasting(1, 5) for name in ("ingest", "fanout", "deliver", "relay", "manage", "portal", "publicKeys")
+    },
     "FunctionThrottlesAlarm": {
         name: lasting(1, 5)
-        for name in ("ingest", "fanout", "deliver", "sweep", "relay", "manage", "publicKeys", "rotateKeys")
+        for name in ("ingest", "fanout", "deliver", "sweep", "relay", "manage", "portal", "publicKeys", "rotateKeys")
     },
     "FailingCallsAlarm": {name: lasting(1, 16, 45) for name in ("events", "deliveries")},
     # `requests` is what the errors are compared with: few requests, and as many errors in both hours.
     "ApiErrorsAlarm": {"errors": lasting(31, 6, 45)},
     "ReadThrottlesAlarm": {
-        name: lasting(1, 5) for name in ("endpoints", "events", "parking", "keys", "endpointKeys", "tokenRequests", "audit")
+        name: lasting(1, 5)
+        for name in ("endpoints", "events", "parking", "keys", "endpointKeys", "tokenRequests", "audit", "portal")
     },
     "WriteThrottlesAlarm": {
-        name: lasting(1, 5) for name in ("endpoints", "events", "parking", "keys", "endpointKeys", "tokenRequests", "audit")
+        name: lasting(1, 5)
+        for name in ("endpoints", "events", "parking", "keys", "endpointKeys", "tokenRequests", "audit", "portal")
     },
     "SweepAlarm": {"only": lasting(1)},
     "KeyRotationAlarm": {"only": lasting(1)},

@@ -1,5 +1,6 @@
 //! Requests: their tenant and endpoint, their content, and their conditions.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
@@ -9,17 +10,21 @@ use signpost_core::event::{EventId, TenantId};
 use signpost_core::input::fault::Fault;
 use signpost_core::input::prefer;
 use signpost_core::input::problem::Problem;
+use signpost_core::portal::{Capability, Link, LinkId, Scope};
 use signpost_io::runtime::api_gateway::{
     body_text, lists_strongly, lists_weakly, lists_with_prefix, media_type, parameter,
 };
 
 use crate::audit::Trail;
+use crate::portal_links::no_such_link;
 
 /// A request about a tenant's endpoints.
 pub(crate) struct ApiRequest<'a> {
     pub(crate) tenant: TenantId,
     /// Its changes so far, for the audit log.
     pub(crate) trail: Trail,
+    /// The link of an integrator who makes the request; none for an operator.
+    link: Option<&'a Link>,
     request: &'a ApiGatewayV2httpRequest,
 }
 
@@ -49,7 +54,35 @@ impl<'a> ApiRequest<'a> {
         let tenant = tenant.ok_or_else(|| {
             Problem::not_found(format!("there is no such tenant: a tenant's id is {}", TenantId::EXPECTED))
         })?;
-        Ok(Self { tenant, trail: Trail::default(), request })
+        Ok(Self { tenant, trail: Trail::default(), link: None, request })
+    }
+
+    /// Reads a request of an integrator. Tenant and rights are those of the link, whatever the request says.
+    pub(crate) fn of_integrator(link: &'a Link, request: &'a ApiGatewayV2httpRequest) -> Self {
+        Self { tenant: link.tenant.clone(), trail: Trail::default(), link: Some(link), request }
+    }
+
+    /// Returns the link of an integrator; none for an operator.
+    pub(crate) fn integrator(&self) -> Option<&Link> {
+        self.link
+    }
+
+    /// Returns whether the caller may see this endpoint, if the tenant has it.
+    pub(crate) fn may_see(&self, endpoint: &EndpointId) -> bool {
+        self.link.is_none_or(|link| link.scope.includes(endpoint))
+    }
+
+    /// Returns the only endpoints that the caller may see; none if it may see all of the tenant's.
+    pub(crate) fn only(&self) -> Option<&BTreeSet<EndpointId>> {
+        match &self.link?.scope {
+            Scope::All => None,
+            Scope::Only(endpoints) => Some(endpoints),
+        }
+    }
+
+    /// Returns whether an answer may have a new signing secret.
+    pub(crate) fn may_see_secrets(&self) -> bool {
+        self.link.is_none_or(|link| link.can.contains(&Capability::Secret))
     }
 
     /// Returns the request as API Gateway passed it on.
@@ -57,10 +90,20 @@ impl<'a> ApiRequest<'a> {
         self.request
     }
 
-    /// Returns the endpoint in the path.
+    /// Returns the endpoint in the path. One that the caller may not see does not differ from one that does not exist.
     pub(crate) fn endpoint(&self) -> Result<EndpointId, Problem> {
-        let id = self.request.path_parameters.get("endpoint").and_then(|id| EndpointId::parse(id));
-        id.ok_or_else(no_such_endpoint)
+        self.named_endpoint().filter(|id| self.may_see(id)).ok_or_else(no_such_endpoint)
+    }
+
+    /// Returns the endpoint in the path, also if the caller may not see it: for the audit log.
+    pub(crate) fn named_endpoint(&self) -> Option<EndpointId> {
+        self.request.path_parameters.get("endpoint").and_then(|id| EndpointId::parse(id))
+    }
+
+    /// Returns the link in the path.
+    pub(crate) fn link(&self) -> Result<LinkId, Problem> {
+        let id = self.request.path_parameters.get("link").and_then(|id| LinkId::parse(id));
+        id.ok_or_else(no_such_link)
     }
 
     /// Returns the event in the path.
@@ -149,8 +192,17 @@ impl<'a> ApiRequest<'a> {
     pub(crate) fn base_url(&self) -> String {
         let domain = self.request.request_context.domain_name.as_deref().unwrap_or_default();
         let path = self.request.raw_path.as_deref().unwrap_or_default();
-        let before = path.split_once("/v1/tenants/").map_or("", |(before, _)| before);
+        let begin = if self.link.is_some() { "/portal/" } else { "/v1/tenants/" };
+        let before = path.split_once(begin).map_or("", |(before, _)| before);
         format!("https://{domain}{before}")
+    }
+
+    /// Returns the path of an endpoint for this caller.
+    pub(crate) fn path_of(&self, endpoint: &EndpointId) -> String {
+        match self.link {
+            None => format!("/v1/tenants/{}/endpoints/{endpoint}", self.tenant),
+            Some(_) => format!("/portal/api/endpoints/{endpoint}"),
+        }
     }
 
     /// Returns whether the request is conditional on a version (RFC 9110, section 13.1.1).

@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use serde_json::{Value, json};
 use signpost_core::audit::{Actor, AuditQuery, Change, Entry, EntryId, Outcome};
 use signpost_core::delivery::verification::state;
@@ -78,20 +78,25 @@ fn shown(stored: &StoredEndpoint) -> Value {
 impl App {
     /// Handles a request that may change something, between the two items of its entry. Without the first one, nothing is
     /// changed; without the second one, the request is not answered as done.
-    pub(crate) async fn audited(&self, route: &str, asked: &ApiRequest<'_>) -> Answer {
+    pub(crate) async fn audited(
+        &self,
+        route: &str,
+        asked: &ApiRequest<'_>,
+        handled: impl Future<Output = Answer>,
+    ) -> Answer {
         let context = &asked.request().request_context;
         let intended = Entry {
             id: EntryId::new(unix_ms_now(), Uuid::new_v4()),
-            actor: actor(asked.request()),
+            actor: actor(asked),
             action: route.to_owned(),
-            endpoint: asked.endpoint().ok(),
+            endpoint: asked.named_endpoint(),
             event: asked.event().ok().map(|event| event.to_string()),
             request_id: context.request_id.clone().unwrap_or_default(),
             status: None,
             change: Change::default(),
         };
         self.audit_log.write(&asked.tenant, &intended).await?;
-        let answer = Box::pin(self.dispatch(route, asked)).await;
+        let answer = handled.await;
         let Changed { endpoint, change } = asked.trail.noted();
         let status = Some(status_of(&answer));
         let change = if Outcome::of_status(status) == Outcome::Refused { Change::default() } else { change };
@@ -139,9 +144,12 @@ impl App {
     }
 }
 
-/// Returns the caller of a request, whom API Gateway has authorized.
-fn actor(request: &ApiGatewayV2httpRequest) -> Actor {
-    let iam = request.request_context.authorizer.as_ref().and_then(|authorizer| authorizer.iam.as_ref());
+/// Returns the caller of a request: a link of the integrators' page, or an operator whom API Gateway has authorized.
+fn actor(asked: &ApiRequest<'_>) -> Actor {
+    if let Some(link) = asked.integrator() {
+        return Actor::Link { id: link.id.to_string() };
+    }
+    let iam = asked.request().request_context.authorizer.as_ref().and_then(|authorizer| authorizer.iam.as_ref());
     let principal = iam.and_then(|iam| iam.user_arn.clone()).unwrap_or_else(|| "unknown".into());
     Actor::Iam { principal }
 }

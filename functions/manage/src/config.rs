@@ -36,6 +36,11 @@ pub struct Config {
     pub own_events_queue_url: String,
     /// `PARKING_TABLE`: DynamoDB table of parked deliveries; required.
     pub parking_table: String,
+    /// `PORTAL_TABLE`: DynamoDB table of links to the integrators' page; required.
+    pub portal_table: String,
+    /// `PORTAL_URL`: the start of links to the integrators' page, such as `https://webhooks.example`, without a query;
+    /// default as `PUBLIC_URL`.
+    pub portal_url: Option<String>,
     /// `PUBLIC_URL`: the start of callback URLs, such as `https://callbacks.example`, without a query; default the
     /// domain of the registration's request.
     pub public_url: Option<String>,
@@ -75,6 +80,8 @@ impl Config {
             events_table: required(&get, "EVENTS_TABLE")?,
             parking_table: required(&get, "PARKING_TABLE")?,
             keys_url: url(&get, "KEYS_URL", &target_rules)?,
+            portal_table: required(&get, "PORTAL_TABLE")?,
+            portal_url: url(&get, "PORTAL_URL", &target_rules)?,
             public_url: url(&get, "PUBLIC_URL", &target_rules)?,
             retention: retention(&get)?,
             target_rules,

@@ -18,7 +18,7 @@ use crate::holds::ShownHold;
 use crate::{Answer, App};
 
 /// How many deliveries a page may have.
-const MAX_PAGE: usize = 50;
+const MAX_PAGE: i32 = 50;
 /// How long one request searches for deliveries of one status, which may be few among many; within the function's 29 s.
 const LOOKING: Duration = Duration::from_secs(5);
 
@@ -28,17 +28,24 @@ impl App {
         let endpoint = asked.endpoint()?;
         let [status, since, cursor] = ["status", "since", "cursor"].map(|name| asked.parameter(name));
         let wanted = ListQuery::parse(status.as_deref(), since.as_deref(), cursor.as_deref());
-        let mut wanted = wanted.map_err(Problem::bad_request)?;
+        let limit = asked.limit(MAX_PAGE);
+        let (mut wanted, limit) = match (wanted, limit) {
+            (Ok(wanted), Ok(limit)) => (wanted, usize::try_from(limit).unwrap_or_default()),
+            (wanted, limit) => {
+                let faults = [wanted.err(), limit.err().map(|fault| vec![fault])];
+                return Err(Problem::bad_request(faults.into_iter().flatten().flatten().collect()).into());
+            }
+        };
         if !self.endpoints.exists(&asked.tenant, &endpoint).await? {
             return Err(no_such_endpoint().into());
         }
         let (mut deliveries, started) = (Vec::new(), Instant::now());
         let next = loop {
-            let most = MAX_PAGE - deliveries.len();
+            let most = limit - deliveries.len();
             let (found, next) = self.listing.page(&asked.tenant, &endpoint, wanted, most).await?;
             deliveries.extend(found);
             match next {
-                Some(next) if deliveries.len() < MAX_PAGE && started.elapsed() < LOOKING => {
+                Some(next) if deliveries.len() < limit && started.elapsed() < LOOKING => {
                     wanted = wanted.after(next);
                 }
                 next => break next,

@@ -1,5 +1,6 @@
 //! The operators' routes for endpoints.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ use signpost_io::runtime::api_gateway::{empty, respond, with_header};
 use signpost_io::runtime::clock::{rfc3339, unix_now};
 use signpost_io::runtime::logs::Chain;
 use signpost_io::tables::endpoint_keys::EndpointKey;
-use signpost_io::tables::endpoints::PutResult;
+use signpost_io::tables::endpoints::{Page, PutResult};
 use signpost_io::vault::{Purpose, SealContext};
 use uuid::Uuid;
 
@@ -54,7 +55,7 @@ impl App {
     pub(crate) async fn create(&self, asked: &ApiRequest<'_>) -> Answer {
         let submission = self.submission(&asked.body(&[JSON])?, None).await?;
         let id = EndpointId::new(Uuid::new_v4());
-        self.create_as(asked, &id, submission, &format!("/v1/tenants/{}/endpoints/{id}", asked.tenant)).await
+        self.create_as(asked, &id, submission, &asked.path_of(&id)).await
     }
 
     /// Creates an endpoint under an id that no endpoint of the tenant has yet.
@@ -110,7 +111,10 @@ impl App {
 
     pub(crate) async fn list(&self, asked: &ApiRequest<'_>) -> Answer {
         let (limit, after) = asked.page_by_endpoint(MAX_PAGE)?;
-        let page = self.endpoints.page(&asked.tenant, after.as_ref(), limit).await?;
+        let page = match asked.only() {
+            None => self.endpoints.page(&asked.tenant, after.as_ref(), limit).await?,
+            Some(only) => self.page_of(asked, only, after.as_ref(), limit).await?,
+        };
         let held = self.held_of_all(&page.endpoints).await?;
         let endpoints = page.endpoints.iter().zip(&held);
         let endpoints = endpoints.map(|((id, stored), held)| self.shown(asked, id, stored, held.as_ref()));
@@ -119,6 +123,25 @@ impl App {
             body["cursor"] = next.as_str().into();
         }
         Ok(respond(200, JSON, body.to_string()))
+    }
+
+    /// Reads a page of the endpoints that a link names, in the order of their ids. Those that do not exist are left out.
+    async fn page_of(
+        &self,
+        asked: &ApiRequest<'_>,
+        only: &BTreeSet<EndpointId>,
+        after: Option<&EndpointId>,
+        limit: i32,
+    ) -> Result<Page, AwsError> {
+        let mut rest = only.iter().filter(|id| after.is_none_or(|after| *id > after));
+        let ids: Vec<_> = rest.by_ref().take(usize::try_from(limit).unwrap_or_default()).collect();
+        let next = rest.next().and(ids.last()).map(|last| (*last).clone());
+        let read = ids.into_iter().map(async |id| match self.endpoints.get(&asked.tenant, id).await {
+            Ok(stored) => Ok(stored.map(|stored| (id.clone(), stored))),
+            Err(AwsError::CorruptItem { .. }) => Ok(None), // Left out, as in the list of an operator.
+            Err(error) => Err(error),
+        });
+        Ok(Page { endpoints: try_join_all(read).await?.into_iter().flatten().collect(), next })
     }
 
     pub(crate) async fn read(&self, asked: &ApiRequest<'_>) -> Answer {
@@ -453,7 +476,7 @@ impl App {
         Ok(with_header(respond(200, JSON, body), ETAG, &shown_tag(stored, held.as_ref())))
     }
 
-    /// Builds the only answer that contains the newest signing secret.
+    /// Builds the only answer that contains the newest signing secret, if the caller may see it.
     fn answer_with_secret(
         &self,
         status: u16,
@@ -464,7 +487,9 @@ impl App {
         keys: &EndpointKeys,
     ) -> ApiGatewayV2httpResponse {
         let mut body = self.shown(asked, id, stored, held);
-        body["signingSecret"] = keys.secret().written().reveal().into();
+        if asked.may_see_secrets() {
+            body["signingSecret"] = keys.secret().written().reveal().into();
+        }
         with_header(respond(status, JSON, body.to_string()), ETAG, &shown_tag(stored, held))
     }
 }

@@ -60,7 +60,7 @@ impl App {
         let event = history.event.json();
         let mut page =
             Page { deliveries: Vec::new(), room: MAX_ANSWER_BYTES - BESIDE - bytes_in_answer(event), is_full: false };
-        let endpoints: BTreeSet<_> = history.endpoints.iter().chain(&history.also_to).collect();
+        let endpoints: BTreeSet<_> = recipients(&history).filter(|id| asked.may_see(id)).collect();
         let rest: Vec<_> = endpoints.into_iter().filter(|id| after.as_ref().is_none_or(|after| *id > after)).collect();
         for some in rest[..rest.len().min(limit)].chunks(READ_AT_ONCE) {
             let read = self.histories.deliveries(&history, some).await?;
@@ -111,6 +111,7 @@ impl App {
         self.count(&asked.tenant, Quota::Replay).await?;
         let routing_facts = event.routing_facts();
         let is_meant = |id: &EndpointId, subscription: Option<&Subscription>| match &chosen {
+            _ if !asked.may_see(id) => false,
             Some(chosen) => id == chosen,
             None => Subscription::is_for(&event, &routing_facts, id, subscription),
         };
@@ -200,6 +201,10 @@ impl App {
     async fn history(&self, asked: &ApiRequest<'_>) -> Result<History, Refusal> {
         let id = asked.event()?;
         let mut found = self.histories.of(&asked.tenant, &id).await?;
+        if asked.integrator().is_some() {
+            // Before anything is said about them: an integrator sees no event that none of their endpoints got.
+            found.retain(|history| recipients(history).any(|endpoint| asked.may_see(endpoint)));
+        }
         if let Some(source) = asked.parameter("source") {
             found.retain(|history| history.event.key.source == source);
         }
@@ -215,6 +220,11 @@ impl App {
             }
         }
     }
+}
+
+/// Returns the endpoints that an event goes to. An endpoint may be there twice.
+fn recipients(history: &History) -> impl Iterator<Item = &EndpointId> {
+    history.endpoints.iter().chain(&history.also_to)
 }
 
 fn no_such_event() -> Problem {

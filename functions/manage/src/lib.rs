@@ -9,6 +9,7 @@ mod endpoints;
 mod events;
 mod holds;
 mod notices;
+mod portal_links;
 mod sessions;
 mod status;
 mod token_requests;
@@ -24,6 +25,7 @@ use signpost_core::endpoint::Verification;
 use signpost_core::event::TenantId;
 use signpost_core::input::fault::FaultCode;
 use signpost_core::input::problem::Problem;
+use signpost_core::portal::Link;
 use signpost_core::quota::{Quota, seconds_to_next_minute};
 use signpost_io::aws::AwsError;
 use signpost_io::http::guarded_client::Guard;
@@ -41,6 +43,7 @@ use signpost_io::tables::endpoints::Endpoints;
 use signpost_io::tables::event_history::Histories;
 use signpost_io::tables::events::Events;
 use signpost_io::tables::parking::Parking;
+use signpost_io::tables::portal_links::PortalLinks;
 use signpost_io::tables::quotas::Quotas;
 use signpost_io::tables::sealing_keys::SealingKeys;
 use signpost_io::tables::signing_keys::WrappingKey;
@@ -51,6 +54,7 @@ use signpost_io::vault::Sealer;
 
 use api_request::ApiRequest;
 pub use config::Config;
+pub use portal_links::{shown_rights, shown_scope};
 
 /// The clients and settings of the function.
 #[derive(Debug)]
@@ -68,6 +72,8 @@ pub struct App {
     listing: Listing,
     parking: Parking,
     keys_url: Option<String>,
+    portal_links: PortalLinks,
+    portal_url: Option<String>,
     public_url: Option<String>,
     deliveries_queue: Queue,
     quotas: Quotas,
@@ -102,6 +108,8 @@ impl App {
             parking: Parking::new(dynamodb.clone(), config.parking_table.clone(), config.retention),
             quotas: Quotas::new(dynamodb.clone(), config.parking_table),
             keys_url: config.keys_url,
+            portal_links: PortalLinks::new(dynamodb.clone(), config.portal_table),
+            portal_url: config.portal_url,
             public_url: config.public_url,
             retention: config.retention,
             sealer: Sealer::new(
@@ -119,6 +127,11 @@ impl App {
     /// Returns the start of public URLs: those of bank callbacks and of keys.
     fn public_base(&self, asked: &ApiRequest<'_>) -> String {
         self.public_url.clone().unwrap_or_else(|| asked.base_url())
+    }
+
+    /// Returns the start of links to the integrators' page.
+    fn portal_base(&self, asked: &ApiRequest<'_>) -> String {
+        self.portal_url.clone().unwrap_or_else(|| self.public_base(asked))
     }
 
     /// Counts a request of the tenant, and refuses it if the quota is used up.
@@ -149,8 +162,7 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
         }
         _ if sessions::is_asked(route) => app.read_session(&request).await,
         _ if route == "GET /token-requests/{tokenRequestId}/result" => app.result(&request).await,
-        Ok(asked) if is_change(route) => Box::pin(app.audited(route, &asked)).await, // Boxed: large.
-        Ok(asked) => app.dispatch(route, &asked).await,
+        Ok(asked) => app.answer_to(route, &asked).await,
         Err(problem) => Err(problem.into()),
     };
     match answer {
@@ -170,11 +182,62 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
     }
 }
 
+/// Answers a request of an integrator, whose link allows it. `route` is the operators' route that does the same.
+///
+/// The tenant and the endpoints are those of the link. Other endpoints, and those of other tenants, are answered like
+/// endpoints that do not exist. Each change has an entry in the audit log, which names the link.
+///
+/// # Errors
+/// The request is refused, or an internal error occurred.
+pub async fn answer_integrator(
+    link: &Link,
+    route: &str,
+    request: &ApiGatewayV2httpRequest,
+    app: &App,
+) -> Result<ApiGatewayV2httpResponse, Refusal> {
+    check_parameters(request, parameters_of(route))?;
+    let asked = ApiRequest::of_integrator(link, request);
+    if route == CREATE_ENDPOINT && asked.only().is_some() {
+        return Err(Problem::forbidden("the link names its endpoints, so it cannot create others").into());
+    }
+    app.answer_to(route, &asked).await
+}
+
+/// Does `work` for the holder of a link between the two items of an entry in the audit log.
+///
+/// # Errors
+/// `work` is refused, or the audit log could not be written.
+pub async fn audited(
+    link: &Link,
+    route: &str,
+    request: &ApiGatewayV2httpRequest,
+    app: &App,
+    work: impl Future<Output = Answer>,
+) -> Answer {
+    app.audited(route, &ApiRequest::of_integrator(link, request), work).await
+}
+
+/// Returns the URL where the integrators with this link fetch the key set.
+#[must_use]
+pub fn jwks_url(link: &Link, request: &ApiGatewayV2httpRequest, app: &App) -> String {
+    app.jwks_url(&ApiRequest::of_integrator(link, request))
+}
+
+const CREATE_ENDPOINT: &str = "POST /v1/tenants/{tenant}/endpoints";
+
 impl App {
-    /// Handles a request by its route.
+    /// Handles a request by its route. One that may change something has an entry in the audit log.
+    async fn answer_to(&self, route: &str, asked: &ApiRequest<'_>) -> Answer {
+        if !is_change(route) {
+            return self.dispatch(route, asked).await;
+        }
+        let handled = Box::pin(self.dispatch(route, asked)); // Boxed: large.
+        Box::pin(self.audited(route, asked, handled)).await
+    }
+
     async fn dispatch(&self, route: &str, asked: &ApiRequest<'_>) -> Answer {
         match route {
-            "POST /v1/tenants/{tenant}/endpoints" => Box::pin(self.create(asked)).await, // Boxed: large.
+            CREATE_ENDPOINT => Box::pin(self.create(asked)).await, // Boxed: large.
             "GET /v1/tenants/{tenant}/endpoints" => self.list(asked).await,
             "GET /v1/tenants/{tenant}/endpoints/{endpoint}" => self.read(asked).await,
             "PATCH /v1/tenants/{tenant}/endpoints/{endpoint}" => Box::pin(self.update(asked)).await,
@@ -192,6 +255,10 @@ impl App {
             "PUT /v1/tenants/{tenant}/notices" => Box::pin(self.set_notices(asked)).await,
             "GET /v1/tenants/{tenant}/notices" => self.read_notices(asked).await,
             "DELETE /v1/tenants/{tenant}/notices" => Box::pin(self.remove_notices(asked)).await,
+            "POST /v1/tenants/{tenant}/portal-links" => self.create_link(asked).await,
+            "GET /v1/tenants/{tenant}/portal-links" => self.list_links(asked).await,
+            "DELETE /v1/tenants/{tenant}/portal-links" => self.end_all_links(asked).await,
+            "DELETE /v1/tenants/{tenant}/portal-links/{link}" => self.end_link(asked).await,
             "GET /v1/tenants/{tenant}/audit" => self.list_audit(asked).await,
             _ => Err(Refusal::from(Problem::not_found("there is no such route"))),
         }
@@ -201,8 +268,8 @@ impl App {
 /// Returns the parameters that a route's query may have.
 fn parameters_of(route: &str) -> &'static [&'static str] {
     match route {
-        "GET /v1/tenants/{tenant}/endpoints" => &["limit", "cursor"],
-        "GET /v1/tenants/{tenant}/endpoints/{endpoint}/deliveries" => &["status", "since", "cursor"],
+        "GET /v1/tenants/{tenant}/endpoints" | "GET /v1/tenants/{tenant}/portal-links" => &["limit", "cursor"],
+        "GET /v1/tenants/{tenant}/endpoints/{endpoint}/deliveries" => &["status", "since", "limit", "cursor"],
         "GET /v1/tenants/{tenant}/events/{event}" => &["source", "limit", "cursor"],
         "POST /v1/tenants/{tenant}/events/{event}/replay" => &["source"],
         "GET /v1/tenants/{tenant}/audit" => &["since", "endpoint", "limit", "cursor"],
@@ -215,7 +282,7 @@ fn parameters_of(route: &str) -> &'static [&'static str] {
 
 /// The reason why a request was refused.
 #[derive(Debug)]
-enum Refusal {
+pub enum Refusal {
     /// An internal error.
     Aws(AwsError),
     /// The request is not valid, or conflicts with the current state.
@@ -234,4 +301,5 @@ impl From<Problem> for Refusal {
     }
 }
 
-type Answer = Result<ApiGatewayV2httpResponse, Refusal>;
+/// The answer to a request, or the reason why it was refused.
+pub type Answer = Result<ApiGatewayV2httpResponse, Refusal>;

@@ -79,6 +79,8 @@ impl Aws {
             own_events_queue_url: "https://queue.invalid/own-events".into(),
             events_table: "events".into(),
             parking_table: "parking".into(),
+            portal_table: "portal".into(),
+            portal_url: None,
             public_url: None,
             retention: Duration::ZERO,
             target_rules: TargetRules::default(),

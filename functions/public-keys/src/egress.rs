@@ -36,10 +36,7 @@ impl fmt::Display for AddressRange {
 ///
 /// # Errors
 /// A part is no IPv4 address or range.
-pub(crate) fn ranges(
-    get: impl Fn(&str) -> Option<String>,
-    name: &'static str,
-) -> Result<Vec<AddressRange>, ConfigError> {
+pub fn ranges(get: impl Fn(&str) -> Option<String>, name: &'static str) -> Result<Vec<AddressRange>, ConfigError> {
     let found = get(name).unwrap_or_default();
     let parts = found.split(',').map(str::trim).filter(|part| !part.is_empty());
     let Some(mut ranges) = parts.map(AddressRange::parse).collect::<Option<Vec<_>>>() else {
@@ -55,7 +52,8 @@ pub(crate) fn ranges(
 ///
 /// An empty list could mean that no address may call, or that the addresses are not known. `fixed` says which: without
 /// fixed addresses, a filter by address would refuse webhooks.
-pub(crate) fn document(addresses: &[AddressRange], upcoming: &[AddressRange]) -> String {
+#[must_use]
+pub fn document(addresses: &[AddressRange], upcoming: &[AddressRange]) -> String {
     let texts = |ranges: &[AddressRange]| ranges.iter().map(ToString::to_string).collect::<Vec<_>>();
     let is_fixed = !addresses.is_empty();
     let mut document = json!({"fixed": is_fixed, "addresses": texts(addresses), "upcoming": texts(upcoming)});

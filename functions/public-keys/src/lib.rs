@@ -22,7 +22,7 @@ use signpost_io::tables::endpoint_keys::EndpointKeyTable;
 use signpost_io::tables::signing_keys::KeyTable;
 
 pub use config::Config;
-pub use egress::AddressRange;
+pub use egress::{AddressRange, document, ranges};
 use key_set::KeySets;
 
 /// The caches and settings of the function.

@@ -14,6 +14,7 @@
 //! - [`endpoint`]: a receiver's settings, their validation, and how Signpost authenticates to the receiver.
 //! - [`delivery`]: the HTTP request of an attempt, the effects of its outcome, breakers, limits and parking.
 //! - [`token_request`]: bank callbacks, and the users' authorizations that they answer.
+//! - [`portal`]: links to the integrators' page, and the rights of their sessions.
 //! - [`audit`]: who changed what, and when.
 //!
 //! # Glossary
@@ -36,6 +37,7 @@
 //!   [`signing::public_key`].
 //! - **bank callback**: the request by which a bank answers a **token request**, which a user authorizes at the bank
 //!   ([`token_request`]).
+//! - **link**: opens the integrators' page once. The **session** that it opens has the rights of the link ([`portal`]).
 //! - **key store**: a file for TLS with a private key and its certificates, or with authorities
 //!   ([`endpoint::key_store`]).
 
@@ -47,6 +49,7 @@ pub mod event;
 pub mod fingerprint;
 pub mod form;
 pub mod input;
+pub mod portal;
 pub mod quota;
 pub mod secret;
 pub mod signing;

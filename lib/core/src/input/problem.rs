@@ -40,6 +40,32 @@ impl Problem {
         Self { status: 400, title: "Bad Request", detail, errors, accept_encoding: None, retry_after: None }
     }
 
+    /// Returns 401: the request has no credentials that count (RFC 9110, section 15.5.2).
+    #[must_use]
+    pub fn unauthorized(detail: impl Into<String>) -> Self {
+        Self {
+            status: 401,
+            title: "Unauthorized",
+            detail: detail.into(),
+            errors: Vec::new(),
+            accept_encoding: None,
+            retry_after: None,
+        }
+    }
+
+    /// Returns 403: the caller may not do this.
+    #[must_use]
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self {
+            status: 403,
+            title: "Forbidden",
+            detail: detail.into(),
+            errors: Vec::new(),
+            accept_encoding: None,
+            retry_after: None,
+        }
+    }
+
     /// Returns 404: there is nothing with this name.
     #[must_use]
     pub fn not_found(detail: impl Into<String>) -> Self {

@@ -10,6 +10,7 @@ pub mod event_history;
 pub mod events;
 pub mod limits;
 pub mod parking;
+pub mod portal_links;
 pub mod quotas;
 pub mod sealing_keys;
 pub mod signing_keys;

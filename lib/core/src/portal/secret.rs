@@ -1,0 +1,177 @@
+//! Codes of links and tokens of sessions, and the ids of links, which are no secrets.
+
+use std::fmt;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use uuid::Uuid;
+
+use crate::secret::Secret;
+
+/// The code of a link or the token of a session: 256 random bits in base64url. Tables have its hash only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortalSecret(Secret);
+
+/// The SHA-256 hash of a code or a token, in base64url. Tables find a link by it, so nobody compares secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SecretHash(String);
+
+impl PortalSecret {
+    /// Makes a secret of random bytes.
+    #[must_use]
+    pub fn new(random: [u8; 32]) -> Self {
+        Self(Secret::new(URL_SAFE_NO_PAD.encode(random)))
+    }
+
+    /// Parses a text that may be a secret. No table knows any other text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        is_base64url_of_32_bytes(text).then(|| Self(Secret::new(text.to_owned())))
+    }
+
+    /// Parses the value of `Authorization: Bearer <token>` (RFC 6750, section 2.1). The name of the scheme has any case.
+    #[must_use]
+    pub fn of_authorization(value: &str) -> Option<Self> {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| Self::parse(token))?
+    }
+
+    /// Returns the text. It is in the answer that hands it over, and nowhere else.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        self.0.reveal()
+    }
+
+    /// Returns the URL that opens the page with this code. A browser does not send the part after `#`, so no log has it.
+    #[must_use]
+    pub fn page_url(&self, base: &str) -> String {
+        format!("{base}/portal/#{}", self.reveal())
+    }
+
+    /// Returns the hash by which tables know the secret.
+    #[must_use]
+    pub fn hash(&self) -> SecretHash {
+        SecretHash(URL_SAFE_NO_PAD.encode(digest(&SHA256, self.reveal().as_bytes())))
+    }
+}
+
+impl SecretHash {
+    /// Parses a text that may be a hash.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        is_base64url_of_32_bytes(text).then(|| Self(text.to_owned()))
+    }
+
+    /// Returns the hash as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SecretHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn is_base64url_of_32_bytes(text: &str) -> bool {
+    URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == 32)
+}
+
+/// The id of a link: `pl_`, the moment at which it was made, and random digits. A later link has a greater id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkId(String);
+
+impl LinkId {
+    /// The form of such an id, for messages.
+    pub const EXPECTED: &str = "`pl_` and 32 hexadecimal digits";
+
+    /// The beginning of each id.
+    const PREFIX: &str = "pl_";
+
+    /// How many digits the moment has, in milliseconds since the Unix epoch. They last until the year 10889.
+    const MOMENT_DIGITS: usize = 12;
+
+    /// Makes an id from the moment, in milliseconds since the Unix epoch, and a random UUID.
+    #[must_use]
+    pub fn new(unix_ms: u64, random: Uuid) -> Self {
+        let moment = unix_ms & 0xffff_ffff_ffff;
+        let random = random.simple().to_string();
+        Self(format!("{}{moment:012x}{}", Self::PREFIX, &random[Self::MOMENT_DIGITS..]))
+    }
+
+    /// Parses an id in the form that [`Self::new`] makes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix(Self::PREFIX)?;
+        let fits = digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    /// Returns the id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s";
+
+    #[test]
+    fn a_code_is_only_in_the_fragment_of_the_url_and_its_hash_elsewhere() {
+        let code = PortalSecret::new([0xab; 32]);
+        assert_eq!(code.page_url("https://a.example/base"), format!("https://a.example/base/portal/#{TEXT}"));
+        assert_eq!(PortalSecret::parse(TEXT), Some(code.clone()));
+        // Python: base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest())
+        assert_eq!(code.hash().as_str(), "DpR3z0YFvjwi8HL7szpZiHe1HsCgl9lkvwZpTeD8SX4");
+        assert_eq!(SecretHash::parse(code.hash().as_str()), Some(code.hash()));
+        assert!(!format!("{code:?}").contains("q6ur"));
+    }
+
+    #[test]
+    fn only_one_bearer_token_is_taken_from_a_header() {
+        let cases = [
+            (format!("Bearer {TEXT}"), true, "as the page sends it"),
+            (format!("bearer {TEXT}"), true, "a scheme has no case"),
+            (format!("Bearer {TEXT},Bearer {TEXT}"), false, "two headers, as API Gateway joins them"),
+            (format!("Bearer {TEXT}, Basic eA=="), false, "two schemes"),
+            (format!("Bearer  {TEXT}"), false, "two spaces"),
+            (format!("Bearer {TEXT} "), false, "a space at the end"),
+            (format!("Bearer\t{TEXT}"), false, "a tab"),
+            (format!("Basic {TEXT}"), false, "another scheme"),
+            (TEXT.to_owned(), false, "no scheme"),
+            ("Bearer ".into(), false, "no token"),
+            (format!("Bearer {}", &TEXT[1..]), false, "too short"),
+            (format!("Bearer {TEXT}="), false, "padded"),
+            (format!("Bearer {}", TEXT.replace('s', "t")), false, "a spelling that loses the last bits"),
+        ];
+        for (value, is_taken, why) in cases {
+            assert_eq!(PortalSecret::of_authorization(&value).is_some(), is_taken, "{why}");
+        }
+    }
+
+    #[test]
+    fn ids_of_links_read_back_and_are_in_the_order_of_their_moments() {
+        let ids = [7, 1_769_853_600_000, 0xffff_ffff_ffff].map(|at| LinkId::new(at, Uuid::from_u128(u128::MAX - 3)));
+        assert_eq!(ids[1].as_str(), "pl_019c137ec100fffffffffffffffffffc");
+        assert!(ids.is_sorted());
+        for id in &ids {
+            assert_eq!(LinkId::parse(id.as_str()).as_ref(), Some(id));
+        }
+        for bad in ["", "pl_", "ep_019c14c0b900fffffffffffffffffffc", "pl_019C14C0B900fffffffffffffffffffc", "pl_1"] {
+            assert_eq!(LinkId::parse(bad), None, "{bad}");
+        }
+    }
+}
