@@ -50,13 +50,15 @@ PARTS = {
     "events": ("Events", "Keys"),
     "status": ("Status",),
     "token-requests": ("Token requests",),
+    "portal-links": ("Links to the integrators' page",),
+    "portal": ("Integrators' page",),
 }
 ARRIVES_WITHIN_SECONDS = 5
 TOLD_WITHIN_SECONDS = 300  # Fan-out also has the events of tests that run at the same time.
 ANSWERED_WITHIN_SECONDS = 120  # Longer than any function may take, its start included. Also in contract.toml.
 LONGEST_LINE = 4_000
 # Operations that answer page by page.
-LISTS = {"listEndpoints", "listDeliveries", "listAudit", "readEvent"}
+LISTS = {"listEndpoints", "listDeliveries", "listAudit", "listLinks", "readEvent"}
 # Operations that return the state of something.
 STATUSES = {"readStatus", "readSessionStatus", "readSessionStageStatus", "readSessionDetails"}
 CALLBACKS = {"getCallback", "postCallback"}  # Operations for bank callbacks.
@@ -84,8 +86,9 @@ def main() -> int:
 def walk_part(api_url: str, seed: str, part: str) -> int:
     """Walks the operations of a part, and prints what schemathesis prints. Returns the exit status."""
     signer, patience = Signer(), Patience()
-    schemathesis.auth.set_from_requests(signer).apply_to(schemathesis.openapi.require_security_scheme("SigV4"))
     api = Api(api_url, signer, patience)
+    for scheme, auth in (("SigV4", signer), ("Session", Bearer(api))):
+        schemathesis.auth.set_from_requests(auth).apply_to(schemathesis.openapi.require_security_scheme(scheme))
     began = time.monotonic()
     with Receiver() as receiver:
         endpoints = Endpoints(api, receiver)
@@ -189,6 +192,11 @@ class Api:
     def hooks(self) -> dict:
         return {"response": self.patience.repeat}
 
+    def new_code(self) -> str:
+        """Returns the code of a new link to the integrators' page."""
+        rights = {"can": ["view", "test", "replay", "edit", "secret"]}
+        return self.post(f"/v1/tenants/{TENANT}/portal-links", json=rights)["url"].rsplit("#", 1)[1]
+
 
 class Signer(requests.auth.AuthBase):
     """Signs requests for API Gateway."""
@@ -204,6 +212,24 @@ class Signer(requests.auth.AuthBase):
         self.signature.add_auth(signed)
         request.headers.update(signed.headers.items())
         return request
+
+
+class Bearer(requests.auth.AuthBase):
+    """Adds the token of a session of the integrators' page, which may do everything for the walk's tenant."""
+
+    def __init__(self, api: Api):
+        self.api = api
+        self.token = None
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        token = self.token or self.open()
+        is_end = request.method == "DELETE" and request.path_url.endswith("/portal/session")
+        self.token = None if is_end else token
+        request.headers["Authorization"] = f"Bearer {token}"
+        return request
+
+    def open(self) -> str:
+        return self.api.post("/portal/session", json={"code": self.api.new_code()})["token"]
 
 
 class Receiver:
@@ -352,7 +378,7 @@ class Walk:
 
     def before_call(self, case: schemathesis.Case, sending: dict) -> None:
         sending["hooks"] = self.api.hooks()
-        operation = case.operation.definition.raw["operationId"]
+        operation = name_of(case)
         self.meet_endpoints(case)
         self.meet_session(case, operation)
         if operation == "postEvents":
@@ -367,6 +393,10 @@ class Walk:
             return
         if operation == "registerTokenRequest" and isinstance(case.body, dict):
             self.lead_here(case.body, "redirectUrl")
+        if operation == "createLink" and isinstance(case.body, dict) and isinstance(case.body.get("endpoints"), list):
+            case.body["endpoints"] = [self.endpoints.one()]
+        if operation == "openSession":
+            case.body = {"code": self.api.new_code()}
         if operation in CALLBACKS:
             self.fit_callback(case)
         if operation == "postEvents":
@@ -384,7 +414,7 @@ class Walk:
             case.headers["Accept"] = "application/jwk+json"
 
     def after_call(self, case: schemathesis.Case, response: schemathesis.Response) -> None:
-        match (operation := case.operation.definition.raw["operationId"]), response.status_code:
+        match (operation := name_of(case)), response.status_code:
             case "createEndpoint", 201:
                 self.endpoints.made.add(response.json()["id"])
             case "setNotices", 200 | 201:
@@ -403,9 +433,10 @@ class Walk:
                 self.cursors.add((operation, response.json().get("cursor")))
 
     def meet_endpoints(self, case: schemathesis.Case) -> None:
-        if not is_tenant(case.path_parameters.get("tenant")):
-            return
-        case.path_parameters = {**case.path_parameters, "tenant": TENANT}
+        if not case.path.startswith("/portal/api/"):
+            if not is_tenant(case.path_parameters.get("tenant")):
+                return
+            case.path_parameters = {**case.path_parameters, "tenant": TENANT}
         endpoint = case.path_parameters.get("endpoint")
         in_sequence = case.meta is not None and case.meta.phase.name is TestPhase.STATEFUL
         met = self.endpoints.made if in_sequence else self.endpoints.made - self.endpoints.gone
@@ -519,6 +550,11 @@ class Walk:
             retry["maxRetries"] = min(retry.get("maxRetries", 5), 14)
             if "maxIntervalSeconds" in retry:
                 retry["intervalSeconds"] = min(retry.get("intervalSeconds", 5), retry["maxIntervalSeconds"])
+
+
+def name_of(case: schemathesis.Case) -> str:
+    """Returns the name of an operation. An operation of the integrators' page has the name of the operators' operation."""
+    return case.operation.definition.raw["operationId"].replace("Portal", "")
 
 
 def events_of(body: object) -> list[dict]:

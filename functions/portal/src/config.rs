@@ -74,7 +74,9 @@ fn origins(
     let is_origin = |text: &str| {
         Url::parse(text).is_ok_and(|url| {
             let is_safe = url.scheme() == "https" || (url.scheme() == "http" && rules.dangerously_allow_http);
-            is_safe && url.origin().ascii_serialization() == text
+            // The host of a URL may have `;` and `*`, which mean something in a policy.
+            let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".:/-".contains(&byte);
+            is_safe && url.origin().ascii_serialization() == text && text.bytes().all(fits)
         })
     };
     let parts = found.split(',').map(str::trim).filter(|part| !part.is_empty());
@@ -121,6 +123,7 @@ mod tests {
             "https://a.example:443",
             "https://user@a.example",
             "https://a.example; script-src *",
+            "https://a.example;script-src",
             "https://a.example https://b.example",
             "data:text/html,x",
             "null",

@@ -171,6 +171,23 @@ impl LocalStack {
         Answer::read(request.send().await).await
     }
 
+    /// Calls a public route of the API. A body is JSON, unless the headers say otherwise.
+    ///
+    /// # Panics
+    /// The API does not answer.
+    pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<String>) -> Answer {
+        let mut request = self.http.request(method.parse().expect("a method"), format!("{}{path}", self.api_url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            let has_type = headers.iter().any(|(name, _)| *name == "content-type");
+            request = if has_type { request } else { request.header("content-type", "application/json") };
+            request = request.body(body);
+        }
+        Answer::read(request.send().await).await
+    }
+
     /// Sends messages to `EventsQueue`, as a producer without HTTP does, ten in one call.
     ///
     /// # Panics

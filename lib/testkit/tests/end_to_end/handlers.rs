@@ -19,6 +19,7 @@ pub(crate) fn lookup(name: &str) -> Option<String> {
         "ALGORITHMS"
         | "EGRESS_ADDRESSES"
         | "KEYS_URL"
+        | "PORTAL_URL"
         | "NOTICES_BUS_QUEUE_URL"
         | "NOTICES_TOPIC_QUEUE_URL"
         | "UPCOMING_EGRESS_ADDRESSES"

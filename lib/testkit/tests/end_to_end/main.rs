@@ -27,6 +27,7 @@ mod own;
 mod parking;
 mod payloads;
 mod permissions;
+mod portal;
 mod ports;
 mod public_keys;
 mod redrive;

@@ -13,12 +13,13 @@ use signpost_io::tables::sealing_keys::SealingKeys;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path, endpoints_path, setting};
 
-const ROLES: [&str; 9] = [
+const ROLES: [&str; 10] = [
     "ECHO_ROLE",
     "INGEST_ROLE",
     "FANOUT_ROLE",
     "DELIVER_ROLE",
     "MANAGE_ROLE",
+    "PORTAL_ROLE",
     "ROTATEKEYS_ROLE",
     "PUBLICKEYS_ROLE",
     "RELAY_ROLE",
@@ -51,12 +52,13 @@ async fn no_function_may_do_what_it_does_not_need() {
             "EVENTS_TABLE",
             "KEYS_TABLE",
             "PARKING_TABLE",
+            "PORTAL_TABLE",
             "TOKEN_REQUESTS_TABLE",
         ] {
             let scan = dynamodb.scan().table_name(setting(table)).send().await;
             assert_refused(scan.map(drop), &format!("{role}: dynamodb:Scan on {table}"));
         }
-        if role != "MANAGE_ROLE" {
+        if !is_manage(role) {
             let call = dynamodb.query().table_name(setting("EVENTS_TABLE")).key_condition_expression("pk = :e");
             let nobody = AttributeValue::S("nobody".into());
             let read = call.expression_attribute_values(":e", nobody).send().await;
@@ -80,6 +82,27 @@ async fn no_function_may_do_what_it_does_not_need() {
             let call = call.key_condition_expression("pk = :r").expression_attribute_values(":r", nobody.clone());
             assert_refused(call.send().await.map(drop), &format!("{role}: dynamodb:Query of token requests"));
         }
+        if !is_manage(role) {
+            let (table, first, second) = at("PORTAL_TABLE");
+            let call = dynamodb.put_item().table_name(&table).item("pk", first.clone()).item("sk", second.clone());
+            assert_refused(call.send().await.map(drop), &format!("{role}: dynamodb:PutItem of a link or a session"));
+            let call = dynamodb.update_item().table_name(&table).key("pk", first).key("sk", second);
+            let written = call.update_expression("SET endedAt = createdAt").send().await;
+            assert_refused(written.map(drop), &format!("{role}: dynamodb:UpdateItem of a link"));
+        }
+        if role == "PORTAL_ROLE" {
+            // Strangers can call `portal`. An attack on it must not find out who has links, or what operators did.
+            for (table, hash) in [("PORTAL_TABLE", "pk"), ("AUDIT_TABLE", "tenant")] {
+                let call = dynamodb.query().table_name(setting(table)).key_condition_expression(format!("{hash} = :h"));
+                let read = call.expression_attribute_values(":h", nobody.clone()).send().await;
+                assert_refused(read.map(drop), &format!("{role}: dynamodb:Query on {table}"));
+            }
+        }
+        if role != "PORTAL_ROLE" {
+            let (table, first, second) = at("PORTAL_TABLE");
+            let read = dynamodb.get_item().table_name(table).key("pk", first).key("sk", second).send().await;
+            assert_refused(read.map(drop), &format!("{role}: dynamodb:GetItem of a link or a session"));
+        }
         if role == "RELAY_ROLE" {
             // Strangers can call `relay`, so an attack on it must not reach anything except token requests and
             // OwnEventsQueue.
@@ -100,7 +123,7 @@ async fn no_function_may_do_what_it_does_not_need() {
             let taken = sqs.receive_message().queue_url(setting("EVENTS_QUEUE_URL")).visibility_timeout(0).send().await;
             assert_refused(taken.map(drop), &format!("{role}: sqs:ReceiveMessage from EventsQueue"));
         }
-        let mac = |role: &str| matches!(role, "MANAGE_ROLE" | "ROTATEKEYS_ROLE");
+        let mac = |role: &str| matches!(role, "MANAGE_ROLE" | "PORTAL_ROLE" | "ROTATEKEYS_ROLE");
         if !mac(role) {
             let call = kms.generate_mac().key_id(setting("MAC_KEY")).mac_algorithm(MacAlgorithmSpec::HmacSha256);
             let made = call.message(Blob::new("a planted key")).send().await;
@@ -111,12 +134,12 @@ async fn no_function_may_do_what_it_does_not_need() {
             let call = call.item("algorithm", nobody.clone()).item("generation", AttributeValue::N("0".into()));
             assert_refused(call.send().await.map(drop), &format!("{role}: dynamodb:PutItem of a signing key"));
         }
-        if role != "MANAGE_ROLE" {
+        if !is_manage(role) {
             let (table, tenant, key) = at("ENDPOINT_KEYS_TABLE");
             let call = dynamodb.put_item().table_name(table).item("tenant", tenant).item("key", key);
             assert_refused(call.send().await.map(drop), &format!("{role}: dynamodb:PutItem of an endpoint's key"));
         }
-        if !matches!(role, "DELIVER_ROLE" | "MANAGE_ROLE" | "RELAY_ROLE") {
+        if !matches!(role, "DELIVER_ROLE" | "MANAGE_ROLE" | "PORTAL_ROLE" | "RELAY_ROLE") {
             let call = sqs.send_message().queue_url(setting("OWN_EVENTS_QUEUE_URL")).message_body("forged");
             assert_refused(call.send().await.map(drop), &format!("{role}: sqs:SendMessage to OwnEventsQueue"));
         }
@@ -140,7 +163,7 @@ async fn the_key_that_opens_secrets_is_for_deliver_alone() {
     for role in ROLES {
         let aws = stack.assume_role(&setting(role)).await;
         let (dynamodb, kms) = (aws_sdk_dynamodb::Client::new(&aws), aws_sdk_kms::Client::new(&aws));
-        if !matches!(role, "MANAGE_ROLE" | "ROTATEKEYS_ROLE") {
+        if !matches!(role, "MANAGE_ROLE" | "PORTAL_ROLE" | "ROTATEKEYS_ROLE") {
             let call = kms.generate_data_key_pair_without_plaintext().key_id(setting("WRAPPING_KEY"));
             let call = call.key_pair_spec(DataKeyPairSpec::EccNistP256).encryption_context("tenant", "acme");
             let made = call.encryption_context("purpose", "endpoint-secrets").send().await;
@@ -155,7 +178,7 @@ async fn the_key_that_opens_secrets_is_for_deliver_alone() {
             let opened = call.ciphertext_blob(Blob::new(&*sealing.wrapped_private)).send().await;
             assert_refused(opened.map(drop), &format!("{role}: kms:Decrypt of the key that opens secrets"));
         }
-        if !matches!(role, "DELIVER_ROLE" | "MANAGE_ROLE") {
+        if !matches!(role, "DELIVER_ROLE" | "MANAGE_ROLE" | "PORTAL_ROLE") {
             let (tenant, key) = [secretive.as_str(), "secrets"].map(|text| AttributeValue::S(text.to_owned())).into();
             let call = dynamodb.get_item().table_name(setting("ENDPOINT_KEYS_TABLE"));
             let read = call.key("tenant", tenant).key("key", key).send().await;
@@ -196,6 +219,7 @@ async fn a_redrive_is_granted_to_sweep_and_to_nobody_else() {
         "FANOUT_ROLE",
         "INGEST_ROLE",
         "MANAGE_ROLE",
+        "PORTAL_ROLE",
         "PUBLICKEYS_ROLE",
         "RELAY_ROLE",
         "ROTATEKEYS_ROLE",
@@ -204,6 +228,11 @@ async fn a_redrive_is_granted_to_sweep_and_to_nobody_else() {
         let received = sqs.receive_message().queue_url(setting("DEAD_LETTER_QUEUE_URL")).visibility_timeout(0).send();
         assert_refused(received.await.map(drop), &format!("{role}: sqs:ReceiveMessage from DeadLetterQueue"));
     }
+}
+
+/// Returns whether a role belongs to a function with the code of `manage`.
+fn is_manage(role: &str) -> bool {
+    matches!(role, "MANAGE_ROLE" | "PORTAL_ROLE")
 }
 
 /// A positive control: these are the role's credentials, and they work for what the template grants.
@@ -215,7 +244,7 @@ async fn may_do_its_work(role: &str, dynamodb: &aws_sdk_dynamodb::Client, sqs: &
             let call = sqs.send_message().queue_url(setting(queue)).message_body("from a test of roles");
             call.send().await.is_ok()
         }
-        "FANOUT_ROLE" | "MANAGE_ROLE" => {
+        "FANOUT_ROLE" | "MANAGE_ROLE" | "PORTAL_ROLE" => {
             let call = dynamodb.query().table_name(setting("ENDPOINTS_TABLE"));
             let call = call.key_condition_expression("tenant = :t");
             let nobody = AttributeValue::S("nobody".into());
