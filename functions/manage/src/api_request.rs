@@ -57,7 +57,7 @@ impl<'a> ApiRequest<'a> {
         Ok(Self { tenant, trail: Trail::default(), link: None, request })
     }
 
-    /// Reads a request of an integrator. Tenant and rights are those of the link, whatever the request says.
+    /// Reads a request of an integrator. Tenant and rights are those of the link, and never those of the request.
     pub(crate) fn of_integrator(link: &'a Link, request: &'a ApiGatewayV2httpRequest) -> Self {
         Self { tenant: link.tenant.clone(), trail: Trail::default(), link: Some(link), request }
     }

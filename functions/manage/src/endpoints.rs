@@ -125,7 +125,7 @@ impl App {
         Ok(respond(200, JSON, body.to_string()))
     }
 
-    /// Reads a page of the endpoints that a link names, in the order of their ids. Those that do not exist are left out.
+    /// Reads a page of the endpoints that a link names, in the order of their ids. Endpoints that do not exist are left out.
     async fn page_of(
         &self,
         asked: &ApiRequest<'_>,

@@ -110,7 +110,7 @@ fn token_of(request: &ApiGatewayV2httpRequest) -> Option<PortalSecret> {
 
 /// Returns the problem for a code that is unknown, used, late or ended. It does not say which.
 fn not_good() -> Problem {
-    Problem::unauthorized("the link is not good any more; ask whoever gave it to you for a new one")
+    Problem::unauthorized("the link is not good any more; ask for a new one where you got it")
 }
 
 fn no_session() -> Problem {

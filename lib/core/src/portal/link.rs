@@ -220,7 +220,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens to a link, its session is never open after the link or the session ended, nor after its time.
+        /// The session of a link is never open after the link or the session ended, nor after its time.
         #[test]
         fn an_ended_session_never_opens_again(
             started in 1_000_u64..1_900, ended in prop::option::of(1_000_u64..9_000),
