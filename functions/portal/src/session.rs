@@ -46,7 +46,7 @@ impl App {
             body["token"] = token.reveal().into();
             Ok(respond(201, JSON, body.to_string()))
         };
-        audited(&link, "POST /portal/session", request, &self.manage, opened).await
+        Box::pin(audited(&link, "POST /portal/session", request, &self.manage, opened)).await // Boxed: large.
     }
 
     /// Shows the session of a request.
@@ -63,7 +63,7 @@ impl App {
             tracing::info!(tenant.id = %link.tenant, portal_link.id = %link.id, "portal.session_ended");
             Ok(empty(204))
         };
-        audited(&link, "DELETE /portal/session", request, &self.manage, ended).await
+        Box::pin(audited(&link, "DELETE /portal/session", request, &self.manage, ended)).await
     }
 
     /// Finds the open session whose token the request has.

@@ -82,27 +82,6 @@ async fn no_function_may_do_what_it_does_not_need() {
             let call = call.key_condition_expression("pk = :r").expression_attribute_values(":r", nobody.clone());
             assert_refused(call.send().await.map(drop), &format!("{role}: dynamodb:Query of token requests"));
         }
-        if !is_manage(role) {
-            let (table, first, second) = at("PORTAL_TABLE");
-            let call = dynamodb.put_item().table_name(&table).item("pk", first.clone()).item("sk", second.clone());
-            assert_refused(call.send().await.map(drop), &format!("{role}: dynamodb:PutItem of a link or a session"));
-            let call = dynamodb.update_item().table_name(&table).key("pk", first).key("sk", second);
-            let written = call.update_expression("SET endedAt = createdAt").send().await;
-            assert_refused(written.map(drop), &format!("{role}: dynamodb:UpdateItem of a link"));
-        }
-        if role == "PORTAL_ROLE" {
-            // Strangers can call `portal`. An attack on it must not find out who has links, or what operators did.
-            for (table, hash) in [("PORTAL_TABLE", "pk"), ("AUDIT_TABLE", "tenant")] {
-                let call = dynamodb.query().table_name(setting(table)).key_condition_expression(format!("{hash} = :h"));
-                let read = call.expression_attribute_values(":h", nobody.clone()).send().await;
-                assert_refused(read.map(drop), &format!("{role}: dynamodb:Query on {table}"));
-            }
-        }
-        if role != "PORTAL_ROLE" {
-            let (table, first, second) = at("PORTAL_TABLE");
-            let read = dynamodb.get_item().table_name(table).key("pk", first).key("sk", second).send().await;
-            assert_refused(read.map(drop), &format!("{role}: dynamodb:GetItem of a link or a session"));
-        }
         if role == "RELAY_ROLE" {
             // Strangers can call `relay`, so an attack on it must not reach anything except token requests and
             // OwnEventsQueue.
@@ -149,6 +128,37 @@ async fn no_function_may_do_what_it_does_not_need() {
             let call = call.encryption_context("keyId", key.public.id());
             let opened = call.ciphertext_blob(Blob::new(key.wrapped_private)).send().await;
             assert_refused(opened.map(drop), &format!("{role}: kms:Decrypt of a private key"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn links_are_for_manage_and_portal_and_nobody_lists_them_but_manage() {
+    let stack = LocalStack::from_env().await;
+    let (table, nobody) = (setting("PORTAL_TABLE"), AttributeValue::S("nobody".into()));
+    for role in ROLES {
+        let dynamodb = aws_sdk_dynamodb::Client::new(&stack.assume_role(&setting(role)).await);
+        if !is_manage(role) {
+            let call = dynamodb.put_item().table_name(&table).item("pk", nobody.clone()).item("sk", nobody.clone());
+            assert_refused(call.send().await.map(drop), &format!("{role}: dynamodb:PutItem of a link or a token"));
+            let call = dynamodb.update_item().table_name(&table).key("pk", nobody.clone()).key("sk", nobody.clone());
+            let written = call.update_expression("SET endedAt = createdAt").send().await;
+            assert_refused(written.map(drop), &format!("{role}: dynamodb:UpdateItem of a link"));
+        }
+        if role != "PORTAL_ROLE" {
+            let call = dynamodb.get_item().table_name(&table).key("pk", nobody.clone()).key("sk", nobody.clone());
+            assert_refused(call.send().await.map(drop), &format!("{role}: dynamodb:GetItem of a link or a token"));
+        }
+        let deleted = dynamodb.delete_item().table_name(&table).key("pk", nobody.clone()).key("sk", nobody.clone());
+        assert_refused(deleted.send().await.map(drop), &format!("{role}: dynamodb:DeleteItem of a link or a token"));
+        if role == "MANAGE_ROLE" {
+            continue;
+        }
+        // Strangers can call `portal`. An attack on it must not find out who has links, or what operators did.
+        for (name, hash) in [("PORTAL_TABLE", "pk"), ("AUDIT_TABLE", "tenant")] {
+            let call = dynamodb.query().table_name(setting(name)).key_condition_expression(format!("{hash} = :hash"));
+            let read = call.expression_attribute_values(":hash", nobody.clone()).send().await;
+            assert_refused(read.map(drop), &format!("{role}: dynamodb:Query on {name}"));
         }
     }
 }
