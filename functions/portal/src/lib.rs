@@ -6,6 +6,7 @@
 
 mod catalogue;
 mod config;
+mod gzip;
 mod keys;
 mod page;
 mod session;

@@ -1,26 +1,31 @@
 //! The page itself: one HTML file, and the headers that keep everything else out of it.
 
+use std::sync::OnceLock;
+
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
+    STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName};
 use signpost_io::runtime::api_gateway::{empty, lists_weakly, respond, with_header};
+
+use crate::gzip::{gzip, is_taken};
 
 const HTML: &str = include_str!("page.html");
 const MEDIA_TYPE: &str = "text/html; charset=utf-8";
 
 /// The headers of the page that never change.
-const HEADERS: [(HeaderName, &str); 6] = [
+const HEADERS: [(HeaderName, &str); 7] = [
     (CACHE_CONTROL, "no-cache"), // A browser keeps it, and asks each time if it is still the same.
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     (HeaderName::from_static("permissions-policy"), "clipboard-write=(self)"),
     (REFERRER_POLICY, "no-referrer"),
     (STRICT_TRANSPORT_SECURITY, "max-age=31536000"), // A year.
+    (VARY, "accept-encoding"),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
 ];
 
@@ -28,7 +33,10 @@ const HEADERS: [(HeaderName, &str); 6] = [
 #[derive(Debug)]
 pub(crate) struct Page {
     policy: String,
-    tag: String,
+    /// The hash of page and policy.
+    version: String,
+    /// The compressed page in base64, which is how API Gateway takes bytes.
+    compressed: OnceLock<String>,
 }
 
 impl Page {
@@ -36,15 +44,28 @@ impl Page {
     pub(crate) fn new(ancestors: &[String]) -> Self {
         let policy = policy(HTML, ancestors);
         let hash = digest(&SHA256, format!("{policy}\n{HTML}").as_bytes()); // A new header reaches a browser that has the page.
-        Self { policy, tag: format!("\"{}\"", URL_SAFE_NO_PAD.encode(hash)) }
+        Self { policy, version: URL_SAFE_NO_PAD.encode(hash), compressed: OnceLock::new() }
     }
 
     /// Answers with the page, or with 304 if the browser has it already.
     pub(crate) fn answer(&self, headers: &HeaderMap) -> ApiGatewayV2httpResponse {
-        let is_known = lists_weakly(headers, IF_NONE_MATCH, &self.tag);
-        let response = if is_known { empty(304) } else { respond(200, MEDIA_TYPE, HTML) };
+        let is_compressed = is_taken(headers);
+        // Each content coding has a tag of its own (RFC 9110, section 8.8.3.3).
+        let tag = format!("\"{}{}\"", self.version, if is_compressed { "-gzip" } else { "" });
+        let response = match lists_weakly(headers, IF_NONE_MATCH, &tag) {
+            true => empty(304),
+            false if is_compressed => self.compressed(),
+            false => respond(200, MEDIA_TYPE, HTML),
+        };
         let response = HEADERS.into_iter().fold(response, |response, (name, value)| with_header(response, name, value));
-        with_header(with_header(response, CONTENT_SECURITY_POLICY, &self.policy), ETAG, &self.tag)
+        with_header(with_header(response, CONTENT_SECURITY_POLICY, &self.policy), ETAG, &tag)
+    }
+
+    fn compressed(&self) -> ApiGatewayV2httpResponse {
+        let body = self.compressed.get_or_init(|| STANDARD.encode(gzip(HTML.as_bytes())));
+        let mut response = with_header(respond(200, MEDIA_TYPE, &**body), CONTENT_ENCODING, "gzip");
+        response.is_base64_encoded = true;
+        response
     }
 }
 

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
 
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
@@ -11,6 +12,7 @@ use aws_lambda_events::encodings::Body;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use flate2::read::GzDecoder;
 use portal::{App, Config, handle};
 use serde_json::Value;
 use signpost_core::portal::{PortalSecret, ROUTES};
@@ -185,6 +187,28 @@ async fn a_browser_that_has_the_page_gets_no_body() {
     for name in ["cache-control", "content-security-policy", "etag", "strict-transport-security"] {
         assert_eq!(again.headers[name], first.headers[name], "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_browser_that_takes_gzip_gets_the_same_page_compressed() {
+    let app = app("");
+    let mut asked = of_route("GET /portal/");
+    asked.headers.insert("accept-encoding", "gzip, deflate, br".parse().unwrap());
+    let packed = handle(asked.clone(), &app).await;
+    let plain = handle(of_route("GET /portal/"), &app).await;
+    assert_eq!((packed.status_code, packed.is_base64_encoded), (200, true));
+    assert_eq!(
+        (&packed.headers["content-encoding"], &packed.headers["vary"]),
+        (&"gzip".parse().unwrap(), &"accept-encoding".parse().unwrap())
+    );
+    let mut page = String::new();
+    let bytes = STANDARD.decode(text(&packed)).unwrap();
+    GzDecoder::new(&*bytes).read_to_string(&mut page).unwrap();
+    assert_eq!(page, PAGE);
+    assert_eq!(packed.headers["content-security-policy"], plain.headers["content-security-policy"]);
+    assert_ne!(packed.headers["etag"], plain.headers["etag"], "a cache must not mix them up");
+    asked.headers.insert("if-none-match", packed.headers["etag"].clone());
+    assert_eq!(handle(asked, &app).await.status_code, 304);
 }
 
 #[test]
