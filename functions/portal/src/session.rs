@@ -30,7 +30,10 @@ impl App {
         let code = code_of(request)?.ok_or_else(not_good)?.hash();
         let link = self.links.of_code(&code).await?.ok_or_else(not_good)?;
         let now = unix_now().as_secs();
-        if link.state(now) != LinkState::Unused {
+        let state = link.state(now);
+        if state != LinkState::Unused {
+            let state = state.as_str();
+            tracing::warn!(tenant.id = %link.tenant, portal_link.id = %link.id, state, "portal.code_refused");
             return Err(not_good().into()); // Before the audit log, so that old links cannot fill it.
         }
         let mut random = [0; 32];
