@@ -163,8 +163,17 @@ async fn every_bad_parameter_of_a_list_is_reported() {
         ("?status", "delivered, exhausted or pending"),
         ("?since", "a moment in RFC 3339, such as 2026-01-31T10:00:00Z"),
         ("?cursor", "the `cursor` of the page before"),
+        ("?limit", "a whole number, 1 to 50"),
     ];
     assert_eq!(faults(&response), expected.map(|(pointer, expected)| (pointer.to_owned(), expected.to_owned())));
+}
+
+#[tokio::test]
+async fn all_faults_of_a_link_are_reported_before_a_table_is_read() {
+    let response = handle(request(include_str!("../../../events/manage-portal-link-faults.json")), &app().await).await;
+    assert_eq!(response.status_code, 400);
+    let pointers: Vec<_> = faults(&response).into_iter().map(|(pointer, _)| pointer).collect();
+    assert_eq!(pointers, ["/endpoints/0", "/can/1", "/expiresInSeconds", "/sessionSeconds", "/name", "/tenant"]);
 }
 
 #[tokio::test]
