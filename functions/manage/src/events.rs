@@ -106,7 +106,8 @@ impl App {
 
     /// Replays an event: sends it again to the endpoint in the body, or to all endpoints that subscribe to it now.
     pub(crate) async fn replay(&self, asked: &ApiRequest<'_>) -> Answer {
-        let chosen = settings::replay(asked.optional_body(&[JSON])?.as_deref()).map_err(Problem::bad_request)?;
+        let asked_for = settings::replay(asked.optional_body(&[JSON])?.as_deref()).map_err(Problem::bad_request)?;
+        let chosen = asked_for.endpoint;
         let History { event, arrived_unix_ms, endpoints, also_to, .. } = self.history(asked).await?;
         self.count(&asked.tenant, Quota::Replay).await?;
         let routing_facts = event.routing_facts();
@@ -121,8 +122,16 @@ impl App {
         if let (Some(chosen), []) = (&chosen, &*meant) {
             return Err(Problem::conflict(format!("the tenant has no endpoint `{chosen}`")).into());
         }
-        asked.trail.result(chosen.as_ref(), json!({"source": event.key.source, "endpoints": meant.len()}));
         let key = &event.key;
+        let ids: Vec<_> = meant.iter().map(EndpointId::as_str).collect();
+        let answer = json!({ "endpoints": ids }).to_string();
+        let mut result = json!({"source": key.source, "endpoints": meant.len()});
+        if asked_for.is_dry_run {
+            result["dryRun"] = true.into();
+            asked.trail.result(chosen.as_ref(), result);
+            return Ok(respond(200, JSON, answer));
+        }
+        asked.trail.result(chosen.as_ref(), result);
         let is_new = |id: &&EndpointId| !endpoints.contains(id) && !also_to.contains(id);
         let new: Vec<_> = meant.iter().filter(is_new).map(EndpointId::to_string).collect();
         if !new.is_empty() && !self.events.add_endpoints(key, new).await? {
@@ -136,8 +145,7 @@ impl App {
             self.deliveries_queue.send_all(some.iter().map(again)).await?;
         }
         tracing::info!(tenant.id = %key.tenant, event.id = %key.id, endpoints = meant.len(), "event.replayed");
-        let ids: Vec<_> = meant.iter().map(EndpointId::as_str).collect();
-        Ok(respond(202, JSON, json!({ "endpoints": ids }).to_string()))
+        Ok(respond(202, JSON, answer))
     }
 
     /// Recovers an endpoint: sends all deliveries again that were given up since a given time.

@@ -55,6 +55,10 @@ async fn an_exhausted_delivery_is_replayed_under_its_id_and_retried_like_any_oth
     let patched = stack.manage("PATCH", &endpoint_path(&tenant, &endpoint), Some(&retries)).await;
     assert_eq!(patched.status, 200);
     let only = json!({"endpoint": endpoint.as_str()});
+    let dry_run = json!({"endpoint": endpoint.as_str(), "dryRun": true});
+    let listed = stack.manage("POST", &format!("{path}/replay"), Some(&dry_run)).await;
+    assert_eq!((listed.status, listed.json()), (200, json!({"endpoints": [endpoint.as_str()]})));
+    assert_eq!(receiver.so_far().len(), 1, "a dry run sends nothing");
     let replayed = stack.manage("POST", &format!("{path}/replay"), Some(&only)).await;
     assert_eq!((replayed.status, replayed.json()), (202, json!({"endpoints": [endpoint.as_str()]})));
 

@@ -20,7 +20,7 @@ use crate::secret::Secret;
 
 use auth::{ReadAuth, read_auth};
 pub use patch::{patched, shown};
-pub use requests::{DEFAULT_OVERLAP, Rotation, replay, rotation, since};
+pub use requests::{DEFAULT_OVERLAP, Replay, Rotation, replay, rotation, since};
 use retry::read_retry;
 
 /// The context in which settings are validated.

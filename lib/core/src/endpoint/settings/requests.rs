@@ -48,26 +48,37 @@ pub fn rotation(text: Option<&str>) -> Result<Rotation, Vec<Fault>> {
     Ok(if ends_all { Rotation::EndAllOthers } else { overlap })
 }
 
-/// Reads the endpoint of a replay: `{"endpoint":"ep_…"}`. Without a body, or with an empty object, the replay goes to
-/// every endpoint that subscribes to the event.
+/// The body of a replay.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replay {
+    /// The endpoint, even if its types do not include the event; none for every endpoint that subscribes to it.
+    pub endpoint: Option<EndpointId>,
+    /// Whether to send nothing, and only list the endpoints.
+    pub is_dry_run: bool,
+}
+
+/// Reads a replay, `{"endpoint":"ep_…","dryRun":true}`. The body is optional, and so is each member.
 ///
 /// # Errors
 /// All faults.
-pub fn replay(text: Option<&str>) -> Result<Option<EndpointId>, Vec<Fault>> {
-    let Some(text) = text else { return Ok(None) };
-    let value = json::parse(text, "{\"endpoint\":\"ep_…\"}, or no body")?;
-    let (mut faults, mut endpoint) = (Faults::default(), None);
+pub fn replay(text: Option<&str>) -> Result<Replay, Vec<Fault>> {
+    let (Some(text), mut replay) = (text, Replay::default()) else { return Ok(Replay::default()) };
+    let value = json::parse(text, "{\"endpoint\":\"ep_…\"}, {\"dryRun\":true}, or no body")?;
+    let mut faults = Faults::default();
     if let Some(mut object) = Object::open(&Found::whole(value), &mut faults) {
         if let Some(found) = object.member("endpoint") {
             let text: Option<String> = found.read(ENDPOINT_ID, &mut faults);
-            endpoint = text.as_deref().and_then(EndpointId::parse);
-            if text.is_some() && endpoint.is_none() {
+            replay.endpoint = text.as_deref().and_then(EndpointId::parse);
+            if text.is_some() && replay.endpoint.is_none() {
                 faults.push(Fault::at(&found.pointer, found.value, ENDPOINT_ID));
             }
         }
+        if let Some(found) = object.member("dryRun") {
+            replay.is_dry_run = found.read("true or false", &mut faults).unwrap_or_default();
+        }
         object.close(&mut faults);
     }
-    faults.none().map(|()| endpoint)
+    faults.none().map(|()| replay)
 }
 
 /// Reads the start time of an endpoint's recovery, `{"since":"2026-01-31T10:00:00Z"}`. Returns milliseconds since the
@@ -114,8 +125,10 @@ mod tests {
     fn a_replay_is_for_all_or_for_one() {
         let id = "ep_00000000000000000000000000000007";
         let named = format!(r#"{{"endpoint":"{id}"}}"#);
-        assert_eq!((replay(None), replay(Some("{}"))), (Ok(None), Ok(None)));
-        assert_eq!(replay(Some(&named)), Ok(EndpointId::parse(id)));
+        assert_eq!((replay(None), replay(Some("{}"))), (Ok(Replay::default()), Ok(Replay::default())));
+        assert_eq!(replay(Some(&named)), Ok(Replay { endpoint: EndpointId::parse(id), is_dry_run: false }));
+        let dry = replay(Some(r#"{"dryRun":true}"#));
+        assert_eq!(dry, Ok(Replay { endpoint: None, is_dry_run: true }));
         for bad in ["", "7", r#"{"endpoint":"x"}"#, r#"{"endpoint":7}"#, r#"{"endpoints":[]}"#] {
             assert!(replay(Some(bad)).is_err(), "{bad}");
         }
