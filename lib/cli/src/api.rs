@@ -37,6 +37,7 @@ macro_rules! operations {
 
 const JSON: &str = "application/json";
 const ENDPOINT: &str = "/v1/tenants/{tenant}/endpoints/{endpoint}";
+const PORTAL_LINK: &str = "/v1/tenants/{tenant}/portal-links/{link}";
 
 operations! {
     POST_EVENTS = "postEvents" "POST" "/v1/events" &[], &["application/cloudevents+json", "application/cloudevents-batch+json"];
@@ -53,6 +54,10 @@ operations! {
     ROTATE_SECRET = "rotateEndpointSecret" "POST" "/v1/tenants/{tenant}/endpoints/{endpoint}/rotate-secret" &[], &[JSON];
     LIST_DELIVERIES = "listDeliveries" "GET" "/v1/tenants/{tenant}/endpoints/{endpoint}/deliveries" &["cursor", "since", "status"], &[];
     RECOVER_ENDPOINT = "recoverEndpoint" "POST" "/v1/tenants/{tenant}/endpoints/{endpoint}/recover" &[], &[JSON];
+    CREATE_PORTAL_LINK = "createPortalLink" "POST" "/v1/tenants/{tenant}/portal-links" &[], &[JSON];
+    LIST_PORTAL_LINKS = "listPortalLinks" "GET" "/v1/tenants/{tenant}/portal-links" &["cursor"], &[];
+    END_PORTAL_LINK = "endPortalLink" "DELETE" "/v1/tenants/{tenant}/portal-links/{link}" &[], &[];
+    END_PORTAL_LINKS = "endPortalLinks" "DELETE" "/v1/tenants/{tenant}/portal-links" &[], &[];
     GET_KEY_SET = "getKeySet" "GET" "/tenants/{tenant}/.well-known/jwks.json" &[], &[];
 }
 
@@ -170,6 +175,9 @@ fn refusal(operation: &Operation, answer: &Answer) -> Failure {
         ),
         404 if operation.path.starts_with(ENDPOINT) => {
             Failure::not_found(what, "list the tenant's endpoints: `signpost endpoint list --tenant …`")
+        }
+        404 if operation.path == PORTAL_LINK => {
+            Failure::not_found(what, "list the tenant's links: `signpost portal-link list --tenant …`")
         }
         404 => Failure::not_found(what, "check the tenant and the id; a new event needs a moment to arrive"),
         409 => Failure::refused(what, "if several sources use the id, add --source"),

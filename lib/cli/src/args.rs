@@ -76,9 +76,12 @@ pub enum Command {
     /// List a tenant's public keys, or rotate signing keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Make, list and end links to the integrators' page
+    #[command(subcommand)]
+    PortalLink(PortalLinkCommand),
     /// Show a tenant's deliveries as they happen
     Tail(Tail),
-    /// Show the account, the region and the stack
+    /// Show the account, the region, the stack and its version
     Whoami(Whoami),
     /// Find out why a receiver's URL cannot be called
     Doctor(Doctor),
@@ -532,6 +535,74 @@ pub struct KeysRotate {
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
+}
+
+/// Commands about links to the integrators' page.
+#[derive(Debug, Subcommand)]
+pub enum PortalLinkCommand {
+    /// Make a link, and show its URL once
+    #[command(
+        after_help = "Examples:\n  signpost portal-link create --tenant acme --can test,replay\n  signpost portal-link create -t acme --endpoint ep_0123456789abcdef0123456789abcdef --session 86400 --output json | jq -r .url"
+    )]
+    Create(PortalLinkCreate),
+    /// List links and their sessions
+    #[command(
+        after_help = "Examples:\n  signpost portal-link list --tenant acme\n  signpost portal-link list --tenant acme --output jsonl | jq -r .id"
+    )]
+    List(PortalLinkList),
+    /// End a link, or all of a tenant, with the sessions
+    #[command(
+        after_help = "Examples:\n  signpost portal-link end pl_0123456789abcdef0123456789abcdef --tenant acme --yes\n  signpost portal-link end --all --tenant acme --dry-run"
+    )]
+    End(PortalLinkEnd),
+}
+
+/// `portal-link create`.
+#[derive(Debug, Group)]
+pub struct PortalLinkCreate {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+    /// Only this endpoint; repeat it for more; else all, later ones too
+    #[arg(long = "endpoint", value_name = "ENDPOINT")]
+    pub endpoints: Vec<String>,
+    /// test, replay, edit, secret; view is always allowed
+    #[arg(long, value_name = "RIGHT,…", value_delimiter = ',')]
+    pub can: Vec<String>,
+    /// How long the link can be opened, 15 minutes by default
+    #[arg(long, value_name = "SECONDS")]
+    pub expires_in: Option<u32>,
+    /// How long the session lasts, an hour by default
+    #[arg(long, value_name = "SECONDS")]
+    pub session: Option<u32>,
+    /// The tenant's name on the page
+    #[arg(long, value_name = "TEXT")]
+    pub name: Option<String>,
+}
+
+/// `portal-link list`.
+#[derive(Debug, Group)]
+pub struct PortalLinkList {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+}
+
+/// `portal-link end`.
+#[derive(Debug, Group)]
+pub struct PortalLinkEnd {
+    /// The link's id
+    #[arg(value_name = "LINK", required_unless_present = "all", conflicts_with = "all")]
+    pub link: Option<String>,
+    /// All links of the tenant
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub care: Care,
 }
 
 /// `whoami`.

@@ -170,26 +170,29 @@ async fn wait<T>(call: &Call<'_>, seconds: u64, stack: &Stack<'_>, found: impl F
     Err(Failure::timed_out(what, format!("see `signpost event show {event}`")))
 }
 
-/// Sends one event again.
+/// Sends one event again. Unless the caller says yes in advance, the API first says to how many endpoints it would go.
 pub async fn replay(args: &Replay, stack: &Stack<'_>, output: &Output) -> Outcome {
     let path = [("tenant", args.tenant.tenant.as_str()), ("event", args.event.as_str())];
     let query = [("source", args.source.as_deref())];
-    let history = whole(&Call::new(&READ_EVENT, &path).with_query(&query), stack).await?;
-    let count = if args.endpoint.is_some() { 1 } else { deliveries(&history).len() };
-    let doing = if args.endpoint.is_some() {
-        "deliveries that go out again"
-    } else {
-        "deliveries on record that go out again, if the endpoint still wants the event"
+    let ask = async |is_dry_run: bool| {
+        let mut body = json!({});
+        if is_dry_run {
+            body["dryRun"] = json!(true);
+        }
+        if let Some(endpoint) = &args.endpoint {
+            body["endpoint"] = json!(endpoint);
+        }
+        let answer = stack.call(Call::new(&REPLAY_EVENT, &path).with_query(&query).with_json(&body)).await?;
+        let endpoints = answer["endpoints"].as_array().map(|all| all.iter().map(text).collect::<Vec<_>>());
+        Ok::<_, Failure>((answer, endpoints.unwrap_or_default()))
     };
-    if !is_wanted(args.care, count, doing, output)? {
+    let is_asked = args.care.dry_run || !args.care.yes;
+    if is_asked && !is_wanted(args.care, ask(true).await?.1.len(), "deliveries that go out again", output)? {
         return Ok(());
     }
-    let body = args.endpoint.as_ref().map_or_else(|| json!({}), |endpoint| json!({"endpoint": endpoint}));
-    let answer = stack.call(Call::new(&REPLAY_EVENT, &path).with_query(&query).with_json(&body)).await?;
+    let (answer, endpoints) = ask(false).await?;
     output.one(&answer, |_| {
-        let endpoints = answer["endpoints"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let head = format!("sent again to {} endpoints", endpoints.len());
-        [head].into_iter().chain(endpoints.iter().map(text)).collect()
+        [format!("sent again to {} endpoints", endpoints.len())].into_iter().chain(endpoints).collect()
     })
 }
 

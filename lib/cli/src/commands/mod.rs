@@ -8,6 +8,7 @@ mod endpoint;
 mod event;
 mod keys;
 mod listen;
+mod portal_link;
 mod send;
 mod shell;
 mod trust;
@@ -38,6 +39,7 @@ pub async fn run(args: Args, environment: &Environment, output: &Output) -> Outc
         Command::Keys(command) => keys::run(command, &stack, output).await,
         Command::Listen(args) => listen::run(&args, &stack, output).await,
         Command::Man(args) => shell::man(&args, output),
+        Command::PortalLink(command) => portal_link::run(command, &stack, output).await,
         Command::Recover(args) => event::recover(&args, &stack, output).await,
         Command::Replay(args) => event::replay(&args, &stack, output).await,
         Command::Send(args) => send::run(&args, &stack, output).await,

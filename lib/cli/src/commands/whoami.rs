@@ -11,15 +11,18 @@ pub async fn run(stack: &Stack<'_>, output: &Output) -> Outcome {
     let region = stack.aws.region().await?;
     let (account, caller) = stack.caller().await?;
     let api_url = stack.output(API_URL).await?.to_owned();
-    let (status, changed_at) = match stack.describe().await {
-        Ok(description) => (description.status.clone(), description.changed_at.clone()),
-        Err(Failure::Told(told)) => (format!("not known: {}", told.what), "-".to_owned()),
+    let (status, changed_at, version) = match stack.describe().await {
+        Ok(description) => {
+            let version = description.outputs.get("Version").map_or("-", String::as_str);
+            (description.status.clone(), description.changed_at.clone(), version.to_owned())
+        }
+        Err(Failure::Told(told)) => (format!("not known: {}", told.what), "-".to_owned(), "-".to_owned()),
         Err(failure) => return Err(failure),
     };
-    let version = env!("CARGO_PKG_VERSION");
+    let program = env!("CARGO_PKG_VERSION");
     let value = json!({
         "account": account, "caller": caller, "region": region, "stack": stack.name(), "stackStatus": status,
-        "deployedAt": changed_at, "apiUrl": api_url, "version": version,
+        "deployedAt": changed_at, "version": version, "apiUrl": api_url, "programVersion": program,
     });
     output.one(&value, |output| {
         output.pairs(&[
@@ -29,8 +32,9 @@ pub async fn run(stack: &Stack<'_>, output: &Output) -> Outcome {
             ("stack", stack.name().to_owned()),
             ("stackStatus", status),
             ("deployedAt", changed_at),
+            ("version", version),
             ("apiUrl", api_url),
-            ("version", version.to_owned()),
+            ("programVersion", program.to_owned()),
         ])
     })
 }

@@ -9,6 +9,16 @@ fn contract() -> Yaml {
     YamlLoader::load_from_str(include_str!("../../../../infra/openapi.yaml")).unwrap().remove(0)
 }
 
+#[test]
+fn the_stack_says_the_version_that_this_program_has() {
+    let template = include_str!("../../../../template.yaml");
+    let output = format!(
+        "\n  Version:\n    Description: The release of Signpost that the stack runs.\n    Value: {} #",
+        env!("CARGO_PKG_VERSION")
+    );
+    assert!(template.contains(&output), "write the version of Cargo.toml into the output Version of template.yaml");
+}
+
 /// Follows a reference within the document.
 fn resolved<'a>(contract: &'a Yaml, value: &'a Yaml) -> &'a Yaml {
     value["$ref"]

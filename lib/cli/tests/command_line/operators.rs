@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::program::{NOWHERE, Ran, command, run, run_with_input, start};
 use crate::signed::ENDPOINT;
-use crate::stack;
+use crate::stack::{self, LINK};
 use crate::stub_api::{Asked, StubApi};
 
 const EVENT: &str = r#"{"specversion":"1.0","id":"payment-1-approved","source":"/core","type":"operation","tenant":"acme","data":{"amount":10.50}}"#;
@@ -116,9 +116,11 @@ fn a_dry_run_counts_and_changes_nothing() {
     let stack = stack::start();
     for (args, count) in [
         (vec!["endpoint", "delete", ENDPOINT, "-t", "acme"], 1),
-        (vec!["replay", "payment-1-approved", "-t", "acme"], 2),
+        (vec!["replay", "payment-1-approved", "-t", "acme"], 1),
         (vec!["replay", "payment-1-approved", "-t", "acme", "--endpoint", ENDPOINT], 1),
         (vec!["recover", ENDPOINT, "-t", "acme", "--since", "2026-01-31T10:00:00Z"], 1),
+        (vec!["portal-link", "end", LINK, "-t", "acme"], 1),
+        (vec!["portal-link", "end", "--all", "-t", "acme"], 2),
         (vec!["dlq", "redrive"], 3),
         (vec!["dlq", "redrive", "--tenant", "acme"], 1),
     ] {
@@ -127,7 +129,11 @@ fn a_dry_run_counts_and_changes_nothing() {
         let answer: Value = serde_json::from_str(&done(&ran).stdout).unwrap();
         assert_eq!(answer, json!({"dryRun": true, "count": count}), "{args:?}");
         let asked = &stack.asked()[before..];
-        let is_harmless = |one: &Asked| one.method == "GET" || one.header("x-amz-target").starts_with("AmazonSQS.");
+        let is_harmless = |one: &Asked| {
+            one.method == "GET"
+                || one.header("x-amz-target").starts_with("AmazonSQS.")
+                || one.body.contains(r#""dryRun":true"#)
+        };
         assert!(asked.iter().all(is_harmless), "{asked:?}");
     }
 }
@@ -147,6 +153,18 @@ fn with_yes_the_work_is_done() {
             "POST /v1/tenants/acme/events/payment-1-approved/replay?source=%2Fcore".into(),
             "{}",
             "sent again to 1 endpoints",
+        ),
+        (
+            vec!["portal-link", "end", LINK, "-t", "acme"],
+            format!("DELETE /v1/tenants/acme/portal-links/{LINK}"),
+            "",
+            "ended 1 links",
+        ),
+        (
+            vec!["portal-link", "end", "--all", "-t", "acme"],
+            "DELETE /v1/tenants/acme/portal-links".into(),
+            "",
+            "ended 2 links",
         ),
         (
             vec!["recover", ENDPOINT, "-t", "acme", "--since", "2026-01-31T10:00:00Z"],
@@ -319,6 +337,25 @@ fn tail_shows_each_change_of_each_endpoint_once() {
         seen,
         [(&json!("new"), &json!("pending"), &json!(ENDPOINT)), (&json!("new"), &json!("delivered"), &json!(ENDPOINT))]
     );
+}
+
+#[test]
+fn a_link_is_made_with_what_it_allows_and_its_url_is_shown_once() {
+    let stack = stack::start();
+    let args =
+        ["portal-link", "create", "-t", "acme", "--endpoint", ENDPOINT, "--can", "test,replay", "--session", "7200"];
+    let args = [&args[..], &["--expires-in", "60", "--name", "Acme", "--output", "json", "--verbose"]].concat();
+    let ran = run(&stack.url, &args);
+    let link: Value = serde_json::from_str(&done(&ran).stdout).unwrap();
+    assert_eq!(link["url"], "https://api.example/portal/#the-code");
+    assert!(!ran.stderr.contains("the-code"), "the url opens the page: {}", ran.stderr);
+    let sent: Value = serde_json::from_str(&last(&stack).body).unwrap();
+    let expected = json!({"endpoints": [ENDPOINT], "can": ["test", "replay"], "expiresInSeconds": 60, "sessionSeconds": 7200, "name": "Acme"});
+    assert_eq!(sent, expected);
+
+    done(&run(&stack.url, &["portal-link", "create", "-t", "acme"]));
+    assert_eq!(last(&stack).body, "{}", "the API has the defaults");
+    assert_eq!(run(&stack.url, &["portal-link", "end", "pl_9", "-t", "acme", "--yes"]).code, 3);
 }
 
 #[test]

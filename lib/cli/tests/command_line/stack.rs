@@ -28,7 +28,19 @@ fn answer(asked: &Asked) -> (u16, String) {
         }
         ("GET", "/endpoints") => json(200, json!({"endpoints": [disabled()]})),
         ("GET", "/events/payment-1-approved") => (200, history().to_string().replace("10.5,", "10.50,")),
-        ("POST", "/events/payment-1-approved/replay") => json(202, json!({"endpoints": [ENDPOINT]})),
+        ("POST", "/events/payment-1-approved/replay") => {
+            json(if asked.body.contains("dryRun") { 200 } else { 202 }, json!({"endpoints": [ENDPOINT]}))
+        }
+        ("POST", "/portal-links") => json(
+            201,
+            json!({"id": LINK, "url": "https://api.example/portal/#the-code", "expiresAt": "2026-01-31T10:15:00Z"}),
+        ),
+        ("GET", "/portal-links") => json(200, json!({"links": links()})),
+        ("DELETE", "/portal-links") => (204, String::new()),
+        ("DELETE", path) if path == format!("/portal-links/{LINK}") => (204, String::new()),
+        (_, path) if path.starts_with("/portal-links/") => {
+            json(404, json!({"status": 404, "title": "Not Found", "detail": "tenant `acme` has no such link"}))
+        }
         ("GET", "/events/forbidden") => json(403, json!({"message": "Forbidden"})),
         ("GET", "/tenants/acme/.well-known/jwks.json") => json(200, key_set()),
         ("POST", "/2015-03-31/functions/sweep/invocations") => json(200, json!({"moved": 2, "kept": 1, "more": false})),
@@ -71,6 +83,7 @@ const STACK: &str = r#"<?xml version="1.0"?>
   <Outputs>
     <member><OutputKey>ApiUrl</OutputKey><OutputValue>https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com</OutputValue><Description>Of the API.</Description></member>
     <member><Description>Before the key.</Description><OutputKey>SweepFunctionName</OutputKey><OutputValue>signpost-sweep</OutputValue></member>
+    <member><OutputKey>Version</OutputKey><OutputValue>0.0.9</OutputValue></member>
   </Outputs>
 </member></Stacks></DescribeStacksResult></DescribeStacksResponse>"#;
 
@@ -87,6 +100,23 @@ fn endpoint(id: &str) -> Value {
         "signingPublicKey": "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=",
         "jwksUrl": "https://api.example/tenants/acme/.well-known/jwks.json",
     })
+}
+
+/// A link that is open.
+pub const LINK: &str = "pl_0123456789abcdef0123456789abcdef";
+
+fn links() -> Value {
+    let link = |id: &str, endpoints: Value, state: &str, session: Value| {
+        json!({"id": id, "name": null, "endpoints": endpoints, "can": ["view", "replay"], "createdAt": "2026-01-31T10:00:00Z",
+               "expiresAt": "2026-01-31T10:15:00Z", "state": state, "session": session})
+    };
+    let session =
+        |state: &str| json!({"startedAt": "2026-01-31T10:01:00Z", "expiresAt": "2026-01-31T11:01:00Z", "state": state});
+    json!([
+        link(LINK, json!("*"), "unused", Value::Null),
+        link("pl_1123456789abcdef0123456789abcdef", json!([ENDPOINT]), "used", session("open")),
+        link("pl_2123456789abcdef0123456789abcdef", json!("*"), "used", session("expired")),
+    ])
 }
 
 fn disabled() -> Value {

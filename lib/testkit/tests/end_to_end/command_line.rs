@@ -82,6 +82,7 @@ async fn an_operator_does_everything_with_the_command_line() {
     let example = of(&tenant, &["send", "--type", "operation", "--via", "sqs", "--wait", "60"]).await;
     assert_eq!(example.json()["accepted"].as_array().unwrap().len(), 1);
     let before = receiver.so_far().len();
+    assert_eq!(of(&tenant, &["replay", &id, "--dry-run"]).await.json()["count"], 1);
     let replayed = of(&tenant, &["replay", &id, "--yes"]).await.json();
     assert_eq!(replayed["endpoints"], json!([endpoint]));
     assert_eq!(receiver.wait_for(before + 1).await[before].header("signpost-replay"), "replay");
@@ -95,6 +96,13 @@ async fn an_operator_does_everything_with_the_command_line() {
     assert_ne!(rotated["signingSecret"], created["signingSecret"]);
     assert_eq!(of(&tenant, &["endpoint", "list"]).await.json().as_array().unwrap().len(), 1);
     assert_eq!(of(&tenant, &["endpoint", "show", &endpoint]).await.json()["id"], endpoint);
+
+    let link = of(&tenant, &["portal-link", "create", "--can", "test"]).await.json();
+    assert!(link["url"].as_str().unwrap().contains("/portal/#"), "{link}");
+    let links = of(&tenant, &["portal-link", "list"]).await.json();
+    assert_eq!((&links[0]["id"], &links[0]["state"]), (&link["id"], &json!("unused")), "{links}");
+    let ended = of(&tenant, &["portal-link", "end", "--all", "--yes"]).await.json();
+    assert_eq!(ended["ended"], json!([link["id"]]));
 
     let keys = of(&tenant, &["keys", "list"]).await.json();
     assert!(keys["keys"].as_array().unwrap().iter().any(|key| key["endpoint"] == endpoint), "{keys}");
@@ -140,6 +148,7 @@ async fn whoami_knows_the_account_and_the_stack() {
         (&json!("000000000000"), &json!("us-east-1"), &json!("signpost"))
     );
     assert!(who["stackStatus"].as_str().unwrap().ends_with("_COMPLETE"), "{who}");
+    assert_eq!(who["version"], who["programVersion"], "{who}");
     let named = run(&["whoami", "--stack", "signpost"], "").await.json();
     assert!(named["apiUrl"].as_str().unwrap().contains("execute-api"), "{named}");
     assert_eq!(run(&["whoami", "--stack", "another"], "").await.code, Some(3));
