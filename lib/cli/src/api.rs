@@ -58,6 +58,12 @@ operations! {
     LIST_PORTAL_LINKS = "listPortalLinks" "GET" "/v1/tenants/{tenant}/portal-links" &["cursor"], &[];
     END_PORTAL_LINK = "endPortalLink" "DELETE" "/v1/tenants/{tenant}/portal-links/{link}" &[], &[];
     END_PORTAL_LINKS = "endPortalLinks" "DELETE" "/v1/tenants/{tenant}/portal-links" &[], &[];
+    SET_NOTICES = "setNotices" "PUT" "/v1/tenants/{tenant}/notices" &[], &[JSON];
+    GET_NOTICES = "getNotices" "GET" "/v1/tenants/{tenant}/notices" &[], &[];
+    DELETE_NOTICES = "removeNotices" "DELETE" "/v1/tenants/{tenant}/notices" &[], &[];
+    LIST_AUDIT = "listAudit" "GET" "/v1/tenants/{tenant}/audit" &["cursor", "since", "endpoint"], &[];
+    READ_STATUS = "readStatus" "GET" "/v1/tenants/{tenant}/status/{type}/{subject}" &["type"], &[];
+    REGISTER_TOKEN_REQUEST = "registerTokenRequest" "POST" "/v1/tenants/{tenant}/token-requests" &[], &[JSON];
     GET_KEY_SET = "getKeySet" "GET" "/tenants/{tenant}/.well-known/jwks.json" &[], &[];
 }
 
@@ -75,13 +81,15 @@ pub struct Call<'a> {
     pub query: &'a [(&'a str, Option<&'a str>)],
     /// The media type and the bytes of the body.
     pub body: Option<(&'static str, Vec<u8>)>,
+    /// For how many seconds the API may wait for news (RFC 7240).
+    pub prefer_wait: Option<u64>,
 }
 
 impl<'a> Call<'a> {
     /// Makes a call without query and body.
     #[must_use]
     pub fn new(operation: &'a Operation, path: &'a [(&'a str, &'a str)]) -> Self {
-        Self { operation, path, query: &[], body: None }
+        Self { operation, path, query: &[], body: None, prefer_wait: None }
     }
 
     /// Adds a JSON body.
@@ -126,9 +134,11 @@ impl Stack<'_> {
         let url = format!("{}{}", self.output(API_URL).await?.trim_end_matches('/'), call.target());
         let method = Method::from_bytes(call.operation.method.as_bytes()).unwrap_or_default();
         let (media_type, body) = call.body.unwrap_or(("", Vec::new()));
-        let headers = [("content-type", media_type)];
-        let headers = if media_type.is_empty() { &[][..] } else { &headers };
-        let answer = self.aws.send(Unsigned { service: "execute-api", method, url: &url, headers, body }).await?;
+        let prefer = call.prefer_wait.map(|seconds| format!("wait={seconds}")).unwrap_or_default();
+        let headers = [("content-type", media_type), ("prefer", &prefer)];
+        let headers: Vec<_> = headers.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let request = Unsigned { service: "execute-api", method, url: &url, headers: &headers, body };
+        let answer = self.aws.send(request).await?;
         if (200..300).contains(&answer.status) { Ok(answer.text()) } else { Err(refusal(call.operation, &answer)) }
     }
 
@@ -175,6 +185,12 @@ fn refusal(operation: &Operation, answer: &Answer) -> Failure {
         ),
         404 if operation.path.starts_with(ENDPOINT) => {
             Failure::not_found(what, "list the tenant's endpoints: `signpost endpoint list --tenant …`")
+        }
+        404 if operation.path == GET_NOTICES.path => {
+            Failure::not_found(what, "set the address: `signpost notices set URL --tenant …`")
+        }
+        404 if operation.path == READ_STATUS.path => {
+            Failure::not_found(what, "check the tenant, the type and the subject; --wait waits for the first state")
         }
         404 if operation.path == PORTAL_LINK => {
             Failure::not_found(what, "list the tenant's links: `signpost portal-link list --tenant …`")

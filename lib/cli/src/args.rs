@@ -24,7 +24,6 @@ pub struct Args {
 
 /// Options of every command.
 #[derive(Clone, Debug, Default, Group)]
-#[command(next_help_heading = "Global options")]
 pub struct Global {
     /// Form of the data on stdout
     #[arg(
@@ -76,6 +75,15 @@ pub enum Command {
     /// List a tenant's public keys, or rotate signing keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Show the newest state of a subject
+    Status(Status),
+    /// Register a token request, and show the URL for the bank
+    TokenRequest(TokenRequest),
+    /// Set, show or remove the address that gets notices
+    #[command(subcommand)]
+    Notices(NoticesCommand),
+    /// List who changed what
+    Audit(Audit),
     /// Make, list and end links to the integrators' page
     #[command(subcommand)]
     PortalLink(PortalLinkCommand),
@@ -535,6 +543,96 @@ pub struct KeysRotate {
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
+}
+
+/// `status`.
+#[derive(Debug, Group)]
+#[command(
+    after_help = "Examples:\n  signpost status operation payment-1 --tenant acme --wait 20\n  signpost status operation payment-1 -t acme --output json | jq .history"
+)]
+pub struct Status {
+    /// The type of the events about it, such as operation
+    #[arg(value_name = "TYPE")]
+    pub kind: String,
+    /// The subject of the events, such as an `operationId`
+    pub subject: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+    /// How long to wait for the first state, up to 20
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=20))]
+    pub wait: Option<u64>,
+}
+
+/// `token-request`.
+#[derive(Debug, Group)]
+#[command(
+    after_help = "Examples:\n  signpost token-request consent-42 --tenant acme --redirect-url https://tpp.example/done\n  signpost token-request consent-42 -t acme --expires-in 900 --output json | jq -r .callbackUrl"
+)]
+pub struct TokenRequest {
+    /// Your id for it, unique within the tenant
+    #[arg(value_name = "ID")]
+    pub id: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+    /// The https URL to which Signpost sends the browser
+    #[arg(long, value_name = "URL")]
+    pub redirect_url: Option<String>,
+    /// How long the bank may take, an hour by default
+    #[arg(long, value_name = "SECONDS")]
+    pub expires_in: Option<u32>,
+}
+
+/// Commands about the address of notices.
+#[derive(Debug, Subcommand)]
+pub enum NoticesCommand {
+    /// Set the address, or replace all of its settings
+    #[command(
+        after_help = "Examples:\n  signpost notices set https://hooks.acme.example/notices --tenant acme\n  signpost notices set https://hooks.acme.example/notices -t acme --timeout 5"
+    )]
+    Set(EndpointCreate),
+    /// Show the address
+    #[command(
+        after_help = "Examples:\n  signpost notices show --tenant acme\n  signpost notices show -t acme --output json | jq -r .id"
+    )]
+    Show(EndpointList),
+    /// Remove the address
+    #[command(
+        after_help = "Examples:\n  signpost notices remove --tenant acme\n  signpost notices remove -t acme --yes"
+    )]
+    Remove(NoticesRemove),
+}
+
+/// `notices remove`.
+#[derive(Debug, Group)]
+pub struct NoticesRemove {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// `audit`.
+#[derive(Debug, Group)]
+#[command(
+    after_help = "Examples:\n  signpost audit --tenant acme --since 2026-01-31T10:00:00Z\n  signpost audit -t acme --endpoint ep_0123456789abcdef0123456789abcdef --output jsonl | jq .before,.after"
+)]
+pub struct Audit {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+    /// Only entries about this endpoint
+    #[arg(long)]
+    pub endpoint: Option<String>,
+    /// Only entries from this moment on, in RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// The most entries
+    #[arg(long, default_value_t = 50, value_name = "NUMBER")]
+    pub limit: usize,
 }
 
 /// Commands about links to the integrators' page.

@@ -16,6 +16,9 @@ use crate::input;
 use crate::output::Output;
 use crate::stack::Stack;
 
+/// A note for people beside an answer that has a signing secret.
+pub const KEEP_THE_SECRET: &str = "keep the signingSecret: no other answer shows it";
+
 const COLUMNS: [&str; 5] = ["id", "state", "url", "signatures", "description"];
 
 /// Runs a command about endpoints.
@@ -53,7 +56,7 @@ async fn create(args: &EndpointCreate, stack: &Stack<'_>, output: &Output) -> Ou
     let path = [("tenant", args.tenant.tenant.as_str())];
     let endpoint = stack.call(Call::new(&CREATE_ENDPOINT, &path).with_json(&Value::Object(settings))).await?;
     show(&endpoint, output)?;
-    output.say("keep the signingSecret: no other answer shows it");
+    output.say(KEEP_THE_SECRET);
     Ok(())
 }
 
@@ -136,12 +139,12 @@ async fn rotate_secret(args: &RotateSecret, stack: &Stack<'_>, output: &Output) 
     let path = args.endpoint.path();
     let endpoint = stack.call(Call::new(&ROTATE_SECRET, &path).with_json(&Value::Object(rotation))).await?;
     show(&endpoint, output)?;
-    output.say("keep the signingSecret: no other answer shows it");
+    output.say(KEEP_THE_SECRET);
     Ok(())
 }
 
 /// Reads `--settings`, and sets what other options name.
-fn read_settings(args: &Settings) -> Outcome<Map<String, Value>> {
+pub fn read_settings(args: &Settings) -> Outcome<Map<String, Value>> {
     let mut settings = match &args.settings {
         None => Map::new(),
         Some(path) => {
@@ -201,7 +204,8 @@ fn state(endpoint: &Value) -> String {
     held.or_else(|| disabled.map(|because| format!("disabled ({because})"))).unwrap_or_else(|| text(&endpoint["state"]))
 }
 
-fn show(endpoint: &Value, output: &Output) -> Outcome {
+/// Shows an endpoint's settings.
+pub fn show(endpoint: &Value, output: &Output) -> Outcome {
     output.one(endpoint, |output| {
         let compact = |name: &str| match &endpoint[name] {
             Value::String(text) => text.clone(),

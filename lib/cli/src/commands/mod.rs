@@ -1,5 +1,6 @@
 //! The commands, one module each.
 
+mod audit;
 mod care;
 mod deliveries;
 mod dlq;
@@ -8,9 +9,12 @@ mod endpoint;
 mod event;
 mod keys;
 mod listen;
+mod notices;
 mod portal_link;
 mod send;
 mod shell;
+mod status;
+mod token_request;
 mod trust;
 mod verify;
 mod whoami;
@@ -30,6 +34,7 @@ pub async fn run(args: Args, environment: &Environment, output: &Output) -> Outc
     let aws = Aws::new(&args.global, output)?;
     let stack = Stack::new(&aws, &args.global, environment);
     match args.command {
+        Command::Audit(args) => audit::list(&args, &stack, output).await,
         Command::Completion(args) => shell::completion(&args, output),
         Command::Deliveries(args) => deliveries::list(&args, &stack, output).await,
         Command::Dlq(command) => dlq::run(command, &stack, output).await,
@@ -39,11 +44,14 @@ pub async fn run(args: Args, environment: &Environment, output: &Output) -> Outc
         Command::Keys(command) => keys::run(command, &stack, output).await,
         Command::Listen(args) => listen::run(&args, &stack, output).await,
         Command::Man(args) => shell::man(&args, output),
+        Command::Notices(command) => notices::run(command, &stack, output).await,
         Command::PortalLink(command) => portal_link::run(command, &stack, output).await,
         Command::Recover(args) => event::recover(&args, &stack, output).await,
         Command::Replay(args) => event::replay(&args, &stack, output).await,
         Command::Send(args) => send::run(&args, &stack, output).await,
+        Command::Status(args) => status::show(&args, &stack, output).await,
         Command::Tail(args) => deliveries::tail(&args, &stack, output).await,
+        Command::TokenRequest(args) => token_request::register(&args, &stack, output).await,
         Command::Verify(args) => verify::run(&args, &aws, output).await,
         Command::Whoami(_) => whoami::run(&stack, output).await,
     }

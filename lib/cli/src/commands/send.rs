@@ -122,7 +122,7 @@ async fn post(events: &[String], stack: &Stack<'_>) -> Outcome {
         [event] => ("application/cloudevents+json", event.clone().into_bytes()),
         events => ("application/cloudevents-batch+json", format!("[{}]", events.join(",")).into_bytes()),
     };
-    stack.call(Call { operation: &POST_EVENTS, path: &[], query: &[], body: Some(body) }).await.map(drop)
+    stack.call(Call { body: Some(body), ..Call::new(&POST_EVENTS, &[]) }).await.map(drop)
 }
 
 async fn enqueue(events: &[String], stack: &Stack<'_>) -> Outcome {

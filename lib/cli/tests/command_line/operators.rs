@@ -359,6 +359,62 @@ fn a_link_is_made_with_what_it_allows_and_its_url_is_shown_once() {
 }
 
 #[test]
+fn a_status_is_shown_as_it_is_spelled_and_waited_for() {
+    let stack = stack::start();
+    let ran = run(&stack.url, &["status", "operation", "payment-1", "-t", "acme", "--wait", "20", "--output", "json"]);
+    assert!(done(&ran).stdout.contains(r#""amount":10.50"#), "{ran:?}");
+    let asked = last(&stack);
+    assert_eq!(asked.target, "/v1/tenants/acme/status/operation/payment-1?type=operation");
+    assert_eq!(asked.header("prefer"), "wait=20");
+    assert_eq!(run(&stack.url, &["status", "operation", "nothing", "-t", "acme"]).code, 3);
+    assert_eq!(run(&stack.url, &["status", "operation", "payment-1", "-t", "acme", "--wait", "21"]).code, 2);
+}
+
+#[test]
+fn a_token_request_is_registered_with_what_was_named() {
+    let stack = stack::start();
+    let args = [
+        "token-request",
+        "consent-42",
+        "-t",
+        "acme",
+        "--redirect-url",
+        "https://tpp.example/done",
+        "--expires-in",
+        "900",
+    ];
+    done(&run(&stack.url, &args));
+    let sent: Value = serde_json::from_str(&last(&stack).body).unwrap();
+    let expected =
+        json!({"requestId": "consent-42", "redirectUrl": "https://tpp.example/done", "expiresInSeconds": 900});
+    assert_eq!(sent, expected);
+}
+
+#[test]
+fn the_address_of_notices_is_set_shown_and_removed() {
+    let stack = stack::start();
+    let ran =
+        run(&stack.url, &["notices", "set", "https://hooks.acme.example/signpost", "-t", "acme", "--timeout", "5"]);
+    assert!(done(&ran).stderr.contains("keep the signingSecret"), "{ran:?}");
+    let sent: Value = serde_json::from_str(&last(&stack).body).unwrap();
+    assert_eq!(sent, json!({"url": "https://hooks.acme.example/signpost", "timeoutSeconds": 5}));
+    assert!(done(&run(&stack.url, &["notices", "show", "-t", "acme"])).stdout.contains(ENDPOINT));
+    assert_eq!(run(&stack.url, &["notices", "remove", "-t", "acme"]).code, 2, "nobody can be asked");
+    done(&run(&stack.url, &["notices", "remove", "-t", "acme", "--yes"]));
+    assert_eq!(last(&stack).method, "DELETE");
+}
+
+#[test]
+fn the_audit_log_is_asked_for_what_was_named() {
+    let stack = stack::start();
+    let args = ["audit", "-t", "acme", "--endpoint", ENDPOINT, "--since", "2026-01-31T10:00:00Z", "--output", "jsonl"];
+    assert_eq!(done(&run(&stack.url, &args)).stdout.lines().count(), 2);
+    let query = format!("endpoint={ENDPOINT}&since=2026-01-31T10%3A00%3A00Z");
+    assert_eq!(last(&stack).target, format!("/v1/tenants/acme/audit?{query}"));
+    assert_eq!(run(&stack.url, &["audit", "-t", "acme", "--since", "yesterday"]).code, 2);
+}
+
+#[test]
 fn the_key_set_as_json_is_what_verify_takes() {
     let stack = stack::start();
     let ran = run(&stack.url, &["keys", "list", "-t", "acme", "--output", "json"]);

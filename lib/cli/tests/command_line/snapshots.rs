@@ -75,7 +75,7 @@ fn each_command_has_two_examples_that_its_own_parser_accepts() {
 #[test]
 fn tables_and_json_are_as_recorded() {
     let stack = stack::start();
-    let cases: [(&str, &[&str]); 12] = [
+    let cases: [(&str, &[&str]); 15] = [
         ("endpoint-list.txt", &["endpoint", "list", "-t", "acme"]),
         ("endpoint-list.jsonl", &["endpoint", "list", "-t", "acme", "--output", "jsonl"]),
         ("endpoint-show.txt", &["endpoint", "show", ENDPOINT, "-t", "acme"]),
@@ -86,6 +86,9 @@ fn tables_and_json_are_as_recorded() {
         ("dlq-show.txt", &["dlq", "show", "5fea7756-0ea4-451a-a703-a558b933e274"]),
         ("keys-list.txt", &["keys", "list", "-t", "acme"]),
         ("endpoint-test.txt", &["endpoint", "test", ENDPOINT, "-t", "acme"]),
+        ("status.txt", &["status", "operation", "payment-1", "-t", "acme"]),
+        ("token-request.txt", &["token-request", "consent-42", "-t", "acme"]),
+        ("audit.txt", &["audit", "-t", "acme"]),
         ("portal-link-list.txt", &["portal-link", "list", "-t", "acme"]),
         ("whoami.txt", &["whoami", "--stack", "signpost"]),
     ];

@@ -22,7 +22,7 @@ fn answer(asked: &Asked) -> (u16, String) {
     match (asked.method.as_str(), rest) {
         ("POST", "/v1/events") if asked.body.contains("faulty") => json(400, faults()),
         ("POST", "/v1/events") => json(202, json!({"accepted": ["payment-1-approved"]})),
-        ("POST", "/endpoints") => json(201, with_secret()),
+        ("POST", "/endpoints") | ("PUT", "/notices") => json(201, with_secret()),
         ("GET", "/endpoints") if query.is_empty() => {
             json(200, json!({"endpoints": [endpoint(ENDPOINT)], "cursor": "a+b"}))
         }
@@ -31,12 +31,16 @@ fn answer(asked: &Asked) -> (u16, String) {
         ("POST", "/events/payment-1-approved/replay") => {
             json(if asked.body.contains("dryRun") { 200 } else { 202 }, json!({"endpoints": [ENDPOINT]}))
         }
+        ("GET", "/status/operation/payment-1") => (200, status().to_string().replace("10.5}", "10.50}")),
+        ("POST", "/token-requests") => json(201, registered()),
+        ("GET", "/notices") => json(200, endpoint(ENDPOINT)),
+        ("GET", "/audit") => json(200, json!({"entries": entries()})),
         ("POST", "/portal-links") => json(
             201,
             json!({"id": LINK, "url": "https://api.example/portal/#the-code", "expiresAt": "2026-01-31T10:15:00Z"}),
         ),
         ("GET", "/portal-links") => json(200, json!({"links": links()})),
-        ("DELETE", "/portal-links") => (204, String::new()),
+        ("DELETE", "/notices" | "/portal-links") => (204, String::new()),
         ("DELETE", path) if path == format!("/portal-links/{LINK}") => (204, String::new()),
         (_, path) if path.starts_with("/portal-links/") => {
             json(404, json!({"status": 404, "title": "Not Found", "detail": "tenant `acme` has no such link"}))
@@ -100,6 +104,33 @@ fn endpoint(id: &str) -> Value {
         "signingPublicKey": "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=",
         "jwksUrl": "https://api.example/tenants/acme/.well-known/jwks.json",
     })
+}
+
+fn status() -> Value {
+    let state = |status: &str, time: &str| json!({"status": status, "time": time, "event": "payment-1-approved", "source": "/core"});
+    let (newest, before) = (state("APPROVED", "2026-01-31T10:00:05Z"), state("PENDING", "2026-01-31T10:00:00Z"));
+    let mut status = newest.clone();
+    (status["type"], status["subject"]) = (json!("operation"), json!("payment-1"));
+    (status["data"], status["history"]) = (json!({"amount": 10.5}), json!([newest, before]));
+    status
+}
+
+fn registered() -> Value {
+    json!({"requestId": "consent-42", "tenant": "acme", "redirectUrl": "https://tpp.example/done",
+           "callbackUrl": "https://api.example/callbacks/the-state", "expiresAt": "2026-01-31T10:15:00Z"})
+}
+
+fn entries() -> Value {
+    let entry = |actor: Value, outcome: &str, status: u16, endpoint: Value| {
+        json!({"id": "1769853600007-00000000000000000000000000000001", "at": "2026-01-31T10:00:00.007Z", "actor": actor,
+               "action": "PATCH /v1/tenants/{tenant}/endpoints/{endpoint}", "endpoint": endpoint, "event": null, "requestId": "r-1",
+               "outcome": outcome, "status": status, "before": null, "after": null, "changedSecrets": []})
+    };
+    let ada = json!({"kind": "iam", "principal": "arn:aws:iam::123456789012:user/ada"});
+    json!([
+        entry(json!({"kind": "link", "id": LINK}), "done", 200, json!(ENDPOINT)),
+        entry(ada, "refused", 400, Value::Null)
+    ])
 }
 
 /// A link that is open.

@@ -104,6 +104,20 @@ async fn an_operator_does_everything_with_the_command_line() {
     let ended = of(&tenant, &["portal-link", "end", "--all", "--yes"]).await.json();
     assert_eq!(ended["ended"], json!([link["id"]]));
 
+    let status = of(&tenant, &["status", "operation", "0a1b2c3d", "--wait", "1"]).await;
+    assert_eq!(status.code, Some(3), "{}", status.stderr);
+    let request = of(&tenant, &["token-request", "consent-42", "--expires-in", "60"]).await.json();
+    assert!(request["callbackUrl"].as_str().unwrap().contains("/callbacks/"), "{request}");
+    let address = of(&tenant, &["notices", "set", &receiver.url]).await.json();
+    assert_eq!(of(&tenant, &["notices", "show"]).await.json()["id"], address["id"]);
+    assert_eq!(of(&tenant, &["notices", "remove", "--yes"]).await.json(), json!({"removed": true}));
+    let entries = of(&tenant, &["audit", "--limit", "200"]).await.json();
+    let removed = &entries[0];
+    assert_eq!(
+        (&removed["action"], &removed["outcome"]),
+        (&json!("DELETE /v1/tenants/{tenant}/notices"), &json!("done"))
+    );
+
     let keys = of(&tenant, &["keys", "list"]).await.json();
     assert!(keys["keys"].as_array().unwrap().iter().any(|key| key["endpoint"] == endpoint), "{keys}");
     let removed = of(&tenant, &["endpoint", "delete", &endpoint, "--yes"]).await.json();

@@ -1,0 +1,38 @@
+//! `notices`: the address that gets notices about a tenant's endpoints.
+
+use serde_json::{Value, json};
+
+use crate::api::{Call, DELETE_NOTICES, GET_NOTICES, SET_NOTICES};
+use crate::args::NoticesCommand;
+use crate::commands::endpoint::{KEEP_THE_SECRET, read_settings, show};
+use crate::failure::Outcome;
+use crate::input::confirm;
+use crate::output::Output;
+use crate::stack::Stack;
+
+/// Runs a command about the address of notices, which is an endpoint.
+pub async fn run(command: NoticesCommand, stack: &Stack<'_>, output: &Output) -> Outcome {
+    match command {
+        NoticesCommand::Set(args) => {
+            let mut settings = read_settings(&args.settings)?;
+            settings.insert("url".to_owned(), json!(args.url));
+            let path = [("tenant", args.tenant.tenant.as_str())];
+            let address = stack.call(Call::new(&SET_NOTICES, &path).with_json(&Value::Object(settings))).await?;
+            show(&address, output)?;
+            if address["signingSecret"].is_string() {
+                output.say(KEEP_THE_SECRET);
+            }
+            Ok(())
+        }
+        NoticesCommand::Show(args) => {
+            let path = [("tenant", args.tenant.tenant.as_str())];
+            show(&stack.call(Call::new(&GET_NOTICES, &path)).await?, output)
+        }
+        NoticesCommand::Remove(args) => {
+            confirm("Notices about this tenant's endpoints then reach only the operator. Go on?", args.yes)?;
+            let path = [("tenant", args.tenant.tenant.as_str())];
+            stack.call(Call::new(&DELETE_NOTICES, &path)).await?;
+            output.one(&json!({"removed": true}), |_| vec!["removed the address of notices".to_owned()])
+        }
+    }
+}
