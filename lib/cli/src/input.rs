@@ -37,17 +37,26 @@ pub fn read_text(path: &str) -> Outcome<String> {
     String::from_utf8(read(path)?).map_err(|_| Failure::refused(format!("`{path}` is not UTF-8"), "save it as UTF-8"))
 }
 
-/// Reads a secret from a file, or from stdin for `-`, without the line end.
+/// Reads a secret from a file, or from stdin for `-`, without the line end. If stdin is a terminal, asks for the secret and
+/// does not show what is typed.
 ///
 /// # Errors
 /// The file cannot be read, or is empty.
 pub fn read_secret(path: &str) -> Outcome<Secret> {
-    let text = read_text(path)?;
+    let text = if path == "-" && std::io::stdin().is_terminal() { ask_for_secret()? } else { read_text(path)? };
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() {
         return Err(Failure::usage(format!("`{path}` is empty; expected a secret"), "write the secret into the file"));
     }
     Ok(Secret::new(text.to_owned()))
+}
+
+fn ask_for_secret() -> Outcome<String> {
+    drop(write!(std::io::stderr(), "Secret (not shown): "));
+    let typed = console::Term::stderr().read_secure_line();
+    typed.map_err(|error| {
+        Failure::refused(format!("the terminal cannot be read: {error}"), "write the secret into a file, and name it")
+    })
 }
 
 /// Asks whether to go on. Without a terminal, only `--yes` goes on.

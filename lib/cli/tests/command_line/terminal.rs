@@ -49,6 +49,17 @@ fn a_question_is_asked_and_only_y_goes_on() {
 }
 
 #[test]
+fn a_secret_is_asked_for_and_not_shown() {
+    let stack = stack::start();
+    let url = "https://hooks.acme.example/in";
+    let args = ["endpoint", "create", url, "-t", "acme", "--auth", "basic", "--auth-secret-file", "-"];
+    let (code, shown) = in_terminal(&stack.url, "Secret", "ada:open sesame\\n", ("LANG", "C.UTF-8"), &args);
+    assert!(code == 0 && !shown.contains("sesame"), "{shown}");
+    let asked = stack.asked().pop().unwrap();
+    assert!(asked.body.contains(r#"{"kind":"basic","secret":"ada:open sesame"}"#), "{}", asked.body);
+}
+
+#[test]
 fn long_work_shows_progress() {
     let rounds = std::sync::atomic::AtomicU64::new(0);
     let stack = StubApi::start(move |asked| {
