@@ -713,7 +713,7 @@ pub struct Whoami {}
 /// `doctor`.
 #[derive(Debug, Group)]
 #[command(
-    after_help = "Examples:\n  signpost doctor https://hooks.acme.example/in\n  signpost doctor https://hooks.acme.example/in --output json"
+    after_help = "Examples:\n  signpost doctor https://hooks.acme.example/in\n  signpost doctor https://hooks.acme.example/in --client-certificate client.pem --client-key client.key"
 )]
 pub struct Doctor {
     /// The receiver's URL
@@ -721,6 +721,12 @@ pub struct Doctor {
     /// Allow private addresses, other ports and http, as a local stack does
     #[arg(long)]
     pub allow_private: bool,
+    /// PEM file with the client certificate to present, and its chain
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub client_certificate: Option<String>,
+    /// PEM file with the key of the client certificate, or - for stdin
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    pub client_key: Option<String>,
 }
 
 /// `listen`.

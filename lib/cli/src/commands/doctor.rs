@@ -4,12 +4,14 @@ use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use reqwest::Identity;
 use serde_json::{Value, json};
 use signpost_core::endpoint::target::TargetRules;
 use url::Url;
 
 use crate::args::Doctor;
 use crate::failure::{Failure, Outcome};
+use crate::input;
 use crate::output::{Colour, Form, Output};
 
 /// The default `timeoutSeconds` of an endpoint.
@@ -45,7 +47,8 @@ impl Finding {
 
 /// Examines a URL, and fails if a step fails.
 pub async fn run(args: &Doctor, output: &Output) -> Outcome {
-    let findings = examine(args).await;
+    let identity = identity(args)?;
+    let findings = examine(args, identity).await;
     if output.form() == Form::Table {
         for finding in &findings {
             let status = format!("{:<4}", finding.status);
@@ -66,8 +69,20 @@ pub async fn run(args: &Doctor, output: &Output) -> Outcome {
     }
 }
 
+/// Reads the client certificate and its key, if there are some.
+fn identity(args: &Doctor) -> Outcome<Option<Identity>> {
+    let (Some(certificate), Some(key)) = (&args.client_certificate, &args.client_key) else { return Ok(None) };
+    let key = input::read_secret(key)?;
+    let pem = format!("{}\n{}\n", input::read_text(certificate)?, key.reveal());
+    let unfit = |error: reqwest::Error| {
+        let what = format!("`{certificate}` and its key are not a client certificate: {}", root(&error));
+        Failure::usage(what, "write the certificate and its key as PEM, without a passphrase, into a file each")
+    };
+    Identity::from_pem(pem.as_bytes()).map(Some).map_err(unfit)
+}
+
 /// Goes on as long as the next step makes sense.
-async fn examine(args: &Doctor) -> Vec<Finding> {
+async fn examine(args: &Doctor, identity: Option<Identity>) -> Vec<Finding> {
     let rules = TargetRules {
         dangerously_allow_http: args.allow_private,
         dangerously_allow_private_targets: args.allow_private,
@@ -125,7 +140,7 @@ async fn examine(args: &Doctor) -> Vec<Finding> {
             return findings;
         }
     }
-    findings.extend(ask(&url).await);
+    findings.extend(ask(&url, identity).await);
     findings
 }
 
@@ -143,22 +158,36 @@ async fn resolve(url: &Url) -> Result<Vec<SocketAddr>, String> {
 }
 
 /// Sends the harmless question of a proof of ownership: `OPTIONS`, without a webhook.
-async fn ask(url: &Url) -> Vec<Finding> {
-    let client =
-        reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().timeout(PATIENCE).build();
-    let Ok(client) = client else {
-        return vec![Finding::fail("tls", "the HTTPS client cannot start", "install the system's certificates")];
+async fn ask(url: &Url, identity: Option<Identity>) -> Vec<Finding> {
+    let is_client_known = identity.is_some();
+    let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().timeout(PATIENCE);
+    let client = identity.into_iter().fold(builder, reqwest::ClientBuilder::identity).build();
+    let client = match client {
+        Ok(client) => client,
+        Err(error) => {
+            let found = format!("the HTTPS client cannot start: {}", root(&error));
+            let next = if is_client_known {
+                "check that the key is that of the client certificate"
+            } else {
+                "install the system's certificates"
+            };
+            return vec![Finding::fail("tls", found, next)];
+        }
     };
     let begin = Instant::now();
     let call = client.request(http::Method::OPTIONS, url.as_str()).header("webhook-request-origin", "signpost");
     let answer = match call.header("user-agent", concat!("Signpost/", env!("CARGO_PKG_VERSION"))).send().await {
         Ok(answer) => answer,
-        Err(error) => return vec![explain(&error, url)],
+        Err(error) => return vec![explain(&error, url, is_client_known)],
     };
     let mut findings = Vec::new();
     if url.scheme() == "https" {
-        findings
-            .push(Finding::ok("tls", "the certificate is valid for the host, and no client certificate was required"));
+        let about_client = if is_client_known {
+            "the client certificate was not refused"
+        } else {
+            "no client certificate was required"
+        };
+        findings.push(Finding::ok("tls", format!("the certificate is valid for the host, and {about_client}")));
     }
     let (status, server) = (answer.status().as_u16(), header(&answer, "server"));
     let (allowed, location) = (header(&answer, "webhook-allowed-origin"), header(&answer, "location"));
@@ -226,7 +255,7 @@ fn header(answer: &reqwest::Response, name: &str) -> Option<String> {
 }
 
 /// Says which step of the exchange failed.
-fn explain(error: &reqwest::Error, url: &Url) -> Finding {
+fn explain(error: &reqwest::Error, url: &Url, is_client_known: bool) -> Finding {
     let text = root(error);
     let has = |words: &[&str]| words.iter().any(|word| text.to_ascii_lowercase().contains(word));
     if error.is_timeout() {
@@ -236,11 +265,18 @@ fn explain(error: &reqwest::Error, url: &Url) -> Finding {
             "acknowledge first, and work on the event afterwards",
         );
     }
+    if is_client_known && has(&["received fatal alert", "receivedalert", "alertreceived"]) {
+        return Finding::fail(
+            "tls",
+            format!("the receiver refuses the client certificate: {text}"),
+            "let the receiver trust the certificate's authority, or use a certificate that it trusts",
+        );
+    }
     if has(&["certificaterequired", "certificate required", "handshakefailure", "handshake failure"]) {
         return Finding::fail(
             "tls",
             text,
-            "the receiver demands a client certificate: set the endpoint's `auth` to mtls",
+            "the receiver demands a client certificate: set the endpoint's `auth` to mtls, and add --client-certificate here",
         );
     }
     if has(&["expired"]) {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod certificates;
+mod client_certificates;
 mod contract;
 mod diagnoses;
 mod operators;
