@@ -85,6 +85,9 @@ check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licenc
 	cargo fmt --check
 	cargo clippy $(ALL) --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --quiet
+	$(MAKE) --no-print-directory install PREFIX=$(CURDIR)/target/installed INSTALL_OPTIONS="--debug --offline --force --quiet --target-dir target"
+	target/installed/bin/signpost --version
+	test -s target/installed/share/man/man1/signpost.1 -a -s target/installed/share/bash-completion/completions/signpost
 	infra/local/check-core.sh
 	infra/local/check-docs.sh
 	$(CARGO_DENY) --log-level error check bans licenses sources
@@ -116,7 +119,7 @@ advisories: tools $(CARGO_DENY) ## Looks for known vulnerabilities in dependenci
 
 .PHONY: install
 install: ## Installs the command line `signpost` with man pages and completions below PREFIX, by default ~/.local.
-	cargo install --locked --path lib/cli --root $(PREFIX)
+	cargo install --locked --path lib/cli --root $(PREFIX) $(INSTALL_OPTIONS)
 	mkdir -p $(PREFIX)/share/man/man1 $(PREFIX)/share/bash-completion/completions
 	$(PREFIX)/bin/signpost man $(PREFIX)/share/man/man1
 	$(PREFIX)/bin/signpost completion bash > $(PREFIX)/share/bash-completion/completions/signpost
