@@ -1,17 +1,13 @@
 //! `doctor` as a client with a certificate, against a receiver that demands one.
 
 use std::path::Path;
-use std::time::Duration;
 
 use signpost_testkit::authority::Authority;
+use signpost_testkit::program::output;
 use signpost_testkit::receiver::Receiver;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 
-use crate::program::{NOWHERE, Ran, command, run};
-
-/// `doctor` gives up each of its steps after ten seconds.
-const LIMIT: Duration = Duration::from_mins(1);
+use crate::program::{LIMIT, NOWHERE, Ran, command, run};
 
 /// Writes the certificate and the key of a PEM text into a file each.
 fn files(name: &str, pem: &str) -> [String; 2] {
@@ -31,7 +27,7 @@ async fn examine(url: &str, authority: &Path, [certificate, key]: [&str; 2]) -> 
     let options = ["--allow-private", "--client-certificate", certificate, "--client-key", key];
     let mut command = command(NOWHERE, [&["doctor", url], &options[..]].concat());
     command.env("SSL_CERT_FILE", authority);
-    let output = timeout(LIMIT, spawn_blocking(move || command.output().unwrap())).await.unwrap().unwrap();
+    let output = spawn_blocking(move || output(&mut command, LIMIT).unwrap()).await.unwrap();
     let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
     Ran { code: output.status.code().unwrap(), stdout, stderr }
 }
