@@ -1,5 +1,7 @@
 //! The client of the HTTP API. [`OPERATIONS`] lists every route that it calls.
 
+use std::time::Duration;
+
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -36,6 +38,10 @@ macro_rules! operations {
 }
 
 const JSON: &str = "application/json";
+/// How often a request that changes nothing is sent in all, if the API answers 503. Its answer says to send it again.
+const TRIES: u32 = 5;
+/// The wait between two tries: the `Retry-After` of the API.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const ENDPOINT: &str = "/v1/tenants/{tenant}/endpoints/{endpoint}";
 const PORTAL_LINK: &str = "/v1/tenants/{tenant}/portal-links/{link}";
 
@@ -137,8 +143,17 @@ impl Stack<'_> {
         let prefer = call.prefer_wait.map(|seconds| format!("wait={seconds}")).unwrap_or_default();
         let headers = [("content-type", media_type), ("prefer", &prefer)];
         let headers: Vec<_> = headers.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        let request = Unsigned { service: "execute-api", method, url: &url, headers: &headers, body };
-        let answer = self.aws.send(request).await?;
+        let mut tries = if method == Method::GET { TRIES } else { 1 };
+        let answer = loop {
+            let (method, body) = (method.clone(), body.clone());
+            let request = Unsigned { service: "execute-api", method, url: &url, headers: &headers, body };
+            let answer = self.aws.send(request).await?;
+            tries -= 1;
+            if answer.status != 503 || tries == 0 {
+                break answer;
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        };
         if (200..300).contains(&answer.status) { Ok(answer.text()) } else { Err(refusal(call.operation, &answer)) }
     }
 

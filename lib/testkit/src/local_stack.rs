@@ -1,7 +1,7 @@
 //! The client of the local stack, for tests and the demo. It uses the interfaces of producers, operators and
 //! integrators.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -116,6 +116,22 @@ impl Answer {
     }
 }
 
+/// Sends a request again if the stack was too busy to reach a table or a queue, as the answer says to do.
+async fn patiently(send: impl AsyncFn() -> Answer) -> Answer {
+    let begin = Instant::now();
+    loop {
+        let answer = send().await;
+        let is_busy = answer.status == 503 && answer.text.contains("could not be reached");
+        if !is_busy || begin.elapsed() > BUSY {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// How long the stack may be too busy for a request.
+const BUSY: Duration = Duration::from_secs(30);
+
 /// How long a test waits for a message before it fails.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -144,10 +160,13 @@ impl LocalStack {
     /// # Panics
     /// The API does not answer.
     pub async fn post_events_as(&self, credentials: &Credentials, media_type: &str, body: String) -> Answer {
-        let request = self.http.post(format!("{}/v1/events", self.api_url)).header("content-type", media_type);
-        let request = request.body(body).build().expect("a request");
-        let signature = Signature { credentials, service: "execute-api" };
-        Answer::read(send(&self.http, request, &signature).await).await
+        let signature = &Signature { credentials, service: "execute-api" };
+        patiently(async || {
+            let request = self.http.post(format!("{}/v1/events", self.api_url)).header("content-type", media_type);
+            let request = request.body(body.clone()).build().expect("a request");
+            Answer::read(send(&self.http, request, signature).await).await
+        })
+        .await
     }
 
     /// Posts events without a signature, as a stranger does.
@@ -185,7 +204,7 @@ impl LocalStack {
             request = if has_type { request } else { request.header("content-type", "application/json") };
             request = request.body(body);
         }
-        Answer::read(request.send().await).await
+        patiently(async || Answer::read(request.try_clone().expect("a body in memory").send().await).await).await
     }
 
     /// Sends messages to `EventsQueue`, as a producer without HTTP does, ten in one call.
@@ -235,7 +254,12 @@ impl LocalStack {
             request = request.header("content-type", "application/json").body(body.to_string());
         }
         let request = request.build().expect("a request");
-        Answer::read(send(&self.http, request, &Signature { credentials, service: "execute-api" }).await).await
+        let signature = &Signature { credentials, service: "execute-api" };
+        patiently(async || {
+            let request = request.try_clone().expect("a body in memory");
+            Answer::read(send(&self.http, request, signature).await).await
+        })
+        .await
     }
 
     /// Registers an endpoint, and returns its id.

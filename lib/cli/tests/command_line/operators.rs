@@ -359,6 +359,21 @@ fn a_link_is_made_with_what_it_allows_and_its_url_is_shown_once() {
 }
 
 #[test]
+fn a_question_is_asked_again_while_the_api_is_unavailable_and_a_change_is_not() {
+    let problem = json!({"status": 503, "title": "Service Unavailable", "detail": "the tables could not be reached"});
+    let rounds = std::sync::atomic::AtomicU32::new(0);
+    let stack = StubApi::start(move |_| match rounds.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+        1 => (200, json!({"endpoints": []}).to_string()),
+        _ => (503, problem.to_string()),
+    });
+    done(&run(&stack.url, &["endpoint", "list", "-t", "acme"]));
+    assert_eq!(stack.asked().len(), 2);
+    let ran = run(&stack.url, &["endpoint", "disable", ENDPOINT, "-t", "acme"]);
+    assert!(ran.code == 1 && ran.stderr.contains("try again"), "{ran:?}");
+    assert_eq!(stack.asked().len(), 3);
+}
+
+#[test]
 fn a_status_is_shown_as_it_is_spelled_and_waited_for() {
     let stack = stack::start();
     let ran = run(&stack.url, &["status", "operation", "payment-1", "-t", "acme", "--wait", "20", "--output", "json"]);

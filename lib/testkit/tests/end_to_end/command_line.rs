@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use signpost_core::event::TenantId;
 use signpost_testkit::build::{event, event_id, tenant};
-use signpost_testkit::local_stack::LocalStack;
+use signpost_testkit::local_stack::{LocalStack, until};
 use signpost_testkit::program::start;
 use signpost_testkit::receiver::Receiver;
 use tokio::task::spawn_blocking;
@@ -152,6 +152,63 @@ async fn what_was_given_up_is_recovered_and_redriven_with_the_command_line() {
     assert!(redriven["moved"].is_u64() && redriven["kept"].is_u64(), "{redriven}");
     let rejected = run(&["dlq", "list", "--queue", "rejected", "--limit", "1"], "").await.json();
     assert!(rejected.is_array());
+}
+
+#[tokio::test]
+async fn an_operator_follows_the_deliveries_of_a_tenant_and_of_an_endpoint() {
+    let (stack, tenant, receiver) = (LocalStack::from_env().await, tenant(), Receiver::start(|_| 204).await);
+    let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
+    let id = event_id();
+    let commands = [vec!["tail"], vec!["deliveries", endpoint.as_str(), "--follow"]];
+    let mut following = Vec::new();
+    for words in commands {
+        let mut command = Command::new(program());
+        command.args(words).args(["--tenant", tenant.as_str(), "--output", "jsonl"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (mut child, limit) = start(&mut command, LIMIT).unwrap();
+        let mut said = Vec::new();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let has_begun = lines.inspect(|line| said.push(line.clone())).any(|line| line.starts_with("following"));
+        assert!(has_begun, "{said:?}");
+        following.push((child, limit));
+    }
+    stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
+    for (mut child, _limit) in following {
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut shown = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+        let delivered = spawn_blocking(move || shown.find(|one| one["status"] == "delivered")).await.unwrap().unwrap();
+        assert_eq!((&delivered["event"], &delivered["endpoint"]), (&json!(id), &json!(endpoint.as_str())));
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+}
+
+#[tokio::test]
+async fn an_operator_reads_a_rejected_message_and_rotates_the_signing_keys() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let note = format!("of {tenant}");
+    let shown = until("a rejected message", async || {
+        // Another test may redrive the queue meanwhile, so each look has a message of its own.
+        stack.send_events([json!({"specversion": "1.0", "tenant": tenant.as_str(), "note": note}).to_string()]).await;
+        let listed = run(&["dlq", "list", "--queue", "rejected", "--limit", "10000"], "").await.json();
+        let mine = listed.as_array()?.iter().find(|one| one["tenant"] == tenant.as_str())?.clone();
+        let id = mine["id"].as_str().unwrap();
+        let shown = run(&["dlq", "show", id, "--queue", "rejected"], "").await;
+        (shown.code == Some(0)).then(|| shown.json()) // It is hidden for some seconds after a look.
+    })
+    .await;
+    assert_eq!(shown["reason"], "invalid-event", "{shown}");
+    assert!(shown["body"].as_str().unwrap().contains(&note), "{shown}");
+    assert!(shown["attributes"]["faults"].as_str().unwrap().contains("/id"), "{shown}");
+
+    let before = of(&tenant, &["keys", "list"]).await.json();
+    let made = run(&["keys", "rotate", "--yes"], "").await.json();
+    let kids = |keys: &Value| keys["keys"].as_array().unwrap().iter().map(|key| key["kid"].clone()).collect::<Vec<_>>();
+    until(&format!("one of the new keys, {made}"), async || {
+        let after = of(&tenant, &["keys", "list"]).await.json(); // Environments remember the set for some seconds.
+        kids(&after).iter().any(|kid| !kids(&before).contains(kid)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 mod screen;
 
 use std::collections::BTreeMap;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -17,7 +17,8 @@ use signpost_core::signing::kid::of_signing_key;
 use signpost_testkit::bank::Bank;
 use signpost_testkit::build::event;
 use signpost_testkit::examples::EXAMPLES;
-use signpost_testkit::local_stack::{LocalStack, Registered, endpoint_path, endpoints_path, root};
+use signpost_testkit::local_stack::{LocalStack, Registered, endpoints_path, root};
+use signpost_testkit::program::output;
 use signpost_testkit::receiver::{Received, Receiver};
 use signpost_testkit::verify::{Report, independently, independently_with};
 
@@ -196,11 +197,26 @@ impl Demo {
     }
 
     async fn test_an_endpoint(&self, endpoint: &Registered) {
-        self.screen.section("An operator tests an endpoint");
-        let path = format!("{}/test", endpoint_path(&self.globex, &endpoint.id));
-        self.screen.done(&format!("POST {path} → {}", self.stack.manage("POST", &path, None).await.status));
+        self.screen.section("An operator tests an endpoint, and sees what was sent, with the command line");
+        let id = endpoint.id.as_str();
+        let told = self.command_line(&["endpoint", "test", id, "--tenant", "globex"]).await;
         let arrived = self.flaky.wait_for(3).await;
+        self.screen.prove(told.contains("delivered"), "The command line tests an endpoint, and shows the answer");
         self.screen.done(&format!("{} arrives", arrived[2].event_id()));
+        self.command_line(&["event", "show", arrived[0].event_id(), "--tenant", "globex"]).await;
+    }
+
+    /// Runs the command line as an operator does, and shows what it prints. The stack's settings are in the environment.
+    async fn command_line(&self, words: &[&str]) -> String {
+        self.screen.done(&format!("$ signpost {}", words.join(" ")));
+        let demo = std::env::current_exe().expect("the demo has a file");
+        let mut command = Command::new(demo.with_file_name("signpost"));
+        command.args(words);
+        let output = tokio::task::spawn_blocking(move || output(&mut command, Duration::from_mins(1))).await;
+        let output = output.expect("no panic").expect("`make build` builds it beside the demo");
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        text.lines().for_each(|line| self.screen.detail(line));
+        text
     }
 
     /// Registers a token request, and calls back as the bank does, twice.
