@@ -53,8 +53,7 @@ pub fn read_secret(path: &str) -> Outcome<Secret> {
 
 fn ask_for_secret() -> Outcome<String> {
     drop(write!(std::io::stderr(), "Secret (not shown): "));
-    let typed = console::Term::stderr().read_secure_line();
-    typed.map_err(|error| {
+    rpassword::read_password().map_err(|error| {
         Failure::refused(format!("the terminal cannot be read: {error}"), "write the secret into a file, and name it")
     })
 }

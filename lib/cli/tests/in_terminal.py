@@ -2,7 +2,8 @@
 
     in_terminal.py WORD TEXT PROGRAM ARGUMENT…
 
-`\\x03` in TEXT is Ctrl-C. Exits as the program does, or with 124 if it does not end in time.
+`\\x03` in TEXT is Ctrl-C. If WORD is `Secret`, waits until the program has turned the echo off. Exits as the program does, or
+with 124 if it does not end in time.
 """
 
 import os
@@ -10,6 +11,7 @@ import pty
 import select
 import signal
 import sys
+import termios
 import time
 
 SECONDS = 60
@@ -33,6 +35,8 @@ def main(word: str, text: str, *command: str) -> int:
             break
         shown += more
         if not is_typed and word.encode() in shown:
+            while word == "Secret" and termios.tcgetattr(terminal)[3] & termios.ECHO and time.monotonic() < end:
+                time.sleep(0.01)
             os.write(terminal, text.encode().decode("unicode_escape").encode())
             is_typed = True
     sys.stdout.buffer.write(shown)
