@@ -96,6 +96,7 @@ class Stack:
             f"DeliverConcurrency={DELIVER_CONCURRENCY}",
             "MetricsByTenant=true",     # A test counts those of its own tenant.
             f"SlowDeliverConcurrency={DELIVER_CONCURRENCY}",
+            "PortalFrameAncestors=https://listed.example",
             "EventBusName=default",
             "EventBusSources=signpost.tests",
             f"SlowInvocationsPerTenant={DELIVER_CONCURRENCY // 2}",

@@ -10,6 +10,7 @@ mod gzip;
 mod keys;
 mod page;
 mod session;
+mod snippets;
 
 use aws_config::SdkConfig;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
@@ -40,6 +41,7 @@ pub struct App {
     manage: manage::App,
     page: Page,
     rotation: String,
+    snippets: String,
 }
 
 impl App {
@@ -58,6 +60,7 @@ impl App {
             page: Page::new(&config.frame_ancestors),
             frame_ancestors: config.frame_ancestors,
             rotation: keys::rotation(&config.key_schedule),
+            snippets: snippets::snippets(),
         }
     }
 }
@@ -108,6 +111,7 @@ impl App {
         check_parameters(request, &[])?;
         match route.key {
             "GET /portal/api/catalogue" => Ok(respond(200, JSON, &*self.catalogue)),
+            "GET /portal/api/snippets" => Ok(respond(200, JSON, &*self.snippets)),
             "GET /portal/api/keys" => self.read_keys(&link, request).await,
             _ => Err(Problem::not_found("there is no such route").into()),
         }

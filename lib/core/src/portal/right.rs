@@ -96,7 +96,7 @@ const fn own(key: &'static str, needs: Capability) -> Route {
 }
 
 /// Every route that needs a session, except the two that show and end the session itself.
-pub const ROUTES: [Route; 15] = [
+pub const ROUTES: [Route; 16] = [
     route("GET /portal/api/endpoints", Capability::View, "GET /v1/tenants/{tenant}/endpoints"),
     route("POST /portal/api/endpoints", Capability::Edit, "POST /v1/tenants/{tenant}/endpoints"),
     route("GET /portal/api/endpoints/{endpoint}", Capability::View, "GET /v1/tenants/{tenant}/endpoints/{endpoint}"),
@@ -148,6 +148,7 @@ pub const ROUTES: [Route; 15] = [
     ),
     own("GET /portal/api/keys", Capability::View),
     own("GET /portal/api/catalogue", Capability::View),
+    own("GET /portal/api/snippets", Capability::View),
 ];
 
 #[cfg(test)]
