@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Looks for known vulnerabilities in what Signpost is built from (RustSec, for Cargo.lock) and in the JavaScript that tests
-# run (npm, for verify/package-lock.json). Both lists come from the network. With --if-reachable the script says that a list
+# run (npm, for each package-lock.json). Both lists come from the network. With --if-reachable the script says that a list
 # cannot be fetched, and goes on; without it, the script fails.
 # usage: check-advisories.sh CARGO_DENY TOOLS [--if-reachable]
 set -euo pipefail
@@ -17,8 +17,10 @@ if "$cargo_deny" --log-level off fetch db 2>/dev/null; then
 else
   unreachable "the RustSec database"
 fi
-if (cd infra/local/verify && PATH="$tools/bin:$PATH" npm audit --package-lock-only --audit-level=none >/dev/null 2>&1); then
-  (cd infra/local/verify && PATH="$tools/bin:$PATH" npm audit --package-lock-only)
-else
-  unreachable "npm's list"
-fi
+for folder in infra/local/verify infra/browser; do
+  if (cd "$folder" && PATH="$tools/bin:$PATH" npm audit --package-lock-only --audit-level=none >/dev/null 2>&1); then
+    (cd "$folder" && PATH="$tools/bin:$PATH" npm audit --package-lock-only)
+  else
+    unreachable "npm's list"
+  fi
+done

@@ -64,8 +64,10 @@ make_venv "$venv" local "the local stack, checkers and verifiers"
 for tool in sam cargo-lambda; do   # The local stack is deployed by the tools that deploy to AWS.
   ln -sf "$deploy_venv/bin/$tool" "$venv/bin/$tool"
 done
-verify=$here/verify
-if [ "$verify/package-lock.json" -nt "$verify/node_modules/.package-lock.json" ]; then
-  echo "· Installing the JavaScript libraries that verify signatures into infra/local/verify, once"
-  (cd "$verify" && PATH="$venv/bin:$PATH" npm ci --silent --no-audit --no-fund)
-fi
+install_npm() { # folder, what its packages do
+  [ "$1/package-lock.json" -nt "$1/node_modules/.package-lock.json" ] || return 0
+  echo "· Installing the JavaScript libraries that $2 into $1, once"
+  (cd "$1" && PATH="$venv/bin:$PATH" npm ci --silent --no-audit --no-fund)
+}
+install_npm "$here/verify" "verify signatures"
+install_npm "$here/../browser" "drive a browser"

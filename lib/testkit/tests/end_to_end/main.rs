@@ -24,6 +24,7 @@ mod limits;
 mod metrics;
 mod notices;
 mod own;
+mod page;
 mod parking;
 mod payloads;
 mod permissions;

@@ -94,7 +94,7 @@ async fn a_link_opens_one_session_with_its_rights() {
     let mut session = opened.json();
     let token = session.as_object_mut().unwrap().remove("token").unwrap();
     let expected = json!({"link": made["id"], "tenant": tenant.as_str(), "name": "Acme s.r.o.", "can": ["view", "test"],
-        "endpoints": [mine.as_str()], "expiresAt": session["expiresAt"], "frameAncestors": []});
+        "endpoints": [mine.as_str()], "expiresAt": session["expiresAt"], "frameAncestors": ["https://listed.example"]});
     assert_eq!(session, expected);
     let integrator = Integrator { link: made["id"].as_str().unwrap().into(), token: token.as_str().unwrap().into() };
     assert_eq!(integrator.ask(&stack, "GET", "/portal/session", None).await.json(), expected);
