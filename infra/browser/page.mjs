@@ -32,7 +32,7 @@ async function makeScene() {
   const good = await new Receiver(() => ({ status: 204 })).start();
   const bad = await new Receiver(() => ({ status: 500, text: `<h1>${HOSTILE}</h1>` })).start();
   const settings = {
-    url: `${good.url}/plain`, signatures: FORMATS, types: [{ type: 'payment' }], description: 'Approved payments',
+    url: `${good.url}/plain`, signatures: FORMATS, types: [{ type: 'paid' }], description: 'Approved payments',
   };
   const of = (more) => createEndpoint(tenant, { ...settings, ...more });
   const [plain, hostile, broken, wrong, disabled, ...signing] = await Promise.all([
@@ -48,11 +48,11 @@ async function makeScene() {
   const size = 256 * 1024 - 600 - Buffer.byteLength(JSON.stringify(HOSTILE).repeat(2));
   await Promise.all([
     operate('POST', `/v1/tenants/${tenant}/endpoints/${disabled.id}/disable`),
-    sendEvents(tenant, 'payment', Array.from({ length: 55 }, (_, at) => `payment-${at + 1}`)),
+    sendEvents(tenant, 'paid', Array.from({ length: 55 }, (_, at) => `payment-${at + 1}`)),
     sendEvents(tenant, 'broken', ['broken-1', 'broken-2', 'broken-3']),
     sendEvents(tenant, 'wrong', ['wrong-1']),
     sendEvents(tenant, 'hostile', ['hostile-1'], { text: HOSTILE, [HOSTILE]: 1, long: 'x'.repeat(size) }),
-    sendEvents(other, 'payment', ['their-payment']),
+    sendEvents(other, 'paid', ['their-payment']),
   ]);
   await Promise.all([
     deliveriesOf(tenant, plain.id, 'delivered', 50), deliveriesOf(tenant, broken.id, 'exhausted', 3),
@@ -401,7 +401,7 @@ const TESTS = {
     const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineWidth);
     equal(outline, '3px', 'the outline of the focus');
     await page.keyboard.press('Enter');
-    await page.getByRole('dialog').getByText('Attempt 1').waitFor();
+    await page.getByRole('dialog').locator('summary').first().waitFor();
     await tabTo('Attempt 1');
     await page.keyboard.press('Enter');
     await page.getByText('Headers that were sent').waitFor();
