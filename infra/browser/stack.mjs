@@ -67,7 +67,7 @@ export async function sendEvents(tenant, type, ids, data) {
 }
 
 /** Waits until `question` has an answer. */
-export async function until(what, question, seconds = 40) {
+export async function until(what, question, seconds = 100) {
   const end = Date.now() + seconds * 1_000;
   for (;;) {
     const answer = await question();
