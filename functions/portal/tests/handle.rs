@@ -216,3 +216,17 @@ fn a_secret_in_a_file_of_events_is_an_example() {
     let example = PortalSecret::new([0xab; 32]);
     assert!(ENDPOINTS.contains(example.reveal()) && SESSION.contains(example.reveal()));
 }
+
+/// The page is not compressed in the repository, and everybody who gets a link loads it.
+#[test]
+fn the_page_has_at_most_60_kilobytes_and_makes_no_html_of_texts() {
+    assert!(PAGE.len() <= 60_000, "{} bytes", PAGE.len());
+    for forbidden in
+        ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "DOMParser", "eval(", "javascript:"]
+    {
+        assert!(!PAGE.contains(forbidden), "{forbidden}");
+    }
+    for part in [" src=", "@import", ": url(", "@font-face"] {
+        assert!(!PAGE.contains(part), "{part} loads something else");
+    }
+}

@@ -688,7 +688,10 @@ async fn the_page_comes_with_its_policy_and_only_once() {
         }
         let policy = page.header("content-security-policy");
         assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
-        assert!(policy.contains("frame-ancestors https://listed.example; require-trusted-types-for 'script'"), "{policy}");
+        assert!(
+            policy.contains("frame-ancestors https://listed.example; require-trusted-types-for 'script'"),
+            "{policy}"
+        );
         let packed = stack.ask("GET", path, &[("accept-encoding", "gzip")], None).await;
         assert_eq!((packed.status, packed.header("content-encoding")), (200, "gzip"));
         assert_ne!(packed.header("etag"), page.header("etag"));
