@@ -217,7 +217,7 @@ fn a_secret_in_a_file_of_events_is_an_example() {
     assert!(ENDPOINTS.contains(example.reveal()) && SESSION.contains(example.reveal()));
 }
 
-/// The page is not compressed in the repository, and everybody who gets a link loads it.
+/// An integrator loads the page whole, and a reviewer reads it whole.
 #[test]
 fn the_page_has_at_most_60_kilobytes_and_makes_no_html_of_texts() {
     assert!(PAGE.len() <= 60_000, "{} bytes", PAGE.len());
