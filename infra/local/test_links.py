@@ -3,6 +3,7 @@
 import importlib.util
 import tempfile
 import unittest
+import unittest.mock
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -57,8 +58,19 @@ class Times(unittest.TestCase):
         self.assertEqual(guides.times({"maxRetries": 0}), [])
 
     def test_a_wrong_time_is_found(self):
-        guides.text = lambda path: '| for | `{"maxRetries":1}` | 12:00:06 |\n' * 4
-        self.assertIn("found 12:00:06; expected 12:00:05", next(iter(guides.retries())))
+        with unittest.mock.patch.object(guides, "text", lambda path: '| for | `{"maxRetries":1}` | 12:00:06 |\n' * 4):
+            self.assertIn("found 12:00:06; expected 12:00:05", next(iter(guides.retries())))
+
+
+class Costs(unittest.TestCase):
+    def test_a_wrong_sum_is_found(self):
+        right = guides.text
+        for written, wrong in (("| all | 18.44 |", "| all | 18.43 |"), ("| 3.64 | 8.12 |", "| 3.64 | 8.13 |"),
+                               ("| 382.44 | 830.44 |", "| 382.44 | 830.45 |"), ("| services | 2.54 |", "| services | 2.53 |")):
+            self.assertIn(written, right("docs/deploying.md"))
+            with unittest.mock.patch.object(guides, "text", lambda path, a=written, b=wrong: right(path).replace(a, b)):
+                self.assertTrue(list(guides.costs()), wrong)
+        self.assertEqual(list(guides.costs()), [])
 
 
 if __name__ == "__main__":
