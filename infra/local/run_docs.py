@@ -120,6 +120,7 @@ def policy(tenant: str) -> dict:
         ("lambda:InvokeFunction", arn("lambda", f"function:{os.environ['ROTATE_KEYS_FUNCTION']}")),
         ("dynamodb:Query", arn("dynamodb", f"table/{os.environ['KEYS_TABLE']}")),
         ("cloudformation:DescribeStacks", arn("cloudformation", "stack/signpost/*")),
+        ("cloudformation:ListStackResources", arn("cloudformation", "stack/signpost/*")),
     ]
     document["Statement"] += [{"Effect": "Allow", "Action": action, "Resource": on} for action, on in more]
     return document
