@@ -16,6 +16,7 @@ PATH. Prints errors, and exits with 1 if there are any.
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -32,7 +33,7 @@ ACCOUNT = "000000000000"
 
 ROLES = ("producer", "operator", "on-call", "reader")
 # How curl, the AWS CLI and `signpost` say that IAM has refused a request.
-REFUSED = re.compile(r"AccessDenied|Forbidden|not authorized|\b403\b", re.IGNORECASE)
+REFUSED = r"AccessDenied|Forbidden|not authorized|\b403\b"
 
 
 def main(kind: str, programs: str, *names: str) -> int:
@@ -55,8 +56,8 @@ def refused(block: str) -> str:
     """Returns commands that succeed if IAM refuses each line of `block`."""
     lines = [line for line in block.splitlines() if line.strip()]
     return "".join(
-        f"if said=$({line} 2>&1); then echo 'is allowed: {line}' >&2; false; fi\n"
-        f"if ! grep -qiE '{REFUSED.pattern}' <<< \"$said\"; then echo \"is not refused by IAM: $said\" >&2; false; fi\n"
+        f"if said=$({{ {line}; }} 2>&1); then echo {shlex.quote('is allowed: ' + line)} >&2; false; fi\n"
+        f"if ! grep -qiE {shlex.quote(REFUSED)} <<< \"$said\"; then echo \"is not refused by IAM: $said\" >&2; false; fi\n"
         for line in lines
     )
 
