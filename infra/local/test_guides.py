@@ -1,6 +1,8 @@
-"""Tests check-links.py and check-guides.py: links and claims that are wrong are found."""
+"""Tests check-links.py, check-guides.py and run_docs.py: wrong links and claims, and permissions that should be missing, are found."""
 
 import importlib.util
+import subprocess
+import sys
 import tempfile
 import unittest
 import unittest.mock
@@ -15,6 +17,9 @@ def load(name: str):
     spec.loader.exec_module(module)
     return module
 
+
+sys.path[:0] = [str(HERE)]
+import run_docs
 
 links, guides = load("check-links"), load("check-guides")
 
@@ -71,6 +76,24 @@ class Costs(unittest.TestCase):
             with unittest.mock.patch.object(guides, "text", lambda path, a=written, b=wrong: right(path).replace(a, b)):
                 self.assertTrue(list(guides.costs()), wrong)
         self.assertEqual(list(guides.costs()), [])
+
+
+class Refusals(unittest.TestCase):
+    def run_refused(self, line: str) -> tuple[int, str]:
+        script = "set -eo pipefail\n" + run_docs.refused(line)
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, timeout=30)
+        return done.returncode, done.stderr
+
+    def test_a_command_that_iam_refuses_is_as_expected(self):
+        self.assertEqual(self.run_refused("echo 'not allowed (403)' >&2; false"), (0, ""))
+
+    def test_a_command_that_is_allowed_is_found(self):
+        self.assertIn("is allowed: true", self.run_refused("true")[1])
+
+    def test_a_command_that_fails_for_another_reason_is_found(self):
+        code, said = self.run_refused("echo 'no such host' >&2; false")
+        self.assertEqual(code, 1)
+        self.assertIn("is not refused by IAM: no such host", said)
 
 
 if __name__ == "__main__":
