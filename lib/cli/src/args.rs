@@ -91,6 +91,8 @@ pub enum Command {
     Tail(Tail),
     /// Show the account, the region, the stack and its version
     Whoami(Whoami),
+    /// Try the stack out: send events, and verify the webhooks
+    Smoke(Smoke),
     /// Find out why a receiver's URL cannot be called
     Doctor(Doctor),
     /// Receive and verify webhooks on this machine
@@ -709,6 +711,17 @@ pub struct PortalLinkEnd {
     after_help = "Examples:\n  signpost whoami\n  signpost whoami --stack signpost-test --profile test --output json"
 )]
 pub struct Whoami {}
+
+/// `smoke`.
+#[derive(Debug, Group)]
+#[command(
+    after_help = "Examples:\n  signpost smoke\n  signpost smoke --stack signpost-test --profile test --output jsonl"
+)]
+pub struct Smoke {
+    /// How long to wait for a delivery
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub wait: u64,
+}
 
 /// `doctor`.
 #[derive(Debug, Group)]

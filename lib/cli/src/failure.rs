@@ -86,6 +86,15 @@ impl Failure {
         Self::told(Exit::TimedOut, what, next)
     }
 
+    /// Says where it failed.
+    #[must_use]
+    pub fn within(mut self, place: &str) -> Self {
+        if let Self::Told(told) = &mut self {
+            told.what = format!("{place}: {}", told.what);
+        }
+        self
+    }
+
     /// Adds details.
     #[must_use]
     pub fn with_details(mut self, details: Vec<String>) -> Self {

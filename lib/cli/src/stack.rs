@@ -53,6 +53,8 @@ pub struct Stack<'a> {
 pub struct Description {
     /// Outputs by name.
     pub outputs: BTreeMap<String, String>,
+    /// Parameters by name.
+    pub parameters: BTreeMap<String, String>,
     /// The status, such as `UPDATE_COMPLETE`.
     pub status: String,
     /// When the stack was last deployed.
@@ -227,8 +229,9 @@ impl Description {
             let last = path.last().map(String::as_str).unwrap_or_default();
             let is_output = path.iter().any(|one| one == "Outputs");
             match last {
-                "OutputKey" => key = text,
+                "OutputKey" | "ParameterKey" => key = text,
                 "OutputValue" => drop(all.outputs.insert(std::mem::take(&mut key), text)),
+                "ParameterValue" => drop(all.parameters.insert(std::mem::take(&mut key), text)),
                 "StackStatus" => all.status = text,
                 "CreationTime" if all.changed_at.is_empty() => all.changed_at = text,
                 "LastUpdatedTime" => all.changed_at = text,

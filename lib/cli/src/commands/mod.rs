@@ -13,6 +13,7 @@ mod notices;
 mod portal_link;
 mod send;
 mod shell;
+mod smoke;
 mod status;
 mod token_request;
 mod trust;
@@ -49,6 +50,7 @@ pub async fn run(args: Args, environment: &Environment, output: &Output) -> Outc
         Command::Recover(args) => event::recover(&args, &stack, output).await,
         Command::Replay(args) => event::replay(&args, &stack, output).await,
         Command::Send(args) => send::run(&args, &stack, output).await,
+        Command::Smoke(args) => smoke::run(&args, &stack, output).await,
         Command::Status(args) => status::show(&args, &stack, output).await,
         Command::Tail(args) => deliveries::tail(&args, &stack, output).await,
         Command::TokenRequest(args) => token_request::register(&args, &stack, output).await,

@@ -117,7 +117,8 @@ fn batches(events: &[String], most: usize, most_bytes: usize) -> Vec<&[String]> 
     all
 }
 
-async fn post(events: &[String], stack: &Stack<'_>) -> Outcome {
+/// Sends events by the API.
+pub async fn post(events: &[String], stack: &Stack<'_>) -> Outcome {
     let body = match events {
         [event] => ("application/cloudevents+json", event.clone().into_bytes()),
         events => ("application/cloudevents-batch+json", format!("[{}]", events.join(",")).into_bytes()),
@@ -125,7 +126,8 @@ async fn post(events: &[String], stack: &Stack<'_>) -> Outcome {
     stack.call(Call { body: Some(body), ..Call::new(&POST_EVENTS, &[]) }).await.map(drop)
 }
 
-async fn enqueue(events: &[String], stack: &Stack<'_>) -> Outcome {
+/// Sends events by `EventsQueue`.
+pub async fn enqueue(events: &[String], stack: &Stack<'_>) -> Outcome {
     let url = stack.output(EVENTS_QUEUE_URL).await?;
     if let [event] = events {
         return stack.sqs("SendMessage", &json!({"QueueUrl": url, "MessageBody": event})).await.map(drop);
