@@ -2,6 +2,9 @@
 //! and whether a receiver accepts them.
 //!
 //! `SIGNPOST_WRITE_VECTORS=1 cargo test -p signpost-testkit --test vectors` writes the file.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::too_many_lines, clippy::too_many_arguments, reason = "tables, and a row of a table")]
+#![expect(clippy::assigning_clones, reason = "speed does not matter here")]
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -250,7 +253,6 @@ impl Vectors {
         self.refused_by(name, why, steps, receiver_of(sent), NOW, sent, change);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a row of a table")]
     fn refused_by(
         &mut self,
         name: &str,
@@ -307,6 +309,8 @@ fn covered(format: SignatureFormat, cloud_events: CloudEvents) -> Vec<&'static s
     }
 }
 
+type Change = fn(&mut Sent);
+
 fn accepted(all: &mut Vectors) {
     let label = |format: SignatureFormat| match format {
         SignatureFormat::Jws => "JWS",
@@ -326,7 +330,6 @@ fn accepted(all: &mut Vectors) {
             let signed = covered(format, CloudEvents::Headers);
             all.accepted(&name, "as Signpost sends it by default", receiver_of(&sent), &sent, &sent.request(), &signed);
         }
-        type Change = fn(&mut Sent);
         let variants: [(&str, &str, Change); 7] = [
             ("PUT", "the method is the endpoint's", |sent| sent.endpoint.method = Method::Put),
             ("GET", "the payload is the query", |sent| sent.endpoint.method = Method::Get),
@@ -344,7 +347,7 @@ fn accepted(all: &mut Vectors) {
                 sent.data = r#"{"type":"OPERATION","operationId":"payment-1","status":"APPROVED","payer":"Žofie 🦊\u2028Nováková"}"#.to_owned();
             }),
             ("replayed", "the third attempt, of a replay", |sent| {
-                (sent.attempt, sent.replay) = (3, Some(ReplayKind::Replay))
+                (sent.attempt, sent.replay) = (3, Some(ReplayKind::Replay));
             }),
         ];
         for (name, why, change) in variants {
@@ -480,10 +483,10 @@ fn refused_jws(all: &mut Vectors) {
     let sent = |algorithm| Sent::new(JWS, algorithm);
     let rsa = sent(Algorithm::RS256);
     all.refused("no signature", "a proxy removed it, or the request is a stranger's", &["no-signature"], &rsa, |one| {
-        one.remove("jws-signature")
+        one.remove("jws-signature");
     });
     all.refused("JWS, unknown kid", "no key of the set has it", &["kid-unknown"], &rsa, |one| {
-        one.jws_header(|header| header["kid"] = json!(UNKNOWN_KID))
+        one.jws_header(|header| header["kid"] = json!(UNKNOWN_KID));
     });
     all.refused(
         "JWS, kid that escapes from a URL",
@@ -493,7 +496,7 @@ fn refused_jws(all: &mut Vectors) {
         |one| one.jws_header(|header| header["kid"] = json!("../../globex/keys")),
     );
     all.refused("JWS, no kid", "Signpost always names the key", &["kid-malformed"], &rsa, |one| {
-        one.jws_header(|header| drop(header.as_object_mut().unwrap().remove("kid")))
+        one.jws_header(|header| drop(header.as_object_mut().unwrap().remove("kid")));
     });
     for algorithm in Algorithm::ALL {
         let other = sent(algorithm).with(|sent| sent.tenant = "globex");
@@ -513,12 +516,12 @@ fn refused_jws(all: &mut Vectors) {
         );
         let name = format!("JWS {algorithm}, cut signature");
         all.refused(&name, "a proxy cut the header", &["signature-malformed"], &sent(algorithm), |one| {
-            one.alter("jws-signature", |jws| jws[..jws.len() - 4].to_owned())
+            one.alter("jws-signature", |jws| jws[..jws.len() - 4].to_owned());
         });
     }
     for alg in ["none", "HS256", "RS512", "rs256"] {
         all.refused(&format!("JWS, alg {alg}"), "Signpost has RS256, ES256 and EdDSA", &["algorithm"], &rsa, |one| {
-            one.jws_header(|header| header["alg"] = json!(alg))
+            one.jws_header(|header| header["alg"] = json!(alg));
         });
     }
     all.refused("JWS, alg none without a signature", "the classic forgery", &["algorithm"], &rsa, |one| {
@@ -526,7 +529,7 @@ fn refused_jws(all: &mut Vectors) {
         one.alter("jws-signature", |jws| jws.rsplit_once('.').unwrap().0.to_owned() + ".");
     });
     all.refused("JWS, algorithm of another key", "the key is for RS256", &["algorithm"], &rsa, |one| {
-        one.jws_header(|header| header["alg"] = json!("EdDSA"))
+        one.jws_header(|header| header["alg"] = json!("EdDSA"));
     });
     let wrong = sent(Algorithm::EdDSA);
     let receiver = json!({"keySet": "acme", "url": URL, "algorithm": "RS256"});
@@ -540,7 +543,7 @@ fn refused_jws(all: &mut Vectors) {
         |_| {},
     );
     all.refused("JWS, two parts", "expected `<header>..<signature>`", &["malformed"], &rsa, |one| {
-        one.replace("jws-signature", "..", ".")
+        one.replace("jws-signature", "..", ".");
     });
     all.refused(
         "JWS, payload inside",
@@ -553,7 +556,7 @@ fn refused_jws(all: &mut Vectors) {
         },
     );
     all.refused("JWS, header is not JSON", "the first part is not base64url of JSON", &["malformed"], &rsa, |one| {
-        one.alter("jws-signature", |jws| format!("e30x{}", &jws[4..]))
+        one.alter("jws-signature", |jws| format!("e30x{}", &jws[4..]));
     });
     all.refused(
         "JWS, signature in base64",
@@ -577,7 +580,7 @@ fn refused_jws(all: &mut Vectors) {
         |one| one.body_replace("10.50", "10.5"),
     );
     all.refused("JWS, body missing", "another program read the body first", &["body-missing"], &rsa, |one| {
-        one.body.clear()
+        one.body.clear();
     });
     all.refused("JWS, body cut", "`content-length` says more", &["body-cut"], &rsa, |one| {
         let length = one.body.len().to_string();
@@ -586,11 +589,11 @@ fn refused_jws(all: &mut Vectors) {
     });
     let get = sent(Algorithm::RS256).with(|sent| sent.endpoint.method = Method::Get);
     all.refused("JWS, GET with a changed query", "the payload is the query", &["signature"], &get, |one| {
-        one.url = one.url.replace("APPROVED", "REJECTED")
+        one.url = one.url.replace("APPROVED", "REJECTED");
     });
     let put = sent(Algorithm::ES256).with(|sent| sent.endpoint.method = Method::Put);
     all.refused("JWS, PUT with a changed body", "the payload is the body", &["signature"], &put, |one| {
-        one.body_replace("10.50", "10.51")
+        one.body_replace("10.50", "10.51");
     });
 }
 
@@ -757,7 +760,7 @@ fn refused_http(all: &mut Vectors) {
         let sent = Sent::new(HTTP, algorithm);
         let row = |what: &str| format!("HTTP message signature {algorithm}, {what}");
         all.refused(&row("changed body"), "the body does not have the signed digest", &["digest"], &sent, |one| {
-            one.body_replace("10.50", "99.50")
+            one.body_replace("10.50", "99.50");
         });
         all.refused(&row("changed body and digest"), "the signature covers the digest", &["signature"], &sent, |one| {
             one.body_replace("10.50", "99.50");
@@ -810,7 +813,7 @@ fn refused_http(all: &mut Vectors) {
         |one| one.set("ce-type", "activation"),
     );
     all.refused("HTTP message signature, another tag", "the signature has another purpose", &["tag"], &rsa, |one| {
-        one.replace("signature-input", "tag=\"signpost\"", "tag=\"other\"")
+        one.replace("signature-input", "tag=\"signpost\"", "tag=\"other\"");
     });
     for component in ["@method", "@target-uri", "content-digest", "webhook-id"] {
         let name = format!("HTTP message signature that does not cover {component}");
@@ -846,7 +849,7 @@ fn refused_http(all: &mut Vectors) {
     );
     let kid = signer(Algorithm::RS256, "acme").0.kid().to_owned();
     all.refused("HTTP message signature, unknown keyid", "no key of the set has it", &["kid-unknown"], &rsa, |one| {
-        one.replace("signature-input", &kid, UNKNOWN_KID)
+        one.replace("signature-input", &kid, UNKNOWN_KID);
     });
     all.refused(
         "HTTP message signature, keyid that escapes from a URL",
@@ -958,6 +961,7 @@ fn step(vector: &Value, sets: &Value) -> Option<&'static str> {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a request of a developer, and not a setting")]
 fn the_file_of_vectors_is_what_signpost_signs() {
     let mut made = vectors();
     let text = std::fs::read_to_string(file()).unwrap_or_default();
