@@ -7,7 +7,7 @@ class VerificationError(Exception):
     `step` is the step that failed, by the names of `signpost verify`. `found` is the fact, and `next` is the advice.
     """
 
-    def __init__(self, step: str, found: str, next: str):  # noqa: A002 - the name that `signpost verify` has
+    def __init__(self, step: str, found: str, next: str):
         super().__init__(f"{step}: {found}; {next}")
         self.step = step
         self.found = found

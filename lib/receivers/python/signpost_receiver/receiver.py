@@ -146,7 +146,7 @@ class Receiver:
                 source, kind = whole["source"], whole["type"]
                 signed = signed | {"source", "type"}
             except (ValueError, KeyError, TypeError):
-                pass  # The signature is right, but this is no event as a whole.
+                pass  # The signature is right, but the body is not a whole event.
         attempt = headers.get("signpost-attempt", "")
         event = Event(
             id=headers.get("webhook-id"), source=source, type=kind,

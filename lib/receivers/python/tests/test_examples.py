@@ -35,7 +35,7 @@ class Examples(unittest.TestCase):
         module = importlib.util.module_from_spec(spec)
         with mock.patch.dict(os.environ, values):
             spec.loader.exec_module(module)
-        module.receiver._clock = lambda: vector["now"]  # noqa: SLF001 - vectors have a time of their own
+        module.receiver._clock = lambda: vector["now"]
         return module
 
     def flask(self, vector: dict, prepare=lambda app: None, body: bytes | None = None):
