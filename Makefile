@@ -46,6 +46,7 @@ demo-svg: tools build ## Records `make demo` as docs/demo.svg.
 test: tools build ## Runs every test, end to end ones included.
 	@infra/browser/chromium.sh > /dev/null
 	cargo test --workspace
+	lib/receivers/test.sh $(TOOLS)
 	cargo test $(ALL) --no-run
 	$(LOCAL_STACK) run --auth --fast-keys -- cargo test $(ALL) --test end_to_end -- --test-threads 16
 
@@ -115,7 +116,8 @@ check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licenc
 	$(TOOLS)/bin/python infra/local/check-metrics.py
 	$(TOOLS)/bin/python infra/local/check-words.py
 	$(TOOLS)/bin/ruff check infra
-	$(TOOLS)/bin/shellcheck infra/browser/*.sh infra/local/*.sh infra/tools/*.sh .ci/run
+	$(TOOLS)/bin/ruff check --config infra/ruff.toml lib/receivers
+	$(TOOLS)/bin/shellcheck infra/browser/*.sh infra/local/*.sh infra/tools/*.sh lib/receivers/*.sh .ci/run
 
 .PHONY: advisories
 advisories: tools $(CARGO_DENY) ## Looks for known vulnerabilities in dependencies; needs a network.

@@ -61,6 +61,7 @@ need ps "install it, such as with 'apt-get install procps'"
 need cc "install a C compiler, such as with 'apt-get install gcc' or 'xcode-select --install'"
 need openssl "install OpenSSL 3, such as with 'apt-get install openssl' or 'brew install openssl'"
 make_venv "$venv" local "the local stack, checkers and verifiers"
+make_venv "$venv-receivers" receivers "what the tests of the receiver packages run with"
 for tool in sam cargo-lambda; do   # The local stack is deployed by the tools that deploy to AWS.
   ln -sf "$deploy_venv/bin/$tool" "$venv/bin/$tool"
 done
@@ -71,3 +72,4 @@ install_npm() { # folder, what its packages do
 }
 install_npm "$here/verify" "verify signatures"
 install_npm "$here/../browser" "drive a browser"
+install_npm "$here/../../lib/receivers/javascript" "check the types of a receiver package"

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Runs the tests of the receiver packages, each with all of docs/vectors.json. Its tools are those that infra/local/tools.sh
+# installs. usage: test.sh TOOLS
+set -euo pipefail
+tools=$(cd "$1" && pwd)
+cd "$(dirname "$0")"
+export PATH="$tools/bin:$PATH" PYTHONDONTWRITEBYTECODE=1
+echo "· Python"
+(cd python && PYTHONPATH=. timeout 120 "$tools-receivers/bin/python" -W error::ResourceWarning -m unittest discover --start-directory tests)
+echo "· JavaScript"
+(cd javascript && timeout 120 node --test --test-timeout=30000 --test-reporter=dot test/*.test.js && node_modules/.bin/tsc --project test)
