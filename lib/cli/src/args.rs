@@ -100,6 +100,7 @@ pub enum Command {
     /// Verify a saved request, and say which step failed
     Verify(Verify),
     /// Print a completion script for a shell
+    #[command(hide = true)]
     Completion(Completion),
     /// Write man pages into a directory
     #[command(hide = true)]

@@ -100,9 +100,9 @@ impl Run<'_> {
             self.sent.push(door);
             let event = [self.event(door).to_string()];
             if door == "HTTP" {
-                post(&event, self.stack).await?
+                post(&event, self.stack).await?;
             } else {
-                enqueue(&event, self.stack).await?
+                enqueue(&event, self.stack).await?;
             }
             self.end("")?;
         }

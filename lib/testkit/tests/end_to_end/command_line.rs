@@ -24,7 +24,7 @@ pub(crate) fn program() -> PathBuf {
     program
 }
 
-struct Ran {
+pub(crate) struct Ran {
     code: Option<i32>,
     stdout: String,
     stderr: String,
@@ -32,13 +32,13 @@ struct Ran {
 
 impl Ran {
     /// Returns the data of a command that did its work.
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert_eq!(self.code, Some(0), "{}{}", self.stdout, self.stderr);
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
     }
 }
 
-async fn run(args: &[&str], input: &str) -> Ran {
+pub(crate) async fn run(args: &[&str], input: &str) -> Ran {
     let (args, input) = (args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>(), input.to_owned());
     spawn_blocking(move || run_now(&args, &input)).await.unwrap()
 }
