@@ -49,6 +49,7 @@ test: tools build ## Runs every test, end to end ones included.
 	lib/receivers/test.sh $(TOOLS)
 	cargo test $(ALL) --no-run
 	$(LOCAL_STACK) run --auth --fast-keys -- cargo test $(ALL) --test end_to_end -- --test-threads 16
+	$(LOCAL_STACK) run --auth --fast-keys -- node infra/browser/page.mjs
 
 .PHONY: soak
 soak: ## Runs the simulation of the delivery engine over ever new schedules, and long property tests; MINUTES=10 is optional.

@@ -357,7 +357,7 @@ class Deploys(unittest.TestCase):
         self.setUp()
         asked, done = self.deploy("--stack", self.stack, **self.roles(995, 1_000))
         self.assertEqual((asked, done.returncode), ({}, 1))
-        self.assertRegex(done.stderr, "the account has 995 of 1000 IAM roles, and the stack needs up to 11; remove roles")
+        self.assertRegex(done.stderr, "the account has 995 of 1000 IAM roles, and the stack needs up to 12; remove roles")
         self.create_stack()
         _, done = self.deploy("--stack", self.stack, **self.roles(1_000, 1_000))
         self.assertEqual(done.returncode, 0, "a stack that exists has its roles")

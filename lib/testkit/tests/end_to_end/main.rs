@@ -24,7 +24,6 @@ mod limits;
 mod metrics;
 mod notices;
 mod own;
-mod page;
 mod parking;
 mod payloads;
 mod permissions;
