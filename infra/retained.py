@@ -48,7 +48,11 @@ def save(formation, stack: str, file: Path) -> None:
         one["LogicalResourceId"]: one["PhysicalResourceId"]
         for one in formation.describe_stack_resources(StackName=stack)["StackResources"]
     }
-    kept = {name: one for name, one in template["Resources"].items() if one.get("DeletionPolicy") in RETAINED}
+    # A resource whose condition is false is in the template, and not in the stack.
+    kept = {
+        name: one for name, one in template["Resources"].items()
+        if one.get("DeletionPolicy") in RETAINED and name in names
+    }
     if unknown := sorted({one["Type"] for one in kept.values()} - IDENTIFIERS.keys()):
         raise RetainedError(f"cannot import {', '.join(unknown)}; add how CloudFormation names it to IDENTIFIERS")
     saved = {
@@ -57,6 +61,7 @@ def save(formation, stack: str, file: Path) -> None:
         "template": {
             "AWSTemplateFormatVersion": "2010-09-09",
             "Parameters": template["Parameters"],
+            "Conditions": template.get("Conditions", {}),  # Of the resources and their properties.
             "Resources": kept,
         },
     }
