@@ -50,6 +50,7 @@ test: tools build ## Runs every test, end to end ones included.
 	cargo test $(ALL) --no-run
 	$(LOCAL_STACK) run --auth --fast-keys -- cargo test $(ALL) --test end_to_end -- --test-threads 16
 	$(LOCAL_STACK) run --auth --fast-keys -- node infra/browser/page.mjs
+	$(LOCAL_STACK) run -- $(TOOLS)/bin/python infra/local/rehearse.py
 
 .PHONY: soak
 soak: ## Runs the simulation of the delivery engine over ever new schedules, and long property tests; MINUTES=10 is optional.
