@@ -17,7 +17,7 @@ if "$cargo_deny" --log-level off fetch db 2>/dev/null; then
 else
   unreachable "the RustSec database"
 fi
-for folder in infra/local/verify infra/browser; do
+for folder in infra/local/verify infra/browser lib/receivers/javascript; do
   if (cd "$folder" && PATH="$tools/bin:$PATH" npm audit --package-lock-only --audit-level=none >/dev/null 2>&1); then
     (cd "$folder" && PATH="$tools/bin:$PATH" npm audit --package-lock-only)
   else

@@ -20,6 +20,11 @@ def main() -> int:
     contract = only(r'^  version: "?([^"\n]+)"?$', (ROOT / "infra/openapi.yaml").read_text(), "infra/openapi.yaml")
     if contract != version:
         differences.append(f"infra/openapi.yaml: info.version is {contract}; Cargo.toml says {version}")
+    for package in ("python/pyproject.toml", "javascript/package.json"):
+        path = f"lib/receivers/{package}"
+        found = only(r'^(?:  "version": |version = )"(.+?)",?$', (ROOT / path).read_text(), path)
+        if found != version:
+            differences.append(f"{path}: version is {found}; Cargo.toml says {version}")
     channel = only(r'^channel = "(.+)"$', (ROOT / "rust-toolchain.toml").read_text(), "rust-toolchain.toml")
     if channel.split(".")[:2] != rust.split(".")[:2]:
         differences.append(f"rust-toolchain.toml: channel is {channel}; rust-version of Cargo.toml is {rust}")
