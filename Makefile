@@ -94,6 +94,9 @@ check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licenc
 	test -s target/installed/share/man/man1/signpost.1 -a -s target/installed/share/bash-completion/completions/signpost
 	infra/local/check-core.sh
 	infra/local/check-docs.sh
+	$(TOOLS)/bin/python infra/local/check-links.py
+	$(TOOLS)/bin/python infra/local/check-guides.py
+	$(TOOLS)/bin/python infra/local/test_guides.py --quiet
 	$(CARGO_DENY) --log-level error check bans licenses sources
 	infra/local/check-advisories.sh $(CARGO_DENY) $(TOOLS) --if-reachable
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(TOOLS)/bin/sam validate --lint

@@ -1,9 +1,12 @@
 """Runs the commands of README.md and docs/*.md as written, against the local stack. The caller has
 docs/operator-policy.json, the further permissions that the documents name, and no others.
 
-    run_docs.py (user | session) FOLDER
+    run_docs.py (user | session) FOLDER [DOCUMENT …]
 
-FOLDER has the built `signpost`.
+FOLDER has the built `signpost`. Without a DOCUMENT, all are run.
+
+A block that begins with ```sh ROLE runs as a caller with docs/policies/ROLE.json only, or docs/operator-policy.json, and
+before all other blocks of its document. IAM must refuse each line of a block that begins with ```sh ROLE refused.
 
 A `user` has its own keys; a `session` is an assumed role, which has a session token. The local stack checks both
 signatures as AWS does. Needs a stack that enforces IAM, its settings in the environment, and curl, aws and awscurl in
@@ -13,6 +16,7 @@ PATH. Prints errors, and exits with 1 if there are any.
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -27,18 +31,40 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ACCOUNT = "000000000000"
 
 
-def main(kind: str, programs: str) -> int:
+ROLES = ("producer", "operator", "on-call", "reader")
+# How curl, the AWS CLI and `signpost` say that IAM has refused a request.
+REFUSED = r"AccessDenied|Forbidden|not authorized|\b403\b"
+
+
+def main(kind: str, programs: str, *names: str) -> int:
     tenant = f"docs-{uuid.uuid4()}"
     credentials = CALLERS[kind](f"reader-{uuid.uuid4()}", policy(tenant))
     failed = 0
-    for document in DOCUMENTS:
-        if commands := blocks(document.read_text()):
+    for document in [Path(name).resolve() for name in names] or DOCUMENTS:
+        text = document.read_text()
+        for role in ROLES:
+            allowed, forbidden = blocks(text, f" {role}"), blocks(text, f" {role} refused")
+            if allowed or forbidden:
+                caller = CALLERS[kind](f"{role}-{uuid.uuid4()}", role_policy(role, tenant))
+                failed += not run(document, [*allowed, *map(refused, forbidden)], tenant, caller, programs)
+        if commands := blocks(text):
             failed += not run(document, commands, tenant, credentials, programs)
     return 1 if failed else 0
 
 
-def blocks(text: str) -> list[str]:
-    return re.findall(r"^```(?:sh|bash|console)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+def refused(block: str) -> str:
+    """Returns commands that succeed if IAM refuses each line of `block`."""
+    lines = [line for line in block.splitlines() if line.strip()]
+    return "".join(
+        f"if said=$({{ {line}; }} 2>&1); then echo {shlex.quote('is allowed: ' + line)} >&2; false; fi\n"
+        f"if ! grep -qiE {shlex.quote(REFUSED)} <<< \"$said\"; then echo \"is not refused by IAM: $said\" >&2; false; fi\n"
+        for line in lines
+    )
+
+
+def blocks(text: str, info: str = "") -> list[str]:
+    """Returns the blocks of shell commands whose first line ends with `info`."""
+    return re.findall(rf"^```(?:sh|bash|console){info}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def run(document: Path, commands: list[str], tenant: str, credentials: dict[str, str], programs: str) -> bool:
@@ -90,14 +116,45 @@ def policy(tenant: str) -> dict:
     more = [
         ("execute-api:Invoke", arn("execute-api", f"{api}/$default/POST/v1/events")),
         ("execute-api:Invoke", arn("execute-api", f"{api}/$default/GET/token-requests/*")),
-        ("sqs:SendMessage", arn("sqs", os.environ["EVENTS_QUEUE_URL"].rpartition("/")[2])),
+        ("sqs:SendMessage", arn("sqs", last_part("EVENTS_QUEUE_URL"))),
+        ("sqs:ReceiveMessage", arn("sqs", last_part("DEAD_LETTER_QUEUE_URL"))),
+        ("sqs:ReceiveMessage", arn("sqs", last_part("REJECTED_QUEUE_URL"))),
         ("lambda:InvokeFunction", arn("lambda", f"function:{os.environ['SWEEP_FUNCTION']}")),
         ("lambda:InvokeFunction", arn("lambda", f"function:{os.environ['ROTATE_KEYS_FUNCTION']}")),
         ("dynamodb:Query", arn("dynamodb", f"table/{os.environ['KEYS_TABLE']}")),
         ("cloudformation:DescribeStacks", arn("cloudformation", "stack/signpost/*")),
+        ("cloudformation:ListStackResources", arn("cloudformation", "stack/signpost/*")),
     ]
     document["Statement"] += [{"Effect": "Allow", "Action": action, "Resource": on} for action, on in more]
+    return with_batches(document)
+
+
+def with_batches(document: dict) -> dict:
+    """Returns the policy as MiniStack needs it: there, `sqs:SendMessage` does not cover batches, as it does on AWS."""
+    for statement in document["Statement"]:
+        if statement["Action"] == "sqs:SendMessage":
+            statement["Action"] = ["sqs:SendMessage", "sqs:SendMessageBatch"]
     return document
+
+
+def role_policy(role: str, tenant: str) -> dict:
+    """Returns the policy that the documents give to copy for `role`, filled in."""
+    path = ROOT / ("docs/operator-policy.json" if role == "operator" else f"docs/policies/{role}.json")
+    values = {
+        "API_ID": os.environ["API_URL"].rpartition("/")[2], "REGION": os.environ["AWS_REGION"], "ACCOUNT": ACCOUNT,
+        "TENANT": tenant, "STACK": "signpost", "SWEEP_FUNCTION": os.environ["SWEEP_FUNCTION"],
+        "ROTATE_KEYS_FUNCTION": os.environ["ROTATE_KEYS_FUNCTION"], "EVENTS_QUEUE": last_part("EVENTS_QUEUE_URL"),
+        "DELIVERIES_QUEUE": last_part("DELIVERIES_QUEUE_URL"), "SLOW_QUEUE": last_part("SLOW_DELIVERIES_QUEUE_URL"),
+        "DEAD_LETTER_QUEUE": last_part("DEAD_LETTER_QUEUE_URL"), "REJECTED_QUEUE": last_part("REJECTED_QUEUE_URL"),
+    }
+    text = path.read_text()
+    for word, value in values.items():
+        text = re.sub(rf"(?<![A-Za-z_]){word}(?![A-Za-z_])", value, text)
+    return with_batches(json.loads(text))
+
+
+def last_part(variable: str) -> str:
+    return os.environ[variable].rpartition("/")[2]
 
 
 def user(name: str, document: dict) -> dict[str, str]:
