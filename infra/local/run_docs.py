@@ -8,6 +8,8 @@ FOLDER has the built `signpost`. Without a DOCUMENT, all are run.
 A block that begins with ```sh ROLE runs as a caller with docs/policies/ROLE.json only, or docs/operator-policy.json, and
 before all other blocks of its document. IAM must refuse each line of a block that begins with ```sh ROLE refused.
 
+A block that begins with ```rust run must be one of lib/testkit/examples. FOLDER/examples has the built example, which runs.
+
 A `user` has its own keys; a `session` is an assumed role, which has a session token. The local stack checks both
 signatures as AWS does. Needs a stack that enforces IAM, its settings in the environment, and curl, aws and awscurl in
 PATH. Prints errors, and exits with 1 if there are any.
@@ -29,6 +31,7 @@ import boto3
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ACCOUNT = "000000000000"
+EXAMPLES = ROOT / "lib/testkit/examples"
 
 
 ROLES = ("producer", "operator", "on-call", "reader")
@@ -47,7 +50,7 @@ def main(kind: str, programs: str, *names: str) -> int:
             if allowed or forbidden:
                 caller = CALLERS[kind](f"{role}-{uuid.uuid4()}", role_policy(role, tenant))
                 failed += not run(document, [*allowed, *map(refused, forbidden)], tenant, caller, programs)
-        if commands := blocks(text):
+        if commands := [*blocks(text), *examples(document, text, programs)]:
             failed += not run(document, commands, tenant, credentials, programs)
     return 1 if failed else 0
 
@@ -67,6 +70,15 @@ def blocks(text: str, info: str = "") -> list[str]:
     return re.findall(rf"^```(?:sh|bash|console){info}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
+def examples(document: Path, text: str, programs: str) -> list[str]:
+    """Returns a command for each program in Rust that is to run."""
+    sources = {re.sub(r"\A(//!|#!).*\n\n?", "", re.sub(r"\A//!.*\n", "", path.read_text())): path for path in EXAMPLES.glob("*.rs")}
+    shown = re.findall(r"^```rust run\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    if unknown := [block for block in shown if block not in sources]:
+        sys.exit(f"{document.name}: a program is in no file of lib/testkit/examples; copy it from there:\n{unknown[0]}")
+    return [shlex.quote(f"{Path(programs).resolve()}/examples/{sources[block].stem}") + "\n" for block in shown]
+
+
 def run(document: Path, commands: list[str], tenant: str, credentials: dict[str, str], programs: str) -> bool:
     """Runs the document's commands in one shell, block after block. Returns whether all succeeded."""
     script = "set -eo pipefail\ntrap 'echo \"FAILED: $BASH_COMMAND\" >&2' ERR\nset -E\n"
@@ -79,6 +91,7 @@ def run(document: Path, commands: list[str], tenant: str, credentials: dict[str,
         bin_dir.mkdir()
         (Path(home) / ".curlrc").write_text("fail-with-body\n")  # Else curl and awscurl succeed if refused.
         wrap(bin_dir, "awscurl", "--fail-with-body")
+        (Path(home) / "node_modules").symlink_to(ROOT / "infra/local/verify/node_modules")
         env = {name: value for name, value in os.environ.items() if name != "AWS_SESSION_TOKEN"}
         env |= {**credentials, "HOME": home, "PATH": os.pathsep.join([str(bin_dir), os.environ["PATH"], programs])}
         done = subprocess.run(["bash", "-c", script], cwd=home, env=env, capture_output=True, text=True, check=False)
