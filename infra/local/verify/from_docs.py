@@ -1,4 +1,4 @@
-"""Verifies captured webhooks with the examples of docs/verifying.md as written, and nothing else.
+"""Verifies captured webhooks with the examples of docs/verifying.md and README.md as written, and nothing else.
 
     from_docs.py < task.json
 
@@ -19,7 +19,10 @@ from types import SimpleNamespace
 from verify import Request
 
 HERE = Path(__file__).parent
-PAGE = (HERE / "../../../docs/verifying.md").read_text()
+ROOT = HERE / "../../.."
+PAGE = (ROOT / "docs/verifying.md").read_text()
+README = (ROOT / "README.md").read_text()
+LETTER = (ROOT / "docs/tell-your-integrators.md").read_text()
 # The names that docs/verifying.md gives for other algorithms than that of its example.
 HTTP_ALGORITHMS = {"RS256": "RSA_V1_5_SHA256", "ES256": "ECDSA_P256_SHA256", "EdDSA": "ED25519"}
 
@@ -36,7 +39,7 @@ def main() -> None:
 
 
 class Examples:
-    """The example programs of docs/verifying.md."""
+    """The example programs of docs/verifying.md and README.md. docs/tell-your-integrators.md has the URL that they verify."""
 
     def __init__(self, settings: dict[str, str], alg: str):
         self.settings = settings
@@ -45,9 +48,13 @@ class Examples:
         [jws], [jws_js] = blocks(section["JWS"], "python"), blocks(section["JWS"], "js")
         [v1, v1a], [v1_js] = blocks(section["Standard Webhooks"], "python"), blocks(section["Standard Webhooks"], "js")
         [http] = blocks(section["HTTP message signatures"], "python")
+        [readme] = blocks(README, "python")
+        [signed_url] = blocks(LETTER, "python")
+        self.signed_url = self.run(signed_url)["signed_url"]
         self.payload_of_get = self.run(get)["payload_of_get"]
         self.python = {
             "JWS": self.run(jws.replace("RS256", alg))["verify"],
+            "JWS (README)": self.run(readme.replace("RS256", alg))["verify"],
             "v1": self.run(v1)["verify"],
             "v1a": self.run(v1a)["verify"],
             "HTTP": self.run(http.replace("RSA_V1_5_SHA256", HTTP_ALGORITHMS[alg]))["verify"],
@@ -67,8 +74,10 @@ class Examples:
         except ValueError as error:
             payload, refusal = None, repr(error)
         of_http = SimpleNamespace(method=request.method, url=self.called(request), headers=headers)
+        jws = ("jws-signature" in headers, lambda verify: verify(headers, payload))
         tries = {
-            "JWS": ("jws-signature" in headers, lambda verify: verify(headers, payload)),
+            "JWS": jws,
+            "JWS (README)": jws,
             "v1": ("v1" in versions, lambda verify: verify(headers, payload)),
             "v1a": ("v1a" in versions, lambda verify: verify(headers, payload)),
             "HTTP": ("signature-input" in headers, lambda verify: verify(of_http, request.body)),
@@ -89,7 +98,7 @@ class Examples:
         """Returns the URL as the receiver knows it: its own, and for a GET with the query of the request."""
         if request.method != "GET":
             return self.settings["ENDPOINT_URL"]
-        return self.settings["ENDPOINT_URL"].partition("?")[0] + "?" + request.url.partition("?")[2]
+        return self.signed_url(request.url.partition("?")[2])
 
     def in_javascript(self, block: str, headers: dict, payload: bytes) -> str | None:
         constants = "".join(f"const {name} = {json.dumps(value)};\n" for name, value in self.settings.items())

@@ -11,8 +11,8 @@ use signpost_testkit::receiver::{Received, Receiver};
 use signpost_testkit::verify::{Integrator, Verdicts};
 
 const ALL_FORMATS: [&str; 3] = ["jws", "standard-webhooks", "http-message-signatures"];
-/// The examples of `docs/verifying.md`, by the formats that they verify.
-const EXAMPLES: [&str; 6] = ["HTTP", "JWS", "JWS (JavaScript)", "v1", "v1 (JavaScript)", "v1a"];
+/// The examples of `docs/verifying.md` and of the README, by the formats that they verify.
+const EXAMPLES: [&str; 7] = ["HTTP", "JWS", "JWS (JavaScript)", "JWS (README)", "v1", "v1 (JavaScript)", "v1a"];
 
 /// The operator of one tenant, with the example policy and no other.
 struct Operator {
