@@ -50,7 +50,7 @@ test: tools build ## Runs every test, end to end ones included.
 	cargo test $(ALL) --no-run
 	$(LOCAL_STACK) run --auth --fast-keys -- cargo test $(ALL) --test end_to_end -- --test-threads 16
 	$(LOCAL_STACK) run --auth --fast-keys -- node infra/browser/page.mjs
-	$(LOCAL_STACK) run -- $(TOOLS)/bin/python infra/local/rehearse.py
+	$(LOCAL_STACK) run --archive -- $(TOOLS)/bin/python infra/local/rehearse.py
 
 .PHONY: soak
 soak: ## Runs the simulation of the delivery engine over ever new schedules, and long property tests; MINUTES=10 is optional.
@@ -63,7 +63,7 @@ mutants: tools ## Puts defects into the delivery engine, one at a time, and fail
 
 .PHONY: rehearse
 rehearse: tools build ## Runs what docs/operating.md says of restoring and removing, word for word, on a local stack of its own.
-	$(LOCAL_STACK) run -- $(TOOLS)/bin/python infra/local/rehearse.py
+	$(LOCAL_STACK) run --archive -- $(TOOLS)/bin/python infra/local/rehearse.py
 
 .PHONY: up
 up: tools build ## Starts the local stack and leaves it running; PORT=4566 and AUTH=true are optional.
@@ -103,6 +103,7 @@ check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licenc
 	$(TOOLS)/bin/cfn-lint template.yaml
 	$(TOOLS)/bin/python infra/local/check-deployments.py
 	$(TOOLS)/bin/python infra/local/test_gradual.py --quiet
+	$(TOOLS)/bin/python infra/local/test_release.py --quiet
 	$(TOOLS)/bin/openapi-spec-validator infra/openapi.yaml
 	$(TOOLS)/bin/python infra/local/check-routes.py
 	$(TOOLS)/bin/python infra/local/check-loops.py
@@ -137,6 +138,11 @@ deploy: ## Builds for Lambda, deploys to your AWS account, asking first (not wit
 	@infra/local/tools.sh $(DEPLOY_TOOLS)
 	PATH="$(DEPLOY_TOOLS)/bin:$$PATH" $(DEPLOY_TOOLS)/bin/python infra/deploy.py $(if $(STACK),--stack $(STACK)) $(if $(TAGS),--tags "$$TAGS") \
 	  $(if $(filter true,$(YES)),--yes) $(if $(filter false,$(SMOKE)),--no-smoke) $(PARAMETERS)
+
+.PHONY: release
+release: ## Builds the archive from which a stack deploys without Rust, and the list of its crates; ARCHITECTURE=x86_64 is optional.
+	@infra/local/tools.sh $(DEPLOY_TOOLS)
+	PATH="$(DEPLOY_TOOLS)/bin:$$PATH" $(DEPLOY_TOOLS)/bin/python infra/release.py --architecture $(or $(ARCHITECTURE),arm64)
 
 .PHONY: smoke
 smoke: ## Tries a deployed stack out, the local one if it is running: sends events and verifies the webhooks; STACK=name is optional.

@@ -20,6 +20,9 @@ def main() -> int:
     contract = only(r'^  version: "?([^"\n]+)"?$', (ROOT / "infra/openapi.yaml").read_text(), "infra/openapi.yaml")
     if contract != version:
         differences.append(f"infra/openapi.yaml: info.version is {contract}; Cargo.toml says {version}")
+    pages = set(re.findall(r"signpost-(\d+\.\d+\.\d+)-", (ROOT / "docs/deploying.md").read_text()))
+    if pages != {version}:
+        differences.append(f"docs/deploying.md: the archives have the versions {sorted(pages)}; Cargo.toml says {version}")
     for package in ("python/pyproject.toml", "javascript/package.json"):
         path = f"lib/receivers/{package}"
         found = only(r'^(?:  "version": |version = )"(.+?)",?$', (ROOT / path).read_text(), path)

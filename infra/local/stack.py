@@ -2,7 +2,7 @@
 
     stack.py up [--port N] [--auth]          starts it and leaves it running; writes .local/stack.env
     stack.py down                            stops what `up` started
-    stack.py run [--auth] [--fast-keys] [--release] -- COMMAND …
+    stack.py run [--auth] [--fast-keys] [--release] [--archive] -- COMMAND …
                                              starts another stack, runs COMMAND with its settings, stops it
 
 Needs the venv that tools.sh makes, and functions that `cargo build` built. The stack listens on loopback only, and
@@ -28,6 +28,10 @@ import boto3
 import certificates
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "infra"))
+
+import release as packer
+
 LOCAL = ROOT / ".local"
 STACK_NAME = "signpost"
 REGION = "us-east-1"
@@ -85,8 +89,9 @@ class Stack:
                     raise StackError(f"AWS did not start; see {self.home / 'aws.log'}") from error
                 time.sleep(0.1)
 
-    def deploy(self, fast_keys: bool, release: bool = False) -> dict[str, str]:
-        """Builds and deploys the template, and returns the settings with which tools and tests call the stack."""
+    def deploy(self, fast_keys: bool, release: bool = False, archive: bool = False) -> dict[str, str]:
+        """Builds and deploys the template, and returns the settings with which tools and tests call the stack. With `archive`,
+        it packs the build as a release does, and deploys what it unpacks."""
         architecture = "arm64" if os.uname().machine in ("arm64", "aarch64") else "x86_64"
         parameters = [
             f"Architecture={architecture}",
@@ -106,6 +111,11 @@ class Stack:
         say("Packing the functions (sam build)")
         built = self.home / "build"
         self.sam("build", "--build-dir", str(built), "--parameter-overrides", *parameters, release=release)
+        if archive:
+            say("Packing and unpacking the archive of a release")
+            packer.pack(built, self.home / "release.zip", architecture)
+            built = self.home / "unpacked"
+            packer.unpack(self.home / "release.zip", built)
         adapt_policies(built / "template.yaml")
         say("Deploying tables, queues, functions and routes (sam deploy)")
         template = ["--template-file", str(built / "template.yaml")]
@@ -363,7 +373,7 @@ def run(arguments: argparse.Namespace) -> int:
     keep_logs = True
     try:
         stack.start(arguments.auth)
-        settings = stack.deploy(arguments.fast_keys, arguments.release)
+        settings = stack.deploy(arguments.fast_keys, arguments.release, arguments.archive)
         env = {**os.environ, **settings, "PATH": f"{bin_dir()}{os.pathsep}{os.environ['PATH']}"}
         say(f"Running {Path(arguments.argv[0]).name} {' '.join(arguments.argv[1:])}")
         child = subprocess.Popen(arguments.argv, env=env, cwd=ROOT, start_new_session=True)  # To stop all of it.
@@ -397,6 +407,7 @@ def main() -> int:
     one.add_argument("--auth", action="store_true", help="enforce IAM policies")
     one.add_argument("--fast-keys", action="store_true", help="make keys sign for a minute instead of a day")
     one.add_argument("--release", action="store_true", help="deploy release builds, as on AWS")
+    one.add_argument("--archive", action="store_true", help="deploy what the archive of a release has")
     one.add_argument("argv", nargs="+", metavar="COMMAND")
     arguments = parser.parse_args()
     for ending in (signal.SIGTERM, signal.SIGHUP):
