@@ -587,6 +587,17 @@ fn refused_jws(all: &mut Vectors) {
         one.set("content-length", &length);
         one.body.truncate(50);
     });
+    all.refused(
+        "JWS, body encoded again and shorter",
+        "`content-length` says more, but the body is whole",
+        &["body-reencoded"],
+        &rsa,
+        |one| {
+            let length = one.body.len().to_string();
+            one.set("content-length", &length);
+            one.body_replace("\\u0020", "");
+        },
+    );
     let get = sent(Algorithm::RS256).with(|sent| sent.endpoint.method = Method::Get);
     all.refused("JWS, GET with a changed query", "the payload is the query", &["signature"], &get, |one| {
         one.url = one.url.replace("APPROVED", "REJECTED");

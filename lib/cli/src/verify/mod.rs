@@ -263,9 +263,10 @@ fn payload(request: &SavedRequest, trust: &Trust) -> Vec<u8> {
 
 /// Explains a signature that does not fit the payload. `fits` says whether it fits another payload.
 fn explain_mismatch(request: &SavedRequest, payload: &[u8], covers: &str, fits: &dyn Fn(&[u8]) -> bool) -> Diagnosis {
-    if let Some(length) = request.content_length()
-        && request.body.len() < length
-    {
+    let short_of = request.content_length().filter(|length| request.body.len() < *length);
+    // Nothing that was cut is still valid JSON: a short body that is valid was encoded again.
+    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&request.body).is_ok();
+    if let Some(length) = short_of.filter(|_| !is_json) {
         let found = format!("`content-length` is {length}, and the body has {} bytes", request.body.len());
         let next = "read the body to its end; look for a limit on the length of bodies";
         return if request.body.is_empty() {
@@ -291,6 +292,13 @@ fn explain_mismatch(request: &SavedRequest, payload: &[u8], covers: &str, fits: 
     }
     if let Some(place) = reencoding::suspicious_place(payload) {
         let found = format!("the body has whitespace at {place}, which Signpost never sends: it was encoded again");
+        return Diagnosis::new(Step::BodyReencoded, found, "verify the bytes as they arrived, before any JSON parser");
+    }
+    if let Some(length) = short_of {
+        let found = format!(
+            "`content-length` is {length}, and the body is whole JSON of {} bytes: it was encoded again",
+            request.body.len()
+        );
         return Diagnosis::new(Step::BodyReencoded, found, "verify the bytes as they arrived, before any JSON parser");
     }
     let found = format!("the signature does not fit; it covers {covers}, and at least one of these changed");

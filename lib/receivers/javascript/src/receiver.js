@@ -382,13 +382,15 @@ function mismatch(request, covers) {
     if (body.length === 0) {
       return new VerificationError('body-missing', 'the body is empty; expected the bytes that arrived', RAW);
     }
-    if (/^\d{1,9}$/.test(length) && body.length < Number(length)) {
+    const isShort = /^\d{1,9}$/.test(length) && body.length < Number(length);
+    // Nothing that was cut is still valid JSON: a short body that is valid was encoded again.
+    if ((isShort || /\s/.test(body.toString('latin1'))) && json(body) !== undefined) {
+      const found = 'the body has whitespace, or not the length that arrived: it was parsed and encoded again';
+      return new VerificationError('body-reencoded', found, BEFORE_PARSER);
+    }
+    if (isShort) {
       const found = `\`content-length\` is ${length}, and the body has ${body.length} bytes`;
       return new VerificationError('body-cut', found, 'read the body to its end; look for a limit on bodies');
-    }
-    if (/\s/.test(body.toString('latin1')) && json(body) !== undefined) {
-      const found = 'the body has whitespace, which Signpost never sends: it was parsed and encoded again';
-      return new VerificationError('body-reencoded', found, BEFORE_PARSER);
     }
   }
   const found = `the signature does not fit; it covers ${covers}, and at least one of these changed`;

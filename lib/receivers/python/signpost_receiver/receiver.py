@@ -408,12 +408,14 @@ def _mismatch(request: _Request, covers: str) -> VerificationError:
     if request.method != "GET":
         if not body:
             return VerificationError("body-missing", "the body is empty; expected the bytes that arrived", _RAW)
-        if re.fullmatch(r"[0-9]{1,9}", length) and len(body) < int(length):
+        is_short = bool(re.fullmatch(r"[0-9]{1,9}", length)) and len(body) < int(length)
+        # Nothing that was cut is still valid JSON: a short body that is valid was encoded again.
+        if (is_short or re.search(rb"\s", body)) and _json(body) is not None:
+            found = "the body has whitespace, or not the length that arrived: it was parsed and encoded again"
+            return VerificationError("body-reencoded", found, _BEFORE_PARSER)
+        if is_short:
             found = f"`content-length` is {length}, and the body has {len(body)} bytes"
             return VerificationError("body-cut", found, "read the body to its end; look for a limit on bodies")
-        if re.search(rb"\s", body) and _json(body) is not None:
-            found = "the body has whitespace, which Signpost never sends: it was parsed and encoded again"
-            return VerificationError("body-reencoded", found, _BEFORE_PARSER)
     found = f"the signature does not fit; it covers {covers}, and at least one of these changed"
     return VerificationError("signature", found, "compare each with what arrived; " + _BEFORE_PARSER)
 
