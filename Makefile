@@ -89,6 +89,7 @@ check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licenc
 	cargo fmt --check
 	cargo clippy $(ALL) --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --quiet
+	lib/receivers/check-rust.sh $(CARGO_DENY)
 	$(MAKE) --no-print-directory install PREFIX=$(CURDIR)/target/installed INSTALL_OPTIONS="--debug --offline --force --quiet"
 	target/installed/bin/signpost --version
 	test -s target/installed/share/man/man1/signpost.1 -a -s target/installed/share/bash-completion/completions/signpost

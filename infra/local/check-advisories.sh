@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Looks for known vulnerabilities in what Signpost is built from (RustSec, for Cargo.lock) and in the JavaScript that tests
+# Looks for known vulnerabilities in what Signpost is built from (RustSec, for each Cargo.lock) and in the JavaScript that tests
 # run (npm, for each package-lock.json). Both lists come from the network. With --if-reachable the script says that a list
 # cannot be fetched, and goes on; without it, the script fails.
 # usage: check-advisories.sh CARGO_DENY TOOLS [--if-reachable]
@@ -14,6 +14,7 @@ unreachable() { # what
 
 if "$cargo_deny" --log-level off fetch db 2>/dev/null; then
   "$cargo_deny" --offline --log-level error check advisories
+  "$cargo_deny" --offline --log-level error --manifest-path lib/receivers/rust/Cargo.toml --config deny.toml check advisories
 else
   unreachable "the RustSec database"
 fi

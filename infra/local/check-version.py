@@ -23,11 +23,14 @@ def main() -> int:
     pages = set(re.findall(r"signpost-(\d+\.\d+\.\d+)-", (ROOT / "docs/deploying.md").read_text()))
     if pages != {version}:
         differences.append(f"docs/deploying.md: the archives have the versions {sorted(pages)}; Cargo.toml says {version}")
-    for package in ("python/pyproject.toml", "javascript/package.json"):
+    for package in ("python/pyproject.toml", "javascript/package.json", "rust/Cargo.toml"):
         path = f"lib/receivers/{package}"
         found = only(r'^(?:  "version": |version = )"(.+?)",?$', (ROOT / path).read_text(), path)
         if found != version:
             differences.append(f"{path}: version is {found}; Cargo.toml says {version}")
+    package = (ROOT / "lib/receivers/rust/Cargo.toml").read_text()
+    if (found := only(r'^rust-version = "(.+)"$', package, "lib/receivers/rust/Cargo.toml")) != rust:
+        differences.append(f"lib/receivers/rust/Cargo.toml: rust-version is {found}; Cargo.toml says {rust}")
     channel = only(r'^channel = "(.+)"$', (ROOT / "rust-toolchain.toml").read_text(), "rust-toolchain.toml")
     if channel.split(".")[:2] != rust.split(".")[:2]:
         differences.append(f"rust-toolchain.toml: channel is {channel}; rust-version of Cargo.toml is {rust}")

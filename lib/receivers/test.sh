@@ -5,7 +5,11 @@ set -euo pipefail
 tools=$(cd "$1" && pwd)
 cd "$(dirname "$0")"
 export PATH="$tools/bin:$PATH" PYTHONDONTWRITEBYTECODE=1
+# Rust packages of the same version and features are compiled once, here and for Signpost.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/../../target}
 echo "· Python"
 (cd python && PYTHONPATH=. timeout 120 "$tools-receivers/bin/python" -W error::ResourceWarning -m unittest discover --start-directory tests)
 echo "· JavaScript"
 (cd javascript && timeout 120 node --test --test-timeout=30000 --test-reporter=dot test/*.test.js && node_modules/.bin/tsc --project test)
+echo "· Rust"
+(cd rust && cargo test --locked --quiet --no-run && timeout 120 cargo test --locked --quiet)
