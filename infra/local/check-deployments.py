@@ -61,6 +61,7 @@ EVERYTHING = {
     "DisableExecuteApiEndpoint": "true",
     "EventBusTenant": "acme",
     "ProducerAccounts": "111111111111,222222222222",
+    "ProducerTopicArns": ",".join(f"arn:aws:sns:{REGION}:{account}:orders" for account in (ACCOUNT, "111111111111")),
     "DataKeyArn": KEY,
     "PermissionsBoundary": BOUNDARY,
     "RolePath": "/signpost/",
@@ -89,6 +90,7 @@ SETS = {
     "a network": NETWORK,
     "a bus whose events name their tenants": BUS,
     "other accounts": {"ProducerAccounts": "111111111111"},
+    "a topic": {"ProducerTopicArns": f"arn:aws:sns:{REGION}:{ACCOUNT}:orders"},
     "an own key and a bus": {**BUS, "DataKeyArn": KEY},
     "a maximum of writes": {"MaxWritesPerSecond": "10000"},
 }
@@ -127,6 +129,7 @@ BAD = {
     "GradualDeployment": ["AllAtOnce"],
     "Algorithms": ["", "ES256", "RS256,HS256", "RS256,"],
     "ProducerAccounts": ["11111111111", "111111111111,", "*"],
+    "ProducerTopicArns": ["orders", "*", f"arn:aws:sqs:{REGION}:{ACCOUNT}:orders", f"arn:aws:sns:{REGION}:{ACCOUNT}:*"],
     "RolePath": ["", "signpost/", "/signpost"],
     "SecurityGroupIds": ["subnet-0123456789abcdef0"],
     "SubnetIds": ["sg-0123456789abcdef0", "subnet-1, subnet-2"],

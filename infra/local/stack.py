@@ -104,6 +104,7 @@ class Stack:
             "PortalFrameAncestors=https://listed.example",
             "EventBusName=default",
             "EventBusSources=signpost.tests",
+            f"ProducerTopicArns=arn:aws:sns:{REGION}:000000000000:signpost-tests",
             f"SlowInvocationsPerTenant={DELIVER_CONCURRENCY // 2}",
         ]
         if fast_keys:
@@ -130,6 +131,7 @@ class Stack:
         settings = {
             "API_ID": outputs["ApiId"],
             "API_URL": api_url,
+            "EVENTS_QUEUE_ARN": outputs["EventsQueueArn"],
             "EVENTS_QUEUE_URL": outputs["EventsQueueUrl"],
             "DELIVERIES_QUEUE_URL": outputs["DeliveriesQueueUrl"],
             "SLOW_DELIVERIES_QUEUE_ARN": self.queue_arn(outputs["SlowDeliveriesQueueUrl"]),

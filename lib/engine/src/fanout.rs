@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::future::{join, join_all, try_join_all};
 use signpost_core::delivery::RejectionReason;
 use signpost_core::endpoint::NOTICE_TYPES;
+use signpost_core::event::sns::message_in;
 use signpost_core::event::{Event, TenantId};
 use signpost_core::input::fault::Fault;
 use signpost_core::input::json::minify;
@@ -69,7 +70,7 @@ pub struct QueuedEvent<'a> {
     pub receipt_handle: &'a str,
     /// `ApproximateReceiveCount`: how often the message was presented, this time included.
     pub receives: u32,
-    /// The content: an event in structured JSON.
+    /// The content: an event in structured JSON, or a notification of SNS with one.
     pub body: &'a str,
     /// When SQS accepted it, in milliseconds since the Unix epoch: the same each time it is presented.
     pub arrived_unix_ms: u64,
@@ -79,7 +80,7 @@ pub struct QueuedEvent<'a> {
 
 impl QueuedEvent<'_> {
     fn event(&self) -> Result<Event, Vec<Fault>> {
-        if self.is_own { Event::parse_own(self.body) } else { Event::parse(self.body) }
+        if self.is_own { Event::parse_own(self.body) } else { Event::parse(&message_in(self.body)) }
     }
 }
 

@@ -4,6 +4,7 @@ pub mod cloud_events;
 mod envelope;
 pub mod family;
 pub mod projection;
+pub mod sns;
 
 use std::borrow::Cow;
 use std::fmt;

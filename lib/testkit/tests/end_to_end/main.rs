@@ -45,4 +45,5 @@ mod status;
 mod tenants;
 mod tls;
 mod token_requests;
+mod topics;
 mod verification;
