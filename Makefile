@@ -45,6 +45,7 @@ demo-svg: tools build ## Records `make demo` as docs/demo.svg.
 .PHONY: test
 test: tools build ## Runs every test, end to end ones included.
 	@infra/browser/chromium.sh > /dev/null
+	@lib/receivers/toolchains.sh
 	cargo test --workspace
 	lib/receivers/test.sh $(TOOLS)
 	cargo test $(ALL) --no-run
@@ -121,7 +122,7 @@ check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licenc
 	$(TOOLS)/bin/python infra/local/check-words.py
 	$(TOOLS)/bin/ruff check infra
 	$(TOOLS)/bin/ruff check --config infra/ruff.toml lib/receivers
-	$(TOOLS)/bin/shellcheck infra/browser/*.sh infra/local/*.sh infra/tools/*.sh lib/receivers/*.sh .ci/run
+	$(TOOLS)/bin/shellcheck infra/browser/*.sh infra/local/*.sh infra/tools/*.sh lib/receivers/*.sh lib/receivers/*/*.sh .ci/run
 
 .PHONY: advisories
 advisories: tools $(CARGO_DENY) ## Looks for known vulnerabilities in dependencies; needs a network.

@@ -23,11 +23,16 @@ def main() -> int:
     pages = set(re.findall(r"signpost-(\d+\.\d+\.\d+)-", (ROOT / "docs/deploying.md").read_text()))
     if pages != {version}:
         differences.append(f"docs/deploying.md: the archives have the versions {sorted(pages)}; Cargo.toml says {version}")
-    for package in ("python/pyproject.toml", "javascript/package.json", "rust/Cargo.toml"):
+    for package in ("python/pyproject.toml", "javascript/package.json", "rust/Cargo.toml", "java/pom.xml"):
         path = f"lib/receivers/{package}"
-        found = only(r'^(?:  "version": |version = )"(.+?)",?$', (ROOT / path).read_text(), path)
+        found = only(r'^(?:  "version": "|version = "|  <version>)(.+?)(?:",?|</version>)$', (ROOT / path).read_text(), path)
         if found != version:
             differences.append(f"{path}: version is {found}; Cargo.toml says {version}")
+    repeated = r'signpost-receiver-[a-z]+/([0-9][0-9.]*)|VERSION = "(.+)"'
+    for source in sorted((ROOT / "lib/receivers").glob("*/s*/**/*.*")):
+        for found in re.findall(repeated, source.read_text(errors="replace")):
+            if version not in found:
+                differences.append(f"{source.relative_to(ROOT)}: version is {''.join(found)}; Cargo.toml says {version}")
     package = (ROOT / "lib/receivers/rust/Cargo.toml").read_text()
     if (found := only(r'^rust-version = "(.+)"$', package, "lib/receivers/rust/Cargo.toml")) != rust:
         differences.append(f"lib/receivers/rust/Cargo.toml: rust-version is {found}; Cargo.toml says {rust}")

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Runs the tests of the receiver packages, each with all of docs/vectors.json. Its tools are those that infra/local/tools.sh
-# installs. usage: test.sh TOOLS
+# installs, and those that toolchains.sh looks for. usage: test.sh TOOLS
 set -euo pipefail
 tools=$(cd "$1" && pwd)
 cd "$(dirname "$0")"
+./toolchains.sh
 export PATH="$tools/bin:$PATH" PYTHONDONTWRITEBYTECODE=1
 # Rust packages of the same version and features are compiled once, here and for Signpost.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/../../target}
@@ -13,3 +14,5 @@ echo "· JavaScript"
 (cd javascript && timeout 120 node --test --test-timeout=30000 --test-reporter=dot test/*.test.js && node_modules/.bin/tsc --project test)
 echo "· Rust"
 (cd rust && cargo test --locked --quiet --no-run && timeout 120 cargo test --locked --quiet)
+echo "· Java"
+timeout 300 java/test.sh

@@ -1,0 +1,2 @@
+/** Verifies webhooks from Signpost in one call: see {@link signpost.receiver.Receiver}. */
+package signpost.receiver;
