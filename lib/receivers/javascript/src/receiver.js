@@ -13,7 +13,9 @@ const UNCHANGED = 'pass the header on unchanged';
 const REFUSE = 'refuse the request: Signpost never signs like that';
 const ALL_HEADERS = 'pass all headers to `verify`; look for a proxy that removes them';
 const RAW = 'verify before another program reads the body; read the raw bytes once, and keep them';
-const BEFORE_PARSER = 'verify the bytes as they arrived, before any JSON parser';
+const BEFORE_PARSER =
+  "verify the bytes as they arrived, before any JSON parser (in Express: `express.raw({ type: () => true })` on this route; " +
+  "in Fastify: `addContentTypeParser('*', { parseAs: 'buffer' }, …)` in the scope of this route)";
 
 export class Receiver {
   #keys;
@@ -39,7 +41,7 @@ export class Receiver {
   async verify(headers, body, url, method = 'POST') {
     if (!(body instanceof Uint8Array)) {
       const found = `the body is of type ${typeof body}; expected the bytes that arrived, as a Buffer`;
-      throw new VerificationError('body-reencoded', found, `${BEFORE_PARSER} (in Express: \`express.raw({ type: '*/*' })\`)`);
+      throw new VerificationError('body-reencoded', found, BEFORE_PARSER);
     }
     const request = new Request(lower(headers), Buffer.from(body), method.toUpperCase(), this.#options.url, url);
     const has = (name) => request.headers.has(name);

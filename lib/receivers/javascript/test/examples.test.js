@@ -16,8 +16,8 @@ const NAMES = ['JWS RS256', 'JWS, PUT', 'JWS, GET', 'JWS, GET with a query of th
 
 const FRAMEWORKS = {
   express: async (t, settings, wrap = (app) => app) => listen(t, createServer(wrap(expressApp(settings)))),
-  fastify: async (t, settings) => {
-    const app = fastifyApp(settings);
+  fastify: async (t, settings, wrap = (app) => app) => {
+    const app = wrap(fastifyApp(settings));
     t.after(() => app.close());
     await app.ready();
     return listen(t, app.server);
@@ -81,4 +81,23 @@ test('express.json() before the receiver is refused with the reason', async (t) 
   const port = await FRAMEWORKS.express(t, settingsOf(vector, keys.url), wrap);
   assert.deepEqual(await post(port, vector), [401, 'body-reencoded']);
   assert.match(warned.mock.calls[0].arguments[0], /before any JSON parser \(in Express: `express\.raw/);
+});
+
+test('a hook of fastify that parses the body before the receiver is refused with the reason', async (t) => {
+  const keys = await serve(t);
+  const vector = vectorOf('JWS RS256');
+  const wrap = (app) => app.addHook('preHandler', async (request) => { request.body = JSON.parse(request.body); });
+  const warned = t.mock.method(console, 'warn', () => {});
+  const port = await FRAMEWORKS.fastify(t, settingsOf(vector, keys.url), wrap);
+  assert.deepEqual(await post(port, vector), [401, 'body-reencoded']);
+  assert.match(warned.mock.calls[0].arguments[0], /in Fastify: `addContentTypeParser/);
+});
+
+test('a hook of fastify that reads the body before the receiver is refused with the reason', async (t) => {
+  const keys = await serve(t);
+  const vector = vectorOf('JWS RS256');
+  const wrap = (app) => app.addHook('preHandler', async (request) => { request.body = undefined; });
+  t.mock.method(console, 'warn', () => {});
+  const port = await FRAMEWORKS.fastify(t, settingsOf(vector, keys.url), wrap);
+  assert.deepEqual(await post(port, vector), [401, 'body-missing']);
 });

@@ -22,7 +22,7 @@ _UNCHANGED = "pass the header on unchanged"
 _REFUSE = "refuse the request: Signpost never signs like that"
 _ALL_HEADERS = "pass all headers to `verify`; look for a proxy that removes them"
 _RAW = "verify before another program reads the body; read the raw bytes once, and keep them"
-_BEFORE_PARSER = "verify the bytes as they arrived, before any JSON parser"
+_BEFORE_PARSER = "verify the bytes as they arrived, before any JSON parser (Flask: `get_data()`; Django and FastAPI: `body`)"
 
 Headers = Mapping[str, str | list[str]] | Iterable[tuple[str | bytes, str | bytes]]
 
