@@ -1,5 +1,5 @@
 //! Makes signing keys that are due. A schedule invokes it every minute, the stack while it is deployed, and operators
-//! with `{"force":true}`.
+//! with `{"force":true}`. `{"dryRun":true}` returns what a forced rotation would replace.
 
 mod config;
 mod custom_resource;
@@ -41,7 +41,8 @@ impl App {
 }
 
 /// Makes the signing keys that are due. If the payload is `{"force":true}`, it makes one key per algorithm that signs
-/// at once.
+/// at once. If the payload has `"dryRun":true`, it makes none, and returns the algorithms whose keys a forced rotation
+/// would replace.
 ///
 /// Running it again, or twice at the same time, makes no more keys than are due. The answer to a custom resource's
 /// request, including a failure, goes to CloudFormation, which handles it. So the invocation itself succeeds then.
@@ -60,8 +61,12 @@ pub async fn handle(payload: Value, app: &App) -> Result<Rotation, Error> {
         app.responder.answer(&request, outcome.as_ref().err().map(String::as_str)).await?;
         return Ok(outcome.unwrap_or_default());
     }
-    let force = payload.get("force") == Some(&Value::Bool(true));
+    let asks_for = |name| payload.get(name) == Some(&Value::Bool(true));
+    let force = asks_for("force");
     let rotator = app.rotator.as_ref().map_err(Clone::clone)?;
+    if asks_for("dryRun") {
+        return Ok(rotator.count().await?);
+    }
     let rotation = rotator.rotate(force).await;
     log_failures(&rotation);
     match rotation.not_made.iter().find(|failure| failure.in_use) {

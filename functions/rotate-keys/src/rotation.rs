@@ -25,6 +25,9 @@ pub struct Rotation {
     /// The algorithms whose key was due and was not made.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_made: Vec<NotMade>,
+    /// After `{"dryRun":true}`, the algorithms for which a forced rotation would make a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_replace: Option<Vec<Algorithm>>,
 }
 
 /// A key that was due and was not made. The last key of its algorithm continues to sign, if there is one.
@@ -84,18 +87,37 @@ impl Rotator {
             (key_ids, failure)
         }));
         let (key_ids, failures): (Vec<_>, Vec<_>) = tried.await.into_iter().unzip();
-        Rotation { key_ids: key_ids.concat(), not_made: failures.into_iter().flatten().collect() }
+        let not_made = failures.into_iter().flatten().collect();
+        Rotation { key_ids: key_ids.concat(), not_made, would_replace: None }
+    }
+
+    /// Returns the algorithms for which a forced rotation would make a key. Makes none.
+    pub(crate) async fn count(&self) -> Result<Rotation, AwsError> {
+        let mut would_replace = Vec::new();
+        for algorithm in Algorithm::ALL {
+            let line = self.keys.line(algorithm).await?;
+            if self.is_rotated(algorithm, &line) {
+                would_replace.push(algorithm);
+            }
+        }
+        Ok(Rotation { would_replace: Some(would_replace), ..Rotation::default() })
+    }
+
+    /// Returns whether the algorithm gets keys: it is chosen, or endpoints may use it.
+    fn is_rotated(&self, algorithm: Algorithm, line: &KeyLine) -> bool {
+        is_in_use(algorithm, line) || self.algorithms.contains(&algorithm)
     }
 
     /// Makes the due keys of one algorithm. Adds their ids to `key_ids`, even if a later step fails.
     async fn rotate_one(&self, algorithm: Algorithm, force: bool, key_ids: &mut Vec<String>) -> Result<(), NotMade> {
         let because = |in_use| move |source| NotMade { algorithm, in_use, source };
         for _ in 0..ROUNDS {
-            let KeyLine { keys, taken } = self.keys.line(algorithm).await.map_err(because(true))?;
-            let in_use = !keys.is_empty() || !taken.is_empty() || algorithm == Algorithm::default();
-            if !in_use && !self.algorithms.contains(&algorithm) {
+            let line = self.keys.line(algorithm).await.map_err(because(true))?;
+            let in_use = is_in_use(algorithm, &line);
+            if !self.is_rotated(algorithm, &line) {
                 break;
             }
+            let KeyLine { keys, taken } = line;
             let moments: Vec<KeyMoments> = keys.iter().map(|key| key.moments).collect();
             self.set_ttl(&keys, &moments).await;
             let force = force && key_ids.is_empty();
@@ -134,6 +156,11 @@ impl Rotator {
             }
         }
     }
+}
+
+/// Returns whether the algorithm has keys, or may have some, or is the default one.
+fn is_in_use(algorithm: Algorithm, line: &KeyLine) -> bool {
+    !line.keys.is_empty() || !line.taken.is_empty() || algorithm == Algorithm::default()
 }
 
 /// Returns the generation of a new key: after those of all keys, and different from those of refused items.

@@ -8,6 +8,7 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use crate::aws::{Answer, Unsigned};
+use crate::commands::care::{Count, Precision};
 use crate::failure::{Failure, Outcome};
 use crate::stack::{API_URL, Stack};
 
@@ -157,22 +158,69 @@ impl Stack<'_> {
         if (200..300).contains(&answer.status) { Ok(answer.text()) } else { Err(refusal(call.operation, &answer)) }
     }
 
-    /// Reads all pages of a list, or as many as hold `limit` items.
+    /// Reads all pages of a list.
     ///
     /// # Errors
     /// As for [`Self::call`].
-    pub async fn pages(&self, call: &Call<'_>, member: &str, limit: usize) -> Outcome<Vec<Value>> {
-        let (mut items, mut cursor) = (Vec::new(), None::<String>);
+    pub async fn pages(&self, call: &Call<'_>, member: &str) -> Outcome<Vec<Value>> {
+        let mut items = Vec::new();
+        self.each_page(call, member, |page| {
+            items.extend(page);
+            true
+        })
+        .await?;
+        Ok(items)
+    }
+
+    /// Reads the first `limit` items of a list. Returns whether there may be more as well.
+    ///
+    /// # Errors
+    /// As for [`Self::call`].
+    pub async fn first(&self, call: &Call<'_>, member: &str, limit: usize) -> Outcome<(Vec<Value>, bool)> {
+        let mut items = Vec::new();
+        let has_more = self
+            .each_page(call, member, |page| {
+                items.extend(page);
+                items.len() < limit
+            })
+            .await?;
+        let is_cut = items.len() > limit;
+        items.truncate(limit);
+        Ok((items, has_more || is_cut))
+    }
+
+    /// Counts the items of a list, and stops at `most`.
+    ///
+    /// # Errors
+    /// As for [`Self::call`].
+    pub async fn count(&self, call: &Call<'_>, member: &str, most: usize) -> Outcome<Count> {
+        let mut number = 0;
+        let has_more = self
+            .each_page(call, member, |page| {
+                number += page.len();
+                number < most
+            })
+            .await?;
+        let precision = if has_more { Precision::AtLeast } else { Precision::Exact };
+        Ok(Count { number, precision })
+    }
+
+    /// Reads pages while `take` says to go on. Returns whether there are more pages.
+    async fn each_page(
+        &self,
+        call: &Call<'_>,
+        member: &str,
+        mut take: impl FnMut(Vec<Value>) -> bool,
+    ) -> Outcome<bool> {
+        let mut cursor = None::<String>;
         loop {
             let query: Vec<_> = call.query.iter().copied().chain([("cursor", cursor.as_deref())]).collect();
             let mut page = self.call(Call::new(call.operation, call.path).with_query(&query)).await?;
-            if let Some(Value::Array(more)) = page.get_mut(member).map(Value::take) {
-                items.extend(more);
-            }
+            let Value::Array(items) = page[member].take() else { return Ok(false) };
             cursor = page["cursor"].as_str().map(str::to_owned);
-            if cursor.is_none() || items.len() >= limit {
-                items.truncate(limit);
-                return Ok(items);
+            let goes_on = take(items);
+            if cursor.is_none() || !goes_on {
+                return Ok(cursor.is_some());
             }
         }
     }

@@ -115,7 +115,7 @@ pub struct Tenant {
     pub tenant: String,
 }
 
-/// Options that make a command safe that sends again or removes.
+/// Options of each command that sends again, replaces or removes. They make it safe.
 #[derive(Clone, Copy, Debug, Group)]
 pub struct Care {
     /// Count, and change nothing
@@ -171,7 +171,7 @@ pub enum EndpointCommand {
     Test(EndpointTest),
     /// Replace the signing secret, and show the new one once
     #[command(
-        after_help = "Examples:\n  signpost endpoint rotate-secret ep_0123456789abcdef0123456789abcdef -t acme --overlap 3600\n  signpost endpoint rotate-secret ep_0123456789abcdef0123456789abcdef -t acme --end-all-others --yes"
+        after_help = "Examples:\n  signpost endpoint rotate-secret ep_0123456789abcdef0123456789abcdef -t acme --overlap 3600 --dry-run\n  signpost endpoint rotate-secret ep_0123456789abcdef0123456789abcdef -t acme --end-all-others --yes"
     )]
     RotateSecret(RotateSecret),
 }
@@ -285,9 +285,9 @@ pub struct RotateSecret {
     /// End all other secrets at once, because one has leaked
     #[arg(long, conflicts_with = "overlap")]
     pub end_all_others: bool,
-    /// Do not ask
-    #[arg(long, short)]
-    pub yes: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub care: Care,
 }
 
 /// `send`.
@@ -528,7 +528,7 @@ pub enum KeysCommand {
     )]
     List(KeysList),
     /// Replace the signing keys of all tenants at once
-    #[command(after_help = "Examples:\n  signpost keys rotate\n  signpost keys rotate --yes")]
+    #[command(after_help = "Examples:\n  signpost keys rotate --dry-run\n  signpost keys rotate --yes")]
     Rotate(KeysRotate),
 }
 
@@ -543,9 +543,9 @@ pub struct KeysList {
 /// `keys rotate`.
 #[derive(Debug, Group)]
 pub struct KeysRotate {
-    /// Do not ask
-    #[arg(long, short)]
-    pub yes: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub care: Care,
 }
 
 /// `status`.
@@ -602,7 +602,7 @@ pub enum NoticesCommand {
     Show(EndpointList),
     /// Remove the address
     #[command(
-        after_help = "Examples:\n  signpost notices remove --tenant acme\n  signpost notices remove -t acme --yes"
+        after_help = "Examples:\n  signpost notices remove --tenant acme --dry-run\n  signpost notices remove -t acme --yes"
     )]
     Remove(NoticesRemove),
 }
@@ -613,9 +613,9 @@ pub struct NoticesRemove {
     #[command(flatten)]
     #[expect(missing_docs, reason = "the type says it")]
     pub tenant: Tenant,
-    /// Do not ask
-    #[arg(long, short)]
-    pub yes: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub care: Care,
 }
 
 /// `audit`.

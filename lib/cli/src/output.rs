@@ -176,6 +176,13 @@ impl Output {
         drop(writeln!(std::io::stderr().lock(), "{text}")); // Nobody reads it, if this fails.
     }
 
+    /// Says that a list stops at `--limit`.
+    pub fn say_if_more(&self, has_more: bool, shown: usize) {
+        if has_more {
+            self.say(&format!("these are the first {shown}, and there are more; --limit shows more of them"));
+        }
+    }
+
     /// Says something to people who asked for more (`--verbose`).
     pub fn say_verbosely(&self, text: &str) {
         if self.is_verbose {

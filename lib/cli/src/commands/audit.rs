@@ -17,8 +17,11 @@ pub async fn list(args: &Audit, stack: &Stack<'_>, output: &Output) -> Outcome {
     args.since.as_deref().map_or(Ok(()), check_moment)?;
     let path = [("tenant", args.tenant.tenant.as_str())];
     let query = [("endpoint", args.endpoint.as_deref()), ("since", args.since.as_deref())];
-    let entries = stack.pages(&Call::new(&LIST_AUDIT, &path).with_query(&query), "entries", args.limit).await?;
-    output.list(&entries, &COLUMNS, row)
+    let call = Call::new(&LIST_AUDIT, &path).with_query(&query);
+    let (entries, has_more) = stack.first(&call, "entries", args.limit).await?;
+    output.list(&entries, &COLUMNS, row)?;
+    output.say_if_more(has_more, entries.len());
+    Ok(())
 }
 
 fn row(entry: &Value) -> Vec<String> {

@@ -21,16 +21,20 @@ const COLUMNS: [&str; 6] = ["arrived", "status", "attempts", "event", "source", 
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// Events that arrived so long ago are looked at again, because their deliveries change.
 const LOOK_BACK: Duration = Duration::from_mins(5);
+/// The most deliveries to an endpoint that one look takes.
+const MOST_CHANGES: usize = 1_000;
 
 /// Lists the deliveries to an endpoint.
 pub async fn list(args: &Deliveries, stack: &Stack<'_>, output: &Output) -> Outcome {
     args.since.as_deref().map_or(Ok(()), check_moment)?;
     let path = [("tenant", args.tenant.tenant.as_str()), ("endpoint", args.endpoint.as_str())];
     let query = [("status", args.status.as_deref()), ("since", args.since.as_deref())];
-    let deliveries =
-        stack.pages(&Call::new(&LIST_DELIVERIES, &path).with_query(&query), "deliveries", args.limit).await?;
+    let call = Call::new(&LIST_DELIVERIES, &path).with_query(&query);
+    let (deliveries, has_more) = stack.first(&call, "deliveries", args.limit).await?;
     if !args.follow {
-        return output.list(&deliveries, &COLUMNS, row);
+        output.list(&deliveries, &COLUMNS, row)?;
+        output.say_if_more(has_more, deliveries.len());
+        return Ok(());
     }
     let mut followed = Followed::default();
     for delivery in deliveries.iter().rev() {
@@ -54,7 +58,7 @@ pub async fn tail(args: &Tail, stack: &Stack<'_>, output: &Output) -> Outcome {
     let (tenant, mut followed) = (args.tenant.tenant.as_str(), Followed { is_quiet: true, ..Followed::default() });
     loop {
         let path = [("tenant", tenant)];
-        for endpoint in stack.pages(&Call::new(&LIST_ENDPOINTS, &path), "endpoints", usize::MAX).await? {
+        for endpoint in stack.pages(&Call::new(&LIST_ENDPOINTS, &path), "endpoints").await? {
             let id = text(&endpoint["id"]);
             match followed.look(tenant, &id, None, stack, output).await {
                 Err(failure) if failure.is(Exit::NotFound) => {} // It was removed meanwhile.
@@ -91,8 +95,13 @@ impl Followed {
         let since = (OffsetDateTime::now_utc() - LOOK_BACK).format(&Rfc3339).unwrap_or_default();
         let path = [("tenant", tenant), ("endpoint", endpoint)];
         let query = [("since", Some(since.as_str())), ("status", status)];
-        let deliveries =
-            stack.pages(&Call::new(&LIST_DELIVERIES, &path).with_query(&query), "deliveries", 1_000).await?;
+        let call = Call::new(&LIST_DELIVERIES, &path).with_query(&query);
+        let (deliveries, has_more) = stack.first(&call, "deliveries", MOST_CHANGES).await?;
+        if has_more && !self.is_quiet {
+            output.say(&format!(
+                "{endpoint} has more than {MOST_CHANGES} deliveries since {since}; the newest are shown"
+            ));
+        }
         deliveries.iter().rev().try_for_each(|delivery| self.show(endpoint, delivery, output))
     }
 

@@ -1,18 +1,20 @@
 //! `dlq`: deliveries that were given up, and events that were rejected.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::args::{DlqCommand, DlqList, DlqRedrive, DlqShow, Queue};
-use crate::commands::care::is_wanted;
+use crate::commands::care::{Count, Precision, is_count_needed, is_wanted};
 use crate::commands::endpoint::text;
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
 use crate::stack::{DEAD_LETTER_QUEUE_URL, REJECTED_QUEUE_URL, SWEEP_FUNCTION, Stack, StackOutput};
 
 /// How long a look hides a message from a redrive.
-const HIDDEN_SECONDS: u64 = 5;
+const HIDDEN: Duration = Duration::from_secs(5);
 /// The most messages that `show` and a filtered count look at.
 const MOST_MESSAGES: usize = 10_000;
 
@@ -43,16 +45,18 @@ pub async fn run(command: DlqCommand, stack: &Stack<'_>, output: &Output) -> Out
 }
 
 async fn list(args: &DlqList, stack: &Stack<'_>, output: &Output) -> Outcome {
-    let messages = look(args.queue, args.limit, stack, |_| false).await?;
+    let Seen { messages, has_more, .. } = look(args.queue, args.limit, stack, |_| false).await?;
     output.list(&messages, &["message", "reason", "tenant", "endpoint", "event"], |message| {
         ["id", "reason", "tenant", "endpoint", "event"].map(|name| text(&message[name])).to_vec()
-    })
+    })?;
+    output.say_if_more(has_more, messages.len());
+    Ok(())
 }
 
 async fn show(args: &DlqShow, stack: &Stack<'_>, output: &Output) -> Outcome {
     let is_it = |message: &Value| message["id"] == args.message.as_str();
-    let messages = look(args.queue, MOST_MESSAGES, stack, is_it).await?;
-    let message = messages.into_iter().find(is_it).ok_or_else(|| {
+    let seen = look(args.queue, MOST_MESSAGES, stack, is_it).await?;
+    let message = seen.messages.into_iter().find(is_it).ok_or_else(|| {
         let what = format!("no message `{}` is visible in {}", args.message, args.queue.logical_id());
         Failure::not_found(what, "look with `signpost dlq list`; a message is hidden for some seconds after a look")
     })?;
@@ -67,26 +71,42 @@ async fn show(args: &DlqShow, stack: &Stack<'_>, output: &Output) -> Outcome {
     })
 }
 
+/// The messages that a look found.
+struct Seen {
+    messages: Vec<Value>,
+    /// Whether the look stopped at its limit, or went on for longer than it hides messages.
+    has_more: bool,
+    /// When all of them are visible again.
+    visible_at: Instant,
+}
+
 /// Looks at messages until one `is_last`, the queue shows no new one, or there are `limit`. It removes nothing.
-async fn look(queue: Queue, limit: usize, stack: &Stack<'_>, is_last: impl Fn(&Value) -> bool) -> Outcome<Vec<Value>> {
+async fn look(queue: Queue, limit: usize, stack: &Stack<'_>, is_last: impl Fn(&Value) -> bool) -> Outcome<Seen> {
     let url = stack.output(queue.output()).await?;
-    let mut messages = BTreeMap::new();
+    let (began, mut messages) = (Instant::now(), BTreeMap::new());
     loop {
         let body = json!({
-            "QueueUrl": url, "MaxNumberOfMessages": 10, "VisibilityTimeout": HIDDEN_SECONDS, "WaitTimeSeconds": 1,
+            "QueueUrl": url, "MaxNumberOfMessages": 10, "VisibilityTimeout": HIDDEN.as_secs(), "WaitTimeSeconds": 1,
             "MessageAttributeNames": ["All"],
         });
         let answer = stack.sqs("ReceiveMessage", &body).await?;
+        let visible_at = Instant::now() + HIDDEN;
+        let received = answer["Messages"].as_array().map(Vec::as_slice).unwrap_or_default();
         let before = messages.len();
-        for message in answer["Messages"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        for message in received {
             let message = described(message);
             if is_last(&message) {
-                return Ok(vec![message]);
+                return Ok(Seen { messages: vec![message], has_more: true, visible_at });
             }
             messages.insert(text(&message["id"]), message);
         }
-        if messages.len() == before || messages.len() >= limit {
-            return Ok(messages.into_values().take(limit).collect());
+        let is_over = messages.len() == before;
+        if is_over || messages.len() >= limit {
+            let is_cut = messages.len() > limit || (!is_over && received.len() == 10);
+            // Messages that are visible again come a second time, before others were seen.
+            let is_blurred = is_over && !received.is_empty() && began.elapsed() > HIDDEN;
+            let has_more = is_cut || is_blurred;
+            return Ok(Seen { messages: messages.into_values().take(limit).collect(), has_more, visible_at });
         }
     }
 }
@@ -106,22 +126,16 @@ fn described(message: &Value) -> Value {
 }
 
 async fn redrive(args: &DlqRedrive, stack: &Stack<'_>, output: &Output) -> Outcome {
-    let is_filtered = args.tenant.is_some() || args.endpoint.is_some();
-    let count = if args.care.yes && !args.care.dry_run {
-        0 // Nobody asks for it.
-    } else if is_filtered {
-        let wanted = |message: &Value| {
-            let fits = |name: &str, wanted: &Option<String>| {
-                wanted.as_ref().is_none_or(|wanted| message[name] == wanted.as_str())
-            };
-            fits("tenant", &args.tenant) && fits("endpoint", &args.endpoint)
-        };
-        look(args.queue, MOST_MESSAGES, stack, |_| false).await?.iter().filter(|message| wanted(message)).count()
-    } else {
-        usize::try_from(stack.depth(stack.output(args.queue.output()).await?).await?).unwrap_or(usize::MAX)
-    };
-    if !is_wanted(args.care, count, &format!("messages of {} that are tried again", args.queue.logical_id()), output)? {
-        return Ok(());
+    let mut total = 0;
+    if is_count_needed(args.care) {
+        let (count, visible_at) = count(args, stack).await?;
+        let doing = format!("messages of {} that are tried again", args.queue.logical_id());
+        if !is_wanted(args.care, count, &doing, output)? {
+            return Ok(());
+        }
+        // The function finds visible messages only, and the count has hidden those that it looked at.
+        tokio::time::sleep_until(visible_at).await;
+        total = count.number;
     }
     let mut payload = json!({"redrive": args.queue.logical_id()});
     for (name, value) in [("tenant", &args.tenant), ("endpoint", &args.endpoint)] {
@@ -129,7 +143,7 @@ async fn redrive(args: &DlqRedrive, stack: &Stack<'_>, output: &Output) -> Outco
             payload[name] = json!(value);
         }
     }
-    let bar = output.progress(count as u64, "redriving");
+    let bar = output.progress(total as u64, "redriving");
     let (mut moved, mut kept) = (0, 0);
     loop {
         let answer = stack.invoke(SWEEP_FUNCTION, &payload).await?;
@@ -144,4 +158,23 @@ async fn redrive(args: &DlqRedrive, stack: &Stack<'_>, output: &Output) -> Outco
     output.one(&json!({"moved": moved, "kept": kept}), |_| {
         vec![format!("{moved} messages are tried again; {kept} stay in the queue (see `signpost dlq list`)")]
     })
+}
+
+/// Counts the messages that a redrive would try, and returns when all of them are visible again.
+async fn count(args: &DlqRedrive, stack: &Stack<'_>) -> Outcome<(Count, Instant)> {
+    if args.tenant.is_none() && args.endpoint.is_none() {
+        let depth = stack.depth(stack.output(args.queue.output()).await?).await?;
+        let number = usize::try_from(depth).unwrap_or(usize::MAX);
+        return Ok((Count { number, precision: Precision::About }, Instant::now()));
+    }
+    let seen = look(args.queue, MOST_MESSAGES, stack, |_| false).await?;
+    let fits = |message: &Value, name: &str, wanted: &Option<String>| {
+        wanted.as_ref().is_none_or(|wanted| message[name] == wanted.as_str())
+    };
+    let wanted = seen
+        .messages
+        .iter()
+        .filter(|message| fits(message, "tenant", &args.tenant) && fits(message, "endpoint", &args.endpoint));
+    let precision = if seen.has_more { Precision::AtLeast } else { Precision::About };
+    Ok((Count { number: wanted.count(), precision }, seen.visible_at))
 }

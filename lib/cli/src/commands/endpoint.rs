@@ -9,7 +9,7 @@ use crate::api::{
 use crate::args::{
     EndpointCommand, EndpointCreate, EndpointDelete, EndpointOf, EndpointTest, EndpointUpdate, RotateSecret, Settings,
 };
-use crate::commands::care::is_wanted;
+use crate::commands::care::{Count, Precision, is_count_needed, is_wanted};
 use crate::commands::event::wait_for_attempt;
 use crate::failure::{Failure, Outcome};
 use crate::input;
@@ -19,6 +19,8 @@ use crate::stack::Stack;
 /// A note for people beside an answer that has a signing secret.
 pub const KEEP_THE_SECRET: &str = "keep the signingSecret: no other answer shows it";
 
+/// The most deliveries that are counted, at 50 a request.
+const MOST_COUNTED: usize = 10_000;
 const COLUMNS: [&str; 5] = ["id", "state", "url", "signatures", "description"];
 
 /// Runs a command about endpoints.
@@ -27,7 +29,7 @@ pub async fn run(command: EndpointCommand, stack: &Stack<'_>, output: &Output) -
         EndpointCommand::Create(args) => create(&args, stack, output).await,
         EndpointCommand::List(args) => {
             let path = [("tenant", args.tenant.tenant.as_str())];
-            let endpoints = stack.pages(&Call::new(&LIST_ENDPOINTS, &path), "endpoints", usize::MAX).await?;
+            let endpoints = stack.pages(&Call::new(&LIST_ENDPOINTS, &path), "endpoints").await?;
             output.list(&endpoints, &COLUMNS, row)
         }
         EndpointCommand::Show(args) => show(&switched(&GET_ENDPOINT, &args, stack).await?, output),
@@ -78,9 +80,7 @@ async fn update(args: &EndpointUpdate, stack: &Stack<'_>, output: &Output) -> Ou
 
 async fn delete(args: &EndpointDelete, stack: &Stack<'_>, output: &Output) -> Outcome {
     let path = args.endpoint.path();
-    let query = [("status", Some("pending"))];
-    let waiting =
-        stack.pages(&Call::new(&LIST_DELIVERIES, &path).with_query(&query), "deliveries", 10_000).await?.len();
+    let waiting = waiting(&args.endpoint.tenant.tenant, &args.endpoint.endpoint, stack).await?;
     // Without this, an id that does not exist would have no deliveries, and seem to be one.
     stack.call(Call::new(&GET_ENDPOINT, &path)).await?;
     let doing = format!("pending deliveries to {} that are given up", args.endpoint.endpoint);
@@ -88,9 +88,20 @@ async fn delete(args: &EndpointDelete, stack: &Stack<'_>, output: &Output) -> Ou
         return Ok(());
     }
     stack.call(Call::new(&DELETE_ENDPOINT, &path)).await?;
-    output.one(&json!({"removed": args.endpoint.endpoint, "givenUp": waiting}), |_| {
-        vec![format!("removed {}", args.endpoint.endpoint)]
-    })
+    let value = json!({
+        "removed": args.endpoint.endpoint, "givenUp": waiting.number, "precision": waiting.precision.as_str(),
+    });
+    output.one(&value, |_| vec![format!("removed {}", args.endpoint.endpoint)])
+}
+
+/// Counts the deliveries to an endpoint that wait for an attempt. The API does not list those that had none yet, so there
+/// may be more.
+pub async fn waiting(tenant: &str, endpoint: &str, stack: &Stack<'_>) -> Outcome<Count> {
+    let path = [("tenant", tenant), ("endpoint", endpoint)];
+    let query = [("status", Some("pending"))];
+    let call = Call::new(&LIST_DELIVERIES, &path).with_query(&query);
+    let Count { number, .. } = stack.count(&call, "deliveries", MOST_COUNTED).await?;
+    Ok(Count { number, precision: Precision::AtLeast })
 }
 
 async fn test(args: &EndpointTest, stack: &Stack<'_>, output: &Output) -> Outcome {
@@ -123,24 +134,38 @@ async fn test(args: &EndpointTest, stack: &Stack<'_>, output: &Output) -> Outcom
 }
 
 async fn rotate_secret(args: &RotateSecret, stack: &Stack<'_>, output: &Output) -> Outcome {
+    let path = args.endpoint.path();
+    if is_count_needed(args.care) {
+        let endpoint = stack.call(Call::new(&GET_ENDPOINT, &path)).await?;
+        let (count, doing) = ending_secrets(args, &endpoint);
+        if !is_wanted(args.care, Count::exact(count), &doing, output)? {
+            return Ok(());
+        }
+    }
     let mut rotation = Map::new();
     if let Some(seconds) = args.overlap {
         rotation.insert("overlapSeconds".to_owned(), json!(seconds));
     }
-    if args.end_all_others || args.overlap == Some(0) {
-        input::confirm(
-            "The old secret ends at once, and the receiver refuses webhooks until it has the new one. Go on?",
-            args.yes,
-        )?;
-    }
     if args.end_all_others {
         rotation.insert("endAllOthers".to_owned(), json!(true));
     }
-    let path = args.endpoint.path();
     let endpoint = stack.call(Call::new(&ROTATE_SECRET, &path).with_json(&Value::Object(rotation))).await?;
     show(&endpoint, output)?;
     output.say(KEEP_THE_SECRET);
     Ok(())
+}
+
+/// Counts the secrets to which the rotation gives an end, and says when that is. Older secrets keep their own end.
+fn ending_secrets(args: &RotateSecret, endpoint: &Value) -> (usize, String) {
+    let secrets = endpoint["signingSecrets"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let newest = secrets.iter().filter(|secret| secret["expiresAt"].is_null()).count();
+    let (count, end) = match args.overlap {
+        _ if args.end_all_others => (secrets.len(), "at once: the receiver needs the new one now".to_owned()),
+        Some(0) => (newest, "at once: the receiver needs the new one now".to_owned()),
+        Some(seconds) => (newest, format!("in {seconds} s")),
+        None => (newest, "in a day".to_owned()),
+    };
+    (count, format!("signing secrets of {} that end {end}", args.endpoint.endpoint))
 }
 
 /// Reads `--settings`, and sets what other options name.

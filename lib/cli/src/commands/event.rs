@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::api::{Call, LIST_DELIVERIES, READ_EVENT, RECOVER_ENDPOINT, REPLAY_EVENT};
 use crate::args::{EventCommand, EventShow, Recover, Replay};
-use crate::commands::care::is_wanted;
+use crate::commands::care::{Count, is_count_needed, is_wanted};
 use crate::commands::endpoint::text;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{Form, Output};
@@ -18,6 +18,9 @@ use crate::stack::Stack;
 
 /// The time between two questions.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// The most deliveries that are counted before a recovery, at 50 a request.
+const MOST_COUNTED: usize = 100_000;
 
 /// Runs a command about events.
 pub async fn run(command: EventCommand, stack: &Stack<'_>, output: &Output) -> Outcome {
@@ -186,9 +189,11 @@ pub async fn replay(args: &Replay, stack: &Stack<'_>, output: &Output) -> Outcom
         let endpoints = answer["endpoints"].as_array().map(|all| all.iter().map(text).collect::<Vec<_>>());
         Ok::<_, Failure>((answer, endpoints.unwrap_or_default()))
     };
-    let is_asked = args.care.dry_run || !args.care.yes;
-    if is_asked && !is_wanted(args.care, ask(true).await?.1.len(), "deliveries that go out again", output)? {
-        return Ok(());
+    if is_count_needed(args.care) {
+        let count = Count::exact(ask(true).await?.1.len());
+        if !is_wanted(args.care, count, "deliveries that go out again", output)? {
+            return Ok(());
+        }
     }
     let (answer, endpoints) = ask(false).await?;
     output.one(&answer, |_| {
@@ -202,11 +207,11 @@ pub async fn recover(args: &Recover, stack: &Stack<'_>, output: &Output) -> Outc
     let path = [("tenant", args.tenant.tenant.as_str()), ("endpoint", args.endpoint.as_str())];
     let query = [("status", Some("exhausted")), ("since", Some(args.since.as_str()))];
     let failed =
-        stack.pages(&Call::new(&LIST_DELIVERIES, &path).with_query(&query), "deliveries", 100_000).await?.len();
+        stack.count(&Call::new(&LIST_DELIVERIES, &path).with_query(&query), "deliveries", MOST_COUNTED).await?;
     if !is_wanted(args.care, failed, &format!("deliveries since {} that go out again", args.since), output)? {
         return Ok(());
     }
-    let bar = output.progress(failed as u64, "recovering");
+    let bar = output.progress(failed.number as u64, "recovering");
     let mut recovered = 0;
     loop {
         let answer = stack.call(Call::new(&RECOVER_ENDPOINT, &path).with_json(&json!({"since": args.since}))).await?;

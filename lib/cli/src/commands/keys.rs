@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::api::{Call, GET_KEY_SET};
-use crate::args::KeysCommand;
+use crate::args::{Care, KeysCommand};
+use crate::commands::care::{Count, is_count_needed, is_wanted};
 use crate::commands::endpoint::text;
 use crate::failure::{Failure, Outcome};
-use crate::input::confirm;
 use crate::output::Output;
 use crate::stack::{API_URL, ROTATE_KEYS_FUNCTION, Stack};
 use crate::verify::keys::PublishedKey;
@@ -26,17 +26,24 @@ pub async fn run(command: KeysCommand, stack: &Stack<'_>, output: &Output) -> Ou
                 vec![text(&key["kid"]), text(&key["alg"]), verifies]
             })
         }
-        KeysCommand::Rotate(args) => {
-            confirm(
-                "New signing keys sign for all tenants at once, before receivers have fetched them. Go on?",
-                args.yes,
-            )?;
-            let answer = stack.invoke(ROTATE_KEYS_FUNCTION, &json!({"force": true})).await?;
-            output.one(&json!({"rotated": true, "answer": answer}), |_| {
-                vec!["new keys sign; functions take them up within 15 seconds".to_owned()]
-            })
+        KeysCommand::Rotate(args) => rotate(args.care, stack, output).await,
+    }
+}
+
+/// Makes new keys. Before that, the function says how many it would make.
+async fn rotate(care: Care, stack: &Stack<'_>, output: &Output) -> Outcome {
+    let doing = "signing keys that new ones replace at once, for all tenants, before receivers have fetched them";
+    if is_count_needed(care) {
+        let answer = stack.invoke(ROTATE_KEYS_FUNCTION, &json!({"dryRun": true})).await?;
+        let count = answer["wouldReplace"].as_array().map_or(0, Vec::len);
+        if !is_wanted(care, Count::exact(count), doing, output)? {
+            return Ok(());
         }
     }
+    let answer = stack.invoke(ROTATE_KEYS_FUNCTION, &json!({"force": true})).await?;
+    output.one(&json!({"rotated": true, "answer": answer}), |_| {
+        vec!["new keys sign; functions take them up within 15 seconds".to_owned()]
+    })
 }
 
 /// Fetches the key set, which is public.

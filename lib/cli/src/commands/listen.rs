@@ -22,6 +22,7 @@ use tokio::sync::{Mutex, mpsc};
 use crate::api::{CREATE_ENDPOINT, Call, DELETE_ENDPOINT, LIST_DELIVERIES, READ_EVENT, TEST_ENDPOINT};
 use crate::args::Listen;
 use crate::aws::http_client;
+use crate::commands::care::{Count, Precision};
 use crate::commands::endpoint::types;
 use crate::commands::trust;
 use crate::failure::{Failure, Outcome};
@@ -40,6 +41,8 @@ const FETCH_AGAIN_AFTER: Duration = Duration::from_secs(2);
 const ROUND_TRIP: Duration = Duration::from_secs(30);
 /// A gap between two ticks of a second that only a sleep of the machine, or of the process, explains.
 const SLEPT: Duration = Duration::from_secs(5);
+/// The most deliveries that are looked through for those that the machine missed.
+const MOST_MISSED: usize = 1_000;
 
 /// A webhook that arrived, and the answer to it.
 #[derive(Clone, Debug)]
@@ -253,10 +256,12 @@ async fn woke(made: Option<&Made>, since: SystemTime, seen: &BTreeSet<String>, s
     };
     let path = [("tenant", made.tenant.as_str()), ("endpoint", made.endpoint.as_str())];
     let query = [("since", Some(since.as_str()))];
-    match stack.pages(&Call::new(&LIST_DELIVERIES, &path).with_query(&query), "deliveries", 1_000).await {
-        Ok(deliveries) => {
+    match stack.first(&Call::new(&LIST_DELIVERIES, &path).with_query(&query), "deliveries", MOST_MISSED).await {
+        Ok((deliveries, has_more)) => {
             let missed: Vec<_> = deliveries.iter().filter(|one| !is_seen(one, seen)).collect();
-            output.say(&format!("this machine slept from {since}, and missed {} deliveries", missed.len()));
+            let precision = if has_more { Precision::AtLeast } else { Precision::Exact };
+            let count = Count { number: missed.len(), precision };
+            output.say(&format!("this machine slept from {since}, and missed {count} deliveries"));
             for one in missed {
                 let text = |name: &str| one[name].as_str().unwrap_or_default();
                 output.say(&format!("  {}  {}  {} attempts", text("event"), text("status"), one["attempts"]));

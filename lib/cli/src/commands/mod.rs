@@ -1,7 +1,7 @@
 //! The commands, one module each.
 
 mod audit;
-mod care;
+pub mod care;
 mod deliveries;
 mod dlq;
 mod doctor;

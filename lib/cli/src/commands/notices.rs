@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::api::{Call, DELETE_NOTICES, GET_NOTICES, SET_NOTICES};
-use crate::args::NoticesCommand;
-use crate::commands::endpoint::{KEEP_THE_SECRET, read_settings, show};
+use crate::args::{NoticesCommand, NoticesRemove};
+use crate::commands::care::is_wanted;
+use crate::commands::endpoint::{KEEP_THE_SECRET, read_settings, show, text, waiting};
 use crate::failure::Outcome;
-use crate::input::confirm;
 use crate::output::Output;
 use crate::stack::Stack;
 
@@ -28,11 +28,20 @@ pub async fn run(command: NoticesCommand, stack: &Stack<'_>, output: &Output) ->
             let path = [("tenant", args.tenant.tenant.as_str())];
             show(&stack.call(Call::new(&GET_NOTICES, &path)).await?, output)
         }
-        NoticesCommand::Remove(args) => {
-            confirm("Notices about this tenant's endpoints then reach only the operator. Go on?", args.yes)?;
-            let path = [("tenant", args.tenant.tenant.as_str())];
-            stack.call(Call::new(&DELETE_NOTICES, &path)).await?;
-            output.one(&json!({"removed": true}), |_| vec!["removed the address of notices".to_owned()])
-        }
+        NoticesCommand::Remove(args) => remove(&args, stack, output).await,
     }
+}
+
+async fn remove(args: &NoticesRemove, stack: &Stack<'_>, output: &Output) -> Outcome {
+    let tenant = args.tenant.tenant.as_str();
+    let address = stack.call(Call::new(&GET_NOTICES, &[("tenant", tenant)])).await?;
+    let waiting = waiting(tenant, &text(&address["id"]), stack).await?;
+    let doing = format!("pending notices to {} that are given up", text(&address["url"]));
+    if !is_wanted(args.care, waiting, &doing, output)? {
+        return Ok(());
+    }
+    stack.call(Call::new(&DELETE_NOTICES, &[("tenant", tenant)])).await?;
+    output.one(&json!({"removed": true}), |_| {
+        vec!["removed the address of notices; notices reach only the operator".to_owned()]
+    })
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::{CREATE_PORTAL_LINK, Call, END_PORTAL_LINK, END_PORTAL_LINKS, LIST_PORTAL_LINKS};
 use crate::args::{PortalLinkCommand, PortalLinkCreate, PortalLinkEnd};
-use crate::commands::care::is_wanted;
+use crate::commands::care::{Count, is_wanted};
 use crate::commands::endpoint::text;
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
@@ -44,7 +44,7 @@ async fn end(args: &PortalLinkEnd, stack: &Stack<'_>, output: &Output) -> Outcom
     let tenant = args.tenant.tenant.as_str();
     let open = links(tenant, stack).await?.into_iter().filter(is_open).map(|link| text(&link["id"]));
     let open: Vec<_> = open.filter(|id| args.link.as_ref().is_none_or(|link| link == id)).collect();
-    if !is_wanted(args.care, open.len(), "links that end, with their sessions", output)? {
+    if !is_wanted(args.care, Count::exact(open.len()), "links that end, with their sessions", output)? {
         return Ok(());
     }
     match &args.link {
@@ -57,7 +57,7 @@ async fn end(args: &PortalLinkEnd, stack: &Stack<'_>, output: &Output) -> Outcom
 }
 
 async fn links(tenant: &str, stack: &Stack<'_>) -> Result<Vec<Value>, Failure> {
-    stack.pages(&Call::new(&LIST_PORTAL_LINKS, &[("tenant", tenant)]), "links", usize::MAX).await
+    stack.pages(&Call::new(&LIST_PORTAL_LINKS, &[("tenant", tenant)]), "links").await
 }
 
 /// Returns whether a code or a token of the link can still be used.

@@ -189,7 +189,7 @@ impl Run<'_> {
     /// Removes the endpoints with such a description. Returns their number.
     async fn remove(&self, is_chosen: impl Fn(&str) -> bool) -> Outcome<usize> {
         let path = [("tenant", TENANT)];
-        let all = self.stack.pages(&Call::new(&LIST_ENDPOINTS, &path), "endpoints", usize::MAX).await?;
+        let all = self.stack.pages(&Call::new(&LIST_ENDPOINTS, &path), "endpoints").await?;
         let chosen: Vec<_> = all.iter().filter(|one| is_chosen(&text(&one["description"]))).collect();
         for endpoint in &chosen {
             let id = text(&endpoint["id"]);

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod care;
 mod certificates;
 mod client_certificates;
 mod contract;

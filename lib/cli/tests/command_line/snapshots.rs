@@ -37,7 +37,7 @@ fn the_help_fits_one_screen_and_is_as_recorded() {
 }
 
 /// Calls `check` with each command that does something, and its words.
-fn each_command(command: &Command, words: &[&str], check: &mut dyn FnMut(&Command, &[&str])) {
+pub fn each_command(command: &Command, words: &[&str], check: &mut dyn FnMut(&Command, &[&str])) {
     let mut subcommands = command.get_subcommands().peekable();
     if subcommands.peek().is_none() {
         check(command, words);

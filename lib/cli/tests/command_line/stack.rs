@@ -48,7 +48,10 @@ fn answer(asked: &Asked) -> (u16, String) {
         ("GET", "/events/forbidden") => json(403, json!({"message": "Forbidden"})),
         ("GET", "/tenants/acme/.well-known/jwks.json") => json(200, key_set()),
         ("POST", "/2015-03-31/functions/sweep/invocations") => json(200, json!({"moved": 2, "kept": 1, "more": false})),
-        ("POST", "/2015-03-31/functions/rotate-keys/invocations") => json(200, json!({"made": 3})),
+        ("POST", "/2015-03-31/functions/rotate-keys/invocations") if asked.body.contains("dryRun") => {
+            json(200, json!({"keyIds": [], "wouldReplace": ["RS256", "ES256", "EdDSA"]}))
+        }
+        ("POST", "/2015-03-31/functions/rotate-keys/invocations") => json(200, json!({"keyIds": ["k"]})),
         (_, rest) => match (asked.method.as_str(), rest.strip_prefix(one.as_str())) {
             ("GET" | "PATCH", Some("")) | ("POST", Some("/enable")) => json(200, endpoint(ENDPOINT)),
             ("POST", Some("/disable")) => json(200, disabled()),
@@ -100,7 +103,10 @@ fn endpoint(id: &str) -> Value {
         "types": [{"type": "operation", "statuses": ["APPROVED"]}], "fields": {}, "cloudEvents": "headers", "method": "POST",
         "auth": {"kind": "none"}, "signatures": ["jws"], "jwsAlgorithm": "RS256", "retry": {"schedule": [5, 300]},
         "timeoutSeconds": 10, "maxConcurrency": null, "maxPerSecond": null, "headers": {}, "verification": "none",
-        "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-31T10:00:00Z", "signingSecrets": [],
+        "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-31T10:00:00Z", "signingSecrets": [
+            {"createdAt": "2026-01-31T10:00:00Z", "expiresAt": null, "publicKey": "whpk_…"},
+            {"createdAt": "2026-01-01T00:00:00Z", "expiresAt": "2026-02-01T10:00:00Z", "publicKey": "whpk_…"},
+        ],
         "signingPublicKey": "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=",
         "jwksUrl": "https://api.example/tenants/acme/.well-known/jwks.json",
     })

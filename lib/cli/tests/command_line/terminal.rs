@@ -11,7 +11,7 @@ use crate::stack;
 use crate::stub_api::StubApi;
 
 /// Runs the program in a terminal, and types `text` when `word` appears.
-fn in_terminal(api_url: &str, word: &str, text: &str, variable: (&str, &str), args: &[&str]) -> (i32, String) {
+pub fn in_terminal(api_url: &str, word: &str, text: &str, variable: (&str, &str), args: &[&str]) -> (i32, String) {
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/in_terminal.py");
     let words = [word, text, env!("CARGO_BIN_EXE_signpost")];
     // The variables are those of the program: Python is found by its path.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use signpost_core::event::TenantId;
+use signpost_core::signing::algorithm::Algorithm;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, until};
 use signpost_testkit::program::start;
@@ -92,7 +93,7 @@ async fn an_operator_does_everything_with_the_command_line() {
     assert_eq!((&updated["timeoutSeconds"], &updated["description"]), (&json!(5), &json!("mine")));
     assert_eq!(of(&tenant, &["endpoint", "disable", &endpoint]).await.json()["state"], "disabled");
     assert_eq!(of(&tenant, &["endpoint", "enable", &endpoint]).await.json()["state"], "enabled");
-    let rotated = of(&tenant, &["endpoint", "rotate-secret", &endpoint, "--overlap", "60"]).await.json();
+    let rotated = of(&tenant, &["endpoint", "rotate-secret", &endpoint, "--overlap", "60", "--yes"]).await.json();
     assert_ne!(rotated["signingSecret"], created["signingSecret"]);
     assert_eq!(of(&tenant, &["endpoint", "list"]).await.json().as_array().unwrap().len(), 1);
     assert_eq!(of(&tenant, &["endpoint", "show", &endpoint]).await.json()["id"], endpoint);
@@ -109,6 +110,7 @@ async fn an_operator_does_everything_with_the_command_line() {
     let request = of(&tenant, &["token-request", "consent-42", "--expires-in", "60"]).await.json();
     assert!(request["callbackUrl"].as_str().unwrap().contains("/callbacks/"), "{request}");
     let address = of(&tenant, &["notices", "set", &receiver.url]).await.json();
+    assert_eq!(of(&tenant, &["notices", "remove", "--dry-run"]).await.json()["count"], 0);
     assert_eq!(of(&tenant, &["notices", "show"]).await.json()["id"], address["id"]);
     assert_eq!(of(&tenant, &["notices", "remove", "--yes"]).await.json(), json!({"removed": true}));
     let entries = of(&tenant, &["audit", "--limit", "200"]).await.json();
@@ -140,7 +142,7 @@ async fn what_was_given_up_is_recovered_and_redriven_with_the_command_line() {
 
     let count =
         of(&tenant, &["recover", endpoint.as_str(), "--since", "2026-01-01T00:00:00Z", "--dry-run"]).await.json();
-    assert_eq!(count, json!({"dryRun": true, "count": 1}));
+    assert_eq!(count, json!({"dryRun": true, "count": 1, "precision": "exact"}));
     is_up.store(true, std::sync::atomic::Ordering::Relaxed);
     let recovered =
         of(&tenant, &["recover", endpoint.as_str(), "--since", "2026-01-01T00:00:00Z", "--yes"]).await.json();
@@ -207,6 +209,8 @@ async fn an_operator_reads_a_rejected_message_and_rotates_the_signing_keys() {
     assert!(shown["attributes"]["faults"].as_str().unwrap().contains("/id"), "{shown}");
 
     let before = of(&tenant, &["keys", "list"]).await.json();
+    let counted = run(&["keys", "rotate", "--dry-run"], "").await.json();
+    assert_eq!(counted, json!({"dryRun": true, "count": Algorithm::ALL.len(), "precision": "exact"}));
     let made = run(&["keys", "rotate", "--yes"], "").await.json();
     let kids = |keys: &Value| keys["keys"].as_array().unwrap().iter().map(|key| key["kid"].clone()).collect::<Vec<_>>();
     until(&format!("one of the new keys, {made}"), async || {
