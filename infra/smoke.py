@@ -10,6 +10,9 @@ Ctrl-C. The next run removes those that a killed run left. The events stay for R
 `echo` refuses the first attempt of a webhook, and its answer is what arrived. Signpost keeps the beginning of such an
 answer, so this program finds it in the record. Therefore a retry is tried out too.
 
+`signpost smoke` takes the same steps. Both judge the same: infra/local/smoke-vectors.json lists the test vectors that
+pass, and each has a test of it.
+
 Without --stack, it tries out the local stack if `make up` left one running, else the stack of samconfig.toml. On AWS
 it needs credentials and a region in the environment, and the permissions that docs/deploying.md lists.
 """
@@ -386,19 +389,8 @@ class Run:
 
     def check_record(self, door: str, form: str) -> Webhook:
         """Checks the record of a delivery, and returns what its endpoint got."""
-        delivery = self.deliveries(f"{self.id}-{door}")[self.endpoints[form]["id"]]
-        first, *later = delivery["attempts"]
-        answered = [one["status"] for one in delivery["attempts"]]
-        if first["status"] != TOO_EARLY or not later or later[-1]["status"] != 204:
-            raise SmokeError(f"the record of {form} has the answers {answered}, expected [{TOO_EARLY}, 204]; look at EchoFunction")
-        echoed = json.loads(first["response"])
-        webhook = Webhook(echoed["headers"], echoed["body"].encode())
-        digest = hashlib.sha256(webhook.body).hexdigest()
-        if first["sent"]["bodySha256"] != digest:
-            raise SmokeError(f"the record of {form} says that another body was sent than arrived; look for a proxy that changes it")
-        if json.loads(webhook.body) != self.event(door)["data"]:
-            raise SmokeError(f"{form} arrived with {webhook.body!r}, expected the data of the event; look for a proxy that changes it")
-        return webhook
+        delivery = self.deliveries(f"{self.id}-{door}").get(self.endpoints[form]["id"], {})
+        return echoed(delivery, form, self.event(door)["data"])
 
     def verify(self, form: str, webhook: Webhook) -> str:
         """Verifies a signature as docs/verifying.md says. Fetches the key set again if it lacks the key: caches of the key
@@ -416,6 +408,34 @@ class Run:
                 fix = "look for a proxy that changes requests, and compare KeysUrl with this stack"
                 raise SmokeError(f"the signature does not verify ({type(error).__name__} {error}); {fix}") from error
             time.sleep(2)
+
+
+def echoed(delivery: dict, form: str, data: dict) -> Webhook:
+    """Reads the request that arrived from the record of its delivery: the answer of `echo` to the first attempt."""
+    attempts = delivery.get("attempts", [])
+    answered = [one["status"] for one in attempts]
+    if len(answered) < 2 or answered[0] != TOO_EARLY or answered[-1] != 204:
+        raise SmokeError(f"the record of {form} has the answers {answered}, expected [{TOO_EARLY}, 204]; look at EchoFunction")
+    first = attempts[0]
+    try:
+        answer = json.loads(first["response"])
+        webhook = Webhook(answer["headers"], answer["body"].encode())
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        fix = "look for a proxy that answers instead of EchoFunction"
+        raise SmokeError(f"the first answer of {form} is {first['response']!r}, expected what arrived; {fix}") from error
+    digest = hashlib.sha256(webhook.body).hexdigest()
+    if first["sent"]["bodySha256"] != digest:
+        raise SmokeError(f"the record of {form} says that another body was sent than arrived; look for a proxy that changes it")
+    if parsed(webhook.body) != data:
+        raise SmokeError(f"{form} arrived with {webhook.body!r}, expected the data of the event; look for a proxy that changes it")
+    return webhook
+
+
+def parsed(body: bytes):
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None
 
 
 def is_left(description: str, now: float) -> bool:
@@ -436,29 +456,48 @@ class MissingKey(Exception):
 
 
 def verify_jws(webhook: Webhook, keys: list[dict], _: dict) -> str:
-    header, _, signature = webhook.headers["jws-signature"].partition("..")
+    parts = webhook.headers["jws-signature"].split(".")
+    if len(parts) != 3 or parts[1]:
+        raise ValueError("the signature is not detached")
+    header, _, signature = parts
     fields = json.loads(unpadded(header))
-    if fields["alg"] != "RS256":
-        raise ValueError(f"algorithm {fields['alg']}, expected RS256")
-    key = key_of(keys, fields["kid"])
+    demand(fields["alg"], "RS256")
+    key = key_of(keys, fields["kid"], "RS256")
     payload = base64.urlsafe_b64encode(webhook.body).rstrip(b"=")
     rsa(key).verify(unpadded(signature), header.encode() + b"." + payload, PKCS1v15(), SHA256())
     return f"RS256, kid {fields['kid']}"
 
 
 def verify_standard_webhooks(webhook: Webhook, keys: list[dict], endpoint: dict) -> str:
+    """`v1` and `v1a` must be there, and valid: one entry of each is enough while a secret is replaced."""
     stamp = webhook.headers["webhook-timestamp"]
+    if not stamp.isdecimal():
+        raise ValueError(f"webhook-timestamp is {stamp!r}, expected seconds")
     signed = f"{webhook.headers['webhook-id']}.{stamp}.".encode() + webhook.body
     entries = [entry.partition(",")[::2] for entry in webhook.headers["webhook-signature"].split(" ")]
-    signatures = {version: base64.b64decode(signature) for version, signature in entries}
+    signatures = {version: [] for version, _ in entries}
+    for version, signature in entries:
+        signatures[version].append(base64.b64decode(signature, validate=True))
     secret = base64.b64decode(endpoint["signingSecret"].removeprefix("whsec_"))
-    if not hmac.compare_digest(hmac.digest(secret, signed, "sha256"), signatures["v1"]):
+    expected = hmac.digest(secret, signed, "sha256")
+    if not secret or not any(hmac.compare_digest(expected, one) for one in signatures["v1"]):
         raise InvalidSignature("of v1")
     own = [key for key in keys if key.get("endpoint") == endpoint["id"]]
     if not own:
         raise MissingKey(f"key of the endpoint {endpoint['id']}")
-    Ed25519PublicKey.from_public_bytes(unpadded(own[0]["x"])).verify(signatures["v1a"], signed)
-    return f"v1 by the secret, v1a by kid {own[0]['kid']}"
+    for key in own:
+        public = Ed25519PublicKey.from_public_bytes(unpadded(key["x"]))
+        if any(is_valid(public, one, signed) for one in signatures["v1a"]):
+            return f"v1 by the secret, v1a by kid {key['kid']}"
+    raise InvalidSignature("of v1a")
+
+
+def is_valid(public: Ed25519PublicKey, signature: bytes, signed: bytes) -> bool:
+    try:
+        public.verify(signature, signed)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def verify_http_message_signature(webhook: Webhook, keys: list[dict], endpoint: dict) -> str:
@@ -466,17 +505,29 @@ def verify_http_message_signature(webhook: Webhook, keys: list[dict], endpoint: 
     digest = base64.b64encode(hashlib.sha256(webhook.body).digest()).decode()
     if webhook.headers["content-digest"] != f"sha-256=:{digest}:":
         raise ValueError("the digest is that of another body")
-    _, _, parameters = webhook.headers["signature-input"].partition("sig=")
-    components = re.findall(r'"([^"]+)"', parameters.partition(")")[0])
+    members = dict(re.findall(r'([a-z*][a-z0-9_.*-]*)=(\([^)]*\)[^,]*)', webhook.headers["signature-input"]))
+    label, signed = next(((name, text) for name, text in members.items() if ';tag="signpost"' in text), (None, None))
+    if label is None:
+        raise ValueError(f"no signature has the tag signpost, of {sorted(members)}")
+    components = re.findall(r'"([^"]+)"', signed.partition(")")[0])
     required = {"@method", "@target-uri", "content-digest", "webhook-id", "ce-type", "ce-source"}
     if not required <= set(components):
         raise ValueError(f"the signature covers {components}, expected {sorted(required)}")
+    parameters = dict(re.findall(r';([a-z]+)="?([^";]*)"?', signed.partition(")")[2]))
+    demand(parameters["alg"], "rsa-v1_5-sha256")
+    int(parameters["created"])
     values = {**webhook.headers, "@method": "POST", "@target-uri": endpoint["url"]}
-    base = "".join(f'"{name}": {values[name]}\n' for name in components) + f'"@signature-params": {parameters}'
-    kid = re.search(r'keyid="([^"]+)"', parameters).group(1)
-    signature = base64.b64decode(webhook.headers["signature"].removeprefix("sig=:").removesuffix(":"))
-    rsa(key_of(keys, kid)).verify(signature, base.encode(), PKCS1v15(), SHA256())
-    return f"rsa-v1_5-sha256, keyid {kid}"
+    base = "".join(f'"{name}": {values[name]}\n' for name in components) + f'"@signature-params": {signed}'
+    key = key_of(keys, parameters["keyid"], "RS256")
+    texts = dict(re.findall(r"([a-z*][a-z0-9_.*-]*)=:([^:]*):", webhook.headers["signature"]))
+    rsa(key).verify(base64.b64decode(texts[label], validate=True), base.encode(), PKCS1v15(), SHA256())
+    return f"rsa-v1_5-sha256, keyid {parameters['keyid']}"
+
+
+def demand(algorithm: str, expected: str) -> None:
+    """An endpoint that names no `jwsAlgorithm` has RS256. A signature by another one is not the one that was asked for."""
+    if algorithm != expected:
+        raise ValueError(f"algorithm {algorithm}, expected {expected}")
 
 
 VERIFIERS = {
@@ -486,9 +537,10 @@ VERIFIERS = {
 }
 
 
-def key_of(keys: list[dict], kid: str) -> dict:
+def key_of(keys: list[dict], kid: str, algorithm: str) -> dict:
     for key in keys:
-        if key["kid"] == kid:
+        if key["kid"] == kid and "endpoint" not in key:
+            demand(key["alg"], algorithm)
             return key
     raise MissingKey(f"key with the kid {kid}")
 
@@ -499,6 +551,8 @@ def rsa(key: dict):
 
 
 def unpadded(text: str) -> bytes:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", text):
+        raise ValueError(f"{text!r} is not base64url")
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 

@@ -6,6 +6,7 @@ Needs the settings of the local stack in the environment.
 import base64
 import hashlib
 import hmac
+import json
 import os
 import signal
 import subprocess
@@ -123,7 +124,7 @@ class Signatures(unittest.TestCase):
         cls.rsa, cls.ed25519 = generate_private_key(65537, 2048), Ed25519PrivateKey.generate()
         numbers = cls.rsa.public_key().public_numbers()
         cls.keys = [
-            {"kid": "k1", "n": encoded(numbers.n.to_bytes(256, "big")), "e": encoded(numbers.e.to_bytes(3, "big"))},
+            {"kid": "k1", "alg": "RS256", "n": encoded(numbers.n.to_bytes(256, "big")), "e": encoded(numbers.e.to_bytes(3, "big"))},
             {"kid": "k2", "x": encoded(cls.ed25519.public_key().public_bytes_raw()), "endpoint": "ep_1"},
         ]
         secret = b"0123456789abcdef01234567"
@@ -183,6 +184,35 @@ class Signatures(unittest.TestCase):
             with self.subTest(form), self.assertRaisesRegex(smoke.MissingKey, expected):
                 smoke.VERIFIERS[form](self.webhook, [], self.endpoint)
 
+    def test_it_judges_the_test_vectors_as_the_command_line_does(self):
+        document = json.loads((ROOT / "docs/vectors.json").read_text())
+        passing = json.loads((ROOT / "infra/local/smoke-vectors.json").read_text())
+        for form in smoke.FORMATS:
+            found = [one["name"] for one in document["vectors"] if passes(one, form, document["keySets"])]
+            self.assertEqual(found, passing[form], form)
+
+    def test_a_record_must_have_what_was_sent(self):
+        body, data = '{"text":"a b"}', {"text": "a b"}
+        answer = json.dumps({"headers": {"webhook-id": "e:1"}, "body": body})
+        sent = {"bodySha256": hashlib.sha256(body.encode()).hexdigest()}
+        first = {"status": 425, "response": answer, "sent": sent}
+        last = {"status": 204, "response": None, "sent": sent}
+        other = {"bodySha256": "0" * 64}
+        webhook = smoke.echoed({"attempts": [first, last]}, "jws", data)
+        self.assertEqual(webhook, smoke.Webhook({"webhook-id": "e:1"}, body.encode()))
+        cases = [
+            ({}, data, "no attempt"),
+            ({"attempts": [last]}, data, "was acknowledged at once"),
+            ({"attempts": [first]}, data, "was not acknowledged"),
+            ({"attempts": [{**first, "response": "<html>"}, last]}, data, "a proxy answered"),
+            ({"attempts": [{**first, "response": None}, last]}, data, "there was no answer"),
+            ({"attempts": [{**first, "sent": other}, last]}, data, "another body was sent"),
+            ({"attempts": [first, last]}, {"text": "b"}, "is the data of another event"),
+        ]
+        for delivery, expected, why in cases:
+            with self.subTest(why), self.assertRaises(smoke.SmokeError):
+                smoke.echoed(delivery, "jws", expected)
+
     def test_only_endpoints_of_old_runs_are_left_over(self):
         cases = [
             ("smoke test 0123abcd, begun at 1000", 1_000 + smoke.LEFT_AFTER_SECONDS + 1, True, "old"),
@@ -192,6 +222,23 @@ class Signatures(unittest.TestCase):
         ]
         for description, now, expected, why in cases:
             self.assertEqual(smoke.is_left(description, now), expected, why)
+
+
+def passes(vector: dict, form: str, key_sets: dict) -> bool:
+    """Returns whether a vector passes as a webhook of the smoke test, which are all `POST`."""
+    request, receiver = vector["request"], vector["receiver"]
+    if request["method"] != "POST":
+        return False
+    headers = {name.lower(): value for name, value in request["headers"]}
+    webhook = smoke.Webhook(headers, base64.b64decode(request["body"]))
+    keys = key_sets[receiver["keySet"]]["keys"] if "keySet" in receiver else []
+    secret = receiver.get("secrets", [""])[0]
+    endpoint = {"id": receiver.get("endpoint"), "url": receiver.get("url"), "signingSecret": secret}
+    try:
+        smoke.VERIFIERS[form](webhook, keys, endpoint)
+    except (smoke.MissingKey, InvalidSignature, KeyError, ValueError):
+        return False
+    return True
 
 
 def encoded(content: bytes) -> str:

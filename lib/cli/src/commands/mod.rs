@@ -13,7 +13,7 @@ mod notices;
 mod portal_link;
 mod send;
 mod shell;
-mod smoke;
+pub mod smoke;
 mod status;
 mod token_request;
 mod trust;

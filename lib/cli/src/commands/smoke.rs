@@ -1,11 +1,14 @@
 //! `smoke`: tries a stack out, as a producer, an operator and a receiver.
 //!
 //! It takes the steps of `infra/smoke.py`, which `make deploy` runs. That program verifies signatures with another
-//! implementation, and needs no compiler on a machine that only deploys. This one needs no checkout and no Python.
+//! implementation, and needs no compiler on a machine that only deploys. This one needs no checkout and no Python. Both
+//! judge the same: `infra/local/smoke-vectors.json` lists the test vectors that pass, and each has a test of it.
 
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
+use signpost_core::signing::algorithm::Algorithm;
 use uuid::Uuid;
 
 use crate::api::{CREATE_ENDPOINT, Call, DELETE_ENDPOINT, GET_ENDPOINT, LIST_ENDPOINTS, READ_EVENT};
@@ -18,13 +21,15 @@ use crate::output::{Form, Output};
 use crate::signals::Stop;
 use crate::stack::{API_URL, Stack};
 use crate::verify::request::SavedRequest;
-use crate::verify::{Trust, verify};
+use crate::verify::{Diagnosis, Format, Trust, Verified, verify};
 
 /// The tenant of the endpoints and events.
 const TENANT: &str = "signpost-smoke";
 const SOURCE: &str = "/smoke";
 /// One endpoint each. `echo` can return the signatures of one format only, because a record keeps 1 KiB of an answer.
-const FORMATS: [&str; 3] = ["jws", "standard-webhooks", "http-message-signatures"];
+const FORMATS: [Format; 3] = [Format::Jws, Format::StandardWebhooks, Format::HttpMessageSignatures];
+/// The algorithm of endpoints that name none.
+const ALGORITHM: Algorithm = Algorithm::RS256;
 const DOORS: [&str; 2] = ["HTTP", "SQS"];
 /// The answer of `echo` to a first attempt.
 const TOO_EARLY: u64 = 425;
@@ -35,6 +40,9 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Tries the stack out, and removes its endpoints, after a failure and Ctrl-C as well.
+///
+/// # Errors
+/// A step failed.
 pub async fn run(args: &Smoke, stack: &Stack<'_>, output: &Output) -> Outcome {
     let mut stop = Stop::listen()?;
     let id = Uuid::new_v4().simple().to_string().chars().take(8).collect();
@@ -113,7 +121,7 @@ impl Run<'_> {
         }
         for door in DOORS {
             for (index, format) in FORMATS.iter().enumerate() {
-                self.begin(format!("verify {format} of the event by {door}"));
+                self.begin(format!("verify {} of the event by {door}", format.as_str()));
                 let request = self.arrived(door, index).await?;
                 let by = self.verify(&request, index).await?;
                 self.end(&by)?;
@@ -156,9 +164,9 @@ impl Run<'_> {
         Ok(self.stack.output(API_URL).await?.trim_end_matches('/').to_owned())
     }
 
-    async fn create(&self, url: &str, format: &str) -> Outcome<Value> {
+    async fn create(&self, url: &str, format: Format) -> Outcome<Value> {
         let settings = json!({
-            "url": url, "types": [{"type": self.kind()}], "signatures": [format],
+            "url": url, "types": [{"type": self.kind()}], "signatures": [format.as_str()],
             // A second, so that the retry comes at once. Two more than are needed.
             "retry": {"maxRetries": 3, "intervalSeconds": 1, "backoff": "fixed"},
             "description": format!("smoke test {}, begun at {}", self.id, now()),
@@ -274,7 +282,7 @@ impl Run<'_> {
             }
             let errors = last_errors(&found);
             let pairs: Vec<_> =
-                FORMATS.iter().zip(&states).map(|(format, state)| format!("{format} is {state}")).collect();
+                FORMATS.iter().zip(&states).map(|(format, state)| format!("{} is {state}", format.as_str())).collect();
             if states.iter().any(|state| state == "exhausted") {
                 let what = format!("Signpost gave up: {}{errors}", pairs.join(", "));
                 return Err(Failure::refused(what, "see docs/operating.md, Causes"));
@@ -300,25 +308,7 @@ impl Run<'_> {
         let endpoint = &self.endpoints[index];
         let found = self.deliveries(door).await?;
         let delivery = found.get(&text(&endpoint["id"])).cloned().unwrap_or_default();
-        let attempts = delivery["attempts"].as_array().cloned().unwrap_or_default();
-        let answers: Vec<_> = attempts.iter().filter_map(|one| one["status"].as_u64()).collect();
-        if answers.first() != Some(&TOO_EARLY) || answers.len() < 2 || answers.last() != Some(&204) {
-            let what = format!("the record has the answers {answers:?}; expected [{TOO_EARLY}, 204]");
-            return Err(Failure::refused(what, "look at the log group of EchoFunction"));
-        }
-        let echoed: Value = serde_json::from_str(&text(&attempts[0]["response"])).unwrap_or_default();
-        let body = text(&echoed["body"]);
-        if serde_json::from_str::<Value>(&body).ok() != Some(self.event(door)["data"].clone()) {
-            let what = format!("`{body}` arrived; expected the data of the event");
-            return Err(Failure::refused(what, "look for a proxy that changes requests"));
-        }
-        let headers = echoed["headers"].as_object().into_iter().flatten();
-        Ok(SavedRequest {
-            method: Some("POST".to_owned()),
-            target: Some(text(&endpoint["url"])),
-            headers: headers.map(|(name, value)| (name.clone(), text(value))).collect(),
-            body: body.into_bytes(),
-        })
+        echoed(&delivery, &self.event(door)["data"], &text(&endpoint["url"]))
     }
 
     /// Verifies the signature. Fetches the key set again if it lacks the key: a cache of it may be older than the endpoint.
@@ -335,28 +325,88 @@ impl Run<'_> {
                 now: None, // The first attempt was up to `--wait` ago.
                 tolerance: Duration::ZERO,
             };
-            let report = verify(request, &trust);
-            let format = FORMATS[index];
-            let Some(diagnosis) = report.diagnosis() else {
-                let by = |check: &crate::verify::Check| match &check.result {
-                    Ok(verified) if check.format.as_str() == format => Some(verified.by.clone()),
-                    _ => None,
-                };
-                return report.checks.iter().find_map(by).ok_or_else(|| {
-                    let what = format!("the webhook has no signature of the format {format}");
-                    Failure::refused(what, "look for a proxy that removes headers")
-                });
-            };
-            if !report.may_lack_a_key() || Instant::now() > deadline {
-                let what = format!("the signature does not verify: {}: {}", diagnosis.step.as_str(), diagnosis.found);
-                return Err(Failure::refused(
-                    what,
-                    "look for a proxy that changes requests, and compare KeysUrl with this stack",
-                ));
+            match judge(request, FORMATS[index], &trust) {
+                Ok(by) => return Ok(by),
+                Err(unfit) if !unfit.may_lack_a_key || Instant::now() > deadline => return Err(unfit.failure),
+                Err(_) => tokio::time::sleep(Duration::from_secs(2)).await,
             }
-            tokio::time::sleep(Duration::from_secs(2)).await;
         }
     }
+}
+
+/// Reads the request that arrived from the record of its delivery: the answer of `echo` to the first attempt.
+///
+/// # Errors
+/// The endpoint got something else than what was sent, or answered something else than `echo` does.
+pub fn echoed(delivery: &Value, data: &Value, url: &str) -> Outcome<SavedRequest> {
+    let attempts = delivery["attempts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let answers: Vec<_> = attempts.iter().filter_map(|one| one["status"].as_u64()).collect();
+    if answers.first() != Some(&TOO_EARLY) || answers.len() < 2 || answers.last() != Some(&204) {
+        let what = format!("the record has the answers {answers:?}; expected [{TOO_EARLY}, 204]");
+        return Err(Failure::refused(what, "look at the log group of EchoFunction"));
+    }
+    let answer: Value = serde_json::from_str(&text(&attempts[0]["response"])).unwrap_or_default();
+    let (Some(headers), Some(body)) = (answer["headers"].as_object(), answer["body"].as_str()) else {
+        let what = format!("the first answer is `{}`; expected what arrived", text(&attempts[0]["response"]));
+        return Err(Failure::refused(what, "look for a proxy that answers instead of EchoFunction"));
+    };
+    let proxy = "look for a proxy that changes requests";
+    let hash = digest(&SHA256, body.as_bytes());
+    let sha256 = hash.as_ref().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let sent = text(&attempts[0]["sent"]["bodySha256"]);
+    if sent != sha256 {
+        let what = format!("a body with the SHA-256 {sha256} arrived; the record says that {sent} was sent");
+        return Err(Failure::refused(what, proxy));
+    }
+    if serde_json::from_str::<Value>(body).ok().as_ref() != Some(data) {
+        return Err(Failure::refused(format!("`{body}` arrived; expected the data of the event"), proxy));
+    }
+    Ok(SavedRequest {
+        method: Some("POST".to_owned()),
+        target: Some(url.to_owned()),
+        headers: headers.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
+        body: body.as_bytes().to_vec(),
+    })
+}
+
+/// The reason why a signature does not pass.
+#[derive(Debug)]
+pub struct Unfit {
+    /// For the operator.
+    pub failure: Failure,
+    /// Whether a newer key set may have the key.
+    pub may_lack_a_key: bool,
+}
+
+/// Judges the signature of one format as `infra/smoke.py` does. It must be valid, by the algorithm that the endpoint
+/// has, and cover all that Signpost covers. Returns the algorithm and the key.
+///
+/// # Errors
+/// The signature does not pass.
+pub fn judge(request: &SavedRequest, format: Format, trust: &Trust) -> Result<String, Unfit> {
+    let proxy = "look for a proxy that changes requests, and compare KeysUrl with this stack";
+    let refused = |what: String| Unfit { failure: Failure::refused(what, proxy), may_lack_a_key: false };
+    let report = verify(request, trust);
+    let Some(check) = report.checks.into_iter().find(|check| check.format == format) else {
+        return Err(refused(format!("the webhook has no signature of the format {}", format.as_str())));
+    };
+    let Verified { by, kid } = check.result.map_err(|Diagnosis { step, found, .. }| Unfit {
+        may_lack_a_key: step.may_lack_a_key(),
+        ..refused(format!("the signature does not verify: {}: {found}", step.as_str()))
+    })?;
+    let (demanded, covered): (_, &[&str]) = match format {
+        Format::Jws => (ALGORITHM.as_str(), &[]),
+        Format::StandardWebhooks => ("v1 and v1a", &[]),
+        Format::HttpMessageSignatures => (ALGORITHM.http_signature_name(), &["ce-type", "ce-source"]),
+    };
+    if by != demanded {
+        return Err(refused(format!("the signature is by {by}; expected {demanded}")));
+    }
+    // If the request has them, `verify` demands that the signature covers them.
+    if let Some(missing) = covered.iter().find(|name| request.header(name).is_none()) {
+        return Err(refused(format!("the webhook has no `{missing}`; expected one that the signature covers")));
+    }
+    Ok(kid.map_or_else(|| by.clone(), |kid| format!("{by}, kid {kid}")))
 }
 
 /// Returns whether a run that was killed left the endpoint, and not a run that may still go on.

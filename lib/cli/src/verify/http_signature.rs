@@ -13,6 +13,8 @@ use super::{Diagnosis, Step, Trust, Verified, check_age, check_length, explain_m
 
 /// The components without which a signature proves too little.
 const REQUIRED: [&str; 4] = ["@method", "@target-uri", "content-digest", "webhook-id"];
+/// The components that Signpost covers if the endpoint's `cloudEvents` is `headers`.
+const COVERED_IF_SENT: [&str; 2] = ["ce-type", "ce-source"];
 
 pub fn verify(request: &SavedRequest, trust: &Trust) -> Result<Verified, Diagnosis> {
     let input = needed(request, "signature-input")?;
@@ -26,9 +28,10 @@ pub fn verify(request: &SavedRequest, trust: &Trust) -> Result<Verified, Diagnos
         let next = "use the signature whose `tag` is `signpost`; others in the request are not Signpost's";
         return Err(Diagnosis::new(Step::Tag, found, next));
     };
-    if let Some(missing) = REQUIRED.iter().find(|name| !signed.components.iter().any(|one| one == *name)) {
+    let sent = COVERED_IF_SENT.iter().filter(|name| request.header(name).is_some());
+    if let Some(missing) = REQUIRED.iter().chain(sent).find(|name| !signed.components.contains(name)) {
         let found = format!("the signature does not cover `{missing}`; it covers {}", signed.components.join(", "));
-        let next = "refuse the request: Signpost always covers it";
+        let next = "refuse the request: Signpost covers it wherever it sends it";
         return Err(Diagnosis::new(Step::ComponentMissing, found, next));
     }
     let text = self::members(signature).into_iter().find(|(label, _)| *label == signed.label).map(|(_, text)| text);

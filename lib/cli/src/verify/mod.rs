@@ -137,6 +137,12 @@ impl Step {
             Self::WrongTenant => "wrong-tenant",
         }
     }
+
+    /// Returns whether a key that is not in the key set may be the reason.
+    #[must_use]
+    pub fn may_lack_a_key(self) -> bool {
+        matches!(self, Self::KidUnknown | Self::WrongTenant | Self::Signature | Self::WrongEndpoint)
+    }
 }
 
 /// The reason why a signature does not verify.
@@ -197,8 +203,7 @@ impl Report {
     /// Returns whether a key that is not in the key set may be the reason.
     #[must_use]
     pub fn may_lack_a_key(&self) -> bool {
-        let lacks = |step| matches!(step, Step::KidUnknown | Step::WrongTenant | Step::Signature | Step::WrongEndpoint);
-        self.diagnosis().is_some_and(|diagnosis| lacks(diagnosis.step))
+        self.diagnosis().is_some_and(|diagnosis| diagnosis.step.may_lack_a_key())
     }
 
     /// Returns the first `kid` of a valid signature.

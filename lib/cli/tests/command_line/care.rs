@@ -19,7 +19,7 @@ const SINCE: &str = "2026-01-31T10:00:00Z";
 /// A call of a command that sends again, replaces or removes.
 struct Dangerous {
     call: Vec<&'static str>,
-    /// What `--dry-run` says of the stack of [`stack::start`].
+    /// The answer to `--dry-run` on the stack of [`stack::start`].
     count: usize,
     precision: &'static str,
     /// The last request with `--yes`, its body, and the answer.

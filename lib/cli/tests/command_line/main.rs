@@ -12,6 +12,7 @@ mod pipes;
 mod program;
 mod receiving;
 mod signed;
+mod smoke;
 mod snapshots;
 mod stack;
 mod stub_api;
