@@ -1,7 +1,7 @@
 """Checks that Signpost has one version: `version` of [workspace.package] in Cargo.toml.
 
-Every crate inherits it, the contract repeats it in `info.version`, the `user-agent` is made from it, and no other file names
-one of its own. The compiler is one as well: the channel of rust-toolchain.toml is `rust-version`. Prints each difference;
+Every crate inherits it. The contract repeats it in `info.version`, and the template in the output `Version`, which `signpost
+whoami` shows. The `user-agent` is made from it, and the documents show that one. No other file names one of its own. The compiler is one as well: the channel of rust-toolchain.toml is `rust-version`. Prints each difference;
 ends with 1 if there is one.
 """
 
@@ -20,6 +20,10 @@ def main() -> int:
     contract = only(r'^  version: "?([^"\n]+)"?$', (ROOT / "infra/openapi.yaml").read_text(), "infra/openapi.yaml")
     if contract != version:
         differences.append(f"infra/openapi.yaml: info.version is {contract}; Cargo.toml says {version}")
+    template = only(r"^  Version:\n    Description: .+\n    Value: (\S+)", (ROOT / "template.yaml").read_text(), "template.yaml")
+    if template != version:
+        differences.append(f"template.yaml: the output Version is {template}; Cargo.toml says {version}")
+    differences += stale_examples(version)
     pages = set(re.findall(r"signpost-(\d+\.\d+\.\d+)-", (ROOT / "docs/deploying.md").read_text()))
     if pages != {version}:
         differences.append(f"docs/deploying.md: the archives have the versions {sorted(pages)}; Cargo.toml says {version}")
@@ -60,6 +64,14 @@ def uninherited(workspace: str):
             for key in ("version", "edition", "license", "rust-version", "publish"):
                 if not re.search(rf"^{key}\.workspace = true$", manifest.read_text(), re.MULTILINE):
                     yield f"{manifest.relative_to(ROOT)}: write {key}.workspace = true"
+
+
+def stale_examples(version: str):
+    """Examples of the documents that show another version than the one that a stack sends or has."""
+    for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "docs/vectors.json"]:
+        for shown in sorted(set(re.findall(r"\b[Ss]ignpost/(\d+\.\d+\.\d+)", document.read_text()))):
+            if shown != version:
+                yield f"{document.relative_to(ROOT)}: an example shows {shown}; Cargo.toml says {version}"
 
 
 def rust_sources():

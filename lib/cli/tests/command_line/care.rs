@@ -28,6 +28,7 @@ struct Dangerous {
     said: &'static str,
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn dangerous() -> Vec<Dangerous> {
     let one = |call: &[&'static str], count, precision, route: &str, sent, said| Dangerous {
         call: call.to_vec(),
