@@ -30,8 +30,8 @@ pub(crate) struct ColdStart {
     pub(crate) zipped_mb: f64,
 }
 
-pub(crate) const FUNCTIONS: [&str; 8] =
-    ["ingest", "fanout", "deliver", "sweep", "rotate-keys", "public-keys", "manage", "relay"];
+pub(crate) const FUNCTIONS: [&str; 9] =
+    ["ingest", "fanout", "deliver", "sweep", "rotate-keys", "public-keys", "manage", "relay", "portal"];
 
 /// The number of starts per function.
 const RUNS: usize = 20;
@@ -83,6 +83,7 @@ async fn work(world: &World, function: &str) -> Value {
             batch_of(&world.aws.take(DELIVERIES))
         }
         "manage" => http_request("GET", &format!("/v1/tenants/{tenant}/endpoints"), &json!({"tenant": tenant})),
+        "portal" => http_request("GET", "/portal/", &json!({})),
         "relay" => serde_json::from_str(include_str!("../../../events/relay-redirect.json")).expect("a request"),
         "public-keys" => {
             http_request("GET", &format!("/tenants/{tenant}/.well-known/jwks.json"), &json!({"tenant": tenant}))

@@ -10,11 +10,13 @@ use serde_json::{Map, Value, json};
 
 use crate::aws::{Answered, lock};
 
+pub(crate) const AUDIT: &str = "AuditTable";
 pub(crate) const ENDPOINTS: &str = "EndpointsTable";
 pub(crate) const EVENTS: &str = "EventsTable";
 pub(crate) const ENDPOINT_KEYS: &str = "EndpointKeysTable";
 pub(crate) const KEYS: &str = "KeysTable";
 pub(crate) const PARKING: &str = "ParkingTable";
+pub(crate) const PORTAL: &str = "PortalTable";
 pub(crate) const TOKEN_REQUESTS: &str = "TokenRequestsTable";
 
 /// Returns the names of a table's partition key and sort key.
@@ -23,7 +25,7 @@ fn keys_of(table: &str) -> Result<[&'static str; 2], String> {
         ENDPOINTS => ["tenant", "endpoint"],
         ENDPOINT_KEYS => ["tenant", "key"],
         KEYS => ["algorithm", "generation"],
-        EVENTS | PARKING | TOKEN_REQUESTS => ["pk", "sk"],
+        AUDIT | EVENTS | PARKING | PORTAL | TOKEN_REQUESTS => ["pk", "sk"],
         _ => return Err(format!("`{table}`, which is not a table")),
     })
 }

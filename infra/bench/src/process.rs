@@ -1,5 +1,6 @@
 //! A function's real binary in its own process with a Runtime API, and its consumption.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -11,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use signpost_testkit::runtime_api::RuntimeApi;
+use tokio::time::sleep;
 
 /// An execution environment. Its process ends when it is dropped.
 pub(crate) struct Function {
     name: &'static str,
-    child: Child,
+    child: RefCell<Child>,
     api: RuntimeApi,
     logged: Arc<AtomicU64>,
     started: Instant,
@@ -58,12 +60,12 @@ impl Function {
                 count.fetch_add(bytes as u64, Ordering::Relaxed);
             }
         });
-        Self { name, child, api, logged, started }
+        Self { name, child: child.into(), api, logged, started }
     }
 
     /// Waits for the first request for an invocation, and returns the time since the start of the process.
     pub(crate) async fn cold_start(&self) -> Duration {
-        self.api.first_asked().await.duration_since(self.started)
+        self.watched(self.api.first_asked()).await.duration_since(self.started)
     }
 
     /// Returns the time since the start of the process.
@@ -73,14 +75,33 @@ impl Function {
 
     /// Invokes the function, and returns its response.
     pub(crate) async fn invoke(&self, event: &Value) -> Value {
-        match self.api.invoke(event).await {
+        match self.watched(self.api.invoke(event)).await {
             Ok(response) => response,
             Err(error) => crate::fail(&format!("`{}` reported an error: {error}", self.name)),
         }
     }
 
+    /// Waits for the process. Ends the benchmark if the process ends, or takes longer than [`PATIENCE`].
+    async fn watched<T>(&self, wait: impl Future<Output = T>) -> T {
+        let ended = async {
+            let begun = Instant::now();
+            while begun.elapsed() < PATIENCE {
+                sleep(Duration::from_millis(50)).await;
+                if let Ok(Some(status)) = self.child.borrow_mut().try_wait() {
+                    return format!("ended with {status}; its last words are above");
+                }
+            }
+            format!("did not answer for {} s", PATIENCE.as_secs())
+        };
+        tokio::select! {
+            biased;
+            value = wait => value,
+            fault = ended => crate::fail(&format!("`{}` {fault}", self.name)),
+        }
+    }
+
     pub(crate) fn used(&self) -> Used {
-        let pid = self.child.id();
+        let pid = self.child.borrow().id();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).expect(LINUX);
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel reports it");
         let kilobytes = peak.trim_end_matches("kB").trim().parse::<u64>().expect("a number");
@@ -94,11 +115,14 @@ impl Function {
 
 impl Drop for Function {
     fn drop(&mut self) {
-        let _ = self.child.kill(); // It may have ended already.
-        let _ = self.child.wait();
+        let child = self.child.get_mut();
+        let _ = child.kill(); // It may have ended already.
+        let _ = child.wait();
     }
 }
 
+/// How long a function may take for its cold start or for an invocation; longer than an attempt at a receiver that hangs.
+const PATIENCE: Duration = Duration::from_mins(1);
 const LINUX: &str = "the benchmark reads /proc, so it needs Linux";
 
 /// Reads the user and system time of a process, in milliseconds; `self` is this process.

@@ -29,7 +29,7 @@ use signpost_io::vault::{Purpose, SealContext, Sealer};
 use uuid::Uuid;
 
 use crate::aws::{Aws, DEAD_LETTERS, DELIVERIES, EVENTS as EVENTS_QUEUE, REJECTED, queue_url};
-use crate::dynamodb::{ENDPOINT_KEYS, ENDPOINTS, EVENTS, KEYS, PARKING, TOKEN_REQUESTS};
+use crate::dynamodb::{AUDIT, ENDPOINT_KEYS, ENDPOINTS, EVENTS, KEYS, PARKING, PORTAL, TOKEN_REQUESTS};
 use crate::kms::KEY_ID;
 use crate::process::Function;
 use crate::receiver::{Receiver, Verifier};
@@ -110,42 +110,50 @@ impl World {
 
     /// Starts a function with the settings that the template gives it.
     pub(crate) async fn start(&self, function: &'static str) -> Function {
-        let settings = [
-            ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE".to_owned()),
-            ("AWS_ENDPOINT_URL", self.aws.url.clone()),
-            ("AWS_REGION", "us-east-1".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
-            ("AWS_SESSION_TOKEN", "token".repeat(100)), // Lambda sets one, and the SDK signs and sends it.
-            ("DANGEROUSLY_ALLOW_HTTP", "true".to_owned()),
-            ("DANGEROUSLY_ALLOW_PRIVATE_TARGETS", "true".to_owned()),
-            ("DEAD_LETTER_QUEUE_URL", queue_url(DEAD_LETTERS)),
-            ("DELIVERIES_QUEUE_URL", queue_url(DELIVERIES)),
-            ("ENDPOINT_VERIFICATION", "none".to_owned()),
-            ("ENDPOINTS_TABLE", ENDPOINTS.to_owned()),
-            ("ENDPOINT_KEYS_TABLE", ENDPOINT_KEYS.to_owned()),
-            ("EVENTS_QUEUE_URL", queue_url(EVENTS_QUEUE)),
-            ("EVENTS_TABLE", EVENTS.to_owned()),
-            ("KEYS_TABLE", KEYS.to_owned()),
-            ("KEY_GRACE_MINUTES", "1440".to_owned()),
-            ("KEY_LEAD_MINUTES", "60".to_owned()),
-            ("KEY_SIGNING_MINUTES", "1440".to_owned()),
-            ("KEYS_URL", String::new()),
-            ("MAC_KEY", KEY_ID.to_owned()),
-            ("MORE_TARGET_PORTS", String::new()),
-            ("OWN_EVENTS_QUEUE_ARN", "arn:aws:sqs:us-east-1:000000000000:OwnEventsQueue".to_owned()),
-            ("OWN_EVENTS_QUEUE_URL", queue_url(EVENTS_QUEUE)),
-            ("PARKING_TABLE", PARKING.to_owned()),
-            ("PUBLIC_URL", String::new()),
-            ("REJECTED_QUEUE_URL", queue_url(REJECTED)),
-            ("RETENTION_DAYS", "30".to_owned()),
-            ("SLOW_DELIVERIES_QUEUE_ARN", "arn:aws:sqs:us-east-1:000000000000:SlowDeliveriesQueue".to_owned()),
-            ("SLOW_DELIVERIES_QUEUE_URL", queue_url("SlowDeliveriesQueue")),
-            ("SLOW_INVOCATIONS_PER_TENANT", "40".to_owned()),
-            ("TOKEN_REQUESTS_TABLE", TOKEN_REQUESTS.to_owned()),
-            ("WRAPPING_KEY", KEY_ID.to_owned()),
-        ];
-        Function::start(function, &settings).await
+        Function::start(function, &settings(&self.aws.url)).await
     }
+}
+
+/// Builds the settings of all functions; each reads its own.
+fn settings(aws_url: &str) -> [(&'static str, String); 36] {
+    [
+        ("AUDIT_RETENTION_DAYS", "365".to_owned()),
+        ("AUDIT_TABLE", AUDIT.to_owned()),
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE".to_owned()),
+        ("AWS_ENDPOINT_URL", aws_url.to_owned()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
+        ("AWS_SESSION_TOKEN", "token".repeat(100)), // Lambda sets one, and the SDK signs and sends it.
+        ("DANGEROUSLY_ALLOW_HTTP", "true".to_owned()),
+        ("DANGEROUSLY_ALLOW_PRIVATE_TARGETS", "true".to_owned()),
+        ("DEAD_LETTER_QUEUE_URL", queue_url(DEAD_LETTERS)),
+        ("DELIVERIES_QUEUE_URL", queue_url(DELIVERIES)),
+        ("ENDPOINTS_TABLE", ENDPOINTS.to_owned()),
+        ("ENDPOINT_KEYS_TABLE", ENDPOINT_KEYS.to_owned()),
+        ("ENDPOINT_VERIFICATION", "none".to_owned()),
+        ("EVENTS_QUEUE_URL", queue_url(EVENTS_QUEUE)),
+        ("EVENTS_TABLE", EVENTS.to_owned()),
+        ("KEYS_TABLE", KEYS.to_owned()),
+        ("KEYS_URL", String::new()),
+        ("KEY_GRACE_MINUTES", "1440".to_owned()),
+        ("KEY_LEAD_MINUTES", "60".to_owned()),
+        ("KEY_SIGNING_MINUTES", "1440".to_owned()),
+        ("MAC_KEY", KEY_ID.to_owned()),
+        ("MORE_TARGET_PORTS", String::new()),
+        ("OWN_EVENTS_QUEUE_ARN", "arn:aws:sqs:us-east-1:000000000000:OwnEventsQueue".to_owned()),
+        ("OWN_EVENTS_QUEUE_URL", queue_url(EVENTS_QUEUE)),
+        ("PARKING_TABLE", PARKING.to_owned()),
+        ("PORTAL_TABLE", PORTAL.to_owned()),
+        ("PORTAL_URL", String::new()),
+        ("PUBLIC_URL", String::new()),
+        ("REJECTED_QUEUE_URL", queue_url(REJECTED)),
+        ("RETENTION_DAYS", "30".to_owned()),
+        ("SLOW_DELIVERIES_QUEUE_ARN", "arn:aws:sqs:us-east-1:000000000000:SlowDeliveriesQueue".to_owned()),
+        ("SLOW_DELIVERIES_QUEUE_URL", queue_url("SlowDeliveriesQueue")),
+        ("SLOW_INVOCATIONS_PER_TENANT", "40".to_owned()),
+        ("TOKEN_REQUESTS_TABLE", TOKEN_REQUESTS.to_owned()),
+        ("WRAPPING_KEY", KEY_ID.to_owned()),
+    ]
 }
 
 /// Makes the breaker of an endpoint that has proved that it is quick, so that its deliveries are sent from `DeliveriesQueue`.
@@ -222,4 +230,27 @@ pub(crate) fn request(body: &Value) -> Value {
         "isBase64Encoded": false,
         "body": body.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_function_starts_with_the_settings_of_the_benchmark() {
+        let settings = settings("http://127.0.0.1:1");
+        let get = |name: &str| settings.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+        let faults = [
+            deliver::Config::from_lookup(get).err(),
+            fanout::Config::from_lookup(get).err(),
+            ingest::Config::from_lookup(get).err(),
+            manage::Config::from_lookup(get).err(),
+            portal::Config::from_lookup(get).err(),
+            public_keys::Config::from_lookup(get).err(),
+            relay::Config::from_lookup(get).err(),
+            rotate_keys::Config::from_lookup(get).err(),
+            sweep::Config::from_lookup(get).err(),
+        ];
+        assert!(faults.iter().all(Option::is_none), "{faults:?}");
+    }
 }
