@@ -8,6 +8,10 @@ cd "$(dirname "$0")"
 export PATH="$tools/bin:$PATH" PYTHONDONTWRITEBYTECODE=1
 # Rust packages of the same version and features are compiled once, here and for Signpost.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/../../target}
+verify=../../infra/local/verify
+echo "· Libraries of others"
+timeout 60 python "$verify/vectors.py" ../../docs/vectors.json
+timeout 60 node "$verify/vectors.mjs" ../../docs/vectors.json
 echo "· Python"
 (cd python && PYTHONPATH=. timeout 120 "$tools-receivers/bin/python" -W error::ResourceWarning -m unittest discover --start-directory tests)
 echo "· JavaScript"

@@ -141,7 +141,7 @@ class Examples(unittest.TestCase):
 
     def test_a_middleware_before_fastapi_that_reads_the_body_is_refused_with_the_reason(self):
         vector = vector_of("JWS RS256")
-        prepare_with = lambda change: lambda app: app.add_middleware(ReadsBody, change=change)  # noqa: E731
+        prepare_with = lambda change: lambda app: app.add_middleware(ReadsBody, change=change)
         answer = self.fastapi(vector, prepare=prepare_with(lambda body: b""))
         self.assertEqual(answer, (401, {"refused": "body-missing"}))
         answer = self.fastapi(vector, prepare=prepare_with(lambda body: json.dumps(json.loads(body)).encode()))
