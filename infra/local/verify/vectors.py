@@ -3,8 +3,8 @@
 
     vectors.py VECTORS_JSON
 
-Prints how many vectors each library judged. Ends with 1 if a library accepts what the vectors refuse or refuses what they accept, but
-for the differences that are listed here with their reasons. A difference that a library no longer has is an error, too.
+Prints how many vectors each library judged. Ends with 1 if a library accepts what the vectors refuse or refuses what they accept,
+except for the differences that are listed here with their reasons. A difference that a library no longer has is an error, too.
 """
 
 import base64
