@@ -400,7 +400,10 @@ pub fn judge(request: &SavedRequest, format: Format, trust: &Trust) -> Result<St
         Format::HttpMessageSignatures => (ALGORITHM.http_signature_name(), &["ce-type", "ce-source"]),
     };
     if by != demanded {
-        return Err(refused(format!("the signature is by {by}; expected {demanded}")));
+        // Without the endpoint's key, `v1a` cannot be verified.
+        let has_key = trust.keys.iter().any(|key| key.endpoint.is_some() && key.endpoint == trust.endpoint);
+        let may_lack_a_key = format == Format::StandardWebhooks && !has_key;
+        return Err(Unfit { may_lack_a_key, ..refused(format!("the signature is by {by}; expected {demanded}")) });
     }
     // If the request has them, `verify` demands that the signature covers them.
     if let Some(missing) = covered.iter().find(|name| request.header(name).is_none()) {

@@ -11,6 +11,8 @@ use signpost_cli::verify::request::SavedRequest;
 use signpost_cli::verify::{Format, Trust};
 use signpost_core::signing::standard_webhooks::SigningSecret;
 
+use crate::signed::{ENDPOINT, Webhook, key_set};
+
 /// Returns whether a vector passes as a webhook of the smoke test, which are all `POST`.
 fn passes(vector: &Value, format: Format, key_sets: &Value) -> bool {
     let (request, receiver) = (&vector["request"], &vector["receiver"]);
@@ -44,6 +46,24 @@ fn it_judges_the_test_vectors_as_the_program_in_python_does() {
         let found = vectors.filter(|one| passes(one, format, &document["keySets"]));
         let found: Vec<_> = found.map(|one| one["name"].clone()).collect();
         assert_eq!(Value::Array(found), passing[format.as_str()], "{}", format.as_str());
+    }
+}
+
+/// A cache of the key set may be older than the endpoint.
+#[test]
+fn a_signature_by_v1_alone_waits_for_the_key_of_v1a() {
+    let request = Webhook::standard(1).request;
+    let secret = SigningSecret::parse("whsec_AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=").unwrap();
+    let keys = |set: Value| PublishedKey::parse_set(set.to_string().as_bytes()).unwrap();
+    let mut without = key_set();
+    without["keys"].as_array_mut().unwrap().retain(|key| key["endpoint"] != ENDPOINT);
+    for (keys, expected, why) in
+        [(keys(key_set()), None, "all is there"), (keys(without), Some(true), "the key comes with a newer set")]
+    {
+        let trust =
+            Trust { keys, secrets: vec![secret.clone()], endpoint: Some(ENDPOINT.to_owned()), ..Trust::default() };
+        let judged = judge(&request, Format::StandardWebhooks, &trust);
+        assert_eq!(judged.err().map(|unfit| unfit.may_lack_a_key), expected, "{why}");
     }
 }
 
