@@ -1,17 +1,18 @@
 //! Each command of `signpost` on the stack, as operators and integrators call it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use signpost_core::event::TenantId;
 use signpost_core::signing::algorithm::Algorithm;
+use signpost_testkit::authority::Authority;
 use signpost_testkit::build::{event, event_id, tenant};
-use signpost_testkit::local_stack::{LocalStack, until};
-use signpost_testkit::program::start;
-use signpost_testkit::receiver::Receiver;
+use signpost_testkit::local_stack::{LocalStack, setting, until};
+use signpost_testkit::program::{output, start};
+use signpost_testkit::receiver::{Receiver, certified_key};
 use tokio::task::spawn_blocking;
 
 /// How long a command may run.
@@ -128,32 +129,115 @@ async fn an_operator_does_everything_with_the_command_line() {
 }
 
 #[tokio::test]
-async fn what_was_given_up_is_recovered_and_redriven_with_the_command_line() {
+async fn what_was_given_up_is_counted_and_then_recovered_and_redriven() {
     let stack = LocalStack::from_env().await;
     let tenant = tenant();
-    let is_up = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_up = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
     let answers = std::sync::Arc::clone(&is_up);
     let receiver =
         Receiver::start(move |_| if answers.load(std::sync::atomic::Ordering::Relaxed) { 204 } else { 500 }).await;
     let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url, "retry": {"maxRetries": 0}})).await.id;
-    let id = event_id();
-    stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
-    stack.wait_for_status(&tenant, &id, &endpoint, 500).await;
+    let send = async |status| {
+        let id = event_id();
+        stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
+        stack.wait_for_status(&tenant, &id, &endpoint, status).await;
+        id
+    };
+    send(204).await; // Was acknowledged, so nobody sends it again.
+    is_up.store(false, std::sync::atomic::Ordering::Relaxed);
+    let before = send(500).await;
+    let failed = [send(500).await, send(500).await];
 
-    let count =
-        of(&tenant, &["recover", endpoint.as_str(), "--since", "2026-01-01T00:00:00Z", "--dry-run"]).await.json();
-    assert_eq!(count, json!({"dryRun": true, "count": 1, "precision": "exact"}));
+    let deliveries = of(&tenant, &["deliveries", endpoint.as_str(), "--status", "exhausted"]).await.json();
+    assert_eq!(deliveries[2]["event"], before, "{deliveries}");
+    let since = deliveries[1]["arrivedAt"].as_str().unwrap();
+    let recover = ["recover", endpoint.as_str(), "--since", since];
+    let count = of(&tenant, &[&recover[..], &["--dry-run"]].concat()).await.json();
+    assert_eq!(count, json!({"dryRun": true, "count": 2, "precision": "exact"}));
+    let so_far = receiver.so_far().len();
     is_up.store(true, std::sync::atomic::Ordering::Relaxed);
-    let recovered =
-        of(&tenant, &["recover", endpoint.as_str(), "--since", "2026-01-01T00:00:00Z", "--yes"]).await.json();
-    assert_eq!(recovered["recovered"], 1);
-    stack.wait_for_status(&tenant, &id, &endpoint, 204).await;
+    let recovered = of(&tenant, &[&recover[..], &["--yes"]].concat()).await.json();
+    assert_eq!(recovered["recovered"], count["count"], "the stack sends again what was counted");
+    for id in &failed {
+        stack.wait_for_status(&tenant, id, &endpoint, 204).await;
+    }
+    let again = receiver.so_far().split_off(so_far);
+    let again: Vec<_> = again.iter().map(|one| (one.header("signpost-replay"), one.event_id())).collect();
+    assert_eq!(again.len(), 2, "{again:?}");
+    assert!(again.iter().all(|(kind, id)| *kind == "recover" && *id != before), "{again:?}");
 
-    // The letter of the delivery that was recovered meanwhile leaves the queue.
-    let redriven = of(&tenant, &["dlq", "redrive", "--yes"]).await.json();
-    assert!(redriven["moved"].is_u64() && redriven["kept"].is_u64(), "{redriven}");
+    // All three are in the queue. The messages of those that were recovered leave it as well.
+    let redrive = ["dlq", "redrive"];
+    let count = until("the messages of the tenant", async || {
+        let counted = of(&tenant, &[&redrive[..], &["--dry-run"]].concat()).await.json();
+        (counted["count"] == 3).then_some(counted)
+    })
+    .await;
+    assert_eq!(count, json!({"dryRun": true, "count": 3, "precision": "about"}));
+    let moved = std::cell::Cell::new(0);
+    until("a redrive of what was counted", async || {
+        let redriven = of(&tenant, &[&redrive[..], &["--yes"]].concat()).await.json(); // A look hides them for seconds.
+        moved.set(moved.get() + redriven["moved"].as_u64()?);
+        (moved.get() == 3).then_some(())
+    })
+    .await;
+    stack.wait_for_status(&tenant, &before, &endpoint, 204).await;
     let rejected = run(&["dlq", "list", "--queue", "rejected", "--limit", "1"], "").await.json();
     assert!(rejected.is_array());
+}
+
+/// Runs `doctor`, which trusts what the stack's functions trust. Returns the step that fails.
+async fn doctor(url: &str) -> Option<String> {
+    let trusted = Path::new(&setting("RECEIVER_CERTIFICATE")).with_file_name("trusted.pem");
+    let mut command = Command::new(program());
+    command.args(["doctor", url, "--allow-private", "--output", "json"]).env("SSL_CERT_FILE", trusted);
+    let output = spawn_blocking(move || output(&mut command, LIMIT).unwrap()).await.unwrap();
+    let steps: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let failed = steps.iter().find(|one| one["status"] == "fail").map(|one| one["step"].as_str().unwrap().to_owned());
+    assert_eq!(output.status.code(), Some(i32::from(failed.is_some())), "{steps:?}");
+    failed
+}
+
+#[tokio::test]
+async fn doctor_finds_the_fault_that_the_record_of_a_delivery_has() {
+    let (stack, tenant, id) = (LocalStack::from_env().await, tenant(), event_id());
+    let key = || certified_key(&setting("RECEIVER_CERTIFICATE"), &setting("RECEIVER_KEY"));
+    let authority = Authority::new();
+    let (plain, tls) = (Receiver::start(|_| 204).await, Receiver::start_tls(key()).await);
+    let (untrusted, demanding) =
+        (Receiver::start_tls(authority.server()).await, Receiver::start_mtls(key(), authority.der()).await);
+    let closed = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}/", listener.local_addr().unwrap())
+    };
+    // The URL, the causes that the record may have, and the steps at which `doctor` may stop.
+    let cases: [(String, &[&str], &[&str]); 7] = [
+        (plain.url.clone(), &[], &[]),
+        (tls.url.clone(), &[], &[]),
+        (tls.url.replace("127.0.0.1", "localhost"), &["certificate-wrong-name"], &["tls"]),
+        (untrusted.url.clone(), &["certificate-untrusted"], &["tls"]),
+        (plain.url.replace("http:", "https:"), &["not-tls"], &["tls"]),
+        (closed, &["connection-refused"], &["connect"]),
+        // With TLS 1.3 the receiver refuses after the handshake, and its alert may be lost.
+        (
+            demanding.url.clone(),
+            &["client-certificate-required", "connection-closed", "connection-reset"],
+            &["tls", "answer"],
+        ),
+    ];
+    let mut endpoints = Vec::new();
+    for (url, ..) in &cases {
+        endpoints.push(stack.register_with(&tenant, &json!({"url": url, "retry": {"maxRetries": 0}})).await.id);
+    }
+    stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
+    for ((url, causes, steps), endpoint) in cases.iter().zip(endpoints) {
+        let attempt = stack.wait_for_attempts(&tenant, &id, &endpoint, 1).await.swap_remove(0);
+        let (cause, step) = (attempt.cause.unwrap_or_default(), doctor(url).await.unwrap_or_default());
+        let is_expected = |expected: &[&str], found: &str| {
+            if expected.is_empty() { found.is_empty() } else { expected.contains(&found) }
+        };
+        assert!(is_expected(causes, &cause) && is_expected(steps, &step), "{url}: `{cause}`, and doctor says `{step}`");
+    }
 }
 
 #[tokio::test]
