@@ -71,6 +71,7 @@ operations! {
     LIST_AUDIT = "listAudit" "GET" "/v1/tenants/{tenant}/audit" &["cursor", "since", "endpoint"], &[];
     READ_STATUS = "readStatus" "GET" "/v1/tenants/{tenant}/status/{type}/{subject}" &["type"], &[];
     REGISTER_TOKEN_REQUEST = "registerTokenRequest" "POST" "/v1/tenants/{tenant}/token-requests" &[], &[JSON];
+    GET_EGRESS_ADDRESSES = "getEgressAddresses" "GET" "/.well-known/egress-addresses.json" &[], &[];
     GET_KEY_SET = "getKeySet" "GET" "/tenants/{tenant}/.well-known/jwks.json" &[], &[];
 }
 

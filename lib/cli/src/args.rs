@@ -11,7 +11,7 @@ use crate::output::Form;
     name = "signpost",
     version,
     disable_help_subcommand = true,
-    after_help = "Examples:\n  signpost verify request.txt --keys https://api.example/tenants/acme/.well-known/jwks.json\n  signpost endpoint create https://hooks.acme.example/in --tenant acme\n\nExit codes: 0 done, 1 refused or failed, 2 usage, 3 not found, 4 timed out."
+    after_help = "Examples:\n  signpost verify request.txt --keys https://api.example/tenants/acme/.well-known/jwks.json\n  signpost endpoint create https://hooks.acme.example/in --tenant acme\nExit codes: 0 done, 1 refused or failed, 2 usage, 3 not found, 4 timed out."
 )]
 pub struct Args {
     /// Options of every command.
@@ -56,12 +56,18 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Create, show, change, test and remove endpoints
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  signpost endpoint create https://hooks.acme.example/in --tenant acme\n  signpost endpoint list --tenant acme"
+    )]
     Endpoint(EndpointCommand),
     /// Send events from a file, from stdin, or an example
     Send(Send),
     /// Show an event with its deliveries and attempts
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  signpost event show payment-1-approved --tenant acme\n  signpost event show payment-1-approved --tenant acme --wait 20"
+    )]
     Event(EventCommand),
     /// List the deliveries to an endpoint
     Deliveries(Deliveries),
@@ -70,22 +76,36 @@ pub enum Command {
     /// Send again what an endpoint did not get since a time
     Recover(Recover),
     /// List, show and redrive what was given up or rejected
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  signpost dlq list\n  signpost dlq redrive --tenant acme --dry-run"
+    )]
     Dlq(DlqCommand),
     /// List a tenant's public keys, or rotate signing keys
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  signpost keys list --tenant acme\n  signpost keys rotate --dry-run"
+    )]
     Keys(KeysCommand),
+    /// List the addresses that webhooks come from
+    Addresses(Addresses),
     /// Show the newest state of a subject
     Status(Status),
     /// Register a token request, and show the URL for the bank
     TokenRequest(TokenRequest),
     /// Set, show or remove the address that gets notices
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  signpost notices set https://hooks.acme.example/notices --tenant acme\n  signpost notices show --tenant acme"
+    )]
     Notices(NoticesCommand),
     /// List who changed what
     Audit(Audit),
     /// Make, list and end links to the integrators' page
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  signpost portal-link create --tenant acme\n  signpost portal-link list --tenant acme"
+    )]
     PortalLink(PortalLinkCommand),
     /// Show a tenant's deliveries as they happen
     Tail(Tail),
@@ -705,6 +725,13 @@ pub struct PortalLinkEnd {
     #[expect(missing_docs, reason = "the type says it")]
     pub care: Care,
 }
+
+/// `addresses`.
+#[derive(Debug, Group)]
+#[command(
+    after_help = "Examples:\n  signpost addresses\n  signpost addresses --output json | jq -r '.addresses[], .upcoming[]'"
+)]
+pub struct Addresses {}
 
 /// `whoami`.
 #[derive(Debug, Group)]

@@ -1,5 +1,6 @@
 //! The commands, one module each.
 
+mod addresses;
 mod audit;
 pub mod care;
 mod deliveries;
@@ -35,6 +36,7 @@ pub async fn run(args: Args, environment: &Environment, output: &Output) -> Outc
     let aws = Aws::new(&args.global, output)?;
     let stack = Stack::new(&aws, &args.global, environment);
     match args.command {
+        Command::Addresses(_) => addresses::list(&stack, output).await,
         Command::Audit(args) => audit::list(&args, &stack, output).await,
         Command::Completion(args) => shell::completion(&args, output),
         Command::Deliveries(args) => deliveries::list(&args, &stack, output).await,

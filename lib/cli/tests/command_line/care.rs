@@ -141,7 +141,8 @@ fn dangerous() -> Vec<Dangerous> {
 }
 
 /// All other commands, and why nobody needs to be asked.
-const HARMLESS: [(&str, &str); 28] = [
+const HARMLESS: [(&str, &str); 29] = [
+    ("addresses", "reads"),
     ("endpoint create", "adds"),
     ("endpoint list", "reads"),
     ("endpoint show", "reads"),
@@ -188,6 +189,9 @@ fn every_command_that_sends_again_replaces_or_removes_can_count_first() {
     let dangerous: BTreeSet<_> = dangerous().iter().map(|one| words_of(&one.call)).collect();
     let mut known: BTreeSet<_> = HARMLESS.iter().map(|(name, _)| (*name).to_owned()).chain(dangerous.clone()).collect();
     each_command(&command, &[], &mut |command: &Command, words| {
+        if command.has_subcommands() {
+            return; // It does nothing by itself.
+        }
         let name = words.join(" ");
         assert!(known.remove(&name), "`{name}` is in neither table of this file, or in both");
         if dangerous.contains(&name) {

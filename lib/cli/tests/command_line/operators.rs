@@ -341,6 +341,16 @@ fn the_audit_log_is_asked_for_what_was_named() {
 }
 
 #[test]
+fn addresses_that_change_are_no_list_to_filter_by() {
+    let note = json!({"fixed": false, "addresses": [], "upcoming": [], "note": "…"}).to_string();
+    let stack = StubApi::start(move |_| (200, note.clone()));
+    assert!(done(&run(&stack.url, &["addresses"])).stdout.contains("do not filter by address"));
+    assert_eq!(stack.asked()[0].header("authorization"), "", "anybody may ask");
+    let stack = StubApi::start(|_| (503, String::new()));
+    assert_eq!(run(&stack.url, &["addresses"]).code, 1);
+}
+
+#[test]
 fn the_key_set_as_json_is_what_verify_takes() {
     let stack = stack::start();
     let ran = run(&stack.url, &["keys", "list", "-t", "acme", "--output", "json"]);

@@ -46,6 +46,9 @@ fn answer(asked: &Asked) -> (u16, String) {
             json(404, json!({"status": 404, "title": "Not Found", "detail": "tenant `acme` has no such link"}))
         }
         ("GET", "/events/forbidden") => json(403, json!({"message": "Forbidden"})),
+        ("GET", "/.well-known/egress-addresses.json") => {
+            json(200, json!({"fixed": true, "addresses": ["203.0.113.7/32"], "upcoming": ["203.0.113.8/32"]}))
+        }
         ("GET", "/tenants/acme/.well-known/jwks.json") => json(200, key_set()),
         ("POST", "/2015-03-31/functions/sweep/invocations") => json(200, json!({"moved": 2, "kept": 1, "more": false})),
         ("POST", "/2015-03-31/functions/rotate-keys/invocations") if asked.body.contains("dryRun") => {

@@ -305,7 +305,7 @@ async fn an_operator_reads_a_rejected_message_and_rotates_the_signing_keys() {
 }
 
 #[tokio::test]
-async fn whoami_knows_the_account_and_the_stack() {
+async fn whoami_knows_the_account_and_the_stack_and_anybody_its_addresses() {
     let who = run(&["whoami"], "").await.json();
     assert_eq!(
         (&who["account"], &who["region"], &who["stack"]),
@@ -313,6 +313,8 @@ async fn whoami_knows_the_account_and_the_stack() {
     );
     assert!(who["stackStatus"].as_str().unwrap().ends_with("_COMPLETE"), "{who}");
     assert_eq!(who["version"], who["programVersion"], "{who}");
+    let addresses = run(&["addresses"], "").await.json();
+    assert!(addresses["fixed"].is_boolean() && addresses["upcoming"].is_array(), "{addresses}");
     let named = run(&["whoami", "--stack", "signpost"], "").await.json();
     assert!(named["apiUrl"].as_str().unwrap().contains("execute-api"), "{named}");
     assert_eq!(run(&["whoami", "--stack", "another"], "").await.code, Some(3));
