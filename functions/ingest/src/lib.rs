@@ -83,7 +83,7 @@ fn parse(request: &ApiGatewayV2httpRequest) -> Result<Vec<Event>, Problem> {
             }
             parse_binary(request, &text?).map(|event| vec![event])
         }
-        "application/json" => Event::parse(&text?).map(|event| vec![event]),
+        "application/json" | "text/json" => Event::parse(&text?).map(|event| vec![event]),
         _ => return Err(unsupported(&media_type)),
     };
     parsed.map_err(problem_of)

@@ -126,6 +126,9 @@ async fn an_event_with_a_wrong_media_type_is_refused_with_the_right_one() {
         (sent(BINARY, &[("content-type", "text/xml")], "<a/>"), 415, "text/xml", "application/json"),
         (sent(BINARY, &[("ce-tenant", "")], &data()), 400, "missing", "/tenant"),
         (sent(BINARY, &[], &data()), 503, "", ""),
+        (sent(BINARY, &[("content-type", "text/json; charset=utf-8")], &data()), 503, "", ""),
+        (sent(SINGLE, &[("content-type", "application/json")], &event()), 503, "", ""),
+        (sent(SINGLE, &[("content-type", "Text/JSON")], &event()), 503, "", ""),
         (sent(BINARY, &[("content-type", "application/vnd.acme+json")], &data()), 503, "", ""),
     ];
     for (request, status, first, second) in cases {
