@@ -20,3 +20,7 @@ echo "· Rust"
 (cd rust && cargo test --locked --quiet --no-run && timeout 120 cargo test --locked --quiet)
 echo "· Java"
 timeout 300 java/test.sh
+echo "· Go, PHP and Ruby"
+(cd go && test -z "$(gofmt -l .)" && go vet ./... && timeout 120 go test -count=1 ./...)
+timeout 60 php php/vectors.php
+timeout 60 ruby -w ruby/vectors.rb
