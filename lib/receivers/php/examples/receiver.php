@@ -77,7 +77,7 @@ function verify_standard_webhook(array $settings, array $headers, string $payloa
 function find_key(array $settings, mixed $kid): array
 {
     foreach ([false, true] as $is_again) {
-        foreach ($settings['keys']($is_again) as $key) {
+        foreach (call_user_func($settings['keys'], $is_again) as $key) {
             if ($key['kid'] === $kid && !isset($key['endpoint'])) {
                 return $key;
             }
