@@ -59,7 +59,6 @@ make_venv "$deploy_venv" deploy "SAM and cargo-lambda"
 
 need ps "install it, such as with 'apt-get install procps'"
 need cc "install a C compiler, such as with 'apt-get install gcc' or 'xcode-select --install'"
-need java "install a JDK 17 or later, such as with 'apt-get install default-jdk-headless' or 'brew install openjdk'"
 need openssl "install OpenSSL 3, such as with 'apt-get install openssl' or 'brew install openssl'"
 make_venv "$venv" local "the local stack, checkers and verifiers"
 make_venv "$venv-receivers" receivers "what the tests of the receiver packages run with"
