@@ -51,6 +51,7 @@ pub mod form;
 pub mod input;
 pub mod portal;
 pub mod quota;
+pub mod random_secret;
 pub mod secret;
 pub mod signing;
 pub mod status;

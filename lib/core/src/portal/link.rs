@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Capability, LinkId, LinkRequest, Scope, SecretHash};
+use super::{Capability, LinkId, LinkRequest, Scope};
 use crate::event::TenantId;
+use crate::random_secret::SecretHash;
 
 /// How long a link stays in the list after its session must have ended: a week.
 const LISTED: Duration = Duration::from_hours(7 * 24);

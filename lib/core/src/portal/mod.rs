@@ -12,7 +12,7 @@ mod secret;
 pub use link::{Link, LinkState, Session, SessionState};
 pub use request::LinkRequest;
 pub use right::{Capability, ROUTES, Route, Scope};
-pub use secret::{LinkId, PortalSecret, SecretHash};
+pub use secret::{LinkId, PortalSecret};
 
 /// How long the longest code is good, in seconds: a day.
 pub const MAX_CODE_SECONDS: u32 = 86_400;

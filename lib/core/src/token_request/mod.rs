@@ -19,10 +19,11 @@ use crate::event::{CALLBACKS_SOURCE, Event, TenantId};
 use crate::input::fault::Fault;
 use crate::input::json;
 use crate::input::query;
+use crate::random_secret::SecretHash;
 
 pub use callback::{Body, Callback, CallbackError, MAX_CALLBACK_BYTES, MAX_PARAMETERS};
 pub use registration::{DEFAULT_LIFETIME, Registration};
-pub use state::{CallbackToken, StateHash};
+pub use state::CallbackToken;
 
 /// The CloudEvents `type` of bank callbacks, and their payload family.
 const KIND: &str = "token-request";
@@ -72,7 +73,7 @@ pub struct TokenRequest {
     /// The time until which the bank may call back, in seconds since the Unix epoch.
     pub expires_at: u64,
     /// The hash by which the callback URL's state is recognised.
-    pub state: StateHash,
+    pub state: SecretHash,
     /// The bank callback.
     pub called: Option<BankResponse>,
 }
@@ -214,14 +215,14 @@ impl TokenRequest {
     /// Returns the earlier callback with this state's hash, if `payload` is the same and the time for the same answer
     /// has not ended.
     #[must_use]
-    pub fn repeated(&self, state: &StateHash, payload: &str, now: u64) -> Option<&BankResponse> {
+    pub fn repeated(&self, state: &SecretHash, payload: &str, now: u64) -> Option<&BankResponse> {
         let called = self.called.as_ref().filter(|called| called.payload == payload && self.state == *state)?;
         (now < called.at + REPEATABLE.as_secs()).then_some(called)
     }
 
     /// Returns why this request now refuses a callback with this state's hash.
     #[must_use]
-    pub fn refusal(&self, state: &StateHash, now: u64) -> StateError {
+    pub fn refusal(&self, state: &SecretHash, now: u64) -> StateError {
         match &self.called {
             _ if self.state != *state => StateError::Void,
             None if now >= self.expires_at => StateError::Expired,

@@ -1,7 +1,8 @@
 //! Token requests, which bank callbacks answer.
 
 use signpost_core::event::TenantId;
-use signpost_core::token_request::{RequestId, StateHash, TokenRequest};
+use signpost_core::random_secret::SecretHash;
+use signpost_core::token_request::{RequestId, TokenRequest};
 
 /// The token requests.
 pub trait TokenRequests {
@@ -12,7 +13,7 @@ pub trait TokenRequests {
     ///
     /// # Errors
     /// The call failed, or the item cannot be read.
-    async fn of_state(&self, state: &StateHash) -> Result<Option<(TenantId, RequestId)>, Self::Error>;
+    async fn of_state(&self, state: &SecretHash) -> Result<Option<(TenantId, RequestId)>, Self::Error>;
 
     /// Records a bank callback, if its state is current, not expired at `now`, in seconds since the Unix epoch, and not
     /// used up. The bank may repeat the same callback until it is [acknowledged](Self::acknowledge), even after the
@@ -24,7 +25,7 @@ pub trait TokenRequests {
         &self,
         tenant: &TenantId,
         id: &RequestId,
-        state: &StateHash,
+        state: &SecretHash,
         payload: &str,
         now: u64,
     ) -> Result<Changed, Self::Error>;

@@ -15,9 +15,10 @@ use signpost_core::delivery::{DeadLetterReason, Delivery, DeliveryKey, DeliveryR
 use signpost_core::endpoint::subscription::Subscription;
 use signpost_core::endpoint::{DisabledBecause, EndpointId, Limit};
 use signpost_core::event::{Event, EventKey, TenantId};
+use signpost_core::random_secret::SecretHash;
 use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::signing::signer::Signer;
-use signpost_core::token_request::{RequestId, StateHash, TokenRequest};
+use signpost_core::token_request::{RequestId, TokenRequest};
 use signpost_engine::ports::clock::{Clock, Random};
 use signpost_engine::ports::deliveries::{Deliveries, Lease, LeaseResult};
 use signpost_engine::ports::endpoints::{Endpoints, OpenedSecrets, Secrets, StoredEndpoint, Written};
@@ -760,7 +761,7 @@ impl Signers for Process {
 impl TokenRequests for Process {
     type Error = Fault;
 
-    async fn of_state(&self, state: &StateHash) -> Result<Option<(TenantId, RequestId)>, Fault> {
+    async fn of_state(&self, state: &SecretHash) -> Result<Option<(TenantId, RequestId)>, Fault> {
         self.table(("TokenRequests", "of_state"), |tables| tables.states.get(state).cloned()).await
     }
 
@@ -768,7 +769,7 @@ impl TokenRequests for Process {
         &self,
         tenant: &TenantId,
         id: &RequestId,
-        state: &StateHash,
+        state: &SecretHash,
         payload: &str,
         now: u64,
     ) -> Result<Changed, Fault> {

@@ -13,7 +13,8 @@ use signpost_core::endpoint::auth::origin;
 use signpost_core::endpoint::subscription::Subscription;
 use signpost_core::endpoint::{DisabledBecause, EndpointId, Limit};
 use signpost_core::event::TenantId;
-use signpost_core::token_request::{BankResponse, RequestId, StateHash, TokenRequest};
+use signpost_core::random_secret::SecretHash;
+use signpost_core::token_request::{BankResponse, RequestId, TokenRequest};
 use signpost_engine::ports::deliveries::{Lease, LeaseResult};
 use signpost_engine::ports::endpoints::{StoredEndpoint, Written};
 use signpost_engine::ports::events::FirstFanOut;
@@ -64,7 +65,7 @@ pub struct Tables {
     pub gone: HashSet<u32>,
     /// The endpoints that cannot be read.
     pub unreadable: BTreeSet<usize>,
-    pub states: HashMap<StateHash, (TenantId, RequestId)>,
+    pub states: HashMap<SecretHash, (TenantId, RequestId)>,
     pub token_requests: HashMap<(TenantId, RequestId), TokenRequest>,
 }
 
@@ -444,7 +445,7 @@ impl Tables {
     pub fn record_callback(
         &mut self,
         key: &(TenantId, RequestId),
-        state: &StateHash,
+        state: &SecretHash,
         payload: &str,
         now: u64,
     ) -> Changed {

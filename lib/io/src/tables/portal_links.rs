@@ -16,7 +16,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::TenantId;
-use signpost_core::portal::{Capability, Link, LinkId, Scope, SecretHash, Session};
+use signpost_core::portal::{Capability, Link, LinkId, Scope, Session};
+use signpost_core::random_secret::SecretHash;
 
 use crate::aws::batch_get::get;
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, optional, s, text, unreadable};

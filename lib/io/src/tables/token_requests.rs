@@ -14,7 +14,8 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use signpost_core::event::TenantId;
-use signpost_core::token_request::{BankResponse, RequestId, StateHash, TokenRequest};
+use signpost_core::random_secret::SecretHash;
+use signpost_core::token_request::{BankResponse, RequestId, TokenRequest};
 use signpost_engine::ports;
 use signpost_engine::ports::token_requests::Changed;
 
@@ -105,7 +106,7 @@ impl ports::token_requests::TokenRequests for TokenRequests {
     type Error = AwsError;
 
     /// Needs `dynamodb:GetItem`.
-    async fn of_state(&self, state: &StateHash) -> Result<Option<(TenantId, RequestId)>, AwsError> {
+    async fn of_state(&self, state: &SecretHash) -> Result<Option<(TenantId, RequestId)>, AwsError> {
         let call = self.client.get_item().table_name(&self.table).consistent_read(true);
         let call = call.key("pk", s(state_key(state))).key("sk", s(STATE));
         let Some(item) = call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item else { return Ok(None) };
@@ -122,7 +123,7 @@ impl ports::token_requests::TokenRequests for TokenRequests {
         &self,
         tenant: &TenantId,
         id: &RequestId,
-        state: &StateHash,
+        state: &SecretHash,
         payload: &str,
         now: u64,
     ) -> Result<Changed, AwsError> {
@@ -174,7 +175,7 @@ async fn changed(call: UpdateItemFluentBuilder) -> Result<Changed, AwsError> {
 const STATE: &str = "state";
 const ITEM: &str = "token request";
 
-fn state_key(state: &StateHash) -> String {
+fn state_key(state: &SecretHash) -> String {
     format!("state#{state}") // A request's id has no `#`.
 }
 
@@ -210,7 +211,7 @@ fn read(item: &Item) -> Result<TokenRequest, ItemError> {
         redirect_url: optional_text("redirectUrl")?,
         registered_at: number(item, "registeredAt")?,
         expires_at: number(item, "callbackExpiresAt")?,
-        state: StateHash::parse(text(item, "stateHash")?).ok_or_else(|| unreadable("stateHash"))?,
+        state: SecretHash::parse(text(item, "stateHash")?).ok_or_else(|| unreadable("stateHash"))?,
         called: called.transpose()?,
     })
 }
