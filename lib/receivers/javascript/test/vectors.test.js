@@ -43,3 +43,46 @@ test('settings that verify nothing are refused', () => {
   assert.throws(() => new Receiver({ secrets: 'whsec_x' }), /whsec_/);
   assert.throws(() => new Receiver({ keysUrl: 'http://a.example/k' }), /https/);
 });
+
+const ATTACKED = ['JWS EdDSA', 'JWS, structured', 'Standard Webhooks', 'HTTP message signature EdDSA', 'all formats'];
+
+function hostileValues(value) {
+  return ['', ',', '=', '"', '((', ':', '.', '..', '\udcff', '\0é', '٣', '9'.repeat(15), '9'.repeat(400), 'e30..', 'bnVsbA..', 'W10..',
+    'eyJhbGciOltdfQ..A', 'sig=();tag="signpost"', 'sig=("@method";x);tag="signpost"', value.slice(0, value.length / 2),
+    `${value}, ${value}`, [...value].reverse().join(''), 'A'.repeat(5_000)];
+}
+
+test('each changed byte of a body is refused', async () => {
+  for (const vector of FILE.vectors.filter(({ expected, request }) => expected.accepted && request.method !== 'GET')) {
+    const { headers, body, url, method } = vector.request;
+    const receiver = receiverOf(vector);
+    for (let at = 0; at < Buffer.from(body, 'base64').length; at += 7) {
+      const changed = Buffer.from(body, 'base64');
+      changed[at] ^= 1;
+      await assert.rejects(receiver.verify(headers, changed, url, method), VerificationError, `${vector.name}, ${at}`);
+    }
+  }
+});
+
+test('hostile requests are accepted or refused, and throw nothing else', async () => {
+  let count = 0;
+  for (const vector of FILE.vectors.filter(({ name }) => ATTACKED.includes(name))) {
+    const { headers, url, method } = vector.request;
+    const receiver = receiverOf(vector);
+    const body = Buffer.from(vector.request.body, 'base64');
+    for (const [at, [name, value]] of headers.entries()) {
+      for (const hostile of hostileValues(value)) {
+        const changed = headers.with(at, [name, hostile]);
+        for (const args of [[body, url, method], [Buffer.alloc(100_000, '['), url], [Buffer.alloc(0), `${url}?${hostile}`, 'GET']]) {
+          count++;
+          try {
+            await receiver.verify(changed, ...args);
+          } catch (error) {
+            assert.ok(error instanceof VerificationError, `${vector.name}, ${name}, ${hostile.slice(0, 40)}: ${error.stack}`);
+          }
+        }
+      }
+    }
+  }
+  assert.ok(count > 1_000);
+});

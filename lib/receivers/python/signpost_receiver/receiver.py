@@ -172,7 +172,7 @@ class Receiver:
             found = "the first part of `jws-signature` is not base64url of JSON"
             raise VerificationError("malformed", found, _UNCHANGED)
         algorithm = header.get("alg")
-        if algorithm not in ALGORITHMS:
+        if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
             raise VerificationError("algorithm", f"`alg` is `{algorithm}`; expected RS256, ES256 or EdDSA", _REFUSE)
         signature = _base64url(text)
         if signature is None:
@@ -315,7 +315,7 @@ class Receiver:
 class _Request:
     def __init__(self, headers: dict[str, str], body: bytes, method: str, own_url: str | None, called: str | None):
         self.headers, self.body, self.method = headers, body, method
-        self._own_url, self._called = own_url, called
+        self._own_url, self._called = own_url, None if called is None else _clean(called)
         self.payload = self._query_of_get() if method == "GET" else body
 
     def _query_of_get(self) -> bytes:
@@ -390,9 +390,14 @@ def _lower(headers: Headers) -> dict[str, str]:
         name = (name.decode("latin-1") if isinstance(name, bytes) else str(name)).lower()
         values = value if isinstance(value, list | tuple) else [value]
         for one in values:
-            text = (one.decode("latin-1") if isinstance(one, bytes) else str(one)).strip()
+            text = _clean(one.decode("latin-1") if isinstance(one, bytes) else str(one)).strip()
             all_[name] = f"{all_[name]}, {text}" if name in all_ else text
     return all_
+
+
+def _clean(text: str) -> str:
+    """Replaces surrogates, which some servers make of bytes that are not UTF-8, and which nothing can encode."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _needed(request: _Request, name: str) -> str:

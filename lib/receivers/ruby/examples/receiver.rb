@@ -148,7 +148,7 @@ def answer(receiver, socket)
   return unless target # The caller has sent nothing.
 
   headers = {}
-  while (line = socket.gets("\r\n", chomp: true)) && !line.empty?
+  while (line = socket.gets("\r\n", chomp: true)&.scrub("?")) && !line.empty?
     name, value = line.split(":", 2)
     headers[name.downcase] = value.strip
   end

@@ -61,6 +61,58 @@ class VectorsTest {
     }
 
     @Test
+    void each_changed_byte_of_a_body_is_refused() {
+        for (Vectors.Vector vector : Vectors.all()) {
+            if (!Boolean.TRUE.equals(vector.expected().get("accepted")) || vector.method().equals("GET")) {
+                continue;
+            }
+            Receiver receiver = vector.settingsWithKeys().build();
+            for (int at = 0; at < vector.body().length; at += 7) {
+                byte[] body = vector.body();
+                body[at] ^= 1;
+                assertThrows(VerificationException.class,
+                        () -> receiver.verify(vector.headers(), body, vector.url(), vector.method()), vector.name());
+            }
+        }
+    }
+
+    private record Call(byte[] body, String url, String method) {}
+
+    @Test
+    void hostile_requests_are_accepted_or_refused_and_throw_nothing_else() throws ReceiverException {
+        int count = 0;
+        for (String attacked : List.of("JWS EdDSA", "JWS, structured", "Standard Webhooks", "HTTP message signature EdDSA",
+                "all formats")) {
+            Vectors.Vector vector = Vectors.of(attacked);
+            Receiver receiver = vector.settingsWithKeys().build();
+            byte[] deep = "[".repeat(100_000).getBytes(StandardCharsets.UTF_8);
+            for (String name : vector.headers().keySet()) {
+                for (String hostile : hostileValues(vector.headers().get(name).get(0))) {
+                    Map<String, List<String>> headers = vector.headers();
+                    headers.put(name, List.of(hostile));
+                    for (Call call : List.of(new Call(vector.body(), vector.url(), vector.method()),
+                            new Call(deep, vector.url(), "POST"), new Call(null, vector.url() + "?" + hostile, "GET"))) {
+                        count++;
+                        try {
+                            receiver.verify(headers, call.body, call.url, call.method);
+                        } catch (VerificationException error) {
+                            assertEquals(401, error.status());
+                        }
+                    }
+                }
+            }
+        }
+        assertTrue(count > 1_000);
+    }
+
+    private static List<String> hostileValues(String value) {
+        return List.of("", ",", "=", "\"", "((", "))", ":", "::", ".", "..", "\udcff", "\0é", "٣", "9".repeat(15), "9".repeat(400),
+                "e30..", "bnVsbA..", "W10..", "eyJhbGciOltdfQ..A", "sig=();tag=\"signpost\"",
+                "sig=(\"@method\";x);tag=\"signpost\"", value.substring(0, value.length() / 2), value + ", " + value,
+                new StringBuilder(value).reverse().toString(), "A".repeat(5_000));
+    }
+
+    @Test
     void the_hook_marks_repetitions() throws ReceiverException {
         Vectors.Vector vector = Vectors.of("Standard Webhooks v1");
         String known = (String) ((Map<?, ?>) vector.expected().get("event")).get("id");
