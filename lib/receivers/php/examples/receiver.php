@@ -87,9 +87,9 @@ function find_key(array $settings, mixed $kid): array
 }
 
 /** Returns the keys, from a file that all processes share. Fetches at most every two seconds, one process at a time. */
-function keys(string $url, bool $is_again): array
+function keys(string $url, string $folder, bool $is_again): array
 {
-    $file = fopen(sys_get_temp_dir() . '/signpost-keys-' . hash('sha256', $url), 'c+');
+    $file = fopen("$folder/signpost-keys-" . hash('sha256', $url), 'c+');
     flock($file, LOCK_EX);
     $copy = json_decode((string) stream_get_contents($file), true) ?? ['keys' => null, 'fetched' => 0, 'expires' => 0];
     if (($is_again || time() >= $copy['expires']) && time() - $copy['fetched'] >= 2) {
@@ -157,8 +157,9 @@ function base64url_decode(string $text): ?string
 
 if (PHP_SAPI !== 'cli') { // A web server has called.
     $url = getenv('KEYS_URL'); // The endpoint's `jwksUrl`.
+    $folder = getenv('KEYS_FOLDER'); // Only your program may write there: who can, chooses the keys.
     $settings = [
-        'keys' => fn (bool $is_again) => keys($url, $is_again),
+        'keys' => fn (bool $is_again) => keys($url, $folder, $is_again),
         'url' => (string) getenv('ENDPOINT_URL'),
         'algorithm' => (string) getenv('ALGORITHM'), // The endpoint's `jwsAlgorithm`. If it is empty, the key's own counts.
         'secret' => (string) getenv('SECRET'),
