@@ -13,6 +13,7 @@ use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::sent::{Sent, SentRecord};
 use signpost_core::delivery::{DeadLetterReason, DeliveryKey, DeliveryStatus, ReplayKind};
 use signpost_core::endpoint::EndpointId;
+use signpost_core::endpoint::filter::Document;
 use signpost_core::endpoint::settings;
 use signpost_core::endpoint::subscription::Subscription;
 use signpost_core::event::{Event, EventKey, TenantId};
@@ -110,15 +111,8 @@ impl App {
         let chosen = asked_for.endpoint;
         let History { event, arrived_unix_ms, endpoints, also_to, .. } = self.history(asked).await?;
         self.count(&asked.tenant, Quota::Replay).await?;
-        let routing_facts = event.routing_facts();
-        let is_meant = |id: &EndpointId, subscription: Option<&Subscription>| match &chosen {
-            _ if !asked.may_see(id) => false,
-            Some(chosen) => id == chosen,
-            None => Subscription::is_for(&event, &routing_facts, id, subscription),
-        };
         let of_tenant = self.subscriptions.of_tenant(&asked.tenant).await?;
-        let meant = of_tenant.into_iter().filter(|(id, subscription)| is_meant(id, subscription.as_ref()));
-        let meant: Vec<_> = meant.map(|(id, _)| id).collect();
+        let meant = asked_again(asked, &event, chosen.as_ref(), of_tenant);
         if let (Some(chosen), []) = (&chosen, &*meant) {
             return Err(Problem::conflict(format!("the tenant has no endpoint `{chosen}`")).into());
         }
@@ -228,6 +222,22 @@ impl App {
             }
         }
     }
+}
+
+/// Returns the endpoints that an event goes to again: `chosen`, or all that choose it now.
+fn asked_again(
+    asked: &ApiRequest<'_>,
+    event: &Event,
+    chosen: Option<&EndpointId>,
+    of_tenant: Vec<(EndpointId, Option<Subscription>)>,
+) -> Vec<EndpointId> {
+    let (document, routing_facts) = (Document::of(event), event.routing_facts());
+    let is_meant = |(id, subscription): &(EndpointId, Option<Subscription>)| match chosen {
+        _ if !asked.may_see(id) => false,
+        Some(chosen) => id == chosen,
+        None => Subscription::is_for(&document, &routing_facts, id, subscription.as_ref()).is_chosen(),
+    };
+    of_tenant.into_iter().filter(is_meant).map(|(id, _)| id).collect()
 }
 
 /// Returns the endpoints that an event goes to. An endpoint may be there twice.

@@ -20,8 +20,9 @@ impl App {
     pub(crate) async fn set_notices(&self, asked: &ApiRequest<'_>) -> Answer {
         let id = of_notices(asked);
         let mut submission = self.submission(&asked.body(&[JSON])?, None).await?;
+        let Endpoint { types: chosen, filter, fields, .. } = &submission.endpoint;
         for (name, is_set) in
-            [("/types", !submission.endpoint.types.is_empty()), ("/fields", !submission.endpoint.fields.is_empty())]
+            [("/types", !chosen.is_empty()), ("/filter", filter.is_some()), ("/fields", !fields.is_empty())]
         {
             if is_set {
                 let fault = Fault::whole("a selection", "nothing, because the address gets every notice, whole");
@@ -57,8 +58,8 @@ pub(crate) fn purpose(asked: &ApiRequest<'_>, id: &EndpointId) -> &'static str {
 
 /// Refuses another selection of events for the address of notices.
 pub(crate) fn check_types(asked: &ApiRequest<'_>, id: &EndpointId, submission: &Submission) -> Result<(), Problem> {
-    let Endpoint { types: chosen, fields, .. } = &submission.endpoint;
-    if purpose(asked, id) == "events" || (*chosen == types() && fields.is_empty()) {
+    let Endpoint { types: chosen, filter, fields, .. } = &submission.endpoint;
+    if purpose(asked, id) == "events" || (*chosen == types() && filter.is_none() && fields.is_empty()) {
         return Ok(());
     }
     Err(Problem::conflict("the endpoint is the tenant's address of notices, which gets every notice, whole"))

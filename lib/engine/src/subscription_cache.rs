@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use lru::LruCache;
 use signpost_core::endpoint::EndpointId;
-use signpost_core::endpoint::subscription::Subscription;
+use signpost_core::endpoint::filter::Document;
+use signpost_core::endpoint::subscription::{Choice, Subscription};
 use signpost_core::event::{Event, RoutingFacts, TenantId};
 
 use crate::slots::lock;
@@ -23,8 +24,15 @@ impl TenantSubscriptions {
     /// Returns the endpoints that an event goes to.
     #[must_use]
     pub fn chosen(&self, event: &Event, facts: &RoutingFacts<'_>) -> Vec<EndpointId> {
-        let is_wanted =
-            |(id, one): &&(EndpointId, Option<Subscription>)| Subscription::is_for(event, facts, id, one.as_ref());
+        let document = Document::of(event);
+        let is_wanted = |(id, one): &&(EndpointId, Option<Subscription>)| {
+            let choice = Subscription::is_for(&document, facts, id, one.as_ref());
+            if choice == Choice::TooCostly {
+                let (event_id, tenant) = (event.key.id.as_str(), &event.key.tenant);
+                tracing::warn!(event.id = event_id, tenant.id = %tenant, endpoint.id = %id, "filter.too_costly");
+            }
+            choice.is_chosen()
+        };
         self.0.iter().filter(is_wanted).map(|(id, _)| id.clone()).collect()
     }
 
@@ -113,7 +121,7 @@ mod tests {
     fn of_about(bytes: usize) -> Arc<TenantSubscriptions> {
         let types = format!(r#"[{{"type":"{}"}}]"#, "a".repeat(bytes));
         let id = EndpointId::new(Uuid::from_u128(0));
-        Arc::new(TenantSubscriptions::new(vec![(id, Subscription::parse(&types))]))
+        Arc::new(TenantSubscriptions::new(vec![(id, Subscription::parse(&types, None))]))
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Endpoints: the receivers of a tenant's events, with the events and the format that each of them chose.
 
 pub mod auth;
+pub mod filter;
 pub mod key_store;
 pub mod quota;
 pub mod retry;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::endpoint::auth::Auth;
+use crate::endpoint::filter::Filter;
 use crate::endpoint::retry::RetryPolicy;
 use crate::event::family::{self, Statuses};
 use crate::event::projection::project;
@@ -41,6 +43,9 @@ pub struct Endpoint {
     /// The events that the endpoint receives. Empty means all.
     #[serde(default)]
     pub types: Vec<TypeFilter>,
+    /// The content of the events that the endpoint receives. None means any content.
+    #[serde(default)]
+    pub filter: Option<Filter>,
     /// The top-level fields that the endpoint receives, by event type. The mandatory fields of a family always stay. A
     /// type that is not in the map is sent with all fields.
     #[serde(default)]
@@ -209,6 +214,7 @@ impl Endpoint {
             url: url.into(),
             description: String::new(),
             types: Vec::new(),
+            filter: None,
             fields: BTreeMap::new(),
             cloud_events: CloudEvents::default(),
             method: Method::default(),
@@ -233,6 +239,9 @@ impl Endpoint {
         let mut faults = Faults::default();
         for (index, filter) in self.types.iter().enumerate() {
             filter.check(&format!("/types/{index}"), &mut faults);
+        }
+        if let Some(filter) = &self.filter {
+            filter.check_types(&self.types, "/filter", &mut faults);
         }
         self.check_headers(&mut faults);
         if (self.cloud_events, self.method) == (CloudEvents::Structured, Method::Get) {

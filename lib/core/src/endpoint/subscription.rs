@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use crate::endpoint::filter::{Document, Filter, Matcher, Verdict};
 use crate::endpoint::{EndpointId, NOTICE_TYPES, TEST_TYPE, TypeFilter, VERIFICATION_TYPE};
-use crate::event::{Event, RoutingFacts};
+use crate::event::RoutingFacts;
 use crate::input::fault::Faults;
 
-/// The filters of an endpoint ([`crate::endpoint::Endpoint::types`]), in little memory.
+/// The types that an endpoint chose ([`crate::endpoint::Endpoint::types`]), and its filter, in little memory.
 ///
-/// A filter may have hundreds of names of one character each. As a [`String`], each takes 40 bytes or more; here it
+/// A type may have hundreds of names of one character each. As a [`String`], each takes 40 bytes or more; here it
 /// takes its own bytes, and four for its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subscription {
@@ -19,12 +20,41 @@ pub struct Subscription {
     ends: Box<[u32]>,
     /// How many statuses and stages each filter has.
     counts: Box<[[u32; 2]]>,
+    filter: Option<Matcher>,
+}
+
+/// The decision whether an event goes to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The endpoint did not choose it.
+    No,
+    /// It would take too long to compare the event with the filter. The event goes there, so that the endpoint misses
+    /// nothing.
+    TooCostly,
+    /// The endpoint chose it.
+    Yes,
+}
+
+impl Choice {
+    /// Returns whether the event goes to the endpoint.
+    #[must_use]
+    pub fn is_chosen(self) -> bool {
+        self != Self::No
+    }
+
+    fn of(is_chosen: bool) -> Self {
+        if is_chosen { Self::Yes } else { Self::No }
+    }
 }
 
 impl Subscription {
-    /// Parses filters as the table stores them, in JSON. Returns `None` for invalid filters.
+    /// Parses types, and a filter, as the table stores them, in JSON. Returns `None` if one of them is invalid.
     #[must_use]
-    pub fn parse(types: &str) -> Option<Self> {
+    pub fn parse(types: &str, filter: Option<&str>) -> Option<Self> {
+        let filter = match filter {
+            Some(filter) => Some(Filter::parse(filter).ok()?.into_matcher()),
+            None => None,
+        };
         let filters: Vec<TypeFilter> = serde_json::from_str(types).ok()?;
         let mut faults = Faults::default();
         for filter in &filters {
@@ -39,35 +69,54 @@ impl Subscription {
             }
             counts.push([u32::try_from(statuses.len()).ok()?, u32::try_from(stages.len()).ok()?]);
         }
-        Some(Self { names: names.into(), ends: ends.into(), counts: counts.into() })
+        Some(Self { names: names.into(), ends: ends.into(), counts: counts.into(), filter })
     }
 
     /// Returns how many bytes of memory it takes, besides its own constant size.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.names.len() + size_of_val(&*self.ends) + size_of_val(&*self.counts)
+        let filter = self.filter.as_ref().map_or(0, Matcher::heap_bytes);
+        self.names.len() + size_of_val(&*self.ends) + size_of_val(&*self.counts) + filter
     }
 
-    /// Returns whether an event goes to the endpoint `id` with the filters `subscription`. Test events and verification
-    /// events go to the endpoint in their subject. Notices go to the endpoints that list their type, and never to the
-    /// endpoint in their subject, so that no notice causes another. Other events go to the endpoints that chose them. If the filters are
-    /// unreadable, the event goes there too, so that the endpoint misses nothing.
+    /// Decides whether an event goes to the endpoint `id` with this `subscription`. Test events and verification events go
+    /// to the endpoint in their subject, regardless of its filter. Notices go to the endpoints that list their type, and
+    /// never to the endpoint in their subject, so that no notice causes another. Other events go to the endpoints that
+    /// chose their type. In each case the filter decides too. If a subscription is unreadable, the event goes there, so that
+    /// the endpoint misses nothing.
     #[must_use]
-    pub fn is_for(event: &Event, facts: &RoutingFacts<'_>, id: &EndpointId, subscription: Option<&Self>) -> bool {
+    pub fn is_for(
+        document: &Document<'_>,
+        facts: &RoutingFacts<'_>,
+        id: &EndpointId,
+        subscription: Option<&Self>,
+    ) -> Choice {
+        let event = document.event();
+        let is_about_it = || event.subject.as_deref() == Some(id.as_str());
         match subscription {
-            _ if [TEST_TYPE, VERIFICATION_TYPE].contains(&&*event.kind) => {
-                event.subject.as_deref() == Some(id.as_str())
+            _ if [TEST_TYPE, VERIFICATION_TYPE].contains(&&*event.kind) => Choice::of(is_about_it()),
+            None => Choice::of(!NOTICE_TYPES.contains(&&*event.kind)),
+            Some(subscription) => {
+                let is_type_chosen = if NOTICE_TYPES.contains(&&*event.kind) {
+                    !is_about_it() && subscription.matches(facts)
+                } else {
+                    subscription.counts.is_empty() || subscription.matches(facts)
+                };
+                if is_type_chosen { subscription.filtered(document) } else { Choice::No }
             }
-            _ if NOTICE_TYPES.contains(&&*event.kind) => {
-                let is_about_itself = event.subject.as_deref() == Some(id.as_str());
-                !is_about_itself && subscription.is_some_and(|one| one.matches(facts))
-            }
-            Some(subscription) => subscription.counts.is_empty() || subscription.matches(facts),
-            None => true,
         }
     }
 
-    /// Returns whether one of the filters matches.
+    /// Decides whether an event of a chosen type fits the filter.
+    fn filtered(&self, document: &Document<'_>) -> Choice {
+        match self.filter.as_ref().map(|filter| filter.judge(document)) {
+            None | Some(Verdict::Matches) => Choice::Yes,
+            Some(Verdict::Differs) => Choice::No,
+            Some(Verdict::TooCostly) => Choice::TooCostly,
+        }
+    }
+
+    /// Returns whether one of the types matches.
     fn matches(&self, event: &RoutingFacts<'_>) -> bool {
         let mut next = 0;
         self.counts.iter().any(|[statuses, stages]| {
@@ -98,17 +147,18 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::event::Event;
 
     fn endpoint(number: u128) -> EndpointId {
         EndpointId::new(Uuid::from_u128(number))
     }
 
     fn is_for(event: &Event, id: &EndpointId, subscription: Option<&Subscription>) -> bool {
-        Subscription::is_for(event, &event.routing_facts(), id, subscription)
+        Subscription::is_for(&Document::of(event), &event.routing_facts(), id, subscription).is_chosen()
     }
 
     fn parsed(types: &str) -> Subscription {
-        Subscription::parse(types).unwrap()
+        Subscription::parse(types, None).unwrap()
     }
 
     fn event(kind: &str, data: &str) -> Event {
@@ -145,7 +195,7 @@ mod tests {
             (r#"[{"type":"invoice"},{"type":"session"}]"#, session, true, "one of several"),
         ];
         for (types, (kind, data), wanted, why) in cases {
-            let (subscription, event) = (Subscription::parse(types).unwrap(), event(kind, data));
+            let (subscription, event) = (Subscription::parse(types, None).unwrap(), event(kind, data));
             assert_eq!(is_for(&event, &endpoint(1), Some(&subscription)), wanted, "{types}: {why}");
         }
     }
@@ -200,6 +250,42 @@ mod tests {
     }
 
     #[test]
+    fn the_filter_decides_about_events_of_the_chosen_types() {
+        let with = |types: &str, filter: &str| Subscription::parse(types, Some(filter)).unwrap();
+        let large = with("[]", r#"{"data":{"total":[{"numeric":[">",100]}]}}"#);
+        let approved = with(r#"[{"type":"invoice"}]"#, r#"{"data":{"status":["paid"]}}"#);
+        let about = r#"[{"type":"signpost.endpoint-disabled"}]"#;
+        let (notices, none) = (with(about, r#"{"subject":[{"exists":false}]}"#), with(about, r#"{"subject":["x"]}"#));
+        let [small, big] = [r#"{"total":7}"#, r#"{"total":700.50}"#].map(|data| event("invoice", data));
+        let (paid, other) = (event("invoice", r#"{"status":"paid"}"#), event("other", r#"{"status":"paid"}"#));
+        let notice = event("signpost.endpoint-disabled", "{}");
+        let trial = Event::parse_own(&format!(
+            r#"{{"specversion":"1.0","id":"1","source":"/","type":"{TEST_TYPE}","tenant":"acme","subject":"{}","data":{{}}}}"#,
+            endpoint(1)
+        ))
+        .unwrap();
+        let long = event("invoice", &format!(r#"{{"total":[{}]}}"#, vec!["7"; 20_000].join(",")));
+        let cases = [
+            (&large, &big, Choice::Yes, "it fits"),
+            (&large, &small, Choice::No, "it does not fit"),
+            (&large, &paid, Choice::No, "the field is absent"),
+            (&large, &trial, Choice::Yes, "a test goes to its endpoint"),
+            (&large, &long, Choice::TooCostly, "more values than are compared"),
+            (&approved, &paid, Choice::Yes, "type and content"),
+            (&approved, &other, Choice::No, "another type"),
+            (&approved, &big, Choice::No, "other content"),
+            (&notices, &notice, Choice::Yes, "a notice that fits"),
+            (&none, &notice, Choice::No, "a notice that does not fit"),
+        ];
+        for (subscription, event, expected, why) in cases {
+            let facts = event.routing_facts();
+            let choice = Subscription::is_for(&Document::of(event), &facts, &endpoint(1), Some(subscription));
+            assert_eq!(choice, expected, "{why}");
+        }
+        assert_eq!(Subscription::parse("[]", Some("{}")), None, "a filter that names nothing");
+    }
+
+    #[test]
     fn invalid_filters_are_unreadable() {
         let cases = [
             ("{", "no JSON"),
@@ -208,7 +294,7 @@ mod tests {
             (r#"[{"type":"operation","statuses":["approved"]}]"#, "a status that the type never has"),
         ];
         for (types, why) in cases {
-            assert_eq!(Subscription::parse(types), None, "{why}");
+            assert_eq!(Subscription::parse(types, None), None, "{why}");
         }
     }
 
@@ -234,6 +320,16 @@ mod tests {
             let expected = filters.iter().any(|filter| filter.kind == kind && is_status(filter));
             let subscription = parsed(&serde_json::to_string(&filters).unwrap());
             prop_assert_eq!(subscription.matches(&facts), expected);
+        }
+
+        /// The cache of `fanout` counts these bytes. Text is cheap, and short conditions are dear.
+        #[test]
+        fn a_filter_takes_at_most_fifteen_kilobytes(count in 1_usize..=100, is_nested in any::<bool>()) {
+            let name = |index: usize| if is_nested { format!(r#""{index}":{{"a":[1]}}"#) } else { format!(r#""{index}":[1]"#) };
+            let fields: Vec<_> = (0..count).map(name).collect();
+            let filter = format!(r#"{{"data":{{{}}}}}"#, fields.join(","));
+            let subscription = Subscription::parse("[]", Some(&filter)).unwrap();
+            prop_assert!(subscription.heap_bytes() <= 15_000, "{}", subscription.heap_bytes());
         }
 
         #[test]

@@ -227,7 +227,7 @@ pub(crate) fn pointer_to(name: &str) -> String {
 }
 
 /// Returns the start of a part of the input.
-fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     match text.char_indices().nth(QUOTED_CHARACTERS) {
         None => text.to_owned(),
         Some((end, _)) => format!("{}…", &text[..end]),

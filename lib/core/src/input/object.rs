@@ -139,6 +139,11 @@ impl<'a> Found<'a> {
 }
 
 impl Found<'_> {
+    /// Returns the same value, which a patch replaces as a whole. A `null` in it removes nothing.
+    pub(crate) fn replaced(&self) -> Self {
+        Self { is_patch: false, ..self.clone() }
+    }
+
     /// Returns whether a merge patch removes it.
     pub(crate) fn is_removed(&self) -> bool {
         self.is_patch && self.value.get() == "null"

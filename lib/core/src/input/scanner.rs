@@ -334,7 +334,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads whitespace, and returns the byte after it.
-    fn peek(&mut self) -> Option<u8> {
+    pub(crate) fn peek(&mut self) -> Option<u8> {
         let bytes = self.text.as_bytes();
         let start = self.at;
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = bytes.get(self.at) {

@@ -672,9 +672,11 @@ pub async fn a_missing_event<E: Events<Error: Debug>>(table: &E, event: &Event, 
 /// A write of an endpoint.
 #[derive(Clone, Copy, Debug)]
 pub enum EndpointWrite {
-    /// Creates it, with these filters.
+    /// Creates it, with these types.
     Create(&'static str),
-    /// Sets its filters.
+    /// Sets its filter, or removes it.
+    SetFilter(Option<&'static str>),
+    /// Sets its types.
     SetTypes(&'static str),
     /// Sets its description.
     Describe,
@@ -692,20 +694,24 @@ pub async fn subscriptions<S: Subscriptions<Error: Debug>>(
     let version = async || table.versions(&[tenant]).await.pop().unwrap().unwrap();
     assert_eq!((version().await, table.of_tenant(tenant).await.unwrap()), (None, Vec::new()), "no endpoint yet");
     let one = r#"[{"type":"a","statuses":["b"]}]"#;
+    let filter = Some(r#"{"data":{"total":[{"numeric":[">",100]}]}}"#);
     let cases = [
-        (EndpointWrite::Create("[]"), Some("[]"), true),
-        (EndpointWrite::Describe, Some("[]"), false),
-        (EndpointWrite::SetTypes(one), Some(one), true),
-        (EndpointWrite::Disable, Some(one), false),
-        (EndpointWrite::SetTypes("[]"), Some("[]"), true),
-        (EndpointWrite::Remove, None, true),
+        (EndpointWrite::Create("[]"), Some("[]"), None, true),
+        (EndpointWrite::Describe, Some("[]"), None, false),
+        (EndpointWrite::SetTypes(one), Some(one), None, true),
+        (EndpointWrite::SetFilter(filter), Some(one), filter, true),
+        (EndpointWrite::Disable, Some(one), filter, false),
+        (EndpointWrite::SetTypes("[]"), Some("[]"), filter, true),
+        (EndpointWrite::SetFilter(None), Some("[]"), None, true),
+        (EndpointWrite::Remove, None, None, true),
     ];
-    for (change, types, is_new) in cases {
+    for (change, types, filter, is_new) in cases {
         let before = version().await;
         write(change).await;
         let after = version().await;
         assert!(after.is_some() && (after != before) == is_new, "{change:?}: {before:?}, {after:?}");
-        let expected: Vec<_> = types.map(|types| (id.clone(), Subscription::parse(types))).into_iter().collect();
+        let expected: Vec<_> =
+            types.map(|types| (id.clone(), Subscription::parse(types, filter))).into_iter().collect();
         assert_eq!(table.of_tenant(tenant).await.unwrap(), expected, "{change:?}");
     }
     let both = table.versions(&[tenant, &TenantId::parse("initech").unwrap()]).await;

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use serde_json::json;
 use signpost_core::endpoint::DisabledBecause;
+use signpost_core::endpoint::filter::Filter;
 use signpost_core::event::TenantId;
 use signpost_core::token_request::{RequestId, TokenRequest};
 
@@ -149,6 +150,9 @@ fn the_version_of_subscriptions_changes_with_each_of_them() {
                     let mut stored = endpoint(0, &json!({}));
                     stored.settings.types = types(text);
                     all.push(Some(stored));
+                }
+                EndpointWrite::SetFilter(text) => {
+                    all[0].as_mut().unwrap().settings.filter = text.map(|text| Filter::parse(text).unwrap());
                 }
                 EndpointWrite::SetTypes(text) => all[0].as_mut().unwrap().settings.types = types(text),
                 EndpointWrite::Describe => all[0].as_mut().unwrap().settings.description = "new".into(),

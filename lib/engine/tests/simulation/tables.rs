@@ -368,25 +368,25 @@ impl Tables {
 
 /// Subscriptions.
 impl Tables {
-    /// Returns the filters of all endpoints. Those of an unreadable one are `None`.
+    /// Returns the types and the filters of all endpoints. Those of an unreadable one are `None`.
     pub fn subscriptions(&self) -> Vec<(EndpointId, Option<Subscription>)> {
-        self.types()
-            .map(|(index, types)| (endpoint_id(index), types.and_then(|types| Subscription::parse(&types))))
-            .collect()
+        let parsed = |(types, filter): (String, Option<String>)| Subscription::parse(&types, filter.as_deref());
+        self.chosen().map(|(index, chosen)| (endpoint_id(index), chosen.and_then(parsed))).collect()
     }
 
     /// Returns a number that changes with the subscriptions: their hash. `manage` counts its changes.
     pub fn subscriptions_version(&self) -> Option<u64> {
         let mut hasher = DefaultHasher::new();
-        self.types().for_each(|one| one.hash(&mut hasher));
+        self.chosen().for_each(|one| one.hash(&mut hasher));
         (!self.endpoints.is_empty()).then(|| hasher.finish())
     }
 
-    fn types(&self) -> impl Iterator<Item = (usize, Option<String>)> {
+    fn chosen(&self) -> impl Iterator<Item = (usize, Option<(String, Option<String>)>)> {
         let stored = self.endpoints.iter().enumerate().filter_map(|(index, stored)| Some((index, stored.as_ref()?)));
         stored.map(|(index, stored)| {
             let types = serde_json::to_string(&stored.settings.types).unwrap();
-            (index, (!self.unreadable.contains(&index)).then_some(types))
+            let filter = stored.settings.filter.as_ref().map(|filter| filter.json().to_owned());
+            (index, (!self.unreadable.contains(&index)).then_some((types, filter)))
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The subscriptions in `EndpointsTable`, beside the endpoints of each tenant.
 //!
-//! - `s#<endpoint>`: the filters of an endpoint, and how many bytes its settings have.
+//! - `s#<endpoint>`: the types and the filter of an endpoint, and how many bytes its settings have.
 //! - `head`: a version that each change of a subscription raises, the number of endpoints, and the bytes of their
 //!   settings.
 //!
@@ -16,7 +16,7 @@ use signpost_engine::ports;
 use signpost_engine::ports::endpoints::StoredEndpoint;
 
 use crate::aws::batch_get::{get, get_all};
-use crate::aws::{AwsError, Item, check_form, n, number, s, text};
+use crate::aws::{AwsError, Item, check_form, n, number, optional, s, text};
 
 /// The subscriptions in the table of endpoints.
 #[derive(Clone, Debug)]
@@ -76,6 +76,7 @@ impl Subscriptions {
         let subscription = if let Some(after) = after {
             let mut item = key(tenant, &sort_key(id));
             item.extend([("types".into(), s(&*after.types)), ("settingsBytes".into(), n(after.settings_bytes))]);
+            item.extend(after.filter.as_ref().map(|filter| ("filter".into(), s(&**filter))));
             let put = Put::builder().table_name(&self.table).set_item(Some(item));
             subscription.put(put.build().map_err(AwsError::of(TRANSACTION))?)
         } else {
@@ -97,7 +98,7 @@ impl Subscriptions {
         before: Option<&StoredSubscription>,
         after: Option<&StoredSubscription>,
     ) -> Result<Update, aws_sdk_dynamodb::error::BuildError> {
-        let types = |one: Option<&StoredSubscription>| one.map(|one| one.types.clone());
+        let chosen = |one: Option<&StoredSubscription>| one.map(|one| (one.types.clone(), one.filter.clone()));
         let bytes = |one: Option<&StoredSubscription>| one.map_or(0, |one| i128::from(one.settings_bytes));
         let count = |one: Option<&StoredSubscription>| i64::from(one.is_some());
         let (more, larger) = (count(after) - count(before), bytes(after) - bytes(before));
@@ -105,7 +106,7 @@ impl Subscriptions {
             .table_name(&self.table)
             .set_key(Some(key(tenant, HEAD)))
             .update_expression("ADD version :changes, endpoints :more, settingsBytes :larger")
-            .expression_attribute_values(":changes", n(i64::from(types(before) != types(after))))
+            .expression_attribute_values(":changes", n(i64::from(chosen(before) != chosen(after))))
             .expression_attribute_values(":more", n(more))
             .expression_attribute_values(":larger", n(larger));
         let mut conditions = Vec::new();
@@ -128,8 +129,10 @@ impl Subscriptions {
 /// The subscription of an endpoint as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredSubscription {
-    /// The filters, in JSON.
+    /// The types, in JSON.
     types: String,
+    /// The filter of their content, in JSON.
+    filter: Option<String>,
     /// The bytes of the endpoint's settings ([`settings_bytes`]).
     pub(crate) settings_bytes: u64,
 }
@@ -137,13 +140,15 @@ pub(crate) struct StoredSubscription {
 impl StoredSubscription {
     pub(crate) fn of(stored: &StoredEndpoint) -> Result<Self, AwsError> {
         let types = serde_json::to_string(&stored.settings.types).map_err(AwsError::of(TRANSACTION))?;
-        Ok(Self { types, settings_bytes: settings_bytes(&stored.settings, stored.trusted.as_deref()) })
+        let filter = stored.settings.filter.as_ref().map(|filter| filter.json().to_owned());
+        Ok(Self { types, filter, settings_bytes: settings_bytes(&stored.settings, stored.trusted.as_deref()) })
     }
 
     fn of_item(item: &Item) -> Result<Self, AwsError> {
         check_form(item, ITEM)?;
         let types = text(item, "types").map_err(AwsError::corrupt(ITEM))?.to_owned();
-        Ok(Self { types, settings_bytes: number(item, "settingsBytes").map_err(AwsError::corrupt(ITEM))? })
+        let filter = optional(item, "filter", text).map_err(AwsError::corrupt(ITEM))?.map(str::to_owned);
+        Ok(Self { types, filter, settings_bytes: number(item, "settingsBytes").map_err(AwsError::corrupt(ITEM))? })
     }
 }
 
@@ -187,8 +192,11 @@ fn identified(tenant: &TenantId, item: &Item) -> Option<(EndpointId, Option<Subs
         tracing::error!(tenant.id = %tenant, "endpoint.invalid_id");
         return None;
     };
-    let types = check_form(item, ITEM).ok().and_then(|()| text(item, "types").ok());
-    let subscription = types.and_then(Subscription::parse);
+    let read = || {
+        check_form(item, ITEM).ok()?;
+        Subscription::parse(text(item, "types").ok()?, optional(item, "filter", text).ok()?)
+    };
+    let subscription = read();
     if subscription.is_none() {
         tracing::error!(tenant.id = %tenant, endpoint.id = %id, "subscription.unreadable");
     }

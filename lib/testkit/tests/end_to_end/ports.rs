@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use signpost_core::endpoint::filter::Filter;
 use signpost_core::endpoint::quota::{MAX_SETTINGS_BYTES, QuotaError, Usage, settings_bytes};
 use signpost_core::endpoint::{DisabledBecause, EndpointId, TypeFilter};
 use signpost_core::event::Event;
@@ -157,6 +158,9 @@ async fn the_version_of_subscriptions_changes_with_each_of_them() {
             let mut new = stored(json!({"url": "https://receiver.example/0"}));
             new.settings.types = types(text);
             assert_eq!(table.put(&tenant, &id, &new, None).await.unwrap(), PutResult::Written);
+        }
+        EndpointWrite::SetFilter(text) => {
+            change(&|stored| stored.settings.filter = text.map(|text| Filter::parse(text).unwrap())).await;
         }
         EndpointWrite::SetTypes(text) => change(&|stored| stored.settings.types = types(text)).await,
         EndpointWrite::Describe => change(&|stored| stored.settings.description = "new".into()).await,

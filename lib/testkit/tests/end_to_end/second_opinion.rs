@@ -23,6 +23,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use futures_util::FutureExt as _;
 use serde_json::{Map, Value, json};
+use signpost_core::endpoint::filter::Filter;
 use signpost_core::endpoint::{DisabledBecause, TypeFilter};
 use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::token_request::{RequestId, TokenRequest};
@@ -274,6 +275,9 @@ async fn subscriptions(aws: &SdkConfig) {
             let mut new = stored(json!({"url": "https://receiver.example/0"}));
             new.settings.types = types(text);
             assert_eq!(endpoints.put(&tenant, &id, &new, None).await.unwrap(), PutResult::Written);
+        }
+        EndpointWrite::SetFilter(text) => {
+            change(&|stored| stored.settings.filter = text.map(|text| Filter::parse(text).unwrap())).await;
         }
         EndpointWrite::SetTypes(text) => change(&|stored| stored.settings.types = types(text)).await,
         EndpointWrite::Describe => change(&|stored| stored.settings.description = "new".into()).await,

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use crate::endpoint::filter::Filter;
 use crate::endpoint::target::{Target, TargetRules};
 use crate::endpoint::{Endpoint, Limit, SignatureFormat, TimeoutSeconds, TypeFilter};
 use crate::input::fault::{Fault, FaultCode, Faults};
@@ -100,6 +101,9 @@ fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Op
     }
     if let Some(found) = object.member("types") {
         endpoint.types = found.items(MAX_ITEMS, faults).iter().filter_map(|item| read_filter(item, faults)).collect();
+    }
+    if let Some(found) = object.nullable_member("filter") {
+        endpoint.filter = Filter::read(&found.replaced(), faults);
     }
     if let Some(found) = object.member("fields") {
         endpoint.fields = read_fields(&found, faults);
@@ -284,6 +288,7 @@ pub(super) mod tests {
     fn every_setting_is_read_and_shown_again() {
         let settings = r#"{"url":"https://a.example/hook","description":"d",
             "types":[{"type":"operation","statuses":["APPROVED"]},{"type":"session","stages":["Accounts"]}],
+            "filter":{"data":{"status":[{"prefix":"APP"}],"failureCount":[{"numeric":["<",3]}]}},
             "fields":{"operation":["operationId","status"]},"cloudEvents":"structured","method":"PUT","auth":{"kind":"none"},
             "signatures":["standard-webhooks","jws"],"jwsAlgorithm":"ES256",
             "retry":{"maxRetries":3,"intervalSeconds":7,"backoff":"fixed"},"timeoutSeconds":9,"maxConcurrency":500,
@@ -298,7 +303,7 @@ pub(super) mod tests {
     #[test]
     fn all_faults_are_listed_at_once() {
         let settings = r#"{"url":"http://a.example","description":7,"types":[{"type":"operation","statuses":["DONE",3]},{}],
-            "fields":{"operation":"status"},"cloudEvents":"binary","method":"DELETE","auth":{"kind":"basic","secret":"nocolon","user":"u"},
+            "filter":{"data":{"a":[{"prefix":7}],"b":1}},"fields":{"operation":"status"},"cloudEvents":"binary","method":"DELETE","auth":{"kind":"basic","secret":"nocolon","user":"u"},
             "signatures":["jwt"],"jwsAlgorithm":"HS256","retry":{"maxRetries":101,"intervalSeconds":"5","backoff":"wild"},
             "timeoutSeconds":31,"maxConcurrency":501,"maxPerSecond":"5","headers":{"Host":"evil"},"verification":"dns","url2":1,"description":"twice"}"#;
         let expected = [
@@ -306,6 +311,8 @@ pub(super) mod tests {
             "/description",
             "/types/0/statuses/1",
             "/types/1/type",
+            "/filter/data/a/0/prefix",
+            "/filter/data/b",
             "/fields/operation",
             "/cloudEvents",
             "/method",
@@ -362,6 +369,17 @@ pub(super) mod tests {
             assert_eq!(pointers(text), [""], "{text}");
         }
         assert_eq!(pointers("{}"), ["/url"]);
+    }
+
+    #[test]
+    fn a_filter_that_could_never_match_is_refused() {
+        let with = |types: &str| {
+            format!(r#"{{"url":"https://a.example","types":[{types}],"filter":{{"data":{{"status":["DONE"]}}}}}}"#)
+        };
+        assert_eq!(pointers(&with(r#"{"type":"operation"}"#)), ["/filter/data/status"]);
+        assert!(read(&with(r#"{"type":"operation"},{"type":"invoice"}"#), CONTEXT).is_ok());
+        let none = r#"{"url":"https://a.example","filter":null}"#;
+        assert_eq!(read(none, CONTEXT).unwrap().endpoint.filter, None);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub fn shown(endpoint: &Endpoint, trusted: Option<&str>) -> Value {
 
 /// Applies a JSON Merge Patch (RFC 7396) to the settings. Returns the complete result, as input for [`super::read`].
 ///
-/// Another `auth.kind` replaces all of `auth`. Another kind of retry policy replaces all of `retry`. The members of the
+/// A filter replaces the whole filter: conditions of both would be a third one. Another `auth.kind` replaces all of `auth`. Another kind of retry policy replaces all of `retry`. The members of the
 /// old kind mean nothing for the new kind.
 ///
 /// The result keeps a member that the patch removes, as `null`, and it keeps duplicate members. Therefore the reader
@@ -51,6 +51,9 @@ pub fn patched(endpoint: &Endpoint, trusted: Option<&str>, patch: &str) -> Resul
         && member(&members, "retry").and_then(members_of).is_some_and(|new| is_another_kind(&new, retry))
     {
         retry.clear();
+    }
+    if member(&members, "filter").is_some() {
+        settings["filter"] = Value::Null;
     }
     if let Some(headers) = settings["headers"].as_object_mut()
         && let Some(new) = member(&members, "headers").and_then(members_of)
@@ -181,6 +184,30 @@ mod tests {
             let context = Context { stored: Some(Stored { endpoint: &endpoint, trusted: None }), ..CONTEXT };
             let read = read(&patched(&endpoint, None, patch).unwrap(), context).unwrap();
             assert_eq!(json!(read.endpoint.headers), expected);
+        }
+    }
+
+    #[test]
+    fn a_filter_replaces_the_whole_filter() {
+        let endpoint: Endpoint =
+            serde_json::from_str(r#"{"url":"https://a.example","filter":{"data":{"a":[1]},"type":["x"]}}"#).unwrap();
+        let context = Context { stored: Some(Stored { endpoint: &endpoint, trusted: None }), ..CONTEXT };
+        let cases = [
+            (r#"{"filter":{"data":{"b":[2]}}}"#, json!({"data": {"b": [2]}}), "no condition of the old one stays"),
+            (r#"{"filter":null}"#, Value::Null, "it is removed"),
+            (r#"{"description":"d"}"#, json!({"data": {"a": [1]}, "type": ["x"]}), "it stays"),
+        ];
+        for (patch, expected, why) in cases {
+            let read = read(&patched(&endpoint, None, patch).unwrap(), context).unwrap();
+            assert_eq!(json!(read.endpoint.filter), expected, "{why}");
+        }
+        for (patch, expected) in [
+            (r#"{"filter":{"data":{"a":null}}}"#, "/filter/data/a"),
+            (r#"{"filter":{"data":{"a":[1],"a":[2]}}}"#, "/filter/data/a"),
+            (r#"{"filter":[]}"#, "/filter"),
+        ] {
+            let faults = read(&patched(&endpoint, None, patch).unwrap(), context).unwrap_err();
+            assert_eq!(faults[0].pointer, expected, "{patch}");
         }
     }
 

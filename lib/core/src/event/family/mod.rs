@@ -6,6 +6,7 @@
 mod activation;
 mod operation;
 mod payment;
+mod possible;
 mod session;
 mod shape;
 mod token_request;
@@ -19,6 +20,7 @@ use serde_json::value::RawValue;
 use crate::input::fault::Faults;
 use crate::input::json::text_in;
 use crate::input::scanner::{Spelled, members};
+pub(crate) use possible::{Possible, Sample};
 use shape::{Path, Shape};
 
 /// Payloads of one kind.
@@ -103,6 +105,19 @@ impl Family {
     pub fn check(&self, payload: &Payload<'_>, faults: &mut Faults) {
         shape::check_fields(self.fields, &payload.members, Path::Root("/data"), faults);
         (self.rules)(payload, faults);
+    }
+
+    /// Returns the values that a field may have. None for a field that the family does not know.
+    pub(crate) fn possible(&self, field: &str) -> Option<Possible> {
+        self.fields.iter().find(|known| known.name == field).map(Field::possible)
+    }
+
+    /// Returns the field with the status. None if the status follows from other fields.
+    pub(crate) fn status_field(&self) -> Option<&'static str> {
+        match self.status {
+            StatusOf::Derived(_) => None,
+            StatusOf::Field(name) => Some(name),
+        }
     }
 
     /// Returns the names of the fields that every payload of this family has.

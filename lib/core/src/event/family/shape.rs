@@ -44,7 +44,7 @@ pub(super) enum Shape {
 
 impl Shape {
     /// Describes the shape in words, for faults.
-    fn expected(&self) -> String {
+    pub(super) fn expected(&self) -> String {
         match self {
             Self::Any => "any value".into(),
             Self::Constant(text) => format!("`{text}`"),
@@ -92,7 +92,7 @@ impl Shape {
     }
 
     /// Adds the faults of the `value` at `path`.
-    fn check(&self, value: &str, path: Path<'_>, faults: &mut Faults) {
+    pub(super) fn check(&self, value: &str, path: Path<'_>, faults: &mut Faults) {
         let fits = match self {
             Self::Any => true,
             Self::Constant(constant) => text_in(value).is_some_and(|text| text == *constant),
