@@ -69,6 +69,14 @@ STAGES = {"Authentication": None, "Accounts": {"accounts": "2/3"}, "Transactions
 # Types whose statuses and fields a payload family checks.
 FAMILIES = {"operation", "activation", "workflow", "token-request", "session", "payment", "transaction"}
 
+# Filters with each operator.
+FILTERS = (
+    {"source": [{"prefix": "/"}], "subject": [{"exists": False}, {"wildcard": "a*b"}, {"suffix": {"equals-ignore-case": "x"}}]},
+    {"data": {"total": [{"numeric": [">", 0, "<=", 1e6]}, None, True, 7], "peer": {"address": [{"cidr": "10.0.0.0/8"}]}}},
+    {"data": {"colour": [{"anything-but": ["red", "blue"]}, {"anything-but": {"prefix": "gr"}}, {"equals-ignore-case": "RED"}]}},
+    {"$or": [{"data": {"colour": ["red"]}}, {"data": {"$or": [{"x": [1]}, {"y": [{"exists": True}]}]}}]},
+)
+
 
 def main() -> int:
     api_url, seed = sys.argv[1], (sys.argv[2:] or ["1"])[0]
@@ -402,8 +410,13 @@ class Walk:
         if operation == "postEvents":
             for event in events_of(case.body):
                 self.fit_sizes(event)
+        if operation == "testFilter" and isinstance(case.body, dict):
+            case.body["filter"] = self.one_filter()
+            case.body["event"]["tenant"] = TENANT
+            self.fit_sizes(case.body["event"])
         if is_settings:
             self.fit_filters(case.body)
+            self.fit_filter(case.body, operation)
             self.fit_headers(case.body)
             self.fit_cloud_events(case.body, operation)
             self.fit_auth(case.body, operation)
@@ -515,6 +528,14 @@ class Walk:
                 one.pop("stages", None)
                 if one["type"] in FAMILIES:
                     one.pop("statuses", None)
+
+    def fit_filter(self, settings: dict, operation: str) -> None:
+        """Replaces the filter by one that fits each type, because the API refuses some numbers, texts and combinations."""
+        if settings.get("filter") is not None:
+            settings["filter"] = {"data": {"colour": ["red"]}} if operation == "updateEndpoint" else self.one_filter()
+
+    def one_filter(self) -> dict:
+        return self.dice.choice(FILTERS)
 
     def fit_headers(self, settings: dict) -> None:
         """Adds a prefix to names of headers, because the API refuses some names."""

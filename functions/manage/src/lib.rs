@@ -7,6 +7,7 @@ mod config;
 mod deliveries;
 mod endpoints;
 mod events;
+mod filters;
 mod holds;
 mod notices;
 mod portal_links;
@@ -252,6 +253,7 @@ impl App {
             "POST /v1/tenants/{tenant}/events/{event}/replay" => self.replay(asked).await,
             "GET /v1/tenants/{tenant}/status/{type}/{subject+}" => self.read_status(asked).await,
             "POST /v1/tenants/{tenant}/token-requests" => self.register(asked).await,
+            "POST /v1/tenants/{tenant}/filters/test" => Self::test_filter(asked),
             "PUT /v1/tenants/{tenant}/notices" => Box::pin(self.set_notices(asked)).await,
             "GET /v1/tenants/{tenant}/notices" => self.read_notices(asked).await,
             "DELETE /v1/tenants/{tenant}/notices" => Box::pin(self.remove_notices(asked)).await,

@@ -139,14 +139,24 @@ impl<'a> Found<'a> {
 }
 
 impl Found<'_> {
-    /// Returns the same value, which a patch replaces as a whole. A `null` in it removes nothing.
-    pub(crate) fn replaced(&self) -> Self {
-        Self { is_patch: false, ..self.clone() }
-    }
-
     /// Returns whether a merge patch removes it.
     pub(crate) fn is_removed(&self) -> bool {
         self.is_patch && self.value.get() == "null"
+    }
+
+    /// Returns its value without the members that a merge patch removes. None if JSON tools cannot read it.
+    pub(crate) fn kept(&self) -> Option<Value> {
+        fn drop_removed(value: &mut Value) {
+            if let Value::Object(members) = value {
+                members.retain(|_, member| !member.is_null());
+                members.values_mut().for_each(drop_removed);
+            }
+        }
+        let mut value = serde_json::from_str(self.value.get()).ok()?;
+        if self.is_patch {
+            drop_removed(&mut value);
+        }
+        Some(value)
     }
 
     /// Reads it as a `T`. Anything else is a fault.

@@ -97,7 +97,7 @@ impl Filter {
         let is_fine = own.listed().is_empty();
         faults.absorb(own);
         // Read again as it is stored, so that the same conditions are the same filter in each spelling.
-        let value: Value = serde_json::from_str(found.value.get()).ok().filter(|_| is_fine)?;
+        let value = found.kept().filter(|_| is_fine)?;
         let json = value.to_string();
         check_size(json.len(), pointer, faults)?; // A number may be spelled in more digits now.
         let stored: &RawValue = serde_json::from_str(&json).ok()?;

@@ -54,16 +54,21 @@ impl Reader<'_> {
             return self.refuse(found, FaultCode::OutOfRange, format!("objects in each other, {MAX_LEVELS} at most"));
         }
         let members = Object::open(found, self.faults)?.into_members(MAX_CONDITIONS, self.faults);
-        if members.is_empty() {
+        if members.iter().all(|(_, found)| found.is_removed()) {
             return self.refuse(found, FaultCode::OutOfRange, "an object that names at least one field");
         }
         let (mut fields, mut any_of) = (Vec::new(), Vec::new());
         for (name, found) in &members {
             if name == ANY_OF {
+                if found.is_removed() {
+                    continue;
+                }
                 any_of = self.any_of(found, place, levels - 1);
                 continue;
             }
             let test = match (place, &**name) {
+                (Place::Data, _) if found.is_removed() => None,
+                (Place::Event, DATA | "type" | "source" | "subject") if found.is_removed() => None,
                 (Place::Data, _) => self.test(found, levels - 1),
                 (Place::Event, DATA) => {
                     self.pattern(found, Place::Data, levels - 1).map(|pattern| Test::Object(Box::new(pattern)))

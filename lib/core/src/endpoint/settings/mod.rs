@@ -21,7 +21,7 @@ use crate::secret::Secret;
 
 use auth::{ReadAuth, read_auth};
 pub use patch::{patched, shown};
-pub use requests::{DEFAULT_OVERLAP, Replay, Rotation, replay, rotation, since};
+pub use requests::{DEFAULT_OVERLAP, FilterTest, Replay, Rotation, filter_test, replay, rotation, since};
 use retry::read_retry;
 
 /// The context in which settings are validated.
@@ -103,7 +103,7 @@ fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Op
         endpoint.types = found.items(MAX_ITEMS, faults).iter().filter_map(|item| read_filter(item, faults)).collect();
     }
     if let Some(found) = object.nullable_member("filter") {
-        endpoint.filter = Filter::read(&found.replaced(), faults);
+        endpoint.filter = Filter::read(&found, faults);
     }
     if let Some(found) = object.member("fields") {
         endpoint.fields = read_fields(&found, faults);

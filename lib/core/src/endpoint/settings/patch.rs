@@ -25,7 +25,7 @@ pub fn shown(endpoint: &Endpoint, trusted: Option<&str>) -> Value {
 
 /// Applies a JSON Merge Patch (RFC 7396) to the settings. Returns the complete result, as input for [`super::read`].
 ///
-/// A filter replaces the whole filter: conditions of both would be a third one. Another `auth.kind` replaces all of `auth`. Another kind of retry policy replaces all of `retry`. The members of the
+/// Another `auth.kind` replaces all of `auth`. Another kind of retry policy replaces all of `retry`. The members of the
 /// old kind mean nothing for the new kind.
 ///
 /// The result keeps a member that the patch removes, as `null`, and it keeps duplicate members. Therefore the reader
@@ -52,9 +52,6 @@ pub fn patched(endpoint: &Endpoint, trusted: Option<&str>, patch: &str) -> Resul
     {
         retry.clear();
     }
-    if member(&members, "filter").is_some() {
-        settings["filter"] = Value::Null;
-    }
     if let Some(headers) = settings["headers"].as_object_mut()
         && let Some(new) = member(&members, "headers").and_then(members_of)
     {
@@ -64,9 +61,9 @@ pub fn patched(endpoint: &Endpoint, trusted: Option<&str>, patch: &str) -> Resul
     Ok(merged(Some(&settings), patch, MAX_LEVELS))
 }
 
-/// The maximum depth of a merge, which is more than settings have. Deeper members are not settings, and the reader
-/// reports them.
-const MAX_LEVELS: usize = 8;
+/// The maximum depth of a merge, which is more than settings have: a filter has ten objects in each other. Deeper members
+/// are not settings, and the reader reports them.
+const MAX_LEVELS: usize = 16;
 
 type MembersOf<'a> = [(Cow<'a, str>, &'a RawValue)];
 
@@ -188,13 +185,20 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_replaces_the_whole_filter() {
+    fn a_filter_is_merged_too() {
         let endpoint: Endpoint =
             serde_json::from_str(r#"{"url":"https://a.example","filter":{"data":{"a":[1]},"type":["x"]}}"#).unwrap();
         let context = Context { stored: Some(Stored { endpoint: &endpoint, trusted: None }), ..CONTEXT };
         let cases = [
-            (r#"{"filter":{"data":{"b":[2]}}}"#, json!({"data": {"b": [2]}}), "no condition of the old one stays"),
-            (r#"{"filter":null}"#, Value::Null, "it is removed"),
+            (r#"{"filter":{"data":{"b":[2]}}}"#, json!({"data": {"a": [1], "b": [2]}, "type": ["x"]}), "a field more"),
+            (r#"{"filter":{"data":{"a":null,"b":[null]}}}"#, json!({"data": {"b": [null]}, "type": ["x"]}), "one less"),
+            (r#"{"filter":{"data":null}}"#, json!({"type": ["x"]}), "no fields of `data`"),
+            (
+                r#"{"filter":{"data":{"a":{"b":{"c":[3]}}}}}"#,
+                json!({"data": {"a": {"b": {"c": [3]}}}, "type": ["x"]}),
+                "deep",
+            ),
+            (r#"{"filter":null}"#, Value::Null, "no filter"),
             (r#"{"description":"d"}"#, json!({"data": {"a": [1]}, "type": ["x"]}), "it stays"),
         ];
         for (patch, expected, why) in cases {
@@ -202,8 +206,10 @@ mod tests {
             assert_eq!(json!(read.endpoint.filter), expected, "{why}");
         }
         for (patch, expected) in [
-            (r#"{"filter":{"data":{"a":null}}}"#, "/filter/data/a"),
+            (r#"{"filter":{"data":{"a":null}}}"#, "/filter/data"),
             (r#"{"filter":{"data":{"a":[1],"a":[2]}}}"#, "/filter/data/a"),
+            (r#"{"filter":{"data":{"a":[1],"a":null}}}"#, "/filter/data/a"),
+            (r#"{"filter":{"time":null}}"#, "/filter/time"),
             (r#"{"filter":[]}"#, "/filter"),
         ] {
             let faults = read(&patched(&endpoint, None, patch).unwrap(), context).unwrap_err();

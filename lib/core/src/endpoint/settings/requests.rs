@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::endpoint::EndpointId;
+use crate::endpoint::filter::Filter;
+use crate::event::{Event, TenantId};
 use crate::input::fault::{Fault, FaultCode, Faults};
 use crate::input::json;
 use crate::input::moment::{MOMENT, unix_ms};
@@ -81,6 +83,50 @@ pub fn replay(text: Option<&str>) -> Result<Replay, Vec<Fault>> {
     faults.none().map(|()| replay)
 }
 
+/// A filter and an event that are to be compared.
+#[derive(Debug)]
+pub struct FilterTest {
+    /// The filter.
+    pub filter: Filter,
+    /// The event, as a producer of the tenant would submit it.
+    pub event: Event,
+}
+
+/// Reads a filter and an event, `{"filter":{…},"event":{…}}`.
+///
+/// # Errors
+/// All faults of both. An event of another tenant than `tenant` is one of them.
+pub fn filter_test(text: &str, tenant: &TenantId) -> Result<FilterTest, Vec<Fault>> {
+    const FILTER: &str = "a filter";
+    const EVENT: &str = "an event in the CloudEvents JSON format";
+    let value = json::parse(text, "{\"filter\":{…},\"event\":{…}}")?;
+    let (mut faults, mut filter, mut event) = (Faults::default(), None, None);
+    if let Some(mut object) = Object::open(&Found::whole(value), &mut faults) {
+        match object.member("filter") {
+            None => faults.push(Fault::missing("filter", FILTER)),
+            Some(found) => filter = Filter::read(&found, &mut faults),
+        }
+        match object.member("event") {
+            None => faults.push(Fault::missing("event", EVENT)),
+            Some(found) => match Event::parse(found.value.get()) {
+                Ok(parsed) if parsed.key.tenant != *tenant => {
+                    let expected = format!("`{tenant}`, the tenant of the path");
+                    faults.push(Fault::of_text("/event/tenant".into(), parsed.key.tenant.as_str(), expected));
+                }
+                Ok(parsed) => event = Some(parsed),
+                Err(found) => faults.extend(found.into_iter().map(|fault| {
+                    let pointer = format!("/event{}", fault.pointer);
+                    fault.under(pointer)
+                })),
+            },
+        }
+        object.close(&mut faults);
+    }
+    faults.none()?;
+    let both = filter.zip(event).map(|(filter, event)| FilterTest { filter, event });
+    both.ok_or_else(|| vec![Fault::whole("a value that cannot be read", "a filter and an event")])
+}
+
 /// Reads the start time of an endpoint's recovery, `{"since":"2026-01-31T10:00:00Z"}`. Returns milliseconds since the
 /// Unix epoch.
 ///
@@ -110,6 +156,39 @@ const ENDPOINT_ID: &str = "an endpoint's id, `ep_` and 32 hexadecimal digits";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_is_tried_with_an_event_of_the_tenant() {
+        let tenant = TenantId::parse("acme").unwrap();
+        let event = r#"{"specversion":"1.0","id":"1","source":"/core","type":"invoice","tenant":"acme","data":{}}"#;
+        let read = |text: &str| filter_test(text, &tenant);
+        let fine = read(&format!(r#"{{"filter":{{"type":["invoice"]}},"event":{event}}}"#)).unwrap();
+        assert_eq!((fine.filter.json(), &*fine.event.kind), (r#"{"type":["invoice"]}"#, "invoice"));
+        let foreign = event.replace("acme", "initech");
+        let cases = [
+            ("[]".to_owned(), vec![""]),
+            ("{}".to_owned(), vec!["/filter", "/event"]),
+            (format!(r#"{{"filter":null,"event":{event}}}"#), vec!["/filter"]),
+            (
+                r#"{"filter":{"type":[]},"event":{"id":7},"colour":1}"#.to_owned(),
+                vec![
+                    "/filter/type",
+                    "/event/specversion",
+                    "/event/id",
+                    "/event/source",
+                    "/event/type",
+                    "/event/tenant",
+                    "/event/data",
+                    "/colour",
+                ],
+            ),
+            (format!(r#"{{"filter":{{"type":["a"]}},"event":{foreign}}}"#), vec!["/event/tenant"]),
+        ];
+        for (text, expected) in cases {
+            let faults = read(&text).unwrap_err();
+            assert_eq!(faults.iter().map(|fault| &*fault.pointer).collect::<Vec<_>>(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn a_recovery_begins_at_a_moment() {
