@@ -65,6 +65,7 @@ operations! {
     LIST_PORTAL_LINKS = "listPortalLinks" "GET" "/v1/tenants/{tenant}/portal-links" &["cursor"], &[];
     END_PORTAL_LINK = "endPortalLink" "DELETE" "/v1/tenants/{tenant}/portal-links/{link}" &[], &[];
     END_PORTAL_LINKS = "endPortalLinks" "DELETE" "/v1/tenants/{tenant}/portal-links" &[], &[];
+    TEST_FILTER = "testFilter" "POST" "/v1/tenants/{tenant}/filters/test" &[], &[JSON];
     SET_NOTICES = "setNotices" "PUT" "/v1/tenants/{tenant}/notices" &[], &[JSON];
     GET_NOTICES = "getNotices" "GET" "/v1/tenants/{tenant}/notices" &[], &[];
     DELETE_NOTICES = "removeNotices" "DELETE" "/v1/tenants/{tenant}/notices" &[], &[];

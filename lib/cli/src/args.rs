@@ -61,6 +61,9 @@ pub enum Command {
         after_help = "Examples:\n  signpost endpoint create https://hooks.acme.example/in --tenant acme\n  signpost endpoint list --tenant acme"
     )]
     Endpoint(EndpointCommand),
+    /// Try a filter with an event
+    #[command(subcommand)]
+    Filter(FilterCommand),
     /// Send events from a file, from stdin, or an example
     Send(Send),
     /// Show an event with its deliveries and attempts
@@ -219,6 +222,9 @@ pub struct Settings {
     /// Event type, with statuses if you like; repeat it for more
     #[arg(long = "type", value_name = "TYPE[:STATUS,…]")]
     pub types: Vec<String>,
+    /// Filter of the events' content: JSON, a file with it, or - for stdin
+    #[arg(long, value_name = "FILE|JSON")]
+    pub filter: Option<String>,
     /// jws, standard-webhooks, http-message-signatures
     #[arg(long, value_name = "FORMAT,…", value_delimiter = ',')]
     pub signatures: Vec<String>,
@@ -605,6 +611,30 @@ pub struct TokenRequest {
     /// How long the bank may take, an hour by default
     #[arg(long, value_name = "SECONDS")]
     pub expires_in: Option<u32>,
+}
+
+/// Commands about filters.
+#[derive(Debug, Subcommand)]
+pub enum FilterCommand {
+    /// Say whether an event fits a filter, and where not
+    #[command(
+        after_help = "Examples:\n  signpost filter test filter.json event.json --tenant acme\n  signpost filter test '{\"type\":[\"invoice\"]}' event.json -t acme"
+    )]
+    Test(FilterTest),
+}
+
+/// `filter test`.
+#[derive(Debug, Group)]
+pub struct FilterTest {
+    /// The filter: JSON, a file with it, or - for stdin
+    #[arg(value_name = "FILE|JSON")]
+    pub filter: String,
+    /// The event: JSON, a file with it, or - for stdin
+    #[arg(value_name = "EVENT")]
+    pub event: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
 }
 
 /// Commands about the address of notices.

@@ -11,6 +11,7 @@ use crate::args::{
 };
 use crate::commands::care::{Count, Precision, is_count_needed, is_wanted};
 use crate::commands::event::wait_for_attempt;
+use crate::commands::filter::{replacement, written};
 use crate::failure::{Failure, Outcome};
 use crate::input;
 use crate::output::Output;
@@ -74,6 +75,11 @@ async fn update(args: &EndpointUpdate, stack: &Stack<'_>, output: &Output) -> Ou
         ));
     }
     let path = args.endpoint.path();
+    if let Some(filter) = settings.get_mut("filter") {
+        // A merge would keep conditions of the filter before.
+        let before = stack.call(Call::new(&GET_ENDPOINT, &path)).await?;
+        *filter = replacement(&before["filter"], filter);
+    }
     let endpoint = stack.call(Call::new(&UPDATE_ENDPOINT, &path).with_json(&Value::Object(settings))).await?;
     show(&endpoint, output)
 }
@@ -185,6 +191,7 @@ pub fn read_settings(args: &Settings) -> Outcome<Map<String, Value>> {
     };
     set("description", args.description.as_ref().map(|text| json!(text)));
     set("types", if args.types.is_empty() { None } else { Some(types(&args.types)?) });
+    set("filter", args.filter.as_deref().map(read_filter).transpose()?);
     set("signatures", (!args.signatures.is_empty()).then(|| json!(args.signatures)));
     set("jwsAlgorithm", args.algorithm.as_ref().map(|text| json!(text)));
     set("timeoutSeconds", args.timeout.map(|seconds| json!(seconds)));
@@ -193,6 +200,12 @@ pub fn read_settings(args: &Settings) -> Outcome<Map<String, Value>> {
         set("auth", Some(json!({"kind": kind, "secret": secret.reveal()})));
     }
     Ok(settings)
+}
+
+fn read_filter(argument: &str) -> Outcome<Value> {
+    let text = written(argument)?;
+    serde_json::from_str(&text)
+        .map_err(|error| Failure::usage(format!("the filter is not JSON: {error}"), "shorten it"))
 }
 
 /// Reads `operation` and `operation:APPROVED,REJECTED`.
@@ -242,6 +255,7 @@ pub fn show(endpoint: &Value, output: &Output) -> Outcome {
             "url",
             "description",
             "types",
+            "filter",
             "signatures",
             "jwsAlgorithm",
             "method",

@@ -80,6 +80,39 @@ fn create_sends_the_settings_and_shows_the_secret_once() {
 }
 
 #[test]
+fn a_filter_comes_from_the_command_line_or_a_file_and_replaces_the_one_before() {
+    let stack = stack::start();
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("filter.json");
+    std::fs::write(&file, r#"{"data":{"total":[{"numeric":[">",100]}]}}"#).unwrap();
+    let create = ["endpoint", "create", "https://hooks.acme.example/in", "-t", "acme", "--filter", r#"{"type":["a"]}"#];
+    done(&run(&stack.url, &create));
+    assert_eq!(body(&last(&stack))["filter"], json!({"type": ["a"]}));
+    done(&run(&stack.url, &["endpoint", "update", ENDPOINT, "-t", "acme", "--filter", file.to_str().unwrap()]));
+    // The endpoint has `{"data":{"currency":["EUR"],"total":[7]}}`.
+    assert_eq!(
+        body(&last(&stack)),
+        json!({"filter": {"data": {"currency": null, "total": [{"numeric": [">", 100]}]}}})
+    );
+    let ran = run(&stack.url, &["endpoint", "update", ENDPOINT, "-t", "acme", "--filter", "{no"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+}
+
+#[test]
+fn the_test_of_a_filter_ends_with_its_result() {
+    let stack = stack::start();
+    let ran = run_with_input(&stack.url, &["filter", "test", r#"{"data":{"amount":[7]}}"#, "-", "-t", "acme"], EVENT);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.stdout.contains("/data/amount") && ran.stderr.contains("does not fit"), "{ran:?}");
+    let asked = last(&stack);
+    assert_eq!((asked.method.as_str(), asked.target.as_str()), ("POST", "/v1/tenants/acme/filters/test"));
+    assert_eq!(asked.body, format!(r#"{{"filter":{{"data":{{"amount":[7]}}}},"event":{EVENT}}}"#), "10.50 stays");
+    let fits = run_with_input(&stack.url, &["filter", "test", r#"{"type":["operation"]}"#, "-", "-t", "acme"], EVENT);
+    assert_eq!((done(&fits).stdout.trim(), fits.stderr.as_str()), ("the event fits", ""));
+    let both = run(&stack.url, &["filter", "test", "-", "-", "-t", "acme"]);
+    assert_eq!(both.code, 2, "{both:?}");
+}
+
+#[test]
 fn update_sends_a_merge_patch() {
     let stack = stack::start();
     done(&run_with_input(

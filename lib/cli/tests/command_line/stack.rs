@@ -33,6 +33,7 @@ fn answer(asked: &Asked) -> (u16, String) {
         }
         ("GET", "/status/operation/payment-1") => (200, status().to_string().replace("10.5}", "10.50}")),
         ("POST", "/token-requests") => json(201, registered()),
+        ("POST", "/filters/test") => json(200, compared(&asked.body)),
         ("GET", "/notices") => json(200, endpoint(ENDPOINT)),
         ("GET", "/audit") => json(200, json!({"entries": entries()})),
         ("POST", "/portal-links") => json(
@@ -103,7 +104,7 @@ fn endpoint(id: &str) -> Value {
     json!({
         "id": id, "tenant": "acme", "state": "enabled", "enabled": true, "disabledBecause": null, "held": null,
         "url": "https://hooks.acme.example/in", "description": "Approved payments",
-        "types": [{"type": "operation", "statuses": ["APPROVED"]}], "fields": {}, "cloudEvents": "headers", "method": "POST",
+        "types": [{"type": "operation", "statuses": ["APPROVED"]}], "filter": {"data": {"currency": ["EUR"], "total": [7]}}, "fields": {}, "cloudEvents": "headers", "method": "POST",
         "auth": {"kind": "none"}, "signatures": ["jws"], "jwsAlgorithm": "RS256", "retry": {"schedule": [5, 300]},
         "timeoutSeconds": 10, "maxConcurrency": null, "maxPerSecond": null, "headers": {}, "verification": "none",
         "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-31T10:00:00Z", "signingSecrets": [
@@ -122,6 +123,14 @@ fn status() -> Value {
     (status["type"], status["subject"]) = (json!("operation"), json!("payment-1"));
     (status["data"], status["history"]) = (json!({"amount": 10.5}), json!([newest, before]));
     status
+}
+
+/// The result of a filter that names an amount, and of others.
+fn compared(body: &str) -> Value {
+    let differs = body.contains(r#"{"amount":["#);
+    let mismatch =
+        json!({"pointer": "/data/amount", "filterPointer": "/data/amount", "expected": "7", "found": "10.50"});
+    json!({"matches": !differs, "tooCostly": false, "mismatches": if differs { vec![mismatch] } else { Vec::new() }})
 }
 
 fn registered() -> Value {
