@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 use signpost_core::delivery::Delivery;
+use signpost_core::endpoint::filter::Filter;
 use signpost_core::event::TenantId;
 use signpost_engine::fanout::{Fanout, QueuedEvent};
 
@@ -119,6 +120,30 @@ fn an_endpoint_whose_subscription_cannot_be_read_gets_every_event() {
     let number = calm.world.accept(&[0, 1]);
     let body = calm.world.text_of(number).replace(&type_for(&[0, 1]), &type_for(&[0]));
     assert!(fan_out(&calm, vec![Queued { message_id: "m-1", body }]).is_empty());
+    assert_eq!(recipients(&calm), [0, 1]);
+}
+
+#[test]
+fn a_filter_decides_which_events_an_endpoint_gets_and_an_unwanted_one_is_stored_and_done() {
+    let calm = three();
+    let set = |index: usize, filter: &str| {
+        let mut tables = calm.world.tables.borrow_mut();
+        tables.endpoints[index].as_mut().unwrap().settings.filter = Some(Filter::parse(filter).unwrap());
+    };
+    set(0, r#"{"data":{"n":[{"numeric":[">",0]}]}}"#);
+    let [first, second] = ["m-0", "m-1"].map(|message_id| {
+        let number = calm.world.accept(&[0]);
+        Queued { message_id, body: calm.world.text_of(number) }
+    });
+    assert!(fan_out(&calm, vec![first, second]).is_empty());
+    assert_eq!(recipients(&calm), [0], "only the event whose `n` is more than 0");
+    assert_eq!(calm.world.tables.borrow().events.len(), 2);
+    // An endpoint that another event would keep busy for too long gets it.
+    set(1, &format!(r#"{{"data":{{"n":[{}]}}}}"#, (5..105).map(|n| n.to_string()).collect::<Vec<_>>().join(",")));
+    let number = calm.world.accept(&[1]);
+    let long = format!(r#""data":{{"n":[{}]}}"#, vec!["1"; 1_000].join(","));
+    let body = calm.world.text_of(number).replace(&format!(r#""data":{{"n":{number}}}"#), &long);
+    assert!(fan_out(&calm, vec![Queued { message_id: "m-2", body }]).is_empty());
     assert_eq!(recipients(&calm), [0, 1]);
 }
 

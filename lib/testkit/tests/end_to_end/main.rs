@@ -16,6 +16,7 @@ mod endpoints;
 mod event_bus;
 mod fanout;
 mod faults;
+mod filters;
 mod first_keys;
 mod handlers;
 mod hostile;

@@ -28,7 +28,7 @@ struct Search<'t> {
 
 impl Search<'_> {
     fn event(&mut self, pattern: &Pattern, pointer: &str) -> bool {
-        let unfit = pattern.fields.iter().filter(|field| !self.attribute(field, pointer)).count(); // Each, for its fault.
+        let unfit = pattern.fields.iter().filter(|field| !self.attribute(field, pointer)).count(); // Each adds its fault.
         self.any_of(pattern, pointer, Self::event) && unfit == 0
     }
 
@@ -61,7 +61,7 @@ impl Search<'_> {
     }
 
     fn data(&mut self, data: &Pattern, pointer: &str) -> bool {
-        let unfit = data.fields.iter().filter(|field| !self.field(field, pointer)).count(); // Each, for its fault.
+        let unfit = data.fields.iter().filter(|field| !self.field(field, pointer)).count(); // Each adds its fault.
         self.any_of(data, pointer, Self::data) && unfit == 0
     }
 

@@ -34,7 +34,7 @@ struct Reader<'f> {
     conditions: usize,
 }
 
-/// What a pattern is about.
+/// The subject of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// The payload, or an object in it.

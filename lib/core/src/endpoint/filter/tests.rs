@@ -563,7 +563,7 @@ proptest! {
         prop_assert_eq!(filter.judge(&document) == Verdict::Matches, filter.mismatches(&document).is_empty());
     }
 
-    /// Whatever an event of a type has, a filter that matches it was not refused for the type.
+    /// A filter that matches an event of a type was not refused because of the type.
     #[test]
     fn no_filter_that_matches_an_event_of_a_type_is_refused_for_it(
         status in prop::sample::select(vec!["APPROVED", "FAILED"]),

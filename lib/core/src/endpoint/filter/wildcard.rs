@@ -3,7 +3,7 @@
 /// A text with wildcards: the parts between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wildcard {
-    /// What stands before, between and after the `*`: one part more than there are `*`.
+    /// The parts before, between and after the `*`: one more than there are `*`.
     parts: Box<[Box<str>]>,
 }
 
