@@ -67,8 +67,7 @@ impl Reader<'_> {
                 continue;
             }
             let test = match (place, &**name) {
-                (Place::Data, _) if found.is_removed() => None,
-                (Place::Event, DATA | "type" | "source" | "subject") if found.is_removed() => None,
+                (Place::Data, _) | (Place::Event, DATA | "type" | "source" | "subject") if found.is_removed() => None,
                 (Place::Data, _) => self.test(found, levels - 1),
                 (Place::Event, DATA) => {
                     self.pattern(found, Place::Data, levels - 1).map(|pattern| Test::Object(Box::new(pattern)))
