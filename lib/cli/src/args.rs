@@ -644,7 +644,7 @@ pub enum NoticesCommand {
     #[command(
         after_help = "Examples:\n  signpost notices set https://hooks.acme.example/notices --tenant acme\n  signpost notices set https://hooks.acme.example/notices -t acme --timeout 5"
     )]
-    Set(EndpointCreate),
+    Set(Box<EndpointCreate>),
     /// Show the address
     #[command(
         after_help = "Examples:\n  signpost notices show --tenant acme\n  signpost notices show -t acme --output json | jq -r .id"
