@@ -118,13 +118,6 @@ impl TextTest {
             Self::Wildcard(WildcardTest { wildcard, .. }) => wildcard.matches(text),
         }
     }
-
-    fn heap_bytes(&self) -> usize {
-        match self {
-            Self::Begins(text, _) | Self::Ends(text, _) | Self::Is(text, _) => text.len(),
-            Self::Wildcard(WildcardTest { spelled, wildcard }) => spelled.len() + wildcard.heap_bytes(),
-        }
-    }
 }
 
 fn lower(text: &str) -> impl DoubleEndedIterator<Item = char> {
@@ -162,11 +155,6 @@ impl Range {
         };
         is_below(&self.lower, &other.upper) && is_below(&other.lower, &self.upper)
     }
-
-    fn heap_bytes(&self) -> usize {
-        let ends = [&self.lower, &self.upper].into_iter().flatten();
-        size_of_val(self) + ends.map(|end| end.number.len()).sum::<usize>()
-    }
 }
 
 impl Network {
@@ -185,40 +173,6 @@ impl Network {
             (_, Ok(IpAddr::V4(_) | IpAddr::V6(_)) | Err(_)) => return false,
         };
         shared >= self.bits.into()
-    }
-}
-
-impl Pattern {
-    /// Returns how many bytes of memory it takes, besides its own constant size.
-    pub(super) fn heap_bytes(&self) -> usize {
-        let fields = self.fields.iter().map(|field| field.name.len() + field.test.heap_bytes()).sum::<usize>();
-        let any_of = self.any_of.iter().map(Self::heap_bytes).sum::<usize>();
-        size_of_val(&*self.fields) + size_of_val(&*self.any_of) + fields + any_of
-    }
-}
-
-impl Test {
-    fn heap_bytes(&self) -> usize {
-        match self {
-            Self::Value(conditions) => all_bytes(conditions),
-            Self::Object(pattern) => size_of_val(&**pattern) + pattern.heap_bytes(),
-        }
-    }
-}
-
-fn all_bytes(conditions: &[Condition]) -> usize {
-    size_of_val(conditions) + conditions.iter().map(Condition::heap_bytes).sum::<usize>()
-}
-
-impl Condition {
-    fn heap_bytes(&self) -> usize {
-        match self {
-            Self::AnythingBut(conditions) => all_bytes(conditions),
-            Self::Cidr(_) | Self::Exists(_) | Self::Flag(_) | Self::Null => 0,
-            Self::Number(number) => number.len(),
-            Self::Range(range) => range.heap_bytes(),
-            Self::Text(test) => test.heap_bytes(),
-        }
     }
 }
 

@@ -50,11 +50,6 @@ impl Wildcard {
         }
         text.ends_with(&**last)
     }
-
-    /// Returns how many bytes of memory it takes, besides its own constant size.
-    pub(super) fn heap_bytes(&self) -> usize {
-        size_of_val(&*self.parts) + self.parts.iter().map(|part| part.len()).sum::<usize>()
-    }
 }
 
 #[cfg(test)]
