@@ -62,7 +62,10 @@ pub enum Command {
     )]
     Endpoint(EndpointCommand),
     /// Try a filter with an event
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  signpost filter test filter.json event.json --tenant acme\n  signpost filter test '{\"type\":[\"invoice\"]}' event.json -t acme"
+    )]
     Filter(FilterCommand),
     /// Send events from a file, from stdin, or an example
     Send(Send),

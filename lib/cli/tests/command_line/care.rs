@@ -141,7 +141,7 @@ fn dangerous() -> Vec<Dangerous> {
 }
 
 /// All other commands, and why nobody needs to be asked.
-const HARMLESS: [(&str, &str); 29] = [
+const HARMLESS: [(&str, &str); 30] = [
     ("addresses", "reads"),
     ("endpoint create", "adds"),
     ("endpoint list", "reads"),
@@ -152,6 +152,7 @@ const HARMLESS: [(&str, &str); 29] = [
     ("endpoint test", "sends an event that says that it is a test"),
     ("send", "sends for the first time; the same event twice is dropped"),
     ("event show", "reads"),
+    ("filter test", "compares, and sends nothing"),
     ("deliveries", "reads"),
     ("dlq list", "reads"),
     ("dlq show", "reads"),
