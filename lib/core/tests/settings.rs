@@ -77,12 +77,33 @@ fn headers() -> impl Strategy<Value = Value> {
     prop::collection::btree_map("[A-Za-z-]{1,8}", "[!-~]{0,6}", 0..4).prop_map(|headers| json!(headers))
 }
 
+fn filter() -> impl Strategy<Value = Value> {
+    let condition = prop_oneof![
+        "[a-z*]{0,4}".prop_map(Value::from),
+        "[a-z*]{0,4}".prop_map(|text| json!({ "wildcard": text })),
+        any::<f32>().prop_map(|number| json!(number)),
+        (-9_i64..9, -9_i64..9).prop_map(|(least, most)| json!({"numeric": [">", least, "<=", most]})),
+        prop_oneof![Just(Value::Null), Just(json!({"exists": false})), Just(json!({"anything-but": ["a", "b"]}))],
+    ];
+    let conditions = prop::collection::vec(condition, 1..3).prop_map(Value::from);
+    let fields = conditions.prop_recursive(3, 8, 3, |inner| {
+        let fields = prop::collection::btree_map("[a-c]", inner, 1..3).prop_map(|fields| json!(fields));
+        prop_oneof![fields.clone(), (fields.clone(), fields).prop_map(|(one, other)| json!({"$or": [one, other]}))]
+    });
+    prop_oneof![
+        fields.prop_map(|fields| json!({ "data": fields })),
+        "[a-z]{1,3}".prop_map(|kind| json!({ "type": [kind] })),
+        Just(Value::Null),
+    ]
+}
+
 fn member() -> impl Strategy<Value = (&'static str, Value)> {
     let names = || prop::collection::vec("[A-Z]{1,4}|é", 0..3);
-    let filter = ("[a-z]{1,6}", names()).prop_map(|(kind, statuses)| json!({"type": kind, "statuses": statuses}));
+    let one_type = ("[a-z]{1,6}", names()).prop_map(|(kind, statuses)| json!({"type": kind, "statuses": statuses}));
     prop_oneof![
         ".{0,20}".prop_map(|text| ("description", json!(text))),
-        prop::collection::vec(filter, 0..3).prop_map(|types| ("types", json!(types))),
+        prop::collection::vec(one_type, 0..3).prop_map(|types| ("types", json!(types))),
+        filter().prop_map(|filter| ("filter", filter)),
         prop::collection::btree_map("[a-z]{1,4}", names(), 0..3).prop_map(|fields| ("fields", json!(fields))),
         prop_oneof![Just("headers"), Just("structured"), Just("none")].prop_map(|mode| ("cloudEvents", json!(mode))),
         prop_oneof![Just("GET"), Just("POST"), Just("PUT")].prop_map(|method| ("method", json!(method))),
@@ -118,6 +139,8 @@ fn any_patch() -> impl Strategy<Value = Value> {
         "[a-zA-Z]{1,10}|scope|secret|header|kind".prop_map(|name| json!({"auth": {name: null}})),
         "maxRetries|intervalSeconds|backoff|schedule|colour".prop_map(|name| json!({"retry": {name: null}})),
         "[A-Za-z -]{1,8}".prop_map(|name| json!({"headers": {name: null}})),
+        "[a-c]|[$]or".prop_map(|name| json!({"filter": {"data": {name: null}}})),
+        prop_oneof![Just("type"), Just("data"), Just("time")].prop_map(|name| json!({"filter": {name: null}})),
     ];
     let members = prop::collection::vec(member(), 0..3)
         .prop_map(|members| Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()));
@@ -183,7 +206,7 @@ proptest! {
         }
         prop_assert!(read(&whole.to_string(), POST).is_ok(), "{} by {}", settings, changes);
 
-        let known = json!({"url": 0, "description": 0, "types": 0, "fields": 0, "cloudEvents": 0, "method": 0, "auth": 0,
+        let known = json!({"url": 0, "description": 0, "types": 0, "filter": 0, "fields": 0, "cloudEvents": 0, "method": 0, "auth": 0,
             "signatures": 0, "jwsAlgorithm": 0, "retry": 0, "timeoutSeconds": 0, "maxConcurrency": 0, "maxPerSecond": 0,
             "headers": 0, "verification": 0});
         prop_assert!(changes.as_object().unwrap().keys().all(|name| known.get(name).is_some()), "{}", changes);
