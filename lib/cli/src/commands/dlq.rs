@@ -35,6 +35,9 @@ impl Queue {
     }
 }
 
+/// The most messages that SQS returns at once.
+const MOST_RECEIVED: usize = 10;
+
 /// Runs a command about the two queues.
 pub async fn run(command: DlqCommand, stack: &Stack<'_>, output: &Output) -> Outcome {
     match command {
@@ -55,9 +58,15 @@ async fn list(args: &DlqList, stack: &Stack<'_>, output: &Output) -> Outcome {
 
 async fn show(args: &DlqShow, stack: &Stack<'_>, output: &Output) -> Outcome {
     let is_it = |message: &Value| message["id"] == args.message.as_str();
-    let seen = look(args.queue, MOST_MESSAGES, stack, is_it).await?;
-    let message = seen.messages.into_iter().find(is_it).ok_or_else(|| {
-        let what = format!("no message `{}` is visible in {}", args.message, args.queue.logical_id());
+    let Seen { messages, has_more, .. } = look(args.queue, MOST_MESSAGES, stack, is_it).await?;
+    let looked_at = Count::exact(messages.len());
+    let message = messages.into_iter().find(is_it).ok_or_else(|| {
+        let (message, queue) = (&args.message, args.queue.logical_id());
+        let what = if has_more {
+            format!("no message `{message}` is among {looked_at} messages of {queue}, which has more")
+        } else {
+            format!("no message `{message}` is visible in {queue}")
+        };
         Failure::not_found(what, "look with `signpost dlq list`; a message is hidden for some seconds after a look")
     })?;
     output.one(&message, |output| {
@@ -86,7 +95,7 @@ async fn look(queue: Queue, limit: usize, stack: &Stack<'_>, is_last: impl Fn(&V
     let (began, mut messages) = (Instant::now(), BTreeMap::new());
     loop {
         let body = json!({
-            "QueueUrl": url, "MaxNumberOfMessages": 10, "VisibilityTimeout": HIDDEN.as_secs(), "WaitTimeSeconds": 1,
+            "QueueUrl": url, "MaxNumberOfMessages": MOST_RECEIVED, "VisibilityTimeout": HIDDEN.as_secs(), "WaitTimeSeconds": 1,
             "MessageAttributeNames": ["All"],
         });
         let answer = stack.sqs("ReceiveMessage", &body).await?;
@@ -102,7 +111,7 @@ async fn look(queue: Queue, limit: usize, stack: &Stack<'_>, is_last: impl Fn(&V
         }
         let is_over = messages.len() == before;
         if is_over || messages.len() >= limit {
-            let is_cut = messages.len() > limit || (!is_over && received.len() == 10);
+            let is_cut = messages.len() > limit || (!is_over && received.len() >= MOST_RECEIVED);
             // Messages that are visible again come a second time, before others were seen.
             let is_blurred = is_over && !received.is_empty() && began.elapsed() > HIDDEN;
             let has_more = is_cut || is_blurred;

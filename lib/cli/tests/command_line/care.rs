@@ -307,6 +307,21 @@ fn a_count_that_stops_at_its_bound_says_so() {
 }
 
 #[test]
+fn a_search_that_stops_at_its_bound_says_so() {
+    let rounds = AtomicUsize::new(0);
+    let stack = StubApi::start(move |_| {
+        let round = rounds.fetch_add(1, Ordering::Relaxed);
+        let message = |index: usize| json!({"MessageId": format!("{round}-{index}"), "Body": "{}"});
+        (200, json!({"Messages": (0..1_000).map(message).collect::<Vec<_>>()}).to_string())
+    });
+    let ran = run(&stack.url, &["dlq", "show", "nothing"]);
+    assert!(
+        ran.code == 3 && ran.stderr.contains("is among 10,000 messages of DeadLetterQueue, which has more"),
+        "{ran:?}"
+    );
+}
+
+#[test]
 fn a_list_that_stops_at_its_limit_says_so() {
     for (call, member) in [
         (vec!["deliveries", ENDPOINT, "-t", "acme", "--limit", "3"], "deliveries"),
