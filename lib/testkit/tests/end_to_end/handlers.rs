@@ -147,12 +147,16 @@ async fn deliver_has_a_failed_delivery_presented_again() {
 }
 
 #[tokio::test]
-async fn rotate_keys_takes_the_schedule_and_the_force() {
+async fn rotate_keys_takes_the_schedule_the_force_and_the_dry_run() {
     let stack = LocalStack::from_env().await;
     let app = rotate_keys::App::new(&stack.aws, rotate_keys::Config::from_lookup(lookup)).unwrap();
     let schedule: Value = serde_json::from_str(include_str!("../../../../events/rotate-keys-schedule.json")).unwrap();
     let force: Value = serde_json::from_str(include_str!("../../../../events/rotate-keys-force.json")).unwrap();
 
+    let dry_run: Value = serde_json::from_str(include_str!("../../../../events/rotate-keys-dry-run.json")).unwrap();
+
+    let counted = rotate_keys::handle(dry_run, &app).await.unwrap();
+    assert_eq!((counted.would_replace, counted.key_ids), (Some(Algorithm::ALL.to_vec()), vec![]));
     let forced = rotate_keys::handle(force, &app).await.unwrap().key_ids;
     rotate_keys::handle(schedule, &app).await.unwrap();
 
