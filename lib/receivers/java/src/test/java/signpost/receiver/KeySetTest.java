@@ -12,6 +12,7 @@ import java.util.Map;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.FutureTask;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.AfterEach;
@@ -153,6 +154,23 @@ class KeySetTest {
             threads.shutdownNow();
         }
         assertEquals(1, server.requests.size());
+    }
+
+    @Test
+    void a_thread_that_is_interrupted_spoils_nothing_for_the_others() throws Exception {
+        server.gate.drainPermits();
+        KeySet keys = keySet();
+        FutureTask<String> first = new FutureTask<>(() -> step(keys) + Thread.currentThread().isInterrupted());
+        Thread thread = new Thread(first);
+        thread.start();
+        while (server.requests.isEmpty()) {
+            Thread.onSpinWait();
+        }
+        thread.interrupt();
+        assertEquals("keys-unavailabletrue", first.get(10, TimeUnit.SECONDS));
+        server.gate.release(2);
+        verify(keys);
+        assertEquals(2, server.requests.size());
     }
 
     @Test
