@@ -32,6 +32,40 @@ pub fn start(command: &mut Command, limit: Duration) -> io::Result<(Child, Limit
     Ok((child, Limit(sender)))
 }
 
+/// A program that runs beside a test. It is killed when it is dropped, with all that it started.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    _limit: Limit,
+}
+
+/// Starts a program that ends with the value.
+///
+/// # Errors
+/// The program cannot be started.
+pub fn run_beside(command: &mut Command, limit: Duration) -> io::Result<Running> {
+    let (child, limit) = start(command, limit)?;
+    Ok(Running { child, _limit: limit })
+}
+
+impl Running {
+    /// Returns whether the program has ended by itself.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn has_ended(&mut self) -> io::Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.child.id());
+        drop(Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status());
+        drop(self.child.wait());
+    }
+}
+
 /// Runs a program to its end, and returns its output.
 ///
 /// # Errors
@@ -79,6 +113,15 @@ mod tests {
         let output = output(&mut waits, Duration::from_millis(300)).unwrap();
         assert!(!output.status.success() && begin.elapsed() < Duration::from_mins(1));
         assert_eq!(output.stdout, b"begun\n");
+    }
+
+    #[test]
+    fn a_program_beside_a_test_ends_with_it() {
+        let mut running = run_beside(Command::new("sleep").arg("600"), Duration::from_mins(1)).unwrap();
+        assert!(!running.has_ended().unwrap());
+        let process = format!("/proc/{}", running.child.id());
+        drop(running);
+        assert!(!Path::new(&process).exists());
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod permissions;
 mod portal;
 mod ports;
 mod public_keys;
+mod receivers;
 mod redrive;
 mod rejection;
 mod replay;
