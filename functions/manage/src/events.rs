@@ -43,7 +43,7 @@ const REPLAYED_AT_ONCE: usize = 50;
 
 /// How many deliveries of an event one answer may have.
 const MAX_DELIVERIES: i32 = 100;
-/// How many deliveries are read together: as many as fit into memory with 400 KB each.
+/// How many deliveries are read together. Each may have some 90 attempts with different requests and answers of a few KB.
 const READ_AT_ONCE: usize = 20;
 /// An upper limit for the bytes of an answer besides the event and the deliveries.
 const BESIDE: usize = 1_024;

@@ -11,9 +11,13 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use signpost_core::audit::{Actor, AuditQuery, Change, Entry, EntryId};
+use signpost_core::delivery::answer::{AnswerRecord, answer_print};
 use signpost_core::delivery::attempt::Attempt;
+use signpost_core::delivery::attempt_log::encode;
 use signpost_core::delivery::breaker::Breaker;
 use signpost_core::delivery::drain::drain_shard;
 use signpost_core::delivery::parking::Lane;
@@ -90,6 +94,7 @@ fn attempt() -> Attempt {
         error: Some("endpoint answered 503; answer 2xx to acknowledge".into()),
         cause: Some("status".into()),
         response: Some("busy".into()),
+        answer: AnswerRecord::New,
         redirect: Some("https://hooks.example/login".into()),
         sent: SentRecord::This(Sent {
             method: "POST".into(),
@@ -103,6 +108,18 @@ fn attempt() -> Attempt {
     }
 }
 
+/// Returns an attempt with another request than the first one.
+fn second_attempt() -> Attempt {
+    let SentRecord::This(sent) = attempt().sent else { panic!("the first attempt sends something") };
+    let sent = SentRecord::This(Sent { method: "PUT".into(), ..sent });
+    Attempt { number: 2, response: None, answer: AnswerRecord::Known, sent, ..attempt() }
+}
+
+fn with_members(mut item: Value, members: &Value) -> Value {
+    item.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    item
+}
+
 fn progress() -> Progress {
     Progress {
         status: DeliveryStatus::Pending,
@@ -111,6 +128,7 @@ fn progress() -> Progress {
         next_attempt_unix_ms: ARRIVED + 5_160,
         replay: None,
         last_sent: Some(7),
+        last_answer: Some(answer_print("busy")),
     }
 }
 
@@ -145,9 +163,8 @@ fn signing_key() -> StoredKey {
 }
 
 fn pem_content(pem: &str) -> Vec<u8> {
-    use base64::Engine as _;
     let text: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
-    base64::engine::general_purpose::STANDARD.decode(text).unwrap()
+    BASE64.decode(text).unwrap()
 }
 
 fn endpoint_key() -> EndpointKey {
@@ -203,7 +220,17 @@ async fn written() -> BTreeMap<&'static str, Value> {
     items.insert("state", wire.take_one());
     let deliveries = Deliveries::new(wire.dynamodb(), "t".into(), RETENTION);
     assert!(deliveries.insert(delivery, &attempt(), progress()).await.unwrap());
-    items.insert("delivery", wire.take_one());
+    let [record, answer] = wire.take().try_into().unwrap();
+    // The second attempt, with another request. The eighth attempt moves those before it.
+    assert!(deliveries.update(delivery, &second_attempt(), Some(1), progress()).await.unwrap());
+    items.insert("sent", wire.take_one());
+    let full = json!({"attemptCount": {"N": "7"}});
+    let full = Wire::with([with_members(record.clone(), &full)]);
+    let eighth = Attempt { number: 8, sent: SentRecord::Same, response: None, ..attempt() };
+    let table = Deliveries::new(full.dynamodb(), "t".into(), RETENTION);
+    assert!(table.update(delivery, &eighth, Some(1), Progress { attempts: 8, ..progress() }).await.unwrap());
+    items.insert("chunk", full.take_one());
+    items.extend([("delivery", record), ("answer", answer)]);
 
     let parking = Parking::new(wire.dynamodb(), "t".into(), RETENTION);
     parking.park(Lane::due_at(ARRIVED, delivery), ARRIVED, delivery).await.unwrap();
@@ -244,7 +271,20 @@ async fn written() -> BTreeMap<&'static str, Value> {
 
 /// Reads an item of the kind `name`. Returns what was read, without what differs each time.
 async fn read(name: &str, item: &Value) -> Result<String, AwsError> {
-    let wire = Wire::with(item.clone());
+    let mut items = vec![item.clone()];
+    if matches!(name, "answer" | "chunk" | "sent") {
+        // The record of the delivery, in a state in which it needs the item.
+        let entry = encode(&second_attempt(), ARRIVED, None, None);
+        let state = match name {
+            "answer" => json!({}),
+            "chunk" => {
+                json!({"attempts": {"L": []}, "chunks": {"N": "1"}, "sent": {"M": newest()["chunk"]["sent"]["M"]}})
+            }
+            _ => json!({"attempts": {"L": [{"B": BASE64.encode(entry)}]}}),
+        };
+        items.push(with_members(newest()["delivery"].clone(), &state));
+    }
+    let wire = Wire::with(items);
     let (event, endpoint, tenant) = (event(), endpoint(), tenant());
     let delivery = DeliveryKey { event: &event.key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
     let parking = Parking::new(wire.dynamodb(), "t".into(), RETENTION);
@@ -259,7 +299,7 @@ async fn read(name: &str, item: &Value) -> Result<String, AwsError> {
             let subject = SubjectKey { tenant: &tenant, kind: "operation", name: "op-1" };
             table(&States::new(wire.dynamodb(), "t".into()).history(subject, 9).await?)
         }
-        "delivery" => {
+        "answer" | "chunk" | "delivery" | "sent" => {
             let deliveries = Deliveries::new(wire.dynamodb(), "t".into(), RETENTION);
             table(&(deliveries.standing(delivery).await?, deliveries.attempts(delivery).await?))
         }

@@ -1,6 +1,7 @@
 //! Builders of minimal valid values. Each name is unique, so that tests do not share data.
 
 use serde_json::{Value, json};
+use signpost_core::delivery::answer::AnswerRecord;
 use signpost_core::delivery::attempt::Attempt;
 use signpost_core::delivery::sent::SentRecord;
 use signpost_core::endpoint::EndpointId;
@@ -52,6 +53,7 @@ pub fn attempt(number: u32, status: Option<u16>) -> Attempt {
         error: None,
         cause: None,
         response: None,
+        answer: AnswerRecord::Known,
         sent: SentRecord::Nothing,
         connection: None,
         redirect: None,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::delivery::answer::AnswerRecord;
 use crate::delivery::cause::{Cause, ExchangeFault};
 use crate::delivery::sent::{Connection, SentRecord};
 use crate::delivery::token_refusal::{OAuthError, TokenLack, advice, spelled};
@@ -318,8 +319,11 @@ pub struct Attempt {
     pub error: Option<String>,
     /// The code of the cause. Absent if the endpoint acknowledged.
     pub cause: Option<String>,
-    /// The start of the answer. Absent if the endpoint acknowledged or did not answer.
+    /// The start of the answer. Absent if the endpoint acknowledged or did not answer, and in a record whose answer is
+    /// not stored.
     pub response: Option<String>,
+    /// Whether the answer is stored.
+    pub answer: AnswerRecord,
     /// The request.
     pub sent: SentRecord,
     /// The connection that the answer came over. Absent if the endpoint did not answer.

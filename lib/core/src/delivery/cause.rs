@@ -154,7 +154,12 @@ impl ExchangeFault {
         Self::Unreachable,
     ];
 
-    fn code(self) -> &'static str {
+    /// Returns the fault with a code.
+    pub(crate) fn of_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|fault| fault.code() == code)
+    }
+
+    pub(crate) fn code(self) -> &'static str {
         match self {
             Self::AnswerAmbiguous => "answer-ambiguous",
             Self::AnswerCut => "answer-cut",

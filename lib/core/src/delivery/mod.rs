@@ -1,6 +1,8 @@
 //! Deliveries: one event to one endpoint, in as many attempts as the endpoint's retry policy allows.
 
+pub mod answer;
 pub mod attempt;
+pub mod attempt_log;
 pub mod breaker;
 pub mod cause;
 pub mod drain;
@@ -223,6 +225,11 @@ pub struct Progress {
     ///
     /// [`Sent::print`]: crate::delivery::sent::Sent::print
     pub last_sent: Option<u64>,
+    /// The fingerprint of the answer that was stored last, from [`answer_print`]. None if no answer was stored since the
+    /// last replay.
+    ///
+    /// [`answer_print`]: crate::delivery::answer::answer_print
+    pub last_answer: Option<u64>,
 }
 
 /// The record of a delivery.
@@ -350,10 +357,21 @@ pub struct DueAttempt {
     ///
     /// [`Sent::print`]: crate::delivery::sent::Sent::print
     pub last_sent: Option<u64>,
+    /// The fingerprint of the answer that was stored last, from [`answer_print`]. None if no answer was stored since the
+    /// last replay.
+    ///
+    /// [`answer_print`]: crate::delivery::answer::answer_print
+    pub last_answer: Option<u64>,
 }
 
-const FIRST: Due =
-    Due::Attempt(DueAttempt { number: 1, before_replay: 0, on_record: None, replay: None, last_sent: None });
+const FIRST: Due = Due::Attempt(DueAttempt {
+    number: 1,
+    before_replay: 0,
+    on_record: None,
+    replay: None,
+    last_sent: None,
+    last_answer: None,
+});
 
 /// SQS counts visibility in whole seconds, so a message may come back up to one second early.
 pub const EARLY_MS: u64 = 999;
@@ -377,9 +395,9 @@ pub fn due(standing: Option<DeliveryRecord>, receipt: &Receipt, now_unix_ms: u64
         Some(Progress { next_attempt_unix_ms, .. }) if next_attempt_unix_ms > now_unix_ms + EARLY_MS => {
             return Due::Wait { until_unix_ms: next_attempt_unix_ms };
         }
-        Some(Progress { attempts, before_replay, next_attempt_unix_ms, replay, last_sent, .. }) => {
+        Some(Progress { attempts, before_replay, next_attempt_unix_ms, replay, last_sent, last_answer, .. }) => {
             let (number, on_record) = (attempts + 1, Some(next_attempt_unix_ms));
-            Due::Attempt(DueAttempt { number, before_replay, on_record, replay, last_sent })
+            Due::Attempt(DueAttempt { number, before_replay, on_record, replay, last_sent, last_answer })
         }
     };
     match standing.leased_until_unix_ms {
@@ -540,8 +558,9 @@ mod tests {
     #[test]
     fn the_record_decides_what_is_due() {
         let at = |status, next_attempt_unix_ms| {
-            let (attempts, before_replay, replay, last_sent) = (2, 0, None, Some(7));
-            let progress = Progress { status, attempts, before_replay, next_attempt_unix_ms, replay, last_sent };
+            let (attempts, before_replay, replay, last_sent, last_answer) = (2, 0, None, Some(7), Some(8));
+            let progress =
+                Progress { status, attempts, before_replay, next_attempt_unix_ms, replay, last_sent, last_answer };
             let progress = Some(progress);
             Some(DeliveryRecord { progress, leased_until_unix_ms: 0 })
         };
@@ -556,8 +575,8 @@ mod tests {
             track: Track::Fast,
         };
         let next = |at| {
-            let (number, on_record, last_sent) = (3, Some(at), Some(7));
-            Due::Attempt(DueAttempt { number, before_replay: 0, on_record, replay: None, last_sent })
+            let (number, on_record, last_sent, last_answer) = (3, Some(at), Some(7), Some(8));
+            Due::Attempt(DueAttempt { number, before_replay: 0, on_record, replay: None, last_sent, last_answer })
         };
         let cases = [
             (None, FIRST, "nothing on record"),

@@ -5,6 +5,7 @@
 //! those values that do not follow. Attempts with an identical request share the record of the first one.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
@@ -47,20 +48,16 @@ pub enum SentRecord {
 }
 
 impl SentRecord {
-    /// Compares the request of attempt `number` with the previous one, by [`Sent::print`]. Every tenth attempt has a
-    /// complete record, because only some of very many attempts are stored.
+    /// Compares a request with the previous one, by [`Sent::print`].
     #[must_use]
-    pub fn new(sent: Option<Sent>, last: Option<u64>, number: u32) -> Self {
+    pub fn new(sent: Option<Sent>, last: Option<u64>) -> Self {
         match sent {
             None => Self::Nothing,
-            Some(sent) if Some(sent.print()) == last && !number.is_multiple_of(SAID_EVERY) => Self::Same,
+            Some(sent) if Some(sent.print()) == last => Self::Same,
             Some(sent) => Self::This(sent),
         }
     }
 }
-
-/// The interval, in attempts, of complete records of a request that does not change.
-const SAID_EVERY: u32 = 10;
 
 /// The connection of an answered request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,10 +148,13 @@ impl Sent {
         self.method != PREFLIGHT
     }
 
-    /// Returns a fingerprint of the record: the first eight bytes of a hash over all of it.
+    /// Returns a fingerprint of the record: the first eight bytes of a hash over all of it. The order of the values does
+    /// not count, because a table does not keep it.
     #[must_use]
     pub fn print(&self) -> u64 {
-        let values = self.values.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+        let values: BTreeMap<_, _> =
+            self.values.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        let values = values.into_iter().flat_map(|(name, value)| [name, value]);
         let bytes = self.body_bytes.to_be_bytes();
         let parts = [self.method.as_bytes(), self.url.as_bytes(), self.names.as_bytes(), &self.body_sha256, &bytes];
         let hash = fingerprint(parts.into_iter().chain(values));

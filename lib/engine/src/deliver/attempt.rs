@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use signpost_core::delivery::answer::{AnswerRecord, answer_print};
 use signpost_core::delivery::attempt::{Attempt, AttemptClass, AttemptError, AttemptResult};
 use signpost_core::delivery::request::{AttemptStart, Request, RequestError};
 use signpost_core::delivery::sent::{Sent, SentRecord};
@@ -30,7 +31,7 @@ impl<P: Ports> Deliver<P> {
         ready: &Ready<P>,
     ) -> Result<Outcome, Deferred<P>> {
         let Ready { recipient, keyring, due, is_probe, question, is_only, .. } = ready;
-        let DueAttempt { number, before_replay, on_record, replay, last_sent } = *due;
+        let DueAttempt { number, before_replay, on_record, replay, last_sent, last_answer } = *due;
         let is_first = on_record.is_none() && *is_only;
         let expected = is_first.then(|| self.deliveries.announce_first());
         let (began, began_at) = (self.clock.elapsed(), self.clock.unix());
@@ -46,6 +47,18 @@ impl<P: Ports> Deliver<P> {
         let is_signed = sent.as_ref().is_none_or(Sent::is_webhook);
         let sent_now = sent.as_ref().map(Sent::print).or(last_sent);
 
+        let (counted, policy) = (number.saturating_sub(before_replay), &recipient.endpoint().retry);
+        let (next, is_free) = if *is_probe {
+            next_of_probe(&result, counted, policy, self.random.f64())
+        } else {
+            (next(&result, counted, policy, self.random.f64()), false)
+        };
+        let is_last = !matches!(next, Next::Retry(_));
+        let answer = AnswerRecord::new(response.as_deref(), last_answer, number, is_last);
+        let last_answer = match &response {
+            Some(response) if answer == AnswerRecord::New => Some(answer_print(response)),
+            _ => last_answer,
+        };
         let attempt = Attempt {
             number,
             at_unix_ms: millis(began_at),
@@ -55,15 +68,10 @@ impl<P: Ports> Deliver<P> {
             error: result.as_ref().err().map(ToString::to_string),
             cause: result.as_ref().err().map(|error| error.cause().to_string()),
             response,
-            sent: SentRecord::new(sent, last_sent, number),
+            answer,
+            sent: SentRecord::new(sent, last_sent),
             connection,
             redirect,
-        };
-        let (counted, policy) = (number.saturating_sub(before_replay), &recipient.endpoint().retry);
-        let (next, is_free) = if *is_probe {
-            next_of_probe(&result, counted, policy, self.random.f64())
-        } else {
-            (next(&result, counted, policy, self.random.f64()), false)
         };
         let before_replay = before_replay + u32::from(is_free);
         log(delivery, &attempt, next, &result);
@@ -71,7 +79,8 @@ impl<P: Ports> Deliver<P> {
         let wait = if let Next::Retry(wait) = next { wait } else { Duration::ZERO };
         let next_attempt_unix_ms = self.clock.unix_ms() + millis(wait);
         let (status, attempts, last_sent) = (next.status(), number, sent_now);
-        let progress = Progress { status, attempts, before_replay, next_attempt_unix_ms, replay, last_sent };
+        let progress =
+            Progress { status, attempts, before_replay, next_attempt_unix_ms, replay, last_sent, last_answer };
         // Recorded before it becomes a dead letter: after a crash in between, a later try finds the record and goes on.
         let recorded = if is_first {
             self.deliveries.record_first(delivery.key(), &attempt, progress).await

@@ -7,6 +7,7 @@
 
 use std::fmt::Debug;
 
+use signpost_core::delivery::answer::AnswerRecord;
 use signpost_core::delivery::attempt::{Attempt, judge_status};
 use signpost_core::delivery::breaker::{Breaker, Outcomes};
 use signpost_core::delivery::drain::{DRAIN_SHARDS, drain_shard};
@@ -48,6 +49,7 @@ fn attempt(number: u32) -> Attempt {
         error: None,
         cause: None,
         response: None,
+        answer: AnswerRecord::Known,
         sent: SentRecord::Nothing,
         connection: None,
         redirect: None,
@@ -62,6 +64,7 @@ fn pending(attempts: u32) -> Progress {
         next_attempt_unix_ms: AT,
         replay: None,
         last_sent: None,
+        last_answer: None,
     }
 }
 
@@ -93,6 +96,7 @@ const DELIVERED: Progress = Progress {
     next_attempt_unix_ms: AT,
     replay: None,
     last_sent: Some(u64::MAX),
+    last_answer: Some(u64::MAX),
 };
 const EXHAUSTED: Progress = Progress { status: DeliveryStatus::Exhausted, ..DELIVERED };
 
@@ -247,17 +251,18 @@ pub async fn an_update<D: Deliveries<Error: Debug>>(table: &D, subject: impl Fn(
     }
 }
 
-/// The fingerprint of a request stays until there is another, and the kind of a replay stays.
+/// The fingerprints of a request and of an answer stay until there are others, and the kind of a replay stays.
 pub async fn an_update_keeps<D: Deliveries<Error: Debug>>(table: &D, subject: impl Fn() -> Subject) {
     let subject = subject();
     Before::Recorded(Progress { last_sent: Some(7), ..pending(1) }).set(table, &subject).await;
     table.reset_for_replay(key(&subject), ReplayKind::Redrive).await.unwrap();
     let mut due = standing(table, &subject).await.unwrap().progress.unwrap().next_attempt_unix_ms;
     for (number, printed, last_sent) in [(2, None, 7), (3, Some(8), 8), (4, None, 8)] {
-        let replay = Some(ReplayKind::Redrive);
-        let next = Progress { last_sent: printed, replay, before_replay: 1, ..pending(number) };
+        let (replay, answered) = (Some(ReplayKind::Redrive), printed.map(|print| print + 1));
+        let next = Progress { last_sent: printed, last_answer: answered, replay, before_replay: 1, ..pending(number) };
         assert!(table.update(key(&subject), &attempt(number), Some(due), next).await.unwrap());
-        let expected = Progress { last_sent: Some(last_sent), ..next };
+        let last_answer = (last_sent != 7).then_some(last_sent + 1);
+        let expected = Progress { last_sent: Some(last_sent), last_answer, ..next };
         assert_eq!(standing(table, &subject).await, Some(on_record(expected)), "attempt {number}");
         due = AT;
     }

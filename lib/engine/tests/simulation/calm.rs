@@ -383,6 +383,7 @@ pub fn failed(attempts: u32) -> Progress {
         next_attempt_unix_ms: START,
         replay: None,
         last_sent: None,
+        last_answer: None,
     }
 }
 

@@ -79,6 +79,7 @@ pub struct Record {
     leased_until: Option<u64>,
     replay: Option<ReplayKind>,
     last_sent: Option<u64>,
+    last_answer: Option<u64>,
 }
 
 /// A request to drain a lane.
@@ -134,6 +135,7 @@ impl Record {
             next_attempt_unix_ms: self.next_attempt,
             replay: self.replay,
             last_sent: self.last_sent,
+            last_answer: self.last_answer,
         });
         DeliveryRecord { progress, leased_until_unix_ms: self.leased_until.unwrap_or_default() }
     }
@@ -147,6 +149,7 @@ impl Record {
             leased_until: None,
             replay: progress.replay,
             last_sent: progress.last_sent,
+            last_answer: progress.last_answer,
         }
     }
 }
@@ -196,9 +199,10 @@ impl Tables {
             }
         };
         if is_next {
-            // The update sets neither of these.
+            // The update sets none of these to nothing.
             let (replay, last_sent) = (record.replay, progress.last_sent.or(record.last_sent));
-            self.records.insert(id, Record { replay, last_sent, ..Record::of(progress) });
+            let last_answer = progress.last_answer.or(record.last_answer);
+            self.records.insert(id, Record { replay, last_sent, last_answer, ..Record::of(progress) });
         }
         is_next
     }
@@ -209,7 +213,8 @@ impl Tables {
         if is_news {
             let (status, next_attempt) = (Some(progress.status), progress.next_attempt_unix_ms);
             let last_sent = progress.last_sent.or(record.last_sent);
-            *record = Record { status, next_attempt, leased_until: None, last_sent, ..*record };
+            let last_answer = progress.last_answer.or(record.last_answer);
+            *record = Record { status, next_attempt, leased_until: None, last_sent, last_answer, ..*record };
         }
         is_news
     }
@@ -220,6 +225,7 @@ impl Tables {
         record.before_replay = Some(*record.attempts.get_or_insert(0));
         record.next_attempt = now;
         record.replay = Some(replay);
+        record.last_answer = None;
     }
 
     pub fn end(&mut self, id: u32, now: u64) {

@@ -2,7 +2,8 @@
 //!
 //! Partition key `pk` (a part of the endpoint's list), sort key `sk` (the position in it, see
 //! [`signpost_core::delivery::list`]). A delivery gets its item with its first attempt, or earlier, if it is leased,
-//! released or replayed before that.
+//! released or replayed before that. Every write pays for the whole item, so it has only a log of the last attempts. The
+//! older ones, answers and later requests are beside it, see [`crate::tables::attempts`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,20 +15,24 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use futures_util::future::join3;
+use signpost_core::delivery::answer::AnswerRecord;
 use signpost_core::delivery::attempt::Attempt;
+use signpost_core::delivery::attempt_log::{begins_chunk, encode};
 use signpost_core::delivery::list::key_of;
-use signpost_core::delivery::sent::{Connection, Sent, SentRecord};
+use signpost_core::delivery::sent::SentRecord;
 use signpost_core::delivery::{DeadLetterReason, DeliveryKey, DeliveryRecord, DeliveryStatus, Progress, ReplayKind};
 use signpost_core::event::EventId;
 use signpost_engine::ports;
 use signpost_engine::ports::deliveries::{Lease, LeaseResult};
 
 use crate::aws::batch_get::{Projection, get, get_all};
-use crate::aws::batch_insert::{Inserted, insert};
+use crate::aws::batch_insert::{Inserted, insert, insert_one};
 use crate::aws::coalesce::{Announced, Coalescer};
-use crate::aws::{AwsError, Item, ItemError, bytes, if_condition_held, n, number, optional, s, text, unreadable};
+use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, optional, s, text, unreadable};
 use crate::runtime::clock::{unix_ms_now, unix_now};
 use crate::runtime::logs::Chain;
+use crate::tables::attempts::{answer_item, chunk_key, chunks_of, map_of_sent, read_attempts, sent_item};
 
 /// The deliveries in the table.
 #[derive(Clone, Debug)]
@@ -41,7 +46,8 @@ pub struct Deliveries {
 /// Calls that the deliveries of a batch share.
 #[derive(Debug, Default)]
 struct Together {
-    records: Coalescer<Item, Result<Inserted, AwsError>>,
+    /// Each question is a record and the items beside it.
+    records: Coalescer<Vec<Item>, Vec<Result<Inserted, AwsError>>>,
     standings: Coalescer<Item, Result<Option<Item>, AwsError>>,
 }
 
@@ -56,7 +62,7 @@ impl Deliveries {
     fn update_call(
         &self,
         delivery: DeliveryKey<'_>,
-        kept: Option<&Attempt>,
+        kept: Option<&Kept>,
         progress: Progress,
     ) -> UpdateItemFluentBuilder {
         let call = self
@@ -68,30 +74,120 @@ impl Deliveries {
             .expression_attribute_values(":of", s(event_name(delivery)))
             .expression_attribute_values(":status", s(progress.status.as_str()))
             .expression_attribute_values(":next", n(progress.next_attempt_unix_ms))
-            .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()));
-        let call = match progress.last_sent {
-            Some(print) => call.expression_attribute_values(":print", n(print)),
-            None => call,
+            .expression_attribute_values(":expires", n(self.expires_at()));
+        let Some(kept) = kept else { return call };
+        let entry = AttributeValue::L(vec![AttributeValue::B(Blob::new(&*kept.entry))]);
+        let call = call.expression_attribute_values(":attempt", entry);
+        let values = [
+            (":none", kept.chunks.is_none().then(|| AttributeValue::L(Vec::new()))),
+            (":chunks", kept.chunks.map(n)),
+            (":firstAt", kept.first_at.map(n)),
+            (":sent", kept.first_sent.clone().map(AttributeValue::M)),
+            (":sentPrint", kept.last_sent.map(n)),
+            (":answerPrint", kept.last_answer.map(n)),
+        ];
+        let given = values.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        given.fold(call, |call, (name, value)| call.expression_attribute_values(name, value))
+    }
+
+    /// Stores what an attempt needs beside the record, and returns what the record keeps. If a call fails, the attempt
+    /// is recorded without that part: a record that is missing would cost the receiver a repetition.
+    async fn keep(&self, delivery: DeliveryKey<'_>, attempt: &Attempt, progress: Progress) -> Kept {
+        let store = async |item: Option<Item>| match item {
+            None => true,
+            Some(item) => {
+                insert_one(&self.client, &self.table, item).await.inspect_err(|error| log_lost(attempt, error)).is_ok()
+            }
         };
-        let Some(attempt) = kept else { return call };
-        let item = AttributeValue::M(item_of(attempt));
-        match slot(attempt.number) {
-            AttemptIndex::Next => call
-                .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
-                .expression_attribute_values(":attempt", AttributeValue::L(vec![item])),
-            AttemptIndex::Of(_) => call.expression_attribute_values(":attempt", item),
+        let sent = match &attempt.sent {
+            SentRecord::This(sent) if attempt.number > 1 => Some(sent_item(delivery, sent, self.expires_at())),
+            SentRecord::This(_) | SentRecord::Nothing | SentRecord::Same => None,
+        };
+        let answer = new_answer(attempt).map(|answer| answer_item(delivery, answer, self.expires_at()));
+        let chunks = async {
+            if !begins_chunk(attempt.number) {
+                return None;
+            }
+            let moved = self.move_to_chunk(delivery, attempt.number).await;
+            moved.inspect_err(|error| log_lost(attempt, error)).ok().flatten()
+        };
+        let (has_sent, has_answer, chunks) = join3(store(sent), store(answer), chunks).await;
+        let last_answer = progress.last_answer.filter(|_| has_answer);
+        let entry = if has_answer {
+            encode(attempt, delivery.arrived_unix_ms, progress.last_sent, last_answer)
+        } else {
+            let attempt = Attempt { answer: AnswerRecord::Skipped, ..attempt.clone() };
+            encode(&attempt, delivery.arrived_unix_ms, progress.last_sent, last_answer)
+        };
+        Kept {
+            entry,
+            chunks,
+            last_sent: progress.last_sent.filter(|_| has_sent),
+            last_answer,
+            first_at: (attempt.number == 1).then_some(attempt.at_unix_ms),
+            first_sent: first_sent(attempt),
         }
+    }
+
+    /// Copies the attempts before attempt `number` into a chunk, if the record has them, and returns the number of
+    /// chunks with this one. The update that records the attempt removes them from the record. Until then, the chunk
+    /// does not count, and is overwritten.
+    async fn move_to_chunk(&self, delivery: DeliveryKey<'_>, number: u32) -> Result<Option<u32>, AwsError> {
+        let record = get(&self.client, &self.table, key(delivery), None).await?.unwrap_or_default();
+        let attempts = record.get("attempts").filter(|_| attempts_in(&record) == Some(u64::from(number) - 1));
+        let Some(attempts) = attempts else { return Ok(None) };
+        let chunks = chunks_of(&record).map_err(AwsError::corrupt(ITEM))?;
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(chunk_key(delivery, chunks)))
+            .expression_attribute_values(":attempts", attempts.clone())
+            .expression_attribute_values(":expiresAt", n(self.expires_at()));
+        let call = match record.get("sent") {
+            None => call.update_expression("SET attempts = :attempts, expiresAt = :expiresAt"),
+            Some(sent) => call
+                .update_expression("SET attempts = :attempts, sent = :sent, expiresAt = :expiresAt")
+                .expression_attribute_values(":sent", sent.clone()),
+        };
+        sent(call).await?;
+        Ok(Some(chunks + 1))
     }
 
     /// Reads the kept attempts of a delivery, oldest first, for operators' tools.
     ///
-    /// Needs `dynamodb:GetItem`.
+    /// Needs `dynamodb:GetItem`, and `dynamodb:BatchGetItem` for what is beside the record.
     ///
     /// # Errors
-    /// The call failed, or the item cannot be read.
+    /// A call failed, or an item cannot be read.
     pub async fn attempts(&self, delivery: DeliveryKey<'_>) -> Result<Vec<Attempt>, AwsError> {
         let item = get(&self.client, &self.table, key(delivery), None).await?.unwrap_or_default();
-        attempts_of(&item).map_err(AwsError::corrupt(ITEM))
+        Ok(read_attempts(&self.client, &self.table, &[(delivery, &item)]).await?.pop().unwrap_or_default())
+    }
+
+    /// Returns the record of a first attempt, and the item of its answer if that is kept.
+    fn first_items(&self, delivery: DeliveryKey<'_>, attempt: &Attempt, progress: Progress) -> Vec<Item> {
+        let (mut item, expires_at) = (key(delivery), self.expires_at());
+        let entry = encode(attempt, delivery.arrived_unix_ms, progress.last_sent, progress.last_answer);
+        item.extend(progress.last_sent.map(|print| ("sentPrint".into(), n(print))));
+        item.extend(progress.last_answer.map(|print| ("answerPrint".into(), n(print))));
+        item.extend((progress.before_replay > 0).then(|| ("beforeReplay".into(), n(progress.before_replay))));
+        item.extend(first_sent(attempt).map(|sent| ("sent".into(), AttributeValue::M(sent))));
+        item.extend([
+            ("status".into(), s(progress.status.as_str())),
+            ("nextAttemptAt".into(), n(progress.next_attempt_unix_ms)),
+            ("expiresAt".into(), n(expires_at)),
+            ("eventRef".into(), s(event_name(delivery))),
+            ("attemptCount".into(), n(progress.attempts)),
+            ("firstAt".into(), n(attempt.at_unix_ms)),
+            ("attempts".into(), AttributeValue::L(vec![AttributeValue::B(Blob::new(entry))])),
+        ]);
+        let answer = new_answer(attempt).map(|answer| answer_item(delivery, answer, expires_at));
+        std::iter::once(item).chain(answer).collect()
+    }
+
+    fn expires_at(&self) -> u64 {
+        (unix_now() + self.retention).as_secs()
     }
 }
 
@@ -134,7 +230,7 @@ impl ports::deliveries::Deliveries for Deliveries {
             .expression_attribute_values(":now", n(wanted.from_unix_ms))
             .expression_attribute_values(":due", n(wanted.due_by_unix_ms))
             .expression_attribute_values(":until", n(wanted.until_unix_ms))
-            .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()))
+            .expression_attribute_values(":expires", n(self.expires_at()))
             .return_values(ReturnValue::AllOld)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let standing = |item: Option<&Item>| {
@@ -160,7 +256,7 @@ impl ports::deliveries::Deliveries for Deliveries {
             .set_key(Some(key(delivery)))
             .update_expression("SET leasedUntil = :zero, expiresAt = if_not_exists(expiresAt, :expires)")
             .expression_attribute_values(":zero", n(0))
-            .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()));
+            .expression_attribute_values(":expires", n(self.expires_at()));
         let call = match leased_until_unix_ms {
             None => call.condition_expression("attribute_not_exists(leasedUntil)"),
             Some(until) => {
@@ -174,25 +270,28 @@ impl ports::deliveries::Deliveries for Deliveries {
         self.together.records.announce()
     }
 
-    /// Needs `dynamodb:PartiQLInsert`. One call for up to 25 deliveries of the same batch.
+    /// Needs `dynamodb:PartiQLInsert`. One call for up to 25 deliveries of the same batch. An answer that is kept is an
+    /// item more.
     async fn insert(&self, delivery: DeliveryKey<'_>, attempt: &Attempt, progress: Progress) -> Result<bool, AwsError> {
-        let mut item = key(delivery);
-        item.extend(progress.last_sent.map(|print| ("sentPrint".into(), n(print))));
-        item.extend((progress.before_replay > 0).then(|| ("beforeReplay".into(), n(progress.before_replay))));
-        item.extend([
-            ("status".into(), s(progress.status.as_str())),
-            ("nextAttemptAt".into(), n(progress.next_attempt_unix_ms)),
-            ("expiresAt".into(), n((unix_now() + self.retention).as_secs())),
-            ("eventRef".into(), s(event_name(delivery))),
-            ("attemptCount".into(), n(progress.attempts)),
-            ("attempts".into(), AttributeValue::L(vec![AttributeValue::M(item_of(attempt))])),
-        ]);
-        let insert = async |items| insert(&self.client, &self.table, items).await;
-        Ok(self.together.records.load(item, insert).await.transpose()? == Some(Inserted::Yes))
+        let items = self.first_items(delivery, attempt, progress);
+        let answer = items.get(1).cloned();
+        let insert = async |groups: Vec<Vec<Item>>| {
+            let sizes: Vec<_> = groups.iter().map(Vec::len).collect();
+            let all = insert(&self.client, &self.table, groups.into_iter().flatten().collect()).await;
+            let mut all = all.into_iter();
+            sizes.into_iter().map(|size| all.by_ref().take(size).collect()).collect()
+        };
+        let inserted = self.together.records.load(items, insert).await.unwrap_or_default();
+        if let (Some(answer), Some(Ok(Inserted::No))) = (answer, inserted.get(1)) {
+            // It may be that DynamoDB could not take this one of the call's items.
+            let _ = insert_one(&self.client, &self.table, answer).await.inspect_err(|error| log_lost(attempt, error));
+        }
+        Ok(inserted.into_iter().next().transpose()? == Some(Inserted::Yes))
     }
 
-    /// Needs `dynamodb:UpdateItem`. One write. If the item is full, the progress is recorded without the attempt, which
-    /// takes a write of its own.
+    /// Needs `dynamodb:UpdateItem`, and `dynamodb:PartiQLInsert` for an answer or a request that is new. One write, and
+    /// one for each of these. A read and a write more if older attempts become a chunk. If the item is full, the progress
+    /// is recorded without the attempt, which takes a write of its own.
     async fn update(
         &self,
         delivery: DeliveryKey<'_>,
@@ -204,12 +303,11 @@ impl ports::deliveries::Deliveries for Deliveries {
             None => "attribute_not_exists(attemptCount)",
             Some(_) => "attemptCount = :before AND #status = :pending AND nextAttemptAt = :due",
         };
-        let next = |kept: Option<&Attempt>| {
-            let expression = format!(
-                "{SET}, attemptCount = :count, beforeReplay = :free{}{} REMOVE leasedUntil",
-                put(kept),
-                printed(progress)
-            );
+        let kept = self.keep(delivery, attempt, progress).await;
+        let next = |kept: Option<&Kept>| {
+            let also = if kept.is_some_and(|kept| kept.chunks.is_some()) { ", sent" } else { "" };
+            let expression =
+                format!("{SET}, attemptCount = :count, beforeReplay = :free{} REMOVE leasedUntil{also}", put(kept));
             let call = self.update_call(delivery, kept, progress).update_expression(expression);
             let call = call.condition_expression(condition).expression_attribute_values(":count", n(progress.attempts));
             let call = call.expression_attribute_values(":free", n(progress.before_replay));
@@ -218,7 +316,7 @@ impl ports::deliveries::Deliveries for Deliveries {
             let call = call.expression_attribute_values(":before", n(attempt.number - 1));
             call.expression_attribute_values(":pending", pending).expression_attribute_values(":due", n(due))
         };
-        sent_if_it_fits(next, attempt).await
+        sent_if_it_fits(next, &kept, attempt).await
     }
 
     /// Needs `dynamodb:UpdateItem`. One write, or two as in `update`.
@@ -228,12 +326,13 @@ impl ports::deliveries::Deliveries for Deliveries {
         attempt: &Attempt,
         progress: Progress,
     ) -> Result<bool, AwsError> {
-        let after_all = |kept: Option<&Attempt>| {
-            let expression = format!("{SET}{}{} REMOVE leasedUntil", put(kept), printed(progress));
+        let kept = Kept { chunks: None, ..self.keep(delivery, attempt, progress).await };
+        let after_all = |kept: Option<&Kept>| {
+            let expression = format!("{SET}{} REMOVE leasedUntil", put(kept));
             let call = self.update_call(delivery, kept, progress).update_expression(expression);
             call.condition_expression("#status <> :status")
         };
-        sent_if_it_fits(after_all, attempt).await
+        sent_if_it_fits(after_all, &kept, attempt).await
     }
 
     /// Needs `dynamodb:UpdateItem`. One write. The caller must send the delivery's message afterwards.
@@ -246,7 +345,7 @@ impl ports::deliveries::Deliveries for Deliveries {
             .update_expression(
                 "SET eventRef = :of, #status = :pending, attemptCount = if_not_exists(attemptCount, :zero), \
                  beforeReplay = if_not_exists(attemptCount, :zero), nextAttemptAt = :now, replay = :replay, \
-                 expiresAt = :expires REMOVE reason",
+                 expiresAt = :expires REMOVE reason, answerPrint",
             )
             .expression_attribute_values(":replay", s(replay.as_str()))
             .expression_attribute_names("#status", "status")
@@ -254,7 +353,7 @@ impl ports::deliveries::Deliveries for Deliveries {
             .expression_attribute_values(":pending", s(DeliveryStatus::Pending.as_str()))
             .expression_attribute_values(":zero", n(0))
             .expression_attribute_values(":now", n(unix_ms_now()))
-            .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()));
+            .expression_attribute_values(":expires", n(self.expires_at()));
         sent(call).await.map(drop)
     }
 
@@ -276,46 +375,64 @@ impl ports::deliveries::Deliveries for Deliveries {
             .expression_attribute_values(":delivered", s(DeliveryStatus::Delivered.as_str()))
             .expression_attribute_values(":zero", n(0))
             .expression_attribute_values(":next", n(unix_ms_now()))
-            .expression_attribute_values(":expires", n((unix_now() + self.retention).as_secs()));
+            .expression_attribute_values(":expires", n(self.expires_at()));
         sent(call).await.map(drop)
     }
 }
 
 const ITEM: &str = "delivery";
 const SET: &str = "SET eventRef = :of, #status = :status, nextAttemptAt = :next, expiresAt = :expires";
-/// How many of the first attempts are kept.
-const KEPT_FIRST: u32 = 5;
-/// How many of the last attempts are kept. An item has at most 400 KB, and the longest attempt about 4.5 KB.
-const KEPT_LAST: u32 = 70;
 
-/// The position of an attempt in the list of kept ones.
-enum AttemptIndex {
-    /// After the others.
-    Next,
-    /// At the index of an older one, which it replaces.
-    Of(u32),
+/// The parts of an attempt that the record keeps.
+#[derive(Debug)]
+struct Kept {
+    /// The entry of the log.
+    entry: Vec<u8>,
+    /// The number of chunks, if the attempts before this one became a chunk just now.
+    chunks: Option<u32>,
+    last_sent: Option<u64>,
+    last_answer: Option<u64>,
+    /// When the first attempt began, if it is this one.
+    first_at: Option<u64>,
+    /// The request of the first attempt, if it is this one.
+    first_sent: Option<Item>,
 }
 
-/// Returns the position of attempt `number`. The last attempts form a ring buffer after the first ones.
-fn slot(number: u32) -> AttemptIndex {
-    match number.checked_sub(KEPT_FIRST + KEPT_LAST + 1) {
-        None => AttemptIndex::Next,
-        Some(beyond) => AttemptIndex::Of(KEPT_FIRST + beyond % KEPT_LAST),
+fn first_sent(attempt: &Attempt) -> Option<Item> {
+    match &attempt.sent {
+        SentRecord::This(sent) if attempt.number == 1 => Some(map_of_sent(sent)),
+        SentRecord::This(_) | SentRecord::Nothing | SentRecord::Same => None,
     }
 }
 
-/// Returns the part of the update that stores the fingerprint of the last request.
-fn printed(progress: Progress) -> &'static str {
-    if progress.last_sent.is_some() { ", sentPrint = :print" } else { "" }
+/// Returns the answer that is stored with this attempt.
+fn new_answer(attempt: &Attempt) -> Option<&str> {
+    attempt.response.as_deref().filter(|_| attempt.answer == AnswerRecord::New)
+}
+
+fn log_lost(attempt: &Attempt, error: &AwsError) {
+    tracing::warn!(attempt.number = attempt.number, error = %Chain(error), "delivery.detail_not_kept");
+}
+
+fn attempts_in(record: &Item) -> Option<u64> {
+    number(record, "attemptCount").ok()
 }
 
 /// Returns the part of the update that stores the attempt.
-fn put(kept: Option<&Attempt>) -> String {
-    match kept.map(|attempt| slot(attempt.number)) {
-        None => String::new(),
-        Some(AttemptIndex::Next) => ", attempts = list_append(if_not_exists(attempts, :none), :attempt)".to_owned(),
-        Some(AttemptIndex::Of(index)) => format!(", attempts[{index}] = :attempt"),
-    }
+fn put(kept: Option<&Kept>) -> String {
+    let Some(kept) = kept else { return String::new() };
+    let mut put = match kept.chunks {
+        None => ", attempts = list_append(if_not_exists(attempts, :none), :attempt)".to_owned(),
+        Some(_) => ", attempts = :attempt, chunks = :chunks".to_owned(),
+    };
+    let parts = [
+        (kept.first_at.is_some(), ", firstAt = if_not_exists(firstAt, :firstAt)"),
+        (kept.first_sent.is_some(), ", sent = if_not_exists(sent, :sent)"),
+        (kept.last_sent.is_some(), ", sentPrint = :sentPrint"),
+        (kept.last_answer.is_some(), ", answerPrint = :answerPrint"),
+    ];
+    put.extend(parts.into_iter().filter(|(is_there, _)| *is_there).map(|(_, part)| part));
+    put
 }
 
 /// Sends an update with an attempt, or without it if the item has no room for it, for example because somebody wrote
@@ -323,10 +440,11 @@ fn put(kept: Option<&Attempt>) -> String {
 ///
 /// An acknowledgement must be on record, or the delivery is sent again and again.
 async fn sent_if_it_fits(
-    update: impl Fn(Option<&Attempt>) -> UpdateItemFluentBuilder,
+    update: impl Fn(Option<&Kept>) -> UpdateItemFluentBuilder,
+    kept: &Kept,
     attempt: &Attempt,
 ) -> Result<bool, AwsError> {
-    match update(Some(attempt)).send().await {
+    match update(Some(kept)).send().await {
         Err(error) if error.code() == Some("ValidationException") => {
             let error = AwsError::of("dynamodb:UpdateItem")(error);
             tracing::warn!(attempt.number = attempt.number, error = %Chain(&error), "delivery.record_full");
@@ -344,7 +462,8 @@ async fn sent(call: UpdateItemFluentBuilder) -> Result<bool, AwsError> {
 /// Returns the projection to a delivery's record and its key.
 fn standing_only() -> Projection {
     Projection {
-        expression: "pk, sk, #status, attemptCount, beforeReplay, nextAttemptAt, leasedUntil, replay, sentPrint",
+        expression: "pk, sk, #status, attemptCount, beforeReplay, nextAttemptAt, leasedUntil, replay, sentPrint, \
+                     answerPrint",
         names: ["status"].map(|name| (format!("#{name}"), name.to_owned())).into(),
     }
 }
@@ -371,14 +490,6 @@ pub(crate) fn event_of(item: &Item) -> Result<(EventId, &str), ItemError> {
     Ok((EventId::parse(id).ok_or_else(|| unreadable("eventRef"))?, source))
 }
 
-pub(crate) fn attempts_of(item: &Item) -> Result<Vec<Attempt>, ItemError> {
-    let attempts = item.get("attempts").and_then(|list| list.as_l().ok()).map(Vec::as_slice).unwrap_or_default();
-    let read = |attempt: &AttributeValue| attempt.as_m().map_err(|_| unreadable("attempts")).and_then(attempt_of);
-    let mut attempts: Vec<Attempt> = attempts.iter().map(read).collect::<Result<_, _>>()?;
-    attempts.sort_by_key(|attempt| attempt.number); // The last ones are in a ring buffer.
-    Ok(attempts)
-}
-
 /// Reads a delivery's record. A delivery that was only leased has no progress.
 pub(crate) fn standing_of(item: &Item) -> Result<DeliveryRecord, ItemError> {
     Ok(DeliveryRecord {
@@ -396,6 +507,7 @@ pub(crate) fn progress_of(item: &Item) -> Result<Progress, ItemError> {
         next_attempt_unix_ms: number(item, "nextAttemptAt")?,
         replay: text(item, "replay").ok().and_then(ReplayKind::parse),
         last_sent: number(item, "sentPrint").ok(),
+        last_answer: number(item, "answerPrint").ok(),
     })
 }
 
@@ -408,186 +520,4 @@ pub(crate) fn reason_of(item: &Item) -> Result<Option<DeadLetterReason>, ItemErr
         return Ok(Some(DeadLetterReason::Exhausted));
     }
     DeadLetterReason::parse(text(item, "reason")?).map(Some).ok_or_else(|| unreadable("reason"))
-}
-
-fn item_of(attempt: &Attempt) -> Item {
-    let mut item = Item::from([
-        ("number".into(), n(attempt.number)),
-        ("at".into(), n(attempt.at_unix_ms)),
-        ("durationMs".into(), n(attempt.duration_ms)),
-        ("kids".into(), AttributeValue::L(attempt.kids.iter().map(s).collect())),
-    ]);
-    item.extend(attempt.status.map(|status| ("status".into(), n(status))));
-    item.extend(attempt.error.as_ref().map(|error| ("error".into(), s(error))));
-    item.extend(attempt.cause.as_ref().map(|cause| ("cause".into(), s(cause))));
-    item.extend(attempt.response.as_ref().map(|response| ("response".into(), s(response))));
-    item.extend(attempt.redirect.as_ref().map(|redirect| ("redirect".into(), s(redirect))));
-    item.extend(match &attempt.sent {
-        SentRecord::Nothing => Some(("sent".into(), AttributeValue::Bool(false))),
-        SentRecord::Same => None,
-        SentRecord::This(sent) => Some(("sent".into(), AttributeValue::M(item_of_sent(sent)))),
-    });
-    if let Some(Connection { address, tls }) = &attempt.connection {
-        item.insert("address".into(), s(address.to_string()));
-        item.extend(tls.as_ref().map(|tls| ("tls".into(), s(tls))));
-    }
-    item
-}
-
-fn item_of_sent(sent: &Sent) -> Item {
-    let Sent { method, url, names, values, body_sha256, body_bytes } = sent;
-    let values = values.iter().map(|(name, value)| (name.clone(), s(value))).collect();
-    Item::from([
-        ("method".into(), s(method)),
-        ("url".into(), s(url)),
-        ("names".into(), s(names)),
-        ("values".into(), AttributeValue::M(values)),
-        ("sha256".into(), AttributeValue::B(Blob::new(body_sha256))),
-        ("bytes".into(), n(body_bytes)),
-    ])
-}
-
-fn sent_of(item: &Item) -> Result<Sent, ItemError> {
-    let values = item.get("values").and_then(|values| values.as_m().ok()).ok_or_else(|| unreadable("values"))?;
-    let mut values: Vec<(String, String)> =
-        values.iter().filter_map(|(name, value)| Some((name.clone(), value.as_s().ok()?.clone()))).collect();
-    values.sort_unstable();
-    Ok(Sent {
-        method: text(item, "method")?.to_owned(),
-        url: text(item, "url")?.to_owned(),
-        names: text(item, "names")?.to_owned(),
-        values,
-        body_sha256: bytes(item, "sha256")?.try_into().map_err(|_| unreadable("sha256"))?,
-        body_bytes: number(item, "bytes")?,
-    })
-}
-
-fn attempt_of(item: &Item) -> Result<Attempt, ItemError> {
-    let optional_text = |name| optional(item, name, |item, name| text(item, name).map(str::to_owned));
-    let address = optional_text("address")?.map(|address| address.parse()).transpose();
-    let (address, tls) = (address.map_err(|_| unreadable("address"))?, optional_text("tls")?);
-    let kids = item.get("kids").and_then(|kids| kids.as_l().ok());
-    let kids = kids.map(|kids| kids.iter().filter_map(|kid| kid.as_s().ok()).cloned().collect());
-    let status = optional(item, "status", number)?;
-    Ok(Attempt {
-        number: u32::try_from(number(item, "number")?).map_err(|_| unreadable("number"))?,
-        at_unix_ms: number(item, "at")?,
-        duration_ms: number(item, "durationMs")?,
-        kids: kids.ok_or_else(|| unreadable("kids"))?,
-        status: status.map(u16::try_from).transpose().map_err(|_| unreadable("status"))?,
-        error: optional_text("error")?,
-        cause: optional_text("cause")?,
-        response: optional_text("response")?,
-        redirect: optional_text("redirect")?,
-        sent: match item.get("sent") {
-            None => SentRecord::Same,
-            Some(AttributeValue::M(sent)) => SentRecord::This(sent_of(sent)?),
-            Some(_) => SentRecord::Nothing,
-        },
-        connection: address.map(|address| Connection { address, tls }),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use signpost_core::delivery::response_excerpt::KEPT_BYTES;
-    use signpost_core::delivery::sent::{MAX_HEADER_BYTES, MAX_URL_BYTES};
-
-    use super::*;
-
-    /// Returns the size in bytes as DynamoDB counts it ("DynamoDB item sizes and formats"): names and values, one byte
-    /// for each element of a list or a map, and three for each list or map.
-    fn size(value: &AttributeValue) -> usize {
-        match value {
-            AttributeValue::S(text) => text.len(),
-            AttributeValue::N(digits) => digits.len().div_ceil(2) + 2,
-            AttributeValue::B(bytes) => bytes.as_ref().len(),
-            AttributeValue::L(values) => 3 + values.iter().map(|value| 1 + size(value)).sum::<usize>(),
-            AttributeValue::M(item) => 3 + item.iter().map(|(name, value)| 1 + name.len() + size(value)).sum::<usize>(),
-            _ => 1,
-        }
-    }
-
-    #[test]
-    fn attempts_read_back() {
-        let failed = Attempt {
-            number: 3,
-            at_unix_ms: 1_769_853_600_123,
-            duration_ms: 10_000,
-            kids: vec!["070725bf-7dac-4712-b61a-420ba3701263".into()],
-            status: Some(500),
-            error: Some("endpoint answered 500; answer 2xx to acknowledge".into()),
-            cause: Some("status".into()),
-            response: Some("no such payment".into()),
-            redirect: Some("https://a.example/login".into()),
-            sent: SentRecord::This(Sent {
-                method: "POST".into(),
-                url: "https://a.example/in?token=[redacted]".into(),
-                names: "content-type x-team".into(),
-                values: vec![("content-type".into(), "application/json".into()), ("x-team".into(), "a".into())],
-                body_sha256: [7; 32],
-                body_bytes: 500,
-            }),
-            connection: Some(Connection { address: "203.0.113.7:443".parse().unwrap(), tls: Some("1.3".into()) }),
-        };
-        let timed_out = Attempt { status: None, connection: None, sent: SentRecord::Same, ..failed.clone() };
-        let unsent = Attempt { sent: SentRecord::Nothing, ..timed_out.clone() };
-        let acknowledged = Attempt { error: None, cause: None, response: None, status: Some(204), ..failed.clone() };
-        for attempt in [failed, timed_out, unsent, acknowledged] {
-            assert_eq!(attempt_of(&item_of(&attempt)).unwrap(), attempt);
-        }
-    }
-
-    /// Returns an attempt that has all parts, each of its maximum size.
-    fn longest() -> Attempt {
-        let values = (0..32).map(|index| (format!("x-header-{index:03}"), "v".repeat(20)));
-        Attempt {
-            number: u32::MAX,
-            at_unix_ms: u64::MAX,
-            duration_ms: u64::MAX,
-            kids: vec!["070725bf-7dac-4712-b61a-420ba3701263".into(); 2],
-            status: Some(599),
-            error: Some("x".repeat(300)),
-            cause: Some("x".repeat(40)),
-            response: Some("x".repeat(KEPT_BYTES)),
-            redirect: Some("x".repeat(200)),
-            sent: SentRecord::This(Sent {
-                method: "DELETE".into(),
-                url: "x".repeat(MAX_URL_BYTES),
-                names: "x".repeat(MAX_HEADER_BYTES),
-                values: values.collect(),
-                body_sha256: [7; 32],
-                body_bytes: u64::MAX,
-            }),
-            connection: Some(Connection {
-                address: "[2001:db8:1234:5678:9abc:def0:1234:5678]:65535".parse().unwrap(),
-                tls: Some("1.3".into()),
-            }),
-        }
-    }
-
-    #[test]
-    fn the_longest_kept_attempts_fit_into_an_item() {
-        const ITEM: usize = 400 * 1024;
-        const BESIDE: usize = 16 * 1024; // Its keys and all other attributes, mostly the event's source.
-        let longest = size(&AttributeValue::M(item_of(&longest())));
-        let all = (KEPT_FIRST + KEPT_LAST) as usize * (longest + 1);
-        assert!(all + BESIDE <= ITEM, "{all} bytes of attempts, {longest} each");
-    }
-
-    #[test]
-    fn the_first_attempts_stay_and_the_last_ones_go_round() {
-        let mut kept: Vec<u32> = Vec::new();
-        for number in 1..=1_000 {
-            match slot(number) {
-                AttemptIndex::Next => kept.push(number),
-                AttemptIndex::Of(index) => kept[index as usize] = number,
-            }
-            let mut sorted = kept.clone();
-            sorted.sort_unstable();
-            let last = number.saturating_sub(KEPT_LAST).max(KEPT_FIRST) + 1;
-            let expected: Vec<_> = (1..=KEPT_FIRST.min(number)).chain(last..=number).collect();
-            assert_eq!(sorted, expected);
-        }
-    }
 }

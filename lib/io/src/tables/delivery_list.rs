@@ -10,7 +10,7 @@ use signpost_core::delivery::{DeadLetterReason, Progress};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventKey, TenantId};
 
-use crate::aws::{AwsError, Item, ItemError, number, s, text, unreadable};
+use crate::aws::{AwsError, Item, ItemError, number, optional, s, text, unreadable};
 use crate::runtime::logs::Chain;
 use crate::tables::deliveries::{event_of, progress_of, reason_of};
 
@@ -78,7 +78,7 @@ impl Listing {
             .consistent_read(true)
             .key_condition_expression("pk = :part AND sk BETWEEN :from AND :to")
             .filter_expression(HAS_BEGUN)
-            .projection_expression("sk, eventRef, #status, attemptCount, nextAttemptAt, reason, attempts[0].#at")
+            .projection_expression("sk, eventRef, #status, attemptCount, nextAttemptAt, reason, firstAt")
             .set_expression_attribute_names(Some(names()))
             .expression_attribute_values(":part", s(part))
             .expression_attribute_values(":from", s(from.key()))
@@ -118,8 +118,7 @@ fn listed_of(tenant: &TenantId, item: &Item) -> Result<(ListPosition, Listed), I
     let (id, source) = event_of(item)?;
     let event = EventKey { tenant: tenant.clone(), source: source.to_owned(), id };
     let arrived_unix_ms = place.arrived_unix_ms();
-    let first = item.get("attempts").and_then(|attempts| attempts.as_l().ok()?.first()?.as_m().ok());
-    let first_attempt_unix_ms = first.map(|first| number(first, "at")).transpose()?;
+    let first_attempt_unix_ms = optional(item, "firstAt", number)?;
     let (progress, reason) = (progress_of(item)?, reason_of(item)?);
     Ok((place, Listed { event, progress, reason, arrived_unix_ms, first_attempt_unix_ms }))
 }
@@ -129,5 +128,5 @@ fn place_of(item: &Item) -> Result<ListPosition, ItemError> {
 }
 
 fn names() -> HashMap<String, String> {
-    ["at", "status"].map(|name| (format!("#{name}"), name.to_owned())).into()
+    ["status"].map(|name| (format!("#{name}"), name.to_owned())).into()
 }

@@ -8,7 +8,8 @@ use signpost_core::event::{Event, EventId, EventKey, TenantId};
 
 use crate::aws::batch_get::get_all;
 use crate::aws::{AwsError, Item, ItemError, number, s};
-use crate::tables::deliveries::{attempts_of, key, reason_of, standing_of};
+use crate::tables::attempts::read_attempts;
+use crate::tables::deliveries::{key, reason_of, standing_of};
 use signpost_engine::ports::events::StoredEvent;
 
 use crate::tables::events::{also_to_of, endpoints_of, kept_of, partition};
@@ -83,7 +84,8 @@ impl Histories {
     /// Reads the deliveries of an event to some endpoints. Those without an attempt that were neither given up nor
     /// replayed are left out.
     ///
-    /// Needs `dynamodb:BatchGetItem` and `dynamodb:GetItem`. One call for up to 100 endpoints. Strongly consistent.
+    /// Needs `dynamodb:BatchGetItem` and `dynamodb:GetItem`. One call for up to 100 endpoints, and those of
+    /// [`read_attempts`]. Strongly consistent.
     ///
     /// # Errors
     /// A call failed, or an item cannot be read.
@@ -93,11 +95,17 @@ impl Histories {
         endpoints: &[&EndpointId],
     ) -> Result<Vec<DeliveryHistory>, AwsError> {
         let (event, arrived_unix_ms) = (&history.event.key, history.arrived_unix_ms);
-        let keys = endpoints.iter().map(|endpoint| key(DeliveryKey { event, endpoint, arrived_unix_ms })).collect();
-        let mut deliveries = Vec::new();
+        let key_of = |endpoint| DeliveryKey { event, endpoint, arrived_unix_ms };
+        let keys = endpoints.iter().map(|endpoint| key(key_of(endpoint))).collect();
+        let mut records = Vec::new();
         for (endpoint, item) in endpoints.iter().copied().zip(get_all(&self.client, &self.table, keys, None).await) {
-            let Some(item) = item? else { continue };
-            deliveries.extend(delivery_of(&item, endpoint).map_err(AwsError::corrupt(ITEM))?);
+            records.extend(item?.map(|item| (key_of(endpoint), item)));
+        }
+        let logs: Vec<_> = records.iter().map(|(delivery, item)| (*delivery, item)).collect();
+        let logs = read_attempts(&self.client, &self.table, &logs).await?;
+        let mut deliveries = Vec::new();
+        for ((delivery, item), attempts) in records.iter().zip(logs) {
+            deliveries.extend(delivery_of(item, delivery.endpoint, attempts).map_err(AwsError::corrupt(ITEM))?);
         }
         Ok(deliveries)
     }
@@ -117,8 +125,11 @@ fn history_of(item: &Item) -> Result<History, ItemError> {
 }
 
 /// Reads a delivery; `None` if it has no progress yet.
-fn delivery_of(item: &Item, endpoint: &EndpointId) -> Result<Option<DeliveryHistory>, ItemError> {
+fn delivery_of(
+    item: &Item,
+    endpoint: &EndpointId,
+    attempts: Vec<Attempt>,
+) -> Result<Option<DeliveryHistory>, ItemError> {
     let Some(progress) = standing_of(item)?.progress else { return Ok(None) };
-    let (reason, attempts) = (reason_of(item)?, attempts_of(item)?);
-    Ok(Some(DeliveryHistory { endpoint: endpoint.clone(), progress, reason, attempts }))
+    Ok(Some(DeliveryHistory { endpoint: endpoint.clone(), progress, reason: reason_of(item)?, attempts }))
 }

@@ -1,5 +1,6 @@
 //! DynamoDB: one module per kind of item.
 
+mod attempts;
 pub mod audit;
 pub mod breakers;
 pub mod deliveries;

@@ -1,5 +1,5 @@
 //! DynamoDB and KMS in this process, as far as single items need them: it notes the items that are written, and answers
-//! every read with one item.
+//! every read from a few items.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,13 +18,13 @@ use signpost_io::mac::MacKey;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wire {
     written: Arc<Mutex<Vec<Value>>>,
-    item: Option<Value>,
+    items: Vec<Value>,
 }
 
 impl Wire {
-    /// Answers every read with `item`.
-    pub(crate) fn with(item: Value) -> Self {
-        Self { item: Some(item), ..Self::default() }
+    /// Answers every read from `items`.
+    pub(crate) fn with(items: impl IntoIterator<Item = Value>) -> Self {
+        Self { items: items.into_iter().collect(), ..Self::default() }
     }
 
     /// Returns the items that were written since the last call.
@@ -67,16 +67,27 @@ impl Wire {
         }
         let items = written_by(operation, body);
         self.written.lock().unwrap_or_else(PoisonError::into_inner).extend(items);
-        match (operation, &self.item) {
-            ("GetItem", Some(item)) => json!({"Item": item}),
-            ("Query", Some(item)) if is_asked_for(item, body) => {
-                json!({"Items": [item], "Count": 1, "ScannedCount": 1})
+        let of_key = |key: &Value| self.items.iter().find(|item| has_key(item, key));
+        match operation {
+            "GetItem" => of_key(&body["Key"]).map_or_else(|| json!({}), |item| json!({"Item": item})),
+            "BatchGetItem" => {
+                let keys = body["RequestItems"]["t"]["Keys"].as_array().unwrap();
+                json!({"Responses": {"t": keys.iter().filter_map(of_key).collect::<Vec<_>>()}})
             }
-            ("Query", _) => json!({"Items": [], "Count": 0, "ScannedCount": 0}),
-            ("BatchExecuteStatement", _) => json!({"Responses": [{}]}),
+            "Query" => {
+                let found: Vec<_> = self.items.iter().filter(|item| is_asked_for(item, body)).collect();
+                json!({"Items": found, "Count": found.len(), "ScannedCount": found.len()})
+            }
+            "BatchExecuteStatement" => {
+                json!({"Responses": vec![json!({}); body["Statements"].as_array().unwrap().len()]})
+            }
             _ => json!({}),
         }
     }
+}
+
+fn has_key(item: &Value, key: &Value) -> bool {
+    key.as_object().unwrap().iter().all(|(name, value)| item[name] == *value)
 }
 
 /// Returns whether a query is for the partition of an item: a lane has several.
@@ -92,6 +103,12 @@ fn written_by(operation: &str, body: &Value) -> Vec<Value> {
         "TransactWriteItems" => {
             let puts = body["TransactItems"].as_array().unwrap().iter();
             puts.filter_map(|write| write.get("Put").map(|put| put["Item"].clone())).collect()
+        }
+        "UpdateItem" if body["Key"]["sk"]["S"].as_str().is_some_and(|key| key.starts_with("chunk#")) => {
+            let values = body["ExpressionAttributeValues"].as_object().unwrap().iter();
+            let values = values.map(|(name, value)| (name.trim_start_matches(':').to_owned(), value.clone()));
+            let key = body["Key"].as_object().unwrap().clone();
+            vec![Value::Object(values.chain(key).collect())]
         }
         "BatchExecuteStatement" => body["Statements"].as_array().unwrap().iter().map(inserted_by).collect(),
         _ => Vec::new(),

@@ -74,8 +74,15 @@ async fn first_attempts_recorded_together_are_judged_separately() {
     let event = || EventKey { tenant: tenant(), source: "/core".into(), id: EventId::parse(&event_id()).unwrap() };
     let attempt = attempt(1, Some(204));
     let status = DeliveryStatus::Delivered;
-    let progress =
-        Progress { status, attempts: 1, before_replay: 0, next_attempt_unix_ms: 1, replay: None, last_sent: None };
+    let progress = Progress {
+        status,
+        attempts: 1,
+        before_replay: 0,
+        next_attempt_unix_ms: 1,
+        replay: None,
+        last_sent: None,
+        last_answer: None,
+    };
     let (known, leased, new) = (event(), event(), event());
     let [known, leased, new] =
         [&known, &leased, &new].map(|event| DeliveryKey { event, endpoint: &endpoint, arrived_unix_ms: ARRIVED });

@@ -71,6 +71,7 @@ impl Records {
             next_attempt_unix_ms: at_unix_ms + 5_000,
             replay: None,
             last_sent: None,
+            last_answer: None,
         };
         let event = self.event(id);
         let key = DeliveryKey { event: &event, endpoint: &self.endpoint, arrived_unix_ms };

@@ -77,8 +77,15 @@ fn message(tenant: &TenantId, endpoint: &EndpointId) -> String {
 async fn record(stack: &LocalStack, message: &str, status: DeliveryStatus) {
     let (table, delivery) = (table(stack), Delivery::parse(message).unwrap());
     let attempt = attempt(1, None);
-    let progress =
-        Progress { status, attempts: 1, before_replay: 0, next_attempt_unix_ms: 1, replay: None, last_sent: None };
+    let progress = Progress {
+        status,
+        attempts: 1,
+        before_replay: 0,
+        next_attempt_unix_ms: 1,
+        replay: None,
+        last_sent: None,
+        last_answer: None,
+    };
     assert_eq!(table.record(delivery.key(), &attempt, None, progress).await.unwrap(), Recorded::Yes);
 }
 
