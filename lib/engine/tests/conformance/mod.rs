@@ -282,11 +282,23 @@ pub async fn an_acknowledgement<D: Deliveries<Error: Debug>>(table: &D, subject:
             let subject = subject();
             before.set(table, &subject).await;
             let found = before.record().and_then(|record| record.progress).unwrap();
-            let next = Progress { next_attempt_unix_ms: AT + 1, attempts: 9, before_replay: 9, last_sent, ..DELIVERED };
+            let next = Progress {
+                next_attempt_unix_ms: AT + 1,
+                attempts: 9,
+                before_replay: 9,
+                last_sent,
+                last_answer: last_sent,
+                ..DELIVERED
+            };
             assert_eq!(table.acknowledge(key(&subject), &attempt(9), next).await.unwrap(), expected, "{why}");
             let (status, next_attempt_unix_ms) = (DeliveryStatus::Delivered, AT + 1);
-            let acknowledged =
-                Progress { status, next_attempt_unix_ms, last_sent: last_sent.or(found.last_sent), ..found };
+            let acknowledged = Progress {
+                status,
+                next_attempt_unix_ms,
+                last_sent: last_sent.or(found.last_sent),
+                last_answer: last_sent.or(found.last_answer),
+                ..found
+            };
             let after = if expected { on_record(acknowledged) } else { on_record(found) };
             assert_eq!(standing(table, &subject).await, Some(after), "{why}");
         }

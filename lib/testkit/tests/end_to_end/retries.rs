@@ -57,6 +57,42 @@ async fn a_receiver_that_never_accepts_ends_in_the_dead_letter_queue_after_six_a
     assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
 }
 
+/// An answer that comes again is stored once, and an old attempt is in an item beside the record.
+#[tokio::test]
+async fn the_history_of_an_event_shows_each_answer_of_a_delivery_that_failed_often() {
+    let stack = LocalStack::from_env().await;
+    let page = |index: usize| if index < 4 { format!("down since {index} hours") } else { "down".to_owned() };
+    let receiver =
+        Receiver::start_answering(move |index, _| if index < 9 { (503, page(index)) } else { (204, String::new()) })
+            .await;
+    let (tenant, id) = (tenant(), event_id());
+    let mut settings = Endpoint::new(&receiver.url);
+    settings.retry = RetryPolicy::fixed(20, 1).unwrap();
+    let endpoint = stack.register(&tenant, &settings).await;
+
+    stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
+
+    stack.wait_for_status(&tenant, &id, &endpoint, 204).await;
+    let shown = stack.manage("GET", &format!("/v1/tenants/{tenant}/events/{id}"), None).await.json();
+    let attempts = shown["deliveries"][0]["attempts"].as_array().unwrap();
+    let answers: Vec<_> = attempts.iter().map(|one| one["response"].as_str()).collect();
+    let expected: Vec<_> = (0..9).map(page).collect();
+    let expected: Vec<_> = expected.iter().map(|page| Some(&**page)).chain([None]).collect();
+    assert_eq!(answers, expected);
+    for (attempt, number) in attempts.iter().zip(1..) {
+        let headers = &attempt["sent"]["headers"];
+        assert_eq!((&attempt["number"], &headers["signpost-attempt"]), (&json!(number), &json!(number.to_string())));
+        assert_eq!(headers["webhook-id"], *receiver.so_far()[0].header("webhook-id"));
+        let error = if number == 10 { json!(null) } else { json!("endpoint answered 503; answer 2xx to acknowledge") };
+        assert_eq!((&attempt["error"], &attempt["connection"]["tls"]), (&error, &json!(null)));
+    }
+    let listed = stack.manage("GET", &format!("/v1/tenants/{tenant}/endpoints/{endpoint}/deliveries"), None).await;
+    let listed = listed.json()["deliveries"].as_array().unwrap().clone();
+    assert_eq!(listed.len(), 1, "the items beside the record are not in the list");
+    assert_eq!((&listed[0]["attempts"], &listed[0]["status"]), (&json!(10), &json!("delivered")));
+    assert_eq!(listed[0]["firstAttemptAt"], attempts[0]["at"]);
+}
+
 #[tokio::test]
 async fn silence_is_a_failure_once_the_time_is_up() {
     let stack = LocalStack::from_env().await;
