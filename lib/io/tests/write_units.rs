@@ -131,7 +131,7 @@ impl Scene {
     /// Checks that the attempts are read back as promised.
     async fn check(&self) {
         let read = self.deliveries.attempts(self.key()).await.unwrap();
-        let count = self.expected.len() as u32;
+        let count = u32::try_from(self.expected.len()).unwrap();
         let numbers: Vec<_> = read.iter().map(|attempt| attempt.number).collect();
         assert!((1..=count.min(5)).all(|number| numbers.contains(&number)), "{numbers:?}");
         assert!((1..=count).rev().take(70).all(|number| numbers.contains(&number)), "{numbers:?}");
@@ -175,7 +175,7 @@ fn noise(seed: u32) -> String {
     let mut state = u64::from(seed) << 1 | 1;
     let next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        char::from(b' ' + (state >> 33) as u8 % 95)
+        char::from(b' ' + (state >> 33).to_le_bytes()[0] % 95)
     };
     std::iter::repeat_with(next).take(1_024).collect()
 }

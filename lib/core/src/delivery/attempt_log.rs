@@ -7,7 +7,7 @@
 //! An entry has two bytes of flags, and then its parts in the order of [`encode`]. Numbers are in LEB128, as in DWARF
 //! (version 5, section 7.6). Bytes after the last part are ignored, so that a later release may add parts.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -120,7 +120,7 @@ pub fn encode(attempt: &Attempt, arrived_unix_ms: u64, last_sent: Option<u64>, l
         Some(SocketAddr::V6(_)) => 2,
     };
     let tls = connection.and_then(|connection| connection.tls.as_deref());
-    let tls_form = tls.map_or(0, |tls| TLS.iter().position(|one| *one == tls).map_or(3, |at| at as u16 + 1));
+    let tls_form = tls.map_or(0, |tls| (1..).zip(TLS).find(|(_, one)| *one == tls).map_or(OTHER_TLS, |(form, _)| form));
     let flags = sent
         | answer << 3
         | error.tag() << 6
@@ -147,7 +147,7 @@ pub fn encode(attempt: &Attempt, arrived_unix_ms: u64, last_sent: Option<u64>, l
         }
         bytes.extend(address.port().to_le_bytes());
     }
-    if let (Some(tls), 3) = (tls, tls_form) {
+    if let (Some(tls), OTHER_TLS) = (tls, tls_form) {
         put_text(&mut bytes, tls);
     }
     if let Some(redirect) = &attempt.redirect {
@@ -155,15 +155,12 @@ pub fn encode(attempt: &Attempt, arrived_unix_ms: u64, last_sent: Option<u64>, l
     }
     put_number(&mut bytes, attempt.kids.len() as u64);
     for kid in &attempt.kids {
-        match Uuid::parse_str(kid).ok().filter(|uuid| uuid.to_string() == *kid) {
-            Some(uuid) => {
-                put_number(&mut bytes, 0);
-                bytes.extend(uuid.as_bytes());
-            }
-            None => {
-                put_number(&mut bytes, kid.len() as u64 + 1);
-                bytes.extend(kid.as_bytes());
-            }
+        if let Some(uuid) = Uuid::parse_str(kid).ok().filter(|uuid| uuid.to_string() == *kid) {
+            put_number(&mut bytes, 0);
+            bytes.extend(uuid.as_bytes());
+        } else {
+            put_number(&mut bytes, kid.len() as u64 + 1);
+            bytes.extend(kid.as_bytes());
         }
     }
     bytes
@@ -211,7 +208,7 @@ pub fn decode(bytes: &[u8], arrived_unix_ms: u64) -> Option<Entry> {
     };
     let tls = match bits(12, 2) {
         0 => None,
-        3 => Some(rest.text()?),
+        OTHER_TLS => Some(rest.text()?),
         known => Some(TLS[usize::from(known) - 1].to_owned()),
     };
     let redirect = if bits(14, 1) == 1 { Some(rest.text()?) } else { None };
@@ -264,8 +261,8 @@ impl Entry {
 pub fn attempts(
     mut entries: Vec<Entry>,
     first: Option<&Sent>,
-    sent: &HashMap<u64, Sent>,
-    answers: &HashMap<u64, String>,
+    sent: &BTreeMap<u64, Sent>,
+    answers: &BTreeMap<u64, String>,
 ) -> Vec<Attempt> {
     entries.sort_by_key(|entry| entry.attempt.number);
     let of_print = |print| sent.get(&print).or_else(|| first.filter(|first| first.print() == print)).cloned();
@@ -309,6 +306,8 @@ pub fn attempts(
 
 /// The versions of TLS that have a flag.
 const TLS: [&str; 2] = ["1.2", "1.3"];
+/// The flag of any other version, whose text follows.
+const OTHER_TLS: u16 = 3;
 
 /// The texts of a failure, or the parts that they follow from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -415,10 +414,10 @@ fn unzigzag(number: u64) -> u64 {
 
 fn put_number(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
-        bytes.push((number & 0x7f) as u8 | 0x80);
+        bytes.push(number.to_le_bytes()[0] | 0x80);
         number >>= 7;
     }
-    bytes.push(number as u8);
+    bytes.push(number.to_le_bytes()[0]);
 }
 
 fn put_text(bytes: &mut Vec<u8>, text: &str) {
@@ -471,8 +470,6 @@ impl Rest<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -485,8 +482,8 @@ mod tests {
         chunks: Vec<Vec<Vec<u8>>>,
         recent: Vec<Vec<u8>>,
         first: Option<Sent>,
-        sent: HashMap<u64, Sent>,
-        answers: HashMap<u64, String>,
+        sent: BTreeMap<u64, Sent>,
+        answers: BTreeMap<u64, String>,
         prints: (Option<u64>, Option<u64>),
     }
 
@@ -515,7 +512,8 @@ mod tests {
         }
 
         fn read(&self) -> Vec<Attempt> {
-            let shown = shown_chunks(self.chunks.len() as u32).flat_map(|index| &self.chunks[index as usize]);
+            let shown =
+                shown_chunks(u32::try_from(self.chunks.len()).unwrap()).flat_map(|index| &self.chunks[index as usize]);
             let entries: Vec<_> = shown.chain(&self.recent).map(|bytes| decode(bytes, ARRIVED).unwrap()).collect();
             // Only what the entries refer to is read.
             let wanted = |prints: Vec<u64>, print: &u64| prints.contains(print);
@@ -598,7 +596,7 @@ mod tests {
             all in prop::collection::vec((attempt(), prop::option::of(0..3_u64), prop::option::of(0..4_u8)), 1..150),
         ) {
             let (mut stored, mut all_sent, mut all_added) = (Stored::default(), BTreeMap::new(), Vec::new());
-            let count = all.len() as u32;
+            let count = u32::try_from(all.len()).unwrap();
             for (number, (attempt, request, answer)) in (1..).zip(all) {
                 let request = request.map(sent);
                 let response = answer.map(|answer| format!("page {answer}"));

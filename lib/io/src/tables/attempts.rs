@@ -4,7 +4,7 @@
 //! own and the lists never see them), sort key `sk`: `chunk#` with a number for older attempts, `answer#` and `sent#`
 //! with a fingerprint for answers and requests.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::primitives::Blob;
@@ -86,7 +86,7 @@ pub(crate) async fn read_attempts(
     read.collect::<Result<_, _>>().map_err(AwsError::corrupt(ITEM))
 }
 
-/// Reads groups of items. Those that do not exist are left out: they have expired.
+/// Reads groups of items. Items that have expired are left out.
 async fn get_grouped(client: &Client, table: &str, groups: Vec<Vec<Item>>) -> Result<Vec<Vec<Item>>, AwsError> {
     let sizes: Vec<_> = groups.iter().map(Vec::len).collect();
     let mut read = get_all(client, table, groups.into_iter().flatten().collect(), None).await.into_iter();
@@ -127,15 +127,15 @@ impl<'a> Log<'a> {
     /// Returns the keys of the answers and requests that the entries refer to.
     fn keys_beside(&self) -> Vec<Item> {
         let first = self.first.as_ref().map(Sent::print);
-        let answers: HashSet<_> = self.entries.iter().filter_map(Entry::answer_print).collect();
-        let sent: HashSet<_> = self.entries.iter().filter_map(Entry::sent_print).collect();
+        let answers: BTreeSet<_> = self.entries.iter().filter_map(Entry::answer_print).collect();
+        let sent: BTreeSet<_> = self.entries.iter().filter_map(Entry::sent_print).collect();
         let answers = answers.into_iter().map(|print| answer_key(self.delivery, print));
         let sent = sent.into_iter().filter(|print| Some(*print) != first).map(|print| sent_key(self.delivery, print));
         answers.chain(sent).collect()
     }
 
     fn attempts(self, beside: &[Item]) -> Result<Vec<Attempt>, ItemError> {
-        let (mut answers, mut sent) = (HashMap::new(), HashMap::new());
+        let (mut answers, mut sent) = (BTreeMap::new(), BTreeMap::new());
         for item in beside {
             if let Some(one) = item.get("sent") {
                 let one = sent_of(one.as_m().map_err(|_| unreadable("sent"))?)?;

@@ -96,7 +96,9 @@ impl Deliveries {
         let store = async |item: Option<Item>| match item {
             None => true,
             Some(item) => {
-                insert_one(&self.client, &self.table, item).await.inspect_err(|error| log_lost(attempt, error)).is_ok()
+                // In a box, as all that most attempts do not need: it would make every attempt's future larger.
+                let stored = Box::pin(insert_one(&self.client, &self.table, item)).await;
+                stored.inspect_err(|error| log_lost(attempt, error)).is_ok()
             }
         };
         let sent = match &attempt.sent {
@@ -108,7 +110,7 @@ impl Deliveries {
             if !begins_chunk(attempt.number) {
                 return None;
             }
-            let moved = self.move_to_chunk(delivery, attempt.number).await;
+            let moved = Box::pin(self.move_to_chunk(delivery, attempt.number)).await;
             moved.inspect_err(|error| log_lost(attempt, error)).ok().flatten()
         };
         let (has_sent, has_answer, chunks) = join3(store(sent), store(answer), chunks).await;
@@ -284,7 +286,8 @@ impl ports::deliveries::Deliveries for Deliveries {
         let inserted = self.together.records.load(items, insert).await.unwrap_or_default();
         if let (Some(answer), Some(Ok(Inserted::No))) = (answer, inserted.get(1)) {
             // It may be that DynamoDB could not take this one of the call's items.
-            let _ = insert_one(&self.client, &self.table, answer).await.inspect_err(|error| log_lost(attempt, error));
+            let stored = Box::pin(insert_one(&self.client, &self.table, answer)).await;
+            let _ = stored.inspect_err(|error| log_lost(attempt, error));
         }
         Ok(inserted.into_iter().next().transpose()? == Some(Inserted::Yes))
     }
