@@ -23,10 +23,14 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use futures_util::FutureExt as _;
 use serde_json::{Map, Value, json};
+use signpost_core::delivery::answer::{AnswerRecord, answer_print};
+use signpost_core::delivery::attempt::Attempt;
+use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress};
 use signpost_core::endpoint::filter::Filter;
 use signpost_core::endpoint::{DisabledBecause, TypeFilter};
 use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::token_request::{RequestId, TokenRequest};
+use signpost_engine::ports::deliveries::{Deliveries as _, Recorded};
 use signpost_engine::ports::endpoints::{Endpoints as _, StoredEndpoint, Written};
 use signpost_engine::ports::queue::{Message, Queue as _};
 use signpost_io::mac::MacKey;
@@ -41,7 +45,7 @@ use signpost_io::tables::parking::Parking;
 use signpost_io::tables::signing_keys::WrappingKey;
 use signpost_io::tables::subscriptions::Subscriptions;
 use signpost_io::tables::token_requests::TokenRequests;
-use signpost_testkit::build::tenant;
+use signpost_testkit::build::{attempt, tenant};
 use uuid::Uuid;
 
 use crate::ports::conformance::{self, EndpointWrite};
@@ -258,6 +262,30 @@ async fn an_endpoint(aws: &SdkConfig) {
     conformance::an_endpoint(&endpoints, &tenant, &endpoint_id(), &before, put).await;
 }
 
+/// Makes so many attempts that some move to a chunk, and an answer is beside the record.
+async fn attempts(aws: &SdkConfig) {
+    let (table, (event, endpoint, arrived_unix_ms)) = (deliveries(aws).await, subjects()());
+    let key = DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms };
+    let (mut made, count) = (Vec::new(), 21);
+    for number in 1..=count {
+        let answer = if number == 1 { AnswerRecord::New } else { AnswerRecord::Known };
+        let one = Attempt { response: Some("busy".into()), answer, ..attempt(number, Some(503)) };
+        let progress = Progress {
+            status: if number == count { DeliveryStatus::Exhausted } else { DeliveryStatus::Pending },
+            attempts: number,
+            before_replay: 0,
+            next_attempt_unix_ms: 1,
+            replay: None,
+            last_sent: None,
+            last_answer: Some(answer_print("busy")),
+        };
+        let due = (number > 1).then_some(1);
+        assert_eq!(table.record(key, &one, due, progress).await.unwrap(), Recorded::Yes);
+        made.push(one);
+    }
+    assert_eq!(table.attempts(key).await.unwrap(), made);
+}
+
 async fn subscriptions(aws: &SdkConfig) {
     let (tenant, id, client) = (tenant(), endpoint_id(), aws_sdk_dynamodb::Client::new(aws));
     let name = table(aws, ["tenant", "endpoint"]).await;
@@ -318,6 +346,7 @@ fn table_checks(aws: &SdkConfig) -> Vec<Check> {
         "an_update_keeps" => |aws| conformance::an_update_keeps(&deliveries(&aws).await, subjects()),
         "an_acknowledgement" => |aws| conformance::an_acknowledgement(&deliveries(&aws).await, subjects()),
         "a_record" => |aws| conformance::a_record(&deliveries(&aws).await, subjects()),
+        "attempts" => |aws| attempts(&aws),
         "a_replay" => |aws| conformance::a_replay(&deliveries(&aws).await, subjects(), unix_ms_now),
         "an_end" => |aws| conformance::an_end(&deliveries(&aws).await, subjects(), unix_ms_now),
         "a_lane" => |aws| conformance::a_lane(&parking(&aws).await, subjects()),
