@@ -240,3 +240,22 @@ async fn every_item_of_a_delivery_fits_into_a_write_unit() {
     scene.attempt(None, DeliveryStatus::Delivered).await;
     scene.check().await;
 }
+
+#[tokio::test]
+async fn an_attempt_whose_answer_cannot_be_stored_is_recorded_and_the_answer_is_stored_with_the_next() {
+    let mut scene = Scene::new();
+    scene.attempt(Some("one".into()), DeliveryStatus::Pending).await;
+    scene.table.refuse_answers(true);
+    scene.attempt(Some("two".into()), DeliveryStatus::Pending).await;
+    let responses = async |scene: &Scene| {
+        let read = scene.deliveries.attempts(scene.key()).await.unwrap();
+        read.into_iter().map(|attempt| attempt.response).collect::<Vec<_>>()
+    };
+    assert_eq!(responses(&scene).await, [Some("one".to_owned()), None]);
+
+    scene.table.refuse_answers(false);
+    scene.progress = scene.deliveries.standing(scene.key()).await.unwrap().unwrap().progress;
+    assert_eq!(scene.progress.unwrap().last_answer, Some(answer_print("one")), "what is stored counts");
+    scene.attempt(Some("two".into()), DeliveryStatus::Pending).await;
+    assert_eq!(responses(&scene).await, ["one", "two", "two"].map(|answer| Some(answer.to_owned())));
+}

@@ -24,6 +24,7 @@ struct State {
     /// By partition key and sort key.
     items: BTreeMap<(String, String), Item>,
     units: usize,
+    refuses_answers: bool,
 }
 
 /// The table. Clones share it.
@@ -39,6 +40,11 @@ impl Table {
     /// Returns the sizes of all items, by sort key.
     pub(crate) fn sizes(&self) -> Vec<(String, usize)> {
         self.state().items.iter().map(|((_, sort), item)| (sort.clone(), size_of(item))).collect()
+    }
+
+    /// Refuses the items of answers, as a table that is throttled.
+    pub(crate) fn refuse_answers(&self, refuses: bool) {
+        self.state().refuses_answers = refuses;
     }
 
     pub(crate) fn items(&self) -> Vec<Item> {
@@ -89,6 +95,9 @@ impl State {
         let item: Item = names.zip(statement["Parameters"].as_array().unwrap().iter().cloned()).collect();
         self.units += units(size_of(&item));
         let key = key_of(&Value::Object(item.clone()));
+        if self.refuses_answers && key.1.starts_with("answer#") {
+            return json!({"Error": {"Code": "ThrottlingError"}});
+        }
         if self.items.contains_key(&key) {
             return json!({"Error": {"Code": "DuplicateItem"}});
         }
