@@ -3,7 +3,7 @@
 //! Partition key `pk` (a part of the endpoint's list), sort key `sk` (the position in it, see
 //! [`signpost_core::delivery::list`]). A delivery gets its item with its first attempt, or earlier, if it is leased,
 //! released or replayed before that. Every write pays for the whole item, so it has only a log of the last attempts. The
-//! older ones, answers and later requests are beside it, see [`crate::tables::attempts`].
+//! older ones, answers and later requests are beside it, see `attempts.rs`.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -85,7 +85,7 @@ impl Histories {
     /// replayed are left out.
     ///
     /// Needs `dynamodb:BatchGetItem` and `dynamodb:GetItem`. One call for up to 100 endpoints, and those of
-    /// [`read_attempts`]. Strongly consistent.
+    /// `read_attempts`. Strongly consistent.
     ///
     /// # Errors
     /// A call failed, or an item cannot be read.
