@@ -346,7 +346,7 @@ async fn an_acknowledgement_is_recorded_where_there_is_no_room_for_the_attempt()
     let failed = progress_at(1, DeliveryStatus::Pending);
     assert_eq!(table.record(key, &longest_attempt(1), None, failed).await.unwrap(), Recorded::Yes);
 
-    proxy.refuse_over("UpdateItem", 3_000);
+    proxy.refuse_over("UpdateItem", 1_400);
     let acknowledged = progress_at(2, DeliveryStatus::Delivered);
     assert_eq!(table.record(key, &longest_attempt(2), Some(1), acknowledged).await.unwrap(), Recorded::Yes);
 
