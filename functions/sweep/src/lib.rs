@@ -17,10 +17,13 @@ use signpost_io::runtime::clock::{SystemClock, ThreadRandom, unix_ms_now};
 use signpost_io::runtime::metrics::meter;
 use signpost_io::tables::breakers::Breakers;
 use signpost_io::tables::deliveries::Deliveries;
+use signpost_io::tables::delivery_list::Listing;
 use signpost_io::tables::endpoints::Endpoints;
 use signpost_io::tables::events::Events;
 use signpost_io::tables::limits::Limits;
 use signpost_io::tables::parking::Parking;
+use signpost_io::tables::replays::Replays;
+use signpost_io::tables::subscriptions::Subscriptions;
 
 use command::Command;
 pub use config::Config;
@@ -39,15 +42,18 @@ pub fn app(aws: &SdkConfig, config: Config) -> App {
         dead_letter_queue: Queue::new(sqs.clone(), config.dead_letter_queue_url),
         deliveries: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
         deliveries_queue: Queue::new(sqs.clone(), config.deliveries_queue_url),
-        endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table),
+        delivery_lists: Listing::new(dynamodb.clone(), config.events_table.clone()),
+        endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table.clone()),
         events: Events::new(dynamodb.clone(), config.events_table, config.retention),
         events_queue: Queue::new(sqs.clone(), config.events_queue_url),
         limits: Limits::new(dynamodb.clone(), config.parking_table.clone()),
         meter: meter().clone(),
-        parking: Parking::new(dynamodb, config.parking_table, config.retention),
+        parking: Parking::new(dynamodb.clone(), config.parking_table.clone(), config.retention),
         rejected_queue: Queue::new(sqs, config.rejected_queue_url),
+        replays: Replays::new(dynamodb.clone(), config.parking_table),
         retention: config.retention,
         slow_invocations_per_tenant: config.slow_invocations_per_tenant,
+        subscriptions: Subscriptions::new(dynamodb, config.endpoints_table),
     })
 }
 

@@ -86,6 +86,15 @@ impl ListPosition {
         Self::parse(str::from_utf8(&key).ok()?)
     }
 
+    /// Returns the next greater position, if there is one.
+    fn next(self) -> Option<Self> {
+        match (self.arrived_unix_ms, self.tie) {
+            (LAST_MS.., u128::MAX) => None,
+            (unix_ms, u128::MAX) => Some(Self::first_at(unix_ms + 1)),
+            (_, tie) => Some(Self { tie: tie + 1, ..self }),
+        }
+    }
+
     /// Returns the next smaller position, if there is one.
     fn before(self) -> Option<Self> {
         match (self.arrived_unix_ms, self.tie) {
@@ -139,6 +148,30 @@ impl ListQuery {
     }
 }
 
+/// A part of a list that is read from its oldest delivery on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OldestFirst {
+    /// The position after which it begins.
+    pub after: Option<ListPosition>,
+    /// The earliest arrival, in milliseconds since the Unix epoch.
+    pub since_unix_ms: u64,
+    /// The arrival before which it ends, in milliseconds since the Unix epoch.
+    pub until_unix_ms: u64,
+}
+
+impl OldestFirst {
+    /// Returns the oldest and the newest position, or none if there is no position.
+    #[must_use]
+    pub fn range(self) -> Option<(ListPosition, ListPosition)> {
+        let first = ListPosition::first_at(self.since_unix_ms);
+        let from = match self.after {
+            None => first,
+            Some(after) => after.next()?.max(first),
+        };
+        ListPosition::first_at(self.until_unix_ms).before().filter(|to| from <= *to).map(|to| (from, to))
+    }
+}
+
 /// Returns the expected form of a time. It explains a `+` that arrived as a space.
 pub(crate) fn expected_of(since: Option<&str>) -> &'static str {
     let has_lost_plus = |text: &str| text.contains(' ') && unix_ms(&text.replacen(' ', "+", 1)).is_some();
@@ -189,6 +222,17 @@ pub fn page<T>(stretches: Vec<ShardPage<T>>, most: usize) -> (Vec<(ListPosition,
     page.truncate(most);
     let last = page.last().map(|(place, _)| *place);
     (page, last)
+}
+
+/// Merges the parts of a list that were read from the oldest delivery on, as [`page`] does. Also returns the position
+/// up to which all parts were read, or none if that is their end.
+#[must_use]
+pub fn oldest_first<T>(stretches: Vec<ShardPage<T>>) -> (Vec<(ListPosition, T)>, Option<ListPosition>) {
+    let complete_up_to = stretches.iter().filter_map(|stretch| stretch.scanned_to).min();
+    let mut page: Vec<_> = stretches.into_iter().flat_map(|stretch| stretch.found).collect();
+    page.retain(|(place, _)| complete_up_to.is_none_or(|end| *place <= end));
+    page.sort_unstable_by_key(|(place, _)| *place);
+    (page, complete_up_to)
 }
 
 #[cfg(test)]
@@ -329,6 +373,40 @@ mod tests {
                 wanted = wanted.after(ListPosition::of_cursor(&next.cursor()).unwrap());
             }
             prop_assert_eq!(paged, expected);
+        }
+
+        #[test]
+        fn pages_from_the_oldest_on_give_everything_once_in_order(
+            places in prop::collection::btree_map((0..6_u64, 0..40_u128), (0..SHARDS, any::<bool>()), 0..120),
+            since in 0..4_u64,
+            until in 0..8_u64,
+            limit in 1..12_usize,
+        ) {
+            let mut parts = vec![Part::new(); SHARDS.into()];
+            for (&(unix_ms, tie), &(shard, is_wanted)) in &places {
+                parts[usize::from(shard)].insert((ListPosition { arrived_unix_ms: unix_ms, tie }, is_wanted));
+            }
+            let is_within = |place: &ListPosition| (since..until).contains(&place.arrived_unix_ms);
+            let all = parts.iter().flatten().filter(|(place, is_wanted)| *is_wanted && is_within(place));
+            let mut expected: Vec<_> = all.map(|(place, _)| *place).collect();
+            expected.sort_unstable();
+
+            let mut wanted = OldestFirst { after: None, since_unix_ms: since, until_unix_ms: until };
+            let mut read = Vec::new();
+            while let Some((from, to)) = wanted.range() {
+                let look = |part: &Part| {
+                    let seen: Vec<_> = part.iter().filter(|(place, _)| (from..=to).contains(place)).take(limit).collect();
+                    let scanned_to = (seen.len() == limit).then(|| seen.last().map(|(place, _)| *place)).flatten();
+                    let found = seen.into_iter().filter(|(_, is_wanted)| *is_wanted).map(|(place, _)| (*place, ()));
+                    ShardPage { found: found.collect(), scanned_to }
+                };
+                let (page, end) = oldest_first(parts.iter().map(look).collect());
+                read.extend(page.into_iter().map(|(place, ())| place));
+                let Some(end) = end else { break };
+                prop_assert!(end >= from, "every page makes progress");
+                wanted.after = Some(end);
+            }
+            prop_assert_eq!(read, expected);
         }
 
         #[test]

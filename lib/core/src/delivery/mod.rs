@@ -12,6 +12,7 @@ pub mod list;
 pub mod notices;
 pub mod pace;
 pub mod parking;
+pub mod replay;
 pub mod request;
 pub mod response_excerpt;
 pub mod sent;
@@ -180,7 +181,7 @@ pub enum ReplayKind {
     Recover,
     /// The redrive of `DeadLetterQueue`.
     Redrive,
-    /// `POST …/events/{id}/replay`.
+    /// `POST …/events/{id}/replay`, or a bulk replay: `POST …/replays`.
     Replay,
     /// `POST …/endpoints/{endpoint}/test`. It is not a repetition, but the event is not real either.
     Test,

@@ -10,6 +10,7 @@ pub mod events;
 pub mod limits;
 pub mod parking;
 pub mod queue;
+pub mod replays;
 pub mod subscriptions;
 pub mod token_requests;
 pub mod webhooks;
@@ -32,6 +33,8 @@ pub trait Ports {
     type Breakers: limits::Breakers<Error = Self::Error>;
     /// The records of deliveries, in `EventsTable`.
     type Deliveries: deliveries::Deliveries<Error = Self::Error>;
+    /// The lists of deliveries, in `EventsTable`.
+    type DeliveryLists: replays::DeliveryLists<Error = Self::Error>;
     /// `EndpointsTable`.
     type Endpoints: endpoints::Endpoints<Error = Self::Error>;
     /// `EventsTable`.
@@ -40,6 +43,8 @@ pub trait Ports {
     type Limits: limits::Limits<Error = Self::Error>;
     /// `ParkingTable`.
     type Parking: parking::Parking<Error = Self::Error>;
+    /// The bulk replays, in `ParkingTable`.
+    type Replays: replays::Replays<Error = Self::Error>;
     /// The states of subjects, in `EventsTable`.
     type States: events::States<Error = Self::Error>;
     /// The subscriptions, in `EndpointsTable`.

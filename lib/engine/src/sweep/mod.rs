@@ -3,10 +3,11 @@
 mod drains;
 mod expiry_watch;
 mod redrive;
+mod replays;
 
 use std::time::Duration;
 
-use futures_util::future::{join_all, join3};
+use futures_util::future::{join_all, join4};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use signpost_core::delivery::DeadLetterReason;
@@ -38,6 +39,8 @@ pub struct SweepPorts<P: Ports> {
     pub dead_letter_queue: P::Queue,
     /// The records of deliveries.
     pub deliveries: P::Deliveries,
+    /// The lists of deliveries.
+    pub delivery_lists: P::DeliveryLists,
     /// The queue that `deliver` reads.
     pub deliveries_queue: P::Queue,
     /// The endpoints.
@@ -54,10 +57,14 @@ pub struct SweepPorts<P: Ports> {
     pub parking: P::Parking,
     /// The queue for rejected events.
     pub rejected_queue: P::Queue,
+    /// The bulk replays.
+    pub replays: P::Replays,
     /// How long events are kept.
     pub retention: Duration,
     /// How many invocations of the slow track may send for one tenant at the same time.
     pub slow_invocations_per_tenant: Limit,
+    /// The subscriptions, which name all endpoints of a tenant.
+    pub subscriptions: P::Subscriptions,
 }
 
 /// One environment of `sweep`, with what it remembers.
@@ -67,6 +74,7 @@ pub struct Sweep<P: Ports> {
     dead_letter_queue: P::Queue,
     deliveries: P::Deliveries,
     deliveries_queue: P::Queue,
+    delivery_lists: P::DeliveryLists,
     endpoints: P::Endpoints,
     events: P::Events,
     events_queue: P::Queue,
@@ -74,8 +82,10 @@ pub struct Sweep<P: Ports> {
     meter: Meter,
     parking: P::Parking,
     rejected_queue: P::Queue,
+    replays: P::Replays,
     retention: Duration,
     slow_invocations_per_tenant: Limit,
+    subscriptions: P::Subscriptions,
 }
 
 /// The result of one sweep.
@@ -93,6 +103,8 @@ pub struct Swept {
     pub minutes_behind: u64,
     /// How many requested drains are left to the next runs, without having moved a delivery.
     pub not_reached: usize,
+    /// How many deliveries were parked for bulk replays.
+    pub replayed: usize,
 }
 
 /// How long one run may begin to move deliveries: three calls in sequence, each of which may hang for 4 s, still end
@@ -113,12 +125,13 @@ impl<P: Ports> Sweep<P> {
     pub fn new(ports: SweepPorts<P>) -> Self {
         let SweepPorts { clock, random, breakers, dead_letter_queue, deliveries, deliveries_queue, .. } = ports;
         let SweepPorts { endpoints, events, events_queue, limits, parking, rejected_queue, retention, .. } = ports;
-        let SweepPorts { meter, slow_invocations_per_tenant, .. } = ports;
+        let SweepPorts { delivery_lists, meter, replays, slow_invocations_per_tenant, subscriptions, .. } = ports;
         Self {
             breakers,
             dead_letter_queue,
             deliveries,
             deliveries_queue,
+            delivery_lists,
             endpoints,
             events,
             events_queue,
@@ -126,8 +139,10 @@ impl<P: Ports> Sweep<P> {
             meter,
             parking,
             rejected_queue,
+            replays,
             retention,
             slow_invocations_per_tenant,
+            subscriptions,
             clock,
         }
     }
@@ -148,21 +163,22 @@ impl<P: Ports> Sweep<P> {
         };
         let SweepState { swept_minute, drained_until, watched_until } = &mut state;
         let began = self.clock.elapsed();
-        let (mut due, mut expiring) = (0, 0);
-        let (moved, drained, watched) = join3(
+        let (mut due, mut expiring, mut replayed) = (0, 0, 0);
+        let (moved, drained, watched, replays) = join4(
             // In boxes, because together they are larger than a stack frame should be.
             Box::pin(self.sweep_due(swept_minute, now_unix_ms, began + WORK, &mut due)),
             Box::pin(self.sweep_drains(drained_until, now_unix_ms, began + WORK)),
             self.watch(watched_until, now_unix_ms, &mut expiring),
+            Box::pin(self.sweep_replays(now_unix_ms, began + WORK, &mut replayed)),
         )
         .await;
         let minutes_behind = last.saturating_sub(state.swept_minute);
         let Drained { moved: drained, not_reached, outcome } = drained;
-        let swept = Swept { due, drained, expiring, busy: false, minutes_behind, not_reached };
+        let swept = Swept { due, drained, expiring, busy: false, minutes_behind, not_reached, replayed };
         self.measure(&swept);
         self.parking.end_sweep(&state).await?;
         if swept != Swept::default() {
-            tracing::info!(due, drained, expiring, minutes_behind, not_reached, "sweep.done");
+            tracing::info!(due, drained, expiring, minutes_behind, not_reached, replayed, "sweep.done");
         }
         if minutes_behind > 0 || not_reached > 0 {
             tracing::warn!(minutes_behind, not_reached, "sweep.behind");
@@ -170,7 +186,7 @@ impl<P: Ports> Sweep<P> {
         if let (Err(error), Err(_)) = (&moved, &outcome) {
             tracing::error!(error = %Chain(error), "sweep.due_failed"); // The runtime logs the other error.
         }
-        outcome.and(moved).and(watched)?;
+        outcome.and(moved).and(watched).and(replays)?;
         Ok(swept)
     }
 

@@ -5,10 +5,12 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use futures_util::future::try_join_all;
-use signpost_core::delivery::list::{ListPosition, ListQuery, ShardPage, page, parts};
-use signpost_core::delivery::{DeadLetterReason, Progress};
+use signpost_core::delivery::list::{ListPosition, ListQuery, OldestFirst, SHARDS, ShardPage, oldest_first, page, parts};
+use signpost_core::delivery::{DeadLetterReason, DeliveryStatus, Progress};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventKey, TenantId};
+use signpost_engine::ports;
+use signpost_engine::ports::replays::{ListStretch, ListedDelivery};
 
 use crate::aws::{AwsError, Item, ItemError, number, optional, s, text, unreadable};
 use crate::runtime::logs::Chain;
@@ -99,13 +101,78 @@ impl Listing {
     }
 }
 
+impl ports::replays::DeliveryLists for Listing {
+    type Error = AwsError;
+
+    /// Needs `dynamodb:Query`. One call per part of the list, all at the same time. Strongly consistent.
+    async fn oldest_first(
+        &self,
+        tenant: &TenantId,
+        endpoint: &EndpointId,
+        part: OldestFirst,
+        statuses: &[DeliveryStatus],
+        looked_at: usize,
+    ) -> Result<ListStretch, AwsError> {
+        let Some(range) = part.range() else { return Ok(ListStretch { deliveries: Vec::new(), read_to: None }) };
+        let limit = i32::try_from(looked_at.div_ceil(SHARDS.into())).unwrap_or(i32::MAX);
+        let stretches = parts(endpoint).map(|part| self.look_on(tenant, part, range, statuses, limit));
+        let (deliveries, read_to) = oldest_first(try_join_all(stretches).await?);
+        Ok(ListStretch { deliveries: deliveries.into_iter().map(|(_, delivery)| delivery).collect(), read_to })
+    }
+}
+
+impl Listing {
+    /// Looks at `limit` deliveries of a part, from the oldest on.
+    async fn look_on(
+        &self,
+        tenant: &TenantId,
+        part: String,
+        (from, to): (ListPosition, ListPosition),
+        statuses: &[DeliveryStatus],
+        limit: i32,
+    ) -> Result<ShardPage<ListedDelivery>, AwsError> {
+        let mut call = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .key_condition_expression("pk = :part AND sk BETWEEN :from AND :to")
+            .projection_expression("sk, eventRef, #status, attemptCount, beforeReplay, nextAttemptAt, replay")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":part", s(part))
+            .expression_attribute_values(":from", s(from.key()))
+            .expression_attribute_values(":to", s(to.key()))
+            .limit(limit);
+        let names: Vec<_> = (0..statuses.len()).map(|index| format!(":status{index}")).collect();
+        for (name, status) in names.iter().zip(statuses) {
+            call = call.expression_attribute_values(name, s(status.as_str()));
+        }
+        let filter = format!("{HAS_BEGUN} AND #status IN ({})", names.join(", "));
+        let answer = call.filter_expression(filter).send().await.map_err(AwsError::of("dynamodb:Query"))?;
+        let last = answer.last_evaluated_key.as_ref().map(place_of).transpose();
+        let found = answer.items.unwrap_or_default();
+        let found = found.iter().filter_map(|item| logged(item, walked_of(tenant, item))).collect();
+        Ok(ShardPage { found, scanned_to: last.map_err(AwsError::corrupt("delivery"))? })
+    }
+}
+
+fn walked_of(tenant: &TenantId, item: &Item) -> Result<(ListPosition, ListedDelivery), ItemError> {
+    let (position, (id, source)) = (place_of(item)?, event_of(item)?);
+    let event = EventKey { tenant: tenant.clone(), source: source.to_owned(), id };
+    Ok((position, ListedDelivery { position, event, progress: progress_of(item)? }))
+}
+
 /// Excludes deliveries that were only leased, because they have no attempt yet.
 const HAS_BEGUN: &str = "attribute_exists(attemptCount)";
 /// How many deliveries of a part one call reads if it filters by status.
 const FILTERED_AT_ONCE: i32 = 500;
 
 fn readable(tenant: &TenantId, item: &Item) -> Option<(ListPosition, Listed)> {
-    let listed = listed_of(tenant, item);
+    logged(item, listed_of(tenant, item))
+}
+
+/// Logs an item that cannot be read.
+fn logged<T>(item: &Item, listed: Result<T, ItemError>) -> Option<T> {
     if let Err(error) = &listed {
         let (event, record) = (text(item, "eventRef").unwrap_or_default(), text(item, "sk").unwrap_or_default());
         tracing::error!(error = %Chain(error), event, record, "delivery.unreadable");

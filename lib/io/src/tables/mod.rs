@@ -13,6 +13,7 @@ pub mod limits;
 pub mod parking;
 pub mod portal_links;
 pub mod quotas;
+pub mod replays;
 pub mod sealing_keys;
 pub mod signing_keys;
 pub mod states;
