@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use http::header::{IF_MATCH, IF_NONE_MATCH};
+use signpost_core::delivery::replay::ReplayId;
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventId, TenantId};
 use signpost_core::input::fault::Fault;
@@ -17,6 +18,7 @@ use signpost_io::runtime::api_gateway::{
 
 use crate::audit::Trail;
 use crate::portal_links::no_such_link;
+use crate::replays::no_such_replay;
 
 /// A request about a tenant's endpoints.
 pub(crate) struct ApiRequest<'a> {
@@ -104,6 +106,12 @@ impl<'a> ApiRequest<'a> {
     pub(crate) fn link(&self) -> Result<LinkId, Problem> {
         let id = self.request.path_parameters.get("link").and_then(|id| LinkId::parse(id));
         id.ok_or_else(no_such_link)
+    }
+
+    /// Returns the replay in the path.
+    pub(crate) fn replay(&self) -> Result<ReplayId, Problem> {
+        let id = self.request.path_parameters.get("replay").and_then(|id| ReplayId::parse(id));
+        id.ok_or_else(no_such_replay)
     }
 
     /// Returns the event in the path.

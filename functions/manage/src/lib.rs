@@ -11,6 +11,7 @@ mod filters;
 mod holds;
 mod notices;
 mod portal_links;
+mod replays;
 mod sessions;
 mod status;
 mod token_requests;
@@ -46,6 +47,7 @@ use signpost_io::tables::events::Events;
 use signpost_io::tables::parking::Parking;
 use signpost_io::tables::portal_links::PortalLinks;
 use signpost_io::tables::quotas::Quotas;
+use signpost_io::tables::replays::Replays;
 use signpost_io::tables::sealing_keys::SealingKeys;
 use signpost_io::tables::signing_keys::WrappingKey;
 use signpost_io::tables::states::States;
@@ -78,6 +80,7 @@ pub struct App {
     public_url: Option<String>,
     deliveries_queue: Queue,
     quotas: Quotas,
+    replays: Replays,
     retention: Duration,
     sealer: Sealer,
     states: States,
@@ -107,7 +110,8 @@ impl App {
             deliveries_queue: Queue::new(sqs, config.deliveries_queue_url),
             states: States::new(dynamodb.clone(), config.events_table),
             parking: Parking::new(dynamodb.clone(), config.parking_table.clone(), config.retention),
-            quotas: Quotas::new(dynamodb.clone(), config.parking_table),
+            quotas: Quotas::new(dynamodb.clone(), config.parking_table.clone()),
+            replays: Replays::new(dynamodb.clone(), config.parking_table),
             keys_url: config.keys_url,
             portal_links: PortalLinks::new(dynamodb.clone(), config.portal_table),
             portal_url: config.portal_url,
@@ -251,6 +255,10 @@ impl App {
             "GET /v1/tenants/{tenant}/endpoints/{endpoint}/deliveries" => self.list_deliveries(asked).await,
             "GET /v1/tenants/{tenant}/events/{event}" => self.read_event(asked).await,
             "POST /v1/tenants/{tenant}/events/{event}/replay" => self.replay(asked).await,
+            "POST /v1/tenants/{tenant}/replays" => self.create_replay(asked).await,
+            "GET /v1/tenants/{tenant}/replays" => self.list_replays(asked).await,
+            "GET /v1/tenants/{tenant}/replays/{replay}" => self.read_replay(asked).await,
+            "DELETE /v1/tenants/{tenant}/replays/{replay}" => self.stop_replay(asked).await,
             "GET /v1/tenants/{tenant}/status/{type}/{subject+}" => self.read_status(asked).await,
             "POST /v1/tenants/{tenant}/token-requests" => self.register(asked).await,
             "POST /v1/tenants/{tenant}/filters/test" => Self::test_filter(asked),
@@ -270,7 +278,9 @@ impl App {
 /// Returns the parameters that a route's query may have.
 fn parameters_of(route: &str) -> &'static [&'static str] {
     match route {
-        "GET /v1/tenants/{tenant}/endpoints" | "GET /v1/tenants/{tenant}/portal-links" => &["limit", "cursor"],
+        "GET /v1/tenants/{tenant}/endpoints"
+        | "GET /v1/tenants/{tenant}/portal-links"
+        | "GET /v1/tenants/{tenant}/replays" => &["limit", "cursor"],
         "GET /v1/tenants/{tenant}/endpoints/{endpoint}/deliveries" => &["status", "since", "limit", "cursor"],
         "GET /v1/tenants/{tenant}/events/{event}" => &["source", "limit", "cursor"],
         "POST /v1/tenants/{tenant}/events/{event}/replay" => &["source"],

@@ -37,6 +37,10 @@ pub enum Failure {
     Refused,
     /// It is done, and the answer gets lost.
     Lost,
+    /// The process is killed before anything is done.
+    KilledBefore,
+    /// The process is killed after it is done.
+    KilledAfter,
 }
 
 /// The calls that fail.
@@ -174,6 +178,17 @@ impl Calm {
         let is_done = self.world.clock.run(self.world.now() + 10 * MINUTE, || result.borrow().is_some());
         assert!(is_done, "the work hangs");
         result.take().unwrap()
+    }
+
+    /// Does some work that may be killed. Returns its result, or none if it was.
+    pub fn run_mortal<T: 'static>(&self, work: impl Future<Output = T> + 'static) -> Option<T> {
+        let (result, group, clock) = (Rc::new(RefCell::new(None)), self.world.clock.group(), &self.world.clock);
+        let here = Rc::clone(&result);
+        clock.spawn(group, async move { *here.borrow_mut() = Some(work.await) });
+        let is_over = || result.borrow().is_some() || !clock.is_alive(group);
+        assert!(clock.run(self.world.now() + 10 * MINUTE, is_over), "the work hangs");
+        clock.retire(group);
+        result.take()
     }
 
     /// Lets time pass.

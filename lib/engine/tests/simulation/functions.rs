@@ -207,10 +207,13 @@ pub fn sweep_of(process: Process) -> Sweep<Sim> {
         random: process.clone(),
         breakers: process.clone(),
         deliveries: process.clone(),
+        delivery_lists: process.clone(),
         endpoints: process.clone(),
         events: process.clone(),
         limits: process.clone(),
+        replays: process.clone(),
         slow_invocations_per_tenant: process.world.plan.slow_per_tenant.try_into().unwrap(),
+        subscriptions: process.clone(),
         parking: process,
     })
 }

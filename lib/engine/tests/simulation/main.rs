@@ -33,6 +33,7 @@ mod ports;
 mod queue;
 mod receivers;
 mod relay_cases;
+mod replay_cases;
 mod soak;
 mod sweep_cases;
 mod tables;

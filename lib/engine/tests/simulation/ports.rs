@@ -10,8 +10,12 @@ use signpost_core::delivery::attempt::Attempt;
 use signpost_core::delivery::breaker::Breaker;
 use signpost_core::delivery::drain::drain_shard;
 use signpost_core::delivery::limits::HeldSlot;
+use signpost_core::delivery::list::{OldestFirst, key_of};
 use signpost_core::delivery::parking::{LONGEST_IN_QUEUE, Lane, place};
-use signpost_core::delivery::{DeadLetterReason, Delivery, DeliveryKey, DeliveryRecord, Progress, ReplayKind};
+use signpost_core::delivery::replay::{Replay, ReplayId};
+use signpost_core::delivery::{
+    DeadLetterReason, Delivery, DeliveryKey, DeliveryRecord, DeliveryStatus, Progress, ReplayKind,
+};
 use signpost_core::endpoint::subscription::Subscription;
 use signpost_core::endpoint::{DisabledBecause, EndpointId, Limit};
 use signpost_core::event::{Event, EventKey, TenantId};
@@ -26,6 +30,7 @@ use signpost_engine::ports::events::{Arrival, Events, FirstFanOut, States, Store
 use signpost_engine::ports::limits::{Breakers, ConcurrencySlot, Counted, Limits, SlotPool};
 use signpost_engine::ports::parking::{Drain, Parked, Parking, SweepState, Waiting};
 use signpost_engine::ports::queue::{Message, Queue, Received};
+use signpost_engine::ports::replays::{DeliveryLists, ListStretch, ListedDelivery, Replays, RunningReplay};
 use signpost_engine::ports::subscriptions::Subscriptions;
 use signpost_engine::ports::token_requests::{Changed, TokenRequests};
 use signpost_engine::ports::webhooks::Signers;
@@ -45,10 +50,12 @@ impl Ports for Sim {
     type Queue = QueueOf;
     type Breakers = Process;
     type Deliveries = Process;
+    type DeliveryLists = Process;
     type Endpoints = Process;
     type Events = Process;
     type Limits = Process;
     type Parking = Process;
+    type Replays = Process;
     type States = Process;
     type Subscriptions = Process;
     type TokenRequests = Process;
@@ -568,6 +575,65 @@ impl Parking for Process {
             world.tables.borrow_mut().end_sweep(state.clone());
         })
         .await
+    }
+}
+
+impl Replays for Process {
+    type Error = Fault;
+
+    async fn running(&self) -> Result<Vec<RunningReplay>, Fault> {
+        self.table(("Replays", "running"), |tables| tables.running_replays.clone()).await
+    }
+
+    async fn get(&self, tenant: &TenantId, id: &ReplayId) -> Result<Option<Replay>, Fault> {
+        let key = (tenant.to_string(), id.clone());
+        self.table(("Replays", "get"), |tables| tables.replays.get(&key).cloned()).await
+    }
+
+    async fn replace(&self, after: &Replay) -> Result<bool, Fault> {
+        self.table(("Replays", "replace"), |tables| tables.replace_replay(after)).await
+    }
+
+    async fn end_running(&self, running: &RunningReplay) -> Result<(), Fault> {
+        self.table(("Replays", "end_running"), |tables| tables.end_running_replay(running)).await
+    }
+}
+
+impl DeliveryLists for Process {
+    type Error = Fault;
+
+    async fn oldest_first(
+        &self,
+        _: &TenantId,
+        endpoint: &EndpointId,
+        part: OldestFirst,
+        statuses: &[DeliveryStatus],
+        looked_at: usize,
+    ) -> Result<ListStretch, Fault> {
+        let Some(range) = part.range() else { return Ok(ListStretch { deliveries: Vec::new(), read_to: None }) };
+        self.call(("DeliveryLists", "oldest_first"), |world| {
+            world.list_records();
+            let (found, read_to) =
+                world.tables.borrow().oldest_first(index_of(endpoint), range, statuses, looked_at);
+            let listed = |(position, id, progress)| {
+                let (event, ..) = world.parts_of(id);
+                ListedDelivery { position, event, progress }
+            };
+            ListStretch { deliveries: found.into_iter().map(listed).collect(), read_to }
+        })
+        .await
+    }
+}
+
+impl World {
+    /// Puts new records into the lists of their endpoints.
+    fn list_records(&self) {
+        let new = self.tables.borrow().not_listed();
+        for id in new {
+            let (event, endpoint, arrived_unix_ms) = self.parts_of(id);
+            let (_, position) = key_of(DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms });
+            self.tables.borrow_mut().list(id, index_of(&endpoint), position);
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use std::hash::{Hash as _, Hasher as _};
 
 use signpost_core::delivery::breaker::Breaker;
 use signpost_core::delivery::limits::{HeldSlot, Second};
+use signpost_core::delivery::list::ListPosition;
 use signpost_core::delivery::parking::Lane;
+use signpost_core::delivery::replay::{MOST_RUNNING, Replay, ReplayId};
 use signpost_core::delivery::{DeliveryRecord, DeliveryStatus, LONGEST_ATTEMPT, Progress, ReplayKind};
 use signpost_core::endpoint::auth::origin;
 use signpost_core::endpoint::subscription::Subscription;
@@ -20,6 +22,7 @@ use signpost_engine::ports::endpoints::{StoredEndpoint, Written};
 use signpost_engine::ports::events::FirstFanOut;
 use signpost_engine::ports::limits::{Counted, SlotPool};
 use signpost_engine::ports::parking::{Drain, SweepState};
+use signpost_engine::ports::replays::RunningReplay;
 use signpost_engine::ports::token_requests::Changed;
 
 use crate::clock::Numbers;
@@ -58,6 +61,12 @@ pub struct Tables {
     pub parked: BTreeMap<Place, BTreeMap<(u64, u32), u64>>,
     pub drains: BTreeMap<EndpointId, Request>,
     pub waiting: BTreeMap<EndpointId, u64>,
+    /// By tenant and id.
+    pub replays: BTreeMap<(String, ReplayId), Replay>,
+    pub running_replays: Vec<RunningReplay>,
+    /// The list of each endpoint. Records are added when a list is read.
+    pub lists: BTreeMap<(usize, ListPosition), u32>,
+    pub listed: HashSet<u32, Numbers>,
     pub busy_until: Option<u64>,
     /// The state that the last sweep left.
     pub swept: Option<SweepState>,
@@ -305,6 +314,58 @@ impl Tables {
     pub fn waiting(&self) -> impl Iterator<Item = u32> {
         let lanes = self.parked.iter().filter(|(place, _)| !matches!(place, Place::Exhausted(_)));
         lanes.flat_map(|(_, lane)| lane.keys().map(|(_, id)| *id))
+    }
+}
+
+/// Bulk replays.
+impl Tables {
+    /// As `manage` makes one. Returns false if the tenant has as many as may run.
+    pub fn create_replay(&mut self, replay: Replay, noted_at: u64) -> bool {
+        let is_taken = |index| {
+            self.running_replays.iter().any(|running| running.tenant == replay.tenant && running.index == index)
+        };
+        let Some(index) = (0..MOST_RUNNING).find(|index| !is_taken(*index)) else { return false };
+        let (tenant, id) = (replay.tenant.clone(), replay.id.clone());
+        self.running_replays.push(RunningReplay { tenant, index, id, noted_at });
+        self.replays.insert((replay.tenant.to_string(), replay.id.clone()), replay);
+        true
+    }
+
+    pub fn replace_replay(&mut self, after: &Replay) -> bool {
+        let before = self.replays.get_mut(&(after.tenant.to_string(), after.id.clone()));
+        before.filter(|before| before.version + 1 == after.version).map(|before| *before = after.clone()).is_some()
+    }
+
+    pub fn end_running_replay(&mut self, running: &RunningReplay) {
+        let is_meant = |other: &RunningReplay| {
+            (&other.tenant, other.index, &other.id) == (&running.tenant, running.index, &running.id)
+        };
+        self.running_replays.retain(|other| !is_meant(other));
+    }
+
+    /// Returns the records that are in no list yet.
+    pub fn not_listed(&self) -> Vec<u32> {
+        self.records.keys().copied().filter(|id| !self.listed.contains(id)).collect()
+    }
+
+    pub fn list(&mut self, id: u32, endpoint: usize, position: ListPosition) {
+        self.listed.insert(id);
+        self.lists.insert((endpoint, position), id);
+    }
+
+    /// Looks at `limit` records of a list that have an attempt. Returns those with one of these statuses.
+    pub fn oldest_first(
+        &self,
+        endpoint: usize,
+        (from, to): (ListPosition, ListPosition),
+        statuses: &[DeliveryStatus],
+        limit: usize,
+    ) -> (Vec<(ListPosition, u32, Progress)>, Option<ListPosition>) {
+        let looked_at: Vec<_> = self.lists.range((endpoint, from)..=(endpoint, to)).take(limit).collect();
+        let read_to = (looked_at.len() == limit).then(|| looked_at.last().map(|((_, position), _)| *position)).flatten();
+        let progress = |id: &u32| self.records.get(id).and_then(|record| record.standing().progress);
+        let all = looked_at.into_iter().filter_map(|((_, position), id)| Some((*position, *id, progress(id)?)));
+        (all.filter(|(.., progress)| statuses.contains(&progress.status)).collect(), read_to)
     }
 }
 

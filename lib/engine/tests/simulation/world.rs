@@ -462,6 +462,9 @@ impl Process {
         }
         let (broken, slow_ms) = world.watch.borrow_mut().as_mut().map(|watch| watch.begin(what)).unwrap_or_default();
         self.may_die().await;
+        if broken == Some(Failure::KilledBefore) {
+            world.clock.die().await;
+        }
         let most = if world.chance(trouble.slow) { CALL_TIMEOUT_MS } else { world.plan.call_ms };
         let (there, back) = (world.below(most), world.below(most));
         world.clock.sleep(there / 2 + slow_ms).await;
@@ -472,6 +475,9 @@ impl Process {
         let done = work(world);
         world.clock.sleep(back / 2).await;
         self.may_die().await;
+        if broken == Some(Failure::KilledAfter) {
+            world.clock.die().await;
+        }
         let is_lost = broken == Some(Failure::Lost) || world.chance(trouble.lost);
         if is_lost { Err(Fault) } else { Ok(done) }
     }
