@@ -47,6 +47,7 @@ TENANT = f"contract-{uuid.uuid4().hex}"
 PARTS = {
     "endpoints": ("Endpoints",),
     "notices": ("Notices and audit log",),
+    "replays": ("Bulk replays",),
     "events": ("Events", "Keys"),
     "status": ("Status",),
     "token-requests": ("Token requests",),
@@ -58,7 +59,7 @@ TOLD_WITHIN_SECONDS = 300  # Fan-out also has the events of tests that run at th
 ANSWERED_WITHIN_SECONDS = 120  # Longer than any function may take, its start included. Also in contract.toml.
 LONGEST_LINE = 4_000
 # Operations that answer page by page.
-LISTS = {"listEndpoints", "listDeliveries", "listAudit", "listLinks", "readEvent"}
+LISTS = {"listEndpoints", "listDeliveries", "listAudit", "listLinks", "listReplays", "readEvent"}
 # Operations that return the state of something.
 STATUSES = {"readStatus", "readSessionStatus", "readSessionStageStatus", "readSessionDetails"}
 CALLBACKS = {"getCallback", "postCallback"}  # Operations for bank callbacks.
@@ -403,6 +404,8 @@ class Walk:
             self.lead_here(case.body, "redirectUrl")
         if operation == "createLink" and isinstance(case.body, dict) and isinstance(case.body.get("endpoints"), list):
             case.body["endpoints"] = [self.endpoints.one()]
+        if operation == "createReplay" and isinstance(case.body, dict):
+            self.fit_replay(case.body)
         if operation == "openSession":
             case.body = {"code": self.api.new_code()}
         if operation in CALLBACKS:
@@ -439,6 +442,9 @@ class Walk:
                 self.endpoints.alive = None
             case "deleteEndpoint", 404 if case.path_parameters.get("endpoint") == self.endpoints.alive:
                 self.endpoints.alive = None  # A DELETE that was sent again, because its first answer came too late.
+            case "createReplay", 202:
+                # Otherwise as many replays run as may.
+                self.api.ask("DELETE", f"/v1/tenants/{TENANT}/replays/{response.json()['id']}")
             case "testEndpoint", 202:
                 # Otherwise the endpoint may be deleted first, and the dead-letter queue fills up.
                 self.receiver.wait_for(response.json()["event"])
@@ -557,6 +563,15 @@ class Walk:
             if auth.get("trustStore"):
                 auth["trustStore"] = {"format": "pem", "content": self.certificate}
 
+
+    def fit_replay(self, wanted: dict) -> None:
+        """Gives a replay an endpoint that exists, and a period that has passed and has a length: a schema compares neither
+        with now nor with another member."""
+        wanted["since"] = "2026-01-01T00:00:00Z"
+        if wanted.get("until"):
+            wanted["until"] = "2026-01-02T00:00:00Z"
+        if wanted.get("endpoints"):
+            wanted["endpoints"] = [self.endpoints.one()]
 
     def fit_retry(self, settings: dict, operation: str) -> None:
         """Limits retries, because a schema cannot add up waits, compare two of them, or know the patched endpoint."""

@@ -232,12 +232,7 @@ fn read_moment(found: &Found<'_>, faults: &mut Faults) -> Option<u64> {
 }
 
 /// Reads the start and the end of the filter. A later end than now is now.
-fn read_period(
-    since: Option<&Found<'_>>,
-    until: Option<&Found<'_>>,
-    filter: &mut ReplayFilter,
-    faults: &mut Faults,
-) {
+fn read_period(since: Option<&Found<'_>>, until: Option<&Found<'_>>, filter: &mut ReplayFilter, faults: &mut Faults) {
     if since.is_none() {
         faults.push(Fault::missing("since", SINCE));
     }
@@ -508,7 +503,12 @@ const PARKED_PER_MINUTE: usize = 600;
 /// does not grow, and a replay that is stopped leaves the deliveries of a minute or two. An endpoint that accepts
 /// nothing now does not hold up a replay.
 #[must_use]
-pub fn parked_per_minute(breaker: &Breaker, max_per_second: Option<Limit>, is_enabled: bool, now_unix_ms: u64) -> usize {
+pub fn parked_per_minute(
+    breaker: &Breaker,
+    max_per_second: Option<Limit>,
+    is_enabled: bool,
+    now_unix_ms: u64,
+) -> usize {
     match breaker.admits(now_unix_ms) {
         Admission::Send if is_enabled => drain_quota(breaker, max_per_second, now_unix_ms),
         Admission::Park | Admission::Probe | Admission::Send => PARKED_PER_MINUTE,
@@ -655,10 +655,8 @@ mod tests {
         for (progress, on_first, on_repeat, why) in cases {
             assert_eq!((first.decide(&progress), again.decide(&progress)), (on_first, on_repeat), "{why}");
         }
-        let both = replay(ReplayFilter {
-            statuses: BTreeSet::from([EndStatus::Delivered, EndStatus::Exhausted]),
-            ..filter()
-        });
+        let both =
+            replay(ReplayFilter { statuses: BTreeSet::from([EndStatus::Delivered, EndStatus::Exhausted]), ..filter() });
         assert_eq!(both.decide(&ended(Delivered, NOW - 1, None)), ReplayStep::Send);
         assert_eq!(both.decide(&ended(Delivered, NOW, None)), ReplayStep::Skip, "delivered since");
     }
@@ -679,7 +677,8 @@ mod tests {
 
     #[test]
     fn a_page_that_was_begun_is_left_only_behind_its_end() {
-        let at = |unix_ms| OldestFirst { after: None, since_unix_ms: unix_ms, until_unix_ms: u64::MAX }.range().unwrap().0;
+        let at =
+            |unix_ms| OldestFirst { after: None, since_unix_ms: unix_ms, until_unix_ms: u64::MAX }.range().unwrap().0;
         let ends = |to| replay(filter()).with_page(to, NOW);
         let reached = |unix_ms| ReplayPosition::In(id(1), Some(at(unix_ms)));
         let cases = [
@@ -717,20 +716,19 @@ mod tests {
     }
 
     fn any_progress() -> impl Strategy<Value = Progress> {
-        let status = prop::sample::select(vec![
-            DeliveryStatus::Delivered,
-            DeliveryStatus::Exhausted,
-            DeliveryStatus::Pending,
-        ]);
+        let status =
+            prop::sample::select(vec![DeliveryStatus::Delivered, DeliveryStatus::Exhausted, DeliveryStatus::Pending]);
         let kinds = [ReplayKind::Recover, ReplayKind::Redrive, ReplayKind::Replay];
         let kind = prop::option::of(prop::sample::select(kinds.to_vec()));
-        (status, 0..5_u32, 0..5_u32, NOW - 5..NOW + 5, kind).prop_map(|(status, attempts, before, at, replay)| Progress {
-            status,
-            attempts,
-            before_replay: before.min(attempts),
-            next_attempt_unix_ms: at,
-            replay,
-            last_sent: None,
+        (status, 0..5_u32, 0..5_u32, NOW - 5..NOW + 5, kind).prop_map(|(status, attempts, before, at, replay)| {
+            Progress {
+                status,
+                attempts,
+                before_replay: before.min(attempts),
+                next_attempt_unix_ms: at,
+                replay,
+                last_sent: None,
+            }
         })
     }
 

@@ -187,7 +187,13 @@ impl<P: Ports> Sweep<P> {
     }
 
     /// Parks the deliveries of a page that the filter includes, and stores that this is done.
-    async fn replay_page(&self, mut work: Work, read: ListStretch, room: usize, rooms: &Rooms) -> Result<Turn, P::Error> {
+    async fn replay_page(
+        &self,
+        mut work: Work,
+        read: ListStretch,
+        room: usize,
+        rooms: &Rooms,
+    ) -> Result<Turn, P::Error> {
         let Some((endpoint, _)) = work.replay.next_list(&work.endpoints) else { return Ok(Turn::LAST) };
         let endpoint = endpoint.clone();
         let chosen = Chosen::of(&work.replay, read, room);

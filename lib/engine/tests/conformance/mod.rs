@@ -5,6 +5,7 @@
 
 #![allow(clippy::future_not_send, reason = "the tables in memory belong to one thread")]
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use signpost_core::delivery::answer::AnswerRecord;
@@ -12,7 +13,11 @@ use signpost_core::delivery::attempt::{Attempt, judge_status};
 use signpost_core::delivery::breaker::{Breaker, Outcomes};
 use signpost_core::delivery::drain::{DRAIN_SHARDS, drain_shard};
 use signpost_core::delivery::limits::{HeldSlot, Second};
+use signpost_core::delivery::list::{OldestFirst, key_of};
 use signpost_core::delivery::parking::{Lane, place};
+use signpost_core::delivery::replay::{
+    EndStatus, MOST_RUNNING, Replay, ReplayCounts, ReplayFilter, ReplayId, ReplayPosition, ReplayState,
+};
 use signpost_core::delivery::sent::SentRecord;
 use signpost_core::delivery::{DeadLetterReason, DeliveryKey, DeliveryRecord, DeliveryStatus, Progress, ReplayKind};
 use signpost_core::endpoint::subscription::Subscription;
@@ -25,6 +30,7 @@ use signpost_engine::ports::endpoints::{Endpoints, StoredEndpoint, Written};
 use signpost_engine::ports::events::{Arrival, Events, FirstFanOut, StoredEvent};
 use signpost_engine::ports::limits::{Breakers, ConcurrencySlot, Counted, Limits, SlotPool};
 use signpost_engine::ports::parking::{Drain, Parking, SweepState, Waiting};
+use signpost_engine::ports::replays::{DeliveryLists, ListStretch, Replays, RunningReplay};
 use signpost_engine::ports::subscriptions::Subscriptions;
 use signpost_engine::ports::token_requests::{Changed, TokenRequests};
 use uuid::Uuid;
@@ -553,6 +559,100 @@ pub async fn a_waiting_note<P: Parking<Error: Debug>>(table: &P) {
     for shard in 0..DRAIN_SHARDS {
         assert_eq!(table.drains(shard, None, 10).await.unwrap(), [], "a note is no drain");
     }
+}
+
+/// A replay is replaced only by its next version, and a note of one that runs is removed with its own id only.
+pub async fn a_bulk_replay<R: Replays<Error: Debug>>(table: &R, create: impl AsyncFn(&Replay) -> bool) {
+    let (tenant, other) = (TenantId::parse("acme").unwrap(), TenantId::parse("globex").unwrap());
+    let filter = ReplayFilter {
+        endpoints: BTreeSet::from([endpoint(1)]),
+        types: BTreeSet::new(),
+        statuses: BTreeSet::from([EndStatus::Exhausted]),
+        since_unix_ms: AT,
+        until_unix_ms: AT + 1,
+    };
+    let new = |tenant: &TenantId, number: u128| {
+        let id = ReplayId::new(AT, Uuid::from_u128(number));
+        Replay::new(tenant.clone(), id, filter.clone(), AT)
+    };
+    let replay = new(&tenant, 0);
+    assert_eq!(table.get(&tenant, &replay.id).await.unwrap(), None);
+    assert!(!table.replace(&replay.with_state(ReplayState::Done, AT)).await.unwrap(), "there is none");
+    assert_eq!(table.running().await.unwrap(), []);
+    assert!(create(&replay).await && create(&new(&other, 1)).await);
+    assert_eq!(table.get(&tenant, &replay.id).await.unwrap(), Some(replay.clone()));
+    assert_eq!(table.get(&other, &replay.id).await.unwrap(), None, "another tenant's");
+    for number in 2..=u128::from(MOST_RUNNING) {
+        assert!(create(&new(&tenant, number)).await, "{number}");
+    }
+    assert!(!create(&new(&tenant, 99)).await, "as many as may run");
+    let running = table.running().await.unwrap();
+    assert_eq!(running.len(), usize::from(MOST_RUNNING) + 1);
+
+    let begun = replay.with_page(filter.part_of_list(None).range().map(|(first, _)| first), AT + 1);
+    let paged = begun.after_page(ReplayPosition::Behind(endpoint(1)), ReplayCounts { sent: 2, skipped: 1 }, AT + 2);
+    assert!(!table.replace(&paged).await.unwrap(), "not the next version");
+    for next in [begun, paged] {
+        assert!(table.replace(&next).await.unwrap());
+        assert!(!table.replace(&next).await.unwrap(), "it is there already");
+        assert_eq!(table.get(&tenant, &replay.id).await.unwrap(), Some(next));
+    }
+
+    let note = running.iter().find(|running| running.id == replay.id).unwrap();
+    assert_eq!(note.tenant, tenant);
+    table.end_running(&RunningReplay { id: ReplayId::new(AT, Uuid::from_u128(7)), ..note.clone() }).await.unwrap();
+    assert_eq!(table.running().await.unwrap().len(), running.len(), "another replay's");
+    for _ in 0..2 {
+        table.end_running(note).await.unwrap();
+        assert_eq!(table.running().await.unwrap().len(), running.len() - 1);
+    }
+    assert!(create(&new(&tenant, 99)).await, "there is room again");
+}
+
+/// The list of an endpoint is read from the oldest delivery on, and has those with an attempt and one of the statuses.
+pub async fn a_delivery_list<D, L>(table: &D, lists: &L, subject: impl Fn() -> Subject)
+where
+    D: Deliveries<Error: Debug>,
+    L: DeliveryLists<Error: Debug>,
+{
+    let subjects: Vec<_> = (0..60).map(|_| subject()).collect();
+    let statuses = [DeliveryStatus::Delivered, DeliveryStatus::Exhausted, DeliveryStatus::Pending];
+    let mut expected = Vec::new();
+    for (index, subject) in subjects.iter().enumerate() {
+        let progress = match index % 4 {
+            0 => DELIVERED,
+            1 => EXHAUSTED,
+            2 => pending(2),
+            _ => {
+                Before::Leased.set(table, subject).await;
+                continue;
+            }
+        };
+        Before::Recorded(progress).set(table, subject).await;
+        expected.push((key_of(key(subject)).1, subject.0.clone(), progress));
+    }
+    expected.sort_unstable_by_key(|(position, ..)| *position);
+    let (event, endpoint, arrived) = &subjects[0];
+    for (wanted, looked_at) in [(&statuses[..], 8), (&statuses[..], 1_000), (&statuses[..2], 24), (&statuses[1..2], 8)]
+    {
+        let mut part = OldestFirst { after: None, since_unix_ms: 0, until_unix_ms: arrived + 1_000_000 };
+        let (mut read, mut pages) = (Vec::new(), 0);
+        loop {
+            pages += 1;
+            let stretch = lists.oldest_first(&event.tenant, endpoint, part, wanted, looked_at).await.unwrap();
+            let found = stretch.deliveries.into_iter().map(|one| (one.position, one.event, one.progress));
+            read.extend(found);
+            let Some(read_to) = stretch.read_to else { break };
+            assert!(part.after.is_none_or(|after| after < read_to), "every page makes progress");
+            part.after = Some(read_to);
+        }
+        let of_status = expected.iter().filter(|(.., progress)| wanted.contains(&progress.status)).cloned();
+        assert_eq!(read, of_status.collect::<Vec<_>>(), "{wanted:?}, {looked_at}");
+        assert!(pages > 1 || looked_at > 100, "{pages}");
+    }
+    let none = OldestFirst { after: None, since_unix_ms: arrived + 1_000_000, until_unix_ms: arrived + 1_000_001 };
+    let stretch = lists.oldest_first(&event.tenant, endpoint, none, &statuses, 8).await.unwrap();
+    assert_eq!(stretch, ListStretch { deliveries: Vec::new(), read_to: None });
 }
 
 /// One sweep runs at a time, and the next starts where it stopped.

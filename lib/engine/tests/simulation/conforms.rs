@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use serde_json::json;
+use signpost_core::delivery::replay::Replay;
 use signpost_core::endpoint::DisabledBecause;
 use signpost_core::endpoint::filter::Filter;
 use signpost_core::event::TenantId;
@@ -85,6 +86,23 @@ fn one_sweep_runs_at_a_time_and_the_next_starts_where_it_stopped() {
     let calm = calm();
     let table = calm.process.clone();
     calm.run(async move { conformance::a_sweep(&table).await });
+}
+
+#[test]
+fn a_bulk_replay_is_replaced_only_by_its_next_version() {
+    let calm = calm();
+    let (table, here) = (calm.process.clone(), Rc::clone(&calm.world));
+    calm.run(async move {
+        let create = async |replay: &Replay| here.tables.borrow_mut().create_replay(replay.clone(), 7);
+        conformance::a_bulk_replay(&table, create).await;
+    });
+}
+
+#[test]
+fn a_list_of_deliveries_is_read_from_the_oldest_on() {
+    let calm = calm();
+    let (table, subjects) = (calm.process.clone(), subjects(&calm));
+    calm.run(async move { conformance::a_delivery_list(&table, &table, subjects).await });
 }
 
 #[test]

@@ -613,8 +613,7 @@ impl DeliveryLists for Process {
         let Some(range) = part.range() else { return Ok(ListStretch { deliveries: Vec::new(), read_to: None }) };
         self.call(("DeliveryLists", "oldest_first"), |world| {
             world.list_records();
-            let (found, read_to) =
-                world.tables.borrow().oldest_first(index_of(endpoint), range, statuses, looked_at);
+            let (found, read_to) = world.tables.borrow().oldest_first(index_of(endpoint), range, statuses, looked_at);
             let listed = |(position, id, progress)| {
                 let (event, ..) = world.parts_of(id);
                 ListedDelivery { position, event, progress }

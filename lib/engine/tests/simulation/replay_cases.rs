@@ -208,7 +208,11 @@ fn a_replay_sends_the_oldest_first() {
     calm.world.watch.borrow_mut().as_mut().unwrap().slow = Some((Broken::Each(("Replays", "replace")), 2));
     assert_eq!(sweep(&calm).unwrap().replayed, 600);
     let order: Vec<_> = calm.lane(Place::Endpoint(0)).into_iter().map(|(_, delivery)| delivery).collect();
-    let order = if order.is_empty() { calm.sent(Which::Deliveries).iter().map(|one| calm.world.delivery_in(&one.body)).collect() } else { order };
+    let order = if order.is_empty() {
+        calm.sent(Which::Deliveries).iter().map(|one| calm.world.delivery_in(&one.body)).collect()
+    } else {
+        order
+    };
     let first: BTreeSet<_> = order.iter().take(250).copied().collect();
     assert!(first.is_subset(&older), "pages are in order, and each has 50");
     assert!(newer.iter().all(|delivery| order.contains(delivery)));
@@ -246,11 +250,11 @@ fn a_note_without_its_replay_is_removed_after_a_while() {
 /// The replay of the tests of failures: some deliveries of each kind to two endpoints, in several pages.
 fn mixed(calm: &Calm) -> (ReplayId, BTreeSet<u32>) {
     let mut wanted = BTreeSet::new();
-    for endpoint in 0..2 {
-        wanted.extend(exhausted(calm, endpoint, 30));
+    for (endpoint, count) in [(0, 28), (1, 1)] {
+        wanted.extend(exhausted(calm, endpoint, count));
         put(calm, endpoint, DeliveryStatus::Delivered);
         put(calm, endpoint, DeliveryStatus::Pending);
-        wanted.extend(exhausted(calm, endpoint, 30));
+        wanted.extend(exhausted(calm, endpoint, count));
     }
     (make(calm, all()), wanted)
 }
@@ -264,7 +268,7 @@ fn broken_runs(check: impl Fn(&Calm, &ReplayId, &BTreeSet<u32>, &str)) {
         sweep(&calm).unwrap();
         calm.seen(|watch| watch.calls.clone())
     };
-    assert!(calls.len() > 300, "{} calls", calls.len());
+    assert!(calls.len() > 150, "{} calls", calls.len());
     for (nth, call) in calls.into_iter().enumerate() {
         for failure in [Failure::Refused, Failure::Lost, Failure::KilledBefore, Failure::KilledAfter] {
             let calm = calm(2);
@@ -342,7 +346,11 @@ fn a_replay_that_is_stopped_during_a_page_keeps_its_counts() {
         calm.world.watch.borrow_mut().as_mut().unwrap().slow = None;
         let ended = finish(&calm, &id);
         assert!(ended.state != ReplayState::Running);
-        assert_eq!(ended.counts.sent, queued(&calm).len() as u64, "call {nth}: all that was parked is sent, and counts");
+        assert_eq!(
+            ended.counts.sent,
+            queued(&calm).len() as u64,
+            "call {nth}: all that was parked is sent, and counts"
+        );
     }
 }
 

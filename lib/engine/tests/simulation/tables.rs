@@ -362,7 +362,8 @@ impl Tables {
         limit: usize,
     ) -> (Vec<(ListPosition, u32, Progress)>, Option<ListPosition>) {
         let looked_at: Vec<_> = self.lists.range((endpoint, from)..=(endpoint, to)).take(limit).collect();
-        let read_to = (looked_at.len() == limit).then(|| looked_at.last().map(|((_, position), _)| *position)).flatten();
+        let read_to =
+            (looked_at.len() == limit).then(|| looked_at.last().map(|((_, position), _)| *position)).flatten();
         let progress = |id: &u32| self.records.get(id).and_then(|record| record.standing().progress);
         let all = looked_at.into_iter().filter_map(|((_, position), id)| Some((*position, *id, progress(id)?)));
         (all.filter(|(.., progress)| statuses.contains(&progress.status)).collect(), read_to)

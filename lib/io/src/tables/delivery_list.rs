@@ -5,7 +5,9 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use futures_util::future::try_join_all;
-use signpost_core::delivery::list::{ListPosition, ListQuery, OldestFirst, SHARDS, ShardPage, oldest_first, page, parts};
+use signpost_core::delivery::list::{
+    ListPosition, ListQuery, OldestFirst, SHARDS, ShardPage, oldest_first, page, parts,
+};
 use signpost_core::delivery::{DeadLetterReason, DeliveryStatus, Progress};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{EventKey, TenantId};

@@ -205,7 +205,8 @@ fn note_of(item: &Item) -> Result<RunningReplay, ItemError> {
 }
 
 fn item_of(replay: &Replay) -> Item {
-    let Replay { tenant, id, filter, state, position, counts, created_unix_ms, changed_unix_ms, page, version } = replay;
+    let Replay { tenant, id, filter, state, position, counts, created_unix_ms, changed_unix_ms, page, version } =
+        replay;
     let mut item = key(lane(tenant), id.to_string());
     item.extend([
         ("filter".into(), s(filter.stored())),
@@ -297,7 +298,8 @@ mod tests {
         let counts = ReplayCounts { sent: 3, skipped: 2 };
         let paged = begun.after_page(ReplayPosition::In(endpoint.clone(), at), counts, 9_000);
         let first = begun.after_page(ReplayPosition::In(endpoint.clone(), None), counts, 9_000);
-        let done = paged.after_page(ReplayPosition::Behind(endpoint), counts, 9_000).with_state(ReplayState::Done, 10_000);
+        let done =
+            paged.after_page(ReplayPosition::Behind(endpoint), counts, 9_000).with_state(ReplayState::Done, 10_000);
         for replay in [new, begun, to_the_end, paged, first, done] {
             let item = item_of(&replay);
             assert_eq!(replay_of(&tenant, &item).unwrap(), replay);

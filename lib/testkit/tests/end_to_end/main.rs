@@ -35,6 +35,7 @@ mod receivers;
 mod redrive;
 mod rejection;
 mod replay;
+mod replays;
 mod retries;
 mod rotation;
 mod round_trip;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use signpost_core::delivery::replay::Replay;
 use signpost_core::endpoint::filter::Filter;
 use signpost_core::endpoint::quota::{MAX_SETTINGS_BYTES, QuotaError, Usage, settings_bytes};
 use signpost_core::endpoint::{DisabledBecause, EndpointId, TypeFilter};
@@ -17,10 +18,12 @@ use signpost_engine::ports::endpoints::{Endpoints as _, StoredEndpoint, Written}
 use signpost_io::runtime::clock::unix_ms_now;
 use signpost_io::tables::breakers::Breakers;
 use signpost_io::tables::deliveries::Deliveries;
+use signpost_io::tables::delivery_list::Listing;
 use signpost_io::tables::endpoints::PutResult;
 use signpost_io::tables::events::Events;
 use signpost_io::tables::limits::Limits;
 use signpost_io::tables::parking::Parking;
+use signpost_io::tables::replays::Replays;
 use signpost_io::tables::subscriptions::Subscriptions;
 use signpost_io::tables::token_requests::TokenRequests;
 use signpost_testkit::build::{ARRIVED, event, event_id, tenant};
@@ -104,6 +107,21 @@ async fn notes_for_sweeps_end_unless_they_were_written_again() {
     let table = parking().await;
     conformance::a_waiting_note(&table).await;
     conformance::a_sweep(&table).await;
+}
+
+#[tokio::test]
+async fn a_bulk_replay_is_replaced_only_by_its_next_version() {
+    let stack = LocalStack::from_env().await;
+    let replays = Replays::new(stack.dynamodb(), table(&stack).await);
+    conformance::a_bulk_replay(&replays, async |replay: &Replay| replays.create(replay).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_list_of_deliveries_is_read_from_the_oldest_on() {
+    let stack = LocalStack::from_env().await;
+    let name = table(&stack).await;
+    let deliveries = Deliveries::new(stack.dynamodb(), name.clone(), RETENTION);
+    conformance::a_delivery_list(&deliveries, &Listing::new(stack.dynamodb(), name), subjects()).await;
 }
 
 #[tokio::test]
