@@ -61,6 +61,10 @@ operations! {
     ROTATE_SECRET = "rotateEndpointSecret" "POST" "/v1/tenants/{tenant}/endpoints/{endpoint}/rotate-secret" &[], &[JSON];
     LIST_DELIVERIES = "listDeliveries" "GET" "/v1/tenants/{tenant}/endpoints/{endpoint}/deliveries" &["cursor", "since", "status"], &[];
     RECOVER_ENDPOINT = "recoverEndpoint" "POST" "/v1/tenants/{tenant}/endpoints/{endpoint}/recover" &[], &[JSON];
+    CREATE_REPLAY = "createReplay" "POST" "/v1/tenants/{tenant}/replays" &[], &[JSON];
+    LIST_REPLAYS = "listReplays" "GET" "/v1/tenants/{tenant}/replays" &["cursor"], &[];
+    READ_REPLAY = "readReplay" "GET" "/v1/tenants/{tenant}/replays/{replay}" &[], &[];
+    STOP_REPLAY = "stopReplay" "DELETE" "/v1/tenants/{tenant}/replays/{replay}" &[], &[];
     CREATE_PORTAL_LINK = "createPortalLink" "POST" "/v1/tenants/{tenant}/portal-links" &[], &[JSON];
     LIST_PORTAL_LINKS = "listPortalLinks" "GET" "/v1/tenants/{tenant}/portal-links" &["cursor"], &[];
     END_PORTAL_LINK = "endPortalLink" "DELETE" "/v1/tenants/{tenant}/portal-links/{link}" &[], &[];
@@ -260,7 +264,13 @@ fn refusal(operation: &Operation, answer: &Answer) -> Failure {
         404 if operation.path == PORTAL_LINK => {
             Failure::not_found(what, "list the tenant's links: `signpost portal-link list --tenant …`")
         }
+        404 if operation.path == READ_REPLAY.path => {
+            Failure::not_found(what, "list the tenant's replays: `signpost replays list --tenant …`")
+        }
         404 => Failure::not_found(what, "check the tenant and the id; a new event needs a moment to arrive"),
+        409 if operation.path == LIST_REPLAYS.path => {
+            Failure::refused(what, "stop one: `signpost replays stop REPLAY --tenant …`, or wait until one is done")
+        }
         409 => Failure::refused(what, "if several sources use the id, add --source"),
         429 => Failure::refused(what, "wait a minute, then send it again"),
         500.. => Failure::refused(what, "try again; if it stays, see the log group of the function"),

@@ -81,6 +81,9 @@ pub enum Command {
     Replay(Replay),
     /// Send again what an endpoint did not get since a time
     Recover(Recover),
+    /// Send many deliveries again, in the background
+    #[command(subcommand)]
+    Replays(ReplaysCommand),
     /// List, show and redrive what was given up or rejected
     #[command(
         subcommand,
@@ -476,6 +479,96 @@ pub struct Recover {
     /// From this moment on, in RFC 3339
     #[arg(long, value_name = "TIME")]
     pub since: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub care: Care,
+}
+
+/// Commands about bulk replays.
+#[derive(Debug, Subcommand)]
+pub enum ReplaysCommand {
+    /// Send many deliveries again, or count them
+    #[command(
+        after_help = "Examples:\n  signpost replays create --tenant acme --since 2026-01-31T10:00:00Z --dry-run\n  signpost replays create -t acme --since 2026-01-31T10:00:00Z --status exhausted,delivered --type operation --yes --wait 600"
+    )]
+    Create(ReplaysCreate),
+    /// List bulk replays, newest first
+    #[command(
+        after_help = "Examples:\n  signpost replays list --tenant acme\n  signpost replays list --tenant acme --output jsonl | jq -r .id"
+    )]
+    List(ReplaysList),
+    /// Show a bulk replay and its progress
+    #[command(
+        after_help = "Examples:\n  signpost replays show rp_0123456789abcdef0123456789abcdef --tenant acme\n  signpost replays show rp_0123456789abcdef0123456789abcdef -t acme --wait 600"
+    )]
+    Show(ReplaysShow),
+    /// Stop a bulk replay
+    #[command(
+        after_help = "Examples:\n  signpost replays stop rp_0123456789abcdef0123456789abcdef --tenant acme --dry-run\n  signpost replays stop rp_0123456789abcdef0123456789abcdef -t acme --yes"
+    )]
+    Stop(ReplaysStop),
+}
+
+/// `replays create`.
+#[derive(Debug, Group)]
+pub struct ReplaysCreate {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+    /// Events that arrived from this moment on, in RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub since: String,
+    /// Events that arrived before this moment; else until now
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Only this endpoint; repeat it for more; else all
+    #[arg(long = "endpoint", value_name = "ENDPOINT")]
+    pub endpoints: Vec<String>,
+    /// Only events of this type; repeat it for more; else all
+    #[arg(long = "type", value_name = "TYPE")]
+    pub types: Vec<String>,
+    /// exhausted, which is the default, or delivered
+    #[arg(long = "status", value_name = "STATUS,…", value_delimiter = ',')]
+    pub statuses: Vec<String>,
+    /// Wait until the replay has ended
+    #[arg(long, value_name = "SECONDS")]
+    pub wait: Option<u64>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub care: Care,
+}
+
+/// `replays list`.
+#[derive(Debug, Group)]
+pub struct ReplaysList {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+}
+
+/// `replays show`.
+#[derive(Debug, Group)]
+pub struct ReplaysShow {
+    /// The replay's id
+    #[arg(value_name = "REPLAY")]
+    pub replay: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+    /// Wait until the replay has ended
+    #[arg(long, value_name = "SECONDS")]
+    pub wait: Option<u64>,
+}
+
+/// `replays stop`.
+#[derive(Debug, Group)]
+pub struct ReplaysStop {
+    /// The replay's id
+    #[arg(value_name = "REPLAY")]
+    pub replay: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
     #[command(flatten)]
     #[expect(missing_docs, reason = "the type says it")]
     pub care: Care,

@@ -13,6 +13,7 @@ mod keys;
 mod listen;
 mod notices;
 mod portal_link;
+mod replays;
 mod send;
 mod shell;
 pub mod smoke;
@@ -53,6 +54,7 @@ pub async fn run(args: Args, environment: &Environment, output: &Output) -> Outc
         Command::PortalLink(command) => portal_link::run(command, &stack, output).await,
         Command::Recover(args) => event::recover(&args, &stack, output).await,
         Command::Replay(args) => event::replay(&args, &stack, output).await,
+        Command::Replays(command) => replays::run(command, &stack, output).await,
         Command::Send(args) => send::run(&args, &stack, output).await,
         Command::Smoke(args) => smoke::run(&args, &stack, output).await,
         Command::Status(args) => status::show(&args, &stack, output).await,

@@ -10,7 +10,7 @@ use signpost_cli::args::Args;
 use crate::program::{Ran, run};
 use crate::signed::ENDPOINT;
 use crate::snapshots::each_command;
-use crate::stack::{self, LINK};
+use crate::stack::{self, LINK, REPLAY};
 use crate::stub_api::{Asked, StubApi};
 use crate::terminal::in_terminal;
 
@@ -34,7 +34,7 @@ fn dangerous() -> Vec<Dangerous> {
         call: call.to_vec(),
         count,
         precision,
-        route: route.replace("ENDPOINT", ENDPOINT).replace("LINK", LINK),
+        route: route.replace("ENDPOINT", ENDPOINT).replace("LINK", LINK).replace("REPLAY", REPLAY),
         sent,
         said,
     };
@@ -96,6 +96,22 @@ fn dangerous() -> Vec<Dangerous> {
             "2 deliveries go out again",
         ),
         one(
+            &["replays", "create", "-t", "acme", "--since", SINCE, "--status", "delivered"],
+            3,
+            "exact",
+            &format!("{post}/replays"),
+            r#"{"since":"2026-01-31T10:00:00Z","statuses":["delivered"]}"#,
+            "running",
+        ),
+        one(
+            &["replays", "stop", REPLAY, "-t", "acme"],
+            0,
+            "exact",
+            &format!("{delete}/replays/REPLAY"),
+            "",
+            "stopped",
+        ),
+        one(
             &["dlq", "redrive"],
             3,
             "about",
@@ -141,7 +157,7 @@ fn dangerous() -> Vec<Dangerous> {
 }
 
 /// All other commands, and why nobody needs to be asked.
-const HARMLESS: [(&str, &str); 30] = [
+const HARMLESS: [(&str, &str); 32] = [
     ("addresses", "reads"),
     ("endpoint create", "adds"),
     ("endpoint list", "reads"),
@@ -157,6 +173,8 @@ const HARMLESS: [(&str, &str); 30] = [
     ("dlq list", "reads"),
     ("dlq show", "reads"),
     ("keys list", "reads"),
+    ("replays list", "reads"),
+    ("replays show", "reads"),
     ("status", "reads"),
     ("token-request", "adds"),
     ("notices set", "adds, or changes settings, which the audit log keeps"),

@@ -287,6 +287,26 @@ fn tail_shows_each_change_of_each_endpoint_once() {
 }
 
 #[test]
+fn a_bulk_replay_is_made_with_its_filter_and_waited_for() {
+    let stack = stack::start();
+    let args =
+        ["replays", "create", "-t", "acme", "--since", "2026-01-31T09:00:00Z", "--until", "2026-01-31T10:00:00Z"];
+    let args =
+        [&args[..], &["--endpoint", ENDPOINT, "--type", "operation", "--status", "exhausted,delivered"]].concat();
+    let ran = run(&stack.url, &[&args[..], &["--wait", "60", "--yes", "--output", "json"]].concat());
+    let ended: Value = serde_json::from_str(&done(&ran).stdout).unwrap();
+    assert_eq!((&ended["state"], &ended["sent"]), (&json!("done"), &json!(2)));
+    let made = stack.asked().into_iter().find(|one| one.method == "POST").unwrap();
+    let sent: Value = serde_json::from_str(&made.body).unwrap();
+    let expected = json!({"since": "2026-01-31T09:00:00Z", "until": "2026-01-31T10:00:00Z", "endpoints": [ENDPOINT],
+        "types": ["operation"], "statuses": ["exhausted", "delivered"]});
+    assert_eq!(sent, expected);
+    let unknown = ["replays", "show", "rp_1123456789abcdef0123456789abcdef", "-t", "acme"];
+    assert_eq!(run(&stack.url, &unknown).code, 3);
+    assert_eq!(run(&stack.url, &["replays", "create", "-t", "acme", "--since", "yesterday"]).code, 2);
+}
+
+#[test]
 fn a_link_is_made_with_what_it_allows_and_its_url_is_shown_once() {
     let stack = stack::start();
     let args =

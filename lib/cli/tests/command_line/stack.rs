@@ -36,6 +36,14 @@ fn answer(asked: &Asked) -> (u16, String) {
         ("POST", "/filters/test") => json(200, compared(&asked.body)),
         ("GET", "/notices") => json(200, endpoint(ENDPOINT)),
         ("GET", "/audit") => json(200, json!({"entries": entries()})),
+        ("POST", "/replays") if asked.body.contains("dryRun") => json(200, json!({"matched": 3, "more": false})),
+        ("POST", "/replays") => json(202, replay("running")),
+        ("GET", "/replays") => json(200, json!({"replays": [replay("running"), replay("done")]})),
+        ("GET", path) if path == format!("/replays/{REPLAY}") => json(200, replay("done")),
+        ("DELETE", path) if path == format!("/replays/{REPLAY}") => json(200, replay("stopped")),
+        (_, path) if path.starts_with("/replays/") => {
+            json(404, json!({"status": 404, "title": "Not Found", "detail": "tenant `acme` has no such replay"}))
+        }
         ("POST", "/portal-links") => json(
             201,
             json!({"id": LINK, "url": "https://api.example/portal/#the-code", "expiresAt": "2026-01-31T10:15:00Z"}),
@@ -113,6 +121,20 @@ fn endpoint(id: &str) -> Value {
         ],
         "signingPublicKey": "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=",
         "jwksUrl": "https://api.example/tenants/acme/.well-known/jwks.json",
+    })
+}
+
+/// The id of a bulk replay.
+pub const REPLAY: &str = "rp_0123456789abcdef0123456789abcdef";
+
+fn replay(state: &str) -> Value {
+    let is_over = state != "running";
+    json!({
+        "id": REPLAY, "state": state, "matched": 3, "sent": 2, "skipped": 1, "position": null,
+        "filter": {"since": "2026-01-31T09:00:00Z", "until": "2026-01-31T10:00:00Z", "endpoints": null, "types": null,
+            "statuses": ["exhausted"]},
+        "createdAt": "2026-01-31T10:00:00Z", "changedAt": "2026-01-31T10:05:00Z",
+        "endedAt": is_over.then_some("2026-01-31T10:05:00Z"),
     })
 }
 

@@ -175,7 +175,7 @@ fn parked_deliveries_are_sent_by_age_and_at_their_pace_after_the_receiver_recove
     for ((count, at_once, per_second), minutes, in_a_minute, displaced, why) in cases {
         let drained = crowd::back_after_hours(seed, count, at_once, per_second);
         assert!(drained.minutes <= minutes, "{why}: {drained:?}");
-        assert!(drained.in_first_minute <= 1_250, "{why}, but slowly at first: {drained:?}");
+        assert!(drained.in_first_minute <= 1_300, "{why}, but slowly at first: {drained:?}");
         assert!(drained.most_in_a_minute <= in_a_minute, "{why}: {drained:?}");
         // Those of one batch or of some pages overtake each other, and what finds no room in its second waits for another
         // minute, at times for several.
