@@ -136,7 +136,7 @@ impl App {
         Ok(respond(200, JSON, shown(&replay).to_string()))
     }
 
-    /// Stops a replay. What it has parked is sent all the same.
+    /// Stops a replay. Signpost still sends the deliveries that it has parked.
     pub(crate) async fn stop_replay(&self, asked: &ApiRequest<'_>) -> Answer {
         let id = asked.replay()?;
         asked.trail.result(None, json!({ "id": id.as_str() }));

@@ -646,8 +646,8 @@ mod tests {
             (ended(Delivered, NOW, None), ReplayStep::Ignore, ReplayStep::Ignore, "delivered without this replay"),
             (ended(Delivered, NOW, own), ReplayStep::Ignore, ReplayStep::IsSent, "delivered by the first try"),
             (reset(3), ReplayStep::Ignore, ReplayStep::Send, "maybe reset and not parked"),
-            (reset(4), ReplayStep::Ignore, ReplayStep::IsSent, "on its way"),
-            (ended(Pending, NOW, None), ReplayStep::Ignore, ReplayStep::Ignore, "on its way for the first time"),
+            (reset(4), ReplayStep::Ignore, ReplayStep::IsSent, "pending"),
+            (ended(Pending, NOW, None), ReplayStep::Ignore, ReplayStep::Ignore, "pending for the first time"),
             (ended(Pending, NOW, Some(ReplayKind::Recover)), ReplayStep::Ignore, ReplayStep::Ignore, "recovered"),
         ];
         let first = replay(filter());
@@ -746,7 +746,7 @@ mod tests {
             prop_assert_eq!(ReplayFilter::of_stored(&filter.stored()), Some(filter));
         }
 
-        /// The law of a page that is repeated after a crash: whatever the first try would send and has not parked is
+        /// The law of a page that is repeated after a crash: all that the first try would send and has not parked is
         /// sent, and what ended since the replay was made is not.
         #[test]
         fn a_repeated_page_sends_all_that_the_first_try_may_have_reset_and_nothing_that_ended_since(

@@ -312,7 +312,7 @@ impl<P: Ports> Sweep<P> {
 
 /// The deliveries of one page.
 struct Chosen {
-    /// Those that are not ignored, oldest first.
+    /// The deliveries that are not ignored, oldest first.
     deliveries: Vec<(ListedDelivery, ReplayStep)>,
     /// The position up to which the page goes; none if that is the end of the list.
     read_to: Option<ListPosition>,

@@ -609,7 +609,7 @@ pub async fn a_bulk_replay<R: Replays<Error: Debug>>(table: &R, create: impl Asy
     assert!(create(&new(&tenant, 99)).await, "there is room again");
 }
 
-/// The list of an endpoint is read from the oldest delivery on, and has those with an attempt and one of the statuses.
+/// The list of an endpoint is read from the oldest delivery on: all with an attempt and one of the statuses.
 pub async fn a_delivery_list<D, L>(table: &D, lists: &L, subject: impl Fn() -> Subject)
 where
     D: Deliveries<Error: Debug>,

@@ -1,4 +1,4 @@
-//! Bulk replays: what the runs of `sweep` send again, and what is left when they fail, are killed, or are told to stop.
+//! Bulk replays: deliveries that the runs of `sweep` send again, also after runs that fail, are killed or overlap a stop.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
