@@ -177,6 +177,19 @@ async fn all_faults_of_a_link_are_reported_before_a_table_is_read() {
 }
 
 #[tokio::test]
+async fn all_faults_of_a_bulk_replay_are_reported_and_an_empty_filter_is_one() {
+    let mut asked = request(include_str!("../../../events/manage-replay-faults.json"));
+    let response = handle(asked.clone(), &app().await).await;
+    assert_eq!(response.status_code, 400);
+    let pointers: Vec<_> = faults(&response).into_iter().map(|(pointer, _)| pointer).collect();
+    let expected = ["/since", "/until", "/endpoints/0", "/types", "/statuses/0", "/dryRun", "/tenant"];
+    assert_eq!(pointers, expected);
+    asked.body = Some("{}".into());
+    let response = handle(asked, &app().await).await;
+    assert_eq!((response.status_code, &*faults(&response)[0].0), (400, "/since"));
+}
+
+#[tokio::test]
 async fn a_parameter_that_is_not_known_is_refused_wherever_it_comes() {
     for file in [
         CREATE,

@@ -34,7 +34,8 @@ pub async fn run(command: ReplaysCommand, stack: &Stack<'_>, output: &Output) ->
 async fn create(args: &ReplaysCreate, stack: &Stack<'_>, output: &Output) -> Outcome {
     check_moment(&args.since)?;
     let tenant = args.tenant.tenant.as_str();
-    let mut wanted = Map::from_iter([("since".to_owned(), json!(args.since))]);
+    let mut wanted = Map::new();
+    wanted.insert("since".to_owned(), json!(args.since));
     wanted.extend(args.until.as_ref().map(|until| ("until".to_owned(), json!(until))));
     for (name, values) in [("endpoints", &args.endpoints), ("types", &args.types), ("statuses", &args.statuses)] {
         wanted.extend((!values.is_empty()).then(|| (name.to_owned(), json!(values))));

@@ -110,6 +110,9 @@ pub struct Swept {
 /// How long one run may begin to move deliveries: three calls in sequence, each of which may hang for 4 s, still end
 /// within the function's 50 s. The next run continues.
 const WORK: Duration = Duration::from_secs(38);
+/// How long one run may begin pages of bulk replays. A page makes more calls in sequence, so it ends earlier: a run that is
+/// killed does not store how far its other work has come.
+const REPLAY_WORK: Duration = Duration::from_secs(30);
 /// How long a run keeps other runs away, in seconds: longer than it can last, and over before the next one starts.
 const LEASE_SECONDS: u64 = 55;
 /// How far the first run of a stack looks back: farther than its schedule can be late.
@@ -169,7 +172,7 @@ impl<P: Ports> Sweep<P> {
             Box::pin(self.sweep_due(swept_minute, now_unix_ms, began + WORK, &mut due)),
             Box::pin(self.sweep_drains(drained_until, now_unix_ms, began + WORK)),
             self.watch(watched_until, now_unix_ms, &mut expiring),
-            Box::pin(self.sweep_replays(now_unix_ms, began + WORK, &mut replayed)),
+            Box::pin(self.sweep_replays(now_unix_ms, began + REPLAY_WORK, &mut replayed)),
         )
         .await;
         let minutes_behind = last.saturating_sub(state.swept_minute);

@@ -155,7 +155,7 @@ impl<P: Ports> Sweep<P> {
             let of_tenant = self.subscriptions.of_tenant(&running.tenant).await?;
             of_tenant.into_iter().map(|(id, _)| id).collect()
         } else {
-            Vec::from_iter(replay.filter.endpoints.iter().cloned())
+            replay.filter.endpoints.iter().cloned().collect::<Vec<_>>()
         };
         endpoints.sort_unstable();
         Ok(Some(Work { running: running.clone(), replay, endpoints, looked_at: LOOKED_AT }))

@@ -139,7 +139,9 @@ impl Listing {
             .table_name(&self.table)
             .consistent_read(true)
             .key_condition_expression("pk = :part AND sk BETWEEN :from AND :to")
-            .projection_expression("sk, eventRef, #status, attemptCount, beforeReplay, nextAttemptAt, replay")
+            .projection_expression(
+                "sk, eventRef, #status, attemptCount, beforeReplay, nextAttemptAt, replay, sentPrint",
+            )
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":part", s(part))
             .expression_attribute_values(":from", s(from.key()))
