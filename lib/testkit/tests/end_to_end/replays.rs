@@ -134,7 +134,7 @@ async fn a_bulk_replay_goes_on_where_a_killed_sweep_left_it() {
     for minute in 1.. {
         // Each run is a minute later than the one before, by its own clock, because a killed one leaves its lease.
         let (sweep, now) = (own.sweep(), unix_ms_now() + minute * 60_000);
-        let longest = if minute < 8 { Duration::from_millis(40 * minute) } else { Duration::from_secs(60) };
+        let longest = if minute < 8 { Duration::from_millis(40 * minute) } else { Duration::from_mins(1) };
         kills += usize::from(timeout(longest, sweep.sweep_at(now)).await.is_err());
         let replay = replays.get(&tenant, &made.id).await.unwrap().unwrap();
         if replay.state == ReplayState::Done && minute > 8 {
