@@ -90,10 +90,12 @@ impl Ports for Shelf {
     type Queue = <Aws as Ports>::Queue;
     type Breakers = <Aws as Ports>::Breakers;
     type Deliveries = <Aws as Ports>::Deliveries;
+    type DeliveryLists = <Aws as Ports>::DeliveryLists;
     type Endpoints = InMemory;
     type Events = <Aws as Ports>::Events;
     type Limits = <Aws as Ports>::Limits;
     type Parking = <Aws as Ports>::Parking;
+    type Replays = <Aws as Ports>::Replays;
     type States = <Aws as Ports>::States;
     type Subscriptions = <Aws as Ports>::Subscriptions;
     type TokenRequests = <Aws as Ports>::TokenRequests;
