@@ -115,7 +115,7 @@ async fn an_event_with_a_wrong_media_type_is_refused_with_the_right_one() {
     let event = || request(SINGLE).body.unwrap_or_default();
     let data = || request(BINARY).body.unwrap_or_default();
     let batch = format!("[{}]", event());
-    let cases = [
+    let cases = vec![
         (sent(SINGLE, &[], &batch), 400, "wrong-media-type", BATCH),
         (sent(SINGLE, &[("content-type", "application/json")], "[]"), 400, "wrong-media-type", BATCH),
         (sent(SINGLE, &[("content-type", BATCH)], &event()), 400, "wrong-media-type", "application/cloudevents+json"),

@@ -82,7 +82,10 @@ pub enum Command {
     /// Send again what an endpoint did not get since a time
     Recover(Recover),
     /// Send many deliveries again, in the background
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  signpost replays create --tenant acme --since 2026-01-31T10:00:00Z --dry-run\n  signpost replays list --tenant acme"
+    )]
     Replays(ReplaysCommand),
     /// List, show and redrive what was given up or rejected
     #[command(

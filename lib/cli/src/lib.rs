@@ -36,7 +36,7 @@ pub async fn main() -> ExitCode {
     };
     let environment = Environment::from_env();
     let output = Output::new(&args.global, &environment);
-    match commands::run(args, &environment, &output).await {
+    match Box::pin(commands::run(args, &environment, &output)).await {
         Ok(()) | Err(Failure::BrokenPipe) => ExitCode::SUCCESS,
         Err(Failure::Told(failure)) => {
             output.failure(&failure);

@@ -23,7 +23,7 @@ pub async fn run(command: ReplaysCommand, stack: &Stack<'_>, output: &Output) ->
         ReplaysCommand::Create(args) => create(&args, stack, output).await,
         ReplaysCommand::List(args) => {
             let path = [("tenant", args.tenant.tenant.as_str())];
-            let replays = stack.pages(&Call::new(&LIST_REPLAYS, &path), "replays", usize::MAX).await?;
+            let replays = stack.pages(&Call::new(&LIST_REPLAYS, &path), "replays").await?;
             output.list(&replays, &COLUMNS, |replay| COLUMNS.map(|name| text(&replay[name])).to_vec())
         }
         ReplaysCommand::Show(args) => show(&args, stack, output).await,

@@ -103,14 +103,7 @@ fn dangerous() -> Vec<Dangerous> {
             r#"{"since":"2026-01-31T10:00:00Z","statuses":["delivered"]}"#,
             "running",
         ),
-        one(
-            &["replays", "stop", REPLAY, "-t", "acme"],
-            0,
-            "exact",
-            &format!("{delete}/replays/REPLAY"),
-            "",
-            "stopped",
-        ),
+        one(&["replays", "stop", REPLAY, "-t", "acme"], 0, "exact", &format!("{delete}/replays/REPLAY"), "", "stopped"),
         one(
             &["dlq", "redrive"],
             3,

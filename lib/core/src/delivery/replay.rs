@@ -629,7 +629,15 @@ mod tests {
     }
 
     fn ended(status: DeliveryStatus, at: u64, replay: Option<ReplayKind>) -> Progress {
-        Progress { status, attempts: 3, before_replay: 0, next_attempt_unix_ms: at, replay, last_sent: None }
+        Progress {
+            status,
+            attempts: 3,
+            before_replay: 0,
+            next_attempt_unix_ms: at,
+            replay,
+            last_sent: None,
+            last_answer: None,
+        }
     }
 
     #[test]
@@ -728,6 +736,7 @@ mod tests {
                 next_attempt_unix_ms: at,
                 replay,
                 last_sent: None,
+                last_answer: None,
             }
         })
     }

@@ -140,7 +140,7 @@ impl Listing {
             .consistent_read(true)
             .key_condition_expression("pk = :part AND sk BETWEEN :from AND :to")
             .projection_expression(
-                "sk, eventRef, #status, attemptCount, beforeReplay, nextAttemptAt, replay, sentPrint",
+                "sk, eventRef, #status, attemptCount, beforeReplay, nextAttemptAt, replay, sentPrint, answerPrint",
             )
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":part", s(part))
