@@ -210,12 +210,22 @@ impl<'a> Stack<'a> {
     /// # Errors
     /// SQS refuses.
     pub async fn depth(&self, queue_url: &str) -> Outcome<u64> {
+        let (visible, hidden) = self.visible_and_hidden(queue_url).await?;
+        Ok(visible + hidden)
+    }
+
+    /// Returns the numbers of messages in a queue that a receiver can get now, and that are hidden by another look. SQS
+    /// estimates both.
+    ///
+    /// # Errors
+    /// SQS refuses.
+    pub async fn visible_and_hidden(&self, queue_url: &str) -> Outcome<(u64, u64)> {
         let body = json!({"QueueUrl": queue_url, "AttributeNames": ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]});
         let answer = self.sqs("GetQueueAttributes", &body).await?;
         let number = |name: &str| {
             answer["Attributes"][name].as_str().and_then(|text| text.parse::<u64>().ok()).unwrap_or_default()
         };
-        Ok(number("ApproximateNumberOfMessages") + number("ApproximateNumberOfMessagesNotVisible"))
+        Ok((number("ApproximateNumberOfMessages"), number("ApproximateNumberOfMessagesNotVisible")))
     }
 }
 

@@ -53,6 +53,16 @@ async fn list(args: &DlqList, stack: &Stack<'_>, output: &Output) -> Outcome {
         ["id", "reason", "tenant", "endpoint", "event"].map(|name| text(&message[name])).to_vec()
     })?;
     output.say_if_more(has_more, messages.len());
+    if messages.len() < args.limit {
+        let (visible, hidden) = stack.visible_and_hidden(stack.output(args.queue.output()).await?).await?;
+        let unseen = (visible + hidden).saturating_sub(messages.len() as u64);
+        if unseen > 0 {
+            output.say(&format!(
+                "about {unseen} more messages are hidden by another look; look again in {} s",
+                HIDDEN.as_secs()
+            ));
+        }
+    }
     Ok(())
 }
 
@@ -146,6 +156,7 @@ async fn redrive(args: &DlqRedrive, stack: &Stack<'_>, output: &Output) -> Outco
         tokio::time::sleep_until(visible_at).await;
         total = count.number;
     }
+    await_hidden(args.queue, stack, output).await?;
     let mut payload = json!({"redrive": args.queue.logical_id()});
     for (name, value) in [("tenant", &args.tenant), ("endpoint", &args.endpoint)] {
         if let Some(value) = value {
@@ -167,6 +178,29 @@ async fn redrive(args: &DlqRedrive, stack: &Stack<'_>, output: &Output) -> Outco
     output.one(&json!({"moved": moved, "kept": kept}), |_| {
         vec![format!("{moved} messages are tried again; {kept} stay in the queue (see `signpost dlq list`)")]
     })
+}
+
+/// Waits until the messages are visible that an earlier look has hidden, for at most as long as a look hides them.
+async fn await_hidden(queue: Queue, stack: &Stack<'_>, output: &Output) -> Outcome {
+    let url = stack.output(queue.output()).await?;
+    let until = Instant::now() + HIDDEN + Duration::from_secs(1);
+    let mut is_told = false;
+    loop {
+        let (_, hidden) = stack.visible_and_hidden(url).await?;
+        if hidden == 0 {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            output.say(&format!("{hidden} messages are hidden by another program; they stay"));
+            return Ok(());
+        }
+        if !is_told {
+            output
+                .say(&format!("{hidden} messages are hidden by a look, such as `signpost dlq list`; waiting for them"));
+            is_told = true;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
 
 /// Counts the messages that a redrive would try, and returns when all of them are visible again.

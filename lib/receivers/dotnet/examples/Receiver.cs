@@ -9,7 +9,7 @@ using System.Text.Json;
 
 var settings = Environment.GetEnvironmentVariables();
 var receiver = new Receiver(
-    new Keys((string)settings["KEYS_URL"]!), // The endpoint's `jwksUrl`.
+    new Keys((string)settings["JWKS_URL"]!), // The endpoint's `jwksUrl`.
     (string)settings["ENDPOINT_URL"]!, (string?)settings["SECRET"], (string?)settings["ALGORITHM"]);
 var app = WebApplication.CreateBuilder(args).Build();
 app.Map("/in", async (HttpRequest request, ILogger<Receiver> log) =>

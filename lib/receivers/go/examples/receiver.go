@@ -230,7 +230,7 @@ func (r *Receiver) ServeHTTP(answer http.ResponseWriter, request *http.Request) 
 
 func main() {
 	receiver := &Receiver{
-		KeysURL: os.Getenv("KEYS_URL"), URL: os.Getenv("ENDPOINT_URL"), Algorithm: os.Getenv("ALGORITHM"),
+		KeysURL: os.Getenv("JWKS_URL"), URL: os.Getenv("ENDPOINT_URL"), Algorithm: os.Getenv("ALGORITHM"),
 		Secret: os.Getenv("SECRET"), Now: time.Now,
 	}
 	port := os.Getenv("PORT")

@@ -17,7 +17,7 @@ public class WebhookServer {
     public static void main(String[] arguments) throws IOException {
         Map<String, String> settings = System.getenv();
         Receiver.Builder receiver = Receiver.builder()
-                .keysUrl(settings.get("KEYS_URL")) // The endpoint's `jwksUrl`.
+                .keysUrl(settings.get("JWKS_URL")) // The endpoint's `jwksUrl`.
                 .url(settings.get("ENDPOINT_URL"))
                 .endpoint(settings.get("ENDPOINT"));
         if (settings.containsKey("SECRET")) {

@@ -28,7 +28,7 @@ export function appOf(settings) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const { KEYS_URL, ENDPOINT_URL, ENDPOINT, SECRET, PORT = '3000' } = process.env;
-  const settings = { keysUrl: KEYS_URL, url: ENDPOINT_URL, endpoint: ENDPOINT, secrets: SECRET ? [SECRET] : [] };
+  const { JWKS_URL, ENDPOINT_URL, ENDPOINT, SECRET, PORT = '3000' } = process.env;
+  const settings = { keysUrl: JWKS_URL, url: ENDPOINT_URL, endpoint: ENDPOINT, secrets: SECRET ? [SECRET] : [] };
   appOf(settings).listen(Number(PORT), '127.0.0.1');
 }

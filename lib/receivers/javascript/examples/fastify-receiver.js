@@ -35,7 +35,7 @@ export function appOf(settings) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const { KEYS_URL, ENDPOINT_URL, ENDPOINT, SECRET, PORT = '3000' } = process.env;
-  const settings = { keysUrl: KEYS_URL, url: ENDPOINT_URL, endpoint: ENDPOINT, secrets: SECRET ? [SECRET] : [] };
+  const { JWKS_URL, ENDPOINT_URL, ENDPOINT, SECRET, PORT = '3000' } = process.env;
+  const settings = { keysUrl: JWKS_URL, url: ENDPOINT_URL, endpoint: ENDPOINT, secrets: SECRET ? [SECRET] : [] };
   await appOf(settings).listen({ port: Number(PORT) });
 }

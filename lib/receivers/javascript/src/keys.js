@@ -77,7 +77,9 @@ export class KeySet {
       await this.#fetching;
     }
     if (!this.#copy || (this.#lastError && clock() > this.#copy.expires + staleMs)) {
-      throw new KeysUnavailable(`the key set at \`${this.#url}\` could not be fetched; try again`, { cause: this.#lastError });
+      const why = this.#lastError?.message ?? 'no answer';
+      const told = `the key set at \`${this.#url}\` could not be fetched (${why}); compare the URL with the endpoint's \`jwksUrl\``;
+      throw new KeysUnavailable(told, { cause: this.#lastError });
     }
     return this.#copy.keys;
   }

@@ -156,7 +156,7 @@ function base64url_decode(string $text): ?string
 }
 
 if (PHP_SAPI !== 'cli') { // A web server has called.
-    $url = getenv('KEYS_URL'); // The endpoint's `jwksUrl`.
+    $url = getenv('JWKS_URL'); // The endpoint's `jwksUrl`.
     $folder = getenv('KEYS_FOLDER'); // Only your program may write there: who can, chooses the keys.
     $settings = [
         'keys' => fn (bool $is_again) => keys($url, $folder, $is_again),

@@ -11,7 +11,7 @@ from django.views.decorators.csrf import csrf_exempt
 from signpost_receiver import KeysUnavailable, Receiver, VerificationError
 
 receiver = Receiver(
-    os.environ["KEYS_URL"],  # The endpoint's `jwksUrl`.
+    os.environ["JWKS_URL"],  # The endpoint's `jwksUrl`.
     secrets=os.environ.get("SECRET") or (),
     endpoint=os.environ.get("ENDPOINT"),
     url=os.environ["ENDPOINT_URL"],

@@ -6,7 +6,7 @@ from flask import Flask, request
 from signpost_receiver import KeysUnavailable, Receiver, VerificationError
 
 receiver = Receiver(
-    os.environ["KEYS_URL"],  # The endpoint's `jwksUrl`.
+    os.environ["JWKS_URL"],  # The endpoint's `jwksUrl`.
     secrets=os.environ.get("SECRET") or (),
     endpoint=os.environ.get("ENDPOINT"),
     url=os.environ["ENDPOINT_URL"],

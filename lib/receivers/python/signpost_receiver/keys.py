@@ -144,7 +144,8 @@ class KeySet:
                     self._last_fetch = self._clock()
             if copy is None or (self._last_error and self._clock() > copy.expires + self._stale):
                 url = self._parts.geturl()
-                raise KeysUnavailable(f"the key set at `{url}` could not be fetched; try again") from self._last_error
+                told = f"the key set at `{url}` could not be fetched ({self._last_error}); compare the URL with the endpoint's `jwksUrl`"
+                raise KeysUnavailable(told) from self._last_error
             return copy
 
     def _fetch(self, old: _Copy | None) -> _Copy:

@@ -63,7 +63,7 @@ class Examples(unittest.TestCase):
     def load(self, name: str, vector: dict):
         """Loads an example with the settings of a vector's receiver, at the vector's time."""
         settings = vector["receiver"]
-        values = {"KEYS_URL": self.server.url, "ENDPOINT_URL": settings["url"], "SECRET": (settings.get("secrets") or [""])[0],
+        values = {"JWKS_URL": self.server.url, "ENDPOINT_URL": settings["url"], "SECRET": (settings.get("secrets") or [""])[0],
                   "ENDPOINT": settings.get("endpoint", "")}
         spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
         module = importlib.util.module_from_spec(spec)

@@ -168,7 +168,7 @@ end
 
 if $PROGRAM_NAME == __FILE__
   $stdout.sync = true
-  keys = Keys.new(ENV.fetch("KEYS_URL"))
+  keys = Keys.new(ENV.fetch("JWKS_URL"))
   receiver = Receiver.new(keys: keys, url: ENV.fetch("ENDPOINT_URL"), secret: ENV["SECRET"], algorithm: ENV["ALGORITHM"])
   serve(receiver, ENV.fetch("PORT", "3000").to_i)
 end

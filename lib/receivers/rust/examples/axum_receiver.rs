@@ -41,7 +41,7 @@ async fn webhook(
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let receiver = Receiver::new(Settings {
-        keys_url: Some(env::var("KEYS_URL")?), // The endpoint's `jwksUrl`.
+        keys_url: Some(env::var("JWKS_URL")?), // The endpoint's `jwksUrl`.
         url: Some(env::var("ENDPOINT_URL")?),
         endpoint: env::var("ENDPOINT").ok(),
         secrets: env::var("SECRET").into_iter().collect(),

@@ -72,7 +72,7 @@ impl VerificationError {
 
 /// Key set that could not be fetched. Answer 503: Signpost sends the webhook again.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the key set at `{url}` could not be fetched; try again")]
+#[error("the key set at `{url}` could not be fetched; compare the URL with the endpoint's `jwksUrl`")]
 pub struct KeysUnavailable {
     pub(crate) url: String,
     #[source]

@@ -127,7 +127,7 @@ impl Integrator {
         let held = TcpListener::bind("127.0.0.1:0").unwrap(); // Until the program takes the port.
         let port = held.local_addr().unwrap().port();
         let (url, mut command) = (format!("http://127.0.0.1:{port}/in"), command(program, port, python));
-        command.env("KEYS_URL", format!("{}/.well-known/jwks.json", stack.keys_url(&tenant))).env("ENDPOINT_URL", &url);
+        command.env("JWKS_URL", format!("{}/.well-known/jwks.json", stack.keys_url(&tenant))).env("ENDPOINT_URL", &url);
         let mut endpoints = Vec::new();
         for (format, algorithm) in formats_of(program).iter().zip(["RS256", "RS256", "ES256"]) {
             let settings = json!({
