@@ -54,8 +54,8 @@ async fn list(args: &DlqList, stack: &Stack<'_>, output: &Output) -> Outcome {
     })?;
     output.say_if_more(has_more, messages.len());
     if messages.len() < args.limit {
-        let (visible, hidden) = stack.visible_and_hidden(stack.output(args.queue.output()).await?).await?;
-        let unseen = (visible + hidden).saturating_sub(messages.len() as u64);
+        let depth = stack.depth(stack.output(args.queue.output()).await?).await.unwrap_or_default();
+        let unseen = depth.saturating_sub(messages.len() as u64); // None if the caller may not see the depth.
         if unseen > 0 {
             output.say(&format!(
                 "about {unseen} more messages are hidden by another look; look again in {} s",
@@ -180,13 +180,14 @@ async fn redrive(args: &DlqRedrive, stack: &Stack<'_>, output: &Output) -> Outco
     })
 }
 
-/// Waits until the messages are visible that an earlier look has hidden, for at most as long as a look hides them.
+/// Waits until the messages are visible that an earlier look has hidden, for at most as long as a look hides them. Does
+/// not wait if the caller may not see the depth of the queue.
 async fn await_hidden(queue: Queue, stack: &Stack<'_>, output: &Output) -> Outcome {
     let url = stack.output(queue.output()).await?;
     let until = Instant::now() + HIDDEN + Duration::from_secs(1);
     let mut is_told = false;
     loop {
-        let (_, hidden) = stack.visible_and_hidden(url).await?;
+        let Ok((_, hidden)) = stack.visible_and_hidden(url).await else { return Ok(()) };
         if hidden == 0 {
             return Ok(());
         }

@@ -40,6 +40,8 @@ fn routes() -> Vec<String> {
     routes
 }
 
+const SINCE: &str = "2026-01-31T10:00:00Z";
+
 #[tokio::test]
 async fn every_route_that_may_change_something_has_an_entry() {
     let (stack, tenant, receiver) = (LocalStack::from_env().await, tenant(), Receiver::start(|_| 204).await);
@@ -51,13 +53,16 @@ async fn every_route_that_may_change_something_has_an_entry() {
     let bodies: HashMap<&str, Value> = HashMap::from([
         ("POST /v1/tenants/{tenant}/endpoints", url.clone()),
         ("PATCH /v1/tenants/{tenant}/endpoints/{endpoint}", json!({"description": "new"})),
-        ("POST /v1/tenants/{tenant}/endpoints/{endpoint}/recover", json!({"since": "2026-01-31T10:00:00Z"})),
+        ("POST /v1/tenants/{tenant}/endpoints/{endpoint}/recover", json!({"since": SINCE})),
+        ("POST /v1/tenants/{tenant}/replays", json!({"since": SINCE})),
         ("PUT /v1/tenants/{tenant}/notices", url),
         ("POST /v1/tenants/{tenant}/token-requests", json!({"redirectUrl": "https://tpp.example/back"})),
     ]);
     let all = routes();
     let link = stack.manage("POST", &format!("/v1/tenants/{tenant}/portal-links"), None).await;
     let link = link.json()["id"].as_str().unwrap().to_owned();
+    let replay = stack.manage("POST", &format!("/v1/tenants/{tenant}/replays"), Some(&json!({"since": SINCE}))).await;
+    let replay = replay.json()["id"].as_str().unwrap().to_owned();
     assert!(all.len() > 20 && all.iter().any(|route| route == OF_OTHERS[0]), "{all:?}");
     // Those of the integrators' page have a test of their own.
     let is_operators = |route: &&String| !OF_OTHERS.contains(&&***route) && !route.contains(" /portal");
@@ -68,7 +73,7 @@ async fn every_route_that_may_change_something_has_an_entry() {
         let (method, path) = route.split_once(' ').unwrap();
         let path = path.replace("{tenant}", tenant.as_str()).replace("{endpoint}", endpoint.as_str());
         let path = path.replace("{event}", &id);
-        let path = path.replace("{link}", &link);
+        let path = path.replace("{link}", &link).replace("{replay}", &replay);
         assert!(!path.contains('{'), "{path}: this test does not know the parameter");
         let answer = stack.manage(method, &path, bodies.get(route.as_str())).await;
         assert!((200..300).contains(&answer.status), "{route}: {answer:?}");
@@ -80,7 +85,7 @@ async fn every_route_that_may_change_something_has_an_entry() {
         assert!(!newest["requestId"].as_str().unwrap().is_empty(), "{newest}");
     }
     assert!(changes.len() > 10, "{changes:?}");
-    assert_eq!(entries(&stack, &tenant, "").await.len(), changes.len() + 2, "one entry for each change");
+    assert_eq!(entries(&stack, &tenant, "").await.len(), changes.len() + 3, "one entry for each change");
 }
 
 #[tokio::test]
