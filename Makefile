@@ -49,7 +49,7 @@ test: tools build ## Runs every test, end to end ones included.
 	cargo test --workspace
 	lib/receivers/test.sh $(TOOLS)
 	cargo test $(ALL) --no-run
-	$(LOCAL_STACK) run --auth --fast-keys -- cargo test $(ALL) --test end_to_end -- --test-threads 16
+	$(LOCAL_STACK) run --auth --fast-keys -- cargo test $(ALL) --test end_to_end -- --test-threads 12
 	$(LOCAL_STACK) run --auth --fast-keys -- node infra/browser/page.mjs
 	$(LOCAL_STACK) run --archive -- $(TOOLS)/bin/python infra/local/rehearse.py
 
