@@ -29,6 +29,8 @@ LOCAL_STACK := $(TOOLS)/bin/python infra/local/stack.py
 # Named without a package: with one, cargo would choose other features, and compile the AWS SDKs again.
 DEMO := cargo run --quiet --bin demo
 BENCH := cargo run --release --quiet --package signpost-bench --bin bench --
+# Where `make bench` writes its figures: cargo's target folder.
+BENCH_FOLDER := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help
 help: ## Lists these targets.
@@ -84,6 +86,11 @@ ifneq ($(BENCH_STACK),no)
 	@$(MAKE) --no-print-directory tools
 	@$(LOCAL_STACK) run --release -- $(BENCH) latency
 endif
+	@python3 infra/bench/figures.py --compare $(BENCH_FOLDER)
+
+.PHONY: bench-keep
+bench-keep: ## Takes the figures of the last `make bench` into docs/bench.json and into the documents that quote them.
+	@python3 infra/bench/figures.py --keep $(BENCH_FOLDER)
 
 .PHONY: check
 check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licences, advisories: what CI runs before the tests.
@@ -116,6 +123,7 @@ check: tools $(CARGO_DENY) ## Format, lints, docs, template and contract, licenc
 	$(TOOLS)/bin/python infra/local/settings-reference.py --check
 	$(TOOLS)/bin/python infra/diagram.py --check docs/architecture.diagram docs/architecture.svg
 	$(TOOLS)/bin/python infra/bench/chart.py --check docs/neighbours.bars docs/neighbours.svg
+	$(TOOLS)/bin/python infra/bench/figures.py --check
 	$(TOOLS)/bin/python infra/local/check-version.py
 	$(TOOLS)/bin/python infra/local/check-logging.py
 	$(TOOLS)/bin/python infra/local/check-metrics.py

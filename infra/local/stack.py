@@ -174,7 +174,9 @@ class Stack:
             "PATH": f"{bin_dir()}{os.pathsep}{os.environ['PATH']}",
             "CARGO_LAMBDA_COMPILER": "cargo",  # For this machine, not Amazon Linux, so no cross-compiler is needed.
             # The profile of the tests, so that everything is built once.
-            **({} if release else {"SAM_BUILD_MODE": "debug"}),
+            # For a release, cargo-lambda adds flags of its own, and everything would be compiled again. An empty RUSTFLAGS
+            # comes before them.
+            **({"RUSTFLAGS": ""} if release else {"SAM_BUILD_MODE": "debug"}),
             "SAM_CLI_TELEMETRY": "0",
         }
         log = self.home / f"sam-{arguments[0]}.log"

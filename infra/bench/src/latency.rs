@@ -36,14 +36,14 @@ const WARM_UP: Duration = Duration::from_secs(10);
 /// The tenants beside the one whose latency is measured, at rates that two cores can carry. The model in
 /// `lib/engine/tests/simulation/neighbours.rs` has the same at full rates, with fair queues and Lambda's scaling.
 const NEIGHBOURS: [(&str, Neighbour); 8] = [
-    ("healthy", Neighbour::Healthy),
-    ("new, and never answers", Neighbour::Hangs),
+    ("is healthy", Neighbour::Healthy),
+    ("is new, and never answers", Neighbour::Hangs),
     ("answers after 9 s", Neighbour::Slow(Duration::from_secs(9))),
     ("answers after 29 s", Neighbour::Slow(Duration::from_secs(29))),
     ("fails 49 %", Neighbour::Fails49Percent),
-    ("5 endpoints, all down", Neighbour::ManyDown(5)),
-    ("just enabled, 1,000 parked", Neighbour::JustEnabled(1_000)),
-    ("quick, and begins to hang", Neighbour::BeginsToHang),
+    ("has 5 endpoints, all down", Neighbour::ManyDown(5)),
+    ("was just enabled, 1,000 parked", Neighbour::JustEnabled(1_000)),
+    ("was quick, and begins to hang", Neighbour::BeginsToHang),
 ];
 
 #[derive(Clone, Copy)]
@@ -81,7 +81,7 @@ pub(crate) async fn run() {
     for (case, neighbour) in NEIGHBOURS {
         let other = neighbour.start(stack).await;
         let (sent, _) = join(own.load(OWN_RATE, TIME), other.load(NEIGHBOUR_RATE / other.endpoints.len(), TIME)).await;
-        let one = own.latency(format!("beside one that is {case}"), sent).await;
+        let one = own.latency(format!("beside one that {case}"), sent).await;
         print(&one);
         let healthy = healthy.get_or_insert_with(|| one.clone());
         println!("{:46} p50 × {:.2}, p99 × {:.2} of healthy", "", one.p50 / healthy.p50, one.p99 / healthy.p99);

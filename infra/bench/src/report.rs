@@ -124,10 +124,10 @@ pub(crate) fn dollars(all: &[Dollars]) {
     println!();
 }
 
-/// Writes a file into cargo's target folder.
+/// Writes a file into cargo's target folder: the outermost, because the folder of a platform has a tag, too.
 pub(crate) fn write(name: &str, value: &Value) {
     let program = std::env::current_exe().expect("a process has a file");
-    let target = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    let target = program.ancestors().filter(|folder| folder.join("CACHEDIR.TAG").is_file()).last();
     let path = target.map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
     let text = serde_json::to_string_pretty(value).expect("it is JSON");
     fs::write(&path, text)
