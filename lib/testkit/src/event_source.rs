@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -49,11 +50,18 @@ impl Drop for EventSource {
 /// How long SQS waits for messages in one call, in seconds.
 const WAIT_SECONDS: i32 = 5;
 
+/// How long the mapping waits after SQS refused a call. An emulator on a busy machine refuses some.
+const AFTER_REFUSAL: Duration = Duration::from_millis(500);
+
 async fn poll(host: Weak<LambdaHost>, sqs: Client, url: String, traces: Traces) {
     loop {
         let call = sqs.receive_message().queue_url(&url).max_number_of_messages(10).wait_time_seconds(WAIT_SECONDS);
         let call = call.message_system_attribute_names(MessageSystemAttributeName::All).message_attribute_names("All");
-        let received = call.send().await.expect("the queue can be read").messages.unwrap_or_default();
+        let Ok(answer) = call.send().await else {
+            tokio::time::sleep(AFTER_REFUSAL).await;
+            continue;
+        };
+        let received = answer.messages.unwrap_or_default();
         if received.is_empty() {
             continue;
         }
