@@ -296,7 +296,7 @@ const TESTS = {
     await dialog.getByLabel('Request as your server got it').waitFor();
     const sent = await scene.good.request('hostile-1');
     const real = message(sent);
-    equal((await verify(dialog, real, scene.hostile.signingSecret)).said, VALID, 'a request of 256 KiB');
+    equal((await verify(dialog, real, scene.hostile.signingSecret)).said, VALID, 'a large request');
     await screenshot(page, 'hostile');
     await go(page, delivery(scene.broken, 'broken-1'));
     await dialog.getByText('Attempt 1').click();

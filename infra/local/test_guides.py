@@ -1,6 +1,7 @@
 """Tests check-links.py, check-guides.py and run_docs.py: wrong links and claims, and permissions that should be missing, are found."""
 
 import importlib.util
+import re
 import subprocess
 import sys
 import tempfile
@@ -69,11 +70,12 @@ class Times(unittest.TestCase):
 
 class Costs(unittest.TestCase):
     def test_a_wrong_sum_is_found(self):
-        right = guides.text
-        for written, wrong in (("| all | 18.44 |", "| all | 18.43 |"), ("| 3.64 | 8.12 |", "| 3.64 | 8.13 |"),
-                               ("| 382.44 | 830.44 |", "| 382.44 | 830.45 |"), ("| services | 2.54 |", "| services | 2.53 |")):
-            self.assertIn(written, right("docs/deploying.md"))
-            with unittest.mock.patch.object(guides, "text", lambda path, a=written, b=wrong: right(path).replace(a, b)):
+        read = guides.text
+        page = guides.text("docs/deploying.md")
+        for row in (r"\| all \| 18\.44", r"\| all \| [\d.]+ \| [\d.]+", r"\| 100 million \| [\d.]+ \| [\d.]+", r"\| services \| [\d.]+"):
+            found = re.search(row, page)[0]
+            wrong = found[:-1] + str((int(found[-1]) + 1) % 10)  # Another last digit.
+            with unittest.mock.patch.object(guides, "text", lambda path, a=found, b=wrong: read(path).replace(a, b)):
                 self.assertTrue(list(guides.costs()), wrong)
         self.assertEqual(list(guides.costs()), [])
 

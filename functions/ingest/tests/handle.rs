@@ -78,10 +78,10 @@ async fn refusals_say_why() {
     let cases = [
         (request(include_str!("../../../events/ingest-not-json.json")), 400, "JSON that ends too early"),
         (request(include_str!("../../../events/ingest-unsupported.json")), 415, "application/cloudevents-batch+json"),
-        (too_large(256 * 1024), 413, "262144 bytes"),
+        (too_large(1_044_480), 413, "1044480 bytes"),
         (too_large(4 * 1024 * 1024), 413, "4194304 bytes"),
         (in_base64(too_large(4 * 1024 * 1024)), 413, "4194304 bytes"),
-        (in_base64(too_large(3 * 1024 * 1024)), 413, "262144 bytes"),
+        (in_base64(too_large(3 * 1024 * 1024)), 413, "1044480 bytes"),
         (not_utf8(), 400, "UTF-8"),
     ];
     for (request, status, text) in cases {

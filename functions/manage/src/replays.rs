@@ -28,7 +28,7 @@ const MAX_PAGE: i32 = 50;
 const COUNTING: Duration = Duration::from_secs(10);
 /// How many deliveries of a list are looked at together.
 const LOOKED_AT: usize = 4_000;
-/// How many events are read together: as many as fit into memory with 256 KiB each.
+/// How many events are read together at most.
 const EVENTS_AT_ONCE: usize = 50;
 
 impl App {
@@ -101,12 +101,14 @@ impl App {
             return Ok((keys.len(), true));
         }
         let mut matched = 0;
-        for some in keys.chunks(EVENTS_AT_ONCE) {
+        let mut rest = &*keys;
+        while !rest.is_empty() {
             if began.elapsed() >= COUNTING {
                 return Ok((matched, false));
             }
-            let kept = self.events.get_all(some).await?.into_iter().flatten();
-            matched += kept.filter(|kept| replay.filter.wants_type(&kept.event.kind)).count();
+            let kept = self.events.get_some(&rest[..rest.len().min(EVENTS_AT_ONCE)]).await?;
+            rest = &rest[kept.len()..];
+            matched += kept.into_iter().flatten().filter(|kept| replay.filter.wants_type(&kept.event.kind)).count();
         }
         Ok((matched, true))
     }

@@ -34,7 +34,7 @@ use crate::verify::request::SavedRequest;
 use crate::verify::{Report, Trust, verify};
 
 /// The longest body of a webhook (docs/verifying.md).
-const MOST_BYTES: usize = 1_572_864;
+const MOST_BYTES: usize = 6_266_880;
 /// A key set is fetched again at most this often.
 const FETCH_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// How long the test event may take.

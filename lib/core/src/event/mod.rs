@@ -23,9 +23,14 @@ use crate::fingerprint::fingerprint;
 use crate::input::fault::{Fault, FaultCode, Faults};
 use crate::input::json::{self, text_in};
 use crate::input::scanner::{Outline, Scanner, outline};
+use crate::status::session;
 
-/// The maximum size of one minified event in bytes.
-pub const MAX_EVENT_BYTES: usize = 256 * 1024;
+/// The maximum size of one minified event in bytes: a message of SQS, less 4 KiB for what the message of a delivery has
+/// beside its event.
+pub const MAX_EVENT_BYTES: usize = MAX_SPELLED_BYTES - 4 * 1024;
+/// The maximum size of one minified event of a session in bytes. One item of DynamoDB keeps the whole payload of a session's
+/// state, and has at most 400 KB.
+pub const MAX_SESSION_EVENT_BYTES: usize = 256 * 1024;
 /// The maximum size of one event as it is spelled, with whitespace, in bytes. It is the limit of one SQS message.
 pub const MAX_SPELLED_BYTES: usize = 1024 * 1024;
 /// The maximum number of events of one batch.
@@ -363,17 +368,19 @@ impl Event {
 
     fn from_outline(outline: Outline<'_>, rules: Rules) -> Result<Self, Vec<Fault>> {
         if outline.text.len() > MAX_SPELLED_BYTES {
-            return Err(vec![too_large(outline.text.len())]);
+            return Err(vec![too_large(outline.text.len(), MAX_EVENT_BYTES)]);
         }
         let Some(members) = outline.members() else {
             return Err(vec![Fault::at("", outline.text, "a JSON object").code(FaultCode::WrongType)]);
         };
         let mut faults = Faults::default();
-        if outline.json.len() > MAX_EVENT_BYTES {
-            faults.push(too_large(outline.json.len()));
-        }
         let payload = outline.inner_members().map(Payload::from);
         let envelope = Envelope::read(&members, payload.is_some(), &mut faults);
+        let is_of_session = envelope.kind.as_deref() == Some(session::KIND);
+        let most_bytes = if is_of_session { MAX_SESSION_EVENT_BYTES } else { MAX_EVENT_BYTES };
+        if outline.json.len() > most_bytes {
+            faults.push(too_large(outline.json.len(), most_bytes));
+        }
         let family = envelope.kind.as_deref().and_then(family::of_kind);
         if let (Rules::Producer | Rules::Own, Some(family), Some(payload)) = (rules, family, &payload) {
             family.check(payload, &mut faults);
@@ -465,8 +472,8 @@ enum Rules {
     Envelope,
 }
 
-fn too_large(size_bytes: usize) -> Fault {
-    let expected = format!("at most {MAX_EVENT_BYTES} bytes without whitespace");
+fn too_large(size_bytes: usize, most_bytes: usize) -> Fault {
+    let expected = format!("at most {most_bytes} bytes without whitespace");
     Fault::too_large(format!("an event of {size_bytes} bytes"), expected)
 }
 

@@ -5,6 +5,9 @@ use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, EventKey};
 use signpost_core::status::state::Moment;
 
+/// How many bytes of events [`Events::get_some`] returns at most, unless the first event alone has more.
+pub const MOST_READ_BYTES: usize = 6 * 1024 * 1024;
+
 /// The events.
 pub trait Events {
     /// The reason why a call failed.
@@ -30,11 +33,12 @@ pub trait Events {
     /// The call failed.
     async fn get(&self, key: &EventKey) -> Result<Option<StoredEvent>, Self::Error>;
 
-    /// Reads events, many in one call. Returns each in the order of `keys`, as [`Self::get`] does.
+    /// Reads events, many in one call. Returns each in the order of `keys`, as [`Self::get`] does, and at least the first.
+    /// Leaves out events that would not fit into [`MOST_READ_BYTES`] with the ones before them: ask for them again.
     ///
     /// # Errors
     /// A call failed.
-    async fn get_all(&self, keys: &[&EventKey]) -> Result<Vec<Option<StoredEvent>>, Self::Error>;
+    async fn get_some(&self, keys: &[&EventKey]) -> Result<Vec<Option<StoredEvent>>, Self::Error>;
 
     /// Extends the retention of the event of a delivery that is parked until `unix_ms`, in milliseconds since the Unix
     /// epoch, so that the event is there until then.

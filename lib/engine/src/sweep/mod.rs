@@ -119,8 +119,8 @@ const LEASE_SECONDS: u64 = 55;
 const FIRST_LOOK_BACK_MINUTES: u64 = 60;
 /// How many calls run at the same time.
 const CALLS_AT_ONCE: usize = 16;
-/// How many deliveries of a lane are moved together: at most 6 MiB of events, so that the pages of all due lanes and
-/// drains that are moved at the same time fit into memory.
+/// How many deliveries of a lane are read together. The events of all due lanes and drains that are moved at the same time
+/// must fit into memory, see `MOST_READ_BYTES`.
 const PAGE: usize = 25;
 
 impl<P: Ports> Sweep<P> {
@@ -256,10 +256,21 @@ impl<P: Ports> Sweep<P> {
     }
 
     /// Puts deliveries back into the queue, each after `delay`, and removes them from the table.
-    async fn move_all(&self, page: &[Parked], mut delay: impl FnMut(&Parked) -> Duration) -> Result<(), P::Error> {
+    async fn move_all(&self, mut page: &[Parked], mut delay: impl FnMut(&Parked) -> Duration) -> Result<(), P::Error> {
+        while !page.is_empty() {
+            let moved = self.move_some(page, &mut delay).await?;
+            page = &page[moved..];
+        }
+        Ok(())
+    }
+
+    /// Moves the first deliveries of a page, whose events fit into memory together. Returns how many.
+    async fn move_some(&self, page: &[Parked], mut delay: impl FnMut(&Parked) -> Duration) -> Result<usize, P::Error> {
         let keys: Vec<_> = page.iter().map(|parked| &parked.event).collect();
         let (mut messages, mut gone) = (Vec::new(), Vec::new());
-        for (parked, kept) in page.iter().zip(self.events.get_all(&keys).await?) {
+        let events = self.events.get_some(&keys).await?;
+        let page = &page[..events.len()];
+        for (parked, kept) in page.iter().zip(events) {
             match kept {
                 Some(kept) => {
                     messages.push(Message { delay: delay(parked), ..Message::of_parked(parked, &kept) });
@@ -275,6 +286,7 @@ impl<P: Ports> Sweep<P> {
         let ends = gone.iter().filter_map(|parked| parked.key());
         let ends = ends.map(|delivery| self.deliveries.end(delivery, DeadLetterReason::EventGone));
         stream::iter(ends).buffer_unordered(CALLS_AT_ONCE).try_collect::<()>().await?;
-        self.parking.remove_all(page).await
+        self.parking.remove_all(page).await?;
+        Ok(page.len())
     }
 }

@@ -28,7 +28,7 @@ use crate::sweep::{CALLS_AT_ONCE, Sweep};
 
 /// How many replays have a turn at the same time.
 const REPLAYS_AT_ONCE: usize = 4;
-/// How many deliveries a page has at most: 12 MiB of events, beside the pages of drains.
+/// How many deliveries a page has at most.
 const PAGE: usize = 50;
 /// How many deliveries of a list one page looks at. If few of them match, the next page looks at twice as many.
 const LOOKED_AT: usize = 80;
@@ -223,16 +223,20 @@ impl<P: Ports> Sweep<P> {
     ) -> Result<(Vec<ListedDelivery>, ReplayCounts), P::Error> {
         let (mut to_send, mut counts) = (Vec::new(), ReplayCounts::default());
         let keys: Vec<_> = chosen.iter().map(|(delivery, _)| &delivery.event).collect();
-        let events = self.events.get_all(&keys).await?;
-        for ((delivery, step), kept) in chosen.into_iter().zip(events) {
-            let is_wanted = match &kept {
-                Some(kept) => replay.filter.wants_type(&kept.event.kind),
+        let mut kinds = Vec::with_capacity(keys.len());
+        while kinds.len() < keys.len() {
+            let events = self.events.get_some(&keys[kinds.len()..]).await?;
+            kinds.extend(events.into_iter().map(|kept| kept.map(|kept| kept.event.kind)));
+        }
+        for ((delivery, step), kind) in chosen.into_iter().zip(kinds) {
+            let is_wanted = match &kind {
+                Some(kind) => replay.filter.wants_type(kind),
                 None => replay.filter.types.is_empty(), // The type of an event that has expired is not known.
             };
             match step {
                 _ if !is_wanted => {}
                 ReplayStep::Ignore => {}
-                ReplayStep::Send if kept.is_some() => {
+                ReplayStep::Send if kind.is_some() => {
                     counts.sent += 1;
                     to_send.push(delivery);
                 }

@@ -751,7 +751,7 @@ pub async fn an_event<E: Events<Error: Debug>>(table: &E, event: &Event, endpoin
         payload_hash,
     };
     assert_eq!(table.get(&event.key).await.unwrap(), None);
-    assert_eq!(table.get_all(&[&event.key, &event.key]).await.unwrap(), [None, None]);
+    assert_eq!(table.get_some(&[&event.key, &event.key]).await.unwrap(), [None, None]);
     let ours = first("m-1", event.payload_hash());
     assert_eq!(table.insert(event, &ours).await.unwrap(), None);
     for again in [ours.clone(), first("m-2", event.payload_hash()), first("m-3", [7; 32])] {
@@ -766,11 +766,11 @@ pub async fn an_event<E: Events<Error: Debug>>(table: &E, event: &Event, endpoin
     assert_eq!(table.get(&event.key).await.unwrap(), Some(stored.clone()));
     let several = [&event.key, &event.key, &event.key];
     assert_eq!(
-        table.get_all(&several).await.unwrap(),
+        table.get_some(&several).await.unwrap(),
         [Some(stored.clone()), Some(stored.clone()), Some(stored.clone())]
     );
-    assert_eq!(table.get_all(&several[..1]).await.unwrap(), [Some(stored.clone())]);
-    assert_eq!(table.get_all(&[]).await.unwrap(), []);
+    assert_eq!(table.get_some(&several[..1]).await.unwrap(), [Some(stored.clone())]);
+    assert_eq!(table.get_some(&[]).await.unwrap(), []);
     let delivery = DeliveryKey { event: &event.key, endpoint, arrived_unix_ms: AT };
     table.keep_until(delivery, AT + 100 * 24 * 3_600_000).await.unwrap();
     table.keep_for_endpoint(delivery).await.unwrap();

@@ -415,9 +415,14 @@ impl Events for Process {
         self.call(("Events", "get"), |world| stored(world, number)).await
     }
 
-    async fn get_all(&self, keys: &[&EventKey]) -> Result<Vec<Option<StoredEvent>>, Fault> {
-        let numbers: Vec<_> = keys.iter().map(|key| self.world.number_of(&key.id)).collect();
-        self.call(("Events", "get_all"), |world| numbers.into_iter().map(|number| stored(world, number)).collect())
+    async fn get_some(&self, keys: &[&EventKey]) -> Result<Vec<Option<StoredEvent>>, Fault> {
+        let mut numbers: Vec<_> = keys.iter().map(|key| self.world.number_of(&key.id)).collect();
+        // Some events are so large that those after them need another call.
+        let is_large = |number: &u32| number % 256 == 255;
+        if let Some(large) = numbers.iter().position(is_large) {
+            numbers.truncate(large + 1);
+        }
+        self.call(("Events", "get_some"), |world| numbers.into_iter().map(|number| stored(world, number)).collect())
             .await
     }
 

@@ -136,7 +136,7 @@ fn a_failed_minute_is_swept_again_and_no_later_one_before_it() {
 #[test]
 fn a_delivery_leaves_the_table_only_after_it_is_in_the_queue() {
     for failure in [Failure::Refused, Failure::Lost] {
-        for call in [("DeliveriesQueue", "send_all"), ("Events", "get_all"), ("Parking", "remove_all")] {
+        for call in [("DeliveriesQueue", "send_all"), ("Events", "get_some"), ("Parking", "remove_all")] {
             let calm = Calm::with(json!({}), Mood::Well(50));
             let delivery = park_until(&calm, START);
             calm.break_calls(Some((Broken::Each(call), failure)));

@@ -42,6 +42,25 @@ pub(crate) fn packed(text: &str, room: usize) -> AttributeValue {
     if status == TDEFLStatus::Done { AttributeValue::B(Blob::new(packed)) } else { s(text) }
 }
 
+/// Splits an attribute from [`packed`] into parts of at most `part` bytes. One part is left as it is, because an item has room
+/// for it.
+pub(crate) fn parts(packed: AttributeValue, part: usize) -> (AttributeValue, Vec<AttributeValue>) {
+    match packed {
+        AttributeValue::B(bytes) if bytes.as_ref().len() > part => {
+            let mut parts = bytes.as_ref().chunks(part).map(|part| AttributeValue::B(Blob::new(part)));
+            let first = parts.next().unwrap_or(AttributeValue::Null(true));
+            (first, parts.collect())
+        }
+        whole => (whole, Vec::new()),
+    }
+}
+
+/// Joins what [`parts`] split. Returns `None` if a part is not bytes.
+pub(crate) fn joined(parts: &[&AttributeValue]) -> Option<AttributeValue> {
+    let parts: Option<Vec<_>> = parts.iter().map(|part| part.as_b().ok().map(AsRef::as_ref)).collect();
+    Some(AttributeValue::B(Blob::new(parts?.concat())))
+}
+
 /// Returns how many bytes an attribute from [`packed`] has in an item.
 pub(crate) fn length(packed: &AttributeValue) -> usize {
     match packed {
@@ -117,6 +136,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn parts_are_small_and_join_to_the_whole(bytes in proptest::collection::vec(any::<u8>(), 0..300), part in 1..100_usize) {
+            let whole = AttributeValue::B(Blob::new(bytes));
+            let (first, rest) = parts(whole.clone(), part);
+            let all: Vec<_> = std::iter::once(&first).chain(&rest).collect();
+            prop_assert!(all.iter().all(|one| length(one) <= part));
+            prop_assert_eq!(joined(&all), Some(whole));
+        }
+
         #[test]
         fn any_text_reads_back(text in any::<String>(), times in 1..200_usize, room in 0..1_000_usize) {
             let text = text.repeat(times);

@@ -19,7 +19,7 @@ use tokio::time::{Sleep, sleep};
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// The pause after each piece. Encrypting and writing a piece takes microseconds, in which an answer can still be lost;
-/// the pause is long compared with that. The longest body, 1.5 MiB, is sent in a fifth of a second.
+/// the pause is long compared with that. The longest body, 6 MiB, is sent in less than a second.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Creates the body of a request. Its length is known, so the request has a `Content-Length`.

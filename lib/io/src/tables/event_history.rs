@@ -12,7 +12,7 @@ use crate::tables::attempts::read_attempts;
 use crate::tables::deliveries::{key, reason_of, standing_of};
 use signpost_engine::ports::events::StoredEvent;
 
-use crate::tables::events::{also_to_of, endpoints_of, kept_of, partition};
+use crate::tables::events::{also_to_of, endpoints_of, kept_of, partition, whole};
 
 /// The histories of events.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ impl Histories {
 
     /// Reads a tenant's events with an id, and where each went: one for each source that used the id.
     ///
-    /// Needs `dynamodb:Query`. One call per 1 MiB. Strongly consistent.
+    /// Needs `dynamodb:Query`, and `dynamodb:GetItem` for the parts of a large event. One call per 1 MiB. Strongly consistent.
     ///
     /// # Errors
     /// A call failed, or an item cannot be read.
@@ -76,6 +76,7 @@ impl Histories {
             .send();
         let mut histories = Vec::new();
         while let Some(item) = pages.try_next().await.map_err(AwsError::of("dynamodb:Query"))? {
+            let item = whole(&self.client, &self.table, item).await?;
             histories.push(history_of(&item).map_err(AwsError::corrupt(ITEM))?);
         }
         Ok(histories)

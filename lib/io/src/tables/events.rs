@@ -1,5 +1,9 @@
 //! `EventsTable`: each event once. Partition key `pk` (`<tenant>/<id>`), sort key `sk` (`event#<source>`). The table's
 //! TTL (`expiresAt`) removes items after the retention.
+//!
+//! An item of DynamoDB has at most 400 KB. The rest of an event that is longer, packed, is in parts: items of a partition of
+//! their own (`<tenant>/<id>/part`), named by the hash of the event's text, so that parts of another event are never
+//! overwritten.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,20 +11,22 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use futures_util::future::try_join_all;
 use signpost_core::delivery::DeliveryKey;
 use signpost_core::delivery::parking::{kept_for_endpoint, kept_until};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, EventKey};
+use signpost_core::fingerprint::fingerprint;
 use signpost_core::status::state::Moment;
 use signpost_engine::ports;
-use signpost_engine::ports::events::{Arrival, FirstFanOut, StoredEvent};
+use signpost_engine::ports::events::{Arrival, FirstFanOut, MOST_READ_BYTES, StoredEvent};
 
 use crate::aws::batch_get::{get, get_all};
 use crate::aws::batch_insert::{Inserted, LARGEST_TOGETHER, insert};
 use crate::aws::coalesce::Coalescer;
-use crate::aws::compression::{WRITE_UNIT, length, packed, unpacked};
+use crate::aws::compression::{WRITE_UNIT, joined, length, packed, parts, unpacked};
 use crate::aws::{
     AwsError, Item, ItemError, bytes, check_form, if_condition_held, n, number, optional, s, text, unreadable,
 };
@@ -53,8 +59,15 @@ impl ports::events::Events for Events {
     async fn insert(&self, event: &Event, first: &FirstFanOut) -> Result<Option<FirstFanOut>, AwsError> {
         let ids = first.endpoints.iter().map(|id| s(id.as_str())).collect();
         let json = packed(event.json(), room_beside(&event.key, first.endpoints.len()));
+        let (json, rest) = parts(json, PART_BYTES);
         let is_small = length(&json) <= LARGEST_TOGETHER;
         let mut item = item_key(&event.key);
+        if !rest.is_empty() {
+            // Before the event, which is complete as soon as it is there. In a box, because it is rare.
+            let places = Parts { of: partition(&event.key), name: hex(fingerprint([event.json()])), count: rest.len() };
+            Box::pin(self.put_parts(&places, rest, first.arrival.expires_at)).await?;
+            item.extend(places.attributes());
+        }
         item.extend([
             ("json".into(), json),
             ("payloadHash".into(), AttributeValue::B(Blob::new(first.payload_hash))),
@@ -99,18 +112,32 @@ impl ports::events::Events for Events {
     /// Needs `dynamodb:GetItem`.
     async fn get(&self, key: &EventKey) -> Result<Option<StoredEvent>, AwsError> {
         let item = get(&self.client, &self.table, item_key(key), None).await?;
-        item.map_or(Ok(None), |item| readable(key, &item))
+        match item {
+            None => Ok(None),
+            Some(item) => readable(key, &whole(&self.client, &self.table, item).await?),
+        }
     }
 
     /// Needs `dynamodb:BatchGetItem` and `dynamodb:GetItem`. One call for up to 100 events, and one for each that does not
-    /// fit into its 16 MB.
-    async fn get_all(&self, keys: &[&EventKey]) -> Result<Vec<Option<StoredEvent>>, AwsError> {
+    /// fit into its 16 MB, and for each part.
+    async fn get_some(&self, keys: &[&EventKey]) -> Result<Vec<Option<StoredEvent>>, AwsError> {
         let items = get_all(&self.client, &self.table, keys.iter().map(|key| item_key(key)).collect(), None).await;
-        let events = keys.iter().zip(items).map(|(key, item)| item?.map_or(Ok(None), |item| readable(key, &item)));
-        events.collect()
+        let (mut events, mut bytes) = (Vec::with_capacity(keys.len()), 0);
+        for (key, item) in keys.iter().zip(items) {
+            let kept = match item? {
+                None => None,
+                Some(item) => readable(key, &whole(&self.client, &self.table, item).await?)?,
+            };
+            bytes += kept.as_ref().map_or(0, |kept| kept.event.json().len());
+            if bytes > MOST_READ_BYTES && !events.is_empty() {
+                break;
+            }
+            events.push(kept);
+        }
+        Ok(events)
     }
 
-    /// Needs `dynamodb:UpdateItem`: one write, if the event's retention would end earlier.
+    /// Needs `dynamodb:UpdateItem`: one write, if the event's retention would end earlier, and one for each part.
     async fn keep_until(&self, delivery: DeliveryKey<'_>, unix_ms: u64) -> Result<(), AwsError> {
         self.keep(delivery, kept_until(delivery.arrived_unix_ms, self.retention, unix_ms)).await
     }
@@ -130,8 +157,36 @@ impl Events {
             .set_key(Some(item_key(delivery.event)))
             .update_expression("SET expiresAt = :until")
             .condition_expression("attribute_exists(pk) AND expiresAt < :until")
-            .expression_attribute_values(":until", n(until));
-        if_condition_held(call.send().await, "dynamodb:UpdateItem").map(drop)
+            .expression_attribute_values(":until", n(until))
+            .return_values(ReturnValue::AllOld);
+        let kept = if_condition_held(call.send().await, "dynamodb:UpdateItem")?.and_then(|answer| answer.attributes);
+        match kept.as_ref().map(Parts::of).transpose().map_err(AwsError::corrupt(ITEM))?.flatten() {
+            None => Ok(()),
+            Some(parts) => Box::pin(self.keep_parts(&parts, until)).await,
+        }
+    }
+
+    async fn put_parts(&self, places: &Parts, parts: Vec<AttributeValue>, expires_at: u64) -> Result<(), AwsError> {
+        let puts = places.keys().zip(parts).map(|(mut item, part)| {
+            item.extend([("json".into(), part), ("expiresAt".into(), n(expires_at + PARTS_LAST_LONGER_SECONDS))]);
+            self.client.put_item().table_name(&self.table).set_item(Some(item)).send()
+        });
+        try_join_all(puts).await.map(drop).map_err(AwsError::of("dynamodb:PutItem"))
+    }
+
+    async fn keep_parts(&self, places: &Parts, until: u64) -> Result<(), AwsError> {
+        let updates = places.keys().map(async |key| {
+            let call = self
+                .client
+                .update_item()
+                .table_name(&self.table)
+                .set_key(Some(key))
+                .update_expression("SET expiresAt = :until")
+                .condition_expression("attribute_exists(pk)")
+                .expression_attribute_values(":until", n(until + PARTS_LAST_LONGER_SECONDS));
+            if_condition_held(call.send().await, "dynamodb:UpdateItem").map(drop)
+        });
+        try_join_all(updates).await.map(drop)
     }
 
     /// Adds `endpoints` to the event's recipients. Returns false if the event has expired.
@@ -154,6 +209,56 @@ impl Events {
 }
 
 const ITEM: &str = "event";
+/// How many bytes of a packed event one item has. 100 KB of an item's 400 are left for the endpoints of 1,000 recipients.
+const PART_BYTES: usize = 300 * 1024;
+/// DynamoDB removes expired items within days, in any order. Parts last longer, so that no event is there without them.
+const PARTS_LAST_LONGER_SECONDS: u64 = 7 * 24 * 3_600;
+
+/// The places of the parts of an event that the event's item has no room for.
+#[derive(Debug)]
+struct Parts {
+    /// The partition of the event.
+    of: String,
+    /// The hash of the event's text.
+    name: String,
+    count: usize,
+}
+
+impl Parts {
+    /// Returns the places that an event's item names, if it names some.
+    fn of(item: &Item) -> Result<Option<Self>, ItemError> {
+        let Some(count) = optional(item, "parts", number)? else { return Ok(None) };
+        let count = usize::try_from(count).map_err(|_| unreadable("parts"))?;
+        Ok(Some(Self { of: text(item, "pk")?.to_owned(), name: text(item, "partsName")?.to_owned(), count }))
+    }
+
+    /// Returns what the event's item says of its parts.
+    fn attributes(&self) -> [(String, AttributeValue); 2] {
+        [("parts".into(), n(self.count)), ("partsName".into(), s(&*self.name))]
+    }
+
+    fn keys(&self) -> impl Iterator<Item = Item> {
+        (0..self.count).map(|index| {
+            let place = format!("part#{}#{index}", self.name);
+            Item::from([("pk".into(), s(format!("{}/part", self.of))), ("sk".into(), s(place))])
+        })
+    }
+}
+
+/// Puts an event's parts into its item. If one is gone, the event cannot be read.
+///
+/// Needs `dynamodb:GetItem`: one call for each part, none for an event of one item.
+pub(crate) async fn whole(client: &Client, table: &str, mut item: Item) -> Result<Item, AwsError> {
+    let Some(places) = Parts::of(&item).map_err(AwsError::corrupt(ITEM))? else { return Ok(item) };
+    // In a box, because it is rare and would make the future of every reader larger.
+    let reads = Box::pin(try_join_all(places.keys().map(|key| get(client, table, key, None))));
+    let rest: Vec<_> = reads.await?.into_iter().map(Option::unwrap_or_default).collect();
+    let parts = item.get("json").into_iter().chain(rest.iter().filter_map(|part| part.get("json")));
+    if let Some(json) = joined(&parts.collect::<Vec<_>>()) {
+        item.insert("json".into(), json);
+    }
+    Ok(item)
+}
 
 /// Reads an event; `None` for one that cannot be read, which is logged. An event of a newer release is an error instead:
 /// its deliveries wait for that release.
@@ -183,6 +288,10 @@ pub(crate) fn also_to_of(item: &Item) -> Result<Vec<EndpointId>, ItemError> {
     let Some(ids) = item.get("replayedTo") else { return Ok(Vec::new()) };
     let ids = ids.as_ss().map_err(|_| unreadable("replayedTo"))?;
     ids.iter().map(|id| EndpointId::parse(id)).collect::<Option<_>>().ok_or_else(|| unreadable("replayedTo"))
+}
+
+fn hex(hash: [u8; 32]) -> String {
+    hash.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 fn item_key(key: &EventKey) -> Item {

@@ -4,17 +4,21 @@
 #[path = "../../../engine/tests/conformance/mod.rs"]
 pub(crate) mod conformance;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use signpost_core::delivery::replay::Replay;
 use signpost_core::endpoint::filter::Filter;
 use signpost_core::endpoint::quota::{MAX_SETTINGS_BYTES, QuotaError, Usage, settings_bytes};
 use signpost_core::endpoint::{DisabledBecause, EndpointId, TypeFilter};
-use signpost_core::event::Event;
+use signpost_core::event::{Event, MAX_EVENT_BYTES};
+use signpost_core::status::state::Moment;
 use signpost_core::token_request::{RequestId, TokenRequest};
 use signpost_engine::ports::endpoints::{Endpoints as _, StoredEndpoint, Written};
+use signpost_engine::ports::events::{Arrival, Events as _, FirstFanOut, MOST_READ_BYTES};
 use signpost_io::runtime::clock::unix_ms_now;
 use signpost_io::tables::breakers::Breakers;
 use signpost_io::tables::deliveries::Deliveries;
@@ -140,6 +144,53 @@ async fn an_event_is_stored_once() {
     let events = Events::new(stack.dynamodb(), table(&stack).await, RETENTION);
     conformance::an_event(&events, &new_event(), &endpoint_id()).await;
     conformance::a_missing_event(&events, &new_event(), &endpoint_id()).await;
+}
+
+/// Makes an event of the largest size. Its text hardly shrinks, so that one item has no room for it.
+fn largest_event() -> Event {
+    let (tenant, id) = (tenant(), event_id());
+    let room = MAX_EVENT_BYTES - event(&tenant, &id, &json!({"pad": ""})).to_string().len();
+    let pad: String = std::iter::repeat_with(fastrand::alphanumeric).take(room).collect();
+    Event::parse(&event(&tenant, &id, &json!({"pad": pad})).to_string()).unwrap()
+}
+
+#[tokio::test]
+async fn an_event_of_the_largest_size_is_stored_in_parts_that_outlast_it() {
+    let stack = LocalStack::from_env().await;
+    let (name, event) = (table(&stack).await, largest_event());
+    let events = Events::new(stack.dynamodb(), name.clone(), RETENTION);
+    let expiries = async || {
+        let items = stack.dynamodb().scan().table_name(&name).into_paginator().items().send();
+        let items = items.collect::<Result<Vec<_>, _>>().await.unwrap();
+        let of = |item: &HashMap<String, AttributeValue>| item["expiresAt"].as_n().unwrap().parse::<u64>().unwrap();
+        let (parts, whole): (Vec<_>, Vec<_>) =
+            items.iter().partition(|item| item["sk"].as_s().unwrap().contains("part#"));
+        (whole.iter().map(|item| of(item)).max(), parts.iter().map(|item| of(item)).min(), parts.len())
+    };
+
+    conformance::an_event(&events, &event, &endpoint_id()).await;
+
+    let (event_until, parts_until, parts) = expiries().await;
+    assert!((1..=3).contains(&parts), "{parts} parts beside the item");
+    assert!(parts_until > event_until, "the retention was extended for the parts, too");
+    // As many as fit into memory, beginning with the first.
+    let read = events.get_some(&[&event.key; 8]).await.unwrap();
+    assert_eq!(read.len(), MOST_READ_BYTES / MAX_EVENT_BYTES);
+    // Of another text under the same key, nothing is stored in the place of these parts.
+    let mut other = event.clone().json().replace("\"pad\":\"", "\"pad\":\"x");
+    other.replace_range(other.len() - 4..other.len() - 3, "");
+    let other = Event::parse(&other).unwrap();
+    assert_eq!(other.key, event.key);
+    let first = FirstFanOut {
+        message_id: "m".into(),
+        endpoints: Vec::new(),
+        sent: 0,
+        at_unix_seconds: 1,
+        arrival: Arrival { moment: Moment::of(&other, 1), expires_at: 1 },
+        payload_hash: other.payload_hash(),
+    };
+    assert!(events.insert(&other, &first).await.unwrap().is_some(), "there is another event");
+    assert_eq!(events.get(&event.key).await.unwrap().unwrap().event, event);
 }
 
 pub(crate) fn stored(settings: Value) -> StoredEndpoint {

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use signpost_core::endpoint::Endpoint;
+use signpost_core::event::MAX_EVENT_BYTES;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::LocalStack;
 use signpost_testkit::receiver::{Received, Receiver};
@@ -63,5 +64,41 @@ async fn a_large_event_reaches_more_endpoints_than_one_call_to_the_queue_could_c
 
     for request in receiver.wait_for(11).await {
         assert_eq!(request.body.len(), data.to_string().len());
+    }
+}
+
+/// Text that hardly shrinks does not fit into one item of DynamoDB, so the table has it in parts.
+#[tokio::test]
+async fn the_largest_event_comes_in_through_both_doors_and_is_shown_and_replayed_whole() {
+    let stack = LocalStack::from_env().await;
+    let receiver = Receiver::start(|_| 204).await;
+    let tenant = tenant();
+    let endpoint = stack.register(&tenant, &Endpoint::new(&receiver.url)).await;
+    let of_size = |bytes: usize| {
+        let (id, mut data) = (event_id(), json!({"pad": ""}));
+        let room = bytes - event(&tenant, &id, &data).to_string().len();
+        data["pad"] = std::iter::repeat_with(fastrand::alphanumeric).take(room).collect::<String>().into();
+        (id.clone(), event(&tenant, &id, &data).to_string(), data)
+    };
+    let (by_http, by_queue) = (of_size(MAX_EVENT_BYTES), of_size(MAX_EVENT_BYTES));
+    let (_, too_large, _) = of_size(MAX_EVENT_BYTES + 1);
+
+    assert_eq!(stack.post_events("application/json", by_http.1).await.status, 202);
+    stack.send_events([by_queue.1]).await;
+    let refused = stack.post_events("application/json", too_large).await;
+
+    assert_eq!(refused.status, 413);
+    assert!(refused.text.contains("at most 1044480 bytes"), "{}", refused.text);
+    receiver.wait_for(2).await;
+    for (id, data) in [(by_http.0, by_http.2), (by_queue.0, by_queue.2)] {
+        stack.wait_for_attempts(&tenant, &id, &endpoint, 1).await;
+        let path = format!("/v1/tenants/{tenant}/events/{id}");
+        let shown = stack.manage("GET", &path, None).await;
+        assert_eq!(shown.json()["event"]["data"], data);
+        let before = receiver.so_far().len();
+        assert_eq!(stack.manage("POST", &format!("{path}/replay"), None).await.status, 202);
+        for request in receiver.wait_for(before + 1).await.iter().filter(|request| request.event_id() == id) {
+            assert!(request.body == data.to_string().as_bytes(), "{} bytes of {id}", request.body.len());
+        }
     }
 }
