@@ -133,11 +133,13 @@ impl Output {
     /// Lays out a table.
     #[must_use]
     pub fn table(&self, columns: &[&str], rows: &[Vec<String>]) -> Vec<String> {
+        let rows: Vec<Vec<_>> = rows.iter().map(|row| row.iter().map(|cell| visible(cell)).collect()).collect();
         let width = |index: usize| {
             let cells = rows.iter().filter_map(|row| row.get(index)).map(|cell| cell.chars().count());
             cells.chain([columns[index].len()]).max().unwrap_or_default()
         };
         let widths: Vec<_> = (0..columns.len()).map(width).collect();
+        let rows = &rows;
         let head: Vec<_> = columns.iter().map(|name| name.to_uppercase()).collect();
         let head = self.row(&head, &widths, |_| Some(Colour::Bold));
         [head].into_iter().chain(rows.iter().map(|row| self.row(row, &widths, Colour::of_status))).collect()
@@ -157,7 +159,12 @@ impl Output {
         let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
         let line = |(name, value): &(&str, String)| {
             let gap = " ".repeat(width + 2 - name.len());
-            format!("{}{gap}{}", self.painted(name, Some(Colour::Bold)), self.painted(value, Colour::of_status(value)))
+            let value = visible(value);
+            format!(
+                "{}{gap}{}",
+                self.painted(name, Some(Colour::Bold)),
+                self.painted(&value, Colour::of_status(&value))
+            )
         };
         pairs.iter().map(line).collect()
     }
@@ -224,4 +231,12 @@ impl Output {
         bar.enable_steady_tick(Duration::from_millis(120));
         bar
     }
+}
+/// Makes characters visible that would move the cursor, colour the terminal or turn text around. Producers and receivers choose
+/// texts that a table shows.
+fn visible(text: &str) -> String {
+    let is_hidden = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if is_hidden(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
 }

@@ -176,7 +176,7 @@ async fn redrive(args: &DlqRedrive, stack: &Stack<'_>, output: &Output) -> Outco
     }
     bar.finish_and_clear();
     output.one(&json!({"moved": moved, "kept": kept}), |_| {
-        vec![format!("{moved} messages are tried again; {kept} stay in the queue (see `signpost dlq list`)")]
+        vec![format!("{moved} messages start again; {kept} stay in the queue (see `signpost dlq list`)")]
     })
 }
 

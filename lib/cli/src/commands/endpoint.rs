@@ -135,7 +135,7 @@ async fn test(args: &EndpointTest, stack: &Stack<'_>, output: &Output) -> Outcom
     let error = attempt["error"].as_str().unwrap_or("no attempt is on record");
     Err(Failure::refused(
         format!("the receiver did not acknowledge: {error}"),
-        format!("see `signpost event show {event}`, and `signpost doctor URL`"),
+        format!("see `signpost event show {event} -t {}`, and `signpost doctor URL`", args.endpoint.tenant.tenant),
     ))
 }
 

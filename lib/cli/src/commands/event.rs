@@ -63,6 +63,10 @@ async fn show(args: &EventShow, stack: &Stack<'_>, output: &Output) -> Outcome {
             ("data", data.unwrap_or_default()),
         ]);
         let rows: Vec<_> = deliveries(&history).iter().flat_map(rows).collect();
+        let notes: Vec<_> = deliveries(&history)
+            .iter()
+            .flat_map(|delivery| notes(delivery, &args.tenant.tenant, &args.event))
+            .collect();
         lines.push(String::new());
         if rows.is_empty() {
             lines.push(
@@ -70,6 +74,12 @@ async fn show(args: &EventShow, stack: &Stack<'_>, output: &Output) -> Outcome {
             );
         } else {
             lines.extend(output.table(&["endpoint", "status", "attempt", "at", "answer", "time", "error"], &rows));
+        }
+        if !notes.is_empty() {
+            lines.push(String::new());
+            lines.extend(
+                output.pairs(&notes.iter().map(|(about, note)| (about.as_str(), note.clone())).collect::<Vec<_>>()),
+            );
         }
         lines
     })
@@ -109,7 +119,8 @@ fn rows(delivery: &Value) -> Vec<Vec<String>> {
         return vec![vec![endpoint, status, "-".into(), "-".into(), "-".into(), "-".into(), held]];
     }
     let row = |attempt: &Value| {
-        let number = text(&attempt["number"]);
+        let mark = attempt["sent"]["headers"]["signpost-replay"].as_str();
+        let number = format!("{}{}", attempt["number"], mark.map_or_else(String::new, |mark| format!(" ({mark})")));
         let time = format!("{} ms", attempt["durationMs"]);
         vec![
             endpoint.clone(),
@@ -122,6 +133,25 @@ fn rows(delivery: &Value) -> Vec<Vec<String>> {
         ]
     };
     attempts.iter().map(row).collect()
+}
+
+/// Says what comes next for a delivery, and what its receiver answered last if it did not acknowledge.
+fn notes(delivery: &Value, tenant: &str, event: &str) -> Vec<(String, String)> {
+    let endpoint = text(&delivery["endpoint"]);
+    let note = |note: String| Some((endpoint.clone(), note));
+    let attempts = delivery["attempts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let answer = attempts.last().filter(|last| !last["error"].is_null()).and_then(|last| last["response"].as_str());
+    let next = match (delivery["status"].as_str(), delivery["nextAttemptAt"].as_str()) {
+        (Some("exhausted"), _) => note(format!(
+            "given up: {}; to send it again: signpost replay {event} -t {tenant} --endpoint {endpoint}",
+            text(&delivery["reason"])
+        )),
+        (_, Some(at)) => note(format!("next attempt at {at}")),
+        _ => None,
+    };
+    let held = delivery["held"]["because"].as_str().filter(|_| !attempts.is_empty());
+    let held = held.and_then(|because| note(format!("held: {because}")));
+    [answer.and_then(|answer| note(format!("answered: {answer}"))), held, next].into_iter().flatten().collect()
 }
 
 /// Waits until an event has a delivery with an attempt, and returns the delivery.
@@ -164,13 +194,19 @@ async fn wait<T>(call: &Call<'_>, seconds: u64, stack: &Stack<'_>, found: impl F
     if let Ok(result) = tokio::time::timeout(Duration::from_secs(seconds), asking).await {
         return result;
     }
-    let event = call.path.iter().find(|(name, _)| *name == "event").map(|(_, id)| *id).unwrap_or_default();
+    let parameter = |name: &str| call.path.iter().find(|(given, _)| *given == name).map_or("", |(_, value)| *value);
+    let (event, tenant) = (parameter("event"), parameter("tenant"));
+    if last.is_null() {
+        let what = format!("event `{event}` of tenant `{tenant}` did not arrive within {seconds} s");
+        let next = "compare the id and the tenant with the event that was sent; a rejected event is in `signpost dlq list --queue rejected`";
+        return Err(Failure::timed_out(what, next));
+    }
     let error = deliveries(&last)
         .iter()
         .find_map(|one| one["attempts"].as_array()?.last()?["error"].as_str().map(str::to_owned));
     let why = error.map_or_else(String::new, |error| format!(": {error}"));
     let what = format!("event `{event}` was not delivered within {seconds} s{why}");
-    Err(Failure::timed_out(what, format!("see `signpost event show {event}`")))
+    Err(Failure::timed_out(what, format!("see `signpost event show {event} -t {tenant}`")))
 }
 
 /// Sends one event again. Unless the caller says yes in advance, the API first says to how many endpoints it would go.

@@ -110,7 +110,7 @@ fn dangerous() -> Vec<Dangerous> {
             "about",
             sweep,
             r#"{"redrive":"DeadLetterQueue"}"#,
-            "2 messages are tried again; 1 stay",
+            "2 messages start again; 1 stay",
         ),
         one(
             &["dlq", "redrive", "--tenant", "acme"],
@@ -285,7 +285,7 @@ fn a_redrive_begins_when_the_messages_that_were_counted_are_visible_again() {
     let began = std::time::Instant::now();
     let call = ["dlq", "redrive", "--tenant", "acme"];
     let (code, shown) = in_terminal(&stack.url, "[y/N]", "y\\n", ("LANG", "C.UTF-8"), &call);
-    assert!(code == 0 && shown.contains("2 messages are tried again"), "{shown}");
+    assert!(code == 0 && shown.contains("2 messages start again"), "{shown}");
     assert!(began.elapsed() >= std::time::Duration::from_secs(5), "{:?}", began.elapsed());
 }
 

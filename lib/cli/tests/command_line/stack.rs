@@ -205,13 +205,21 @@ fn with_secret() -> Value {
 
 fn history() -> Value {
     let attempt = |number: u32, status: Value, error: Value| json!({"number": number, "at": format!("2026-01-31T10:00:0{number}Z"), "durationMs": 18, "status": status, "error": error});
+    let mut failed = attempt(1, json!(503), json!("endpoint answered 503; answer 2xx to acknowledge"));
+    failed["response"] = json!("\u{1b}[2Jupstream is down");
+    let mut replayed = attempt(2, json!(204), Value::Null);
+    replayed["sent"] = json!({"headers": {"signpost-replay": "replay"}});
     json!({
         "event": {"specversion": "1.0", "id": "payment-1-approved", "source": "/core", "type": "operation", "tenant": "acme",
                   "subject": "payment:1", "data": {"amount": 10.5, "type": "OPERATION", "operationId": "payment-1", "status": "APPROVED"}},
         "fannedOutAt": "2026-01-31T10:00:00Z",
         "deliveries": [
             {"endpoint": ENDPOINT, "status": "delivered", "reason": null, "nextAttemptAt": null, "held": null, "attempts": [
-                attempt(1, json!(503), json!("endpoint answered 503; answer 2xx to acknowledge")), attempt(2, json!(204), Value::Null)]},
+                failed, replayed]},
+            {"endpoint": "ep_3333456789abcdef0123456789abcdef", "status": "pending", "reason": null, "nextAttemptAt": "2026-01-31T10:05:00Z", "held": null,
+             "attempts": [failed]},
+            {"endpoint": "ep_4444456789abcdef0123456789abcdef", "status": "exhausted", "reason": "exhausted", "nextAttemptAt": null, "held": null,
+             "attempts": [failed]},
             {"endpoint": OTHER_ENDPOINT, "status": "pending", "reason": null, "nextAttemptAt": null,
              "held": {"since": null, "because": "disabled", "nextProbeAt": null}, "attempts": []},
         ],
