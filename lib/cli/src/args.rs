@@ -1,5 +1,7 @@
 //! The command line, as clap reads it.
 
+use std::path::PathBuf;
+
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -22,6 +24,9 @@ pub struct Args {
     pub command: Command,
 }
 
+/// The heading of the options that every command has.
+const COMMON: &str = "Common options";
+
 /// Options of every command.
 #[derive(Clone, Debug, Default, Group)]
 pub struct Global {
@@ -29,6 +34,7 @@ pub struct Global {
     #[arg(
         long,
         global = true,
+        help_heading = COMMON,
         value_enum,
         default_value_t,
         hide_possible_values = true,
@@ -36,19 +42,19 @@ pub struct Global {
     )]
     pub output: Form,
     /// Profile of the AWS configuration
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, help_heading = COMMON, value_name = "NAME")]
     pub profile: Option<String>,
     /// AWS region
-    #[arg(long, global = true, value_name = "REGION")]
+    #[arg(long, global = true, help_heading = COMMON, value_name = "REGION")]
     pub region: Option<String>,
     /// CloudFormation stack; else `API_URL` and others, else `signpost`
-    #[arg(long, global = true, value_name = "NAME", env = "SIGNPOST_STACK", hide_env = true)]
+    #[arg(long, global = true, help_heading = COMMON, value_name = "NAME", env = "SIGNPOST_STACK", hide_env = true)]
     pub stack: Option<String>,
     /// URL of AWS's services, for a local stack
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, help_heading = COMMON, value_name = "URL")]
     pub endpoint_url: Option<String>,
     /// Show each request on stderr, without secrets
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = COMMON)]
     pub verbose: bool,
 }
 
@@ -911,6 +917,9 @@ pub struct Listen {
     /// Pass each webhook that verifies on to this URL, and its answer back
     #[arg(long, value_name = "URL")]
     pub forward_to: Option<String>,
+    /// Save each request as a file in this folder, for `verify`; a file has the credentials that the request has
+    #[arg(long, value_name = "FOLDER")]
+    pub save: Option<PathBuf>,
     /// Pass on and acknowledge webhooks that do not verify, too
     #[arg(long)]
     pub skip_verify: bool,

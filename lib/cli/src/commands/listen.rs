@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -52,6 +54,8 @@ struct Arrival {
     duration: Duration,
     headers: HeaderMap,
     report: Report,
+    /// The file of the request, if requests are saved.
+    saved: Option<PathBuf>,
     trouble: Option<String>,
 }
 
@@ -62,8 +66,43 @@ struct Receiver {
     fetched: Mutex<Instant>,
     forward_to: Option<String>,
     is_lenient: bool,
+    saves: Option<Saves>,
     http: reqwest::Client,
     arrivals: mpsc::UnboundedSender<Arrival>,
+}
+
+/// The files of requests.
+struct Saves {
+    folder: PathBuf,
+    count: AtomicU64,
+}
+
+impl Saves {
+    fn new(folder: &Path) -> Outcome<Self> {
+        std::fs::create_dir_all(folder).map_err(|error| {
+            Failure::refused(
+                format!("the folder {} cannot be made: {error}", folder.display()),
+                "choose another with --save",
+            )
+        })?;
+        Ok(Self { folder: folder.to_owned(), count: AtomicU64::new(0) })
+    }
+
+    /// Saves a request in a file that only the caller's user may read. Its name has the time, so that no file of an earlier run
+    /// is overwritten.
+    fn save(&self, request: &SavedRequest) -> Result<PathBuf, String> {
+        let (now, number) = (OffsetDateTime::now_utc(), self.count.fetch_add(1, Ordering::Relaxed) + 1);
+        let (date, (hour, minute, second)) = (now.date(), now.to_hms());
+        let path = self.folder.join(format!("{date}T{hour:02}{minute:02}{second:02}-{number}.http"));
+        let failed = |error| format!("{} cannot be written: {error}", path.display());
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&path).map_err(failed)?;
+        std::io::Write::write_all(&mut file, &request.message()).map_err(failed)?;
+        Ok(path)
+    }
 }
 
 /// An endpoint that lives as long as the command.
@@ -82,6 +121,7 @@ pub async fn run(args: &Listen, stack: &Stack<'_>, output: &Output) -> Outcome {
     }
     let mut stop = Stop::listen()?;
     let mut trust = trust::read(&args.trusted, stack.aws).await?;
+    let saves = args.save.as_deref().map(Saves::new).transpose()?;
     let listener = bind(args.port).await?;
     let address = listener.local_addr().map_err(|error| Failure::refused(error.to_string(), "try another --port"))?;
     let made = match &args.tenant {
@@ -103,6 +143,7 @@ pub async fn run(args: &Listen, stack: &Stack<'_>, output: &Output) -> Outcome {
         fetched: Mutex::new(Instant::now()),
         forward_to: args.forward_to.clone(),
         is_lenient: args.skip_verify,
+        saves,
         http: http_client()?,
         arrivals,
     };
@@ -309,6 +350,9 @@ impl Arrival {
         if let Some(diagnosis) = self.report.diagnosis() {
             output.line(&format!("         {}: {}", diagnosis.step.as_str(), diagnosis.found))?;
         }
+        if let (false, Some(saved)) = (is_fine, &self.saved) {
+            output.line(&format!("         saved as {}", saved.display()))?;
+        }
         self.trouble.as_ref().map_or(Ok(()), |trouble| output.line(&format!("         {trouble}")))
     }
 
@@ -317,7 +361,7 @@ impl Arrival {
             "at": self.at.format(&Rfc3339).unwrap_or_default(), "status": self.status,
             "durationMs": u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX),
             "webhookId": self.header("webhook-id"), "type": self.header("ce-type"), "attempt": self.header("signpost-attempt"),
-            "replay": self.header("signpost-replay"), "trouble": self.trouble, "verification": self.report.json(),
+            "replay": self.header("signpost-replay"), "saved": self.saved, "trouble": self.trouble, "verification": self.report.json(),
         })
     }
 }
@@ -358,6 +402,7 @@ async fn respond(request: Request<Incoming>, receiver: Arc<Receiver>) -> Result<
         body: body.to_vec(),
     };
     let report = receiver.verify(&saved).await;
+    let file = receiver.saves.as_ref().map(|saves| saves.save(&saved)).transpose();
     let (answer, trouble) = if report.is_valid() || receiver.is_lenient {
         receiver.answer(&parts.method, &parts.uri, &parts.headers, body).await
     } else {
@@ -365,7 +410,11 @@ async fn respond(request: Request<Incoming>, receiver: Arc<Receiver>) -> Result<
         (response(StatusCode::UNAUTHORIZED, &format!("the webhook does not verify: {step}")), None)
     };
     let (at, status) = (OffsetDateTime::now_utc(), answer.status().as_u16());
-    let arrival = Arrival { at, status, duration: begin.elapsed(), headers: parts.headers, report, trouble };
+    let (saved, trouble) = match file {
+        Ok(saved) => (saved, trouble),
+        Err(unsaved) => (None, Some(trouble.map_or(unsaved.clone(), |trouble| format!("{trouble}; {unsaved}")))),
+    };
+    let arrival = Arrival { at, status, duration: begin.elapsed(), headers: parts.headers, report, saved, trouble };
     drop(receiver.arrivals.send(arrival)); // The command is over.
     Ok(answer)
 }

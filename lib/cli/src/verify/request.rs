@@ -122,6 +122,15 @@ impl SavedRequest {
         }
     }
 
+    /// Writes the request as an HTTP message, which [`Self::parse_all`] reads.
+    #[must_use]
+    pub fn message(&self) -> Vec<u8> {
+        let line = |(name, value): &(String, String)| format!("{name}: {value}\r\n");
+        let (method, target) = (self.method.as_deref().unwrap_or("POST"), self.target.as_deref().unwrap_or("/"));
+        let headers: String = self.headers.iter().map(line).collect();
+        [format!("{method} {target} HTTP/1.1\r\n{headers}\r\n").into_bytes(), self.body.clone()].concat()
+    }
+
     /// Returns the length that the sender announced.
     #[must_use]
     pub fn content_length(&self) -> Option<usize> {

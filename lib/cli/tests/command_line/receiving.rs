@@ -93,6 +93,33 @@ fn key_server() -> StubApi {
     StubApi::start(|_| (200, key_set().to_string()))
 }
 
+/// `verify` judges a request that `listen` saved as `listen` did.
+#[test]
+fn saved_requests_are_verified_again() {
+    let keys = key_server();
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("saved-{}", std::process::id()));
+    let mut listening = Listening::start(NOWHERE, &["--keys", &keys.url, "--save", folder.to_str().unwrap()]);
+    let good = Webhook::jws(Algorithm::RS256, "acme");
+    let changed = String::from_utf8(good.request.body.clone()).unwrap().replace("10.50", "10.5");
+    assert_eq!(listening.post(&good).0, 204);
+    assert_eq!(listening.post(&Webhook::jws(Algorithm::RS256, "acme").with_body(&changed)).0, 401);
+
+    assert!(listening.printed().contains("✓ 204"));
+    let (line, diagnosis, saved) = (listening.printed(), listening.printed(), listening.printed());
+
+    assert!(line.contains("✗ 401") && diagnosis.contains("body"), "{line}{diagnosis}");
+    let path = saved.trim().strip_prefix("saved as ").unwrap();
+    let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    assert_eq!((files.len(), files[1].to_str()), (2, Some(path)));
+    let judge =
+        |file: &std::path::Path| run(NOWHERE, &["verify", file.to_str().unwrap(), "--keys", &keys.url, "--any-age"]);
+    assert_eq!(judge(&files[0]).code, 0, "{:?}", judge(&files[0]));
+    let refused = judge(&files[1]);
+    assert!(refused.code == 1 && refused.stdout.contains("body"), "{refused:?}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 #[test]
 fn each_format_is_verified_acknowledged_and_printed() {
     let keys = key_server();
