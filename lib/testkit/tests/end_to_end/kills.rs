@@ -228,7 +228,8 @@ async fn killed_sweeping(point: Point) -> Row {
         let mut schedule = interval(Duration::from_secs(5)); // Does nothing until the dead run's lease ends.
         while !scene.parked().await.is_empty() {
             schedule.tick().await;
-            sweep.invoke(&minute).await.unwrap();
+            // It fails if AWS refuses a call, as on a busy machine. The schedule invokes it again.
+            let _ = sweep.invoke(&minute).await;
         }
     };
     let _ = timeout(PATIENCE, schedule).await; // Deliveries that stay parked are counted.

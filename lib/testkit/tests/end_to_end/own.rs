@@ -131,7 +131,8 @@ impl Own {
         let end = timeout(PATIENCE, async {
             while goes_on(&receiver.so_far()) {
                 ticks.tick().await;
-                sweep.sweep_at(unix_ms_now()).await.unwrap();
+                // It fails if AWS refuses a call, as on a busy machine. The next minute tries again.
+                let _ = sweep.sweep_at(unix_ms_now()).await;
             }
         });
         assert!(end.await.is_ok(), "{} requests arrived", receiver.so_far().len());
