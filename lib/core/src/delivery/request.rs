@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::delivery::ReplayKind;
 use crate::endpoint::target::Target;
-use crate::endpoint::{CloudEvents, Endpoint, Method, SignatureFormat, TEST_TYPE};
+use crate::endpoint::{CloudEvents, Endpoint, Method, SignatureFormat};
 use crate::event::cloud_events;
 use crate::event::{Event, MAX_EVENT_BYTES};
 use crate::input::json::without_whitespace;
@@ -156,7 +156,7 @@ impl Unsigned {
         self.header("webhook-id", event.key.webhook_id());
         self.header("webhook-timestamp", start.unix_seconds.to_string());
         self.header("signpost-attempt", start.number.to_string());
-        let test = (event.kind == TEST_TYPE).then_some(ReplayKind::Test);
+        let test = event.is_test().then_some(ReplayKind::Test);
         if let Some(replay) = start.replay.or(test) {
             self.header("signpost-replay", replay.as_str());
         }

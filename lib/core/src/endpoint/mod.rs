@@ -119,8 +119,7 @@ impl DisabledBecause {
     }
 }
 
-/// The type of events that test an endpoint. They go only to the endpoint in their `subject`, regardless of its types.
-pub const TEST_TYPE: &str = "signpost.test";
+pub use crate::event::TEST_TYPE;
 
 /// The type of events that ask an endpoint to prove that it wants webhooks ([`crate::delivery::verification`]). They go
 /// only to the endpoint in their `subject`.

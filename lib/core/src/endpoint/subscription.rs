@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::endpoint::filter::{Document, Filter, Matcher, Verdict};
-use crate::endpoint::{EndpointId, NOTICE_TYPES, TEST_TYPE, TypeFilter, VERIFICATION_TYPE};
+use crate::endpoint::{EndpointId, NOTICE_TYPES, TypeFilter, VERIFICATION_TYPE};
 use crate::event::RoutingFacts;
 use crate::input::fault::Faults;
 
@@ -94,7 +94,7 @@ impl Subscription {
         let event = document.event();
         let is_about_it = || event.subject.as_deref() == Some(id.as_str());
         match subscription {
-            _ if [TEST_TYPE, VERIFICATION_TYPE].contains(&&*event.kind) => Choice::of(is_about_it()),
+            _ if event.is_test() || event.kind == VERIFICATION_TYPE => Choice::of(is_about_it()),
             None => Choice::of(!NOTICE_TYPES.contains(&&*event.kind)),
             Some(subscription) => {
                 let is_type_chosen = if NOTICE_TYPES.contains(&&*event.kind) {
@@ -147,7 +147,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::event::Event;
+    use crate::endpoint::TEST_TYPE;
+    use crate::event::{Event, OWN_SOURCE};
 
     fn endpoint(number: u128) -> EndpointId {
         EndpointId::new(Uuid::from_u128(number))
@@ -209,6 +210,10 @@ mod tests {
             );
             Event::parse_own(&text).unwrap()
         });
+        let example = Event::parse_own(&format!(
+            r#"{{"specversion":"1.0","id":"1","source":"{OWN_SOURCE}","type":"invoice","tenant":"acme","subject":"{tried}","data":{{}}}}"#
+        ))
+        .unwrap();
         let (all, operations) = (parsed("[]"), parsed(r#"[{"type":"operation"}]"#));
         let (custom, disabled) = (event("custom", "{}"), event("signpost.endpoint-disabled", "{}"));
         let about_other = format!(
@@ -221,6 +226,8 @@ mod tests {
             (&trial, &tried, None, true, "even if its filters are unreadable"),
             (&trial, &other, Some(&all), false, "nobody else"),
             (&trial, &other, None, false, "nobody else"),
+            (&example, &tried, Some(&operations), true, "an example of another type"),
+            (&example, &other, Some(&all), false, "nobody else, though it chose the type"),
             (&question, &tried, Some(&operations), true, "regardless of its types"),
             (&question, &other, Some(&all), false, "nobody else"),
             (&custom, &other, Some(&all), true, "chosen"),

@@ -1,9 +1,11 @@
 //! Events that producers submit, as CloudEvents 1.0 in the JSON format.
 
+pub mod catalogue;
 pub mod cloud_events;
 mod envelope;
 pub mod family;
 pub mod projection;
+pub mod schema;
 pub mod sns;
 
 use std::borrow::Cow;
@@ -108,6 +110,10 @@ pub struct Context {
 pub const OWN_SOURCE: &str = "/signpost";
 /// The source of events that Signpost makes from bank callbacks.
 pub const CALLBACKS_SOURCE: &str = "/callbacks";
+
+/// The type of an event by which an operator tries out whether an endpoint receives and acknowledges requests. An event of
+/// another type of the catalogue from [`OWN_SOURCE`] does the same ([`Event::is_test`]).
+pub const TEST_TYPE: &str = "signpost.test";
 
 /// Returns whether `kind` is a type of Signpost's own events. Producers may not use it.
 pub(crate) fn is_own_type(kind: &str) -> bool {
@@ -409,6 +415,13 @@ impl Event {
         let (data, facts) = (place(&outline.json, data), Facts::find(&kind, &payload, &outline.json));
         let key = EventKey { tenant, source, id };
         Ok(Self { key, kind, subject, time, context, json: outline.json, data, facts })
+    }
+
+    /// Returns whether an operator tries an endpoint out with the event, which goes to the endpoint in its subject only.
+    /// It says nothing about a subject of the tenant.
+    #[must_use]
+    pub fn is_test(&self) -> bool {
+        self.kind == TEST_TYPE || (self.key.source == OWN_SOURCE && !is_own_type(&self.kind))
     }
 
     /// Returns the traits by which endpoints choose.

@@ -197,6 +197,11 @@ impl Faults {
         self.untold += other.untold;
     }
 
+    /// Returns how many faults there are.
+    pub(crate) fn count(&self) -> usize {
+        self.listed.len() + self.untold
+    }
+
     /// Returns the listed faults.
     #[must_use]
     pub fn listed(&self) -> &[Fault] {

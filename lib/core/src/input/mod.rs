@@ -4,6 +4,7 @@ pub mod fault;
 pub mod headers;
 pub mod json;
 pub(crate) mod moment;
+pub(crate) mod number;
 pub(crate) mod object;
 pub mod prefer;
 pub mod problem;

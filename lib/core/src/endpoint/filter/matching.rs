@@ -1,10 +1,10 @@
 //! Compares an event with a pattern.
 
 use super::document::Node;
-use super::number;
 use super::pattern::{Condition, Field, Pattern, Test, TextTest, describe, spelled};
 use super::{MAX_STEPS, Mismatch, Verdict};
 use crate::input::fault::{pointer_to, quote};
+use crate::input::number;
 
 /// How many bytes of a long text or number cost one more step.
 const BYTES_PER_STEP: usize = 64;

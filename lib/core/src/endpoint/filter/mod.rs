@@ -13,7 +13,6 @@
 
 mod document;
 mod matching;
-mod number;
 pub(crate) mod pattern;
 mod possible;
 mod read;

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::number;
 use super::wildcard::Wildcard;
+use crate::input::number;
 
 /// Conditions on the fields of one object. All of them must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]

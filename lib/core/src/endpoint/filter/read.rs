@@ -2,11 +2,11 @@
 
 use serde_json::value::RawValue;
 
-use super::number::{self, MAX_DIGITS};
 use super::pattern::{Case, Condition, End, Field, Network, Pattern, Range, Test, TextTest, WildcardTest};
 use super::wildcard::Wildcard;
 use super::{MAX_CONDITIONS, MAX_LEVELS};
 use crate::input::fault::{Fault, FaultCode, Faults};
+use crate::input::number::{self, MAX_DIGITS};
 use crate::input::object::{Found, Object};
 
 /// The member whose value is a list of alternatives.

@@ -21,7 +21,8 @@ use crate::input::fault::Faults;
 use crate::input::json::text_in;
 use crate::input::scanner::{Spelled, members};
 pub(crate) use possible::{Possible, Sample};
-use shape::{Path, Shape};
+pub(crate) use shape::Path;
+use shape::Shape;
 
 /// Payloads of one kind.
 #[derive(Debug)]

@@ -155,7 +155,7 @@ impl Shape {
 
 /// The path to a value. It is spelled only for a fault, because most values have none.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Path<'a> {
+pub(crate) enum Path<'a> {
     /// The item of a list.
     Item(&'a Path<'a>, usize),
     /// The member of an object.
@@ -166,7 +166,7 @@ pub(super) enum Path<'a> {
 
 impl Path<'_> {
     /// Returns the path as a JSON Pointer.
-    fn pointer(self) -> String {
+    pub(crate) fn pointer(self) -> String {
         match self {
             Self::Item(list, index) => format!("{}/{index}", list.pointer()),
             Self::Member(object, name) => object.pointer() + &pointer_to(name),

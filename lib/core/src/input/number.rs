@@ -40,10 +40,17 @@ impl<'a> Parts<'a> {
     fn digit_count(&self) -> usize {
         self.digits.iter().map(|digits| digits.len()).sum::<usize>() - self.zeros
     }
+
+    /// Returns the digits from the first to the last that is not zero.
+    fn significant_only(&self) -> Vec<u8> {
+        let mut digits: Vec<u8> = self.significant().take(self.digit_count()).collect();
+        digits.truncate(digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1));
+        digits
+    }
 }
 
 /// Compares two JSON numbers by value: `300`, `300.0` and `3e2` are equal.
-pub(super) fn compare(one: &str, other: &str) -> Ordering {
+pub(crate) fn compare(one: &str, other: &str) -> Ordering {
     let (one, other) = (Parts::of(one), Parts::of(other));
     let (first, second) = match (one.magnitude, other.magnitude) {
         (None, None) => return Ordering::Equal,
@@ -62,16 +69,73 @@ pub(super) fn compare(one: &str, other: &str) -> Ordering {
 }
 
 /// The number of significant digits that a filter's number may have. A number with as many survives each JSON tool.
-pub(super) const MAX_DIGITS: usize = 15;
+pub(crate) const MAX_DIGITS: usize = 15;
 
 /// Returns whether each JSON tool reads the number as it is spelled: it has at most [`MAX_DIGITS`] digits from the first
 /// to the last that is not zero, and is between 10⁻¹⁵ and 10¹⁵, or zero.
-pub(super) fn is_exact(spelled: &str) -> bool {
+pub(crate) fn is_exact(spelled: &str) -> bool {
     let parts = Parts::of(spelled);
     let Some(magnitude) = parts.magnitude else { return true };
-    let digits: Vec<u8> = parts.significant().take(parts.digit_count()).collect();
-    let significant = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
-    significant <= MAX_DIGITS && (-14..=15).contains(&magnitude)
+    parts.significant_only().len() <= MAX_DIGITS && (-14..=15).contains(&magnitude)
+}
+
+/// A number as digits and a power of ten: `digits` × 10^`power`. Neither the first nor the last digit is zero.
+struct Scaled {
+    digits: Vec<u8>,
+    power: i64,
+}
+
+impl Scaled {
+    /// Takes a number apart. None for zero.
+    fn of(spelled: &str) -> Option<Self> {
+        let parts = Parts::of(spelled);
+        let (magnitude, digits) = (parts.magnitude?, parts.significant_only());
+        let count = i64::try_from(digits.len()).unwrap_or(i64::MAX / 4);
+        Some(Self { digits, power: magnitude - count })
+    }
+}
+
+/// Returns whether the value is a whole number, in any spelling: `5.0` and `1e400` are.
+pub(crate) fn is_whole(spelled: &str) -> bool {
+    Scaled::of(spelled).is_none_or(|number| number.power >= 0)
+}
+
+/// A number of which others may be multiples: greater than zero, with at most [`MAX_DIGITS`] digits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Divisor {
+    digits: u128,
+    power: i64,
+}
+
+impl Divisor {
+    /// Reads a divisor. None if it is not positive, or has too many digits.
+    pub(crate) fn parse(spelled: &str) -> Option<Self> {
+        let Scaled { digits, power } = Scaled::of(spelled)?;
+        let fits = !spelled.starts_with('-') && digits.len() <= MAX_DIGITS;
+        fits.then(|| Self { digits: digits.iter().fold(0, |sum, digit| sum * 10 + u128::from(digit - b'0')), power })
+    }
+
+    /// Returns whether a number is a multiple, without rounding.
+    pub(crate) fn divides(self, spelled: &str) -> bool {
+        let Some(number) = Scaled::of(spelled) else { return true };
+        // A number of a lower power than the divisor has a digit that no multiple has.
+        let Ok(zeros) = u64::try_from(number.power.saturating_sub(self.power)) else { return false };
+        let rest = number.digits.iter().fold(0, |rest, digit| (rest * 10 + u128::from(digit - b'0')) % self.digits);
+        (rest * self.power_of_ten(zeros)).is_multiple_of(self.digits)
+    }
+
+    /// Returns the rest of 10^`power`, by squaring.
+    fn power_of_ten(self, mut power: u64) -> u128 {
+        let (mut result, mut square) = (1 % self.digits, 10 % self.digits);
+        while power > 0 {
+            if power % 2 == 1 {
+                result = result * square % self.digits;
+            }
+            square = square * square % self.digits;
+            power /= 2;
+        }
+        result
+    }
 }
 
 #[cfg(test)]
@@ -111,6 +175,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn whole_numbers_and_multiples_are_found_without_rounding() {
+        let whole = ["0", "-0.0", "5", "5.0", "-50e-1", "1e400", "12345678901234567890123"];
+        assert!(whole.iter().all(|number| is_whole(number)));
+        assert!(!["0.5", "1e-1", "12345678901234567890.5"].iter().any(|number| is_whole(number)));
+        let cases = [
+            ("0", "7", true),
+            ("21", "7", true),
+            ("22", "7", false),
+            ("-21.0", "7", true),
+            ("0.3", "0.1", true),
+            ("0.35", "0.1", false),
+            ("4.5", "1.5", true),
+            ("1e400", "2", true),
+            ("1e400", "3", false),
+            ("100000000000000000000000000000000000000000000000001", "2", false),
+            ("10", "4", false),
+            ("100", "4", true),
+            ("1e-400", "1e-400", true),
+            ("5", "1e2", false),
+        ];
+        for (number, divisor, expected) in cases {
+            assert_eq!(Divisor::parse(divisor).unwrap().divides(number), expected, "{number} of {divisor}");
+        }
+        assert!(["0", "-1", "0.1234567890123456"].iter().all(|bad| Divisor::parse(bad).is_none()));
+    }
+
     proptest! {
         #[test]
         fn the_order_is_that_of_integers_in_every_spelling(
@@ -120,6 +211,10 @@ mod tests {
         ) {
             let spelled = format!("{other}.{}", "0".repeat(zeros + 1));
             prop_assert_eq!(compare(&one.to_string(), &spelled), one.cmp(&other));
+            if let Some(divisor) = u64::try_from(other).ok().filter(|other| *other > 0) {
+                let divisor = Divisor::parse(&divisor.to_string()).unwrap();
+                prop_assert_eq!(divisor.divides(&one.to_string()), one % other == 0);
+            }
             let shifted = format!("{other}{}e-{zeros}", if other == 0 { String::new() } else { "0".repeat(zeros) });
             prop_assert_eq!(compare(&one.to_string(), &shifted), one.cmp(&other));
         }
