@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{join, join_all, try_join_all};
+use futures_util::future::{join, join_all, try_join, try_join_all};
 use signpost_core::delivery::RejectionReason;
 use signpost_core::endpoint::NOTICE_TYPES;
 use signpost_core::event::sns::message_in;
@@ -16,13 +16,14 @@ use signpost_core::input::fault::Fault;
 use signpost_core::input::json::minify;
 use signpost_core::status::state::Moment;
 
+use crate::catalogue::{Schemas, TenantSchemas};
 use crate::logs::Chain;
 use crate::metrics::{Meter, Metric};
 use crate::ports::Ports;
 use crate::ports::clock::{Clock as _, Random as _};
 use crate::ports::events::{Arrival, Events as _, FirstFanOut, States as _};
 use crate::ports::queue::{MAX_BATCH_BYTES, Message, Queue as _};
-use crate::ports::subscriptions::Subscriptions as _;
+use crate::ports::subscriptions::{Subscriptions as _, Version};
 use crate::subscription_cache::{SubscriptionCache, TenantSubscriptions};
 
 use send::{CALL_TIMEOUT, End, FanOut, Sent};
@@ -31,6 +32,7 @@ use send::{CALL_TIMEOUT, End, FanOut, Sent};
 pub struct Fanout<P: Ports> {
     ports: FanoutPorts<P>,
     known: SubscriptionCache,
+    schemas: Schemas,
 }
 
 /// The ports of one environment.
@@ -153,7 +155,7 @@ type SubscriptionsByTenant<'a> = HashMap<&'a TenantId, Arc<TenantSubscriptions>>
 impl<P: Ports> Fanout<P> {
     /// Creates an environment, which remembers nothing yet.
     pub fn new(ports: FanoutPorts<P>) -> Self {
-        Self { ports, known: SubscriptionCache::default() }
+        Self { ports, known: SubscriptionCache::default(), schemas: Schemas::default() }
     }
 
     /// Fans out every event of a batch. Returns the ids of the messages that SQS must present again: after an internal
@@ -201,7 +203,7 @@ impl<P: Ports> Fanout<P> {
         let read = tenants.into_iter().zip(versions).map(async |(tenant, version)| {
             let subscriptions = async {
                 match version.ok_or(FanOutError::TooSlow)?? {
-                    None => Ok(Arc::new(TenantSubscriptions::new(Vec::new()))),
+                    None => Ok(Arc::new(TenantSubscriptions::new(Vec::new(), TenantSchemas::default()))),
                     Some(version) => self.subscriptions_at(tenant, version).await,
                 }
             };
@@ -216,18 +218,21 @@ impl<P: Ports> Fanout<P> {
         join_all(read).await.into_iter().flatten().collect()
     }
 
-    /// Returns a tenant's subscriptions, of this version or a later one.
+    /// Returns a tenant's subscriptions and schemas, of this version or a later one.
     async fn subscriptions_at(
         &self,
         tenant: &TenantId,
-        version: u64,
+        version: Version,
     ) -> Result<Arc<TenantSubscriptions>, FanOutError<P::Error>> {
-        if let Some(known) = self.known.get(tenant, version) {
+        if let Some(known) = self.known.get(tenant, version.number) {
             return Ok(known);
         }
-        let read = self.ports.subscriptions.of_tenant(tenant).await?;
-        let read = Arc::new(TenantSubscriptions::new(read));
-        self.known.put(tenant.clone(), version, Arc::clone(&read));
+        let schemas = async {
+            if version.has_event_types { self.ports.subscriptions.schemas(tenant).await } else { Ok(Vec::new()) }
+        };
+        let (endpoints, schemas) = try_join(self.ports.subscriptions.of_tenant(tenant), schemas).await?;
+        let read = Arc::new(TenantSubscriptions::new(endpoints, TenantSchemas::new(schemas)));
+        self.known.put(tenant.clone(), version.number, Arc::clone(&read));
         Ok(read)
     }
 
@@ -305,6 +310,12 @@ impl<P: Ports> Fanout<P> {
             Err(faults) => return Ok(Outcome::Reject(rejection(message, RejectionReason::InvalidEvent, faults))),
         };
         let of_tenant = subscriptions.get(&event.key.tenant).ok_or(FanOutError::SubscriptionsUnknown)?;
+        if !message.is_own
+            && let Err(faults) = self.schemas.check(event, of_tenant.schemas())
+            && !self.is_begun(message, event).await?
+        {
+            return Ok(Outcome::Reject(rejection(message, RejectionReason::InvalidEvent, &faults)));
+        }
         let routing_facts = event.routing_facts();
         let (event_id, tenant_id) = (event.key.id.as_str(), event.key.tenant.as_str());
         let now = self.ports.clock.unix();
@@ -326,10 +337,10 @@ impl<P: Ports> Fanout<P> {
         let (sent, arrived_unix_ms) = (sent.min(endpoints.len()), arrival.moment.arrived_unix_ms());
         // Before the deliveries, so that a receiver of the webhook that then polls sees this state or a newer one.
         if let Claim::First | Claim::Again = claim {
-            self.ports
-                .states
-                .put(event, arrival, routing_facts.status.as_deref(), routing_facts.stage.as_deref())
-                .await?;
+            if !event.is_test() {
+                let (status, stage) = (routing_facts.status.as_deref(), routing_facts.stage.as_deref());
+                self.ports.states.put(event, arrival, status, stage).await?;
+            }
             if is_notice {
                 let copies = self.ports.notices_queues.iter().map(|queue| queue.send_all([Message::of_event(event)]));
                 try_join_all(copies).await?;
@@ -357,6 +368,15 @@ impl<P: Ports> Fanout<P> {
             }
             Claim::Conflict => Ok(Outcome::Reject(rejection(message, RejectionReason::ConflictingDuplicate, &[]))),
         }
+    }
+
+    /// Returns whether a fan-out of the message's event has begun. A schema that was changed since does not stop it.
+    async fn is_begun(&self, message: &QueuedEvent<'_>, event: &Event) -> Result<bool, FanOutError<P::Error>> {
+        if message.receives <= 1 {
+            return Ok(false);
+        }
+        let stored = self.ports.events.get(&event.key).await?;
+        Ok(stored.is_some_and(|stored| stored.event.payload_hash() == event.payload_hash()))
     }
 
     /// Counts a new event. Logs it at `debug`, because the line of its attempt follows; at `info` if there will be none.

@@ -14,6 +14,7 @@
 //! - [`slots`], [`logs`], [`metrics`]: the memory of a warm environment, errors with their causes, and what is counted.
 //! - [`endpoint_cache`], [`breaker_cache`], [`limiter`]: what a warm environment knows about endpoints, and the limits
 //!   that it shares with others.
+//! - [`catalogue`]: the schemas of event types, and the check of events.
 //! - [`subscription_cache`]: what a warm environment knows about subscriptions.
 //! - [`fanout`]: one event to the deliveries of its endpoints.
 //! - [`deliver`]: one delivery to its next attempt, and a drain.
@@ -23,6 +24,7 @@
 #![expect(async_fn_in_trait, reason = "every port is resolved at compile time, where the compiler sees what is `Send`")]
 
 pub mod breaker_cache;
+pub mod catalogue;
 pub mod deliver;
 pub mod endpoint_cache;
 pub mod fanout;

@@ -8,17 +8,27 @@ use signpost_core::endpoint::filter::Document;
 use signpost_core::endpoint::subscription::{Choice, Subscription};
 use signpost_core::event::{Event, RoutingFacts, TenantId};
 
+use crate::catalogue::TenantSchemas;
 use crate::slots::lock;
 
-/// The subscriptions of a tenant's endpoints.
+/// The subscriptions of a tenant's endpoints, and the schemas of its event types.
 #[derive(Debug)]
-pub struct TenantSubscriptions(Box<[(EndpointId, Option<Subscription>)]>);
+pub struct TenantSubscriptions {
+    endpoints: Box<[(EndpointId, Option<Subscription>)]>,
+    schemas: TenantSchemas,
+}
 
 impl TenantSubscriptions {
     /// Creates them from what the table holds.
     #[must_use]
-    pub fn new(endpoints: Vec<(EndpointId, Option<Subscription>)>) -> Self {
-        Self(endpoints.into())
+    pub fn new(endpoints: Vec<(EndpointId, Option<Subscription>)>, schemas: TenantSchemas) -> Self {
+        Self { endpoints: endpoints.into(), schemas }
+    }
+
+    /// Returns the schemas of the tenant's event types.
+    #[must_use]
+    pub fn schemas(&self) -> &TenantSchemas {
+        &self.schemas
     }
 
     /// Returns the endpoints that an event goes to.
@@ -33,13 +43,16 @@ impl TenantSubscriptions {
             }
             choice.is_chosen()
         };
-        self.0.iter().filter(is_wanted).map(|(id, _)| id.clone()).collect()
+        self.endpoints.iter().filter(is_wanted).map(|(id, _)| id.clone()).collect()
     }
 
     /// Returns about how many bytes of memory they take.
     fn bytes(&self) -> usize {
-        let heap = self.0.iter().map(|(id, one)| id.as_str().len() + one.as_ref().map_or(0, Subscription::heap_bytes));
-        TENANT_BYTES + size_of_val(&*self.0) + heap.sum::<usize>()
+        let heap = |(id, one): &(EndpointId, Option<Subscription>)| {
+            id.as_str().len() + one.as_ref().map_or(0, Subscription::heap_bytes)
+        };
+        let endpoints = size_of_val(&*self.endpoints) + self.endpoints.iter().map(heap).sum::<usize>();
+        TENANT_BYTES + endpoints + self.schemas.bytes()
     }
 }
 
@@ -121,7 +134,7 @@ mod tests {
     fn of_about(bytes: usize) -> Arc<TenantSubscriptions> {
         let types = format!(r#"[{{"type":"{}"}}]"#, "a".repeat(bytes));
         let id = EndpointId::new(Uuid::from_u128(0));
-        Arc::new(TenantSubscriptions::new(vec![(id, Subscription::parse(&types, None))]))
+        Arc::new(TenantSubscriptions::new(vec![(id, Subscription::parse(&types, None))], TenantSchemas::default()))
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Subscriptions: the filters of each tenant's endpoints, apart from their other settings.
+//! Subscriptions: the filters of each tenant's endpoints, apart from their other settings; and the schemas of its event
+//! types.
 
 use signpost_core::endpoint::EndpointId;
 use signpost_core::endpoint::subscription::Subscription;
@@ -9,12 +10,12 @@ pub trait Subscriptions {
     /// The reason why a call failed.
     type Error;
 
-    /// Reads the versions of these tenants' subscriptions as they are now, in the order of `tenants`. A version changes
-    /// with each subscription that is added, changed or removed. It is `None` if the tenant never had an endpoint.
+    /// Reads the versions of these tenants' subscriptions and event types as they are now, in the order of `tenants`. A
+    /// version changes with each of them that is added, changed or removed. It is `None` if the tenant never had one.
     ///
     /// # Errors
     /// A tenant's version could not be read. The others may be there.
-    async fn versions(&self, tenants: &[&TenantId]) -> Vec<Result<Option<u64>, Self::Error>>;
+    async fn versions(&self, tenants: &[&TenantId]) -> Vec<Result<Option<Version>, Self::Error>>;
 
     /// Reads the subscriptions of all endpoints of a tenant, as they are now. One that cannot be read is `None`. So it
     /// does not hold up the others, and its endpoint loses nothing.
@@ -22,4 +23,20 @@ pub trait Subscriptions {
     /// # Errors
     /// The call failed.
     async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<(EndpointId, Option<Subscription>)>, Self::Error>;
+
+    /// Reads the schemas of a tenant's event types, as they are now: the type and the JSON Schema of each. Those that cannot
+    /// be read are left out, so that their events are accepted.
+    ///
+    /// # Errors
+    /// The call failed.
+    async fn schemas(&self, tenant: &TenantId) -> Result<Vec<(String, String)>, Self::Error>;
+}
+
+/// A version of a tenant's subscriptions and event types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The number of changes so far.
+    pub number: u64,
+    /// Whether the tenant has event types of its own.
+    pub has_event_types: bool,
 }

@@ -799,6 +799,8 @@ pub enum EndpointWrite {
     Describe,
     Disable,
     Remove,
+    /// Sets the schema of the event type `invoice`, or removes the type.
+    SetSchema(Option<&'static str>),
 }
 
 /// The version of a tenant's subscriptions changes with each that is added, changed or removed, and with nothing else.
@@ -830,6 +832,15 @@ pub async fn subscriptions<S: Subscriptions<Error: Debug>>(
         let expected: Vec<_> =
             types.map(|types| (id.clone(), Subscription::parse(types, filter))).into_iter().collect();
         assert_eq!(table.of_tenant(tenant).await.unwrap(), expected, "{change:?}");
+    }
+    for schema in [Some(r#"{"type":"object"}"#), Some("true"), None] {
+        let before = version().await.unwrap();
+        write(EndpointWrite::SetSchema(schema)).await;
+        let after = version().await.unwrap();
+        assert!(after.number != before.number && after.has_event_types == schema.is_some(), "{before:?}, {after:?}");
+        let expected: Vec<_> = schema.map(|schema| ("invoice".to_owned(), schema.to_owned())).into_iter().collect();
+        assert_eq!(table.schemas(tenant).await.unwrap(), expected);
+        assert_eq!(table.of_tenant(tenant).await.unwrap(), [], "no endpoint");
     }
     let both = table.versions(&[tenant, &TenantId::parse("initech").unwrap()]).await;
     assert_eq!(*both[0].as_ref().unwrap(), version().await, "in the order of the tenants");

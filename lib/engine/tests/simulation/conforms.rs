@@ -12,6 +12,7 @@ use signpost_core::token_request::{RequestId, TokenRequest};
 use crate::calm::Calm;
 use crate::conformance::{self, EndpointWrite, Subject};
 use crate::receivers::Mood;
+use crate::tables::Tables;
 use crate::world::{Process, endpoint, endpoint_id};
 
 fn calm() -> Rc<Calm> {
@@ -161,7 +162,7 @@ fn the_version_of_subscriptions_changes_with_each_of_them() {
     let tenant = TenantId::parse("acme").unwrap();
     calm.run(async move {
         let write = async |write: EndpointWrite| {
-            let all = &mut here.tables.borrow_mut().endpoints;
+            let Tables { endpoints: all, schemas, .. } = &mut *here.tables.borrow_mut();
             let types = |types: &str| serde_json::from_str(types).unwrap();
             match write {
                 EndpointWrite::Create(text) => {
@@ -176,6 +177,9 @@ fn the_version_of_subscriptions_changes_with_each_of_them() {
                 EndpointWrite::Describe => all[0].as_mut().unwrap().settings.description = "new".into(),
                 EndpointWrite::Disable => all[0].as_mut().unwrap().disabled = Some(DisabledBecause::Operator),
                 EndpointWrite::Remove => all[0] = None,
+                EndpointWrite::SetSchema(schema) => {
+                    *schemas = schema.map(|schema| ("invoice".to_owned(), schema.to_owned())).into_iter().collect();
+                }
             }
         };
         conformance::subscriptions(&table, &tenant, &endpoint_id(0), write).await;

@@ -123,6 +123,47 @@ fn an_endpoint_whose_subscription_cannot_be_read_gets_every_event() {
     assert_eq!(recipients(&calm), [0, 1]);
 }
 
+/// The schema of a type of this world.
+fn set_schema(calm: &Calm, endpoints: &[usize], schema: &str) {
+    calm.world.tables.borrow_mut().schemas = vec![(type_for(endpoints), schema.to_owned())];
+}
+
+#[test]
+fn an_event_that_does_not_fit_the_schema_of_its_type_is_rejected_with_each_fault() {
+    let calm = three();
+    let other = accepted(&calm, "m-1", &[1]);
+    let kind = type_for(&[0, 2]);
+    let body = format!(
+        r#"{{"specversion":"1.0","id":"x","source":"/core","type":"{kind}","tenant":"acme","data":{{"total":1}}}}"#
+    );
+    is_foreign(&calm, &body);
+    let bad = Queued { message_id: "m-2", body };
+    set_schema(&calm, &[0, 2], r#"{"required":["name"],"properties":{"total":{"type":"string"}}}"#);
+    assert!(fan_out(&calm, vec![bad.clone(), other]).is_empty());
+    assert_eq!(recipients(&calm), [1], "another type has no schema");
+    let rejected = calm.sent(Which::Rejected);
+    let attribute = |name: &str| rejected[0].attributes.iter().find(|(known, _)| *known == name).unwrap().1.clone();
+    assert_eq!((rejected.len(), &*rejected[0].body, &*attribute("reason")), (1, &*bad.body, "invalid-event"));
+    let faults: Value = serde_json::from_str(&attribute("faults")).unwrap();
+    let pointers: Vec<_> = faults.as_array().unwrap().iter().map(|fault| fault["pointer"].as_str().unwrap()).collect();
+    assert_eq!(pointers, ["/data/name", "/data/total"]);
+}
+
+#[test]
+fn a_schema_has_an_effect_on_the_very_next_event_and_costs_no_call_until_it_changes() {
+    let (calm, calls) = (three(), |calm: &Calm| calm.calls(("Subscriptions", "schemas")));
+    let fanout = environment(&calm);
+    let send = |message_id| invoke(&calm, &fanout, vec![accepted(&calm, message_id, &[0])], false);
+    assert!(send("m-1").is_empty());
+    assert_eq!((recipients(&calm).len(), calls(&calm)), (1, 0), "a tenant without event types");
+    set_schema(&calm, &[0], "{}");
+    assert!(send("m-2").is_empty() && send("m-3").is_empty());
+    assert_eq!((recipients(&calm).len(), calls(&calm)), (3, 1));
+    calm.world.tables.borrow_mut().schemas = Vec::new();
+    assert!(send("m-4").is_empty());
+    assert_eq!((recipients(&calm).len(), calls(&calm)), (4, 1));
+}
+
 #[test]
 fn a_filter_decides_which_events_an_endpoint_gets_and_an_unwanted_one_is_stored_and_done() {
     let calm = three();

@@ -31,7 +31,7 @@ use signpost_engine::ports::limits::{Breakers, ConcurrencySlot, Counted, Limits,
 use signpost_engine::ports::parking::{Drain, Parked, Parking, SweepState, Waiting};
 use signpost_engine::ports::queue::{Message, Queue, Received};
 use signpost_engine::ports::replays::{DeliveryLists, ListStretch, ListedDelivery, Replays, RunningReplay};
-use signpost_engine::ports::subscriptions::Subscriptions;
+use signpost_engine::ports::subscriptions::{Subscriptions, Version};
 use signpost_engine::ports::token_requests::{Changed, TokenRequests};
 use signpost_engine::ports::webhooks::Signers;
 use signpost_engine::ports::{self, Ports};
@@ -760,13 +760,18 @@ impl Breakers for Process {
 impl Subscriptions for Process {
     type Error = Fault;
 
-    async fn versions(&self, tenants: &[&TenantId]) -> Vec<Result<Option<u64>, Fault>> {
+    async fn versions(&self, tenants: &[&TenantId]) -> Vec<Result<Option<Version>, Fault>> {
         let version = self.table(("Subscriptions", "versions"), |tables| tables.subscriptions_version()).await;
         tenants.iter().map(|tenant| version.and_then(|version| self.of_tenant_or_broken(tenant, version))).collect()
     }
 
     async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<(EndpointId, Option<Subscription>)>, Fault> {
         let read = self.table(("Subscriptions", "of_tenant"), |tables| tables.subscriptions()).await?;
+        self.of_tenant_or_broken(tenant, read)
+    }
+
+    async fn schemas(&self, tenant: &TenantId) -> Result<Vec<(String, String)>, Fault> {
+        let read = self.table(("Subscriptions", "schemas"), |tables| tables.schemas.clone()).await?;
         self.of_tenant_or_broken(tenant, read)
     }
 }

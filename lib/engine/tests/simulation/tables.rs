@@ -23,6 +23,7 @@ use signpost_engine::ports::events::FirstFanOut;
 use signpost_engine::ports::limits::{Counted, SlotPool};
 use signpost_engine::ports::parking::{Drain, SweepState};
 use signpost_engine::ports::replays::RunningReplay;
+use signpost_engine::ports::subscriptions::Version;
 use signpost_engine::ports::token_requests::Changed;
 
 use crate::clock::Numbers;
@@ -72,6 +73,8 @@ pub struct Tables {
     pub swept: Option<SweepState>,
     /// The events whose retention has ended.
     pub gone: HashSet<u32>,
+    /// The event types, each with its schema.
+    pub schemas: Vec<(String, String)>,
     /// The endpoints that cannot be read.
     pub unreadable: BTreeSet<usize>,
     pub states: HashMap<SecretHash, (TenantId, RequestId)>,
@@ -442,11 +445,13 @@ impl Tables {
         self.chosen().map(|(index, chosen)| (endpoint_id(index), chosen.and_then(parsed))).collect()
     }
 
-    /// Returns a number that changes with the subscriptions: their hash. `manage` counts its changes.
-    pub fn subscriptions_version(&self) -> Option<u64> {
+    /// Returns a number that changes with the subscriptions and the event types: their hash. `manage` counts its changes.
+    pub fn subscriptions_version(&self) -> Option<Version> {
         let mut hasher = DefaultHasher::new();
         self.chosen().for_each(|one| one.hash(&mut hasher));
-        (!self.endpoints.is_empty()).then(|| hasher.finish())
+        self.schemas.hash(&mut hasher);
+        let version = Version { number: hasher.finish(), has_event_types: !self.schemas.is_empty() };
+        (!self.endpoints.is_empty() || version.has_event_types).then_some(version)
     }
 
     fn chosen(&self) -> impl Iterator<Item = (usize, Option<(String, Option<String>)>)> {

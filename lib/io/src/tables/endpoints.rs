@@ -135,7 +135,7 @@ impl Endpoints {
             if subscription.as_ref() != Some(&after) {
                 writes.extend(self.subscriptions.writes(tenant, id, subscription.as_ref(), Some(&after))?);
             }
-            match Box::pin(self.transact(writes)).await? {
+            match Box::pin(transact(&self.client, writes)).await? {
                 Transacted::Yes => return Ok(PutResult::Written),
                 Transacted::Refused(0) => return Ok(PutResult::Overtaken),
                 Transacted::Refused(_) => {}
@@ -172,36 +172,35 @@ impl Endpoints {
             if let Some(subscription) = self.subscriptions.get(tenant, id).await? {
                 writes.extend(self.subscriptions.writes(tenant, id, Some(&subscription), None)?);
             }
-            match Box::pin(self.transact(writes)).await? {
+            match Box::pin(transact(&self.client, writes)).await? {
                 Transacted::Yes => return Ok(Written::Yes),
                 Transacted::Refused(0) => return Ok(Written::Overtaken),
                 Transacted::Refused(_) => {} // Another writer has changed the subscription. Read it again.
             }
         }
     }
+}
 
-    /// Makes all of `writes`, or none. Repeats them if another transaction is changing one of the items.
-    async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<Transacted, AwsError> {
-        let mut round = 1;
-        loop {
-            let call = self.client.transact_write_items().set_transact_items(Some(writes.clone()));
-            let Err(refused) = call.send().await else { return Ok(Transacted::Yes) };
-            let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = refused.as_service_error()
-            else {
-                return Err(AwsError::of(TRANSACTION)(refused));
-            };
-            let codes: Vec<_> = canceled.cancellation_reasons().iter().filter_map(CancellationReason::code).collect();
-            if let Some(index) = codes.iter().position(|code| *code == "ConditionalCheckFailed") {
-                return Ok(Transacted::Refused(index));
-            }
-            if round == ROUNDS || !codes.contains(&"TransactionConflict") {
-                return Err(AwsError::of(TRANSACTION)(refused));
-            }
-            // At random, so that two writers do not meet again.
-            let most_ms = u64::from(LONGEST_PAUSE_MS) >> (ROUNDS - round);
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(1..=most_ms.max(1)))).await;
-            round += 1;
+/// Makes all of `writes`, or none. Repeats them if another transaction is changing one of the items.
+pub(crate) async fn transact(client: &Client, writes: Vec<TransactWriteItem>) -> Result<Transacted, AwsError> {
+    let mut round = 1;
+    loop {
+        let call = client.transact_write_items().set_transact_items(Some(writes.clone()));
+        let Err(refused) = call.send().await else { return Ok(Transacted::Yes) };
+        let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = refused.as_service_error() else {
+            return Err(AwsError::of(TRANSACTION)(refused));
+        };
+        let codes: Vec<_> = canceled.cancellation_reasons().iter().filter_map(CancellationReason::code).collect();
+        if let Some(index) = codes.iter().position(|code| *code == "ConditionalCheckFailed") {
+            return Ok(Transacted::Refused(index));
         }
+        if round == ROUNDS || !codes.contains(&"TransactionConflict") {
+            return Err(AwsError::of(TRANSACTION)(refused));
+        }
+        // At random, so that two writers do not meet again.
+        let most_ms = u64::from(LONGEST_PAUSE_MS) >> (ROUNDS - round);
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(1..=most_ms.max(1)))).await;
+        round += 1;
     }
 }
 
@@ -217,7 +216,8 @@ pub enum PutResult {
 }
 
 /// The result of a transaction.
-enum Transacted {
+pub(crate) enum Transacted {
+    /// All writes were made.
     Yes,
     /// The condition of this write, counted from 0, did not hold. No write was made.
     Refused(usize),

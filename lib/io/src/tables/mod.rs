@@ -8,6 +8,7 @@ pub mod delivery_list;
 pub mod endpoint_keys;
 pub mod endpoints;
 pub mod event_history;
+pub mod event_types;
 pub mod events;
 pub mod limits;
 pub mod parking;

@@ -1,10 +1,12 @@
 //! The subscriptions in `EndpointsTable`, beside the endpoints of each tenant.
 //!
 //! - `s#<endpoint>`: the types and the filter of an endpoint, and how many bytes its settings have.
-//! - `head`: a version that each change of a subscription raises, the number of endpoints, and the bytes of their
-//!   settings.
+//! - `head`: a version that each change of a subscription or an event type raises, the number of endpoints and the bytes of
+//!   their settings, the number of event types and their bytes.
 //!
 //! [`super::endpoints`] writes them together with the endpoint, in one transaction.
+
+use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
@@ -14,9 +16,11 @@ use signpost_core::endpoint::subscription::Subscription;
 use signpost_core::event::TenantId;
 use signpost_engine::ports;
 use signpost_engine::ports::endpoints::StoredEndpoint;
+use signpost_engine::ports::subscriptions::Version;
 
-use crate::aws::batch_get::{get, get_all};
-use crate::aws::{AwsError, Item, check_form, n, number, optional, s, text};
+use crate::aws::batch_get::{Projection, get, get_all};
+use crate::aws::{AwsError, Item, ItemError, check_form, n, number, optional, s, text};
+use crate::tables::event_types;
 
 /// The subscriptions in the table of endpoints.
 #[derive(Clone, Debug)]
@@ -26,11 +30,11 @@ pub struct Subscriptions {
 }
 
 /// The sort key of a tenant's head.
-const HEAD: &str = "head";
+pub(crate) const HEAD: &str = "head";
 /// The sort key of a subscription begins with this. The id of its endpoint follows.
 const PREFIX: &str = "s#";
 
-const HEAD_ITEM: &str = "head of the tenant's endpoints";
+pub(crate) const HEAD_ITEM: &str = "head of the tenant's endpoints";
 const ITEM: &str = "subscription";
 pub(crate) const TRANSACTION: &str = "dynamodb:TransactWriteItems";
 
@@ -52,7 +56,7 @@ impl Subscriptions {
         let Some(head) = head else { return Ok(Usage::default()) };
         let usage =
             || Ok(Usage { endpoints: number(&head, "endpoints")?, settings_bytes: number(&head, "settingsBytes")? });
-        usage().map_err(AwsError::corrupt::<crate::aws::ItemError>(HEAD_ITEM))
+        usage().map_err(AwsError::corrupt::<ItemError>(HEAD_ITEM))
     }
 
     /// Reads the subscription of an endpoint.
@@ -157,10 +161,17 @@ impl ports::subscriptions::Subscriptions for Subscriptions {
 
     /// Needs `dynamodb:BatchGetItem`, and `dynamodb:GetItem` for a single tenant or one that DynamoDB left out. One call
     /// for up to 100 tenants, and one read unit for each. Strongly consistent.
-    async fn versions(&self, tenants: &[&TenantId]) -> Vec<Result<Option<u64>, AwsError>> {
+    async fn versions(&self, tenants: &[&TenantId]) -> Vec<Result<Option<Version>, AwsError>> {
         let keys = tenants.iter().map(|tenant| key(tenant, HEAD)).collect();
-        let version = |head: Item| number(&head, "version").map_err(AwsError::corrupt(HEAD_ITEM));
-        let heads = get_all(&self.client, &self.table, keys, None).await;
+        let version = |head: Item| {
+            let read = || {
+                let event_types = optional(&head, "eventTypes", number)?.unwrap_or_default();
+                Ok(Version { number: number(&head, "version")?, has_event_types: event_types > 0 })
+            };
+            read().map_err(AwsError::corrupt::<ItemError>(HEAD_ITEM))
+        };
+        let projection = Projection { expression: "tenant, endpoint, version, eventTypes", names: HashMap::new() };
+        let heads = get_all(&self.client, &self.table, keys, Some(&projection)).await;
         heads.into_iter().map(|head| head.and_then(|head| head.map(version).transpose())).collect()
     }
 
@@ -182,6 +193,11 @@ impl ports::subscriptions::Subscriptions for Subscriptions {
             subscriptions.extend(identified(tenant, &item));
         }
         Ok(subscriptions)
+    }
+
+    /// Needs `dynamodb:Query`. One call per 1 MiB of event types. Strongly consistent.
+    async fn schemas(&self, tenant: &TenantId) -> Result<Vec<(String, String)>, AwsError> {
+        event_types::schemas(&self.client, &self.table, tenant).await
     }
 }
 
@@ -207,6 +223,6 @@ fn sort_key(id: &EndpointId) -> String {
     format!("{PREFIX}{id}")
 }
 
-fn key(tenant: &TenantId, sort: &str) -> Item {
+pub(crate) fn key(tenant: &TenantId, sort: &str) -> Item {
     Item::from([("tenant".into(), s(tenant.as_str())), ("endpoint".into(), s(sort))])
 }
