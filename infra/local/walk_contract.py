@@ -48,6 +48,7 @@ PARTS = {
     "endpoints": ("Endpoints",),
     "notices": ("Notices and audit log",),
     "replays": ("Bulk replays",),
+    "event-types": ("Event types",),
     "events": ("Events", "Keys"),
     "status": ("Status",),
     "token-requests": ("Token requests",),
@@ -59,7 +60,7 @@ TOLD_WITHIN_SECONDS = 300  # Fan-out also has the events of tests that run at th
 ANSWERED_WITHIN_SECONDS = 120  # Longer than any function may take, its start included. Also in contract.toml.
 LONGEST_LINE = 4_000
 # Operations that answer page by page.
-LISTS = {"listEndpoints", "listDeliveries", "listAudit", "listLinks", "listReplays", "readEvent"}
+LISTS = {"listEndpoints", "listDeliveries", "listAudit", "listEventTypes", "listLinks", "listReplays", "readEvent"}
 # Operations that return the state of something.
 STATUSES = {"readStatus", "readSessionStatus", "readSessionStageStatus", "readSessionDetails"}
 CALLBACKS = {"getCallback", "postCallback"}  # Operations for bank callbacks.
@@ -76,6 +77,14 @@ FILTERS = (
     {"data": {"total": [{"numeric": [">", 0, "<=", 1e6]}, None, True, 7], "peer": {"address": [{"cidr": "10.0.0.0/8"}]}}},
     {"data": {"colour": [{"anything-but": ["red", "blue"]}, {"anything-but": {"prefix": "gr"}}, {"equals-ignore-case": "RED"}]}},
     {"$or": [{"data": {"colour": ["red"]}}, {"data": {"$or": [{"x": [1]}, {"y": [{"exists": True}]}]}}]},
+)
+
+# Schemas, each with an example.
+TYPED = (
+    (True, {"a": [1.50, None]}),
+    ({"type": "object", "required": ["total"], "properties": {"total": {"type": "number", "multipleOf": 0.01}}}, {"total": 10.1}),
+    ({"$ref": "#/$defs/tree", "$defs": {"tree": {"properties": {"children": {"items": {"$ref": "#/$defs/tree"}}}}}}, {"children": [{}]}),
+    ({"oneOf": [{"required": ["a"]}, {"required": ["b"]}], "unevaluatedProperties": {"pattern": "^[a-z]+$"}}, {"a": "x"}),
 )
 
 
@@ -417,6 +426,10 @@ class Walk:
             case.body["filter"] = self.one_filter()
             case.body["event"]["tenant"] = TENANT
             self.fit_sizes(case.body["event"])
+        if operation == "putEventType" and isinstance(case.body, dict):
+            case.body["schema"], case.body["example"] = self.dice.choice(TYPED)
+        if operation == "testEndpoint" and isinstance(case.body, dict) and "type" in case.body:
+            case.body["type"] = self.dice.choice(sorted(FAMILIES))
         if is_settings:
             self.fit_filters(case.body)
             self.fit_filter(case.body, operation)

@@ -13,18 +13,21 @@ use signpost_core::event::Event;
 use signpost_core::event::cloud_events::{self, BATCH_MEDIA_TYPE, MEDIA_TYPE};
 use signpost_core::input::fault::Fault;
 use signpost_core::input::problem::Problem;
+use signpost_engine::catalogue::Catalogue;
 use signpost_engine::ports::queue::Message;
 use signpost_engine::ports::queue::Queue as _;
 use signpost_io::queue::Queue;
 use signpost_io::runtime::api_gateway::{body_text, check_parameters, media_type, refuse, respond, unavailable};
+use signpost_io::runtime::clock::SystemClock;
 use signpost_io::runtime::logs::Chain;
 use signpost_io::runtime::metrics::{Metric, meter};
+use signpost_io::tables::subscriptions::Subscriptions;
 
 pub use config::Config;
 
 /// The clients of the function.
-#[derive(Debug)]
 pub struct App {
+    catalogue: Catalogue<Subscriptions, SystemClock>,
     events_queue: Queue,
 }
 
@@ -32,7 +35,11 @@ impl App {
     /// Creates the clients. This needs no network.
     #[must_use]
     pub fn new(aws: &SdkConfig, config: Config) -> Self {
-        Self { events_queue: Queue::new(aws_sdk_sqs::Client::new(aws), config.events_queue_url) }
+        let subscriptions = Subscriptions::new(aws_sdk_dynamodb::Client::new(aws), config.endpoints_table);
+        Self {
+            catalogue: Catalogue::new(subscriptions, SystemClock),
+            events_queue: Queue::new(aws_sdk_sqs::Client::new(aws), config.events_queue_url),
+        }
     }
 }
 
@@ -42,7 +49,7 @@ impl App {
 /// - 400, 413, 415: no event was accepted; the problem document lists every fault.
 /// - 503: some events may be queued. Sending all of them again is safe, because `fanout` drops repetitions.
 pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2httpResponse {
-    let events = match parse(&request) {
+    let events = match accept(&request, app).await {
         Ok(events) => events,
         Err(problem) => {
             tracing::info!(http.status = problem.status, faults = problem.errors.len(), "events.refused");
@@ -61,6 +68,18 @@ pub async fn handle(request: ApiGatewayV2httpRequest, app: &App) -> ApiGatewayV2
         meter().add_of(&event.key.tenant, Metric::EventsAccepted, 1);
     }
     respond(202, "application/json", json!({ "accepted": accepted }).to_string())
+}
+
+/// Parses the events, and checks those whose type has a schema.
+async fn accept(request: &ApiGatewayV2httpRequest, app: &App) -> Result<Vec<Event>, Problem> {
+    let events = parse(request)?;
+    let is_batch = media_type(&request.headers) == BATCH_MEDIA_TYPE;
+    let checked = app.catalogue.check(&events).await.into_iter().enumerate().filter_map(|(index, checked)| {
+        let within = move |fault: Fault| if is_batch { fault.within(index) } else { fault };
+        checked.err().map(|faults| faults.into_iter().map(within))
+    });
+    let faults: Vec<_> = checked.flatten().collect();
+    if faults.is_empty() { Ok(events) } else { Err(problem_of(faults)) }
 }
 
 fn parse(request: &ApiGatewayV2httpRequest) -> Result<Vec<Event>, Problem> {

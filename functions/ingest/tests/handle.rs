@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 /// Creates the app without region and credentials: a request that calls AWS gets a 503.
 fn app() -> App {
     let aws = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
-    App::new(&aws, Config { events_queue_url: "https://queue.invalid/events".into() })
+    App::new(
+        &aws,
+        Config { endpoints_table: "endpoints".into(), events_queue_url: "https://queue.invalid/events".into() },
+    )
 }
 
 fn request(file: &str) -> ApiGatewayV2httpRequest {

@@ -7,7 +7,7 @@ use serde_json::Value;
 #[test]
 fn a_function_with_a_bad_setting_ends_with_a_line_that_names_the_fix() {
     let cases = [
-        (&[][..], "`EVENTS_QUEUE_URL` is not set; set it under Environment.Variables in template.yaml"),
+        (&[][..], "`ENDPOINTS_TABLE` is not set; set it under Environment.Variables in template.yaml"),
         (&[("LOG_LEVEL", "LOUD")], "`LOG_LEVEL` is `LOUD`; expected `DEBUG`, `INFO`, `WARN` or `ERROR`"),
     ];
     for (settings, expected) in cases {

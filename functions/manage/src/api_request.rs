@@ -7,6 +7,7 @@ use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use http::header::{IF_MATCH, IF_NONE_MATCH};
 use signpost_core::delivery::replay::ReplayId;
 use signpost_core::endpoint::EndpointId;
+use signpost_core::event::catalogue::TypeName;
 use signpost_core::event::{EventId, TenantId};
 use signpost_core::input::fault::Fault;
 use signpost_core::input::prefer;
@@ -112,6 +113,11 @@ impl<'a> ApiRequest<'a> {
     pub(crate) fn replay(&self) -> Result<ReplayId, Problem> {
         let id = self.request.path_parameters.get("replay").and_then(|id| ReplayId::parse(id));
         id.ok_or_else(no_such_replay)
+    }
+
+    /// Returns the event type in the path. None if it is the name of no type that a tenant could have.
+    pub(crate) fn event_type(&self) -> Option<TypeName> {
+        self.request.path_parameters.get("type").and_then(|name| TypeName::parse(name))
     }
 
     /// Returns the event in the path.

@@ -56,6 +56,12 @@ impl Trail {
         self.note(Changed { endpoint: endpoint.cloned(), change: Change::between(Value::Null, after) });
     }
 
+    /// Notes that something other than an endpoint was changed, created (`before` is null) or removed (`after` is null).
+    /// Neither has a secret.
+    pub(crate) fn thing(&self, before: Value, after: Value) {
+        self.note(Changed { endpoint: None, change: Change::between(before, after) });
+    }
+
     fn note(&self, changed: Changed) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = changed;
     }

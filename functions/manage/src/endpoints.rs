@@ -269,9 +269,12 @@ impl App {
         self.answer(asked, &id, &stored).await
     }
 
-    /// Sends a test event to this endpoint only. It takes the same path as any other event.
+    /// Sends a test event to this endpoint only, by default one of Signpost's own type. It takes the same path as any other
+    /// event.
     pub(crate) async fn test(&self, asked: &ApiRequest<'_>) -> Answer {
         let id = asked.endpoint()?;
+        let body = asked.optional_body(&[JSON])?;
+        let kind = settings::test_type(body.as_deref()).map_err(Problem::bad_request)?;
         match self.stored(asked, &id).await?.disabled {
             None => {}
             Some(DisabledBecause::Unverified) => {
@@ -283,9 +286,12 @@ impl App {
             }
         }
         let event_id = format!("test-{}", Uuid::new_v4());
-        let data = json!({"endpoint": id.as_str(), "message": "Signpost tries this endpoint out."});
-        asked.trail.result(None, json!({ "event": event_id }));
-        self.send_own(asked, &id, &event_id, TEST_TYPE, &data).await?;
+        let data = match kind.as_deref() {
+            None => json!({"endpoint": id.as_str(), "message": "Signpost tries this endpoint out."}).to_string(),
+            Some(kind) => self.example(asked, kind).await?,
+        };
+        asked.trail.result(None, json!({ "event": event_id, "type": kind }));
+        self.send_own(asked, &id, &event_id, kind.as_deref().unwrap_or(TEST_TYPE), &data).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, event.id = event_id, "endpoint.tested");
         Ok(respond(202, JSON, json!({ "event": event_id }).to_string()))
     }
@@ -320,7 +326,7 @@ impl App {
         rand::fill(&mut random).map_err(|_| Problem::unavailable("no random numbers; enable the endpoint"))?;
         let question = Question::new(id, stored.version, random);
         let event_id = format!("verification-{}", Uuid::new_v4());
-        self.send_own(asked, id, &event_id, VERIFICATION_TYPE, &question.data()).await?;
+        self.send_own(asked, id, &event_id, VERIFICATION_TYPE, &question.data().to_string()).await?;
         tracing::info!(tenant.id = %asked.tenant, endpoint.id = %id, event.id = event_id, "endpoint.asked_for_proof");
         Ok(())
     }
@@ -332,13 +338,15 @@ impl App {
         id: &EndpointId,
         event_id: &str,
         kind: &str,
-        data: &Value,
+        data: &str,
     ) -> Result<(), Refusal> {
-        let event = json!({
+        let attributes = json!({
             "specversion": "1.0", "id": event_id, "source": OWN_SOURCE, "type": kind,
-            "tenant": asked.tenant.as_str(), "subject": id.as_str(), "data": data,
+            "tenant": asked.tenant.as_str(), "subject": id.as_str(),
         });
-        let event = Event::parse_own(&event.to_string()).map_err(Problem::bad_request)?;
+        // The payload is not parsed here, because its numbers would be spelled in another way.
+        let event = format!("{},\"data\":{data}}}", attributes.to_string().trim_end_matches('}'));
+        let event = Event::parse_own(&event).map_err(Problem::bad_request)?;
         Ok(self.own_events_queue.send_all([Message::of_event(&event)]).await?)
     }
 

@@ -6,6 +6,7 @@ mod audit;
 mod config;
 mod deliveries;
 mod endpoints;
+mod event_types;
 mod events;
 mod filters;
 mod holds;
@@ -43,6 +44,7 @@ use signpost_io::tables::delivery_list::Listing;
 use signpost_io::tables::endpoint_keys::EndpointKeyTable;
 use signpost_io::tables::endpoints::Endpoints;
 use signpost_io::tables::event_history::Histories;
+use signpost_io::tables::event_types::EventTypes;
 use signpost_io::tables::events::Events;
 use signpost_io::tables::parking::Parking;
 use signpost_io::tables::portal_links::PortalLinks;
@@ -67,6 +69,7 @@ pub struct App {
     deliveries: Deliveries,
     endpoint_keys: EndpointKeyTable,
     endpoints: Endpoints,
+    event_types: EventTypes,
     endpoint_verification: Verification,
     own_events_queue: Queue,
     events: Events,
@@ -101,6 +104,7 @@ impl App {
             deliveries: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             endpoint_keys: EndpointKeyTable::new(dynamodb.clone(), config.endpoint_keys_table.clone(), mac.clone()),
             endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table.clone()),
+            event_types: EventTypes::new(dynamodb.clone(), config.endpoints_table.clone()),
             endpoint_verification: config.endpoint_verification,
             own_events_queue: Queue::new(sqs.clone(), config.own_events_queue_url),
             events: Events::new(dynamodb.clone(), config.events_table.clone(), config.retention),
@@ -262,6 +266,10 @@ impl App {
             "GET /v1/tenants/{tenant}/status/{type}/{subject+}" => self.read_status(asked).await,
             "POST /v1/tenants/{tenant}/token-requests" => self.register(asked).await,
             "POST /v1/tenants/{tenant}/filters/test" => Self::test_filter(asked),
+            "PUT /v1/tenants/{tenant}/event-types/{type}" => Box::pin(self.put_event_type(asked)).await,
+            "GET /v1/tenants/{tenant}/event-types" => self.list_event_types(asked).await,
+            "GET /v1/tenants/{tenant}/event-types/{type}" => self.read_event_type(asked).await,
+            "DELETE /v1/tenants/{tenant}/event-types/{type}" => Box::pin(self.delete_event_type(asked)).await,
             "PUT /v1/tenants/{tenant}/notices" => Box::pin(self.set_notices(asked)).await,
             "GET /v1/tenants/{tenant}/notices" => self.read_notices(asked).await,
             "DELETE /v1/tenants/{tenant}/notices" => Box::pin(self.remove_notices(asked)).await,
@@ -279,6 +287,7 @@ impl App {
 fn parameters_of(route: &str) -> &'static [&'static str] {
     match route {
         "GET /v1/tenants/{tenant}/endpoints"
+        | "GET /v1/tenants/{tenant}/event-types"
         | "GET /v1/tenants/{tenant}/portal-links"
         | "GET /v1/tenants/{tenant}/replays" => &["limit", "cursor"],
         "GET /v1/tenants/{tenant}/endpoints/{endpoint}/deliveries" => &["status", "since", "limit", "cursor"],

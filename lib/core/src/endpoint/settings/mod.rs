@@ -21,7 +21,7 @@ use crate::secret::Secret;
 
 use auth::{ReadAuth, read_auth};
 pub use patch::{patched, shown};
-pub use requests::{DEFAULT_OVERLAP, FilterTest, Replay, Rotation, filter_test, replay, rotation, since};
+pub use requests::{DEFAULT_OVERLAP, FilterTest, Replay, Rotation, filter_test, replay, rotation, since, test_type};
 use retry::read_retry;
 
 /// The context in which settings are validated.

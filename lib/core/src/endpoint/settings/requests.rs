@@ -50,6 +50,25 @@ pub fn rotation(text: Option<&str>) -> Result<Rotation, Vec<Fault>> {
     Ok(if ends_all { Rotation::EndAllOthers } else { overlap })
 }
 
+/// Reads the type of a test event: `{"type":"…"}`. The body is optional.
+///
+/// # Errors
+/// All faults.
+pub fn test_type(text: Option<&str>) -> Result<Option<String>, Vec<Fault>> {
+    let Some(text) = text else { return Ok(None) };
+    let value = json::parse(text, "{\"type\":\"…\"}, or no body")?;
+    let mut faults = Faults::default();
+    let mut kind = None;
+    if let Some(mut object) = Object::open(&Found::whole(value), &mut faults) {
+        kind = object.member("type").and_then(|found| found.text(MAX_TYPE, &mut faults));
+        object.close(&mut faults);
+    }
+    faults.none().map(|()| kind)
+}
+
+/// How many characters the type of a test event may have.
+const MAX_TYPE: usize = 128;
+
 /// The body of a replay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replay {
