@@ -57,7 +57,7 @@ operations! {
     DELETE_ENDPOINT = "deleteEndpoint" "DELETE" "/v1/tenants/{tenant}/endpoints/{endpoint}" &[], &[];
     ENABLE_ENDPOINT = "enableEndpoint" "POST" "/v1/tenants/{tenant}/endpoints/{endpoint}/enable" &[], &[];
     DISABLE_ENDPOINT = "disableEndpoint" "POST" "/v1/tenants/{tenant}/endpoints/{endpoint}/disable" &[], &[];
-    TEST_ENDPOINT = "testEndpoint" "POST" "/v1/tenants/{tenant}/endpoints/{endpoint}/test" &[], &[];
+    TEST_ENDPOINT = "testEndpoint" "POST" "/v1/tenants/{tenant}/endpoints/{endpoint}/test" &[], &[JSON];
     ROTATE_SECRET = "rotateEndpointSecret" "POST" "/v1/tenants/{tenant}/endpoints/{endpoint}/rotate-secret" &[], &[JSON];
     LIST_DELIVERIES = "listDeliveries" "GET" "/v1/tenants/{tenant}/endpoints/{endpoint}/deliveries" &["cursor", "since", "status"], &[];
     RECOVER_ENDPOINT = "recoverEndpoint" "POST" "/v1/tenants/{tenant}/endpoints/{endpoint}/recover" &[], &[JSON];
@@ -69,6 +69,10 @@ operations! {
     LIST_PORTAL_LINKS = "listPortalLinks" "GET" "/v1/tenants/{tenant}/portal-links" &["cursor"], &[];
     END_PORTAL_LINK = "endPortalLink" "DELETE" "/v1/tenants/{tenant}/portal-links/{link}" &[], &[];
     END_PORTAL_LINKS = "endPortalLinks" "DELETE" "/v1/tenants/{tenant}/portal-links" &[], &[];
+    PUT_EVENT_TYPE = "putEventType" "PUT" "/v1/tenants/{tenant}/event-types/{type}" &[], &[JSON];
+    LIST_EVENT_TYPES = "listEventTypes" "GET" "/v1/tenants/{tenant}/event-types" &["cursor"], &[];
+    READ_EVENT_TYPE = "readEventType" "GET" "/v1/tenants/{tenant}/event-types/{type}" &[], &[];
+    DELETE_EVENT_TYPE = "deleteEventType" "DELETE" "/v1/tenants/{tenant}/event-types/{type}" &[], &[];
     TEST_FILTER = "testFilter" "POST" "/v1/tenants/{tenant}/filters/test" &[], &[JSON];
     SET_NOTICES = "setNotices" "PUT" "/v1/tenants/{tenant}/notices" &[], &[JSON];
     GET_NOTICES = "getNotices" "GET" "/v1/tenants/{tenant}/notices" &[], &[];
@@ -264,12 +268,18 @@ fn refusal(operation: &Operation, answer: &Answer) -> Failure {
         404 if operation.path == PORTAL_LINK => {
             Failure::not_found(what, "list the tenant's links: `signpost portal-link list --tenant …`")
         }
+        404 if operation.path == READ_EVENT_TYPE.path => {
+            Failure::not_found(what, "list the types: `signpost event-type list --tenant …`")
+        }
         404 if operation.path == READ_REPLAY.path => {
             Failure::not_found(what, "list the tenant's replays: `signpost replays list --tenant …`")
         }
         404 => Failure::not_found(what, "check the tenant and the id; a new event needs a moment to arrive"),
         409 if operation.path == LIST_REPLAYS.path => {
             Failure::refused(what, "stop one: `signpost replays stop REPLAY --tenant …`, or wait until one is done")
+        }
+        409 if operation.path == READ_EVENT_TYPE.path => {
+            Failure::refused(what, "choose another type: `signpost event-type list --tenant …` shows which there are")
         }
         409 => Failure::refused(what, "if several sources use the id, add --source"),
         429 => Failure::refused(what, "wait a minute, then send it again"),

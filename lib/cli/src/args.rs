@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args as Group, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::output::Form;
@@ -12,6 +12,7 @@ use crate::output::Form;
 #[command(
     name = "signpost",
     version,
+    disable_version_flag = true,
     disable_help_subcommand = true,
     after_help = "Examples:\n  signpost verify request.txt --keys https://api.example/tenants/acme/.well-known/jwks.json\n  signpost endpoint create https://hooks.acme.example/in --tenant acme\nExit codes: 0 done, 1 refused or failed, 2 usage, 3 not found, 4 timed out."
 )]
@@ -19,6 +20,9 @@ pub struct Args {
     /// Options of every command.
     #[command(flatten)]
     pub global: Global,
+    /// Print version
+    #[arg(long, short = 'V', action = ArgAction::Version, hide = true)]
+    pub version: Option<bool>,
     /// The command.
     #[command(subcommand)]
     pub command: Command,
@@ -67,6 +71,12 @@ pub enum Command {
         after_help = "Examples:\n  signpost endpoint create https://hooks.acme.example/in --tenant acme\n  signpost endpoint list --tenant acme"
     )]
     Endpoint(EndpointCommand),
+    /// Register types of events with their schemas, and list them
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  signpost event-type put invoice.paid type.json --tenant acme\n  signpost event-type list --tenant acme"
+    )]
+    EventType(EventTypeCommand),
     /// Try a filter with an event
     #[command(
         subcommand,
@@ -309,6 +319,9 @@ pub struct EndpointTest {
     #[command(flatten)]
     #[expect(missing_docs, reason = "the type says it")]
     pub endpoint: EndpointOf,
+    /// Type of the catalogue whose example is sent
+    #[arg(long = "type", value_name = "TYPE")]
+    pub event_type: Option<String>,
     /// How long to wait for the first attempt; 0 does not wait
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub wait: u64,
@@ -716,6 +729,75 @@ pub struct TokenRequest {
     /// How long the bank may take, an hour by default
     #[arg(long, value_name = "SECONDS")]
     pub expires_in: Option<u32>,
+}
+
+/// Commands about event types.
+#[derive(Debug, Subcommand)]
+pub enum EventTypeCommand {
+    /// Register an event type, or replace it
+    #[command(
+        after_help = "Examples:\n  signpost event-type put invoice.paid type.json --tenant acme\n  signpost event-type put invoice.paid '{\"schema\":true,\"example\":{}}' -t acme"
+    )]
+    Put(EventTypePut),
+    /// List the event types, those that are built in first
+    #[command(
+        after_help = "Examples:\n  signpost event-type list --tenant acme\n  signpost event-type list -t acme --output jsonl | jq -r .type"
+    )]
+    List(EventTypeList),
+    /// Show an event type with its schema and its example
+    #[command(
+        after_help = "Examples:\n  signpost event-type show operation --tenant acme\n  signpost event-type show invoice.paid -t acme --output json"
+    )]
+    Show(EventTypeOf),
+    /// Remove an event type; its events are accepted without a check then
+    #[command(
+        after_help = "Examples:\n  signpost event-type delete invoice.paid --tenant acme --dry-run\n  signpost event-type delete invoice.paid -t acme --yes"
+    )]
+    Delete(EventTypeDelete),
+}
+
+/// `event-type put`.
+#[derive(Debug, Group)]
+pub struct EventTypePut {
+    /// The type: the CloudEvents `type` of its events
+    #[arg(value_name = "TYPE")]
+    pub name: String,
+    /// Members schema and example, and optionally description and deprecated: JSON, a file with it, or - for stdin
+    #[arg(value_name = "FILE|JSON")]
+    pub definition: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+}
+
+/// `event-type list`.
+#[derive(Debug, Group)]
+pub struct EventTypeList {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+}
+
+/// `event-type show`.
+#[derive(Debug, Group)]
+pub struct EventTypeOf {
+    /// The type
+    #[arg(value_name = "TYPE")]
+    pub name: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+}
+
+/// `event-type delete`.
+#[derive(Debug, Group)]
+pub struct EventTypeDelete {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub event_type: EventTypeOf,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub care: Care,
 }
 
 /// Commands about filters.

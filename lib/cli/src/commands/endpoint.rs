@@ -111,7 +111,13 @@ pub async fn waiting(tenant: &str, endpoint: &str, stack: &Stack<'_>) -> Outcome
 }
 
 async fn test(args: &EndpointTest, stack: &Stack<'_>, output: &Output) -> Outcome {
-    let answer = stack.call(Call::new(&TEST_ENDPOINT, &args.endpoint.path())).await?;
+    let path = args.endpoint.path();
+    let call = Call::new(&TEST_ENDPOINT, &path);
+    let answer = stack.call(match &args.event_type {
+        None => call,
+        Some(kind) => call.with_json(&json!({ "type": kind })),
+    });
+    let answer = answer.await?;
     let event = answer["event"].as_str().unwrap_or_default().to_owned();
     if args.wait == 0 {
         return output.one(&answer, |_| vec![format!("sent {event}")]);

@@ -8,6 +8,7 @@ mod dlq;
 mod doctor;
 mod endpoint;
 mod event;
+mod event_type;
 mod filter;
 mod keys;
 mod listen;
@@ -46,6 +47,7 @@ pub async fn run(args: Args, environment: &Environment, output: &Output) -> Outc
         Command::Doctor(args) => doctor::run(&args, output).await,
         Command::Endpoint(command) => endpoint::run(command, &stack, output).await,
         Command::Event(command) => event::run(command, &stack, output).await,
+        Command::EventType(command) => event_type::run(command, &stack, output).await,
         Command::Filter(command) => filter::run(command, &stack, output).await,
         Command::Keys(command) => keys::run(command, &stack, output).await,
         Command::Listen(args) => listen::run(&args, &stack, output).await,

@@ -129,6 +129,14 @@ fn dangerous() -> Vec<Dangerous> {
             "2 messages",
         ),
         one(&["keys", "rotate"], 3, "exact", keys, r#"{"force":true}"#, "new keys sign"),
+        one(
+            &["event-type", "delete", "invoice.paid", "-t", "acme"],
+            1,
+            "exact",
+            &format!("{delete}/event-types/invoice.paid"),
+            "",
+            "removed invoice.paid",
+        ),
         one(&["notices", "remove", "-t", "acme"], 1, "at-least", &format!("{delete}/notices"), "", "removed"),
         one(
             &["portal-link", "end", LINK, "-t", "acme"],
@@ -150,7 +158,7 @@ fn dangerous() -> Vec<Dangerous> {
 }
 
 /// All other commands, and why nobody needs to be asked.
-const HARMLESS: [(&str, &str); 32] = [
+const HARMLESS: [(&str, &str); 35] = [
     ("addresses", "reads"),
     ("endpoint create", "adds"),
     ("endpoint list", "reads"),
@@ -161,6 +169,9 @@ const HARMLESS: [(&str, &str); 32] = [
     ("endpoint test", "sends an event that says that it is a test"),
     ("send", "sends for the first time; the same event twice is dropped"),
     ("event show", "reads"),
+    ("event-type put", "adds, or changes a type, which the audit log keeps"),
+    ("event-type list", "reads"),
+    ("event-type show", "reads"),
     ("filter test", "compares, and sends nothing"),
     ("deliveries", "reads"),
     ("dlq list", "reads"),

@@ -98,6 +98,21 @@ fn a_filter_comes_from_the_command_line_or_a_file_and_replaces_the_one_before() 
 }
 
 #[test]
+fn an_event_type_is_sent_as_it_is_spelled_and_a_test_names_it() {
+    let stack = stack::start();
+    let definition = r#"{"schema": {"maximum": 10.50}, "example": {}}"#;
+    done(&run_with_input(&stack.url, &["event-type", "put", "invoice.paid", "-", "-t", "acme"], definition));
+    let asked = last(&stack);
+    assert_eq!((asked.method.as_str(), asked.target.as_str()), ("PUT", "/v1/tenants/acme/event-types/invoice.paid"));
+    assert_eq!(asked.body, definition);
+    let ran = run(&stack.url, &["event-type", "show", "order", "-t", "acme"]);
+    assert_eq!(ran.code, 3);
+    assert!(ran.stderr.contains("signpost event-type list"), "{ran:?}");
+    done(&run(&stack.url, &["endpoint", "test", ENDPOINT, "-t", "acme", "--type", "operation", "--wait", "0"]));
+    assert_eq!(body(&last(&stack)), json!({"type": "operation"}));
+}
+
+#[test]
 fn the_test_of_a_filter_ends_with_its_result() {
     let stack = stack::start();
     let ran = run_with_input(&stack.url, &["filter", "test", r#"{"data":{"amount":[7]}}"#, "-", "-t", "acme"], EVENT);

@@ -74,7 +74,7 @@ fn each_command_has_two_examples_that_its_own_parser_accepts() {
 #[test]
 fn tables_and_json_are_as_recorded() {
     let stack = stack::start();
-    let cases: [(&str, &[&str]); 17] = [
+    let cases: [(&str, &[&str]); 19] = [
         ("addresses.txt", &["addresses"]),
         ("endpoint-list.txt", &["endpoint", "list", "-t", "acme"]),
         ("endpoint-list.jsonl", &["endpoint", "list", "-t", "acme", "--output", "jsonl"]),
@@ -90,6 +90,8 @@ fn tables_and_json_are_as_recorded() {
         ("token-request.txt", &["token-request", "consent-42", "-t", "acme"]),
         ("audit.txt", &["audit", "-t", "acme"]),
         ("portal-link-list.txt", &["portal-link", "list", "-t", "acme"]),
+        ("event-type-list.txt", &["event-type", "list", "-t", "acme"]),
+        ("event-type-show.txt", &["event-type", "show", "invoice.paid", "-t", "acme"]),
         ("replays-list.txt", &["replays", "list", "-t", "acme"]),
         ("whoami.txt", &["whoami", "--stack", "signpost"]),
     ];

@@ -34,6 +34,19 @@ fn answer(asked: &Asked) -> (u16, String) {
         ("GET", "/status/operation/payment-1") => (200, status().to_string().replace("10.5}", "10.50}")),
         ("POST", "/token-requests") => json(201, registered()),
         ("POST", "/filters/test") => json(200, compared(&asked.body)),
+        ("PUT", "/event-types/invoice.paid") => json(201, event_type()),
+        ("GET", "/event-types/invoice.paid") => json(200, event_type()),
+        ("DELETE", "/event-types/invoice.paid") => (204, String::new()),
+        ("GET", "/event-types") => json(
+            200,
+            json!({"types": [
+                {"type": "operation", "builtIn": true, "format": "PowerAuth", "description": "An operation.", "example": {}, "deprecated": false},
+                event_type(),
+            ]}),
+        ),
+        (_, path) if path.starts_with("/event-types/") => {
+            json(404, json!({"status": 404, "title": "Not Found", "detail": "the tenant has no such event type"}))
+        }
         ("GET", "/notices") => json(200, endpoint(ENDPOINT)),
         ("GET", "/audit") => json(200, json!({"entries": entries()})),
         ("POST", "/replays") if asked.body.contains("dryRun") => json(200, json!({"matched": 3, "more": false})),
@@ -257,4 +270,12 @@ fn faults() -> Value {
         {"code": "missing", "pointer": "/source", "found": "nothing", "expected": "a URI reference"},
         {"code": "wrong-type", "pointer": "", "found": "an array", "expected": "an object"},
     ]})
+}
+
+fn event_type() -> Value {
+    json!({
+        "type": "invoice.paid", "builtIn": false, "description": "An invoice was paid.", "schema": {"required": ["number"]},
+        "example": {"number": "INV-7"}, "deprecated": false, "createdAt": "2026-01-31T10:00:00Z",
+        "updatedAt": "2026-01-31T10:00:00Z",
+    })
 }
