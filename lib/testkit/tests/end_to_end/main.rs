@@ -14,6 +14,7 @@ mod docs;
 mod duplicates;
 mod endpoints;
 mod event_bus;
+mod event_types;
 mod fanout;
 mod faults;
 mod filters;

@@ -14,6 +14,7 @@ use signpost_core::delivery::replay::Replay;
 use signpost_core::endpoint::filter::Filter;
 use signpost_core::endpoint::quota::{MAX_SETTINGS_BYTES, QuotaError, Usage, settings_bytes};
 use signpost_core::endpoint::{DisabledBecause, EndpointId, TypeFilter};
+use signpost_core::event::catalogue::{EventType, TypeName};
 use signpost_core::event::{Event, MAX_EVENT_BYTES};
 use signpost_core::status::state::Moment;
 use signpost_core::token_request::{RequestId, TokenRequest};
@@ -24,6 +25,7 @@ use signpost_io::tables::breakers::Breakers;
 use signpost_io::tables::deliveries::Deliveries;
 use signpost_io::tables::delivery_list::Listing;
 use signpost_io::tables::endpoints::PutResult;
+use signpost_io::tables::event_types::{self, EventTypes};
 use signpost_io::tables::events::Events;
 use signpost_io::tables::limits::Limits;
 use signpost_io::tables::parking::Parking;
@@ -237,6 +239,19 @@ async fn the_version_of_subscriptions_changes_with_each_of_them() {
             assert_eq!(table.disable(&tenant, &id, DisabledBecause::Gone).await.unwrap(), Written::Yes);
         }
         EndpointWrite::Remove => assert_eq!(table.delete(&tenant, &id, None).await.unwrap(), Written::Yes),
+        EndpointWrite::SetSchema(schema) => {
+            let (event_types, name) =
+                (EventTypes::new(stack.dynamodb(), setting("ENDPOINTS_TABLE")), TypeName::parse("invoice").unwrap());
+            match schema {
+                Some(schema) => {
+                    let text = format!(r#"{{"schema":{schema},"example":{{}}}}"#);
+                    let event_type = EventType::parse(&text).unwrap();
+                    let written = event_types.put(&tenant, &name, &event_type, 7).await.unwrap();
+                    assert!(matches!(written, event_types::PutResult::Written(_)));
+                }
+                None => assert!(event_types.delete(&tenant, &name).await.unwrap().is_some()),
+            }
+        }
     };
     conformance::subscriptions(&subscriptions, &tenant, &id, write).await;
 }

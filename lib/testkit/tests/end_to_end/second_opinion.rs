@@ -28,6 +28,7 @@ use signpost_core::delivery::attempt::Attempt;
 use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress};
 use signpost_core::endpoint::filter::Filter;
 use signpost_core::endpoint::{DisabledBecause, TypeFilter};
+use signpost_core::event::catalogue::{EventType, TypeName};
 use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::token_request::{RequestId, TokenRequest};
 use signpost_engine::ports::deliveries::{Deliveries as _, Recorded};
@@ -39,6 +40,7 @@ use signpost_io::runtime::clock::unix_ms_now;
 use signpost_io::tables::breakers::Breakers;
 use signpost_io::tables::deliveries::Deliveries;
 use signpost_io::tables::endpoints::{Endpoints, PutResult};
+use signpost_io::tables::event_types::{self, EventTypes};
 use signpost_io::tables::events::Events;
 use signpost_io::tables::limits::Limits;
 use signpost_io::tables::parking::Parking;
@@ -289,7 +291,8 @@ async fn attempts(aws: &SdkConfig) {
 async fn subscriptions(aws: &SdkConfig) {
     let (tenant, id, client) = (tenant(), endpoint_id(), aws_sdk_dynamodb::Client::new(aws));
     let name = table(aws, ["tenant", "endpoint"]).await;
-    let (endpoints, subscriptions) = (Endpoints::new(client.clone(), name.clone()), Subscriptions::new(client, name));
+    let (endpoints, subscriptions) =
+        (Endpoints::new(client.clone(), name.clone()), Subscriptions::new(client.clone(), name.clone()));
     let types = |text: &str| serde_json::from_str::<Vec<TypeFilter>>(text).unwrap();
     let change = async |change: &dyn Fn(&mut StoredEndpoint)| {
         let mut stored = endpoints.get(&tenant, &id).await.unwrap().unwrap();
@@ -313,6 +316,19 @@ async fn subscriptions(aws: &SdkConfig) {
             assert_eq!(endpoints.disable(&tenant, &id, DisabledBecause::Gone).await.unwrap(), Written::Yes);
         }
         EndpointWrite::Remove => assert_eq!(endpoints.delete(&tenant, &id, None).await.unwrap(), Written::Yes),
+        EndpointWrite::SetSchema(schema) => {
+            let (event_types, name) =
+                (EventTypes::new(client.clone(), name.clone()), TypeName::parse("invoice").unwrap());
+            match schema {
+                Some(schema) => {
+                    let text = format!(r#"{{"schema":{schema},"example":{{}}}}"#);
+                    let event_type = EventType::parse(&text).unwrap();
+                    let written = event_types.put(&tenant, &name, &event_type, 7).await.unwrap();
+                    assert!(matches!(written, event_types::PutResult::Written(_)));
+                }
+                None => assert!(event_types.delete(&tenant, &name).await.unwrap().is_some()),
+            }
+        }
     };
     conformance::subscriptions(&subscriptions, &tenant, &id, write).await;
 }
