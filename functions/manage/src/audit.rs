@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use signpost_core::audit::{Actor, AuditQuery, Change, Entry, EntryId, Outcome};
 use signpost_core::delivery::verification::state;
 use signpost_core::endpoint::{DisabledBecause, EndpointId, settings};
+use signpost_core::event::catalogue::TypeName;
 use signpost_core::input::problem::Problem;
 use signpost_engine::ports::endpoints::StoredEndpoint;
 use signpost_io::runtime::api_gateway::respond;
@@ -56,10 +57,15 @@ impl Trail {
         self.note(Changed { endpoint: endpoint.cloned(), change: Change::between(Value::Null, after) });
     }
 
-    /// Notes that something other than an endpoint was changed, created (`before` is null) or removed (`after` is null).
-    /// Neither has a secret.
-    pub(crate) fn thing(&self, before: Value, after: Value) {
-        self.note(Changed { endpoint: None, change: Change::between(before, after) });
+    /// Notes that an event type was changed, registered (`before` is null) or removed (`after` is null).
+    pub(crate) fn event_type(&self, name: &TypeName, before: Value, after: Value) {
+        let mut change = Change::between(before, after);
+        for state in [&mut change.before, &mut change.after] {
+            if let Value::Object(members) = state {
+                members.insert("type".into(), name.as_str().into());
+            }
+        }
+        self.note(Changed { endpoint: None, change });
     }
 
     fn note(&self, changed: Changed) {

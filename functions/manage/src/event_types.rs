@@ -26,9 +26,8 @@ impl App {
         let event_type = EventType::parse(&asked.body(&[JSON])?).map_err(Problem::bad_request)?;
         let now = unix_now().as_secs();
         let before = self.event_types.get(&asked.tenant, &name).await?;
-        asked
-            .trail
-            .thing(audited(&name, before.as_ref().map(|before| &before.event_type)), audited(&name, Some(&event_type)));
+        let was = audited(before.as_ref().map(|before| &before.event_type));
+        asked.trail.event_type(&name, was, audited(Some(&event_type)));
         let before = match self.event_types.put(&asked.tenant, &name, &event_type, now).await? {
             PutResult::Written(before) => before,
             PutResult::Full { types, bytes } => {
@@ -39,7 +38,7 @@ impl App {
                 return Err(Problem::conflict(detail).into());
             }
         };
-        tracing::info!(tenant.id = %asked.tenant, event.r#type = %name, "event_type.set");
+        tracing::info!(tenant.id = %asked.tenant, event_type.name = %name, "event_type.set");
         let stored = StoredEventType {
             event_type,
             version: before.as_ref().map_or(1, |before| before.version + 1),
@@ -88,9 +87,10 @@ impl App {
         let name = asked.event_type().ok_or_else(no_such_type)?;
         refuse_built_in(&name)?;
         let before = self.event_types.get(&asked.tenant, &name).await?;
-        asked.trail.thing(audited(&name, before.as_ref().map(|before| &before.event_type)), Value::Null);
+        let was = audited(before.as_ref().map(|before| &before.event_type));
+        asked.trail.event_type(&name, was, Value::Null);
         self.event_types.delete(&asked.tenant, &name).await?.ok_or_else(no_such_type)?;
-        tracing::info!(tenant.id = %asked.tenant, event.r#type = %name, "event_type.removed");
+        tracing::info!(tenant.id = %asked.tenant, event_type.name = %name, "event_type.removed");
         Ok(empty(204))
     }
 
@@ -134,12 +134,9 @@ fn no_such_type() -> Problem {
 }
 
 /// Returns an event type in the form of the audit log, which shortens long texts.
-fn audited(name: &TypeName, event_type: Option<&EventType>) -> Value {
+fn audited(event_type: Option<&EventType>) -> Value {
     event_type.map_or(Value::Null, |EventType { description, schema, example, deprecated }| {
-        json!({
-            "type": name.as_str(), "description": description, "schema": schema, "example": example,
-            "deprecated": deprecated,
-        })
+        json!({"description": description, "schema": schema, "example": example, "deprecated": deprecated})
     })
 }
 

@@ -89,7 +89,7 @@ impl Schemas {
         }
         let schema = Schema::parse(text, "").map(Arc::new);
         if let Err(faults) = &schema {
-            tracing::error!(tenant.id = %tenant, event.r#type = kind, faults = faults.len(), "schema.unreadable");
+            tracing::error!(tenant.id = %tenant, event_type.name = kind, faults = faults.len(), "schema.unreadable");
         }
         let schema = schema.ok();
         self.put(key, (Arc::clone(text), schema.clone()));

@@ -67,7 +67,7 @@ pub fn may_have_schema(kind: &str) -> bool {
 /// An event type of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventType {
-    /// What its events say, for integrators. It may be empty.
+    /// The meaning of its events, for integrators. It may be empty.
     pub description: String,
     /// The JSON Schema of its payloads, without whitespace.
     pub schema: String,
@@ -149,7 +149,7 @@ pub struct BuiltIn {
     pub kind: &'static str,
     /// Who documents the format.
     pub vendor: &'static str,
-    /// What its events say.
+    /// The meaning of its events.
     pub description: &'static str,
     /// A request with an example, from `events/`.
     request: &'static str,

@@ -24,8 +24,8 @@ pub trait Subscriptions {
     /// The call failed.
     async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<(EndpointId, Option<Subscription>)>, Self::Error>;
 
-    /// Reads the schemas of a tenant's event types, as they are now: the type and the JSON Schema of each. Those that cannot
-    /// be read are left out, so that their events are accepted.
+    /// Reads the schemas of a tenant's event types, as they are now: the type and the JSON Schema of each. Schemas that
+    /// cannot be read are left out, so that their events are accepted.
     ///
     /// # Errors
     /// The call failed.

@@ -1,6 +1,6 @@
 //! JSON Schema 2020-12: what a tenant promises about the payloads of a type of its own.
 //!
-//! The cost of a schema and of a payload is bounded, whoever wrote them:
+//! The cost of a schema and of a payload is bounded, also if their authors mean harm:
 //!
 //! - A schema has at most [`MAX_SCHEMA_BYTES`], [`MAX_LEVELS`], [`MAX_REFERENCES`] and [`MAX_PATTERNS`]. Its references stay
 //!   inside it. Once each is followed, at most [`MAX_EXPANSION`] subschemas apply to one value.

@@ -76,7 +76,7 @@ struct Translator<'a> {
 /// The white space of ECMA-262, `\s`.
 const SPACE: &str = r"\t\n\x0b\x0c\r \u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}\u{feff}";
 
-/// What an escape stands for.
+/// The meaning of an escape.
 enum Atom {
     Character(char),
     Set(&'static str),
