@@ -56,6 +56,7 @@ async fn every_route_that_may_change_something_has_an_entry() {
         ("POST /v1/tenants/{tenant}/endpoints/{endpoint}/recover", json!({"since": SINCE})),
         ("POST /v1/tenants/{tenant}/replays", json!({"since": SINCE})),
         ("PUT /v1/tenants/{tenant}/notices", url),
+        ("PUT /v1/tenants/{tenant}/event-types/{type}", json!({"schema": true, "example": {}})),
         ("POST /v1/tenants/{tenant}/token-requests", json!({"redirectUrl": "https://tpp.example/back"})),
     ]);
     let all = routes();
@@ -73,7 +74,7 @@ async fn every_route_that_may_change_something_has_an_entry() {
         let (method, path) = route.split_once(' ').unwrap();
         let path = path.replace("{tenant}", tenant.as_str()).replace("{endpoint}", endpoint.as_str());
         let path = path.replace("{event}", &id);
-        let path = path.replace("{link}", &link).replace("{replay}", &replay);
+        let path = path.replace("{link}", &link).replace("{replay}", &replay).replace("{type}", "invoice.paid");
         assert!(!path.contains('{'), "{path}: this test does not know the parameter");
         let answer = stack.manage(method, &path, bodies.get(route.as_str())).await;
         assert!((200..300).contains(&answer.status), "{route}: {answer:?}");
