@@ -25,6 +25,7 @@ use signpost_core::delivery::sent::{Connection, Sent, SentRecord};
 use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress};
 use signpost_core::endpoint::signing_secrets::SecretVersion;
 use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId};
+use signpost_core::event::catalogue::{EventType, TypeName};
 use signpost_core::event::{Event, TenantId};
 use signpost_core::form::NEWEST;
 use signpost_core::signing::algorithm::Algorithm;
@@ -46,6 +47,7 @@ use signpost_io::tables::breakers::Breakers;
 use signpost_io::tables::deliveries::Deliveries;
 use signpost_io::tables::endpoint_keys::{EndpointKey, EndpointKeyTable};
 use signpost_io::tables::endpoints::Endpoints;
+use signpost_io::tables::event_types::EventTypes;
 use signpost_io::tables::events::Events;
 use signpost_io::tables::parking::Parking;
 use signpost_io::tables::sealing_keys::SealingKeys;
@@ -57,6 +59,14 @@ use uuid::Uuid;
 
 use wire::Wire;
 
+fn event_type_name() -> TypeName {
+    TypeName::parse("invoice.paid").unwrap()
+}
+
+fn event_type() -> EventType {
+    EventType::parse(r#"{"description":"Paid.","schema":{"maximum":10.50},"example":{},"deprecated":true}"#).unwrap()
+}
+
 const RETENTION: Duration = Duration::from_hours(720);
 const ARRIVED: u64 = 1_769_853_600_007;
 /// The sets of fixtures, oldest first. This release writes the last one, and reads all.
@@ -65,7 +75,7 @@ const SETS: [&str; 1] = ["v1"];
 /// Attributes whose values differ each time: moments of this process's clock, and random tokens.
 const VOLATILE: [&str; 3] = ["expiresAt", "fencingToken", "requestedAt"];
 /// Maps whose names are data, and texts that are a producer's.
-const DATA: [&str; 3] = ["json", "values", "fields"];
+const DATA: [&str; 5] = ["json", "values", "fields", "example", "schema"];
 
 fn tenant() -> TenantId {
     TenantId::parse("acme").unwrap()
@@ -248,6 +258,9 @@ async fn written() -> BTreeMap<&'static str, Value> {
     Endpoints::new(wire.dynamodb(), "t".into()).put(&tenant(), &endpoint, &stored, None).await.unwrap();
     let [settings, subscription] = wire.take().try_into().unwrap();
     items.extend([("endpoint", settings), ("subscription", subscription)]);
+    let event_types = EventTypes::new(wire.dynamodb(), "t".into());
+    event_types.put(&tenant(), &event_type_name(), &event_type(), 1_769_853_600).await.unwrap();
+    items.insert("event-type", wire.take_one());
     assert!(KeyTable::new(wire.dynamodb(), "t".into(), wire.mac()).add(&signing_key()).await.unwrap());
     items.insert("signing-key", wire.take_one());
     EndpointKeyTable::new(wire.dynamodb(), "t".into(), wire.mac()).publish(&tenant(), &endpoint_key()).await.unwrap();
@@ -310,6 +323,11 @@ async fn read(name: &str, item: &Value) -> Result<String, AwsError> {
         "breaker" => table(&Breakers::new(wire.dynamodb(), "t".into()).read(&endpoint).await?),
         "endpoint" => table(&Endpoints::new(wire.dynamodb(), "t".into()).get(&tenant, &endpoint).await?),
         "subscription" => table(&Subscriptions::new(wire.dynamodb(), "t".into()).of_tenant(&tenant).await?),
+        "event-type" => {
+            let schemas = Subscriptions::new(wire.dynamodb(), "t".into()).schemas(&tenant).await?;
+            let event_types = EventTypes::new(wire.dynamodb(), "t".into());
+            table(&(event_types.get(&tenant, &event_type_name()).await?, schemas))
+        }
         "signing-key" => table(&KeyTable::new(wire.dynamodb(), "t".into(), wire.mac()).line(Algorithm::ES256).await?),
         "endpoint-key" => {
             table(&EndpointKeyTable::new(wire.dynamodb(), "t".into(), wire.mac()).of_tenant(&tenant).await?)
@@ -489,12 +507,12 @@ async fn attributes_and_members_that_a_newer_release_adds_are_ignored() {
 #[tokio::test]
 async fn an_item_of_a_newer_form_is_refused_by_name() {
     let fixtures = newest();
-    for name in ["event", "endpoint"] {
+    for name in ["event", "endpoint", "event-type"] {
         let mut item = fixtures[name].clone();
         item["v"] = json!({"N": "2"});
         let refusal = read(name, &item).await.unwrap_err();
         assert!(
-            matches!(&refusal, AwsError::NewerItem { item, source } if *item == name && source.found == 2),
+            matches!(&refusal, AwsError::NewerItem { item, source } if *item == name.replace('-', " ") && source.found == 2),
             "{refusal:?}"
         );
     }

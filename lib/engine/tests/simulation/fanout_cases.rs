@@ -54,13 +54,24 @@ fn environment(calm: &Calm) -> Rc<Fanout<Sim>> {
 }
 
 fn invoke(calm: &Calm, fanout: &Rc<Fanout<Sim>>, batch: Vec<Queued>, is_own: bool) -> Vec<&'static str> {
+    present(calm, fanout, batch, is_own, 1)
+}
+
+/// Invokes `fanout` with messages that are presented for the `receives`th time.
+fn present(
+    calm: &Calm,
+    fanout: &Rc<Fanout<Sim>>,
+    batch: Vec<Queued>,
+    is_own: bool,
+    receives: u32,
+) -> Vec<&'static str> {
     let fanout = Rc::clone(fanout);
     calm.run(async move {
         let receipts: Vec<_> = (0..batch.len()).map(|index| format!("{index}#1")).collect();
         let messages = batch.iter().zip(&receipts).map(|(Queued { message_id, body }, receipt_handle)| QueuedEvent {
             message_id,
             receipt_handle,
-            receives: 1,
+            receives,
             body,
             arrived_unix_ms: START,
             is_own,
@@ -147,6 +158,22 @@ fn an_event_that_does_not_fit_the_schema_of_its_type_is_rejected_with_each_fault
     let faults: Value = serde_json::from_str(&attribute("faults")).unwrap();
     let pointers: Vec<_> = faults.as_array().unwrap().iter().map(|fault| fault["pointer"].as_str().unwrap()).collect();
     assert_eq!(pointers, ["/data/name", "/data/total"]);
+}
+
+#[test]
+fn a_schema_that_was_changed_does_not_stop_a_fan_out_that_has_begun() {
+    let calm = three();
+    let event = accepted(&calm, "m-1", &[0, 2]);
+    calm.break_calls(Some((Broken::Each(SEND), Failure::Refused)));
+    assert_eq!(fan_out(&calm, vec![event.clone()]), ["m-1"]);
+    calm.break_calls(None);
+    set_schema(&calm, &[0, 2], "false");
+    assert!(present(&calm, &environment(&calm), vec![event], false, 2).is_empty());
+    assert_eq!(recipients(&calm), [0, 2], "the same message again");
+    let other = accepted(&calm, "m-2", &[0, 2]);
+    is_foreign(&calm, &other.body);
+    assert!(present(&calm, &environment(&calm), vec![other], false, 2).is_empty());
+    assert_eq!((recipients(&calm).len(), calm.sent(Which::Rejected).len()), (2, 1), "it was not stored");
 }
 
 #[test]
