@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args as Group, Parser, Subcommand, ValueEnum};
+use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::output::Form;
@@ -12,7 +12,6 @@ use crate::output::Form;
 #[command(
     name = "signpost",
     version,
-    disable_version_flag = true,
     disable_help_subcommand = true,
     after_help = "Examples:\n  signpost verify request.txt --keys https://api.example/tenants/acme/.well-known/jwks.json\n  signpost endpoint create https://hooks.acme.example/in --tenant acme\nExit codes: 0 done, 1 refused or failed, 2 usage, 3 not found, 4 timed out."
 )]
@@ -20,9 +19,6 @@ pub struct Args {
     /// Options of every command.
     #[command(flatten)]
     pub global: Global,
-    /// Print version
-    #[arg(long, short = 'V', action = ArgAction::Version, hide = true)]
-    pub version: Option<bool>,
     /// The command.
     #[command(subcommand)]
     pub command: Command,
