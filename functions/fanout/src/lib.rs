@@ -41,7 +41,7 @@ impl App {
             random: ThreadRandom,
             rejected_queue: queue(config.rejected_queue_url),
             retention: config.retention,
-            states: States::new(dynamodb.clone(), config.events_table),
+            states: States::new(dynamodb.clone(), config.events_table, config.retention),
             subscriptions: Subscriptions::new(dynamodb, config.endpoints_table),
         });
         Self { engine, own_events_queue_arn: config.own_events_queue_arn }

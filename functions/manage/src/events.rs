@@ -30,7 +30,7 @@ use signpost_engine::ports::subscriptions::Subscriptions as _;
 use signpost_io::aws::AwsError;
 use signpost_io::runtime::api_gateway::{MAX_ANSWER_BYTES, bytes_in_answer, respond};
 use signpost_io::runtime::clock::{rfc3339, unix_ms_now};
-use signpost_io::tables::event_history::{DeliveryHistory, History};
+use signpost_io::tables::event_history::{DeliveryHistory, History, Tombstone};
 
 use crate::api_request::{ApiRequest, no_such_endpoint};
 use crate::endpoints::{JSON, moment};
@@ -129,7 +129,7 @@ impl App {
         let is_new = |id: &&EndpointId| !endpoints.contains(id) && !also_to.contains(id);
         let new: Vec<_> = meant.iter().filter(is_new).map(EndpointId::to_string).collect();
         if !new.is_empty() && !self.events.add_endpoints(key, new).await? {
-            return Err(no_such_event().into()); // Its retention has ended just now.
+            return Err(no_such_event().into()); // Its retention has ended just now, or it was erased.
         }
         for some in meant.chunks(REPLAYED_AT_ONCE) {
             // The records first. A message that arrives before its record is reset would be taken for a repetition.
@@ -188,7 +188,7 @@ impl App {
                     self.deliveries.reset_for_replay(delivery, ReplayKind::Recover).await?;
                 }
                 Some(DeliveryStatus::Pending) => {} // A crash here left it so, maybe without its message.
-                None | Some(DeliveryStatus::Delivered) => return Ok(None), // Replayed meanwhile, or expired.
+                None | Some(DeliveryStatus::Delivered | DeliveryStatus::Erased) => return Ok(None), // Replayed meanwhile, or expired.
             }
             Ok::<_, AwsError>(Some((parked.event.clone(), Message::of_parked(parked, &kept))))
         });
@@ -202,17 +202,19 @@ impl App {
     /// one.
     async fn history(&self, asked: &ApiRequest<'_>) -> Result<History, Refusal> {
         let id = asked.event()?;
-        let mut found = self.histories.of(&asked.tenant, &id).await?;
+        let (mut found, mut erased) = self.histories.of(&asked.tenant, &id).await?;
         if asked.integrator().is_some() {
             // Before anything is said about them: an integrator sees no event that none of their endpoints got.
             found.retain(|history| recipients(history).any(|endpoint| asked.may_see(endpoint)));
+            erased.retain(|tombstone| tombstone.endpoints.iter().any(|endpoint| asked.may_see(endpoint)));
         }
         if let Some(source) = asked.parameter("source") {
             found.retain(|history| history.event.key.source == source);
+            erased.retain(|tombstone| tombstone.source == source);
         }
         let last = found.pop();
         match (last, &*found) {
-            (None, _) => Err(no_such_event().into()),
+            (None, _) => Err(erased.first().map_or_else(no_such_event, was_erased).into()),
             (Some(history), []) => Ok(history),
             (Some(last), others) => {
                 let sources = others.iter().chain([&last]).map(|history| &*history.event.key.source);
@@ -245,7 +247,11 @@ fn recipients(history: &History) -> impl Iterator<Item = &EndpointId> {
     history.endpoints.iter().chain(&history.also_to)
 }
 
-fn no_such_event() -> Problem {
+fn was_erased(tombstone: &Tombstone) -> Problem {
+    Problem::gone(format!("the event was erased at {}; it cannot be shown or sent again", moment(tombstone.erased_at)))
+}
+
+pub(crate) fn no_such_event() -> Problem {
     Problem::not_found("the tenant has no such event, or not any more")
 }
 

@@ -6,6 +6,7 @@ mod audit;
 mod config;
 mod deliveries;
 mod endpoints;
+mod erasure;
 mod event_types;
 mod events;
 mod filters;
@@ -112,7 +113,7 @@ impl App {
             histories: Histories::new(dynamodb.clone(), config.events_table.clone()),
             listing: Listing::new(dynamodb.clone(), config.events_table.clone()),
             deliveries_queue: Queue::new(sqs, config.deliveries_queue_url),
-            states: States::new(dynamodb.clone(), config.events_table),
+            states: States::new(dynamodb.clone(), config.events_table, config.retention),
             parking: Parking::new(dynamodb.clone(), config.parking_table.clone(), config.retention),
             quotas: Quotas::new(dynamodb.clone(), config.parking_table.clone()),
             replays: Replays::new(dynamodb.clone(), config.parking_table),
@@ -258,12 +259,14 @@ impl App {
             "POST /v1/tenants/{tenant}/endpoints/{endpoint}/rotate-secret" => Box::pin(self.rotate_secret(asked)).await,
             "GET /v1/tenants/{tenant}/endpoints/{endpoint}/deliveries" => self.list_deliveries(asked).await,
             "GET /v1/tenants/{tenant}/events/{event}" => self.read_event(asked).await,
+            "DELETE /v1/tenants/{tenant}/events/{event}" => Box::pin(self.erase_event(asked)).await,
             "POST /v1/tenants/{tenant}/events/{event}/replay" => self.replay(asked).await,
             "POST /v1/tenants/{tenant}/replays" => self.create_replay(asked).await,
             "GET /v1/tenants/{tenant}/replays" => self.list_replays(asked).await,
             "GET /v1/tenants/{tenant}/replays/{replay}" => self.read_replay(asked).await,
             "DELETE /v1/tenants/{tenant}/replays/{replay}" => self.stop_replay(asked).await,
             "GET /v1/tenants/{tenant}/status/{type}/{subject+}" => self.read_status(asked).await,
+            "DELETE /v1/tenants/{tenant}/status/{type}/{subject+}" => Box::pin(self.erase_subject(asked)).await,
             "POST /v1/tenants/{tenant}/token-requests" => self.register(asked).await,
             "POST /v1/tenants/{tenant}/filters/test" => Self::test_filter(asked),
             "PUT /v1/tenants/{tenant}/event-types/{type}" => Box::pin(self.put_event_type(asked)).await,
@@ -292,10 +295,12 @@ fn parameters_of(route: &str) -> &'static [&'static str] {
         | "GET /v1/tenants/{tenant}/replays" => &["limit", "cursor"],
         "GET /v1/tenants/{tenant}/endpoints/{endpoint}/deliveries" => &["status", "since", "limit", "cursor"],
         "GET /v1/tenants/{tenant}/events/{event}" => &["source", "limit", "cursor"],
+        "DELETE /v1/tenants/{tenant}/events/{event}" => &["source", "dryRun"],
         "POST /v1/tenants/{tenant}/events/{event}/replay" => &["source"],
         "GET /v1/tenants/{tenant}/audit" => &["since", "endpoint", "limit", "cursor"],
         "GET /token-requests/{tokenRequestId}/result" => &["tenant"],
         "GET /v1/tenants/{tenant}/status/{type}/{subject+}" => &["type"],
+        "DELETE /v1/tenants/{tenant}/status/{type}/{subject+}" => &["type", "dryRun"],
         _ if sessions::is_asked(route) => &["tenant", "sessionId"],
         _ => &[],
     }

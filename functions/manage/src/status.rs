@@ -71,7 +71,11 @@ impl App {
 
     /// Refuses a path that can mean two subjects, if there are states of another one than `about`. Otherwise the caller
     /// could get the answer for another subject. Reads the table only if the subject has a slash.
-    async fn refuse_ambiguous(&self, asked: &ApiRequest<'_>, about: &RequestedSubject) -> Result<(), Refusal> {
+    pub(crate) async fn refuse_ambiguous(
+        &self,
+        asked: &ApiRequest<'_>,
+        about: &RequestedSubject,
+    ) -> Result<(), Refusal> {
         let others = about.others();
         let ambiguous = |kind: &str| {
             Problem::conflict(format!(
@@ -160,7 +164,7 @@ fn weak(newest: &StateKey) -> String {
     format!("W/{}", newest.tag())
 }
 
-fn not_there() -> ApiGatewayV2httpResponse {
+pub(crate) fn not_there() -> ApiGatewayV2httpResponse {
     refuse(&Problem::not_found("the tenant has no event of this type about this subject, or not any more"))
 }
 

@@ -160,7 +160,7 @@ async fn every_bad_parameter_of_a_list_is_reported() {
     let response = handle(request(include_str!("../../../events/manage-deliveries-faults.json")), &app().await).await;
     assert_eq!((response.status_code, &response.headers["cache-control"]), (400, &"no-store".parse().unwrap()));
     let expected = [
-        ("?status", "delivered, exhausted or pending"),
+        ("?status", "delivered, erased, exhausted or pending"),
         ("?since", "a moment in RFC 3339, such as 2026-01-31T10:00:00Z"),
         ("?cursor", "the `cursor` of the page before"),
         ("?limit", "a whole number, 1 to 50"),

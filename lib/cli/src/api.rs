@@ -49,6 +49,7 @@ const PORTAL_LINK: &str = "/v1/tenants/{tenant}/portal-links/{link}";
 operations! {
     POST_EVENTS = "postEvents" "POST" "/v1/events" &[], &["application/cloudevents+json", "application/cloudevents-batch+json"];
     READ_EVENT = "readEvent" "GET" "/v1/tenants/{tenant}/events/{event}" &["source", "cursor"], &[];
+    ERASE_EVENT = "eraseEvent" "DELETE" "/v1/tenants/{tenant}/events/{event}" &["source", "dryRun"], &[];
     REPLAY_EVENT = "replayEvent" "POST" "/v1/tenants/{tenant}/events/{event}/replay" &["source"], &[JSON];
     CREATE_ENDPOINT = "createEndpoint" "POST" "/v1/tenants/{tenant}/endpoints" &[], &[JSON];
     LIST_ENDPOINTS = "listEndpoints" "GET" "/v1/tenants/{tenant}/endpoints" &["cursor"], &[];
@@ -79,6 +80,7 @@ operations! {
     DELETE_NOTICES = "removeNotices" "DELETE" "/v1/tenants/{tenant}/notices" &[], &[];
     LIST_AUDIT = "listAudit" "GET" "/v1/tenants/{tenant}/audit" &["cursor", "since", "endpoint"], &[];
     READ_STATUS = "readStatus" "GET" "/v1/tenants/{tenant}/status/{type}/{subject}" &["type"], &[];
+    ERASE_SUBJECT = "eraseSubject" "DELETE" "/v1/tenants/{tenant}/status/{type}/{subject}" &["type", "dryRun"], &[];
     REGISTER_TOKEN_REQUEST = "registerTokenRequest" "POST" "/v1/tenants/{tenant}/token-requests" &[], &[JSON];
     GET_EGRESS_ADDRESSES = "getEgressAddresses" "GET" "/.well-known/egress-addresses.json" &[], &[];
     GET_KEY_SET = "getKeySet" "GET" "/tenants/{tenant}/.well-known/jwks.json" &[], &[];
@@ -262,6 +264,9 @@ fn refusal(operation: &Operation, answer: &Answer) -> Failure {
         404 if operation.path == GET_NOTICES.path => {
             Failure::not_found(what, "set the address: `signpost notices set URL --tenant …`")
         }
+        404 if operation.id == ERASE_EVENT.id => {
+            Failure::not_found(what, "if it has not arrived yet, add --source; then it is dropped when it arrives")
+        }
         404 if operation.path == READ_STATUS.path => {
             Failure::not_found(what, "check the tenant, the type and the subject; --wait waits for the first state")
         }
@@ -282,6 +287,7 @@ fn refusal(operation: &Operation, answer: &Answer) -> Failure {
             Failure::refused(what, "choose another type: `signpost event-type list --tenant …` shows which there are")
         }
         409 => Failure::refused(what, "if several sources use the id, add --source"),
+        410 => Failure::not_found(what, "nothing is left to show; see docs/erasure.md"),
         429 => Failure::refused(what, "wait a minute, then send it again"),
         500.. => Failure::refused(what, "try again; if it stays, see the log group of the function"),
         _ => Failure::refused(

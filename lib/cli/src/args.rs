@@ -99,6 +99,12 @@ pub enum Command {
         after_help = "Examples:\n  signpost replays create --tenant acme --since 2026-01-31T10:00:00Z --dry-run\n  signpost replays list --tenant acme"
     )]
     Replays(ReplaysCommand),
+    /// Erase an event, or all about a subject
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  signpost erase event payment-1-approved --tenant acme --dry-run\n  signpost erase subject operation payment-1 --tenant acme --yes"
+    )]
+    Erase(EraseCommand),
     /// List, show and redrive what was given up or rejected
     #[command(
         subcommand,
@@ -584,6 +590,54 @@ pub struct ReplaysStop {
     /// The replay's id
     #[arg(value_name = "REPLAY")]
     pub replay: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub care: Care,
+}
+
+/// Commands that erase.
+#[derive(Debug, Subcommand)]
+pub enum EraseCommand {
+    /// Erase an event
+    #[command(
+        after_help = "Examples:\n  signpost erase event payment-1-approved --tenant acme --dry-run\n  signpost erase event payment-1-approved -t acme --source /core --yes"
+    )]
+    Event(EraseEvent),
+    /// Erase all events about a subject
+    #[command(
+        after_help = "Examples:\n  signpost erase subject operation payment-1 --tenant acme --dry-run\n  signpost erase subject operation payment-1 -t acme --yes --output json"
+    )]
+    Subject(EraseSubject),
+}
+
+/// `erase event`.
+#[derive(Debug, Group)]
+pub struct EraseEvent {
+    /// The event's id
+    #[arg(value_name = "EVENT")]
+    pub event: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+    /// The event's source; needed if several use the id, or if it has not arrived
+    #[arg(long)]
+    pub source: Option<String>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub care: Care,
+}
+
+/// `erase subject`.
+#[derive(Debug, Group)]
+pub struct EraseSubject {
+    /// The type of the events about it, such as operation
+    #[arg(value_name = "TYPE")]
+    pub kind: String,
+    /// The subject of the events, such as an `operationId`
+    pub subject: String,
     #[command(flatten)]
     #[expect(missing_docs, reason = "the type says it")]
     pub tenant: Tenant,

@@ -3,6 +3,8 @@
 /// A kind of request that is counted for each tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quota {
+    /// Erasing an event or a subject. One request may work for ten seconds.
+    Erase,
     /// Recovering an endpoint. One request may work for ten seconds.
     Recover,
     /// Replaying an event. One request may send 1,000 deliveries.
@@ -13,12 +15,13 @@ pub enum Quota {
 
 impl Quota {
     /// Every quota.
-    pub const ALL: [Self; 3] = [Self::Recover, Self::Replay, Self::Replays];
+    pub const ALL: [Self; 4] = [Self::Erase, Self::Recover, Self::Replay, Self::Replays];
 
     /// Returns the name of the quota in tables.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Erase => "erase",
             Self::Recover => "recover",
             Self::Replay => "replay",
             Self::Replays => "replays",
@@ -30,7 +33,7 @@ impl Quota {
     pub fn per_minute(self) -> u32 {
         match self {
             Self::Recover | Self::Replays => 30, // With ten seconds each, five at once.
-            Self::Replay => 120,
+            Self::Erase | Self::Replay => 120,
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::logs::Chain;
 use crate::metrics::{Meter, Metric};
 use crate::ports::Ports;
 use crate::ports::clock::{Clock as _, Random as _};
-use crate::ports::events::{Arrival, Events as _, FirstFanOut, States as _};
+use crate::ports::events::{Arrival, Events as _, FirstFanOut, Insertion, States as _};
 use crate::ports::queue::{MAX_BATCH_BYTES, Message, Queue as _};
 use crate::ports::subscriptions::{Subscriptions as _, Version};
 use crate::subscription_cache::{SubscriptionCache, TenantSubscriptions};
@@ -330,7 +330,14 @@ impl<P: Ports> Fanout<P> {
             },
             payload_hash: event.payload_hash(),
         };
-        let existing = self.ports.events.insert(event, &ours).await?;
+        let existing = match self.ports.events.insert(event, &ours).await? {
+            Insertion::New => None,
+            Insertion::Stored(first) => Some(first),
+            Insertion::Erased => {
+                tracing::info!(event.id = event_id, tenant.id = tenant_id, "event.erased");
+                return Ok(Outcome::Drop);
+            }
+        };
         let is_notice = message.is_own && NOTICE_TYPES.contains(&&*event.kind);
         let claim = claim(existing.as_ref(), &ours, is_notice);
         let FirstFanOut { endpoints, sent, arrival, .. } = existing.unwrap_or(ours);

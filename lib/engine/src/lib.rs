@@ -27,6 +27,7 @@ pub mod breaker_cache;
 pub mod catalogue;
 pub mod deliver;
 pub mod endpoint_cache;
+pub mod erasure;
 pub mod fanout;
 pub mod limiter;
 pub mod logs;

@@ -226,7 +226,7 @@ async fn written() -> BTreeMap<&'static str, Value> {
     };
     Events::new(wire.dynamodb(), "t".into(), RETENTION).insert(&event, &first).await.unwrap();
     items.insert("event", wire.take_one());
-    States::new(wire.dynamodb(), "t".into()).put(&event, arrival(), Some("APPROVED"), None).await.unwrap();
+    States::new(wire.dynamodb(), "t".into(), RETENTION).put(&event, arrival(), Some("APPROVED"), None).await.unwrap();
     items.insert("state", wire.take_one());
     let deliveries = Deliveries::new(wire.dynamodb(), "t".into(), RETENTION);
     assert!(deliveries.insert(delivery, &attempt(), progress()).await.unwrap());
@@ -310,7 +310,7 @@ async fn read(name: &str, item: &Value) -> Result<String, AwsError> {
         }
         "state" => {
             let subject = SubjectKey { tenant: &tenant, kind: "operation", name: "op-1" };
-            table(&States::new(wire.dynamodb(), "t".into()).history(subject, 9).await?)
+            table(&States::new(wire.dynamodb(), "t".into(), RETENTION).history(subject, 9).await?)
         }
         "answer" | "chunk" | "delivery" | "sent" => {
             let deliveries = Deliveries::new(wire.dynamodb(), "t".into(), RETENTION);

@@ -7,6 +7,7 @@ mod deliveries;
 mod dlq;
 mod doctor;
 mod endpoint;
+mod erase;
 mod event;
 mod event_type;
 mod filter;
@@ -57,6 +58,7 @@ pub async fn run(args: Args, environment: &Environment, output: &Output) -> Outc
         Command::Recover(args) => event::recover(&args, &stack, output).await,
         Command::Replay(args) => event::replay(&args, &stack, output).await,
         Command::Replays(command) => replays::run(command, &stack, output).await,
+        Command::Erase(command) => erase::run(command, &stack, output).await,
         Command::Send(args) => send::run(&args, &stack, output).await,
         Command::Smoke(args) => smoke::run(&args, &stack, output).await,
         Command::Status(args) => status::show(&args, &stack, output).await,

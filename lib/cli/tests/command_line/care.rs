@@ -105,6 +105,22 @@ fn dangerous() -> Vec<Dangerous> {
         ),
         one(&["replays", "stop", REPLAY, "-t", "acme"], 0, "exact", &format!("{delete}/replays/REPLAY"), "", "stopped"),
         one(
+            &["erase", "event", "payment-1-approved", "-t", "acme"],
+            1,
+            "exact",
+            &format!("{delete}/events/payment-1-approved"),
+            "",
+            "erased 1 events with 2 deliveries",
+        ),
+        one(
+            &["erase", "subject", "operation", "payment-1", "-t", "acme"],
+            3,
+            "exact",
+            &format!("{delete}/status/operation/payment-1?type=operation"),
+            "",
+            "erased 1 events with 2 deliveries",
+        ),
+        one(
             &["dlq", "redrive"],
             3,
             "about",
@@ -198,7 +214,7 @@ const HARMLESS: [(&str, &str); 35] = [
 
 fn words_of(call: &[&str]) -> String {
     let words: Vec<_> = call.iter().copied().take(2).collect();
-    if HARMLESS.iter().any(|(name, _)| name.starts_with(&format!("{} ", words[0]))) {
+    if words[0] == "erase" || HARMLESS.iter().any(|(name, _)| name.starts_with(&format!("{} ", words[0]))) {
         words.join(" ")
     } else {
         words[0].to_owned()
@@ -230,6 +246,7 @@ fn is_change(asked: &Asked) -> bool {
     asked.method != "GET"
         && !asked.header("x-amz-target").starts_with("AmazonSQS.")
         && !asked.body.contains(r#""dryRun":true"#)
+        && !asked.target.contains("dryRun=true")
 }
 
 /// Runs a command, and returns the requests that change something.

@@ -31,6 +31,13 @@ fn answer(asked: &Asked) -> (u16, String) {
         ("POST", "/events/payment-1-approved/replay") => {
             json(if asked.body.contains("dryRun") { 200 } else { 202 }, json!({"endpoints": [ENDPOINT]}))
         }
+        ("DELETE", "/events/payment-1-approved") if query.contains("dryRun") => {
+            json(200, json!({"events": 1, "deliveries": 2, "more": false}))
+        }
+        ("DELETE", "/status/operation/payment-1") if query.contains("dryRun") => {
+            json(200, json!({"events": 3, "deliveries": null, "more": false}))
+        }
+        ("DELETE", "/events/payment-1-approved" | "/status/operation/payment-1") => json(202, erased()),
         ("GET", "/status/operation/payment-1") => (200, status().to_string().replace("10.5}", "10.50}")),
         ("POST", "/token-requests") => json(201, registered()),
         ("POST", "/filters/test") => json(200, compared(&asked.body)),
@@ -134,6 +141,13 @@ fn endpoint(id: &str) -> Value {
         ],
         "signingPublicKey": "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=",
         "jwksUrl": "https://api.example/tenants/acme/.well-known/jwks.json",
+    })
+}
+
+fn erased() -> Value {
+    json!({
+        "events": 1, "deliveries": 2, "more": false, "lastAttemptEndsBy": "2026-01-31T10:01:35Z",
+        "queuesEmptyBy": "2026-02-14T10:01:35Z", "tombstonesGoneBy": "2026-03-02T10:00:00Z",
     })
 }
 

@@ -125,7 +125,8 @@ impl ListQuery {
     /// All faults. The pointer is the parameter's name after a `?`.
     pub fn parse(status: Option<&str>, since: Option<&str>, cursor: Option<&str>) -> Result<Self, Vec<Fault>> {
         let mut faults = Faults::default();
-        let status = read("?status", status, DeliveryStatus::parse, "delivered, exhausted or pending", &mut faults);
+        let status =
+            read("?status", status, DeliveryStatus::parse, "delivered, erased, exhausted or pending", &mut faults);
         let since = read("?since", since, unix_ms, expected_of(since), &mut faults);
         let cursor = read("?cursor", cursor, ListPosition::of_cursor, "the `cursor` of the page before", &mut faults);
         faults.none()?;

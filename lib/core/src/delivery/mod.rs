@@ -150,6 +150,8 @@ pub struct DeliveryKey<'a> {
 pub enum DeliveryStatus {
     /// An attempt was acknowledged.
     Delivered,
+    /// An operator erased the event. Nothing is sent any more, and nothing else is kept of the delivery.
+    Erased,
     /// Signpost gave the delivery up and put it into `DeadLetterQueue`. [`DeadLetterReason`] has the reason.
     Exhausted,
     /// At least one attempt failed, and another one will follow.
@@ -162,6 +164,7 @@ impl DeliveryStatus {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
+            Self::Erased => "erased",
             Self::Exhausted => "exhausted",
             Self::Pending => "pending",
         }
@@ -170,7 +173,9 @@ impl DeliveryStatus {
     /// Parses a word of [`Self::as_str`].
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Delivered, Self::Exhausted, Self::Pending].into_iter().find(|status| status.as_str() == text)
+        [Self::Delivered, Self::Erased, Self::Exhausted, Self::Pending]
+            .into_iter()
+            .find(|status| status.as_str() == text)
     }
 }
 
@@ -241,6 +246,14 @@ pub struct DeliveryRecord {
     /// The end of the lease, in milliseconds since the Unix epoch: until then, an attempt may be in progress. 0 if
     /// there is no lease.
     pub leased_until_unix_ms: u64,
+}
+
+impl DeliveryRecord {
+    /// Returns whether an operator erased the event.
+    #[must_use]
+    pub fn is_erased(&self) -> bool {
+        self.progress.is_some_and(|progress| progress.status == DeliveryStatus::Erased)
+    }
 }
 
 /// The receipt of a delivery by `deliver`. Times are in milliseconds since the Unix epoch.
@@ -329,6 +342,8 @@ pub enum Due {
         /// The end of the wait, in milliseconds since the Unix epoch.
         until_unix_ms: u64,
     },
+    /// Nothing: an operator erased the event after this message was sent.
+    Erased,
     /// Put the delivery into `DeadLetterQueue`, because its retries ended before.
     Exhausted {
         /// The time when they ended, in milliseconds since the Unix epoch.
@@ -390,6 +405,7 @@ pub fn due(standing: Option<DeliveryRecord>, receipt: &Receipt, now_unix_ms: u64
     let attempt = match standing.progress {
         None => FIRST,
         Some(Progress { status: DeliveryStatus::Delivered, .. }) => return Due::Delivered,
+        Some(Progress { status: DeliveryStatus::Erased, .. }) => return Due::Erased,
         Some(Progress { status: DeliveryStatus::Exhausted, next_attempt_unix_ms, .. }) => {
             return Due::Exhausted { since_unix_ms: next_attempt_unix_ms };
         }
@@ -586,6 +602,7 @@ mod tests {
             (at(DeliveryStatus::Pending, 9_000), next(9_000), "overdue"),
             (at(DeliveryStatus::Pending, 14_000), Due::Wait { until_unix_ms: 14_000 }, "an extra receive"),
             (at(DeliveryStatus::Delivered, 0), Due::Delivered, "a repetition"),
+            (at(DeliveryStatus::Erased, 0), Due::Erased, "its event was erased"),
             (
                 at(DeliveryStatus::Exhausted, 7),
                 Due::Exhausted { since_unix_ms: 7 },
@@ -732,7 +749,8 @@ mod tests {
 
     #[test]
     fn statuses_read_back() {
-        for status in [DeliveryStatus::Delivered, DeliveryStatus::Exhausted, DeliveryStatus::Pending] {
+        use DeliveryStatus::{Delivered, Erased, Exhausted, Pending};
+        for status in [Delivered, Erased, Exhausted, Pending] {
             assert_eq!(DeliveryStatus::parse(status.as_str()), Some(status));
         }
         assert_eq!(DeliveryStatus::parse("lost"), None);

@@ -104,7 +104,7 @@ impl EndStatus {
         match status {
             DeliveryStatus::Delivered => Some(Self::Delivered),
             DeliveryStatus::Exhausted => Some(Self::Exhausted),
-            DeliveryStatus::Pending => None,
+            DeliveryStatus::Erased | DeliveryStatus::Pending => None,
         }
     }
 }

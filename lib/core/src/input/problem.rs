@@ -92,6 +92,19 @@ impl Problem {
         }
     }
 
+    /// Returns 410: it was there, and was removed for good (RFC 9110, section 15.5.11).
+    #[must_use]
+    pub fn gone(detail: impl Into<String>) -> Self {
+        Self {
+            status: 410,
+            title: "Gone",
+            detail: detail.into(),
+            errors: Vec::new(),
+            accept_encoding: None,
+            retry_after: None,
+        }
+    }
+
     /// Returns 412: the version in the request is not the current one (RFC 9110, section 15.5.13).
     #[must_use]
     pub fn precondition_failed(detail: impl Into<String>) -> Self {

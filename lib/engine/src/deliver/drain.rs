@@ -232,8 +232,13 @@ impl<P: Ports> Deliver<P> {
         Ok(())
     }
 
-    /// Dead-letters a parked delivery whose event has expired.
+    /// Dead-letters a parked delivery whose event has expired. Nothing remains of one whose event was erased.
     async fn end_without_event(&self, parked: &Parked) -> Result<(), Deferred<P>> {
+        if let Some(delivery) = parked.key()
+            && self.is_erased(delivery).await?
+        {
+            return self.take_out(parked).await;
+        }
         let Message { body, .. } = parked.without_event();
         self.dead_letter(body, DeadLetterReason::EventGone).await?;
         if let Some(delivery) = parked.key() {

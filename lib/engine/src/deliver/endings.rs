@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use signpost_core::delivery::parking::{LONGEST_IN_FLIGHT, LONGEST_IN_QUEUE, Lane};
-use signpost_core::delivery::{DeadLetterReason, Delivery, DeliveryStatus, Progress, Receipt, Track};
+use signpost_core::delivery::{DeadLetterReason, Delivery, DeliveryKey, DeliveryStatus, Progress, Receipt, Track};
 
 use crate::deliver::prepare::Refusal;
 use crate::deliver::{Deferred, Deliver, Outcome, QueuedDelivery};
@@ -94,7 +94,7 @@ impl<P: Ports> Deliver<P> {
     pub(super) async fn end_without_endpoint(&self, delivery: &Delivery) -> Result<(), Deferred<P>> {
         let record = self.deliveries.standing(delivery.key()).await?;
         match record.and_then(|one| one.progress) {
-            Some(Progress { status: DeliveryStatus::Delivered, .. }) => Ok(()),
+            Some(Progress { status: DeliveryStatus::Delivered | DeliveryStatus::Erased, .. }) => Ok(()),
             Some(Progress { status: DeliveryStatus::Exhausted, next_attempt_unix_ms, .. }) => {
                 self.give_up(delivery, next_attempt_unix_ms).await
             }
@@ -110,6 +110,9 @@ impl<P: Ports> Deliver<P> {
     pub(super) async fn give_up_deferred(&self, body: &str) -> bool {
         let Ok(delivery) = Delivery::parse(body) else { return false };
         let end = async {
+            if self.is_erased(delivery.key()).await? {
+                return Ok(());
+            }
             self.note_given_up(&delivery, self.clock.unix_ms()).await?;
             self.dead_letter(body.to_owned(), DeadLetterReason::Deferred).await?;
             self.deliveries.end(delivery.key(), DeadLetterReason::Deferred).await
@@ -120,6 +123,11 @@ impl<P: Ports> Deliver<P> {
             tracing::error!(event.id = %event_id, error = %Chain(error), "delivery.dead_letter_not_recorded");
         }
         ended.is_ok()
+    }
+
+    /// Returns whether the event of a delivery was erased.
+    pub(super) async fn is_erased(&self, delivery: DeliveryKey<'_>) -> Result<bool, P::Error> {
+        Ok(self.deliveries.standing(delivery).await?.is_some_and(|record| record.is_erased()))
     }
 
     /// Notes a delivery that was given up, so that an operator can recover it.

@@ -137,6 +137,10 @@ impl<P: Ports> Deliver<P> {
         let due = match due {
             Due::Attempt(due) => due,
             Due::Delivered => return Ok(Prepared::Over(Outcome::Done)),
+            Due::Erased => {
+                tracing::info!(event.id = %delivery.event.key.id, endpoint.id = %delivery.endpoint, "delivery.erased");
+                return Ok(Prepared::Over(Outcome::Done));
+            }
             Due::Elsewhere { until_unix_ms } => return Ok(Prepared::Elsewhere { until_unix_ms }),
             Due::Exhausted { since_unix_ms } => {
                 self.give_up(delivery, since_unix_ms).await?;

@@ -71,7 +71,7 @@ pub trait Deliveries {
         progress: Progress,
     ) -> Result<bool, Self::Error>;
 
-    /// Records an acknowledgement, even if the record has changed, unless there is one already. It keeps the number of attempts.
+    /// Records an acknowledgement, even if the record has changed, unless there is one already, or the event was erased. It keeps the number of attempts.
     /// Ends the lease. Returns false if the delivery was acknowledged before.
     ///
     /// # Errors
@@ -124,12 +124,20 @@ pub trait Deliveries {
 
     /// Resets a delivery for a replay that an operator requested. It is due at once, even if it was delivered or given
     /// up, and its retry policy counts from here. A failure of a running attempt is no longer recorded.
+    /// A delivery whose event was erased stays so.
     ///
     /// # Errors
     /// The call failed.
     async fn reset_for_replay(&self, delivery: DeliveryKey<'_>, replay: ReplayKind) -> Result<(), Self::Error>;
 
-    /// Records that a delivery is given up without a failed attempt, and why, unless it is delivered.
+    /// Records that the event of a delivery was erased: nothing is sent any more, and no attempt is recorded. Removes its
+    /// attempts, with their requests and answers. Repeating the call removes what a crash or a running attempt left.
+    ///
+    /// # Errors
+    /// A call failed. It may be repeated.
+    async fn erase(&self, delivery: DeliveryKey<'_>) -> Result<(), Self::Error>;
+
+    /// Records that a delivery is given up without a failed attempt, and why, unless it is delivered or erased.
     ///
     /// # Errors
     /// The call failed.

@@ -14,11 +14,11 @@ pub trait Events {
     type Error;
 
     /// Writes an event that is not there yet. If there is one with the same key, returns its first
-    /// fan-out.
+    /// fan-out, or that it was erased.
     ///
     /// # Errors
     /// The call failed, or the existing item cannot be read. The event may be written.
-    async fn insert(&self, event: &Event, first: &FirstFanOut) -> Result<Option<FirstFanOut>, Self::Error>;
+    async fn insert(&self, event: &Event, first: &FirstFanOut) -> Result<Insertion, Self::Error>;
 
     /// Notes that the deliveries to the first `sent` of the event's endpoints are in the queue, so that the next fan-out
     /// begins after them. A lower number than the noted one changes nothing.
@@ -27,7 +27,7 @@ pub trait Events {
     /// The call failed. The next fan-out begins where this one began.
     async fn note_sent(&self, key: &EventKey, sent: usize) -> Result<(), Self::Error>;
 
-    /// Reads an event. Returns `None` if its retention has ended, or if it cannot be read.
+    /// Reads an event. Returns `None` if its retention has ended, if it was erased, or if it cannot be read.
     ///
     /// # Errors
     /// The call failed.
@@ -52,6 +52,20 @@ pub trait Events {
     /// # Errors
     /// As [`Self::keep_until`].
     async fn keep_for_endpoint(&self, delivery: DeliveryKey<'_>) -> Result<(), Self::Error>;
+
+    /// Reads what is known of an event, also if it was erased. Returns `None` if nothing is.
+    ///
+    /// # Errors
+    /// The call failed, or the item cannot be read.
+    async fn traces(&self, key: &EventKey) -> Result<Option<EventTraces>, Self::Error>;
+
+    /// Replaces an event by a tombstone, which has its endpoints and no payload. It also writes a tombstone for an event
+    /// that is not there, so that a message that still brings it is dropped. Returns what was known of the event before.
+    /// From then on, no endpoint is added to it. Repeating the call changes nothing.
+    ///
+    /// # Errors
+    /// The call failed, or the item cannot be read. The tombstone may be written.
+    async fn erase(&self, key: &EventKey) -> Result<Option<EventTraces>, Self::Error>;
 }
 
 /// The states of subjects.
@@ -71,6 +85,13 @@ pub trait States {
         status: Option<&str>,
         stage: Option<&str>,
     ) -> Result<(), Self::Error>;
+
+    /// Replaces the states that an event reports by tombstones, also those that `fanout` has not written yet: it does not
+    /// overwrite a tombstone. Returns how many there are. Repeating the call changes nothing.
+    ///
+    /// # Errors
+    /// A call failed. It may be repeated.
+    async fn erase(&self, event: &Event, moment: Moment) -> Result<usize, Self::Error>;
 }
 
 /// Facts about the first arrival of an event. They are stored, so that every repetition has the same effect.
@@ -80,6 +101,28 @@ pub struct Arrival {
     pub moment: Moment,
     /// When its retention ends, in seconds since the Unix epoch.
     pub expires_at: u64,
+}
+
+/// The result of writing an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Insertion {
+    /// An operator has erased the event.
+    Erased,
+    /// There was none with this key. It is written.
+    New,
+    /// There is one with this key, and this is its first fan-out.
+    Stored(FirstFanOut),
+}
+
+/// What is known of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventTraces {
+    /// The event; `None` after it was erased, or if it cannot be read.
+    pub event: Option<Event>,
+    /// When it arrived; `None` if it was erased before it arrived.
+    pub moment: Option<Moment>,
+    /// The endpoints that it goes to, those of replays included.
+    pub endpoints: Vec<EndpointId>,
 }
 
 /// The first fan-out of an event.

@@ -255,6 +255,12 @@ impl<P: Ports> Sweep<P> {
         Ok(false)
     }
 
+    /// Returns whether the event of a parked delivery was erased.
+    async fn is_erased(&self, parked: &Parked) -> Result<bool, P::Error> {
+        let Some(delivery) = parked.key() else { return Ok(false) };
+        Ok(self.deliveries.standing(delivery).await?.is_some_and(|record| record.is_erased()))
+    }
+
     /// Puts deliveries back into the queue, each after `delay`, and removes them from the table.
     async fn move_all(&self, mut page: &[Parked], mut delay: impl FnMut(&Parked) -> Duration) -> Result<(), P::Error> {
         while !page.is_empty() {
@@ -275,6 +281,7 @@ impl<P: Ports> Sweep<P> {
                 Some(kept) => {
                     messages.push(Message { delay: delay(parked), ..Message::of_parked(parked, &kept) });
                 }
+                None if self.is_erased(parked).await? => {}
                 None => gone.push(parked),
             }
         }

@@ -27,7 +27,7 @@ use signpost_core::status::state::Moment;
 use signpost_core::token_request::{BankResponse, CallbackToken, RequestId, TokenRequest};
 use signpost_engine::ports::deliveries::{Deliveries, Lease, LeaseResult, Recorded};
 use signpost_engine::ports::endpoints::{Endpoints, StoredEndpoint, Written};
-use signpost_engine::ports::events::{Arrival, Events, FirstFanOut, StoredEvent};
+use signpost_engine::ports::events::{Arrival, EventTraces, Events, FirstFanOut, Insertion, StoredEvent};
 use signpost_engine::ports::limits::{Breakers, ConcurrencySlot, Counted, Limits, SlotPool};
 use signpost_engine::ports::parking::{Drain, Parking, SweepState, Waiting};
 use signpost_engine::ports::replays::{DeliveryLists, ListStretch, Replays, RunningReplay};
@@ -392,6 +392,48 @@ pub async fn an_end<D: Deliveries<Error: Debug>>(table: &D, subject: impl Fn() -
     assert_eq!(standing(table, &subject).await, Some(on_record(DELIVERED)));
 }
 
+/// A delivery whose event was erased stays so, whatever is recorded of it afterwards.
+pub async fn an_erasure<D: Deliveries<Error: Debug>>(table: &D, subject: impl Fn() -> Subject) {
+    let befores = [
+        Before::Nothing,
+        Before::Leased,
+        Before::Released,
+        Before::Recorded(pending(2)),
+        Before::RecordedAndLeased(pending(2)),
+        Before::Recorded(DELIVERED),
+        Before::Recorded(EXHAUSTED),
+    ];
+    for before in befores {
+        let subject = subject();
+        before.set(table, &subject).await;
+        table.erase(key(&subject)).await.unwrap();
+        let erased = standing(table, &subject).await.unwrap();
+        let progress = erased.progress.unwrap();
+        let attempts = before.record().and_then(|record| record.progress).map_or(0, |progress| progress.attempts);
+        assert_eq!((progress.status, progress.attempts), (DeliveryStatus::Erased, attempts), "{before:?}");
+        assert_eq!((progress.last_sent, progress.last_answer, progress.replay), (None, None, None), "{before:?}");
+        assert!(erased.is_erased() && erased.leased_until_unix_ms == 0, "{before:?}");
+
+        let late = WANTED.until_unix_ms * 2;
+        let wanted = Lease { from_unix_ms: late, due_by_unix_ms: late, ..WANTED };
+        assert_eq!(table.lease(key(&subject), wanted).await.unwrap(), LeaseResult::Refused(Some(erased)), "{before:?}");
+        assert!(!table.insert(key(&subject), &attempt(1), pending(1)).await.unwrap(), "{before:?}");
+        let number = attempts + 1;
+        let delivered = Progress { attempts: number, ..DELIVERED };
+        for due in [None, Some(AT)] {
+            for next in [pending(number), delivered] {
+                let recorded = table.record(key(&subject), &attempt(number), due, next).await.unwrap();
+                assert_eq!(recorded, Recorded::Overtaken, "{before:?}");
+            }
+        }
+        table.reset_for_replay(key(&subject), ReplayKind::Replay).await.unwrap();
+        table.end(key(&subject), DeadLetterReason::EndpointGone).await.unwrap();
+        assert_eq!(standing(table, &subject).await, Some(erased), "{before:?}");
+        table.erase(key(&subject)).await.unwrap();
+        assert!(standing(table, &subject).await.unwrap().is_erased(), "{before:?}: again");
+    }
+}
+
 /// A lane holds each delivery once for each time, oldest first.
 pub async fn a_lane<P: Parking<Error: Debug>>(table: &P, subject: impl Fn() -> Subject) {
     let subjects = [subject(), subject(), subject()];
@@ -753,15 +795,15 @@ pub async fn an_event<E: Events<Error: Debug>>(table: &E, event: &Event, endpoin
     assert_eq!(table.get(&event.key).await.unwrap(), None);
     assert_eq!(table.get_some(&[&event.key, &event.key]).await.unwrap(), [None, None]);
     let ours = first("m-1", event.payload_hash());
-    assert_eq!(table.insert(event, &ours).await.unwrap(), None);
+    assert_eq!(table.insert(event, &ours).await.unwrap(), Insertion::New);
     for again in [ours.clone(), first("m-2", event.payload_hash()), first("m-3", [7; 32])] {
-        assert_eq!(table.insert(event, &again).await.unwrap(), Some(ours.clone()), "{again:?}");
+        assert_eq!(table.insert(event, &again).await.unwrap(), Insertion::Stored(ours.clone()), "{again:?}");
     }
     for sent in [5, 3] {
         table.note_sent(&event.key, sent).await.unwrap();
     }
     let noted = FirstFanOut { sent: 5, ..ours.clone() };
-    assert_eq!(table.insert(event, &ours).await.unwrap(), Some(noted), "a lower number changes nothing");
+    assert_eq!(table.insert(event, &ours).await.unwrap(), Insertion::Stored(noted), "a lower number changes nothing");
     let stored = StoredEvent { event: event.clone(), arrived_unix_ms: AT };
     assert_eq!(table.get(&event.key).await.unwrap(), Some(stored.clone()));
     let several = [&event.key, &event.key, &event.key];
@@ -775,6 +817,49 @@ pub async fn an_event<E: Events<Error: Debug>>(table: &E, event: &Event, endpoin
     table.keep_until(delivery, AT + 100 * 24 * 3_600_000).await.unwrap();
     table.keep_for_endpoint(delivery).await.unwrap();
     assert_eq!(table.get(&event.key).await.unwrap(), Some(stored));
+}
+
+/// An event that was stored by [`an_event`] is erased. Its tombstone keeps its endpoints.
+pub async fn an_erased_event<E: Events<Error: Debug>>(table: &E, event: &Event, endpoint: &EndpointId) {
+    let moment = Some(Moment::of(event, AT));
+    let before = EventTraces { event: Some(event.clone()), moment, endpoints: vec![endpoint.clone()] };
+    let after = EventTraces { event: None, ..before.clone() };
+    let key = &event.key;
+    assert_eq!(table.traces(key).await.unwrap(), Some(before.clone()));
+    assert_eq!(table.erase(key).await.unwrap(), Some(before));
+    for _ in 0..2 {
+        assert_eq!(table.traces(key).await.unwrap(), Some(after.clone()));
+        assert_eq!((table.get(key).await.unwrap(), table.get_some(&[key]).await.unwrap()), (None, vec![None]));
+        let first = FirstFanOut {
+            message_id: "m-1".to_owned(),
+            endpoints: vec![endpoint.clone()],
+            sent: 0,
+            at_unix_seconds: AT / 1_000,
+            arrival: Arrival { moment: Moment::of(event, AT), expires_at: AT / 1_000 + 3_600 },
+            payload_hash: event.payload_hash(),
+        };
+        assert_eq!(table.insert(event, &first).await.unwrap(), Insertion::Erased);
+        let delivery = DeliveryKey { event: key, endpoint, arrived_unix_ms: AT };
+        table.note_sent(key, 1).await.unwrap();
+        table.keep_for_endpoint(delivery).await.unwrap();
+        assert_eq!(table.erase(key).await.unwrap(), Some(after.clone()), "a repetition changes nothing");
+    }
+}
+
+/// An event that is erased before it arrives is not stored when it does.
+pub async fn an_event_erased_before_it_arrives<E: Events<Error: Debug>>(table: &E, event: &Event) {
+    assert_eq!((table.traces(&event.key).await.unwrap(), table.erase(&event.key).await.unwrap()), (None, None));
+    let first = FirstFanOut {
+        message_id: "m-1".to_owned(),
+        endpoints: Vec::new(),
+        sent: 0,
+        at_unix_seconds: AT / 1_000,
+        arrival: Arrival { moment: Moment::of(event, AT), expires_at: AT / 1_000 + 3_600 },
+        payload_hash: event.payload_hash(),
+    };
+    assert_eq!(table.insert(event, &first).await.unwrap(), Insertion::Erased);
+    let traces = EventTraces { event: None, moment: None, endpoints: Vec::new() };
+    assert_eq!(table.traces(&event.key).await.unwrap(), Some(traces));
 }
 
 /// Keeping an event that is gone does not bring a part of it back.

@@ -56,6 +56,7 @@ conforms! {
     a_failure_is_not_recorded_over_another_record_and_an_acknowledgement_is: a_record;
     a_replay_makes_a_delivery_due_and_its_attempts_not_count: a_replay, now;
     a_delivery_is_given_up_unless_it_is_delivered: an_end, now;
+    a_delivery_whose_event_was_erased_stays_so: an_erasure;
     a_lane_holds_each_delivery_once_for_each_time_oldest_first: a_lane;
     a_parked_delivery_is_removed_unless_it_was_parked_again: a_removal;
     deliveries_are_removed_together_unless_one_was_parked_again: a_removal_of_many;
@@ -135,7 +136,9 @@ fn an_event_is_stored_once() {
     let (event, missing) = (calm.world.event(number), calm.world.event(gone));
     calm.run(async move {
         conformance::an_event(&table, &event, &endpoint_id(0)).await;
+        conformance::an_erased_event(&table, &event, &endpoint_id(0)).await;
         conformance::a_missing_event(&table, &missing, &endpoint_id(0)).await;
+        conformance::an_event_erased_before_it_arrives(&table, &missing).await;
     });
 }
 

@@ -43,6 +43,8 @@ pub struct Laws {
     pub forgotten_slots: HashSet<u64>,
     /// The events whose state can be polled.
     pub states: HashSet<u32>,
+    /// By event that was erased, when its operator had the answer.
+    pub erased_at: HashMap<u32, u64>,
     /// When the requests of small worlds began.
     pub sent_at: Vec<u64>,
     /// By delivery, until when its event is kept at least.
@@ -169,6 +171,8 @@ impl Laws {
     }
 
     pub fn sent(&mut self, id: u32, now: u64, until: u64, is_acknowledged: bool, record: Option<DeliveryStatus>) {
+        let erased_at = self.erased_at.get(&self.event_of(id));
+        assert!(erased_at.is_none_or(|at| now <= at + LEASE_MS), "delivery {id} is sent, erased at {erased_at:?}");
         let fact = &mut self.facts[id as usize];
         let may_overlap = now < fact.may_overlap_until;
         self.figures.sends += 1;
@@ -414,12 +418,13 @@ impl World {
         }
         for (number, event) in (0..).zip(&laws.events) {
             let Some(first) = tables.events.get(&number) else {
-                let is_on_its_way = accepted.contains(&number) || own.contains(&number);
+                let is_on_its_way =
+                    accepted.contains(&number) || own.contains(&number) || tables.erased.contains(&number);
                 assert!(is_on_its_way, "event {number} is lost");
                 continue;
             };
-            if accepted.contains(&number) || own.contains(&number) {
-                continue; // It is fanned out again.
+            if accepted.contains(&number) || own.contains(&number) || tables.erased.contains(&number) {
+                continue; // It is fanned out again, or erased.
             }
             for id in first.endpoints.iter().filter_map(|endpoint| event.delivery_to(index_of(endpoint))) {
                 let is_delivered =
@@ -445,6 +450,14 @@ impl World {
         let all = seen.iter().flat_map(|(number, first)| first.endpoints.iter().map(|id| (**number, id.clone())));
         let all: Vec<_> = all.collect();
         all.get(chosen as usize % all.len().max(1)).cloned()
+    }
+
+    /// One of the producers' events that were accepted, whether it has arrived or not.
+    pub fn any_event(&self, chosen: u32) -> Option<u32> {
+        let laws = self.laws.borrow();
+        let of_producers: Vec<_> =
+            (0..).zip(&laws.events).filter(|(_, event)| event.own.is_none()).map(|(number, _)| number).collect();
+        of_producers.get(chosen as usize % of_producers.len().max(1)).copied()
     }
 
     /// Everything has come to its end: acknowledged, or a dead letter.

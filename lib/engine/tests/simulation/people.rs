@@ -7,6 +7,7 @@ use std::time::Duration;
 use signpost_core::delivery::{DeliveryKey, ReplayKind};
 use signpost_core::endpoint::{DisabledBecause, EndpointId};
 use signpost_core::status::state::Moment;
+use signpost_engine::erasure::Erasure;
 use signpost_engine::ports::deliveries::Deliveries as _;
 use signpost_engine::ports::events::{Arrival, FirstFanOut};
 use signpost_engine::ports::parking::Parking as _;
@@ -15,7 +16,7 @@ use signpost_engine::sweep::Redrive;
 
 use crate::clock::IMMORTAL;
 use crate::functions::sweep_of;
-use crate::ports::{QueueOf, Which};
+use crate::ports::{QueueOf, Sim, Which};
 use crate::queue::Body;
 use crate::tables::index_of;
 use crate::world::{Fault, Process, Role, World, acme, endpoint_id};
@@ -126,6 +127,16 @@ pub async fn replay(process: Process, number: u32, endpoint: &EndpointId) -> Res
     let message = Message::of_delivery(endpoint, &event, arrived_unix_ms, Some(process.now()));
     QueueOf { process: process.clone(), which: Which::Deliveries }.send_all([message]).await?;
     process.world.laws.borrow_mut().facts[id as usize].is_being_replayed = false;
+    Ok(())
+}
+
+/// As `manage` erases an event. From the answer on, the law about erased events holds.
+pub async fn erase(process: Process, number: u32) -> Result<(), Fault> {
+    let key = process.world.event(number).key;
+    let erasure = Erasure::<Sim> { events: &process, deliveries: &process, states: &process };
+    erasure.event(&key).await?;
+    let now = process.world.now();
+    process.world.laws.borrow_mut().erased_at.entry(number).or_insert(now);
     Ok(())
 }
 

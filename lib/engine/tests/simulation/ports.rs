@@ -22,11 +22,12 @@ use signpost_core::event::{Event, EventKey, TenantId};
 use signpost_core::random_secret::SecretHash;
 use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::signing::signer::Signer;
+use signpost_core::status::state::Moment;
 use signpost_core::token_request::{RequestId, TokenRequest};
 use signpost_engine::ports::clock::{Clock, Random};
 use signpost_engine::ports::deliveries::{Deliveries, Lease, LeaseResult};
 use signpost_engine::ports::endpoints::{Endpoints, OpenedSecrets, Secrets, StoredEndpoint, Written};
-use signpost_engine::ports::events::{Arrival, Events, FirstFanOut, States, StoredEvent};
+use signpost_engine::ports::events::{Arrival, EventTraces, Events, FirstFanOut, Insertion, States, StoredEvent};
 use signpost_engine::ports::limits::{Breakers, ConcurrencySlot, Counted, Limits, SlotPool};
 use signpost_engine::ports::parking::{Drain, Parked, Parking, SweepState, Waiting};
 use signpost_engine::ports::queue::{Message, Queue, Received};
@@ -349,6 +350,12 @@ impl Deliveries for Process {
         .await
     }
 
+    async fn erase(&self, delivery: DeliveryKey<'_>) -> Result<(), Fault> {
+        let (id, now) = (self.world.delivery(delivery), self.now());
+        self.heats_delivery(id);
+        self.of_delivery(id, ("Deliveries", "erase"), |tables| tables.erase(id, now)).await
+    }
+
     async fn end(&self, delivery: DeliveryKey<'_>, _: DeadLetterReason) -> Result<(), Fault> {
         let (id, now) = (self.world.delivery(delivery), self.now());
         self.heats_delivery(id);
@@ -386,16 +393,19 @@ impl Process {
 impl Events for Process {
     type Error = Fault;
 
-    async fn insert(&self, event: &Event, first: &FirstFanOut) -> Result<Option<FirstFanOut>, Fault> {
+    async fn insert(&self, event: &Event, first: &FirstFanOut) -> Result<Insertion, Fault> {
         let number = self.world.number_of(&event.key.id);
         self.call(("Events", "insert"), |world| {
             let mut tables = world.tables.borrow_mut();
+            if tables.erased.contains(&number) {
+                return Insertion::Erased;
+            }
             if let Some(existing) = tables.events.get(&number) {
-                return Some(existing.clone());
+                return Insertion::Stored(existing.clone());
             }
             world.laws.borrow().chosen(number, &first.endpoints, |index| tables.endpoints[index].is_none());
             tables.events.insert(number, first.clone());
-            None
+            Insertion::New
         })
         .await
     }
@@ -435,12 +445,38 @@ impl Events for Process {
         let id = self.world.delivery(delivery);
         self.call(("Events", "keep_for_endpoint"), |world| world.keep(id, u64::MAX)).await
     }
+
+    async fn traces(&self, key: &EventKey) -> Result<Option<EventTraces>, Fault> {
+        let number = self.world.number_of(&key.id);
+        self.call(("Events", "traces"), |world| traces(world, number)).await
+    }
+
+    async fn erase(&self, key: &EventKey) -> Result<Option<EventTraces>, Fault> {
+        let number = self.world.number_of(&key.id);
+        self.call(("Events", "erase"), |world| {
+            let before = traces(world, number);
+            world.tables.borrow_mut().erased.insert(number);
+            before
+        })
+        .await
+    }
+}
+
+fn traces(world: &World, number: u32) -> Option<EventTraces> {
+    let tables = world.tables.borrow();
+    let is_erased = tables.erased.contains(&number);
+    let Some(first) = tables.events.get(&number) else {
+        return is_erased.then(|| EventTraces { event: None, moment: None, endpoints: Vec::new() });
+    };
+    let event = (!is_erased).then(|| world.event(number));
+    Some(EventTraces { event, moment: Some(first.arrival.moment), endpoints: first.endpoints.clone() })
 }
 
 fn stored(world: &World, number: u32) -> Option<StoredEvent> {
     let arrived_unix_ms = {
         let tables = world.tables.borrow();
-        let kept = tables.events.get(&number).filter(|_| !tables.gone.contains(&number));
+        let kept =
+            tables.events.get(&number).filter(|_| !tables.gone.contains(&number) && !tables.erased.contains(&number));
         kept.map(|first| first.arrival.moment.arrived_unix_ms())
     };
     Some(StoredEvent { event: world.event(number), arrived_unix_ms: arrived_unix_ms? })
@@ -452,6 +488,10 @@ impl States for Process {
     async fn put(&self, event: &Event, _: Arrival, _: Option<&str>, _: Option<&str>) -> Result<(), Fault> {
         let number = self.world.number_of(&event.key.id);
         self.call(("States", "put"), |world| world.laws.borrow_mut().states.insert(number)).await.map(drop)
+    }
+
+    async fn erase(&self, _: &Event, _: Moment) -> Result<usize, Fault> {
+        self.call(("States", "erase"), |_| 1).await
     }
 }
 

@@ -71,6 +71,8 @@ pub struct Tables {
     pub busy_until: Option<u64>,
     /// The state that the last sweep left.
     pub swept: Option<SweepState>,
+    /// The events that were erased. Those that are also in `events` had arrived before.
+    pub erased: HashSet<u32>,
     /// The events whose retention has ended.
     pub gone: HashSet<u32>,
     /// The event types, each with its schema.
@@ -221,7 +223,7 @@ impl Tables {
 
     pub fn acknowledge(&mut self, id: u32, progress: Progress) -> bool {
         let record = self.records.entry(id).or_default();
-        let is_news = record.status != Some(DeliveryStatus::Delivered);
+        let is_news = !matches!(record.status, Some(DeliveryStatus::Delivered | DeliveryStatus::Erased));
         if is_news {
             let (status, next_attempt) = (Some(progress.status), progress.next_attempt_unix_ms);
             let last_sent = progress.last_sent.or(record.last_sent);
@@ -233,6 +235,9 @@ impl Tables {
 
     pub fn reset_for_replay(&mut self, id: u32, replay: ReplayKind, now: u64) {
         let record = self.records.entry(id).or_default();
+        if record.status == Some(DeliveryStatus::Erased) {
+            return;
+        }
         record.status = Some(DeliveryStatus::Pending);
         record.before_replay = Some(*record.attempts.get_or_insert(0));
         record.next_attempt = now;
@@ -240,9 +245,15 @@ impl Tables {
         record.last_answer = None;
     }
 
+    pub fn erase(&mut self, id: u32, now: u64) {
+        let attempts = self.records.get(&id).and_then(|record| record.attempts).or(Some(0));
+        let (status, next_attempt) = (Some(DeliveryStatus::Erased), now);
+        self.records.insert(id, Record { status, attempts, next_attempt, ..Record::default() });
+    }
+
     pub fn end(&mut self, id: u32, now: u64) {
         let record = self.records.entry(id).or_default();
-        if record.status != Some(DeliveryStatus::Delivered) {
+        if !matches!(record.status, Some(DeliveryStatus::Delivered | DeliveryStatus::Erased)) {
             record.status = Some(DeliveryStatus::Exhausted);
             record.next_attempt = now;
             record.attempts.get_or_insert(0);

@@ -15,7 +15,7 @@ use crate::clock::{IMMORTAL, START};
 use crate::functions::run_functions_in;
 use crate::laws::{Figures, Story};
 use crate::mapping::Account;
-use crate::people::{disable, enable, operate, produce, redrive, remove, replay};
+use crate::people::{disable, enable, erase, operate, produce, redrive, remove, replay};
 use crate::queue::Mischief;
 use crate::receivers::{Mood, Receiver};
 use crate::world::{Plan, Trouble, World, endpoint, endpoint_id, types_of};
@@ -57,10 +57,19 @@ pub fn run(seed: u64, is_told: bool) -> Figures {
     assert!(is_over, "not everything that waited was sent: {:?}", world.tables.borrow().waiting().collect::<Vec<_>>());
     let (tables, laws) = (world.tables.borrow(), world.laws.borrow());
     let dead: HashSet<_> = world.dead_letters.queue.borrow().bodies().collect();
-    for (event, first) in laws.events.iter().zip(0..).map(|(event, number)| (event, &tables.events[&number])) {
+    for (event, number) in laws.events.iter().zip(0..) {
+        let Some(first) = tables.events.get(&number) else {
+            assert!(tables.erased.contains(&number), "event {number} is lost");
+            continue;
+        };
         for (id, endpoint) in event.deliveries().filter(|(_, index)| first.endpoints.contains(&endpoint_id(*index))) {
             let status = tables.records.get(&id).and_then(|record| record.status);
-            let is_over = status == Some(DeliveryStatus::Delivered) || dead.contains(&id);
+            let is_done = matches!(status, Some(DeliveryStatus::Delivered | DeliveryStatus::Erased));
+            assert!(
+                status == Some(DeliveryStatus::Erased) || !tables.erased.contains(&number) || dead.contains(&id),
+                "delivery {id} of an erased event: {status:?}"
+            );
+            let is_over = is_done || dead.contains(&id);
             assert!(is_over, "delivery {id} to {endpoint}: {status:?}, {:?}", laws.facts[id as usize]);
         }
     }
@@ -204,6 +213,22 @@ fn operators(world: &Rc<World>, endpoints: usize, dice: &mut Rng) {
         match dice.u8(..20) {
             0 => operate(world, dice.u64(START..quiet_from), move |process| remove(process, endpoint)),
             _ => operate(world, quiet_from + MINUTE, move |process| enable(process, endpoint)),
+        }
+    }
+    // Events are erased at any moment, also before they arrive.
+    if dice.bool() {
+        for _ in 0..dice.usize(1..4) {
+            let (at, chosen) = (dice.u64(START..quiet_from), dice.u32(..));
+            let known = Rc::new(OnceCell::new());
+            operate(world, at, move |process| {
+                let known = Rc::clone(&known);
+                async move {
+                    match *known.get_or_init(|| process.world.any_event(chosen)) {
+                        Some(number) => erase(process, number).await,
+                        None => Ok(()),
+                    }
+                }
+            });
         }
     }
 }

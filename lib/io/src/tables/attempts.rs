@@ -14,7 +14,7 @@ use signpost_core::delivery::answer::answer_print;
 use signpost_core::delivery::attempt::Attempt;
 use signpost_core::delivery::attempt_log::{Entry, attempts, decode, shown_chunks};
 use signpost_core::delivery::list::key_of;
-use signpost_core::delivery::sent::Sent;
+use signpost_core::delivery::sent::{Sent, SentRecord};
 
 use crate::aws::batch_get::get_all;
 use crate::aws::compression::{WRITE_UNIT, packed, unpacked};
@@ -41,6 +41,43 @@ fn sent_key(delivery: DeliveryKey<'_>, print: u64) -> Item {
 /// Returns the key of the chunk with an index.
 pub(crate) fn chunk_key(delivery: DeliveryKey<'_>, index: u32) -> Item {
     key_beside(delivery, format!("chunk#{index:06}"))
+}
+
+/// Reads the keys of all items beside a record.
+///
+/// Needs `dynamodb:Query`. One call per MiB.
+pub(crate) async fn keys_beside(
+    client: &Client,
+    table: &str,
+    delivery: DeliveryKey<'_>,
+) -> Result<Vec<Item>, AwsError> {
+    let (part, place) = key_of(delivery);
+    let mut items = client
+        .query()
+        .table_name(table)
+        .consistent_read(true)
+        .key_condition_expression("pk = :record")
+        .expression_attribute_values(":record", s(format!("{part}#{}", place.key())))
+        .projection_expression("pk, sk")
+        .into_paginator()
+        .items()
+        .send();
+    let mut keys = Vec::new();
+    while let Some(item) = items.try_next().await.map_err(AwsError::of("dynamodb:Query"))? {
+        keys.push(item);
+    }
+    Ok(keys)
+}
+
+/// Returns the keys of the items that recording an attempt may have written beside the record, which then has `chunks`.
+pub(crate) fn left_beside(delivery: DeliveryKey<'_>, attempt: &Attempt, chunks: Option<u32>) -> Vec<Item> {
+    let answer = attempt.response.as_deref().map(|answer| answer_key(delivery, answer_print(answer)));
+    let sent = match &attempt.sent {
+        SentRecord::This(sent) => Some(sent_key(delivery, sent.print())),
+        SentRecord::Nothing | SentRecord::Same => None,
+    };
+    let chunk = chunks.map(|chunks| chunk_key(delivery, chunks.saturating_sub(1)));
+    answer.into_iter().chain(sent).chain(chunk).collect()
 }
 
 /// Returns the item of an answer. A long answer is compressed, so that most need one write unit.

@@ -32,7 +32,10 @@ use crate::aws::coalesce::{Announced, Coalescer};
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, optional, s, text, unreadable};
 use crate::runtime::clock::{unix_ms_now, unix_now};
 use crate::runtime::logs::Chain;
-use crate::tables::attempts::{answer_item, chunk_key, chunks_of, map_of_sent, read_attempts, sent_item};
+use crate::tables::attempts::{
+    answer_item, chunk_key, chunks_of, keys_beside, left_beside, map_of_sent, read_attempts, sent_item,
+};
+use crate::tables::tombstone_expires_at;
 
 /// The deliveries in the table.
 #[derive(Clone, Debug)]
@@ -191,6 +194,31 @@ impl Deliveries {
     fn expires_at(&self) -> u64 {
         (unix_now() + self.retention).as_secs()
     }
+
+    /// Removes the texts that an attempt has left beside a record, if its event was erased while the attempt ran.
+    async fn forget_if_erased(
+        &self,
+        delivery: DeliveryKey<'_>,
+        attempt: &Attempt,
+        chunks: Option<u32>,
+    ) -> Result<(), AwsError> {
+        let standing = ports::deliveries::Deliveries::standing(self, delivery).await?;
+        if !standing.is_some_and(|record| record.is_erased()) {
+            return Ok(());
+        }
+        for left in left_beside(delivery, attempt, chunks) {
+            let call = self
+                .client
+                .update_item()
+                .table_name(&self.table)
+                .set_key(Some(left))
+                .update_expression("REMOVE #text, sent, attempts SET expiresAt = :expires")
+                .expression_attribute_names("#text", "text")
+                .expression_attribute_values(":expires", n(unix_now().as_secs()));
+            sent(call).await?;
+        }
+        Ok(())
+    }
 }
 
 impl ports::deliveries::Deliveries for Deliveries {
@@ -319,7 +347,11 @@ impl ports::deliveries::Deliveries for Deliveries {
             let call = call.expression_attribute_values(":before", n(attempt.number - 1));
             call.expression_attribute_values(":pending", pending).expression_attribute_values(":due", n(due))
         };
-        sent_if_it_fits(next, &kept, attempt).await
+        let is_recorded = sent_if_it_fits(next, &kept, attempt).await?;
+        if !is_recorded {
+            Box::pin(self.forget_if_erased(delivery, attempt, kept.chunks)).await?;
+        }
+        Ok(is_recorded)
     }
 
     /// Needs `dynamodb:UpdateItem`. One write, or two as in `update`.
@@ -333,9 +365,14 @@ impl ports::deliveries::Deliveries for Deliveries {
         let after_all = |kept: Option<&Kept>| {
             let expression = format!("{SET}{} REMOVE leasedUntil", put(kept));
             let call = self.update_call(delivery, kept, progress).update_expression(expression);
-            call.condition_expression("#status <> :status")
+            let call = call.condition_expression("#status <> :status AND #status <> :erased");
+            call.expression_attribute_values(":erased", s(DeliveryStatus::Erased.as_str()))
         };
-        sent_if_it_fits(after_all, &kept, attempt).await
+        let is_recorded = sent_if_it_fits(after_all, &kept, attempt).await?;
+        if !is_recorded {
+            Box::pin(self.forget_if_erased(delivery, attempt, kept.chunks)).await?;
+        }
+        Ok(is_recorded)
     }
 
     /// Needs `dynamodb:UpdateItem`. One write. The caller must send the delivery's message afterwards.
@@ -350,6 +387,8 @@ impl ports::deliveries::Deliveries for Deliveries {
                  beforeReplay = if_not_exists(attemptCount, :zero), nextAttemptAt = :now, replay = :replay, \
                  expiresAt = :expires REMOVE reason, answerPrint",
             )
+            .condition_expression("attribute_not_exists(#status) OR #status <> :erased")
+            .expression_attribute_values(":erased", s(DeliveryStatus::Erased.as_str()))
             .expression_attribute_values(":replay", s(replay.as_str()))
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":of", s(event_name(delivery)))
@@ -358,6 +397,32 @@ impl ports::deliveries::Deliveries for Deliveries {
             .expression_attribute_values(":now", n(unix_ms_now()))
             .expression_attribute_values(":expires", n(self.expires_at()));
         sent(call).await.map(drop)
+    }
+
+    /// Needs `dynamodb:UpdateItem`, `dynamodb:Query` and `dynamodb:DeleteItem`. One write, one read, and a write for each
+    /// item beside the record.
+    async fn erase(&self, delivery: DeliveryKey<'_>) -> Result<(), AwsError> {
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(delivery)))
+            .update_expression(format!(
+                "{SET}, attemptCount = if_not_exists(attemptCount, :zero) \
+                 REMOVE attempts, chunks, sent, sentPrint, answerPrint, firstAt, replay, reason, leasedUntil"
+            ))
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":of", s(event_name(delivery)))
+            .expression_attribute_values(":status", s(DeliveryStatus::Erased.as_str()))
+            .expression_attribute_values(":zero", n(0))
+            .expression_attribute_values(":next", n(unix_ms_now()))
+            .expression_attribute_values(":expires", n(tombstone_expires_at(self.retention)));
+        sent(call).await?;
+        for item in keys_beside(&self.client, &self.table, delivery).await? {
+            let call = self.client.delete_item().table_name(&self.table).set_key(Some(item));
+            call.send().await.map_err(AwsError::of("dynamodb:DeleteItem"))?;
+        }
+        Ok(())
     }
 
     /// Needs `dynamodb:UpdateItem`. One write.
@@ -370,7 +435,8 @@ impl ports::deliveries::Deliveries for Deliveries {
             .update_expression(format!(
                 "{SET}, attemptCount = if_not_exists(attemptCount, :zero), reason = :reason REMOVE leasedUntil"
             ))
-            .condition_expression("attribute_not_exists(#status) OR #status <> :delivered")
+            .condition_expression("attribute_not_exists(#status) OR NOT #status IN (:delivered, :erased)")
+            .expression_attribute_values(":erased", s(DeliveryStatus::Erased.as_str()))
             .expression_attribute_values(":reason", s(reason.as_str()))
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":of", s(event_name(delivery)))

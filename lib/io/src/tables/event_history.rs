@@ -7,12 +7,12 @@ use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, EventId, EventKey, TenantId};
 
 use crate::aws::batch_get::get_all;
-use crate::aws::{AwsError, Item, ItemError, number, s};
+use crate::aws::{AwsError, Item, ItemError, number, s, text, unreadable};
 use crate::tables::attempts::read_attempts;
 use crate::tables::deliveries::{key, reason_of, standing_of};
 use signpost_engine::ports::events::StoredEvent;
 
-use crate::tables::events::{also_to_of, endpoints_of, kept_of, partition, whole};
+use crate::tables::events::{also_to_of, endpoints_of, erased_at, kept_of, partition, whole};
 
 /// The histories of events.
 #[derive(Clone, Debug)]
@@ -36,6 +36,17 @@ pub struct History {
     pub also_to: Vec<EndpointId>,
 }
 
+/// The tombstone of an event that was erased.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tombstone {
+    /// The event's source.
+    pub source: String,
+    /// When it was erased, in seconds since the Unix epoch.
+    pub erased_at: u64,
+    /// The endpoints that it went to.
+    pub endpoints: Vec<EndpointId>,
+}
+
 /// The history of one delivery.
 #[derive(Clone, Debug)]
 pub struct DeliveryHistory {
@@ -56,13 +67,14 @@ impl Histories {
         Self { client, table }
     }
 
-    /// Reads a tenant's events with an id, and where each went: one for each source that used the id.
+    /// Reads a tenant's events with an id, and where each went: one for each source that used the id. Events that were
+    /// erased are apart.
     ///
     /// Needs `dynamodb:Query`, and `dynamodb:GetItem` for the parts of a large event. One call per 1 MiB. Strongly consistent.
     ///
     /// # Errors
     /// A call failed, or an item cannot be read.
-    pub async fn of(&self, tenant: &TenantId, id: &EventId) -> Result<Vec<History>, AwsError> {
+    pub async fn of(&self, tenant: &TenantId, id: &EventId) -> Result<(Vec<History>, Vec<Tombstone>), AwsError> {
         let key = EventKey { tenant: tenant.clone(), source: String::new(), id: id.clone() };
         let mut pages = self
             .client
@@ -74,12 +86,16 @@ impl Histories {
             .into_paginator()
             .items()
             .send();
-        let mut histories = Vec::new();
+        let (mut histories, mut tombstones) = (Vec::new(), Vec::new());
         while let Some(item) = pages.try_next().await.map_err(AwsError::of("dynamodb:Query"))? {
+            if let Some(erased_at) = erased_at(&item) {
+                tombstones.push(tombstone_of(&item, erased_at).map_err(AwsError::corrupt(ITEM))?);
+                continue;
+            }
             let item = whole(&self.client, &self.table, item).await?;
             histories.push(history_of(&item).map_err(AwsError::corrupt(ITEM))?);
         }
-        Ok(histories)
+        Ok((histories, tombstones))
     }
 
     /// Reads the deliveries of an event to some endpoints. Those without an attempt that were neither given up nor
@@ -123,6 +139,14 @@ fn history_of(item: &Item) -> Result<History, ItemError> {
         endpoints: endpoints_of(item)?,
         also_to: also_to_of(item)?,
     })
+}
+
+fn tombstone_of(item: &Item, erased_at: u64) -> Result<Tombstone, ItemError> {
+    // One that was erased before it arrived has no endpoints.
+    let mut endpoints = if item.contains_key("endpoints") { endpoints_of(item)? } else { Vec::new() };
+    endpoints.extend(also_to_of(item)?);
+    let source = text(item, "sk")?.split_once('#').map(|(_, source)| source.to_owned());
+    Ok(Tombstone { source: source.ok_or_else(|| unreadable("sk"))?, erased_at, endpoints })
 }
 
 /// Reads a delivery; `None` if it has no progress yet.

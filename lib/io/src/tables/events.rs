@@ -21,7 +21,7 @@ use signpost_core::event::{Event, EventKey};
 use signpost_core::fingerprint::fingerprint;
 use signpost_core::status::state::Moment;
 use signpost_engine::ports;
-use signpost_engine::ports::events::{Arrival, FirstFanOut, MOST_READ_BYTES, StoredEvent};
+use signpost_engine::ports::events::{Arrival, EventTraces, FirstFanOut, Insertion, MOST_READ_BYTES, StoredEvent};
 
 use crate::aws::batch_get::{get, get_all};
 use crate::aws::batch_insert::{Inserted, LARGEST_TOGETHER, insert};
@@ -30,8 +30,9 @@ use crate::aws::compression::{WRITE_UNIT, joined, length, packed, parts, unpacke
 use crate::aws::{
     AwsError, Item, ItemError, bytes, check_form, if_condition_held, n, number, optional, s, text, unreadable,
 };
-use crate::runtime::clock::unix_ms_now;
+use crate::runtime::clock::{unix_ms_now, unix_now};
 use crate::runtime::logs::Chain;
+use crate::tables::tombstone_expires_at;
 
 /// The events in the table.
 #[derive(Clone, Debug)]
@@ -56,16 +57,20 @@ impl ports::events::Events for Events {
     /// Needs `dynamodb:PartiQLInsert`: one write with the condition that there is no item, in one call with up to 24
     /// others that are written at the same time. A large event, or one that was not inserted, is put alone, which needs
     /// `dynamodb:PutItem`. If there is an item, the refusal returns it, so there is no read.
-    async fn insert(&self, event: &Event, first: &FirstFanOut) -> Result<Option<FirstFanOut>, AwsError> {
+    async fn insert(&self, event: &Event, first: &FirstFanOut) -> Result<Insertion, AwsError> {
         let ids = first.endpoints.iter().map(|id| s(id.as_str())).collect();
         let json = packed(event.json(), room_beside(&event.key, first.endpoints.len()));
         let (json, rest) = parts(json, PART_BYTES);
         let is_small = length(&json) <= LARGEST_TOGETHER;
         let mut item = item_key(&event.key);
-        if !rest.is_empty() {
+        let places = (!rest.is_empty()).then(|| Parts {
+            of: partition(&event.key),
+            name: hex(fingerprint([event.json()])),
+            count: rest.len(),
+        });
+        if let Some(places) = &places {
             // Before the event, which is complete as soon as it is there. In a box, because it is rare.
-            let places = Parts { of: partition(&event.key), name: hex(fingerprint([event.json()])), count: rest.len() };
-            Box::pin(self.put_parts(&places, rest, first.arrival.expires_at)).await?;
+            Box::pin(self.put_parts(places, rest, first.arrival.expires_at)).await?;
             item.extend(places.attributes());
         }
         item.extend([
@@ -80,17 +85,21 @@ impl ports::events::Events for Events {
         if is_small {
             let insert = async |items| insert(&self.client, &self.table, items).await;
             if self.together.load(item.clone(), insert).await.transpose()? == Some(Inserted::Yes) {
-                return Ok(None);
+                return Ok(Insertion::New);
             }
         }
         let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
         let call = call.condition_expression("attribute_not_exists(pk)");
         let result = call.return_values_on_condition_check_failure(AllOld).send().await;
-        let Err(refused) = result else { return Ok(None) };
+        let Err(refused) = result else { return Ok(Insertion::New) };
         match refused.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(check)) => {
                 let stored = check.item().ok_or_else(|| unreadable("pk"));
-                stored.and_then(first_of).map(Some).map_err(AwsError::of::<ItemError>("reading an event"))
+                let before = stored.and_then(inserted_before).map_err(AwsError::of::<ItemError>("reading an event"))?;
+                if let (Insertion::Erased, Some(places)) = (&before, &places) {
+                    Box::pin(self.empty_parts(places)).await?;
+                }
+                Ok(before)
             }
             _ => Err(AwsError::of("dynamodb:PutItem")(refused)),
         }
@@ -145,6 +154,41 @@ impl ports::events::Events for Events {
     async fn keep_for_endpoint(&self, delivery: DeliveryKey<'_>) -> Result<(), AwsError> {
         self.keep(delivery, kept_for_endpoint(delivery.arrived_unix_ms, self.retention, unix_ms_now())).await
     }
+
+    /// Needs `dynamodb:GetItem`.
+    async fn traces(&self, key: &EventKey) -> Result<Option<EventTraces>, AwsError> {
+        match get(&self.client, &self.table, item_key(key), None).await? {
+            None => Ok(None),
+            Some(item) => traces_of(key, &whole(&self.client, &self.table, item).await?).map(Some),
+        }
+    }
+
+    /// Needs `dynamodb:UpdateItem`. One write, of the item as it was. For each part of a large event a read and a write
+    /// more, which need `dynamodb:GetItem` and `dynamodb:DeleteItem`.
+    async fn erase(&self, key: &EventKey) -> Result<Option<EventTraces>, AwsError> {
+        let now = unix_now();
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(item_key(key)))
+            .update_expression(
+                "SET erasedAt = if_not_exists(erasedAt, :now), expiresAt = :expires \
+                 REMOVE json, payloadHash, messageId, sent",
+            )
+            .expression_attribute_values(":now", n(now.as_secs()))
+            .expression_attribute_values(":expires", n(tombstone_expires_at(self.retention)))
+            .return_values(ReturnValue::AllOld);
+        let before = call.send().await.map_err(AwsError::of("dynamodb:UpdateItem"))?.attributes;
+        let Some(before) = before.filter(|item| !item.is_empty()) else { return Ok(None) };
+        let parts = Parts::of(&before).map_err(AwsError::corrupt(ITEM))?;
+        let traces = traces_of(key, &whole(&self.client, &self.table, before).await?)?;
+        if let Some(parts) = parts {
+            // The tombstone names the parts until they are gone, so that a repetition finds them.
+            Box::pin(self.remove_parts(key, &parts)).await?;
+        }
+        Ok(Some(traces))
+    }
 }
 
 impl Events {
@@ -189,7 +233,26 @@ impl Events {
         try_join_all(updates).await.map(drop)
     }
 
-    /// Adds `endpoints` to the event's recipients. Returns false if the event has expired.
+    async fn remove_parts(&self, key: &EventKey, places: &Parts) -> Result<(), AwsError> {
+        let deletes =
+            places.keys().map(|part| self.client.delete_item().table_name(&self.table).set_key(Some(part)).send());
+        try_join_all(deletes).await.map_err(AwsError::of("dynamodb:DeleteItem"))?;
+        let call = self.client.update_item().table_name(&self.table).set_key(Some(item_key(key)));
+        let call = call.update_expression("REMOVE parts, partsName").condition_expression("attribute_exists(erasedAt)");
+        if_condition_held(call.send().await, "dynamodb:UpdateItem").map(drop)
+    }
+
+    /// Removes the text of parts that were written for an event that turned out to be erased.
+    async fn empty_parts(&self, places: &Parts) -> Result<(), AwsError> {
+        let updates = places.keys().map(|part| {
+            let call = self.client.update_item().table_name(&self.table).set_key(Some(part));
+            let call = call.update_expression("REMOVE json SET expiresAt = :now");
+            call.expression_attribute_values(":now", n(unix_now().as_secs())).send()
+        });
+        try_join_all(updates).await.map(drop).map_err(AwsError::of("dynamodb:UpdateItem"))
+    }
+
+    /// Adds `endpoints` to the event's recipients. Returns false if the event has expired or was erased.
     ///
     /// Needs `dynamodb:UpdateItem`. One write.
     ///
@@ -202,7 +265,7 @@ impl Events {
             .table_name(&self.table)
             .set_key(Some(item_key(key)))
             .update_expression("ADD replayedTo :endpoints")
-            .condition_expression("attribute_exists(pk)")
+            .condition_expression("attribute_exists(pk) AND attribute_not_exists(erasedAt)")
             .expression_attribute_values(":endpoints", AttributeValue::Ss(endpoints));
         Ok(if_condition_held(call.send().await, "dynamodb:UpdateItem")?.is_some())
     }
@@ -264,11 +327,32 @@ pub(crate) async fn whole(client: &Client, table: &str, mut item: Item) -> Resul
 /// its deliveries wait for that release.
 fn readable(key: &EventKey, item: &Item) -> Result<Option<StoredEvent>, AwsError> {
     check_form(item, ITEM)?;
+    if erased_at(item).is_some() {
+        return Ok(None);
+    }
     let kept = kept_of(item);
     if let Err(error) = &kept {
         tracing::error!(event.id = %key.id, tenant.id = %key.tenant, error = %Chain(error), "event.unreadable");
     }
     Ok(kept.ok())
+}
+
+/// Returns when an event was erased, in seconds since the Unix epoch.
+pub(crate) fn erased_at(item: &Item) -> Option<u64> {
+    number(item, "erasedAt").ok()
+}
+
+fn traces_of(key: &EventKey, item: &Item) -> Result<EventTraces, AwsError> {
+    let event = readable(key, item)?.map(|kept| kept.event);
+    let traces = || -> Result<_, ItemError> {
+        let Some(moment) = optional(item, "effectiveAt", |item, _| moment_of(item))? else {
+            return Ok(EventTraces { event, moment: None, endpoints: Vec::new() });
+        };
+        let mut endpoints = endpoints_of(item)?;
+        endpoints.extend(also_to_of(item)?.into_iter().filter(|id| !endpoints.contains(id)).collect::<Vec<_>>());
+        Ok(EventTraces { event, moment: Some(moment), endpoints })
+    };
+    traces().map_err(AwsError::corrupt(ITEM))
 }
 
 pub(crate) fn kept_of(item: &Item) -> Result<StoredEvent, ItemError> {
@@ -313,6 +397,10 @@ fn record(key: &EventKey) -> String {
 /// Returns the partition key of a tenant's events with one id.
 pub(crate) fn partition(key: &EventKey) -> String {
     format!("{}/{}", key.tenant, key.id)
+}
+
+fn inserted_before(stored: &Item) -> Result<Insertion, ItemError> {
+    if erased_at(stored).is_some() { Ok(Insertion::Erased) } else { first_of(stored).map(Insertion::Stored) }
 }
 
 fn first_of(stored: &Item) -> Result<FirstFanOut, ItemError> {

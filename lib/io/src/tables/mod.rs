@@ -1,5 +1,9 @@
 //! DynamoDB: one module per kind of item.
 
+use std::time::Duration;
+
+use crate::runtime::clock::unix_now;
+
 mod attempts;
 pub mod audit;
 pub mod breakers;
@@ -20,3 +24,18 @@ pub mod signing_keys;
 pub mod states;
 pub mod subscriptions;
 pub mod token_requests;
+
+/// How long SQS keeps a message: `MessageRetentionPeriod` of all queues in the template.
+pub const MESSAGES_KEPT: Duration = Duration::from_hours(14 * 24);
+
+/// Returns when the tombstone of something that is erased now expires, in seconds since the Unix epoch: with an event that
+/// arrives now, and not before the last message that may still bring the erased one.
+fn tombstone_expires_at(retention: Duration) -> u64 {
+    (unix_now() + tombstone_kept(retention)).as_secs()
+}
+
+/// Returns how long a tombstone is kept.
+#[must_use]
+pub fn tombstone_kept(retention: Duration) -> Duration {
+    retention.max(MESSAGES_KEPT + Duration::from_hours(1))
+}

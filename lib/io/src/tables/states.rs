@@ -3,28 +3,32 @@
 //! contain the payload, so that one query answers for a session; the other payloads stay with the event.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use futures_util::future::try_join_all;
 use signpost_core::event::{Event, TenantId};
 use signpost_core::status::session;
-use signpost_core::status::state::{StateKey, SubjectState, partition, subjects};
+use signpost_core::status::state::{Moment, StateKey, SubjectState, partition, subjects};
 use signpost_engine::ports;
 use signpost_engine::ports::events::Arrival;
 
 use crate::aws::batch_insert::{Inserted, LARGEST_TOGETHER, insert};
 use crate::aws::coalesce::Coalescer;
 use crate::aws::compression::{WRITE_UNIT, length, packed, unpacked};
-use crate::aws::{AwsError, Item, ItemError, n, s, text, unreadable};
+use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, s, text, unreadable};
 use crate::runtime::api_gateway::bytes_in_answer;
+use crate::runtime::clock::unix_now;
 use crate::runtime::logs::Chain;
+use crate::tables::tombstone_expires_at;
 
 /// The states in the table.
 #[derive(Clone, Debug)]
 pub struct States {
     client: Client,
     table: String,
+    retention: Duration,
     together: Arc<Coalescer<Item, Result<Inserted, AwsError>>>,
 }
 
@@ -40,10 +44,10 @@ pub struct SubjectKey<'a> {
 }
 
 impl States {
-    /// Adapts `client` to the table called `table`.
+    /// Adapts `client` to the table called `table`; tombstones are kept for `retention`.
     #[must_use]
-    pub fn new(client: Client, table: String) -> Self {
-        Self { client, table, together: Arc::default() }
+    pub fn new(client: Client, table: String, retention: Duration) -> Self {
+        Self { client, table, retention, together: Arc::default() }
     }
 
     /// Reads the position of a subject's newest state (strongly consistent).
@@ -53,10 +57,61 @@ impl States {
     /// # Errors
     /// The call failed, or the item cannot be read.
     pub async fn newest(&self, subject: SubjectKey<'_>) -> Result<Option<StateKey>, AwsError> {
-        let call = self.newest_first(subject).limit(1).projection_expression("sk");
+        let call = self.newest_first(subject).limit(1).projection_expression("sk, erasedAt");
         let answer = call.send().await;
         let items = answer.map_err(AwsError::of("dynamodb:Query"))?.items.unwrap_or_default();
-        items.first().map(place_of).transpose().map_err(AwsError::corrupt(ITEM))
+        match items.first() {
+            Some(item) if item.contains_key(ERASED_AT) => self.newest_kept(subject).await,
+            item => item.map(place_of).transpose().map_err(AwsError::corrupt(ITEM)),
+        }
+    }
+
+    /// Does as [`Self::newest`] for a subject whose newest state was erased.
+    async fn newest_kept(&self, subject: SubjectKey<'_>) -> Result<Option<StateKey>, AwsError> {
+        let call = self.newest_first(subject).filter_expression(IS_KEPT).projection_expression("sk");
+        let mut items = call.into_paginator().items().send();
+        let newest = items.try_next().await.map_err(AwsError::of("dynamodb:Query"))?;
+        newest.as_ref().map(place_of).transpose().map_err(AwsError::corrupt(ITEM))
+    }
+
+    /// Reads the positions of up to `most` states of a subject that were not erased, oldest first.
+    ///
+    /// Needs `dynamodb:Query`. One call per MiB.
+    ///
+    /// # Errors
+    /// A call failed, or an item cannot be read.
+    pub async fn oldest(&self, subject: SubjectKey<'_>, most: usize) -> Result<Vec<StateKey>, AwsError> {
+        let call = self.newest_first(subject).scan_index_forward(true).filter_expression(IS_KEPT);
+        let mut items = call.projection_expression("sk").into_paginator().items().send();
+        let mut places = Vec::new();
+        while places.len() < most
+            && let Some(item) = items.try_next().await.map_err(AwsError::of("dynamodb:Query"))?
+        {
+            places.push(place_of(&item).map_err(AwsError::corrupt(ITEM))?);
+        }
+        Ok(places)
+    }
+
+    /// Replaces a state by a tombstone, which is kept as long as an event that arrives now.
+    ///
+    /// Needs `dynamodb:UpdateItem`. One write.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn erase_state(&self, subject: SubjectKey<'_>, place: &StateKey) -> Result<(), AwsError> {
+        let SubjectKey { tenant, kind, name } = subject;
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("pk", s(partition(tenant, kind, name)))
+            .key("sk", s(format!("{STATE}{}", place.key())))
+            .update_expression("SET erasedAt = :now, expiresAt = :expires REMOVE #status, stage, #data")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#data", "data")
+            .expression_attribute_values(":now", n(unix_now().as_secs()))
+            .expression_attribute_values(":expires", n(tombstone_expires_at(self.retention)));
+        call.send().await.map(drop).map_err(AwsError::of("dynamodb:UpdateItem"))
     }
 
     /// Reads up to `most` states of a subject, newest first (strongly consistent). A state that cannot be read is left
@@ -68,7 +123,7 @@ impl States {
     /// A call failed.
     pub async fn history(&self, subject: SubjectKey<'_>, most: usize) -> Result<Vec<SubjectState>, AwsError> {
         let call = self.newest_first(subject).limit(i32::try_from(most).unwrap_or(i32::MAX));
-        let call = call.projection_expression("sk, #status, stage");
+        let call = call.filter_expression(IS_KEPT).projection_expression("sk, #status, stage");
         let call = call.expression_attribute_names("#status", "status");
         Ok(read(call, most).await?.iter().filter_map(|item| readable(item, state_of(item))).collect())
     }
@@ -83,7 +138,7 @@ impl States {
     pub async fn callbacks(&self, subject: SubjectKey<'_>, most: usize) -> Result<Vec<(StateKey, String)>, AwsError> {
         let call = self.newest_first(subject).limit(i32::try_from(most).unwrap_or(i32::MAX));
         let callback = |item| Ok((place_of(item)?, unpacked(item, "data")?.into_owned()));
-        let items = read(call, most).await?;
+        let items = read(call.filter_expression(IS_KEPT), most).await?;
         Ok(within(MAX_BYTES, items.iter().filter_map(|item| readable(item, callback(item)))))
     }
 
@@ -131,13 +186,28 @@ impl ports::events::States for States {
                 }
             }
             let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
-            call.send().await.map(drop).map_err(AwsError::of("dynamodb:PutItem"))
+            let call = call.condition_expression("attribute_not_exists(erasedAt)");
+            if_condition_held(call.send().await, "dynamodb:PutItem").map(drop)
         });
         try_join_all(puts).await.map(drop)
+    }
+
+    /// Needs `dynamodb:UpdateItem`. One write for each name of the subject.
+    async fn erase(&self, event: &Event, moment: Moment) -> Result<usize, AwsError> {
+        let place = StateKey::of(event, moment);
+        let names = subjects(event);
+        let erased = names
+            .iter()
+            .map(|name| self.erase_state(SubjectKey { tenant: &event.key.tenant, kind: &event.kind, name }, &place));
+        try_join_all(erased).await?;
+        Ok(names.len())
     }
 }
 
 const STATE: &str = "state#";
+const ERASED_AT: &str = "erasedAt";
+/// Excludes the tombstones of states whose event was erased.
+const IS_KEPT: &str = "attribute_not_exists(erasedAt)";
 /// About how many bytes a state of a session has beside the payload.
 const BESIDE: usize = 300;
 const ITEM: &str = "state";

@@ -95,6 +95,24 @@ impl TokenRequests {
         Ok(if_condition_held(call.send().await, "dynamodb:PutItem")?.is_some())
     }
 
+    /// Removes a token request with its bank callback, unless it was registered again. A later callback to its URL is
+    /// refused as unknown.
+    ///
+    /// Needs `dynamodb:DeleteItem`. One write.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn erase(&self, request: &TokenRequest) -> Result<(), AwsError> {
+        let call = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .set_key(Some(key(&request.tenant, &request.id)))
+            .condition_expression("stateHash = :state")
+            .expression_attribute_values(":state", s(request.state.as_str()));
+        if_condition_held(call.send().await, "dynamodb:DeleteItem").map(drop)
+    }
+
     fn update(&self, tenant: &TenantId, id: &RequestId) -> UpdateItemFluentBuilder {
         let call = self.client.update_item().table_name(&self.table).set_key(Some(key(tenant, id)));
         call.return_values(ReturnValue::AllNew)

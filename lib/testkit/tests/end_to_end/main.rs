@@ -13,6 +13,7 @@ mod deploy;
 mod docs;
 mod duplicates;
 mod endpoints;
+mod erasure;
 mod event_bus;
 mod event_types;
 mod fanout;

@@ -95,6 +95,7 @@ async fn replays_and_ends_of_deliveries_keep_what_they_must() {
     let table = deliveries().await;
     conformance::a_replay(&table, subjects(), unix_ms_now).await;
     conformance::an_end(&table, subjects(), unix_ms_now).await;
+    conformance::an_erasure(&table, subjects()).await;
 }
 
 #[tokio::test]
