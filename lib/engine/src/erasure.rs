@@ -26,7 +26,7 @@ pub struct Erasure<'a, P: Ports> {
     pub states: &'a P::States,
 }
 
-/// What an erasure found.
+/// The result of an erasure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Erased {
     /// How many events had a payload.

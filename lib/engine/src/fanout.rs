@@ -334,7 +334,7 @@ impl<P: Ports> Fanout<P> {
             Insertion::New => None,
             Insertion::Stored(first) => Some(first),
             Insertion::Erased => {
-                tracing::info!(event.id = event_id, tenant.id = tenant_id, "event.erased");
+                tracing::info!(event.id = event_id, tenant.id = tenant_id, "event.dropped");
                 return Ok(Outcome::Drop);
             }
         };

@@ -138,7 +138,7 @@ impl<P: Ports> Deliver<P> {
             Due::Attempt(due) => due,
             Due::Delivered => return Ok(Prepared::Over(Outcome::Done)),
             Due::Erased => {
-                tracing::info!(event.id = %delivery.event.key.id, endpoint.id = %delivery.endpoint, "delivery.erased");
+                tracing::info!(event.id = %delivery.event.key.id, endpoint.id = %delivery.endpoint, "delivery.skipped");
                 return Ok(Prepared::Over(Outcome::Done));
             }
             Due::Elsewhere { until_unix_ms } => return Ok(Prepared::Elsewhere { until_unix_ms }),

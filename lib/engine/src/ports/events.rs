@@ -114,7 +114,7 @@ pub enum Insertion {
     Stored(FirstFanOut),
 }
 
-/// What is known of an event.
+/// The facts that are known of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventTraces {
     /// The event; `None` after it was erased, or if it cannot be read.

@@ -392,7 +392,7 @@ pub async fn an_end<D: Deliveries<Error: Debug>>(table: &D, subject: impl Fn() -
     assert_eq!(standing(table, &subject).await, Some(on_record(DELIVERED)));
 }
 
-/// A delivery whose event was erased stays so, whatever is recorded of it afterwards.
+/// A delivery whose event was erased stays so. No later record changes it.
 pub async fn an_erasure<D: Deliveries<Error: Debug>>(table: &D, subject: impl Fn() -> Subject) {
     let befores = [
         Before::Nothing,

@@ -24,7 +24,7 @@ use crate::calm::{FIRST, quick};
 use crate::clock::{IMMORTAL, START};
 use crate::crowd::plan;
 use crate::functions::{deliver_of, fanout_of, run_functions, sweep_of};
-use crate::people::{fanned_out, operate, produce, replay, stream};
+use crate::people::{erase, fanned_out, operate, produce, replay, stream};
 use crate::ports::Sim;
 use crate::queue::Body;
 use crate::receivers::{Mood, Receiver};
@@ -265,6 +265,35 @@ fn a_failure_that_a_replay_overtook_does_not_end_the_delivery() {
     assert_eq!((world.laws.borrow().figures.sends, reasons(&world)), (2, Vec::new()), "the second one is being sent");
     world.clock.run(START + 20 * SECOND, || false);
     assert_eq!(reasons(&world), ["exhausted"]);
+}
+
+#[test]
+fn an_attempt_that_runs_during_an_erasure_is_the_last_one() {
+    let retry = json!({"maxRetries": 5, "intervalSeconds": 1, "backoff": "fixed"});
+    let world = calm([(json!({"retry": retry, "timeoutSeconds": 10}), Mood::Hanging)]);
+    stream(&world, 0, 1, START, START + SECOND);
+    operate(&world, START + 5 * SECOND, |process| async move { erase(process, 0).await });
+    run_functions(&world);
+    world.clock.run(START + HOUR, || false);
+    assert_eq!((world.laws.borrow().figures.sends, reasons(&world)), (1, Vec::new()));
+    assert_eq!(status(&world, 0), Some(DeliveryStatus::Erased), "the failure is not recorded");
+    assert!(world.is_all_over(), "its message has left the queue");
+}
+
+#[test]
+fn an_event_that_is_erased_before_it_arrives_is_dropped() {
+    let world = calm([(json!({"types": [{"type": "t1"}]}), well(50))]);
+    produce(&world, START + 2 * SECOND, vec![0]);
+    produce(&world, START + 3 * SECOND, vec![0]);
+    operate(&world, START + SECOND, |process| async move {
+        process.world.tables.borrow_mut().erased.insert(0);
+        Ok(())
+    });
+    run_functions(&world);
+    world.clock.run(START + MINUTE, || false);
+    let acknowledged: Vec<_> = world.laws.borrow().facts.iter().map(|fact| fact.acknowledged_at.is_some()).collect();
+    assert_eq!(acknowledged, [false, true]);
+    assert!(world.is_all_over());
 }
 
 #[test]

@@ -71,7 +71,7 @@ pub struct Tables {
     pub busy_until: Option<u64>,
     /// The state that the last sweep left.
     pub swept: Option<SweepState>,
-    /// The events that were erased. Those that are also in `events` had arrived before.
+    /// The events that were erased. Some are also in `events`, because they had arrived before.
     pub erased: HashSet<u32>,
     /// The events whose retention has ended.
     pub gone: HashSet<u32>,

@@ -145,8 +145,11 @@ async fn limits_and_breakers_are_shared_by_conditional_writes() {
 async fn an_event_is_stored_once() {
     let stack = LocalStack::from_env().await;
     let events = Events::new(stack.dynamodb(), table(&stack).await, RETENTION);
-    conformance::an_event(&events, &new_event(), &endpoint_id()).await;
+    let (event, endpoint) = (new_event(), endpoint_id());
+    conformance::an_event(&events, &event, &endpoint).await;
+    conformance::an_erased_event(&events, &event, &endpoint).await;
     conformance::a_missing_event(&events, &new_event(), &endpoint_id()).await;
+    conformance::an_event_erased_before_it_arrives(&events, &new_event()).await;
 }
 
 /// Makes an event of the largest size. Its text hardly shrinks, so that one item has no room for it.
@@ -192,7 +195,7 @@ async fn an_event_of_the_largest_size_is_stored_in_parts_that_outlast_it() {
         arrival: Arrival { moment: Moment::of(&other, 1), expires_at: 1 },
         payload_hash: other.payload_hash(),
     };
-    assert!(events.insert(&other, &first).await.unwrap().is_some(), "there is another event");
+    assert!(matches!(events.insert(&other, &first).await.unwrap(), Insertion::Stored(_)), "there is another event");
     assert_eq!(events.get(&event.key).await.unwrap().unwrap().event, event);
 }
 
