@@ -75,8 +75,8 @@ async fn an_erased_event_leaves_no_payload_and_the_event_of_another_tenant_stays
     assert_eq!((counted.status, counted.json()), (200, json!({"events": 1, "deliveries": 1, "more": false})));
     assert_eq!(stack.manage("GET", &own, None).await.status, 200, "counting changes nothing");
     assert!(
-        found(&stack, &marker).await.len() > 3,
-        "the event, its answer and its request, and another tenant's event"
+        found(&stack, &marker).await.len() >= 3,
+        "the event, the answer to its first attempt, and another tenant's event"
     );
 
     let erased = stack.manage("DELETE", &own, None).await;

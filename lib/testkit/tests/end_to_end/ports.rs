@@ -19,7 +19,7 @@ use signpost_core::event::{Event, MAX_EVENT_BYTES};
 use signpost_core::status::state::Moment;
 use signpost_core::token_request::{RequestId, TokenRequest};
 use signpost_engine::ports::endpoints::{Endpoints as _, StoredEndpoint, Written};
-use signpost_engine::ports::events::{Arrival, Events as _, FirstFanOut, MOST_READ_BYTES};
+use signpost_engine::ports::events::{Arrival, Events as _, FirstFanOut, Insertion, MOST_READ_BYTES};
 use signpost_io::runtime::clock::unix_ms_now;
 use signpost_io::tables::breakers::Breakers;
 use signpost_io::tables::deliveries::Deliveries;
@@ -197,6 +197,16 @@ async fn an_event_of_the_largest_size_is_stored_in_parts_that_outlast_it() {
     };
     assert!(matches!(events.insert(&other, &first).await.unwrap(), Insertion::Stored(_)), "there is another event");
     assert_eq!(events.get(&event.key).await.unwrap().unwrap().event, event);
+    // Erased, it has no parts, and another message with it leaves none.
+    let (_, _, all) = expiries().await;
+    assert_eq!(events.erase(&event.key).await.unwrap().unwrap().event, Some(event.clone()));
+    assert_eq!(expiries().await.2, all - parts, "only the parts of the other text are left");
+    let again = FirstFanOut { payload_hash: event.payload_hash(), ..first };
+    assert_eq!(events.insert(&event, &again).await.unwrap(), Insertion::Erased);
+    let left = stack.dynamodb().scan().table_name(&name).consistent_read(true).into_paginator().items().send();
+    let left = left.collect::<Result<Vec<_>, _>>().await.unwrap();
+    let texts = left.iter().filter(|item| item.contains_key("json") && item["sk"].as_s().unwrap().contains("part#"));
+    assert_eq!(texts.count(), all - parts);
 }
 
 pub(crate) fn stored(settings: Value) -> StoredEndpoint {
