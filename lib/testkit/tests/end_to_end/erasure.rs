@@ -142,13 +142,13 @@ async fn an_erased_subject_is_not_sent_when_its_parked_deliveries_come_up_and_no
     let last = send("somebody-else").await;
     let swept = async || {
         stack.invoke("SWEEP_FUNCTION", &json!({"source": "aws.events"})).await;
-        let sent: Vec<_> = receiver.so_far().iter().map(|request| request.event_id().to_owned()).collect();
+        let arrived: Vec<_> = receiver.so_far().iter().map(|request| request.event_id().to_owned()).collect();
         let lists = stack.manage("GET", &format!("{path}/deliveries?status=erased"), None).await.json();
         let skipped = lists["deliveries"].as_array().unwrap().len();
-        ([&kept, &last].iter().all(|id| sent.contains(id)) && skipped == 3).then_some(sent)
+        ([&kept, &last].iter().all(|id| arrived.contains(id)) && skipped == 3).then_some(arrived)
     };
-    let sent = until("the other events are sent", swept).await;
-    assert_eq!(sent.len(), 2, "nothing of the erased subject is sent: {sent:?}");
+    let arrived = until("the other events are sent", swept).await;
+    assert_eq!(arrived.len(), 2, "nothing of the erased subject is sent: {arrived:?}");
     let left = found(&stack, &marker).await;
     assert!(left.is_empty(), "{left:?}");
     let log = stack.manage("GET", &format!("/v1/tenants/{tenant}/audit"), None).await.json();
