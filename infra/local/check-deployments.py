@@ -62,6 +62,7 @@ EVERYTHING = {
     "EventBusTenant": "acme",
     "ProducerAccounts": "111111111111,222222222222",
     "ProducerTopicArns": ",".join(f"arn:aws:sns:{REGION}:{account}:orders" for account in (ACCOUNT, "111111111111")),
+    "DestinationRoleArns": "arn:aws:iam::*:role/signpost-webhooks-*,arn:aws:iam::111111111111:role/path/hooks",
     "DataKeyArn": KEY,
     "PermissionsBoundary": BOUNDARY,
     "RolePath": "/signpost/",
@@ -91,6 +92,7 @@ SETS = {
     "a bus whose events name their tenants": BUS,
     "other accounts": {"ProducerAccounts": "111111111111"},
     "a topic": {"ProducerTopicArns": f"arn:aws:sns:{REGION}:{ACCOUNT}:orders"},
+    "roles of customers": {"DestinationRoleArns": "arn:aws:iam::*:role/signpost-webhooks-*"},
     "an own key and a bus": {**BUS, "DataKeyArn": KEY},
     "a maximum of writes": {"MaxWritesPerSecond": "10000"},
 }
@@ -122,6 +124,7 @@ EXCUSED = {
 BAD = {
     "CertificateArn": ["arn:aws:iam::123456789012:server-certificate/x", "certificate"],
     "DataKeyArn": ["alias/data", f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/data"],
+    "DestinationRoleArns": ["*", "role/a", "arn:aws:iam::111111111111:user/a", "arn:aws:iam::1:role/a", "arn:aws:iam::*:role/a,"],
     "DomainName": ["https://webhooks.bank.example", "bank", "webhooks.bank.example.", "Webhooks.bank.example", "-a.example"],
     "EgressAddresses": ["203.0.113", "203.0.113.256", "203.0.113.7/33", "2001:db8::1", "203.0.113.7,", "203.0.113.7, 203.0.113.8"],
     "EventBusSources": ["com.bank core", ","],

@@ -37,13 +37,15 @@ def main(arguments: list[str]) -> int:
 
 def reference() -> str:
     schemas = read(ROOT / "infra/openapi.yaml")["components"]["schemas"]
-    parts = [table("setting", members(schemas["Settings"], schemas))]
+    settings = schemas["Settings"]["properties"] | schemas["EndpointSettings"]["properties"]
+    parts = [table("setting", members({**schemas["Settings"], "properties": settings}, schemas))]
     for heading, setting, name_of in (
-        ("Authentication", "auth", kind_of_auth),
+        ("Destinations", "destination", kind_of_member),
+        ("Authentication", "auth", kind_of_member),
         ("Retries", "retry", form_of_retry),
     ):
         parts.append(f"### {heading}\n")
-        for kind in resolved(schemas["Settings"]["properties"][setting], schemas)["oneOf"]:
+        for kind in resolved(settings[setting], schemas)["oneOf"]:
             kind = resolved(kind, schemas)
             rest = {name: value for name, value in members(kind, schemas).items() if name != "kind"}
             text = f"`{setting}` with {name_of(kind)}: {sentence(kind)}".rstrip(": ")
@@ -55,7 +57,7 @@ def reference() -> str:
     return "\n".join(parts)
 
 
-def kind_of_auth(kind: dict) -> str:
+def kind_of_member(kind: dict) -> str:
     return f"`\"kind\":\"{kind['properties']['kind']['const']}\"`"
 
 
@@ -85,7 +87,8 @@ def resolved(schema: dict, schemas: dict) -> dict:
 def table(what: str, rows: dict[str, tuple[dict, bool]]) -> str:
     lines = [f"| {what} | meaning | values | default |", "|---|---|---|---|"]
     for name, (schema, is_required) in rows.items():
-        default = "required" if is_required else literal(schema["default"]) if "default" in schema else ""
+        either = name in ("url", "destination")
+        default = "required" if is_required else "one of `url`, `destination`" if either else literal(schema["default"]) if "default" in schema else ""
         lines.append(f"| `{name}` | {sentence(schema)} | {values(schema)} | {default} |")
     return "\n".join(lines) + "\n"
 

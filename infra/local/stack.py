@@ -36,6 +36,7 @@ LOCAL = ROOT / ".local"
 STACK_NAME = "signpost"
 REGION = "us-east-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+CUSTOMER = "111122223333"  # An account of a customer. To MiniStack, a key id that is an account is the account's root.
 READY_WITHIN_SECONDS = 60
 # Invocations of `deliver` at once, for each of its queues. Each one is a process here: 50 that start together make two
 # cores too slow for everyone, which on AWS have a part of a core each.
@@ -102,6 +103,7 @@ class Stack:
             "MetricsByTenant=true",     # A test counts those of its own tenant.
             f"SlowDeliverConcurrency={DELIVER_CONCURRENCY}",
             "PortalFrameAncestors=https://listed.example",
+            f"DestinationRoleArns=arn:aws:iam::{CUSTOMER}:role/webhooks-*",
             "EventBusName=default",
             "EventBusSources=signpost.tests",
             f"ProducerTopicArns=arn:aws:sns:{REGION}:000000000000:signpost-tests",

@@ -436,6 +436,7 @@ class Walk:
             self.fit_headers(case.body)
             self.fit_cloud_events(case.body, operation)
             self.fit_auth(case.body, operation)
+            self.fit_destination(case.body, operation)
             self.fit_retry(case.body, operation)
         if operation in LISTS and (operation, case.query.get("cursor")) not in self.cursors:
             case.query = {name: value for name, value in case.query.items() if name != "cursor"}
@@ -565,6 +566,20 @@ class Walk:
         """Avoids structured mode where it can be invalid: a GET has no body, and the patched endpoint may use GET."""
         if settings.get("cloudEvents") == "structured" and (operation == "updateEndpoint" or settings.get("method") == "GET"):
             settings["cloudEvents"] = "none"
+
+    def fit_destination(self, settings: dict, operation: str) -> None:
+        """Names a role that the stack may assume, and removes what only HTTP has. Avoids patches, which may lack a member."""
+        destination = settings.get("destination")
+        if operation == "updateEndpoint":
+            settings.pop("destination", None)
+        elif isinstance(destination, dict):
+            destination["roleArn"] = "arn:aws:iam::111122223333:role/webhooks-walk"
+            for arn in {"queueArn", "busArn"} & destination.keys():
+                destination[arn] = f"arn:aws:{destination[arn].split(':', 2)[2]}"
+            for name in ("url", "method", "auth", "headers", "verification"):
+                settings.pop(name, None)
+            formats = [one for one in settings.get("signatures", []) if one != "http-message-signatures"]
+            settings["signatures"] = formats or ["jws"]
 
     def fit_auth(self, settings: dict, operation: str) -> None:
         """Replaces invalid key stores, and avoids patches of members that the stored `auth` does not have."""

@@ -1,8 +1,11 @@
 use std::time::Duration;
 
 use signpost_core::endpoint::Limit;
+use signpost_core::endpoint::destination::RolePatterns;
 use signpost_core::endpoint::target::TargetRules;
-use signpost_io::runtime::config::{ConfigError, environment, limit, required, retention, sender, target_rules};
+use signpost_io::runtime::config::{
+    ConfigError, environment, limit, required, retention, role_patterns, sender, target_rules,
+};
 
 /// Settings of the `deliver` function, read once at cold start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +14,9 @@ pub struct Config {
     pub dead_letter_queue_url: String,
     /// `DELIVERIES_QUEUE_URL`: the queue of the fast track, to delay its messages and to send them again; required.
     pub deliveries_queue_url: String,
+    /// `DESTINATION_ROLE_ARNS`: the customers' roles that this function may assume; see
+    /// [`signpost_io::runtime::config::role_patterns`]; default none.
+    pub destination_roles: RolePatterns,
     /// `ENDPOINT_KEYS_TABLE`: DynamoDB table of the key pairs that seal endpoints' secrets; required.
     pub endpoint_keys_table: String,
     /// `ENDPOINTS_TABLE`: DynamoDB table of endpoints; required.
@@ -60,6 +66,7 @@ impl Config {
         Ok(Self {
             dead_letter_queue_url: required(&get, "DEAD_LETTER_QUEUE_URL")?,
             deliveries_queue_url: required(&get, "DELIVERIES_QUEUE_URL")?,
+            destination_roles: role_patterns(&get)?,
             endpoint_keys_table: required(&get, "ENDPOINT_KEYS_TABLE")?,
             endpoints_table: required(&get, "ENDPOINTS_TABLE")?,
             events_table: required(&get, "EVENTS_TABLE")?,

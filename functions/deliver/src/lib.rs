@@ -67,7 +67,7 @@ pub fn app(aws: &SdkConfig, config: Config) -> Result<App, reqwest::Error> {
         ),
         slow_deliveries_queue: Queue::new(sqs, config.slow_deliveries_queue_url),
         slow_invocations_per_tenant: config.slow_invocations_per_tenant,
-        webhooks: WebhookSender::new(Guard::new(config.target_rules))?,
+        webhooks: WebhookSender::new(Guard::new(config.target_rules))?.with_roles(aws, config.destination_roles),
     });
     Ok(App { engine, slow_deliveries_queue_arn: config.slow_deliveries_queue_arn })
 }

@@ -1,9 +1,10 @@
 use std::time::Duration;
 
 use signpost_core::endpoint::Verification;
+use signpost_core::endpoint::destination::RolePatterns;
 use signpost_core::endpoint::target::TargetRules;
 use signpost_io::runtime::config::{
-    ConfigError, endpoint_verification, environment, number, required, retention, target_rules,
+    ConfigError, endpoint_verification, environment, number, required, retention, role_patterns, target_rules,
 };
 
 /// Settings of the `manage` function, read once at cold start.
@@ -13,8 +14,14 @@ pub struct Config {
     pub audit_retention: Duration,
     /// `AUDIT_TABLE`: DynamoDB table of the audit log; required.
     pub audit_table: String,
+    /// `DELIVER_ROLE_ARN`: the role that assumes the customers' roles, which their trust policies name; required if
+    /// `DESTINATION_ROLE_ARNS` is set.
+    pub deliver_role_arn: String,
     /// `DELIVERIES_QUEUE_URL`: the queue for replayed deliveries; required.
     pub deliveries_queue_url: String,
+    /// `DESTINATION_ROLE_ARNS`: the customers' roles that endpoints may name; see
+    /// [`signpost_io::runtime::config::role_patterns`]; default none. They must be those of `deliver`.
+    pub destination_roles: RolePatterns,
     /// `ENDPOINTS_TABLE`: DynamoDB table of endpoints; required.
     pub endpoints_table: String,
     /// `ENDPOINT_KEYS_TABLE`: DynamoDB table of endpoints' public keys; required.
@@ -67,11 +74,18 @@ impl Config {
     /// As [`Self::from_env`].
     pub fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let target_rules = target_rules(&get)?;
+        let destination_roles = role_patterns(&get)?;
+        let deliver_role_arn = match required(&get, "DELIVER_ROLE_ARN") {
+            Err(_) if destination_roles.is_empty() => String::new(),
+            found => found?,
+        };
         Ok(Self {
             audit_retention: number(&get, "AUDIT_RETENTION_DAYS", "days", 1..=3_650)
                 .map(|days: u64| Duration::from_hours(24 * days))?,
             audit_table: required(&get, "AUDIT_TABLE")?,
+            deliver_role_arn,
             deliveries_queue_url: required(&get, "DELIVERIES_QUEUE_URL")?,
+            destination_roles,
             endpoints_table: required(&get, "ENDPOINTS_TABLE")?,
             endpoint_keys_table: required(&get, "ENDPOINT_KEYS_TABLE")?,
             endpoint_verification: endpoint_verification(&get)?,

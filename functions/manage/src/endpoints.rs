@@ -16,6 +16,7 @@ use signpost_core::endpoint::settings::{self, Context, Rotation, Stored, Submiss
 use signpost_core::endpoint::signing_secrets::{SecretVersion, rotate};
 use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId, SignatureFormat, TEST_TYPE, VERIFICATION_TYPE};
 use signpost_core::event::{Event, OWN_SOURCE, TenantId};
+use signpost_core::fingerprint::fingerprint;
 use signpost_core::input::fault::Fault;
 use signpost_core::input::problem::Problem;
 use signpost_core::signing::standard_webhooks::EndpointKeys;
@@ -48,12 +49,15 @@ const MAX_PAGE: i32 = 100;
 /// How long an endpoint's public key stays published after its last signature, in seconds.
 const KEYS_OUTLIVE_SECONDS: u64 = 3_600;
 
+/// How many bytes of a MAC are in an `ExternalId`: 128 bits, too many to guess.
+const EXTERNAL_ID_BYTES: usize = 16;
+
 /// How long a host's name may take to resolve while its endpoint is created or changed.
 const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 
 impl App {
     pub(crate) async fn create(&self, asked: &ApiRequest<'_>) -> Answer {
-        let submission = self.submission(&asked.body(&[JSON])?, None).await?;
+        let submission = self.submission(&asked.tenant, &asked.body(&[JSON])?, None).await?;
         let id = EndpointId::new(Uuid::new_v4());
         self.create_as(asked, &id, submission, &asked.path_of(&id)).await
     }
@@ -164,7 +168,8 @@ impl App {
         let patch = asked.body(&[MERGE_PATCH, JSON])?;
         let submitted = async |stored: &StoredEndpoint| -> Result<Submission, Refusal> {
             let whole = settings::patched(&stored.settings, stored.trusted.as_deref(), &patch);
-            let submission = self.submission(&whole.map_err(Problem::bad_request)?, Some(stored)).await?;
+            let submission =
+                self.submission(&asked.tenant, &whole.map_err(Problem::bad_request)?, Some(stored)).await?;
             check_types(asked, &id, &submission)?;
             Ok(submission)
         };
@@ -379,10 +384,24 @@ impl App {
     }
 
     /// Reads settings, and resolves the hosts in them.
-    pub(crate) async fn submission(&self, text: &str, stored: Option<&StoredEndpoint>) -> Result<Submission, Problem> {
+    pub(crate) async fn submission(
+        &self,
+        tenant: &TenantId,
+        text: &str,
+        stored: Option<&StoredEndpoint>,
+    ) -> Result<Submission, Refusal> {
         let stored = stored.map(|stored| Stored { endpoint: &stored.settings, trusted: stored.trusted.as_deref() });
-        let context = Context { targets: self.guard.rules(), now: unix_now().as_secs(), stored };
-        let submission = settings::read(text, context).map_err(Problem::bad_request)?;
+        let (targets, roles) = (self.guard.rules(), &self.destination_roles);
+        let context = Context { targets, roles, now: unix_now().as_secs(), stored };
+        let mut submission = settings::read(text, context).map_err(Problem::bad_request)?;
+        if let Some(destination) = &mut submission.endpoint.destination {
+            let known = stored.and_then(|stored| stored.endpoint.destination.as_ref());
+            destination.external_id = match known {
+                Some(known) => known.external_id.clone(),
+                None => self.external_id(tenant).await?,
+            };
+            return Ok(submission); // Its host is one of AWS, which may have a private address.
+        }
         let mut urls = vec![("/url", &submission.endpoint.url)];
         if let Auth::OAuth2(client) = &submission.endpoint.auth {
             urls.push(("/auth/tokenUrl", &client.token_url));
@@ -395,7 +414,17 @@ impl App {
                 faults.push(Fault::of_text(pointer.into(), url, expected));
             }
         }
-        if faults.is_empty() { Ok(submission) } else { Err(Problem::bad_request(faults)) }
+        if faults.is_empty() { Ok(submission) } else { Err(Problem::bad_request(faults).into()) }
+    }
+
+    /// Makes the `ExternalId` with which `deliver` assumes roles for a tenant. It is a MAC under the stack's key in KMS, so
+    /// it is the same for all endpoints of the tenant, and nobody can make that of another tenant or stack.
+    ///
+    /// Needs `kms:GenerateMac`. One call.
+    async fn external_id(&self, tenant: &TenantId) -> Result<String, AwsError> {
+        let mac = self.mac.generate(&fingerprint(["signpost external id", tenant.as_str()])).await?;
+        let digits = mac.iter().take(EXTERNAL_ID_BYTES).map(|byte| format!("{byte:02x}"));
+        Ok(format!("signpost-{}", digits.collect::<String>()))
     }
 
     /// Generates and seals an endpoint's own keys: a secret for `v1`, and a key pair for `v1a`.
@@ -462,6 +491,9 @@ impl App {
                 "publicKey": keys.secret.public_key.to_string(),
             })
         });
+        if let Some(destination) = shown.get_mut("destination") {
+            destination["assumedBy"] = self.deliver_role_arn.as_str().into();
+        }
         let newest = stored.signing_secrets.last().map(|keys| keys.secret.public_key.to_string());
         shown["id"] = id.as_str().into();
         shown["purpose"] = purpose(asked, id).into();

@@ -26,6 +26,7 @@ use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse
 use http::header::CACHE_CONTROL;
 use signpost_core::audit::is_change;
 use signpost_core::endpoint::Verification;
+use signpost_core::endpoint::destination::RolePatterns;
 use signpost_core::event::TenantId;
 use signpost_core::input::fault::FaultCode;
 use signpost_core::input::problem::Problem;
@@ -67,7 +68,9 @@ pub use portal_links::{shown_rights, shown_scope};
 pub struct App {
     audit_log: AuditLog,
     breakers: Breakers,
+    deliver_role_arn: String,
     deliveries: Deliveries,
+    destination_roles: RolePatterns,
     endpoint_keys: EndpointKeyTable,
     endpoints: Endpoints,
     event_types: EventTypes,
@@ -77,6 +80,7 @@ pub struct App {
     guard: Guard,
     histories: Histories,
     listing: Listing,
+    mac: MacKey,
     parking: Parking,
     keys_url: Option<String>,
     portal_links: PortalLinks,
@@ -102,7 +106,9 @@ impl App {
         Self {
             audit_log: AuditLog::new(dynamodb.clone(), config.audit_table, config.audit_retention),
             breakers: Breakers::new(dynamodb.clone(), config.parking_table.clone()),
+            deliver_role_arn: config.deliver_role_arn,
             deliveries: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
+            destination_roles: config.destination_roles,
             endpoint_keys: EndpointKeyTable::new(dynamodb.clone(), config.endpoint_keys_table.clone(), mac.clone()),
             endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table.clone()),
             event_types: EventTypes::new(dynamodb.clone(), config.endpoints_table.clone()),
@@ -122,6 +128,7 @@ impl App {
             portal_url: config.portal_url,
             public_url: config.public_url,
             retention: config.retention,
+            mac: mac.clone(),
             sealer: Sealer::new(
                 SealingKeys::new(dynamodb.clone(), config.endpoint_keys_table),
                 WrappingKey::new(kms, config.wrapping_key),

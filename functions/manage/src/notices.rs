@@ -19,7 +19,7 @@ impl App {
     /// Sets the address: creates its endpoint, or replaces all of its settings.
     pub(crate) async fn set_notices(&self, asked: &ApiRequest<'_>) -> Answer {
         let id = of_notices(asked);
-        let mut submission = self.submission(&asked.body(&[JSON])?, None).await?;
+        let mut submission = self.submission(&asked.tenant, &asked.body(&[JSON])?, None).await?;
         let Endpoint { types: chosen, filter, fields, .. } = &submission.endpoint;
         for (name, is_set) in
             [("/types", !chosen.is_empty()), ("/filter", filter.is_some()), ("/fields", !fields.is_empty())]

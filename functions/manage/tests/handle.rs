@@ -14,6 +14,7 @@ use aws_lambda_events::encodings::Body;
 use manage::{App, Config, handle};
 use serde_json::{Value, json};
 use signpost_core::endpoint::Verification;
+use signpost_core::endpoint::destination::RolePatterns;
 use signpost_core::endpoint::target::TargetRules;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -70,6 +71,8 @@ impl Aws {
         let config = Config {
             audit_retention: Duration::from_hours(24),
             audit_table: "audit".into(),
+            deliver_role_arn: String::new(),
+            destination_roles: RolePatterns::NONE,
             endpoint_verification: Verification::None,
             deliveries_queue_url: "https://queue.invalid/deliveries".into(),
             endpoints_table: "endpoints".into(),

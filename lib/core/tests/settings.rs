@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use signpost_core::endpoint::Endpoint;
+use signpost_core::endpoint::destination::RolePatterns;
 use signpost_core::endpoint::settings::{Context, Stored, Submission, patched, read, shown};
 use signpost_core::endpoint::target::TargetRules;
 
 const LOCAL: TargetRules =
     TargetRules { more_ports: BTreeSet::new(), dangerously_allow_http: true, dangerously_allow_private_targets: true };
 
-const POST: Context<'_> = Context { targets: &LOCAL, now: 1_800_000_000, stored: None };
+const POST: Context<'_> = Context { targets: &LOCAL, roles: &RolePatterns::NONE, now: 1_800_000_000, stored: None };
 
 fn patch(submission: &Submission, patch: &str) -> Result<Submission, String> {
     let trusted = submission.trusted.as_deref();

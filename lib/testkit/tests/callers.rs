@@ -464,7 +464,12 @@ async fn stores_of_keytool_open_the_way_to_a_server() {
                 "trustStore": {"format": "pem", "content": server.pem()},
             },
         });
-        let against = signpost_core::endpoint::settings::Context { targets: &LOCAL, now, stored: None };
+        let against = signpost_core::endpoint::settings::Context {
+            targets: &LOCAL,
+            roles: &signpost_core::endpoint::destination::RolePatterns::NONE,
+            now,
+            stored: None,
+        };
         let read = signpost_core::endpoint::settings::read(&settings.to_string(), against).unwrap();
         let caller = ClientAuth::certificate(read.auth_secret.unwrap(), read.trusted);
         post(&callbacks, &receiver.url, &caller).await.result.unwrap();

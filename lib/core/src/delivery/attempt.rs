@@ -3,9 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use crate::delivery::answer::AnswerRecord;
-use crate::delivery::cause::{Cause, ExchangeFault};
+use crate::delivery::cause::{Cause, DestinationFault, ExchangeFault};
 use crate::delivery::sent::{Connection, SentRecord};
 use crate::delivery::token_refusal::{OAuthError, TokenLack, advice, spelled};
+use crate::endpoint::destination::Kind;
 use crate::endpoint::target::TargetError;
 
 /// The reason why an attempt was not acknowledged.
@@ -27,6 +28,18 @@ pub enum AttemptError {
     /// The client's certificate cannot be used any more, because the rules changed after it was stored.
     #[error("client certificate cannot be used; set its key store again")]
     BadCertificate(#[source] BoxError),
+    /// AWS did not take the message or the event.
+    #[error("{}", fault.told(*kind, code))]
+    Destination {
+        /// The kind of the destination.
+        kind: Kind,
+        /// The HTTP status of AWS's answer. None if EventBridge took the request, and refused the event in it.
+        status: Option<u16>,
+        /// The fault.
+        fault: DestinationFault,
+        /// The code in AWS's answer ([`crate::delivery::destination::judge`]).
+        code: String,
+    },
     /// The endpoint did not answer.
     #[error("{}", fault.told("endpoint", *timeout))]
     Exchange {
@@ -44,6 +57,20 @@ pub enum AttemptError {
     /// Signpost may not call this URL.
     #[error("endpoint's target is refused; use a publicly routable https URL")]
     ForbiddenTarget(#[source] TargetError),
+    /// The webhook is larger than the queue or the event bus takes.
+    #[error(
+        "webhook has {bytes} bytes with its headers, and {} takes at most {limit}; choose fewer `fields`, or use an \
+         endpoint with a `url`",
+        kind.service()
+    )]
+    MessageTooLarge {
+        /// The kind of the destination.
+        kind: Kind,
+        /// The size of the message or the event.
+        bytes: usize,
+        /// The limit of AWS.
+        limit: usize,
+    },
     /// The endpoint answered with another status than 2xx.
     #[error("endpoint answered {status}; answer 2xx to acknowledge")]
     Rejected {
@@ -52,6 +79,12 @@ pub enum AttemptError {
         /// The time that the endpoint asks Signpost to wait, if its status allows that.
         retry_after: Option<Duration>,
     },
+    /// AWS STS did not let Signpost assume the role of the destination.
+    #[error(
+        "role of the destination cannot be assumed; let its trust policy allow `sts:AssumeRole` to the endpoint's \
+         `assumedBy` with the endpoint's `externalId`"
+    )]
+    RoleRefused(#[source] BoxError),
     /// The token URL did not answer.
     #[error("{}", fault.told("token URL", *timeout))]
     TokenExchange {
@@ -114,9 +147,12 @@ impl AttemptError {
         match self {
             Self::AnswerBroken { fault, .. } | Self::Exchange { fault, .. } => Cause::Exchange(*fault),
             Self::BadCertificate(_) => Cause::ClientCertificateUnusable,
+            Self::Destination { fault, .. } => Cause::Destination(*fault),
             Self::ForbiddenAddress(_) => Cause::AddressForbidden,
             Self::ForbiddenTarget(_) => Cause::TargetForbidden,
+            Self::MessageTooLarge { .. } => Cause::MessageTooLarge,
             Self::Rejected { .. } => Cause::Status,
+            Self::RoleRefused(_) => Cause::RoleRefused,
             Self::TokenExchange { fault, .. } => Cause::TokenExchange(*fault),
             Self::TokenForbiddenAddress(_) => Cause::TokenAddressForbidden,
             Self::TokenForbiddenTarget(_) => Cause::TokenTargetForbidden,
@@ -136,9 +172,12 @@ impl AttemptError {
             | Self::Unproven { retry_after, .. } => *retry_after,
             Self::AnswerBroken { .. }
             | Self::BadCertificate(_)
+            | Self::Destination { .. }
             | Self::Exchange { .. }
             | Self::ForbiddenAddress(_)
             | Self::ForbiddenTarget(_)
+            | Self::MessageTooLarge { .. }
+            | Self::RoleRefused(_)
             | Self::TokenExchange { .. }
             | Self::TokenForbiddenAddress(_)
             | Self::TokenForbiddenTarget(_)
@@ -154,10 +193,13 @@ impl AttemptError {
             Self::AnswerBroken { status, .. } | Self::Rejected { status, .. } | Self::Unproven { status, .. } => {
                 Some(*status)
             }
+            Self::Destination { status, .. } => *status,
             Self::BadCertificate(_)
             | Self::Exchange { .. }
             | Self::ForbiddenAddress(_)
             | Self::ForbiddenTarget(_)
+            | Self::MessageTooLarge { .. }
+            | Self::RoleRefused(_)
             | Self::TokenExchange { .. }
             | Self::TokenForbiddenAddress(_)
             | Self::TokenForbiddenTarget(_)
@@ -173,9 +215,11 @@ impl AttemptError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::AnswerBroken { .. }
+            | Self::Destination { .. }
             | Self::Exchange { .. }
             | Self::ForbiddenAddress(_)
             | Self::Rejected { .. }
+            | Self::RoleRefused(_)
             | Self::TokenExchange { .. }
             | Self::TokenForbiddenAddress(_)
             | Self::TokenRefused { .. }
@@ -183,6 +227,7 @@ impl AttemptError {
             | Self::Unproven { .. } => true,
             Self::BadCertificate(_)
             | Self::ForbiddenTarget(_)
+            | Self::MessageTooLarge { .. }
             | Self::TokenForbiddenTarget(_)
             | Self::UrlTooLong { .. } => false,
         }
@@ -235,9 +280,14 @@ impl AttemptClass {
             AttemptError::BadCertificate(_)
             | AttemptError::ForbiddenAddress(_)
             | AttemptError::ForbiddenTarget(_)
+            | AttemptError::MessageTooLarge { .. }
             | AttemptError::UrlTooLong { .. } => Self::Blocked,
-            AttemptError::Rejected { status: 500..=599, .. } => Self::Failed,
-            AttemptError::Rejected { .. } | AttemptError::Unproven { .. } => Self::Refused,
+            AttemptError::Destination { fault: DestinationFault::Failed, .. }
+            | AttemptError::Rejected { status: 500..=599, .. } => Self::Failed,
+            AttemptError::Destination { .. }
+            | AttemptError::Rejected { .. }
+            | AttemptError::RoleRefused(_)
+            | AttemptError::Unproven { .. } => Self::Refused,
             AttemptError::TokenExchange { .. }
             | AttemptError::TokenForbiddenAddress(_)
             | AttemptError::TokenForbiddenTarget(_)

@@ -352,7 +352,11 @@ impl Outcomes {
                 let (pace, exhausted_at) = (self.pace, self.exhausted_at);
                 *self = Self { tally, pace, last_error, exhausted_at, has_acknowledgement: true, ..Self::default() };
             }
-            Err(AttemptError::UrlTooLong { .. } | AttemptError::Rejected { status: 410, .. }) => {}
+            Err(
+                AttemptError::MessageTooLarge { .. }
+                | AttemptError::UrlTooLong { .. }
+                | AttemptError::Rejected { status: 410, .. },
+            ) => {}
             Err(error) => {
                 self.last_error = Some(LastError::of(error));
                 self.tally.add(now_unix_ms, 1);

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::endpoint::destination::Kind;
+
 /// A fault of an exchange with a server. Its texts never quote the server, an address or a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExchangeFault {
@@ -46,6 +48,54 @@ pub enum ExchangeFault {
     Unreachable,
 }
 
+/// A reason why AWS did not take a message or an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DestinationFault {
+    /// The role, the target or its KMS key does not allow it.
+    Denied,
+    /// AWS failed.
+    Failed,
+    /// There is no such queue or event bus.
+    Missing,
+    /// AWS refused it for another reason.
+    Refused,
+    /// The queue or the event bus gets too much.
+    Throttled,
+}
+
+impl DestinationFault {
+    /// All faults.
+    pub const ALL: [Self; 5] = [Self::Denied, Self::Failed, Self::Missing, Self::Refused, Self::Throttled];
+
+    fn code(self) -> &'static str {
+        match self {
+            Self::Denied => "destination-denied",
+            Self::Failed => "destination-failed",
+            Self::Missing => "destination-missing",
+            Self::Refused => "destination-refused",
+            Self::Throttled => "destination-throttled",
+        }
+    }
+
+    /// Describes for the owner of the destination what was found and what to do. `code` is that of AWS.
+    #[must_use]
+    pub fn told(self, kind: Kind, code: &str) -> String {
+        let (noun, action) = (kind.noun(), kind.action());
+        match self {
+            Self::Denied => format!(
+                "{noun} refused the webhook with `{code}`; allow `{action}` on it in the role's policy, and the use of its \
+                 KMS key if it has one"
+            ),
+            Self::Failed => format!("{} failed with `{code}`; no action needed, Signpost tries again", kind.service()),
+            Self::Missing => format!("{noun} does not exist; create it, or correct the ARN in `destination`"),
+            Self::Refused => format!("{noun} refused the webhook with `{code}`; the answer says what to change"),
+            Self::Throttled => {
+                format!("{noun} gets too much, with `{code}`; raise its quota, or set `maxPerSecond` of the endpoint")
+            }
+        }
+    }
+}
+
 /// The stage of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -66,6 +116,12 @@ pub enum Cause {
     Exchange(ExchangeFault),
     /// The stored client certificate cannot be used.
     ClientCertificateUnusable,
+    /// AWS did not take the message or the event.
+    Destination(DestinationFault),
+    /// The webhook is larger than the queue or the event bus takes.
+    MessageTooLarge,
+    /// The role of the destination could not be assumed.
+    RoleRefused,
     /// The endpoint answered with another status than 2xx.
     Status,
     /// Signpost may not call the URL.
@@ -93,6 +149,8 @@ impl Cause {
         let alone = [
             Self::AddressForbidden,
             Self::ClientCertificateUnusable,
+            Self::MessageTooLarge,
+            Self::RoleRefused,
             Self::Status,
             Self::TargetForbidden,
             Self::TokenAddressForbidden,
@@ -106,6 +164,7 @@ impl Cause {
             .into_iter()
             .chain(ExchangeFault::ALL.map(Self::Exchange))
             .chain(ExchangeFault::ALL.map(Self::TokenExchange))
+            .chain(DestinationFault::ALL.map(Self::Destination))
     }
 }
 
@@ -115,6 +174,9 @@ impl fmt::Display for Cause {
             Self::AddressForbidden => "address-forbidden",
             Self::Exchange(fault) => fault.code(),
             Self::ClientCertificateUnusable => "client-certificate-unusable",
+            Self::Destination(fault) => fault.code(),
+            Self::MessageTooLarge => "message-too-large",
+            Self::RoleRefused => "role-refused",
             Self::Status => "status",
             Self::TargetForbidden => "target-forbidden",
             Self::TokenAddressForbidden => "token-address-forbidden",

@@ -5,6 +5,7 @@ pub mod attempt;
 pub mod attempt_log;
 pub mod breaker;
 pub mod cause;
+pub mod destination;
 pub mod drain;
 pub mod hold;
 pub mod limits;

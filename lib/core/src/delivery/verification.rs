@@ -39,9 +39,10 @@ pub struct Proof<'a> {
 
 impl Proof<'_> {
     /// Returns whether the stack or the endpoint requires proof. An endpoint can strengthen the stack's setting, but
-    /// not weaken it.
+    /// not weaken it. A queue or a bus proves nothing by an answer: its owner's consent is the trust policy of the role.
     fn is_asked_for(self) -> bool {
-        [self.stack, self.endpoint.verification].contains(&Verification::Challenge)
+        self.endpoint.destination.is_none()
+            && [self.stack, self.endpoint.verification].contains(&Verification::Challenge)
     }
 
     /// Returns whether proof is required and missing.

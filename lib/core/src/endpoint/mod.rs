@@ -1,6 +1,7 @@
 //! Endpoints: the receivers of a tenant's events, with the events and the format that each of them chose.
 
 pub mod auth;
+pub mod destination;
 pub mod filter;
 pub mod key_store;
 pub mod quota;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::endpoint::auth::Auth;
+use crate::endpoint::destination::Destination;
 use crate::endpoint::filter::Filter;
 use crate::endpoint::retry::RetryPolicy;
 use crate::event::family::{self, Statuses};
@@ -35,8 +37,13 @@ use crate::signing::algorithm::Algorithm;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Endpoint {
-    /// The target of requests. [`crate::endpoint::target::TargetRules`] checks it before each use.
+    /// The target of requests. [`crate::endpoint::target::TargetRules`] checks it before each use. If the endpoint has a
+    /// destination, it is the URL of the queue, or of the service.
     pub url: String,
+    /// The customer's queue or event bus that takes the webhooks instead of a server at the URL. In a box, because most
+    /// endpoints have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<Box<Destination>>,
     /// The operator's description.
     #[serde(default)]
     pub description: String,
@@ -211,6 +218,7 @@ impl Endpoint {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            destination: None,
             description: String::new(),
             types: Vec::new(),
             filter: None,
@@ -243,6 +251,7 @@ impl Endpoint {
             filter.check_types(&self.types, "/filter", &mut faults);
         }
         self.check_headers(&mut faults);
+        self.check_destination(&mut faults);
         if (self.cloud_events, self.method) == (CloudEvents::Structured, Method::Get) {
             let found = Fault::whole("`structured` with method GET", "`headers` or `none`, because a GET has no body")
                 .code(FaultCode::Conflict);
@@ -265,6 +274,40 @@ impl Endpoint {
             }
         }
         faults.none()
+    }
+
+    /// Finds settings that only HTTP has, beside a destination.
+    fn check_destination(&self, faults: &mut Faults) {
+        let Some(destination) = &self.destination else { return };
+        let noun = destination.resource.kind.noun();
+        let article = if noun.starts_with('e') { "an" } else { "a" };
+        let mut refuse = |pointer: String, found: String, expected: String| {
+            faults.push(Fault::whole(found, expected).code(FaultCode::Conflict).under(pointer));
+        };
+        if self.auth != Auth::None {
+            let expected = "kind `none`, because the role of `destination` authenticates";
+            refuse("/auth".into(), "an authentication".into(), expected.into());
+        }
+        if self.method != Method::Post {
+            let expected = format!("no method, or `POST`, because {article} {noun} has none");
+            refuse("/method".into(), self.method.as_str().into(), expected);
+        }
+        if !self.headers.is_empty() {
+            let expected = format!("no headers, because {article} {noun} takes none of yours");
+            refuse("/headers".into(), "headers".into(), expected);
+        }
+        if self.verification == Verification::Challenge {
+            let expected = "`none`, because the trust policy of the role proves that its owner wants webhooks";
+            refuse("/verification".into(), "challenge".into(), expected.into());
+        }
+        for (index, _) in
+            (0..).zip(&self.signatures).filter(|(_, format)| **format == SignatureFormat::HttpMessageSignatures)
+        {
+            let expected = format!(
+                "`jws` or `standard-webhooks`, because this format signs a method and a URI, and {article} {noun} has none"
+            );
+            refuse(format!("/signatures/{index}"), "http-message-signatures".into(), expected);
+        }
     }
 
     fn check_headers(&self, faults: &mut Faults) {

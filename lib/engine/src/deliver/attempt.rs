@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use signpost_core::delivery::answer::{AnswerRecord, answer_print};
 use signpost_core::delivery::attempt::{Attempt, AttemptClass, AttemptError, AttemptResult};
+use signpost_core::delivery::destination::Call;
 use signpost_core::delivery::request::{AttemptStart, Request, RequestError};
 use signpost_core::delivery::sent::{Sent, SentRecord};
 use signpost_core::delivery::verification::{Preflight, Question, REQUEST_ORIGIN};
 use signpost_core::delivery::{Delivery, DueAttempt, Next, Progress, Receipt, next, next_of_probe};
 use signpost_core::endpoint::DisabledBecause;
 use signpost_core::endpoint::auth::origin;
+use signpost_core::endpoint::destination::Destination;
 
 use crate::deliver::prepare::Ready;
 use crate::deliver::{Deferred, DeferredError, Deliver, Outcome};
@@ -132,6 +134,10 @@ impl<P: Ports> Deliver<P> {
             request
         });
         match built {
+            Ok(request) if let Some(destination) = &endpoint.destination => {
+                // In a box, because it is rare and would make every attempt's future larger.
+                Box::pin(self.put(delivery, destination, request, start, timeout)).await
+            }
             Ok(request) => Ok(match (preflight, question) {
                 (Some(preflight), Some(Question { challenge, .. })) => {
                     // In a box, because it is rare and would make every attempt's future larger.
@@ -143,6 +149,24 @@ impl<P: Ports> Deliver<P> {
             Err(RequestError::UrlTooLong { bytes }) => failed(AttemptError::UrlTooLong { bytes }),
             Err(error @ (RequestError::NoSigner(_) | RequestError::Signer(_))) => Err(DeferredError::Unbuilt(error)),
         }
+    }
+
+    /// Puts a webhook into the queue or on the event bus of a customer.
+    async fn put(
+        &self,
+        delivery: &Delivery,
+        destination: &Destination,
+        request: Request,
+        start: AttemptStart,
+        timeout: Duration,
+    ) -> Result<Exchange, Deferred<P>> {
+        let event = &delivery.event;
+        let call = match Call::build(&request, destination, event, start) {
+            Ok(call) => call,
+            Err(error) => return Ok(Exchange::failed(error)),
+        };
+        let put = self.webhooks.put(&event.key.tenant, destination, request, call, timeout).await;
+        put.map_err(|error| DeferredError::NoRole(Box::new(error)))
     }
 
     /// Counts an attempt and its times. The times since the event arrived say nothing about a replay.

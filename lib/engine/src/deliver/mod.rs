@@ -140,6 +140,8 @@ enum DeferredError<E: std::error::Error + 'static> {
     Endpoint(#[from] EndpointCacheError<E>),
     #[error("message cannot be read by this release")]
     NewerForm(#[source] NewerForm),
+    #[error("role of the destination could not be assumed")]
+    NoRole(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("delivery could not be signed")]
     NoSigner(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("sending a notice took more than {} s", notices::PATIENCE.as_secs())]

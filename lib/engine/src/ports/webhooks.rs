@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use signpost_core::delivery::attempt::{AttemptError, AttemptResult};
+use signpost_core::delivery::destination::Call;
 use signpost_core::delivery::request::Request;
 use signpost_core::delivery::sent::{Connection, Sent};
 use signpost_core::delivery::verification::Preflight;
+use signpost_core::endpoint::destination::Destination;
 use signpost_core::endpoint::target::Target;
+use signpost_core::event::TenantId;
 use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::signing::signer::Signer;
 
@@ -16,6 +19,8 @@ use signpost_core::signing::signer::Signer;
 pub trait Webhooks {
     /// How it authenticates to a receiver.
     type Access;
+    /// The reason why nothing can be sent to a destination: an internal error, never charged to an endpoint.
+    type Error: Error + Send + Sync + 'static;
 
     /// Checks an endpoint's URL, as far as that is possible before its host is resolved.
     ///
@@ -38,6 +43,20 @@ pub trait Webhooks {
         access: &Self::Access,
         timeout: Duration,
     ) -> Exchange;
+
+    /// Makes one attempt to put a webhook into a queue or on an event bus of `tenant`'s customer, and judges AWS's answer.
+    /// `request` is the webhook in `call`. `timeout` also covers the request for the role's credentials.
+    ///
+    /// # Errors
+    /// The role could not be assumed by a fault on Signpost's side.
+    async fn put(
+        &self,
+        tenant: &TenantId,
+        destination: &Destination,
+        request: Request,
+        call: Call,
+        timeout: Duration,
+    ) -> Result<Exchange, Self::Error>;
 }
 
 /// The result of sending a request.

@@ -1,15 +1,18 @@
 //! Receivers: what they answer, and when; and one attempt as it is on the wire.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use signpost_core::delivery::attempt::{AttemptError, AttemptResult, judge_status};
 use signpost_core::delivery::breaker::Admission;
 use signpost_core::delivery::cause::{ExchangeFault, Stage};
+use signpost_core::delivery::destination::Call;
 use signpost_core::delivery::request::Request;
 use signpost_core::delivery::verification::Preflight;
+use signpost_core::endpoint::destination::Destination;
 use signpost_core::endpoint::target::{Target, TargetRules};
-use signpost_core::event::EventId;
+use signpost_core::event::{EventId, TenantId};
 use signpost_engine::ports::clock::millis;
 use signpost_engine::ports::webhooks::{Exchange, Webhooks};
 
@@ -58,6 +61,7 @@ impl Receiver {
 
 impl Webhooks for Process {
     type Access = ();
+    type Error = Infallible;
 
     fn target(&self, url: &str) -> Result<Target, AttemptError> {
         TargetRules::default().parse(url).map_err(AttemptError::ForbiddenTarget)
@@ -92,6 +96,17 @@ impl Webhooks for Process {
         timeout: Duration,
     ) -> Exchange {
         self.send(request, access, timeout).await
+    }
+
+    async fn put(
+        &self,
+        _: &TenantId,
+        _: &Destination,
+        request: Request,
+        _: Call,
+        timeout: Duration,
+    ) -> Result<Exchange, Infallible> {
+        Ok(self.send(request, &(), timeout).await)
     }
 }
 

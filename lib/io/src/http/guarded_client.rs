@@ -39,6 +39,12 @@ impl Guard {
         Self::with_lookup(rules, Arc::new(|host| Box::pin(system_lookup(host))))
     }
 
+    /// Creates a guard for the services of AWS, which have private addresses behind VPC endpoints. The hosts are not those of
+    /// settings.
+    pub(crate) fn of_aws(rules: TargetRules) -> Self {
+        Self::with_lookup(rules, Arc::new(|host| Box::pin(system_lookup(host))))
+    }
+
     /// Creates a guard that resolves names with `lookup`.
     #[must_use]
     pub fn with_lookup(rules: TargetRules, lookup: Arc<Lookup>) -> Self {

@@ -6,19 +6,23 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use aws_config::SdkConfig;
 use bytes::Bytes;
 use http::header::{LOCATION, RETRY_AFTER};
 use lru::LruCache;
 use reqwest::tls::{TlsInfo, Version};
 use reqwest::{Certificate, Identity, Response};
 use signpost_core::delivery::attempt::{AttemptError, AttemptResult, judge_status, retry_after};
+use signpost_core::delivery::destination::Call;
 use signpost_core::delivery::request::Request;
 use signpost_core::delivery::response_excerpt::{READ_BYTES, excerpt};
 use signpost_core::delivery::sent::{Connection, Sent, shortened, without_query_values};
 use signpost_core::delivery::verification::{ALLOWED_ORIGIN, Answer, Preflight};
 use signpost_core::endpoint::Method;
 use signpost_core::endpoint::auth::{AuthHeader, ClientCredentials};
+use signpost_core::endpoint::destination::{Destination, RolePatterns};
 use signpost_core::endpoint::target::Target;
+use signpost_core::event::TenantId;
 use signpost_core::fingerprint::fingerprint;
 use signpost_core::secret::Secret;
 use signpost_engine::ports;
@@ -26,6 +30,7 @@ use signpost_engine::ports::webhooks::Exchange;
 use tokio::time::Instant;
 
 use crate::http::access_tokens::Tokens;
+use crate::http::destinations::{DestinationError, Destinations};
 use crate::http::guarded_client::{Body, Clients, Failed, Guard, Tls, read_body};
 use crate::http::pieces;
 use signpost_engine::slots::lock;
@@ -78,6 +83,8 @@ pub struct WebhookSender {
     plain: Clients,
     with_certificate: Mutex<LruCache<[u8; 32], Arc<Clients>>>,
     tokens: Tokens,
+    /// The way to queues and event buses, if the stack may assume roles.
+    destinations: Option<Destinations>,
 }
 
 /// How many clients with their own certificates are kept. Each has connections, and a certificate store: 110 KiB and 20 ms
@@ -96,10 +103,17 @@ impl WebhookSender {
             plain,
             with_certificate: Mutex::new(LruCache::new(MAX_CERTIFICATE_CLIENTS)),
             tokens: Tokens::default(),
+            destinations: None,
         })
     }
 
-    async fn handshake(&self, preflight: Preflight, call: Call<'_>, sender: &str) -> Exchange {
+    /// Lets the sender put webhooks into queues and on event buses through `roles`, with the settings in `aws`.
+    #[must_use]
+    pub fn with_roles(self, aws: &SdkConfig, roles: RolePatterns) -> Self {
+        Self { destinations: Some(Destinations::new(aws.clone(), roles)), ..self }
+    }
+
+    async fn handshake(&self, preflight: Preflight, call: HttpCall<'_>, sender: &str) -> Exchange {
         let sent = Sent::of_preflight(&preflight, call.auth.map(|auth| &*auth.name));
         let Preflight { target, headers } = preflight;
         let outgoing = Outgoing { method: reqwest::Method::OPTIONS, target, headers, body: Bytes::new() };
@@ -107,15 +121,25 @@ impl WebhookSender {
         Exchange { sent: Some(sent), ..exchange }
     }
 
-    async fn webhook(&self, request: Request, call: Call<'_>, judge: impl Fn(Answer<'_>) -> AttemptResult) -> Exchange {
+    async fn webhook(
+        &self,
+        request: Request,
+        call: HttpCall<'_>,
+        judge: impl Fn(Answer<'_>) -> AttemptResult,
+    ) -> Exchange {
         let sent = Sent::of(&request, call.auth.map(|auth| &*auth.name));
         let exchange = self.call(Outgoing::from(request), call, judge).await;
         Exchange { sent: Some(sent), ..exchange }
     }
 
     /// Sends a request before its deadline. `judge` judges the answer.
-    async fn call(&self, outgoing: Outgoing, call: Call<'_>, judge: impl Fn(Answer<'_>) -> AttemptResult) -> Exchange {
-        let Call { caller, auth, .. } = call;
+    async fn call(
+        &self,
+        outgoing: Outgoing,
+        call: HttpCall<'_>,
+        judge: impl Fn(Answer<'_>) -> AttemptResult,
+    ) -> Exchange {
+        let HttpCall { caller, auth, .. } = call;
         let exchange = self.exchange(outgoing, call, judge).await.unwrap_or_else(Exchange::failed);
         let is_unauthorized = exchange.result.as_ref().is_err_and(|error| error.status() == Some(401));
         if let (ClientAuth::OAuth2 { client, secret }, true, Some(header)) = (caller, is_unauthorized, auth) {
@@ -141,7 +165,7 @@ impl WebhookSender {
     async fn exchange(
         &self,
         outgoing: Outgoing,
-        call: Call<'_>,
+        call: HttpCall<'_>,
         judge: impl Fn(Answer<'_>) -> AttemptResult,
     ) -> Result<Exchange, AttemptError> {
         match call.caller {
@@ -187,7 +211,7 @@ impl WebhookSender {
             Ok(header) => header,
             Err(error) => return Exchange::failed(error),
         };
-        let call = Call { caller, auth: header.as_ref(), deadline };
+        let call = HttpCall { caller, auth: header.as_ref(), deadline };
         self.webhook(request, call, |answer| judge_status(answer.status, answer.retry_after)).await
     }
 
@@ -209,9 +233,9 @@ impl WebhookSender {
             Ok(header) => header,
             Err(error) => return Exchange::failed(error),
         };
-        let call = Call { caller, auth: header.as_ref(), deadline };
+        let call = HttpCall { caller, auth: header.as_ref(), deadline };
         // Some firewalls drop every OPTIONS request, so half of the time is kept for the webhook.
-        let half = Call { deadline: Deadline { at: deadline.at - timeout / 2, ..deadline }, ..call };
+        let half = HttpCall { deadline: Deadline { at: deadline.at - timeout / 2, ..deadline }, ..call };
         let permission = self.handshake(preflight, half, sender).await;
         if permission.result.is_ok() {
             return permission;
@@ -222,6 +246,7 @@ impl WebhookSender {
 
 impl ports::webhooks::Webhooks for WebhookSender {
     type Access = ClientAuth;
+    type Error = DestinationError;
 
     fn target(&self, url: &str) -> Result<Target, AttemptError> {
         self.target(url)
@@ -242,6 +267,18 @@ impl ports::webhooks::Webhooks for WebhookSender {
     ) -> Exchange {
         self.prove(preflight, request, sender, challenge, access, timeout).await
     }
+
+    async fn put(
+        &self,
+        tenant: &TenantId,
+        destination: &Destination,
+        request: Request,
+        call: Call,
+        timeout: Duration,
+    ) -> Result<Exchange, DestinationError> {
+        let destinations = self.destinations.as_ref().ok_or(DestinationError::NoAws)?;
+        destinations.put(tenant, destination, &request, call, timeout).await
+    }
 }
 
 impl fmt::Debug for WebhookSender {
@@ -258,25 +295,25 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    fn after(timeout: Duration) -> Self {
+    pub(crate) fn after(timeout: Duration) -> Self {
         Self { at: Instant::now() + timeout, timeout }
     }
 }
 
 /// The authentication of a request, and its deadline.
 #[derive(Clone, Copy)]
-struct Call<'a> {
-    caller: &'a ClientAuth,
-    auth: Option<&'a AuthHeader>,
-    deadline: Deadline,
+pub(crate) struct HttpCall<'a> {
+    pub(crate) caller: &'a ClientAuth,
+    pub(crate) auth: Option<&'a AuthHeader>,
+    pub(crate) deadline: Deadline,
 }
 
 /// A request as HTTP has it, without its authentication.
-struct Outgoing {
-    method: reqwest::Method,
-    target: Target,
-    headers: Vec<(Cow<'static, str>, String)>,
-    body: Bytes,
+pub(crate) struct Outgoing {
+    pub(crate) method: reqwest::Method,
+    pub(crate) target: Target,
+    pub(crate) headers: Vec<(Cow<'static, str>, String)>,
+    pub(crate) body: Bytes,
 }
 
 impl From<Request> for Outgoing {
@@ -295,10 +332,10 @@ impl From<Request> for Outgoing {
 ///
 /// A status counts even if the body breaks off. Only an acknowledgement needs the whole answer, because a receiver that
 /// breaks off may have failed in the middle of its work.
-async fn exchange(
+pub(crate) async fn exchange(
     clients: &Clients,
     outgoing: Outgoing,
-    Call { auth, deadline, .. }: Call<'_>,
+    HttpCall { auth, deadline, .. }: HttpCall<'_>,
     judge: impl Fn(Answer<'_>) -> AttemptResult,
 ) -> Result<Exchange, AttemptError> {
     let Outgoing { method, target, headers, body } = outgoing;

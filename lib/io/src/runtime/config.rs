@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use http::Uri;
+use signpost_core::endpoint::destination::RolePatterns;
 use signpost_core::endpoint::target::TargetRules;
 use signpost_core::endpoint::{Limit, Verification};
 
@@ -114,6 +115,18 @@ pub fn target_rules(get: impl Fn(&str) -> Option<String>) -> Result<TargetRules,
         dangerously_allow_http: switch(&get, "DANGEROUSLY_ALLOW_HTTP")?,
         dangerously_allow_private_targets: switch(&get, "DANGEROUSLY_ALLOW_PRIVATE_TARGETS")?,
     })
+}
+
+/// Reads `DESTINATION_ROLE_ARNS`: the roles of customers that `deliver` may assume, separated by commas, with `*` and `?` as
+/// in IAM. The default is none: then no endpoint can have a queue or an event bus.
+///
+/// # Errors
+/// One of them is not a pattern of roles.
+pub fn role_patterns(get: impl Fn(&str) -> Option<String>) -> Result<RolePatterns, ConfigError> {
+    const NAME: &str = "DESTINATION_ROLE_ARNS";
+    let found = get(NAME).unwrap_or_default();
+    let expected = "ARNs of roles separated by commas, such as `arn:aws:iam::*:role/signpost-*`";
+    RolePatterns::parse(&found).ok_or_else(|| ConfigError::Invalid { name: NAME, found, expected: expected.into() })
 }
 
 /// Reads `ENDPOINT_VERIFICATION`, `none` or `challenge`: how endpoints prove that they want webhooks. The default is

@@ -468,7 +468,7 @@ mod tests {
         let targets = TargetRules { more_ports: [8_443].into(), ..TargetRules::default() };
         for (stored, patch, expected, why) in cases {
             let before = Stored { endpoint: stored, trusted: None };
-            let context = Context { targets: &targets, now: 0, stored: Some(before) };
+            let context = Context { targets: &targets, stored: Some(before), ..CONTEXT };
             let faults = read(&patched(stored, None, patch).unwrap(), context).err().unwrap_or_default();
             assert_eq!(faults.iter().map(|fault| &*fault.pointer).collect::<Vec<_>>(), expected, "{patch}: {why}");
         }

@@ -1,6 +1,7 @@
 //! Endpoint settings: reads what an operator sends and reports every fault, applies patches, and shows settings again.
 
 mod auth;
+mod destination;
 mod patch;
 mod requests;
 mod retry;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use crate::endpoint::destination::RolePatterns;
 use crate::endpoint::filter::Filter;
 use crate::endpoint::target::{Target, TargetRules};
 use crate::endpoint::{Endpoint, Limit, SignatureFormat, TimeoutSeconds, TypeFilter};
@@ -20,6 +22,7 @@ use crate::input::object::{Found, Object};
 use crate::secret::Secret;
 
 use auth::{ReadAuth, read_auth};
+use destination::read_destination;
 pub use patch::{patched, shown};
 pub use requests::{DEFAULT_OVERLAP, FilterTest, Replay, Rotation, filter_test, replay, rotation, since, test_type};
 use retry::read_retry;
@@ -29,6 +32,8 @@ use retry::read_retry;
 pub struct Context<'a> {
     /// The rules for URLs that Signpost may call.
     pub targets: &'a TargetRules,
+    /// The roles that the stack may assume.
+    pub roles: &'a RolePatterns,
     /// The current time, in seconds since the Unix epoch. Certificates must be valid at this time.
     pub now: u64,
     /// The stored endpoint, if the request changes one. Its secret stays if the request has no secret.
@@ -94,8 +99,21 @@ fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Op
     // If a patch removes a member, that member must exist. Therefore the reader sees removed members too.
     let whole = if context.stored.is_some() { Found::whole_patched(value) } else { Found::whole(value) };
     let mut object = Object::open(&whole, faults)?;
-    let url = read_target(&mut object, "url", context.targets, faults);
+    let destination = object.nullable_member("destination");
+    let url = if destination.is_none() {
+        read_target(&mut object, "url", context.targets, faults)
+    } else {
+        if let Some(found) = object.member("url") {
+            let expected = "no `url` beside `destination`; leave one of them out, or set it to null in a change";
+            faults.push(Fault::at(&found.pointer, found.value, expected).code(FaultCode::Conflict));
+        }
+        None
+    };
     let mut endpoint = Endpoint::new(url.clone().unwrap_or_default());
+    if let Some(destination) = destination.and_then(|found| read_destination(&found, context.roles, faults)) {
+        endpoint.url = destination.resource.url();
+        endpoint.destination = Some(Box::new(destination));
+    }
     if let Some(found) = object.member("description") {
         endpoint.description = found.text_or_empty(MAX_TEXT_CHARACTERS, faults).unwrap_or_default();
     }
@@ -270,7 +288,8 @@ pub(super) mod tests {
     use crate::endpoint::Method;
     use crate::signing::algorithm::Algorithm;
 
-    pub(super) const CONTEXT: Context<'_> = Context { targets: &TargetRules::INTERNET, now: 0, stored: None };
+    pub(super) const CONTEXT: Context<'_> =
+        Context { targets: &TargetRules::INTERNET, roles: &RolePatterns::NONE, now: 0, stored: None };
 
     fn pointers(settings: &str) -> Vec<String> {
         let faults = read(settings, CONTEXT).expect_err(settings);
@@ -353,7 +372,7 @@ pub(super) mod tests {
         assert_eq!(told[0], ("/types/0".into(), "a JSON object".into()));
         assert_eq!(told[1], ("/id".into(), "nothing, because it is read-only".into()));
         assert_eq!(told[2], ("/enabled".into(), "nothing; use POST …/enable or POST …/disable".into()));
-        assert!(told[3].1.starts_with("no such member; there are url, description"), "{}", told[3].1);
+        assert!(told[3].1.starts_with("no such member; there are destination, url, description"), "{}", told[3].1);
         assert!(!told[3].1.contains("createdAt"));
     }
 

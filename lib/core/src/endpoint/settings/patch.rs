@@ -20,6 +20,9 @@ pub fn shown(endpoint: &Endpoint, trusted: Option<&str>) -> Value {
     if let Some(auth) = shown["auth"].as_object_mut() {
         auth.remove("secretHeader"); // A part of the secret's text, which is not shown.
     }
+    if let (Some(_), Some(shown)) = (&endpoint.destination, shown.as_object_mut()) {
+        shown.remove("url"); // It follows from the destination.
+    }
     shown
 }
 
@@ -47,6 +50,7 @@ pub fn patched(endpoint: &Endpoint, trusted: Option<&str>, patch: &str) -> Resul
             auth.clear();
         }
     }
+    change_target(&mut settings, &members);
     if let Some(retry) = settings["retry"].as_object_mut()
         && member(&members, "retry").and_then(members_of).is_some_and(|new| is_another_kind(&new, retry))
     {
@@ -77,6 +81,21 @@ fn member<'a>(members: &MembersOf<'a>, name: &str) -> Option<&'a RawValue> {
 
 fn value_of(value: &RawValue) -> Option<Value> {
     serde_json::from_str(value.get()).ok()
+}
+
+/// Removes what a patch of the destination replaces: another kind replaces all of it, and a destination replaces the URL.
+fn change_target(settings: &mut Value, members: &MembersOf<'_>) {
+    let new = member(members, "destination").and_then(members_of);
+    let Some(settings) = settings.as_object_mut() else { return };
+    if let Some(destination) = settings.get_mut("destination").and_then(Value::as_object_mut) {
+        destination.remove("externalId"); // It is read-only.
+        let kind = new.as_ref().and_then(|new| member(new, "kind"));
+        if kind.is_some_and(|kind| value_of(kind).as_ref() != destination.get("kind")) {
+            destination.clear();
+        }
+    } else if new.is_some() && member(members, "url").is_none() {
+        settings.remove("url");
+    }
 }
 
 /// Returns whether a patch changes the kind of a retry policy: with or without a schedule, or with another backoff.
