@@ -181,9 +181,9 @@ pub struct Care {
 pub enum EndpointCommand {
     /// Register a receiver, and show its signing secret once
     #[command(
-        after_help = "Examples:\n  signpost endpoint create https://hooks.acme.example/in --tenant acme\n  signpost endpoint create https://hooks.acme.example/in -t acme --type operation:APPROVED --signatures standard-webhooks"
+        after_help = "Examples:\n  signpost endpoint create https://hooks.acme.example/in --tenant acme\n  signpost endpoint create --queue-arn arn:aws:sqs:eu-west-1:111122223333:webhooks --role-arn arn:aws:iam::111122223333:role/webhooks-acme -t acme"
     )]
-    Create(EndpointCreate),
+    Create(Box<EndpointCreate>),
     /// List a tenant's endpoints
     #[command(
         after_help = "Examples:\n  signpost endpoint list --tenant acme\n  signpost endpoint list --tenant acme --output jsonl | jq -r .url"
@@ -198,7 +198,7 @@ pub enum EndpointCommand {
     #[command(
         after_help = "Examples:\n  signpost endpoint update ep_0123456789abcdef0123456789abcdef -t acme --timeout 5\n  echo '{\"retry\":null}' | signpost endpoint update ep_0123456789abcdef0123456789abcdef -t acme --settings -"
     )]
-    Update(EndpointUpdate),
+    Update(Box<EndpointUpdate>),
     /// Remove an endpoint, and give up what waits for it
     #[command(
         after_help = "Examples:\n  signpost endpoint delete ep_0123456789abcdef0123456789abcdef -t acme --dry-run\n  signpost endpoint delete ep_0123456789abcdef0123456789abcdef -t acme --yes"
@@ -273,7 +273,17 @@ pub struct Settings {
 #[derive(Debug, Group)]
 pub struct EndpointCreate {
     /// The receiver's URL
-    pub url: String,
+    #[arg(required_unless_present_any = ["queue_arn", "bus_arn", "settings"])]
+    pub url: Option<String>,
+    /// SQS queue that takes the webhooks instead of a URL
+    #[arg(long, value_name = "ARN", requires = "role_arn", conflicts_with_all = ["url", "bus_arn"])]
+    pub queue_arn: Option<String>,
+    /// `EventBridge` bus that takes the webhooks instead of a URL
+    #[arg(long, value_name = "ARN", requires = "role_arn", conflicts_with = "url")]
+    pub bus_arn: Option<String>,
+    /// Role that may send to the queue or the bus
+    #[arg(long, value_name = "ARN", conflicts_with = "url")]
+    pub role_arn: Option<String>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "the type says it")]
     pub tenant: Tenant,

@@ -54,13 +54,49 @@ async fn switched(operation: &Operation, args: &EndpointOf, stack: &Stack<'_>) -
 }
 
 async fn create(args: &EndpointCreate, stack: &Stack<'_>, output: &Output) -> Outcome {
-    let mut settings = read_settings(&args.settings)?;
-    settings.insert("url".to_owned(), json!(args.url));
+    let settings = new_settings(args)?;
     let path = [("tenant", args.tenant.tenant.as_str())];
     let endpoint = stack.call(Call::new(&CREATE_ENDPOINT, &path).with_json(&Value::Object(settings))).await?;
     show(&endpoint, output)?;
     output.say(KEEP_THE_SECRET);
+    say_what_the_role_needs(&endpoint, output);
     Ok(())
+}
+
+/// Reads the settings of a new endpoint, with its URL or its destination.
+pub fn new_settings(args: &EndpointCreate) -> Outcome<Map<String, Value>> {
+    let mut settings = read_settings(&args.settings)?;
+    if let Some(url) = &args.url {
+        settings.insert("url".to_owned(), json!(url));
+    }
+    let targets = [("sqs", "queueArn", &args.queue_arn), ("eventBridge", "busArn", &args.bus_arn)];
+    for (kind, member, arn) in targets {
+        if let Some(arn) = arn {
+            let destination = json!({"kind": kind, member: arn, "roleArn": args.role_arn});
+            settings.insert("destination".to_owned(), destination);
+        }
+    }
+    Ok(settings)
+}
+
+/// Tells people what the owner of a queue or a bus has to do.
+pub fn say_what_the_role_needs(endpoint: &Value, output: &Output) {
+    let destination = &endpoint["destination"];
+    if destination.is_object() {
+        output.say(&format!(
+            "let the trust policy of {} allow sts:AssumeRole to {}, with the ExternalId {}",
+            text(&destination["roleArn"]),
+            text(&destination["assumedBy"]),
+            text(&destination["externalId"]),
+        ));
+    }
+}
+
+/// Returns where an endpoint's webhooks go: its URL, or the ARN of its queue or bus.
+pub fn target(endpoint: &Value) -> String {
+    let destination = &endpoint["destination"];
+    let all = [&endpoint["url"], &destination["queueArn"], &destination["busArn"]];
+    all.into_iter().find_map(Value::as_str).unwrap_or("-").to_owned()
 }
 
 async fn update(args: &EndpointUpdate, stack: &Stack<'_>, output: &Output) -> Outcome {
@@ -234,7 +270,7 @@ fn row(endpoint: &Value) -> Vec<String> {
     vec![
         text(&endpoint["id"]),
         state(endpoint),
-        text(&endpoint["url"]),
+        target(endpoint),
         signatures.unwrap_or_default(),
         text(&endpoint["description"]),
     ]
@@ -257,8 +293,14 @@ pub fn show(endpoint: &Value, output: &Output) -> Outcome {
             other => other.to_string(),
         };
         let mut pairs = vec![("id", compact("id")), ("state", state(endpoint))];
+        let destination = &endpoint["destination"];
+        if destination.is_object() {
+            pairs.push(("target", target(endpoint)));
+            pairs.extend(["roleArn", "externalId", "assumedBy"].map(|name| (name, text(&destination[name]))));
+        } else {
+            pairs.push(("url", compact("url")));
+        }
         let names = [
-            "url",
             "description",
             "types",
             "filter",
