@@ -8,6 +8,7 @@ pub mod authority;
 pub mod aws_proxy;
 pub mod bank;
 pub mod build;
+pub mod customer;
 pub mod event_source;
 pub mod examples;
 pub mod hostile;

@@ -10,6 +10,7 @@ mod command_line;
 mod contract;
 mod deliveries;
 mod deploy;
+mod destinations;
 mod docs;
 mod duplicates;
 mod endpoints;
