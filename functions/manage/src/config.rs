@@ -75,10 +75,8 @@ impl Config {
     pub fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let target_rules = target_rules(&get)?;
         let destination_roles = role_patterns(&get)?;
-        let deliver_role_arn = match required(&get, "DELIVER_ROLE_ARN") {
-            Err(_) if destination_roles.is_empty() => String::new(),
-            found => found?,
-        };
+        let has_roles = !destination_roles.is_empty();
+        let deliver_role_arn = if has_roles { required(&get, "DELIVER_ROLE_ARN")? } else { String::new() };
         Ok(Self {
             audit_retention: number(&get, "AUDIT_RETENTION_DAYS", "days", 1..=3_650)
                 .map(|days: u64| Duration::from_hours(24 * days))?,

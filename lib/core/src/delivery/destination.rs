@@ -58,8 +58,8 @@ pub struct Call {
 impl Call {
     /// Builds the call by which AWS takes the webhook `request` of `event`.
     ///
-    /// The signed bytes travel as a text: the body of the message, or `body` in the detail of the event. JSON in the
-    /// detail would be read and written again on its way, and EventBridge refuses whole numbers of more than 64 bits.
+    /// The signed bytes travel as a text: the body of the message, or `body` in the detail of the event. EventBridge
+    /// reads JSON in the detail and writes it again, and refuses whole numbers of more than 64 bits.
     ///
     /// # Errors
     /// [`AttemptError::MessageTooLarge`].
@@ -147,7 +147,7 @@ fn attributes_of<'a>(headers: &'a [(Cow<'static, str>, String)]) -> Vec<(&'a str
 ///
 /// A group is a subject, so that a consumer sees what happens to one payment one at a time, and different payments side by
 /// side. SQS drops a second message with the same id for five minutes. So an attempt whose answer got lost arrives once.
-/// What an operator sends again arrives again.
+/// A delivery that an operator sends again arrives again.
 fn fifo_ids(event: &Event, start: AttemptStart) -> (String, String) {
     let id = event.key.webhook_id();
     let subject = event.subject.as_deref().map(Cow::Borrowed).or_else(|| event.family_subject());

@@ -17,6 +17,7 @@ pub(crate) fn lookup(name: &str) -> Option<String> {
     Some(match name {
         "DANGEROUSLY_ALLOW_HTTP" | "DANGEROUSLY_ALLOW_PRIVATE_TARGETS" => "true".into(),
         "ALGORITHMS"
+        | "DESTINATION_ROLE_ARNS"
         | "EGRESS_ADDRESSES"
         | "KEYS_URL"
         | "PORTAL_URL"
