@@ -580,6 +580,9 @@ class Walk:
                 settings.pop(name, None)
             formats = [one for one in settings.get("signatures", []) if one != "http-message-signatures"]
             settings["signatures"] = formats or ["jws"]
+        elif "destination" in settings:  # The generator takes null for one, and leaves the URL out.
+            del settings["destination"]
+            settings.setdefault("url", f"https://{self.receiver.host}/")
 
     def fit_auth(self, settings: dict, operation: str) -> None:
         """Replaces invalid key stores, and avoids patches of members that the stored `auth` does not have."""
