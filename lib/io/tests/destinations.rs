@@ -1,5 +1,7 @@
 //! Roles of customers, and calls to their queues, against a server that plays AWS.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
