@@ -81,6 +81,7 @@ bench: ## Measures what a delivery costs; BENCH_STACK=no leaves out what needs t
 	@echo "· Building the release profile (the first time, some minutes)"
 	@cargo build --release --bins
 	@$(BENCH)
+	@cargo bench --profile soak --quiet --package signpost-bench --bench allocations
 	@SIGNPOST_SOAK_MINUTES=1 cargo test --profile soak --quiet --package signpost-engine --test simulation -- --nocapture no_neighbour no_partition
 ifneq ($(BENCH_STACK),no)
 	@$(MAKE) --no-print-directory tools

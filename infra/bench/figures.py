@@ -40,8 +40,9 @@ def main(arguments: list[str]) -> int:
 
 
 def measured(folder: Path) -> Figures:
-    """Reads the two files of a run, with figures of four digits."""
-    parts = [json.loads(path.read_text()) for path in (folder / "bench.json", folder / "bench-latency.json") if path.exists()]
+    """Reads the files of a run, with figures of four digits."""
+    files = [folder / name for name in ("bench.json", "bench-latency.json", "bench-allocations.json")]
+    parts = [json.loads(path.read_text()) for path in files if path.exists()]
     return rounded({name: value for part in parts for name, value in part.items()})
 
 
@@ -58,7 +59,7 @@ def rounded(value: object) -> object:
 
 def keep(folder: Path) -> None:
     figures = measured(folder)
-    if missing := {"ways", "coldStarts", "dollarsPerMillion", "latency"} - figures.keys():
+    if missing := {"ways", "coldStarts", "dollarsPerMillion", "latency", "allocations"} - figures.keys():
         sys.exit(f"{folder} has no {', '.join(sorted(missing))}: run the whole of `make bench` first")
     KEPT.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
 
@@ -251,6 +252,15 @@ def calls_table(figures: Figures) -> Rows:
     return rows
 
 
+def allocations_table(figures: Figures) -> Rows:
+    parts, sizes = ({one[name]: None for one in figures["allocations"]} for name in ("part", "payloadBytes"))
+    rows = [["", *(f"{kind}, {size // 1_000} KB" for size in sizes for kind in ("allocations", "bytes"))]]
+    for part in parts:
+        counts = {one["payloadBytes"]: one for one in figures["allocations"] if one["part"] == part}
+        rows.append([part, *(f"{counts[size][kind]:,}" for size in sizes for kind in ("allocations", "bytes"))])
+    return rows
+
+
 def machine_table(figures: Figures) -> Rows:
     return [["the machine", figures["machine"]]]
 
@@ -263,6 +273,7 @@ TABLES: dict[str, Callable[[Figures], Rows]] = {
     "ways": ways_table,
     "cold starts": cold_table,
     "calls": calls_table,
+    "allocations": allocations_table,
 }
 
 
@@ -375,6 +386,8 @@ def numbers(figures: Figures) -> Iterator[tuple[str, float]]:
         yield f"zipped {one['function']}, MB", one["zippedMb"]
     for one in figures.get("dollarsPerMillion", []):
         yield f"dollars per million, {one['way']}", total(one)
+    for one in figures.get("allocations", []):
+        yield f"allocations, {one['part']}, {one['payloadBytes']} B", one["allocations"]
     for one in figures.get("latency", []):
         yield f"p50 {one['case']}, ms", one["p50"]
         yield f"p99 {one['case']}, ms", one["p99"]
