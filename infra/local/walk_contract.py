@@ -399,6 +399,8 @@ class Walk:
         operation = name_of(case)
         self.meet_endpoints(case)
         self.meet_session(case, operation)
+        if operation in ("readStatus", "eraseSubject"):  # MiniStack finds no route for a path with the end of a line.
+            case.path_parameters = {name: without_line_ends(value) for name, value in case.path_parameters.items()}
         if operation == "postEvents":
             for event in events_of(case.body):
                 self.give_own_tenant(event)
@@ -634,6 +636,10 @@ def is_worth_sending(case: schemathesis.Case) -> bool:
     again = case.media_type == "application/json" and len(case.operation.body) > 1
     again |= case.operation.definition.raw["operationId"] in ("createPortalEndpoint", "updatePortalEndpoint")
     return not (again and case.meta is not None and case.meta.phase.name is TestPhase.COVERAGE)
+
+
+def without_line_ends(value: object) -> object:
+    return value.replace("\n", " ").replace("\r", " ") if isinstance(value, str) else value
 
 
 def is_tenant(text: object) -> bool:

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use signpost_core::delivery::LONGEST_ATTEMPT;
-use signpost_core::event::{CALLBACKS_SOURCE, EventId, EventKey};
+use signpost_core::event::{CALLBACKS_SOURCE, EventId, EventKey, is_source};
 use signpost_core::input::fault::Fault;
 use signpost_core::input::problem::Problem;
 use signpost_core::quota::Quota;
@@ -107,7 +107,8 @@ impl App {
     async fn meant(&self, asked: &ApiRequest<'_>, id: EventId) -> Result<EventKey, Refusal> {
         let key = |source| EventKey { tenant: asked.tenant.clone(), source, id: id.clone() };
         if let Some(source) = asked.parameter("source") {
-            return Ok(key(source));
+            // Otherwise a mistyped source would be answered as if its event were erased.
+            return if is_source(&source) { Ok(key(source)) } else { Err(no_such_event().into()) };
         }
         let (found, erased) = self.histories.of(&asked.tenant, &id).await?;
         let sources = found.into_iter().map(|history| history.event.key.source);

@@ -155,8 +155,13 @@ const SUBJECT_EXPECTED: &str = "1 to 512 bytes without control characters";
 
 /// Parses `source` as CloudEvents 1.0 defines it: a non-empty URI-reference (RFC 3986, section 4.1).
 fn parse_source(text: &str) -> Option<String> {
-    let fits = (1..=MAX_KEY_PART_BYTES).contains(&text.len()) && UriRef::parse(text).is_ok();
-    fits.then(|| text.to_owned())
+    is_source(text).then(|| text.to_owned())
+}
+
+/// Returns whether an event can have this `source`.
+#[must_use]
+pub fn is_source(text: &str) -> bool {
+    (1..=MAX_KEY_PART_BYTES).contains(&text.len()) && UriRef::parse(text).is_ok()
 }
 
 /// Parses a String of CloudEvents 1.0, "Type System": it has no control characters. `type` and `subject` are not empty.

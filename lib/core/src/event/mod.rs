@@ -20,6 +20,7 @@ use time::OffsetDateTime;
 
 use crate::event::cloud_events::{BATCH_MEDIA_TYPE, MEDIA_TYPE};
 use crate::event::envelope::Envelope;
+pub use crate::event::envelope::is_source;
 use crate::event::family::{Payload, Status};
 use crate::fingerprint::fingerprint;
 use crate::input::fault::{Fault, FaultCode, Faults};

@@ -15,6 +15,13 @@ pub(crate) struct Projection {
     pub(crate) names: HashMap<String, String>,
 }
 
+impl Projection {
+    /// Returns the names, if there are some: DynamoDB refuses an empty map.
+    fn names(&self) -> Option<HashMap<String, String>> {
+        Some(self.names.clone()).filter(|names| !names.is_empty())
+    }
+}
+
 /// How many keys one call may have.
 const MOST_AT_ONCE: usize = 100;
 const OPERATION: &str = "dynamodb:BatchGetItem";
@@ -30,7 +37,7 @@ pub(crate) async fn get(
 ) -> Result<Option<Item>, AwsError> {
     let call = client.get_item().table_name(table).set_key(Some(key)).consistent_read(true);
     let call = call.set_projection_expression(projection.map(|one| one.expression.to_owned()));
-    let call = call.set_expression_attribute_names(projection.map(|one| one.names.clone()));
+    let call = call.set_expression_attribute_names(projection.and_then(Projection::names));
     Ok(call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item)
 }
 
@@ -65,7 +72,7 @@ async fn get_some(
         .set_keys(Some(distinct(keys)))
         .consistent_read(true)
         .set_projection_expression(projection.map(|one| one.expression.to_owned()))
-        .set_expression_attribute_names(projection.map(|one| one.names.clone()));
+        .set_expression_attribute_names(projection.and_then(Projection::names));
     let read = async {
         let wanted = wanted.build().map_err(AwsError::of(OPERATION))?;
         client.batch_get_item().request_items(table, wanted).send().await.map_err(AwsError::of(OPERATION))

@@ -47,8 +47,10 @@ async fn every_route_that_may_change_something_has_an_entry() {
     let (stack, tenant, receiver) = (LocalStack::from_env().await, tenant(), Receiver::start(|_| 204).await);
     let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
     let id = event_id();
-    stack.send_events([event(&tenant, &id, &json!({})).to_string()]).await;
-    receiver.wait_for(1).await;
+    let mut about_subject = event(&tenant, &event_id(), &json!({}));
+    about_subject["subject"] = json!("order-7");
+    stack.send_events([event(&tenant, &id, &json!({})), about_subject].map(|event| event.to_string())).await;
+    receiver.wait_for(2).await;
     let url = json!({"url": receiver.url});
     let bodies: HashMap<&str, Value> = HashMap::from([
         ("POST /v1/tenants/{tenant}/endpoints", url.clone()),
@@ -73,14 +75,16 @@ async fn every_route_that_may_change_something_has_an_entry() {
     for route in &changes {
         let (method, path) = route.split_once(' ').unwrap();
         let path = path.replace("{tenant}", tenant.as_str()).replace("{endpoint}", endpoint.as_str());
-        let path = path.replace("{event}", &id);
+        let path = path.replace("{event}", &id).replace("/status/{type}/{subject}", "/status/example/order-7");
         let path = path.replace("{link}", &link).replace("{replay}", &replay).replace("{type}", "invoice.paid");
         assert!(!path.contains('{'), "{path}: this test does not know the parameter");
         let answer = stack.manage(method, &path, bodies.get(route.as_str())).await;
         assert!((200..300).contains(&answer.status), "{route}: {answer:?}");
         let newest = entries(&stack, &tenant, "?limit=1").await.remove(0);
         let seen = (newest["action"].as_str().unwrap(), newest["outcome"].as_str().unwrap(), &newest["status"]);
-        assert_eq!(seen, (route.as_str(), "done", &json!(answer.status)), "{newest}");
+        // API Gateway's own spelling of a parameter that may hold slashes.
+        let action = route.replace("{subject}", "{subject+}");
+        assert_eq!(seen, (action.as_str(), "done", &json!(answer.status)), "{newest}");
         let principal = newest["actor"]["principal"].as_str().unwrap();
         assert!(newest["actor"]["kind"] == "iam" && principal.starts_with("arn:aws:"), "{newest}");
         assert!(!newest["requestId"].as_str().unwrap().is_empty(), "{newest}");
