@@ -71,6 +71,12 @@ STAGES = {"Authentication": None, "Accounts": {"accounts": "2/3"}, "Transactions
 # Types whose statuses and fields a payload family checks.
 FAMILIES = {"operation", "activation", "workflow", "token-request", "session", "payment", "transaction"}
 
+# The member that each kind of destination needs.
+DESTINATIONS = {
+    "sqs": {"queueArn": "arn:aws:sqs:eu-west-1:111122223333:webhooks"},
+    "eventBridge": {"busArn": "arn:aws:events:eu-west-1:111122223333:event-bus/webhooks"},
+}
+
 # Filters with each operator.
 FILTERS = (
     {"source": [{"prefix": "/"}], "subject": [{"exists": False}, {"wildcard": "a*b"}, {"suffix": {"equals-ignore-case": "x"}}]},
@@ -575,15 +581,14 @@ class Walk:
         if operation == "updateEndpoint":
             settings.pop("destination", None)
         elif isinstance(destination, dict):
-            destination["roleArn"] = "arn:aws:iam::111122223333:role/webhooks-walk"
-            for arn in {"queueArn", "busArn"} & destination.keys():
-                destination[arn] = f"arn:aws:{destination[arn].split(':', 2)[2]}"
+            kind = destination.get("kind", "sqs")
+            settings["destination"] = {"kind": kind, "roleArn": "arn:aws:iam::111122223333:role/webhooks-walk", **DESTINATIONS[kind]}
             for name in ("url", "method", "auth", "headers", "verification"):
                 settings.pop(name, None)
             formats = [one for one in settings.get("signatures", []) if one != "http-message-signatures"]
             settings["signatures"] = formats or ["jws"]
-        elif "destination" in settings:  # The generator takes null for one, and leaves the URL out.
-            del settings["destination"]
+        else:  # The contract does not say that an endpoint has one of both.
+            settings.pop("destination", None)
             settings.setdefault("url", f"https://{self.receiver.host}/")
 
     def fit_auth(self, settings: dict, operation: str) -> None:
