@@ -40,7 +40,6 @@ def reference() -> str:
     settings = schemas["Settings"]["properties"] | schemas["EndpointSettings"]["properties"]
     parts = [table("setting", members({**schemas["Settings"], "properties": settings}, schemas))]
     for heading, setting, name_of in (
-        ("Destinations", "destination", kind_of_member),
         ("Authentication", "auth", kind_of_member),
         ("Retries", "retry", form_of_retry),
     ):
@@ -54,6 +53,8 @@ def reference() -> str:
             if "keyStore" in rest:
                 parts.append("`keyStore` and `trustStore` have these members:\n")
                 parts.append(table("member", members(schemas["Store"], schemas)))
+    parts.append("### Destinations\n\n`destination` has these members:\n")
+    parts.append(table("member", members(schemas["Destination"], schemas)))
     return "\n".join(parts)
 
 
