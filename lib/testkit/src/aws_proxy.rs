@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_config::{BehaviorVersion, SdkConfig};
 use http::{HeaderMap, Request, Response};
@@ -55,6 +55,23 @@ struct Calls {
     unsupported: Option<String>,
     /// The operation one of whose answers is lost, and the number of calls that are answered first.
     to_lose: Option<(String, usize)>,
+    /// When the proxy held the first call since it was asked to.
+    held_since: Option<Instant>,
+    /// The number of disturbances.
+    disturbances: usize,
+}
+
+/// A counter of what a busy machine does to a test: calls that the SDK repeated without a cause in the proxy, and callers that
+/// a test left waiting for so long that they give a held call up.
+#[derive(Clone, Debug)]
+pub struct Disturbances(Arc<Mutex<Calls>>);
+
+impl Disturbances {
+    /// Returns their number up to now.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        lock(&self.0).disturbances
+    }
 }
 
 /// The trace headers with which messages were sent through a proxy, by message id. SQS keeps such a header with its message,
@@ -124,6 +141,12 @@ impl AwsProxy {
         lock(&self.calls).counts.get(operation).copied().unwrap_or_default()
     }
 
+    /// Returns a counter of the disturbances. It can be read when the proxy is gone.
+    #[must_use]
+    pub fn disturbances(&self) -> Disturbances {
+        Disturbances(Arc::clone(&self.calls))
+    }
+
     /// Fails every call of `operation` as if it were throttled, until [`Self::heal`].
     pub fn fail(&self, operation: &str) {
         self.fail_after(operation, 0);
@@ -149,6 +172,8 @@ impl AwsProxy {
     pub fn heal(&self) {
         let mut calls = lock(&self.calls);
         (calls.failing, calls.bounded, calls.holding) = (None, None, None);
+        let waited = calls.held_since.take().map(|since| since.elapsed()).unwrap_or_default();
+        calls.disturbances += usize::from(waited > GIVEN_UP_AFTER);
     }
 
     /// Holds every call of `operation` until [`Self::heal`]. A held call never ends: tests kill the caller there.
@@ -163,8 +188,12 @@ impl AwsProxy {
     pub async fn wait_for_held(&self, count: usize) {
         let mut held = self.held.clone();
         let enough = tokio::time::timeout(PATIENCE, held.wait_for(|held| held.len() >= count)).await;
-        let operation = lock(&self.calls).holding.as_ref().map(|(operation, _)| operation.clone());
         let held = self.held.borrow().len();
+        let operation = {
+            let mut calls = lock(&self.calls);
+            calls.disturbances += usize::from(held > 0 && held < count); // They came too late for each other.
+            calls.holding.as_ref().map(|(operation, _)| operation.clone())
+        };
         assert!(matches!(enough, Ok(Ok(_))), "{held} of {count} calls of {operation:?} are held");
     }
 
@@ -184,6 +213,9 @@ impl Drop for AwsProxy {
         self.server.abort();
     }
 }
+
+/// The functions give up a call after 4 seconds. A test that needs longer to kill one does not know where it dies.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(3);
 
 /// How long a test waits for calls before it fails.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -233,6 +265,8 @@ async fn pass_on(
         let is_lacked = calls.unsupported.as_ref().is_some_and(|text| String::from_utf8_lossy(&body).contains(text));
         let is_over = |(bounded, bytes): &(String, usize)| *bounded == operation && body.len() > *bytes;
         let is_too_large = calls.bounded.as_ref().is_some_and(is_over);
+        let is_passed_on = hold.is_none() && calls.failing.is_none() && calls.to_lose.is_none();
+        calls.disturbances += usize::from(is_passed_on && is_repeated(&parts.headers));
         (fails, is_too_large, calls.to_lose.take_if(is_its_turn).is_some(), hold, is_lacked)
     };
     let call = text(&parts.headers, "amz-sdk-invocation-id").to_owned();
@@ -276,13 +310,23 @@ async fn pass_on(
 
 /// Holds a call. Ends with the connection, when the caller is dead.
 async fn hold_for_ever<T>(call: String, calls: &Mutex<Calls>) -> T {
-    lock(calls).held.send_if_modified(|held| held.insert(call));
+    {
+        let mut calls = lock(calls);
+        calls.held_since.get_or_insert_with(Instant::now);
+        calls.held.send_if_modified(|held| held.insert(call));
+    }
     pending().await
 }
 
 /// Reads the operation from the header of the JSON protocols of AWS: `<service>.<operation>`.
 fn operation(headers: &HeaderMap) -> String {
     text(headers, "x-amz-target").rsplit('.').next().unwrap_or_default().to_owned()
+}
+
+/// Tells whether the SDK sends a call again, by its header `amz-sdk-request: attempt=2; max=3`.
+fn is_repeated(headers: &HeaderMap) -> bool {
+    let attempt = text(headers, "amz-sdk-request").split("; ").find_map(|part| part.strip_prefix("attempt="));
+    attempt.is_some_and(|attempt| attempt != "1")
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {

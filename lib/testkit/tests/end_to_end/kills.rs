@@ -3,12 +3,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Display};
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use Hold::{Answered, Called};
 use Integrator::{Accepts, AcceptsTheSecondTime, IsDisabled, Rejects};
-use futures_util::future::{join, join_all, join4};
+use futures_util::future::{FutureExt as _, join, join_all, join4};
 use serde_json::json;
 use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::{Delivery, DeliveryKey};
@@ -79,15 +80,43 @@ async fn a_function_killed_anywhere_loses_nothing_acknowledged() {
         point("sweep: sent, all removed", (DELETE, Answered, 1), Accepts, 0),
     ];
     let (deliver, second, fanout, sweep) = join4(
-        join_all(deliver.map(killed_delivering)),
-        killed_delivering_again(second),
-        join_all(fanout.map(killed_fanning_out)),
-        join_all(sweep.map(killed_sweeping)),
+        join_all(
+            deliver.map(async |point| undisturbed(point.name, async |aws| killed_delivering(point, aws).await).await),
+        ),
+        undisturbed(second.name, async |aws| killed_delivering_again(second, aws).await),
+        join_all(
+            fanout.map(async |point| undisturbed(point.name, async |aws| killed_fanning_out(point, aws).await).await),
+        ),
+        join_all(sweep.map(async |point| undisturbed(point.name, async |aws| killed_sweeping(point, aws).await).await)),
     )
     .await;
     let rows: Vec<_> = deliver.into_iter().chain([second]).chain(fanout).chain(sweep).collect();
     println!("{}", Table(&rows));
-    rows.iter().for_each(Row::judge);
+}
+
+/// How often a scene is played before its failure counts in any case.
+const TRIES: usize = 4;
+
+/// Plays a scene and judges it. Plays it again if it fails and the machine was too busy: the local stack answered late, or
+/// the kill came late. What the functions do about a late AWS is tested elsewhere, and costs requests that are counted here.
+async fn undisturbed(name: &str, scene: impl AsyncFn(AwsProxy) -> Row) -> Row {
+    for tries_left in (0..TRIES).rev() {
+        let proxy = AwsProxy::start().await;
+        let disturbances = proxy.disturbances();
+        let played = AssertUnwindSafe(async {
+            let row = scene(proxy).await;
+            row.judge();
+            row
+        });
+        match played.catch_unwind().await {
+            Ok(row) => return row,
+            Err(_) if tries_left > 0 && disturbances.count() > 0 => {
+                eprintln!("{name}: again, after {} disturbances", disturbances.count());
+            }
+            Err(failure) => resume_unwind(failure),
+        }
+    }
+    unreachable!("the last try returns or fails")
 }
 
 #[tokio::test]
@@ -95,25 +124,28 @@ async fn deliver_killed_at_any_time_under_load_loses_nothing_acknowledged() {
     const EVENTS: usize = 400;
     const KILLS: usize = 4;
     let seed = environment("KILLS_SEED").map_or_else(|| fastrand::u64(..), |seed| seed.parse().unwrap());
-    let mut random = fastrand::Rng::with_seed(seed);
     println!("KILLS_SEED={seed}");
-    let scene = Scene::of(Accepts).await;
-    let ids = scene.send_deliveries(EVENTS).await;
-    let hosts = [scene.host("deliver"), scene.host("deliver")];
-    let _sources = hosts.each_ref().map(|host| EventSource::start(host, &scene.stack.aws, &scene.own.deliveries));
+    let name = "deliver: at random times under load";
+    let row = undisturbed(name, async |aws| {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let scene = Scene::of(Accepts, aws).await;
+        let ids = scene.send_deliveries(EVENTS).await;
+        let hosts = [scene.host("deliver"), scene.host("deliver")];
+        let _sources = hosts.each_ref().map(|host| EventSource::start(host, &scene.stack.aws, &scene.own.deliveries));
 
-    for kill in 0..KILLS {
-        let share = EVENTS / (KILLS + 1);
-        scene.receiver.wait_for(kill * share + random.usize(1..=share)).await;
-        sleep(Duration::from_millis(random.u64(0..60))).await; // A random time within about one invocation.
-        hosts[random.usize(..hosts.len())].kill().await;
-    }
-    let sent_before = scene.receiver.so_far().len();
-    scene.come_to_rest(&scene.own.deliveries).await;
+        for kill in 0..KILLS {
+            let share = EVENTS / (KILLS + 1);
+            scene.receiver.wait_for(kill * share + random.usize(1..=share)).await;
+            sleep(Duration::from_millis(random.u64(0..60))).await; // A random time within about one invocation.
+            hosts[random.usize(..hosts.len())].kill().await;
+        }
+        let sent_before = scene.receiver.so_far().len();
+        scene.come_to_rest(&scene.own.deliveries).await;
 
-    let row = scene.row("deliver: at random times under load", &ids, sent_before, KILLS * BATCH).await;
+        scene.row(name, &ids, sent_before, KILLS * BATCH).await
+    })
+    .await;
     println!("{}", Table(std::slice::from_ref(&row)));
-    row.judge();
 }
 
 /// A point at which a function is killed.
@@ -152,8 +184,8 @@ impl Integrator {
     }
 }
 
-async fn killed_delivering(point: Point) -> Row {
-    let scene = Scene::of(point.integrator).await;
+async fn killed_delivering(point: Point, aws: AwsProxy) -> Row {
+    let scene = Scene::of(point.integrator, aws).await;
     let deliver = scene.host("deliver");
     let ids = scene.send_deliveries(BATCH).await;
     scene.hold(point);
@@ -169,8 +201,8 @@ async fn killed_delivering(point: Point) -> Row {
     scene.row(point.name, &ids, sent_before, point.may_repeat).await
 }
 
-async fn killed_delivering_again(point: Point) -> Row {
-    let scene = Scene::of(point.integrator).await;
+async fn killed_delivering_again(point: Point, aws: AwsProxy) -> Row {
+    let scene = Scene::of(point.integrator, aws).await;
     let deliver = scene.host("deliver");
     let ids = scene.send_deliveries(BATCH).await;
     let _source = scene.feed(&deliver, &scene.own.deliveries);
@@ -183,8 +215,8 @@ async fn killed_delivering_again(point: Point) -> Row {
     scene.row(point.name, &ids, sent_before, point.may_repeat).await
 }
 
-async fn killed_fanning_out(point: Point) -> Row {
-    let scene = Scene::of(point.integrator).await;
+async fn killed_fanning_out(point: Point, aws: AwsProxy) -> Row {
+    let scene = Scene::of(point.integrator, aws).await;
     let (fanout, deliver) = (scene.host("fanout"), scene.host("deliver"));
     let events = &scene.own.events;
     let ids: Vec<_> = [(); BATCH].map(|()| event_id()).into();
@@ -207,8 +239,8 @@ async fn killed_fanning_out(point: Point) -> Row {
     scene.row(point.name, &ids, sent_before, point.may_repeat).await
 }
 
-async fn killed_sweeping(point: Point) -> Row {
-    let scene = Scene::of(point.integrator).await;
+async fn killed_sweeping(point: Point, aws: AwsProxy) -> Row {
+    let scene = Scene::of(point.integrator, aws).await;
     let (sweep, deliver) = (scene.host("sweep"), scene.host("deliver"));
     let parking = scene.own.parking();
     let mut ids = Vec::new();
@@ -248,8 +280,8 @@ struct Scene {
 }
 
 impl Scene {
-    async fn of(integrator: Integrator) -> Self {
-        let (stack, proxy, tenant) = (LocalStack::from_env().await, AwsProxy::start().await, tenant());
+    async fn of(integrator: Integrator, proxy: AwsProxy) -> Self {
+        let (stack, tenant) = (LocalStack::from_env().await, tenant());
         let receiver = Receiver::start(move |index| if integrator.accepts(index) { 204 } else { 500 }).await;
         let retries = usize::from(integrator != Rejects);
         let settings = json!({"url": receiver.url, "retry": {"maxRetries": 5 * retries, "intervalSeconds": 30}});
