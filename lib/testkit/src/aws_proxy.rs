@@ -55,10 +55,23 @@ struct Calls {
     unsupported: Option<String>,
     /// The operation one of whose answers is lost, and the number of calls that are answered first.
     to_lose: Option<(String, usize)>,
+    /// When each call was passed on, and when it was answered.
+    passed: Vec<Passed>,
     /// When the proxy held the first call since it was asked to.
     held_since: Option<Instant>,
     /// The number of disturbances.
     disturbances: usize,
+}
+
+/// A call that was passed on to AWS.
+#[derive(Clone, Debug)]
+pub struct Passed {
+    /// Its operation, such as `SendMessageBatch`.
+    pub operation: String,
+    /// When the proxy had the whole call.
+    pub called: Instant,
+    /// When the proxy had the whole answer.
+    pub answered: Instant,
 }
 
 /// A counter of what a busy machine does to a test: calls that the SDK repeated without a cause in the proxy, and callers that
@@ -133,6 +146,12 @@ impl AwsProxy {
     #[must_use]
     pub fn traces(&self) -> Traces {
         self.traces.clone()
+    }
+
+    /// Takes the calls that were passed on since the last time, in the order of their answers.
+    #[must_use]
+    pub fn take_passed(&self) -> Vec<Passed> {
+        std::mem::take(&mut lock(&self.calls).passed)
     }
 
     /// Counts the calls of `operation`, such as `Decrypt`.
@@ -289,10 +308,12 @@ async fn pass_on(
         let response = Response::builder().status(400).header("content-type", "application/x-amz-json-1.0");
         return Ok(response.body(Full::from(body)).expect("a response"));
     }
+    let called = Instant::now();
     let sent = client.request(parts.method, format!("{aws}{}", parts.uri)).headers(parts.headers).body(body).send();
     let answer = sent.await.expect("an answer from the local stack");
     let (status, headers) = (answer.status(), answer.headers().clone());
     let bytes = answer.bytes().await.expect("a whole answer");
+    lock(&calls).passed.push(Passed { operation: operation.clone(), called, answered: Instant::now() });
     if !trace.is_empty() && operation.starts_with("SendMessage") {
         traces.keep(&trace, &bytes);
     }

@@ -108,7 +108,8 @@ fn lineage_of(message: &Message, traces: &Traces) -> Lineage {
 }
 
 /// Converts a message to a record, as Lambda passes it to a function.
-fn record(message: &Message) -> Value {
+#[must_use]
+pub fn record(message: &Message) -> Value {
     let attributes = message.attributes().into_iter().flatten();
     let attributes: Map<_, _> = attributes.map(|(name, value)| (name.as_str().to_owned(), json!(value))).collect();
     let own = message.message_attributes().into_iter().flatten().map(|(name, value)| {

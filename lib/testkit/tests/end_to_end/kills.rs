@@ -3,13 +3,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Display};
-use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use Hold::{Answered, Called};
 use Integrator::{Accepts, AcceptsTheSecondTime, IsDisabled, Rejects};
-use futures_util::future::{FutureExt as _, join, join_all, join4};
+use futures_util::future::{join, join_all, join4};
 use serde_json::json;
 use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::{Delivery, DeliveryKey};
@@ -26,6 +25,7 @@ use signpost_testkit::local_stack::{LocalStack, attribute, endpoint_path};
 use signpost_testkit::receiver::Receiver;
 use tokio::time::{interval, sleep, timeout};
 
+use crate::busy::undisturbed;
 use crate::own::Own;
 
 /// The held step that is not a call of AWS: the request to the integrator.
@@ -92,31 +92,6 @@ async fn a_function_killed_anywhere_loses_nothing_acknowledged() {
     .await;
     let rows: Vec<_> = deliver.into_iter().chain([second]).chain(fanout).chain(sweep).collect();
     println!("{}", Table(&rows));
-}
-
-/// How often a scene is played before its failure counts in any case.
-const TRIES: usize = 4;
-
-/// Plays a scene and judges it. Plays it again if it fails and the machine was too busy: the local stack answered late, or
-/// the kill came late. What the functions do about a late AWS is tested elsewhere, and costs requests that are counted here.
-async fn undisturbed(name: &str, scene: impl AsyncFn(AwsProxy) -> Row) -> Row {
-    for tries_left in (0..TRIES).rev() {
-        let proxy = AwsProxy::start().await;
-        let disturbances = proxy.disturbances();
-        let played = AssertUnwindSafe(async {
-            let row = scene(proxy).await;
-            row.judge();
-            row
-        });
-        match played.catch_unwind().await {
-            Ok(row) => return row,
-            Err(_) if tries_left > 0 && disturbances.count() > 0 => {
-                eprintln!("{name}: again, after {} disturbances", disturbances.count());
-            }
-            Err(failure) => resume_unwind(failure),
-        }
-    }
-    unreachable!("the last try returns or fails")
 }
 
 #[tokio::test]
@@ -356,7 +331,7 @@ impl Scene {
         bodies.map(|body| Delivery::parse(body).unwrap().event.key.id.as_str().to_owned()).collect()
     }
 
-    /// Counts the results of the events with these ids.
+    /// Counts and judges the results of the events with these ids.
     async fn row(&self, point: &'static str, ids: &[String], sent_before: usize, may_repeat: usize) -> Row {
         let requests = self.receiver.so_far();
         let accepted = requests.iter().filter(|request| request.status == Some(204));
@@ -366,7 +341,7 @@ impl Scene {
             *attempts.entry((request.event_id(), request.header("signpost-attempt"))).or_default() += 1;
         }
         let kept: HashSet<_> = self.parked().await.union(&self.dead_letters().await).cloned().collect();
-        Row {
+        let row = Row {
             point,
             acknowledged: ids.len(),
             sent_before,
@@ -375,7 +350,9 @@ impl Scene {
             duplicates: attempts.values().map(|count| count - 1).sum(),
             may_repeat,
             lost: ids.iter().filter(|id| !delivered.contains(*id) && !kept.contains(*id)).count(),
-        }
+        };
+        row.judge();
+        row
     }
 }
 

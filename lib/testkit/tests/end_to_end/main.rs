@@ -6,6 +6,7 @@
 mod audit;
 mod batches;
 mod breaker;
+mod busy;
 mod command_line;
 mod contract;
 mod deliveries;

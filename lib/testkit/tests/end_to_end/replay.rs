@@ -403,7 +403,7 @@ async fn a_tenant_that_replays_or_recovers_too_often_is_told_when_to_come_again(
     let quotas = Quotas::new(stack.dynamodb(), setting("PARKING_TABLE"));
     let now = unix_now().as_secs();
     for quota in Quota::ALL {
-        for minute in [now, now + 60] {
+        for minute in [now, now + 60, now + 120] {
             let mut counted = 0;
             while quotas.count(&busy, quota, minute).await.unwrap() {
                 counted += 1;
