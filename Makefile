@@ -50,6 +50,7 @@ test: tools build ## Runs every test, end to end ones included.
 	@lib/receivers/toolchains.sh
 	cargo test --workspace
 	lib/receivers/test.sh $(TOOLS)
+	node infra/browser/calculator.mjs
 	cargo test $(ALL) --no-run
 	$(LOCAL_STACK) run --auth --fast-keys -- cargo test $(ALL) --test end_to_end -- --test-threads 12
 	$(LOCAL_STACK) run --auth --fast-keys -- node infra/browser/page.mjs
@@ -88,6 +89,11 @@ ifneq ($(BENCH_STACK),no)
 	@$(LOCAL_STACK) run --release -- $(BENCH) latency
 endif
 	@python3 infra/bench/figures.py --compare $(BENCH_FOLDER)
+
+.PHONY: bench-soak
+bench-soak: tools ## Sends 200 events a second on the local stack for MINUTES (30): memory, connections and duplicates over time.
+	@cargo build --release --bins
+	@$(LOCAL_STACK) run --release -- $(BENCH) soak $(or $(MINUTES),30)
 
 .PHONY: bench-keep
 bench-keep: ## Takes the figures of the last `make bench` into docs/bench.json and into the documents that quote them.

@@ -16,7 +16,7 @@ use signpost_core::endpoint::settings::{self, Context, Rotation, Stored, Submiss
 use signpost_core::endpoint::signing_secrets::{SecretVersion, rotate};
 use signpost_core::endpoint::{DisabledBecause, Endpoint, EndpointId, SignatureFormat, TEST_TYPE, VERIFICATION_TYPE};
 use signpost_core::event::{Event, OWN_SOURCE, TenantId};
-use signpost_core::fingerprint::fingerprint;
+use signpost_core::fingerprint::{fingerprint, hexadecimal};
 use signpost_core::input::fault::Fault;
 use signpost_core::input::problem::Problem;
 use signpost_core::signing::standard_webhooks::EndpointKeys;
@@ -423,8 +423,8 @@ impl App {
     /// Needs `kms:GenerateMac`. One call.
     async fn external_id(&self, tenant: &TenantId) -> Result<String, AwsError> {
         let mac = self.mac.generate(&fingerprint(["signpost external id", tenant.as_str()])).await?;
-        let digits = mac.iter().take(EXTERNAL_ID_BYTES).map(|byte| format!("{byte:02x}"));
-        Ok(format!("signpost-{}", digits.collect::<String>()))
+        let beginning: Vec<_> = mac.into_iter().take(EXTERNAL_ID_BYTES).collect();
+        Ok(format!("signpost-{}", hexadecimal(beginning)))
     }
 
     /// Generates and seals an endpoint's own keys: a secret for `v1`, and a key pair for `v1a`.

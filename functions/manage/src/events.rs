@@ -17,6 +17,7 @@ use signpost_core::endpoint::filter::Document;
 use signpost_core::endpoint::settings;
 use signpost_core::endpoint::subscription::Subscription;
 use signpost_core::event::{Event, EventKey, TenantId};
+use signpost_core::fingerprint::hexadecimal;
 use signpost_core::input::problem::Problem;
 use signpost_core::quota::Quota;
 use signpost_engine::ports::deliveries::Deliveries as _;
@@ -392,12 +393,11 @@ fn shown_attempts<'a>(event: &Event, attempts: &'a [Attempt]) -> Vec<ShownAttemp
 }
 
 fn shown_sent<'a>(event: &Event, attempt: &Attempt, sent: &'a Sent) -> ShownSent<'a> {
-    let hash = sent.body_sha256.iter().fold(String::new(), |hash, byte| hash + &format!("{byte:02x}"));
     ShownSent {
         method: &sent.method,
         url: &sent.url,
         headers: sent.headers(event, attempt.number, attempt.at_unix_ms).into_iter().collect(),
-        body_sha256: hash,
+        body_sha256: hexadecimal(sent.body_sha256),
         body_bytes: sent.body_bytes,
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::aws::{DELIVERIES, EVENTS};
 use crate::path::batch_of;
-use crate::path::{Measured, WARM_UP, measure_function, taken};
+use crate::path::{Measured, WARM_UP, measure_function, measure_one, taken, warm_function};
 use crate::world::{World, event, request};
 
 #[derive(Deserialize)]
@@ -76,7 +76,8 @@ impl Dollars {
 }
 
 /// Measures the cost of one kilobyte of payload to one endpoint, with the default format (JWS) and Ed25519, in batches
-/// of ten, without failures. Also the cost of attempts at a receiver that hangs until the timeout.
+/// of ten, without failures. Also the cost of first attempts at a receiver that fails at once, and at one that hangs until the
+/// timeout.
 pub(crate) async fn measure(world: &World) -> Vec<Dollars> {
     let table: Table = serde_json::from_str(include_str!("../prices.json")).expect("prices as above");
     let events: Vec<_> = (0..1_000 + WARM_UP).map(|_| event("ed25519", 1_000)).collect();
@@ -107,28 +108,35 @@ pub(crate) async fn measure(world: &World) -> Vec<Dollars> {
     let mut by_sqs = Dollars { way: "events by SQS, ten in a call", ..queues.clone() };
     by_sqs.sqs += (table.usd.sqs_per_million_requests + table.usd.sqs_fair_queue_per_million_requests) / 10.0;
 
-    let hanging = hanging(world).await;
-    let mut attempts = table.dollars(&hanging, 10.0, 2.0 * call + assumed.hanging_receiver_ms, true);
-    attempts.way = "attempts at a receiver that hangs for 10 s";
+    let attempts = async |way, status, receiver_ms| {
+        let attempts = failing(world, status).await;
+        Dollars { way, ..table.dollars(&attempts, 10.0, 2.0 * call + receiver_ms, true) }
+    };
+    let failing = attempts("attempts at a receiver that fails at once", Some(500), assumed.receiver_ms).await;
+    let hanging = attempts("attempts at a receiver that hangs for 10 s", None, assumed.hanging_receiver_ms).await;
     vec![
         by_http("events by HTTP, one in a request", &ingest, 1.0),
         by_http("events by HTTP, 100 in a request", &ingest_100, 100.0),
         by_sqs,
-        attempts,
+        failing,
+        hanging,
     ]
 }
 
-/// Measures ten first attempts without an answer, each of which lasts until the timeout.
-async fn hanging(world: &World) -> Measured {
-    let events: Vec<_> = (0..10).map(|_| event("es256", 1_000)).collect();
+/// Measures ten first attempts of a warm function that fail. More would open the breaker.
+async fn failing(world: &World, status: Option<u16>) -> Measured {
+    let events: Vec<_> = (0..20).map(|_| event("es256", 1_000)).collect();
     let ingest = world.start("ingest").await;
     ingest.invoke(&request(&events.into())).await;
     let fanout = world.start("fanout").await;
-    fanout.invoke(&batch_of(&taken(world, EVENTS, 10))).await;
-    let records = taken(world, DELIVERIES, 10);
-    world.receiver.answer(false);
-    let attempts = crate::path::measure_one(world, "deliver", &batch_of(&records), 10).await;
-    world.receiver.answer(true);
+    for records in taken(world, EVENTS, 20).chunks(10) {
+        fanout.invoke(&batch_of(records)).await;
+    }
+    let records = taken(world, DELIVERIES, 20);
+    let deliver = warm_function(world, "deliver", &batch_of(&records[..10])).await;
+    world.receiver.answer(status);
+    let attempts = measure_one(world, &deliver, &batch_of(&records[10..]), 10).await;
+    world.receiver.answer(Some(204));
     attempts
 }
 

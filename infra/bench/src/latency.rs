@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use futures_util::future::{join, join_all};
 use serde::Serialize;
@@ -63,6 +64,7 @@ const OWN_RATE: usize = 20;
 
 pub(crate) async fn run() {
     let stack = &LocalStack::from_env().await;
+    let hops = crate::hops::measure(stack).await;
     let mut all = Vec::new();
     for rate in [20, 200] {
         let one = Tenant::new(stack).await;
@@ -88,7 +90,10 @@ pub(crate) async fn run() {
         all.push(one);
         other.stop(stack).await;
     }
-    crate::report::write("bench-latency.json", &json!({"machine": crate::machine::describe(), "latency": all}));
+    crate::report::write(
+        "bench-latency.json",
+        &json!({"machine": crate::machine::describe(), "hops": hops, "latency": all}),
+    );
 }
 
 impl Neighbour {
@@ -138,7 +143,7 @@ struct Tenant {
     id: TenantId,
     receiver: Receiver,
     endpoints: Vec<EndpointId>,
-    sqs: aws_sdk_sqs::Client,
+    sqs: Client,
 }
 
 impl Tenant {
@@ -158,7 +163,7 @@ impl Tenant {
         (settings["url"], settings["jwsAlgorithm"]) = (json!(receiver.url), json!("EdDSA"));
         let made = join_all((0..endpoints).map(|_| stack.register_with(&id, &settings))).await;
         let endpoints = made.into_iter().map(|made| made.id).collect();
-        Self { id, receiver, endpoints, sqs: aws_sdk_sqs::Client::new(&stack.aws) }
+        Self { id, receiver, endpoints, sqs: Client::new(&stack.aws) }
     }
 
     /// Enables or disables the endpoints.
@@ -179,30 +184,8 @@ impl Tenant {
         sleep(TIME).await;
     }
 
-    /// Sends `rate` events per second to the queue, as a producer does, and returns when each was accepted.
     async fn load(&self, rate: usize, time: Duration) -> HashMap<String, Instant> {
-        const TICKS_PER_SECOND: usize = 20;
-        const TICK: Duration = Duration::from_millis(50);
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        let (mut sending, started) = (Vec::new(), Instant::now());
-        while started.elapsed() < time {
-            ticks.tick().await;
-            let ids: Vec<_> = (0..rate / TICKS_PER_SECOND).map(|_| event_id()).collect();
-            let entries = ids.iter().enumerate().map(|(index, id)| {
-                let body = event(&self.id, id, &json!({"amount": 10.5, "note": "to John Smith"})).to_string();
-                let entry = SendMessageBatchRequestEntry::builder().id(index.to_string()).message_body(body);
-                entry.message_group_id(self.id.as_str()).build().expect("all parts are set")
-            });
-            let call = self.sqs.send_message_batch().queue_url(setting("EVENTS_QUEUE_URL"));
-            let call = call.set_entries(Some(entries.collect()));
-            sending.push(tokio::spawn(async move {
-                call.send().await.expect("the queue accepts the events");
-                let accepted = Instant::now();
-                ids.into_iter().map(|id| (id, accepted)).collect::<Vec<_>>()
-            }));
-        }
-        join_all(sending).await.into_iter().flat_map(|sent| sent.expect("no panic")).collect()
+        load(&self.sqs, &self.id, rate, time).await
     }
 
     async fn latency(&self, case: String, sent: HashMap<String, Instant>) -> Latency {
@@ -235,4 +218,30 @@ impl Tenant {
             max: at(100),
         }
     }
+}
+
+/// Sends `rate` events per second to the queue, as a producer does, and returns when each was accepted.
+pub(crate) async fn load(sqs: &Client, tenant: &TenantId, rate: usize, time: Duration) -> HashMap<String, Instant> {
+    const TICKS_PER_SECOND: usize = 20;
+    const TICK: Duration = Duration::from_millis(50);
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let (mut sending, started) = (Vec::new(), Instant::now());
+    while started.elapsed() < time {
+        ticks.tick().await;
+        let ids: Vec<_> = (0..rate / TICKS_PER_SECOND).map(|_| event_id()).collect();
+        let entries = ids.iter().enumerate().map(|(index, id)| {
+            let body = event(tenant, id, &json!({"amount": 10.5, "note": "to John Smith"})).to_string();
+            let entry = SendMessageBatchRequestEntry::builder().id(index.to_string()).message_body(body);
+            entry.message_group_id(tenant.as_str()).build().expect("all parts are set")
+        });
+        let call = sqs.send_message_batch().queue_url(setting("EVENTS_QUEUE_URL"));
+        let call = call.set_entries(Some(entries.collect()));
+        sending.push(tokio::spawn(async move {
+            call.send().await.expect("the queue accepts the events");
+            let accepted = Instant::now();
+            ids.into_iter().map(|id| (id, accepted)).collect::<Vec<_>>()
+        }));
+    }
+    join_all(sending).await.into_iter().flat_map(|sent| sent.expect("no panic")).collect()
 }

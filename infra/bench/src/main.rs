@@ -3,7 +3,9 @@
 //! ```text
 //! bench [ONLY]                  the functions, against a stand-in for AWS; writes target/bench.json
 //! bench endpoints               fanout for a tenant with 1,000 endpoints
-//! bench latency                 latency and isolation on the local stack, with its settings in the environment
+//! bench latency                 latency, its hops, and isolation on the local stack, with its settings in the environment
+//! bench hops                    the hops alone
+//! bench soak MINUTES              200 events a second on the local stack: memory, connections, duplicates
 //! bench instructions PART       a pure part, run repeatedly, so that callgrind counts its instructions
 //! ```
 
@@ -17,6 +19,7 @@ mod cost;
 mod dynamodb;
 mod endpoints;
 mod floor;
+mod hops;
 mod instructions;
 mod kms;
 mod latency;
@@ -25,11 +28,13 @@ mod path;
 mod process;
 mod receiver;
 mod report;
+mod soak;
 mod world;
 
 use std::env;
 
 use serde_json::json;
+use signpost_testkit::local_stack::LocalStack;
 
 use crate::world::World;
 
@@ -45,10 +50,12 @@ async fn main() {
         ["sign", name, bytes] => println!("{}", floor::sign(name, number(bytes))),
         ["endpoints"] => many_endpoints().await,
         ["latency"] => latency::run().await,
+        ["hops"] => drop(hops::measure(&LocalStack::from_env().await).await),
+        ["soak", minutes] => soak::run(number(minutes)).await,
         ["instructions", part] => instructions::run(part),
         [] => functions("").await,
         [only] => functions(only).await,
-        _ => fail("usage: bench [ONLY] | endpoints | latency | instructions PART"),
+        _ => fail("usage: bench [ONLY] | endpoints | latency | hops | soak MINUTES | instructions PART"),
     }
 }
 

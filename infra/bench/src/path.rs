@@ -142,13 +142,18 @@ pub(crate) async fn measure_function(
     after.since(&before)
 }
 
-/// Invokes a new function once, and measures it. A failed invocation counts too.
-pub(crate) async fn measure_one(world: &World, name: &'static str, invocation: &Value, batch: usize) -> Measured {
+/// Starts a function that a first invocation makes warm.
+pub(crate) async fn warm_function(world: &World, name: &'static str, invocation: &Value) -> Function {
     let function = world.start(name).await;
-    function.cold_start().await;
-    let before = Moment::now(world, &function, 0);
     function.invoke(invocation).await;
-    Moment::now(world, &function, batch).since(&before)
+    function
+}
+
+/// Invokes a function once, and measures it. A failed invocation counts too.
+pub(crate) async fn measure_one(world: &World, function: &Function, invocation: &Value, batch: usize) -> Measured {
+    let before = Moment::now(world, function, 0);
+    function.invoke(invocation).await;
+    Moment::now(world, function, batch).since(&before)
 }
 
 struct Moment {

@@ -1,8 +1,8 @@
-//! An integrator's server on loopback that answers 204 at once, or never. It verifies some of the signatures with
+//! An integrator's server on loopback that answers at once, or never. It verifies some of the signatures with
 //! aws-lc-rs alone.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::hmac;
@@ -34,7 +34,8 @@ pub(crate) struct Receiver {
 }
 
 struct Inside {
-    answers: AtomicBool,
+    /// The status of all answers, or 0 if there are none.
+    status: AtomicU16,
     bytes: AtomicU64,
     count: AtomicU64,
     verifier: OnceLock<Verifier>,
@@ -59,7 +60,7 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on loopback");
         let url = format!("http://{}", listener.local_addr().expect("a bound socket has an address"));
         let inside = Inside {
-            answers: true.into(),
+            status: 204.into(),
             bytes: AtomicU64::default(),
             count: AtomicU64::default(),
             verifier: OnceLock::new(),
@@ -91,9 +92,9 @@ impl Receiver {
         (count.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed), verified.load(Ordering::Relaxed))
     }
 
-    /// Sets whether the receiver answers, or holds requests for ever.
-    pub(crate) fn answer(&self, answers: bool) {
-        self.inside.answers.store(answers, Ordering::Relaxed);
+    /// Sets the status of all answers. With `None`, the receiver holds requests for ever.
+    pub(crate) fn answer(&self, status: Option<u16>) {
+        self.inside.status.store(status.unwrap_or_default(), Ordering::Relaxed);
     }
 }
 
@@ -121,11 +122,11 @@ async fn respond(request: Request<Incoming>, inside: Arc<Inside>) -> Result<Resp
         }
         inside.verified.fetch_add(1, Ordering::Relaxed);
     }
-    if !inside.answers.load(Ordering::Relaxed) {
+    let Ok(status) = StatusCode::from_u16(inside.status.load(Ordering::Relaxed)) else {
         return std::future::pending().await;
-    }
+    };
     let mut response = Response::new(Empty::new());
-    *response.status_mut() = StatusCode::NO_CONTENT;
+    *response.status_mut() = status;
     Ok(response)
 }
 

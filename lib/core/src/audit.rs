@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::delivery::list::{expected_of, read};
 use crate::endpoint::EndpointId;
+use crate::fingerprint::hexadecimal;
 use crate::input::fault::Faults;
 use crate::input::moment::unix_ms;
 
@@ -195,8 +196,7 @@ fn abbreviated(value: Value) -> Value {
     match value {
         Value::String(text) if text.len() > LONGEST_TEXT => {
             let hash = digest(&SHA256, text.as_bytes());
-            let hash = hash.as_ref().iter().fold(String::new(), |hash, byte| format!("{hash}{byte:02x}"));
-            Value::String(format!("sha256:{hash} ({} bytes)", text.len()))
+            Value::String(format!("sha256:{} ({} bytes)", hexadecimal(hash), text.len()))
         }
         Value::Array(items) => Value::Array(items.into_iter().map(abbreviated).collect()),
         Value::Object(members) => {

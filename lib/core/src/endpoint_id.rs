@@ -4,7 +4,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use crate::fingerprint::fingerprint;
+use crate::fingerprint::{fingerprint, hexadecimal};
 
 /// An endpoint's id: `ep_` and 32 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,8 +24,7 @@ impl EndpointId {
     #[must_use]
     pub fn of_notices(tenant: &str) -> Self {
         let hash = fingerprint(["notices", tenant]);
-        let digits = hash[..16].iter().fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"));
-        Self(format!("{}{digits}", Self::PREFIX))
+        Self(format!("{}{}", Self::PREFIX, hexadecimal(&hash[..16])))
     }
 
     /// Parses an id in the form that [`Self::new`] makes.

@@ -17,6 +17,14 @@ pub fn fingerprint<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> [u8; 3
     hash
 }
 
+/// Writes bytes as hexadecimal digits: two lower-case digits for each byte.
+#[must_use]
+pub fn hexadecimal(bytes: impl AsRef<[u8]>) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,5 +36,13 @@ mod tests {
         assert_eq!(prints.len(), 5);
         // Python: hashlib.sha256(struct.pack(">Q", 1) + b"a").hexdigest()
         assert_eq!(fingerprint(["a"])[..4], [0x3b, 0x19, 0x6f, 0xd4]);
+    }
+
+    #[test]
+    fn bytes_are_written_as_two_digits_each() {
+        assert_eq!(hexadecimal([0x00, 0x0f, 0xa9, 0xff]), "000fa9ff");
+        // The test vectors of RFC 4648, section 10, in lower case.
+        assert_eq!(hexadecimal("foobar"), "666f6f626172");
+        assert_eq!(hexadecimal(""), "");
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
+use signpost_core::fingerprint::hexadecimal;
 use signpost_core::signing::algorithm::Algorithm;
 use uuid::Uuid;
 
@@ -352,7 +353,7 @@ pub fn echoed(delivery: &Value, data: &Value, url: &str) -> Outcome<SavedRequest
     };
     let proxy = "look for a proxy that changes requests";
     let hash = digest(&SHA256, body.as_bytes());
-    let sha256 = hash.as_ref().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let sha256 = hexadecimal(hash);
     let sent = text(&attempts[0]["sent"]["bodySha256"]);
     if sent != sha256 {
         let what = format!("a body with the SHA-256 {sha256} arrived; the record says that {sent} was sent");

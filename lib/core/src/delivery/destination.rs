@@ -2,7 +2,6 @@
 //! means.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
@@ -11,7 +10,7 @@ use crate::delivery::cause::DestinationFault;
 use crate::delivery::request::{AttemptStart, Request};
 use crate::endpoint::destination::{Destination, Kind};
 use crate::event::Event;
-use crate::fingerprint::fingerprint;
+use crate::fingerprint::{fingerprint, hexadecimal};
 
 /// The maximum size of a message of SQS with its attributes, in bytes ([message quotas][quotas]).
 ///
@@ -159,14 +158,7 @@ fn fifo_ids(event: &Event, start: AttemptStart) -> (String, String) {
         Some(replay) => fingerprint([&*id, replay.as_str(), &start.number.to_string()]),
         None => fingerprint([&*id]),
     };
-    (hexadecimal(&group), hexadecimal(&deduplication))
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // Writing to a string cannot fail.
-        text
-    })
+    (hexadecimal(group), hexadecimal(deduplication))
 }
 
 /// Judges AWS's answer to a [`Call`].

@@ -22,7 +22,7 @@ use crate::event::cloud_events::{BATCH_MEDIA_TYPE, MEDIA_TYPE};
 use crate::event::envelope::Envelope;
 pub use crate::event::envelope::is_source;
 use crate::event::family::{Payload, Status};
-use crate::fingerprint::fingerprint;
+use crate::fingerprint::{fingerprint, hexadecimal};
 use crate::input::fault::{Fault, FaultCode, Faults};
 use crate::input::json::{self, text_in};
 use crate::input::scanner::{Outline, Scanner, outline};
@@ -172,7 +172,7 @@ impl EventKey {
     #[must_use]
     pub fn webhook_id(&self) -> String {
         let hash = digest(&SHA256, self.source.as_bytes());
-        hash.as_ref()[..6].iter().fold(format!("{}:", self.id), |id, byte| format!("{id}{byte:02x}"))
+        format!("{}:{}", self.id, hexadecimal(&hash.as_ref()[..6]))
     }
 }
 

@@ -18,7 +18,7 @@ use signpost_core::delivery::DeliveryKey;
 use signpost_core::delivery::parking::{kept_for_endpoint, kept_until};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, EventKey};
-use signpost_core::fingerprint::fingerprint;
+use signpost_core::fingerprint::{fingerprint, hexadecimal};
 use signpost_core::status::state::Moment;
 use signpost_engine::ports;
 use signpost_engine::ports::events::{Arrival, EventTraces, FirstFanOut, Insertion, MOST_READ_BYTES, StoredEvent};
@@ -65,7 +65,7 @@ impl ports::events::Events for Events {
         let mut item = item_key(&event.key);
         let places = (!rest.is_empty()).then(|| Parts {
             of: partition(&event.key),
-            name: hex(fingerprint([event.json()])),
+            name: hexadecimal(fingerprint([event.json()])),
             count: rest.len(),
         });
         if let Some(places) = &places {
@@ -372,10 +372,6 @@ pub(crate) fn also_to_of(item: &Item) -> Result<Vec<EndpointId>, ItemError> {
     let Some(ids) = item.get("replayedTo") else { return Ok(Vec::new()) };
     let ids = ids.as_ss().map_err(|_| unreadable("replayedTo"))?;
     ids.iter().map(|id| EndpointId::parse(id)).collect::<Option<_>>().ok_or_else(|| unreadable("replayedTo"))
-}
-
-fn hex(hash: [u8; 32]) -> String {
-    hash.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 fn item_key(key: &EventKey) -> Item {
