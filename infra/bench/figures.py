@@ -5,7 +5,8 @@
     figures.py --keep FOLDER     takes the figures of `make bench` from FOLDER into docs/bench.json, and rewrites
     figures.py --compare FOLDER  prints the figures in FOLDER as ratios of those in docs/bench.json
 
-A table follows a line `<!-- bench: NAME -->`. A figure in a sentence is found by the words around it.
+A table follows a line `<!-- bench: NAME -->`. A figure in a sentence is found by the words around it. The calculator is
+infra/bench/calculator.html with its data.
 """
 
 import json
@@ -14,9 +15,14 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cost
+from cost import Month
+
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "docs/bench.json"
 PERFORMANCE = "docs/performance.md"
+COST = "docs/cost.md"
+CALCULATOR, CALCULATOR_SOURCE = "docs/calculator.html", "infra/bench/calculator.html"
 
 Figures = dict
 Rows = list[list[str]]
@@ -73,7 +79,7 @@ def write(figures: Figures) -> None:
 
 
 def check(figures: Figures) -> int:
-    stale = [name for name, text in documents(figures).items() if text != (ROOT / name).read_text()]
+    stale = [name for name, text in documents(figures).items() if not (ROOT / name).exists() or text != (ROOT / name).read_text()]
     for name in stale:
         print(f"{name} has figures that are not those of docs/bench.json: run `python3 infra/bench/figures.py`", file=sys.stderr)
     wrong = list(wrong_verdicts(figures))
@@ -84,23 +90,25 @@ def check(figures: Figures) -> int:
 
 def documents(figures: Figures) -> dict[str, str]:
     """Returns the documents as they should be, by their names."""
-    texts = {name: (ROOT / name).read_text() for name in {PERFORMANCE, *(name for name, *_ in SENTENCES)}}
-    for name, make in TABLES.items():
-        texts[PERFORMANCE] = with_table(texts[PERFORMANCE], name, make(figures))
+    texts = {name: (ROOT / name).read_text() for name in {PERFORMANCE, COST, *(name for name, *_ in SENTENCES)}}
+    for document, tables in ((PERFORMANCE, TABLES), (COST, COST_TABLES)):
+        for name, make in tables.items():
+            texts[document] = with_table(document, texts[document], name, make(figures))
     for document, words, make in SENTENCES:
         texts[document] = with_sentence(document, texts[document], words, make(figures))
     for row, target in TARGETS.items():
         texts[PERFORMANCE] = with_sentence(PERFORMANCE, texts[PERFORMANCE], f"| {row} | ANY | FIGURE |", [target(figures)[0]])
+    texts[CALCULATOR] = (ROOT / CALCULATOR_SOURCE).read_text().replace("DATA = null;", f"DATA = {json.dumps(cost.data(figures))};")
     return texts
 
 
-def with_table(text: str, name: str, rows: Rows) -> str:
+def with_table(document: str, text: str, name: str, rows: Rows) -> str:
     head, *body = rows
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|", *("| " + " | ".join(row) + " |" for row in body)]
     table = "\n".join(line.replace("|  |", "| |").replace("|  |", "| |") for line in lines)
     changed, count = re.subn(rf"(<!-- bench: {name} -->\n)(?:\|.*\n)*", lambda found: found[1] + table + "\n", text)
     if count != 1:
-        sys.exit(f"{PERFORMANCE} has the line `<!-- bench: {name} -->` {count} times, not once")
+        sys.exit(f"{document} has the line `<!-- bench: {name} -->` {count} times, not once")
     return changed
 
 
@@ -277,26 +285,59 @@ TABLES: dict[str, Callable[[Figures], Rows]] = {
 }
 
 
+# The tables of docs/cost.md.
+
+
+def idle_table(figures: Figures) -> Rows:
+    lines = [(name, dollars) for name, dollars in cost.bill(figures, Month(0)).items() if dollars > 0]
+    return [["idle", "$"], *([name, f"{dollars:.2f}"] for name, dollars in lines), ["all", f"{cost.total(figures, Month(0)):.2f}"]]
+
+
+def million_table(figures: Figures) -> Rows:
+    idle = cost.bill(figures, Month(0))
+    cheap, dear = (cost.bill(figures, month) for month in (Month(1), cost.dearest(1)))
+    rows = [[name, f"{cheap[name] - idle[name]:.2f}", f"{dear[name] - idle[name]:.2f}"] for name in idle if dear[name] > idle[name]]
+    all_of = [f"{sum(one.values()) - sum(idle.values()):.2f}" for one in (cheap, dear)]
+    return [["a million deliveries of 1 KB", "by SQS, batches of ten", "by HTTP, one by one"], *rows, ["all", *all_of]]
+
+
+def months_table(figures: Figures) -> Rows:
+    rows = [["deliveries a month", "Signpost, at least", "at most", *cost.peers(1)]]
+    for millions in (0.1, 1, 10, 100):
+        own = [cost.total(figures, month) for month in (Month(millions), cost.dearest(millions))]
+        name = f"{millions} million" if millions >= 1 else f"{millions * 1_000_000:,.0f}"
+        rows.append([name, *(f"{dollars:,.2f}" for dollars in [*own, *cost.peers(millions).values()])])
+    return rows
+
+
+def choices_table(figures: Figures) -> Rows:
+    usual = cost.total(figures, Month(1))
+    choices = {
+        "events of 10 KB": Month(1, payload_kb=10),
+        "events of 100 KB": Month(1, payload_kb=100),
+        "`RetentionDays=365`": Month(1, retention_days=365),
+        "no point-in-time recovery": Month(1, has_recovery=False),
+        "batches of one": Month(1, is_quiet=True),
+        "a million deliveries that are given up after six attempts, beside a million that arrive": Month(1, given_up_percent=100),
+        "`Alarms=false`": Month(1, has_alarms=False),
+        "`Dashboard=false`": Month(1, has_dashboard=False),
+    }
+    return [["a million a month, and", "$ more"], *([name, f"{cost.total(figures, one) - usual:+.2f}"] for name, one in choices.items())]
+
+
+COST_TABLES: dict[str, Callable[[Figures], Rows]] = {
+    "idle": idle_table,
+    "a million": million_table,
+    "months": months_table,
+    "choices": choices_table,
+}
+
+
 # The sentences.
 
 
 def costs(figures: Figures, *beginnings: str) -> list[str]:
     return [f"{total(dollars(figures, beginning)):.2f}" for beginning in beginnings]
-
-
-# What docs/deploying.md estimates, in dollars: an idle month, and for a million deliveries storage and data to the internet, and
-# batches of one.
-IDLE, STORAGE_AND_DATA, BATCHES_OF_ONE = 18.44, 0.92 + 0.18, 2.60
-
-
-def per_million(figures: Figures) -> tuple[float, float]:
-    """Returns what a million deliveries cost in the cheapest and in the dearest way."""
-    by_sqs, by_http = (round(total(dollars(figures, beginning)), 2) for beginning in (BY_SQS, BY_HTTP))
-    return by_sqs + STORAGE_AND_DATA, by_http + STORAGE_AND_DATA + BATCHES_OF_ONE
-
-
-def months(figures: Figures, millions: float) -> list[str]:
-    return [f"{IDLE + millions * one:.2f}" for one in per_million(figures)]
 
 
 BY_SQS, BY_HTTP, BY_BATCH = "events by SQS", "events by HTTP, one", "events by HTTP, 100"
@@ -310,13 +351,13 @@ def quick(figures: Figures) -> list[str]:
 
 SENTENCES: list[tuple[str, str, Callable[[Figures], list[str]]]] = [
     ("README.md", "$FIGURE by SQS, $FIGURE by HTTP with one event per request", lambda all: costs(all, BY_SQS, BY_HTTP)),
+    (
+        "docs/deploying.md",
+        "About $FIGURE while nothing happens, and from $FIGURE for a million deliveries",
+        lambda all: [f"{cost.total(all, Month(0)):.0f}", f"{cost.total(all, Month(1)) - cost.total(all, Month(0)):.2f}"],
+    ),
+    ("README.md", "[$FIGURE, with all alarms and the dashboard]", lambda all: [f"{cost.total(all, Month(0)):.0f}"]),
     ("README.md", "FIGURE ms at the median, FIGURE ms at the 99th percentile", quick),
-    ("docs/deploying.md", "| services | FIGURE | FIGURE |", lambda all: costs(all, BY_SQS, BY_HTTP)),
-    ("docs/deploying.md", "| all | FIGURE | FIGURE | |", lambda all: [f"{one:.2f}" for one in per_million(all)]),
-    ("docs/deploying.md", "| 100,000 | FIGURE | FIGURE |", lambda all: months(all, 0.1)),
-    ("docs/deploying.md", "| 1 million | FIGURE | FIGURE |", lambda all: months(all, 1)),
-    ("docs/deploying.md", "| 100 million | FIGURE | FIGURE |", lambda all: months(all, 100)),
-    ("docs/deploying.md", "before the breaker opens: $FIGURE a million", lambda all: costs(all, "attempts")),
     (PERFORMANCE, "$FIGURE if producers send to SQS", lambda all: costs(all, BY_SQS)),
     (
         PERFORMANCE,

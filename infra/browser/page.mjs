@@ -9,7 +9,8 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { checkAccess, checkWidth, launch, newPage, screenshot } from './browser.mjs';
-import { API_URL, Receiver, createEndpoint, createLink, deliveriesOf, fail, makeLate, message, newTenant, operate, sendEvents, until } from './stack.mjs';
+import { fail } from './fail.mjs';
+import { API_URL, Receiver, createEndpoint, createLink, deliveriesOf, makeLate, message, newTenant, operate, sendEvents, until } from './stack.mjs';
 
 /** How long all tests may take, and one of them. Other tests use the machine at the same time. */
 const [ALL_SECONDS, ONE_SECONDS] = [240, 90];

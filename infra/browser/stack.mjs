@@ -2,12 +2,9 @@
 
 import { createHash, createHmac, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
+import { fail } from './fail.mjs';
 
 const setting = (name) => process.env[name] ?? fail(`${name} is not set; run \`make test\`, which starts the local stack`);
-
-export function fail(text) {
-  throw new Error(text);
-}
 
 export const API_URL = setting('API_URL');
 const [KEY, SECRET, REGION] = ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_REGION'].map(setting);

@@ -1,7 +1,6 @@
 """Checks what the guides claim and no test runs:
 
 - docs/settings.md: the times of each retry policy are those of its JSON, and so are the times in docs/tell-your-integrators.md;
-- docs/deploying.md: the costs of a month are the sums of their parts, with the figures of docs/performance.md;
 - docs/policies: parliament knows each action, resource and condition.
 
 Prints each difference, and exits with 1 if there is one.
@@ -32,7 +31,7 @@ STAR = ("deploy.json", "on-call.json")
 
 
 def main() -> int:
-    found = [*retries(), *letter(), *costs(), *policies()]
+    found = [*retries(), *letter(), *policies()]
     for fault in found:
         print(fault, file=sys.stderr)
     return 1 if found else 0
@@ -70,44 +69,6 @@ def times(policy: dict) -> list[str]:
         moment += wait
         day, second = divmod(moment, DAY)
         found.append(f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}" + (f" +{day}" if day else ""))
-    return found
-
-
-def costs():
-    """Yields a text for each sum in docs/deploying.md that is another than its parts make."""
-    section = text("docs/deploying.md").partition("### What does a month cost?")[2].partition("\n### ")[0]
-    idle, million, month = [rows for table in re.split(r"\n\n(?=\|)", section) if (rows := numbers(table))]
-    figures = [row[-1] for row in numbers(text("docs/performance.md").partition("## Figures")[2].partition("\n\n###")[0]).values() if row]
-    if not set(million["services"]) <= set(figures):
-        yield f"docs/deploying.md: found {million['services']} for services; expected figures of docs/performance.md, {figures}"
-    for name, table in (("idle", idle), ("per million", million)):
-        total = table.pop("all")
-        for column, claimed in enumerate(total):
-            found = round(sum(row[column] for row in table.values()), 2)
-            if claimed != found:
-                yield f"docs/deploying.md: {name}: found {claimed} for all; the parts make {found}"
-        table["all"] = total
-    volumes = {"100,000": 0.1, "1 million": 1, "100 million": 100}
-    writes = 2 * json.loads(text("infra/bench/prices.json"))["usd"]["dynamodbPerMillionWriteUnits"]
-    for name, volume in volumes.items():
-        cheapest, dearest = million["all"]
-        expected = [round(idle["all"][0] + volume * each, 2) for each in (cheapest, dearest)] + [round(volume / 30 * writes, 2)]
-        if month[name] != expected:
-            yield f"docs/deploying.md: {name}: found {month[name]}; expected {expected}"
-
-
-def numbers(table: str) -> dict[str, list[float]]:
-    """Returns the numbers of each row of a table, up to the first cell with something else, by the row's name."""
-    found = {}
-    for line in table.splitlines():
-        name, *cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        values = []
-        for cell in cells:
-            if cell and not re.fullmatch(r"\d+\.\d+", cell):
-                break
-            values += [float(cell)] if cell else []
-        if values:
-            found[name] = values
     return found
 
 

@@ -57,8 +57,8 @@ def main() -> int:
     resources = {name: resolve(one, {each: each for each in one["Parameters"]} | ACCOUNT) for name, one in nested.items()}
     alarms = {name: one["Properties"] for name, one in resources["alarms"].items()}
     watched = {name: Alarm.parse(name, one) for name, one in alarms.items()}
+    count = sum(len(alarm.queries) for alarm in watched.values())
     if "--cost" in sys.argv[1:]:
-        count = sum(len(alarm.queries) for alarm in watched.values())
         print(f"{count} metrics in {len(watched)} alarms: ${count * DOLLARS_PER_METRIC:.2f} a month, of which the first "
               f"{FREE_METRICS} metrics of an account are free")
         return 0
@@ -74,10 +74,18 @@ def main() -> int:
         *wrong_graphs(body),
         *wrong_metrics(metrics, "infra/alarms.yaml"),
         *wrong_metrics(shown(body), "infra/dashboard.yaml"),
+        *wrong_price(count),
     ]
     for fault in found:
         print(fault, file=sys.stderr)
     return 1 if found else 0
+
+
+def wrong_price(count: int):
+    """Yields a text if docs/cost.md, which has its figures from prices.json, takes another number of metrics."""
+    priced = json.loads((ROOT / "infra/bench/prices.json").read_text())["month"]["alarmMetrics"]
+    if priced != count:
+        yield f"infra/bench/prices.json: found alarmMetrics {priced}; expected {count}, which the alarms watch"
 
 
 def wrong_parameters(template: dict, nested: dict[str, dict]):

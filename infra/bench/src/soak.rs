@@ -26,7 +26,7 @@ use crate::latency::load;
 const RATE: usize = 200;
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// What one minute showed.
+/// The figures of one minute.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Minute {

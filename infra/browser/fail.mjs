@@ -1,0 +1,4 @@
+/** Ends a test. */
+export function fail(text) {
+  throw new Error(text);
+}
