@@ -344,7 +344,7 @@ fn operation(headers: &HeaderMap) -> String {
     text(headers, "x-amz-target").rsplit('.').next().unwrap_or_default().to_owned()
 }
 
-/// Tells whether the SDK sends a call again, by its header `amz-sdk-request: attempt=2; max=3`.
+/// Returns whether the SDK sends a call again, by its header `amz-sdk-request: attempt=2; max=3`.
 fn is_repeated(headers: &HeaderMap) -> bool {
     let attempt = text(headers, "amz-sdk-request").split("; ").find_map(|part| part.strip_prefix("attempt="));
     attempt.is_some_and(|attempt| attempt != "1")

@@ -111,6 +111,22 @@ impl Integrator {
     }
 }
 
+/// Reads requests with the official CloudEvents SDKs for Python and JavaScript, and returns the events of each: their
+/// attributes, and `data`.
+///
+/// # Panics
+/// An SDK does not take a request for an event.
+#[must_use]
+pub fn read_with_sdks(requests: &[Received]) -> [Vec<Value>; 2] {
+    let lines: Vec<_> = requests.iter().map(|request| captured(request, "", None).to_string()).collect();
+    [("python", "cloudevents_sdk.py"), ("node", "cloudevents-sdk.mjs")].map(|(interpreter, program)| {
+        let text = output(interpreter, program, None, &lines.join("\n"));
+        let events: Vec<_> = text.lines().map(|line| serde_json::from_str(line).expect("an event")).collect();
+        assert_eq!(events.len(), lines.len(), "{program} reads each request");
+        events
+    })
+}
+
 /// Writes a request as a line of input for the programs.
 fn captured(request: &Received, own_query: &str, secret: Option<&str>) -> Value {
     let header = |name: &HeaderName| {

@@ -6,7 +6,7 @@ use signpost_core::event::MAX_EVENT_BYTES;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::LocalStack;
 use signpost_testkit::receiver::{Received, Receiver};
-use signpost_testkit::verify::independently;
+use signpost_testkit::verify::{independently, read_with_sdks};
 
 #[tokio::test]
 async fn events_come_in_through_both_doors_and_arrive_signed() {
@@ -99,6 +99,34 @@ async fn the_largest_event_comes_in_through_both_doors_and_is_shown_and_replayed
         assert_eq!(stack.manage("POST", &format!("{path}/replay"), None).await.status, 202);
         for request in receiver.wait_for(before + 1).await.iter().filter(|request| request.event_id() == id) {
             assert!(request.body == data.to_string().as_bytes(), "{} bytes of {id}", request.body.len());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_official_sdks_read_the_event_in_what_arrives() {
+    let (stack, tenant, receiver) = (LocalStack::from_env().await, tenant(), Receiver::start(|_| 204).await);
+    for mode in ["headers", "structured"] {
+        stack.register_with(&tenant, &json!({"url": receiver.url, "cloudEvents": mode})).await;
+    }
+    let data = json!({"name": "K\u{e4}se  50 %", "amount": 10.5, "ids": [1, null, true]});
+    let mut event = event(&tenant, &event_id(), &data);
+    // The binding of HTTP encodes spaces, quotes, percent signs and what is not ASCII (CloudEvents HTTP 1.0.2, 3.1.3.2).
+    event["subject"] = json!("K\u{e4}se \"50 %\" \u{1f9c0}");
+    event["source"] = json!("/shop?of=Br%C3%A4u%20haus");
+    event["time"] = json!("2026-11-29T10:00:00.123Z");
+    stack.send_events([event.to_string()]).await;
+
+    let requests = receiver.wait_for(2).await;
+
+    for read in read_with_sdks(&requests) {
+        for found in read {
+            for name in ["id", "source", "type", "subject", "data"] {
+                assert_eq!(found[name], event[name], "{name} of {found}");
+            }
+            // Python prints a time with a space and six digits.
+            let time = found["time"].as_str().unwrap().replace(' ', "T").replace("000+00:00", "Z");
+            assert_eq!(time, "2026-11-29T10:00:00.123Z");
         }
     }
 }
