@@ -211,7 +211,7 @@ func number(text string) *big.Int {
 }
 
 func (r *Receiver) ServeHTTP(answer http.ResponseWriter, request *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(answer, request.Body, 2<<20)) // The bytes as they arrived.
+	body, err := io.ReadAll(http.MaxBytesReader(answer, request.Body, 6<<20)) // The bytes as they arrived.
 	if err == nil {
 		err = r.Verify(request, body)
 	}

@@ -8,8 +8,8 @@ import { KeysUnavailable, Receiver, VerificationError } from 'signpost-receiver'
 export function appOf(settings) {
   const receiver = new Receiver(settings);
   const app = express();
-  // The bytes as they arrived. An `app.use(express.json())` for other routes belongs below this one.
-  app.all('/in', express.raw({ type: () => true, limit: '2mb' }), async (request, response) => {
+  // The bytes as they arrived, up to 6 MiB. An `app.use(express.json())` for other routes belongs below this one.
+  app.all('/in', express.raw({ type: () => true, limit: '6mb' }), async (request, response) => {
     const body = request.body ?? Buffer.alloc(0); // There is none in a GET.
     let event;
     try {

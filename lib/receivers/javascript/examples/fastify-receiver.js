@@ -7,7 +7,7 @@ import { KeysUnavailable, Receiver, VerificationError } from 'signpost-receiver'
 
 export function appOf(settings) {
   const receiver = new Receiver(settings);
-  const app = fastify({ bodyLimit: 2 << 20 });
+  const app = fastify({ bodyLimit: 6 << 20 });
   app.register(async (webhooks) => {
     // The bytes as they arrived, in this scope only: other routes keep Fastify's JSON parser.
     webhooks.removeAllContentTypeParsers();

@@ -44,7 +44,8 @@ urlpatterns = [path("in", webhook)]
 
 if not settings.configured:  # A project has settings of its own.
     settings.configure(
-        ALLOWED_HOSTS=["*"], MIDDLEWARE=["django.middleware.csrf.CsrfViewMiddleware"], ROOT_URLCONF=__name__, USE_TZ=True)
+        ALLOWED_HOSTS=["*"], DATA_UPLOAD_MAX_MEMORY_SIZE=6 << 20, MIDDLEWARE=["django.middleware.csrf.CsrfViewMiddleware"],
+        ROOT_URLCONF=__name__, USE_TZ=True)
 
 if __name__ == "__main__":
     from django.core.management import execute_from_command_line

@@ -4,7 +4,7 @@ use std::env;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{OriginalUri, State};
+use axum::extract::{DefaultBodyLimit, OriginalUri, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
@@ -13,8 +13,8 @@ use signpost_receiver::{Receiver, Settings};
 
 /// The routes of the program.
 pub fn app(receiver: Receiver) -> Router {
-    // Layers that read the body belong to other routes.
-    Router::new().route("/in", any(webhook)).with_state(Arc::new(receiver))
+    // Layers that read the body belong to other routes. A body has up to 6 MiB.
+    Router::new().route("/in", any(webhook)).layer(DefaultBodyLimit::max(6 << 20)).with_state(Arc::new(receiver))
 }
 
 async fn webhook(

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use signpost_core::endpoint::EndpointId;
-use signpost_core::event::TenantId;
+use signpost_core::event::{MAX_EVENT_BYTES, TenantId};
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, until};
 use signpost_testkit::program::{Running, output, run_beside};
@@ -27,7 +27,7 @@ const PROGRAMS: [(&str, &[&str]); 10] = [
     ("axum", &["POST", "PUT", "GET"]),
     ("django", &["PUT"]),
     ("express", &["POST", "PUT", "GET"]),
-    ("fastapi", &["GET"]),
+    ("fastapi", &["POST", "GET"]),
     ("fastify", &["POST"]),
     ("flask", &["POST", "PUT", "GET"]),
     ("go", &["POST", "GET"]),
@@ -64,7 +64,7 @@ fn succeeds(command: &mut Command) {
 /// Compiles the programs of Rust and Java.
 fn compile() {
     let build = build();
-    let target = build.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists()).unwrap();
+    let target = build.ancestors().filter(|folder| folder.join("CACHEDIR.TAG").exists()).last().unwrap();
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--locked", "--quiet", "--example", "axum_receiver"]).current_dir(package("rust"));
     succeeds(cargo.env("CARGO_TARGET_DIR", target));
@@ -115,6 +115,7 @@ fn command(program: &str, port: u16, python: &str) -> Command {
 /// A program with an endpoint of each format.
 struct Integrator {
     name: String,
+    has_body: bool,
     tenant: TenantId,
     endpoints: Vec<(EndpointId, &'static str)>,
     log: PathBuf,
@@ -150,12 +151,21 @@ impl Integrator {
             tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()
         })
         .await;
-        Self { name, tenant, endpoints, log, running: running.into_inner() }
+        Self { name, has_body: method != "GET", tenant, endpoints, log, running: running.into_inner() }
     }
 
     async fn send(&self, stack: &LocalStack) -> String {
         let id = event_id();
         let data = json!({"name": "John  Smith\u{a0}", "amount": 10.5, "text": "a&b=c"});
+        stack.send_events([event(&self.tenant, &id, &data).to_string()]).await;
+        id
+    }
+
+    /// Sends an event of the largest size. White space makes its request the longest that there is.
+    async fn send_largest(&self, stack: &LocalStack) -> String {
+        let id = event_id();
+        let empty = event(&self.tenant, &id, &json!({"text": ""})).to_string();
+        let data = json!({"text": " ".repeat(MAX_EVENT_BYTES - empty.len())});
         stack.send_events([event(&self.tenant, &id, &data).to_string()]).await;
         id
     }
@@ -208,6 +218,14 @@ async fn each_package_verifies_real_webhooks_in_each_format_while_keys_change() 
         let mut sent = Vec::new();
         for integrator in &integrators {
             sent.push(integrator.send(&stack).await);
+        }
+        if seen.iter().all(BTreeSet::is_empty) {
+            for integrator in &mut integrators {
+                if integrator.has_body {
+                    let id = integrator.send_largest(&stack).await;
+                    integrator.verified(&stack, &id).await;
+                }
+            }
         }
         for ((integrator, id), kids) in integrators.iter_mut().zip(&sent).zip(&mut seen) {
             kids.extend(integrator.verified(&stack, id).await);
