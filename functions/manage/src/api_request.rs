@@ -13,11 +13,13 @@ use signpost_core::input::fault::Fault;
 use signpost_core::input::prefer;
 use signpost_core::input::problem::Problem;
 use signpost_core::portal::{Capability, Link, LinkId, Scope};
+use signpost_core::tenant_erasure::ErasureId;
 use signpost_io::runtime::api_gateway::{
     body_text, lists_strongly, lists_weakly, lists_with_prefix, media_type, parameter,
 };
 
 use crate::audit::Trail;
+use crate::erasure::no_such_erasure;
 use crate::portal_links::no_such_link;
 use crate::replays::no_such_replay;
 
@@ -113,6 +115,12 @@ impl<'a> ApiRequest<'a> {
     pub(crate) fn replay(&self) -> Result<ReplayId, Problem> {
         let id = self.request.path_parameters.get("replay").and_then(|id| ReplayId::parse(id));
         id.ok_or_else(no_such_replay)
+    }
+
+    /// Returns the erasure in the path.
+    pub(crate) fn erasure(&self) -> Result<ErasureId, Problem> {
+        let id = self.request.path_parameters.get("erasure").and_then(|id| ErasureId::parse(id));
+        id.ok_or_else(no_such_erasure)
     }
 
     /// Returns the event type in the path. None if it is the name of no type that a tenant could have.

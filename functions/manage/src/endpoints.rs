@@ -30,6 +30,7 @@ use signpost_io::runtime::api_gateway::{empty, respond, with_header};
 use signpost_io::runtime::clock::{rfc3339, unix_now};
 use signpost_io::runtime::logs::Chain;
 use signpost_io::tables::endpoint_keys::EndpointKey;
+use signpost_io::tables::endpoint_keys::KEYS_OUTLIVE_SECONDS;
 use signpost_io::tables::endpoints::{Page, PutResult};
 use signpost_io::vault::{Purpose, SealContext};
 use uuid::Uuid;
@@ -45,9 +46,6 @@ const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// How many endpoints a page of the list may have.
 const MAX_PAGE: i32 = 100;
-
-/// How long an endpoint's public key stays published after its last signature, in seconds.
-const KEYS_OUTLIVE_SECONDS: u64 = 3_600;
 
 /// How many bytes of a MAC are in an `ExternalId`: 128 bits, too many to guess.
 const EXTERNAL_ID_BYTES: usize = 16;
@@ -233,6 +231,7 @@ impl App {
         // The drain sends the parked deliveries to the dead-letter queue, with the reason that the endpoint is gone. It
         // is requested first, because a repetition of a half-done request would find no endpoint to delete.
         self.parking.ask_to_drain_now(&asked.tenant, id).await?;
+        self.parking.note_removed(&asked.tenant, id).await?; // So that an erasure of the tenant finds its deliveries.
         match (self.endpoints.delete(&asked.tenant, id, before).await?, before) {
             (Written::Yes, _) => {
                 let expires_at = unix_now().as_secs() + KEYS_OUTLIVE_SECONDS;

@@ -1,4 +1,4 @@
-//! The operators' routes that erase: one event, or all events about a subject.
+//! The operators' routes that erase: one event, all events about a subject, or a tenant with all that it has.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,19 @@ use signpost_core::input::fault::Fault;
 use signpost_core::input::problem::Problem;
 use signpost_core::quota::Quota;
 use signpost_core::status::state::StateKey;
+use signpost_core::tenant_erasure::{ErasureId, ErasureRequest, ErasureStage, NOT_ENDED, TenantErasure};
 use signpost_core::token_request::RequestId;
+use signpost_engine::endpoint_cache::REMEMBERED_FOR;
 use signpost_engine::erasure::{Erased, Erasure};
 use signpost_engine::ports::events::{EventTraces, Events as _};
+use signpost_engine::ports::tenant_erasures::TenantErasures as _;
 use signpost_io::ports::Aws;
 use signpost_io::runtime::api_gateway::respond;
-use signpost_io::runtime::clock::unix_now;
+use signpost_io::runtime::clock::{rfc3339, unix_ms_now, unix_now};
+use signpost_io::tables::endpoint_keys::KEYS_OUTLIVE_SECONDS;
 use signpost_io::tables::states::SubjectKey;
 use signpost_io::tables::{MESSAGES_KEPT, tombstone_kept};
+use uuid::Uuid;
 
 use crate::api_request::ApiRequest;
 use crate::endpoints::{JSON, moment};
@@ -86,6 +91,72 @@ impl App {
         Ok(respond(202, JSON, self.report(erased, is_all).to_string()))
     }
 
+    /// Begins to erase a tenant: from now on, nothing of it is sent. `sweep` removes the rest. Goes on with an erasure that
+    /// runs.
+    pub(crate) async fn erase_tenant(&self, asked: &ApiRequest<'_>) -> Answer {
+        let tenant = &asked.tenant;
+        let ErasureRequest { is_dry_run } =
+            ErasureRequest::parse(&asked.body(&[JSON])?, tenant).map_err(Problem::bad_request)?;
+        self.count(tenant, Quota::Erase).await?;
+        if is_dry_run {
+            let (endpoints, event_types) = self.subscriptions.counts(tenant).await?;
+            asked.trail.result(None, json!({"dryRun": true}));
+            // The others are in tables of all tenants. To count them is as much work as to erase them.
+            let found = json!({"endpoints": endpoints, "eventTypes": event_types, "events": null, "deliveries": null});
+            return Ok(respond(200, JSON, found.to_string()));
+        }
+        let now = unix_ms_now();
+        let new = TenantErasure::new(tenant.clone(), ErasureId::new(now, Uuid::new_v4()), now);
+        let mut erasure = self.erasures.create(&new).await?;
+        asked.trail.result(None, json!({"id": erasure.id.as_str()}));
+        if erasure.stage == ErasureStage::Endpoints {
+            let step = self.erasures.step(&erasure).await?;
+            let after = erasure.after_step(step.removed, step.cursor, unix_ms_now());
+            erasure = if self.erasures.replace(&after).await? {
+                after
+            } else {
+                self.erasures.get(tenant, &erasure.id).await?.unwrap_or(after) // `sweep` was faster.
+            };
+        }
+        let endpoints = erasure.removed.endpoints;
+        asked.trail.result(None, json!({"id": erasure.id.as_str(), "endpoints": endpoints}));
+        tracing::info!(tenant.id = %tenant, erasure.id = %erasure.id, endpoints, "tenant.erasing");
+        Ok(respond(202, JSON, self.shown_erasure(&erasure).to_string()))
+    }
+
+    pub(crate) async fn read_erasure(&self, asked: &ApiRequest<'_>) -> Answer {
+        let erasure = self.erasures.get(&asked.tenant, &asked.erasure()?).await?.ok_or_else(no_such_erasure)?;
+        Ok(respond(200, JSON, self.shown_erasure(&erasure).to_string()))
+    }
+
+    /// Refuses a change of a tenant that is being erased: the erasure would miss it, or undo it.
+    pub(crate) async fn refuse_while_erased(&self, asked: &ApiRequest<'_>) -> Result<(), Refusal> {
+        if self.subscriptions.erased_until(&asked.tenant).await? == NOT_ENDED {
+            let detail = "the tenant is being erased; wait until its erasure is done, and send the request again";
+            return Err(Problem::conflict(detail).into());
+        }
+        Ok(())
+    }
+
+    /// Says how far an erasure has come, what it has removed, and until when what is left may be somewhere.
+    fn shown_erasure(&self, erasure: &TenantErasure) -> Value {
+        let TenantErasure { id, stage, removed, created_unix_ms, stopped_unix_ms, changed_unix_ms, .. } = erasure;
+        let after = |unix_ms: u64, wait: Duration| moment(unix_ms / 1_000 + wait.as_secs());
+        let stopped = stopped_unix_ms.unwrap_or(*changed_unix_ms);
+        let ended = erasure.is_done().then_some(*changed_unix_ms);
+        let last = ended.unwrap_or_else(unix_ms_now);
+        json!({
+            "id": id.as_str(), "state": if erasure.is_done() { "done" } else { "running" }, "stage": stage.as_str(),
+            "removed": removed,
+            "createdAt": rfc3339(*created_unix_ms), "changedAt": rfc3339(*changed_unix_ms),
+            "endedAt": ended.map(rfc3339),
+            "lastAttemptEndsBy": after(stopped, REMEMBERED_FOR + LONGEST_ATTEMPT),
+            "keysPublishedUntil": after(last, Duration::from_secs(KEYS_OUTLIVE_SECONDS)),
+            "queuesEmptyBy": after(last, MESSAGES_KEPT),
+            "auditLogGoneBy": after(last, self.audit_retention),
+        })
+    }
+
     /// Erases an event, and the token request whose bank callback it is.
     async fn erase(&self, key: &EventKey, traces: Option<&EventTraces>) -> Result<Erased, Refusal> {
         if key.source == CALLBACKS_SOURCE
@@ -135,6 +206,11 @@ impl App {
             "tombstonesGoneBy": until(tombstone_kept(self.retention)),
         })
     }
+}
+
+/// Returns the problem for an erasure that the tenant does not have.
+pub(crate) fn no_such_erasure() -> Problem {
+    Problem::not_found("the tenant has no such erasure, or not any more; the answer to the request named its id")
 }
 
 fn is_dry_run(asked: &ApiRequest<'_>) -> Result<bool, Problem> {

@@ -56,6 +56,7 @@ use signpost_io::tables::sealing_keys::SealingKeys;
 use signpost_io::tables::signing_keys::WrappingKey;
 use signpost_io::tables::states::States;
 use signpost_io::tables::subscriptions::Subscriptions;
+use signpost_io::tables::tenant_erasures::{ErasedTables, TenantErasures};
 use signpost_io::tables::token_requests::TokenRequests;
 use signpost_io::vault::Sealer;
 
@@ -67,6 +68,7 @@ pub use portal_links::{shown_rights, shown_scope};
 #[derive(Debug)]
 pub struct App {
     audit_log: AuditLog,
+    audit_retention: Duration,
     breakers: Breakers,
     deliver_role_arn: String,
     deliveries: Deliveries,
@@ -75,6 +77,7 @@ pub struct App {
     endpoints: Endpoints,
     event_types: EventTypes,
     endpoint_verification: Verification,
+    erasures: TenantErasures,
     own_events_queue: Queue,
     events: Events,
     guard: Guard,
@@ -103,8 +106,17 @@ impl App {
         let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(aws), aws_sdk_sqs::Client::new(aws));
         let kms = aws_sdk_kms::Client::new(aws);
         let mac = MacKey::new(kms.clone(), config.mac_key);
+        let erased = ErasedTables {
+            endpoint_keys: config.endpoint_keys_table.clone(),
+            endpoints: config.endpoints_table.clone(),
+            events: config.events_table.clone(),
+            parking: config.parking_table.clone(),
+            portal: config.portal_table.clone(),
+            token_requests: config.token_requests_table.clone(),
+        };
         Self {
             audit_log: AuditLog::new(dynamodb.clone(), config.audit_table, config.audit_retention),
+            audit_retention: config.audit_retention,
             breakers: Breakers::new(dynamodb.clone(), config.parking_table.clone()),
             deliver_role_arn: config.deliver_role_arn,
             deliveries: Deliveries::new(dynamodb.clone(), config.events_table.clone(), config.retention),
@@ -113,6 +125,7 @@ impl App {
             endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table.clone()),
             event_types: EventTypes::new(dynamodb.clone(), config.endpoints_table.clone()),
             endpoint_verification: config.endpoint_verification,
+            erasures: TenantErasures::new(dynamodb.clone(), erased),
             own_events_queue: Queue::new(sqs.clone(), config.own_events_queue_url),
             events: Events::new(dynamodb.clone(), config.events_table.clone(), config.retention),
             guard: Guard::new(config.target_rules),
@@ -240,6 +253,7 @@ pub fn jwks_url(link: &Link, request: &ApiGatewayV2httpRequest, app: &App) -> St
     app.jwks_url(&ApiRequest::of_integrator(link, request))
 }
 
+const CREATE_ERASURE: &str = "POST /v1/tenants/{tenant}/erasures";
 const CREATE_ENDPOINT: &str = "POST /v1/tenants/{tenant}/endpoints";
 
 impl App {
@@ -248,7 +262,12 @@ impl App {
         if !is_change(route) {
             return self.dispatch(route, asked).await;
         }
-        let handled = Box::pin(self.dispatch(route, asked)); // Boxed: large.
+        let handled = Box::pin(async {
+            if route != CREATE_ERASURE {
+                self.refuse_while_erased(asked).await?;
+            }
+            self.dispatch(route, asked).await
+        }); // Boxed: large.
         Box::pin(self.audited(route, asked, handled)).await
     }
 
@@ -272,6 +291,8 @@ impl App {
             "GET /v1/tenants/{tenant}/replays" => self.list_replays(asked).await,
             "GET /v1/tenants/{tenant}/replays/{replay}" => self.read_replay(asked).await,
             "DELETE /v1/tenants/{tenant}/replays/{replay}" => self.stop_replay(asked).await,
+            CREATE_ERASURE => Box::pin(self.erase_tenant(asked)).await,
+            "GET /v1/tenants/{tenant}/erasures/{erasure}" => self.read_erasure(asked).await,
             "GET /v1/tenants/{tenant}/status/{type}/{subject+}" => self.read_status(asked).await,
             "DELETE /v1/tenants/{tenant}/status/{type}/{subject+}" => Box::pin(self.erase_subject(asked)).await,
             "POST /v1/tenants/{tenant}/token-requests" => self.register(asked).await,

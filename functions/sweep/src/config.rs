@@ -12,12 +12,17 @@ pub struct Config {
     pub deliveries_queue_url: String,
     /// `ENDPOINTS_TABLE`: DynamoDB table of endpoints; required.
     pub endpoints_table: String,
+    /// `ENDPOINT_KEYS_TABLE`: DynamoDB table of endpoints' keys, from which those of erased tenants are removed; required.
+    pub endpoint_keys_table: String,
     /// `EVENTS_QUEUE_URL`: the queue for redriven events; required.
     pub events_queue_url: String,
     /// `EVENTS_TABLE`: DynamoDB table of events and deliveries; required.
     pub events_table: String,
     /// `PARKING_TABLE`: DynamoDB table of parked deliveries; required.
     pub parking_table: String,
+    /// `PORTAL_TABLE`: DynamoDB table of links to the integrators' page, from which those of erased tenants are removed;
+    /// required.
+    pub portal_table: String,
     /// `REJECTED_QUEUE_URL`: the queue of invalid events, which operators can redrive; required.
     pub rejected_queue_url: String,
     /// `RETENTION_DAYS`: how long events are kept, in days; 8 to 365, required.
@@ -25,6 +30,8 @@ pub struct Config {
     /// `SLOW_INVOCATIONS_PER_TENANT`: how many invocations of `deliver` may send for one tenant from `SlowDeliveriesQueue` at
     /// the same time; 1 to 500, required.
     pub slow_invocations_per_tenant: Limit,
+    /// `TOKEN_REQUESTS_TABLE`: DynamoDB table of token requests, from which those of erased tenants are removed; required.
+    pub token_requests_table: String,
 }
 
 impl Config {
@@ -45,12 +52,15 @@ impl Config {
             dead_letter_queue_url: required(&get, "DEAD_LETTER_QUEUE_URL")?,
             deliveries_queue_url: required(&get, "DELIVERIES_QUEUE_URL")?,
             endpoints_table: required(&get, "ENDPOINTS_TABLE")?,
+            endpoint_keys_table: required(&get, "ENDPOINT_KEYS_TABLE")?,
             events_queue_url: required(&get, "EVENTS_QUEUE_URL")?,
             events_table: required(&get, "EVENTS_TABLE")?,
             parking_table: required(&get, "PARKING_TABLE")?,
+            portal_table: required(&get, "PORTAL_TABLE")?,
             rejected_queue_url: required(&get, "REJECTED_QUEUE_URL")?,
             retention: retention(&get)?,
             slow_invocations_per_tenant: limit(&get, "SLOW_INVOCATIONS_PER_TENANT")?,
+            token_requests_table: required(&get, "TOKEN_REQUESTS_TABLE")?,
         })
     }
 }

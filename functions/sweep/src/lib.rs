@@ -24,6 +24,7 @@ use signpost_io::tables::limits::Limits;
 use signpost_io::tables::parking::Parking;
 use signpost_io::tables::replays::Replays;
 use signpost_io::tables::subscriptions::Subscriptions;
+use signpost_io::tables::tenant_erasures::{ErasedTables, TenantErasures};
 
 use command::Command;
 pub use config::Config;
@@ -35,6 +36,14 @@ pub type App = Sweep<Aws>;
 #[must_use]
 pub fn app(aws: &SdkConfig, config: Config) -> App {
     let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(aws), aws_sdk_sqs::Client::new(aws));
+    let erased = ErasedTables {
+        endpoint_keys: config.endpoint_keys_table,
+        endpoints: config.endpoints_table.clone(),
+        events: config.events_table.clone(),
+        parking: config.parking_table.clone(),
+        portal: config.portal_table,
+        token_requests: config.token_requests_table,
+    };
     Sweep::new(SweepPorts {
         clock: SystemClock,
         random: ThreadRandom,
@@ -44,6 +53,7 @@ pub fn app(aws: &SdkConfig, config: Config) -> App {
         deliveries_queue: Queue::new(sqs.clone(), config.deliveries_queue_url),
         delivery_lists: Listing::new(dynamodb.clone(), config.events_table.clone()),
         endpoints: Endpoints::new(dynamodb.clone(), config.endpoints_table.clone()),
+        erasures: TenantErasures::new(dynamodb.clone(), erased),
         events: Events::new(dynamodb.clone(), config.events_table, config.retention),
         events_queue: Queue::new(sqs.clone(), config.events_queue_url),
         limits: Limits::new(dynamodb.clone(), config.parking_table.clone()),

@@ -16,6 +16,7 @@
 //! - [`token_request`]: bank callbacks, and the users' authorizations that they answer.
 //! - [`portal`]: links to the integrators' page, and the rights of their sessions.
 //! - [`audit`]: who changed what, and when.
+//! - [`tenant_erasure`]: the removal of all that belongs to a tenant.
 //!
 //! # Glossary
 //!
@@ -55,4 +56,5 @@ pub mod random_secret;
 pub mod secret;
 pub mod signing;
 pub mod status;
+pub mod tenant_erasure;
 pub mod token_request;

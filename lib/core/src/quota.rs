@@ -3,7 +3,7 @@
 /// A kind of request that is counted for each tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quota {
-    /// Erasing an event or a subject. One request may work for ten seconds.
+    /// Erasing an event, a subject or a tenant. One request may work for ten seconds.
     Erase,
     /// Recovering an endpoint. One request may work for ten seconds.
     Recover,

@@ -275,7 +275,7 @@ mod tests {
             let answer = |_: &&TenantId| match (self.0.is_broken.get(), self.0.changes.get()) {
                 (true, _) => Err(std::io::Error::other("broken")),
                 (false, 0) => Ok(None),
-                (false, number) => Ok(Some(Version { number, has_event_types })),
+                (false, number) => Ok(Some(Version { number, has_event_types, erased_until_unix_ms: 0 })),
             };
             tenants.iter().map(answer).collect()
         }

@@ -164,6 +164,18 @@ impl<P: Ports> EndpointCache<P> {
         Ok(stored.filter(|stored| stored.disabled.is_none()).map(|stored| stored.version))
     }
 
+    /// Returns when a tenant was erased last ([`Endpoints::erased_until`]).
+    ///
+    /// One read, because nothing is remembered.
+    ///
+    /// # Errors
+    /// The call failed, or the item cannot be read.
+    ///
+    /// [`Endpoints::erased_until`]: crate::ports::endpoints::Endpoints::erased_until
+    pub async fn erased_until(&self, tenant: &TenantId) -> Result<u64, P::Error> {
+        self.table.erased_until(tenant).await
+    }
+
     /// Disables an endpoint in the table and forgets it here. Returns whether it was enabled before.
     ///
     /// One write.

@@ -150,7 +150,14 @@ fn claim(existing: Option<&FirstFanOut>, ours: &FirstFanOut, is_notice: bool) ->
 }
 
 /// The subscriptions of the tenants of one batch. A tenant whose subscriptions could not be read is missing.
-type SubscriptionsByTenant<'a> = HashMap<&'a TenantId, Arc<TenantSubscriptions>>;
+type SubscriptionsByTenant<'a> = HashMap<&'a TenantId, OfTenant>;
+
+/// The facts that a batch knows of a tenant.
+struct OfTenant {
+    subscriptions: Arc<TenantSubscriptions>,
+    /// When the tenant was erased: events that arrived before are dropped ([`Version::erased_until_unix_ms`]).
+    erased_until_unix_ms: u64,
+}
 
 impl<P: Ports> Fanout<P> {
     /// Creates an environment, which remembers nothing yet.
@@ -202,10 +209,11 @@ impl<P: Ports> Fanout<P> {
         let versions = versions.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
         let read = tenants.into_iter().zip(versions).map(async |(tenant, version)| {
             let subscriptions = async {
-                match version.ok_or(FanOutError::TooSlow)?? {
-                    None => Ok(Arc::new(TenantSubscriptions::new(Vec::new(), TenantSchemas::default()))),
-                    Some(version) => self.subscriptions_at(tenant, version).await,
-                }
+                let (subscriptions, erased_until_unix_ms) = match version.ok_or(FanOutError::TooSlow)?? {
+                    None => (Arc::new(TenantSubscriptions::new(Vec::new(), TenantSchemas::default())), 0),
+                    Some(version) => (self.subscriptions_at(tenant, version).await?, version.erased_until_unix_ms),
+                };
+                Ok(OfTenant { subscriptions, erased_until_unix_ms })
             };
             match self.until(deadline, subscriptions).await.unwrap_or(Err(FanOutError::TooSlow)) {
                 Ok(subscriptions) => Some((tenant, subscriptions)),
@@ -310,6 +318,11 @@ impl<P: Ports> Fanout<P> {
             Err(faults) => return Ok(Outcome::Reject(rejection(message, RejectionReason::InvalidEvent, faults))),
         };
         let of_tenant = subscriptions.get(&event.key.tenant).ok_or(FanOutError::SubscriptionsUnknown)?;
+        if message.arrived_unix_ms < of_tenant.erased_until_unix_ms {
+            tracing::info!(event.id = %event.key.id, tenant.id = %event.key.tenant, "event.dropped");
+            return Ok(Outcome::Drop);
+        }
+        let of_tenant = &of_tenant.subscriptions;
         if !message.is_own
             && let Err(faults) = self.schemas.check(event, of_tenant.schemas())
             && !self.is_begun(message, event).await?

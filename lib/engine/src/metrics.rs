@@ -128,6 +128,8 @@ metrics! {
     EndpointsExpiring: Count,
     /// Endpoints that had no turn in a sweep.
     EndpointsNotReached: Count,
+    /// Items of tenants that are being erased, which were removed.
+    ErasedItems: Count,
     /// Events that were accepted over HTTP.
     EventsAccepted: Count,
     /// Messages of events that come again, because the time was too short for all endpoints.

@@ -17,6 +17,7 @@ use crate::tables::parking::Parking;
 use crate::tables::replays::Replays;
 use crate::tables::states::States;
 use crate::tables::subscriptions::Subscriptions;
+use crate::tables::tenant_erasures::TenantErasures;
 use crate::tables::token_requests::TokenRequests;
 use crate::vault::Vault;
 
@@ -39,6 +40,7 @@ impl Ports for Aws {
     type Replays = Replays;
     type States = States;
     type Subscriptions = Subscriptions;
+    type TenantErasures = TenantErasures;
     type TokenRequests = TokenRequests;
     type Secrets = Vault;
     type Signers = Signers;

@@ -74,6 +74,10 @@ impl Endpoints for InMemory {
         Ok(self.0.contains_key(id))
     }
 
+    async fn erased_until(&self, _: &TenantId) -> Result<u64, AwsError> {
+        Ok(0)
+    }
+
     async fn disable(&self, _: &TenantId, _: &EndpointId, _: DisabledBecause) -> Result<Written, AwsError> {
         Ok(Written::Overtaken)
     }
@@ -98,6 +102,7 @@ impl Ports for Shelf {
     type Replays = <Aws as Ports>::Replays;
     type States = <Aws as Ports>::States;
     type Subscriptions = <Aws as Ports>::Subscriptions;
+    type TenantErasures = <Aws as Ports>::TenantErasures;
     type TokenRequests = <Aws as Ports>::TokenRequests;
     type Secrets = <Aws as Ports>::Secrets;
     type Signers = <Aws as Ports>::Signers;

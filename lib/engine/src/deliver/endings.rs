@@ -90,11 +90,15 @@ impl<P: Ports> Deliver<P> {
         Ok(())
     }
 
-    /// Completes a delivery whose endpoint was removed. If it was given up before, it may not be a dead letter yet.
+    /// Completes a delivery whose endpoint was removed. If its whole tenant was erased, nothing of it is kept. If it was given up before, it may not be a dead letter yet.
     pub(super) async fn end_without_endpoint(&self, delivery: &Delivery) -> Result<(), Deferred<P>> {
         let record = self.deliveries.standing(delivery.key()).await?;
         match record.and_then(|one| one.progress) {
             Some(Progress { status: DeliveryStatus::Delivered | DeliveryStatus::Erased, .. }) => Ok(()),
+            _ if self.is_tenant_erased(delivery.key()).await? => {
+                tracing::info!(event.id = %delivery.event.key.id, endpoint.id = %delivery.endpoint, "delivery.skipped");
+                Ok(())
+            }
             Some(Progress { status: DeliveryStatus::Exhausted, next_attempt_unix_ms, .. }) => {
                 self.give_up(delivery, next_attempt_unix_ms).await
             }
@@ -125,9 +129,16 @@ impl<P: Ports> Deliver<P> {
         ended.is_ok()
     }
 
-    /// Returns whether the event of a delivery was erased.
+    /// Returns whether the event of a delivery was erased, or its tenant.
     pub(super) async fn is_erased(&self, delivery: DeliveryKey<'_>) -> Result<bool, P::Error> {
-        Ok(self.deliveries.standing(delivery).await?.is_some_and(|record| record.is_erased()))
+        let record = self.deliveries.standing(delivery).await?;
+        Ok(record.is_some_and(|record| record.is_erased()) || self.is_tenant_erased(delivery).await?)
+    }
+
+    /// Returns whether the tenant of a delivery was erased since its event arrived. One read: asked only if the endpoint or
+    /// the event is gone, or if a delivery is given up after days.
+    async fn is_tenant_erased(&self, delivery: DeliveryKey<'_>) -> Result<bool, P::Error> {
+        Ok(delivery.arrived_unix_ms < self.endpoints.erased_until(&delivery.event.tenant).await?)
     }
 
     /// Notes a delivery that was given up, so that an operator can recover it.

@@ -25,6 +25,15 @@ pub trait Endpoints {
     /// The call failed.
     async fn exists(&self, tenant: &TenantId, id: &EndpointId) -> Result<bool, Self::Error>;
 
+    /// Returns when a tenant was erased last, in milliseconds since the Unix epoch: what arrived before is dropped. It is
+    /// [`NOT_ENDED`] while the tenant is being erased, and 0 if it never was.
+    ///
+    /// [`NOT_ENDED`]: signpost_core::tenant_erasure::NOT_ENDED
+    ///
+    /// # Errors
+    /// The call failed, or the item cannot be read.
+    async fn erased_until(&self, tenant: &TenantId) -> Result<u64, Self::Error>;
+
     /// Disables an endpoint. Returns [`Written::Overtaken`] if it does not exist or is disabled already.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ pub mod parking;
 pub mod queue;
 pub mod replays;
 pub mod subscriptions;
+pub mod tenant_erasures;
 pub mod token_requests;
 pub mod webhooks;
 
@@ -49,6 +50,8 @@ pub trait Ports {
     type States: events::States<Error = Self::Error>;
     /// The subscriptions, in `EndpointsTable`.
     type Subscriptions: subscriptions::Subscriptions<Error = Self::Error>;
+    /// The erasures of tenants, in `ParkingTable`.
+    type TenantErasures: tenant_erasures::TenantErasures<Error = Self::Error>;
     /// `TokenRequestsTable`.
     type TokenRequests: token_requests::TokenRequests<Error = Self::Error>;
 

@@ -39,4 +39,9 @@ pub struct Version {
     pub number: u64,
     /// Whether the tenant has event types of its own.
     pub has_event_types: bool,
+    /// When the tenant was erased last, in milliseconds since the Unix epoch: what arrived before is dropped. It is
+    /// [`NOT_ENDED`] while the tenant is being erased, and 0 if it never was.
+    ///
+    /// [`NOT_ENDED`]: signpost_core::tenant_erasure::NOT_ENDED
+    pub erased_until_unix_ms: u64,
 }

@@ -4,10 +4,11 @@ mod drains;
 mod expiry_watch;
 mod redrive;
 mod replays;
+mod tenant_erasures;
 
 use std::time::Duration;
 
-use futures_util::future::{join_all, join4};
+use futures_util::future::{join_all, join5};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use signpost_core::delivery::DeadLetterReason;
@@ -20,6 +21,7 @@ use crate::metrics::{Meter, Metric};
 use crate::ports::Ports;
 use crate::ports::clock::{Clock as _, millis};
 use crate::ports::deliveries::Deliveries as _;
+use crate::ports::endpoints::Endpoints as _;
 use crate::ports::events::Events as _;
 use crate::ports::parking::{Parked, Parking as _, SweepState};
 use crate::ports::queue::{Message, Queue as _};
@@ -45,6 +47,8 @@ pub struct SweepPorts<P: Ports> {
     pub deliveries_queue: P::Queue,
     /// The endpoints.
     pub endpoints: P::Endpoints,
+    /// The erasures of tenants.
+    pub erasures: P::TenantErasures,
     /// The events.
     pub events: P::Events,
     /// The queue that `fanout` reads.
@@ -76,6 +80,7 @@ pub struct Sweep<P: Ports> {
     deliveries_queue: P::Queue,
     delivery_lists: P::DeliveryLists,
     endpoints: P::Endpoints,
+    erasures: P::TenantErasures,
     events: P::Events,
     events_queue: P::Queue,
     limiter: Limiter<P>,
@@ -105,12 +110,14 @@ pub struct Swept {
     pub not_reached: usize,
     /// How many deliveries were parked for bulk replays.
     pub replayed: usize,
+    /// How many things of erased tenants were removed: events, deliveries and others.
+    pub erased: u64,
 }
 
 /// How long one run may begin to move deliveries: three calls in sequence, each of which may hang for 4 s, still end
 /// within the function's 50 s. The next run continues.
 const WORK: Duration = Duration::from_secs(38);
-/// How long one run may begin pages of bulk replays. A page makes more calls in sequence, so it ends earlier: a run that is
+/// How long one run may begin pages of bulk replays and steps of erasures. A page makes more calls in sequence, so it ends earlier: a run that is
 /// killed does not store how far its other work has come.
 const REPLAY_WORK: Duration = Duration::from_secs(30);
 /// How long a run keeps other runs away, in seconds: longer than it can last, and over before the next one starts.
@@ -128,7 +135,8 @@ impl<P: Ports> Sweep<P> {
     pub fn new(ports: SweepPorts<P>) -> Self {
         let SweepPorts { clock, random, breakers, dead_letter_queue, deliveries, deliveries_queue, .. } = ports;
         let SweepPorts { endpoints, events, events_queue, limits, parking, rejected_queue, retention, .. } = ports;
-        let SweepPorts { delivery_lists, meter, replays, slow_invocations_per_tenant, subscriptions, .. } = ports;
+        let SweepPorts { delivery_lists, erasures, meter, replays, slow_invocations_per_tenant, subscriptions, .. } =
+            ports;
         Self {
             breakers,
             dead_letter_queue,
@@ -136,6 +144,7 @@ impl<P: Ports> Sweep<P> {
             deliveries_queue,
             delivery_lists,
             endpoints,
+            erasures,
             events,
             events_queue,
             limiter: Limiter::new(clock.clone(), random, limits),
@@ -166,22 +175,23 @@ impl<P: Ports> Sweep<P> {
         };
         let SweepState { swept_minute, drained_until, watched_until } = &mut state;
         let began = self.clock.elapsed();
-        let (mut due, mut expiring, mut replayed) = (0, 0, 0);
-        let (moved, drained, watched, replays) = join4(
+        let (mut due, mut expiring, mut replayed, mut erased) = (0, 0, 0, 0);
+        let (moved, drained, watched, replays, erasures) = join5(
             // In boxes, because together they are larger than a stack frame should be.
             Box::pin(self.sweep_due(swept_minute, now_unix_ms, began + WORK, &mut due)),
             Box::pin(self.sweep_drains(drained_until, now_unix_ms, began + WORK)),
             self.watch(watched_until, now_unix_ms, &mut expiring),
             Box::pin(self.sweep_replays(now_unix_ms, began + REPLAY_WORK, &mut replayed)),
+            Box::pin(self.sweep_erasures(now_unix_ms, began + REPLAY_WORK, &mut erased)),
         )
         .await;
         let minutes_behind = last.saturating_sub(state.swept_minute);
         let Drained { moved: drained, not_reached, outcome } = drained;
-        let swept = Swept { due, drained, expiring, busy: false, minutes_behind, not_reached, replayed };
+        let swept = Swept { due, drained, expiring, busy: false, minutes_behind, not_reached, replayed, erased };
         self.measure(&swept);
         self.parking.end_sweep(&state).await?;
         if swept != Swept::default() {
-            tracing::info!(due, drained, expiring, minutes_behind, not_reached, replayed, "sweep.done");
+            tracing::info!(due, drained, expiring, minutes_behind, not_reached, replayed, erased, "sweep.done");
         }
         if minutes_behind > 0 || not_reached > 0 {
             tracing::warn!(minutes_behind, not_reached, "sweep.behind");
@@ -189,7 +199,7 @@ impl<P: Ports> Sweep<P> {
         if let (Err(error), Err(_)) = (&moved, &outcome) {
             tracing::error!(error = %Chain(error), "sweep.due_failed"); // The runtime logs the other error.
         }
-        outcome.and(moved).and(watched).and(replays)?;
+        outcome.and(moved).and(watched).and(replays).and(erasures)?;
         Ok(swept)
     }
 
@@ -255,10 +265,13 @@ impl<P: Ports> Sweep<P> {
         Ok(false)
     }
 
-    /// Returns whether the event of a parked delivery was erased.
+    /// Returns whether the event of a parked delivery was erased, or its tenant.
     async fn is_erased(&self, parked: &Parked) -> Result<bool, P::Error> {
         let Some(delivery) = parked.key() else { return Ok(false) };
-        Ok(self.deliveries.standing(delivery).await?.is_some_and(|record| record.is_erased()))
+        if self.deliveries.standing(delivery).await?.is_some_and(|record| record.is_erased()) {
+            return Ok(true);
+        }
+        Ok(delivery.arrived_unix_ms < self.endpoints.erased_until(&delivery.event.tenant).await?)
     }
 
     /// Puts deliveries back into the queue, each after `delay`, and removes them from the table.

@@ -52,7 +52,7 @@ fn identity(redrive: &Redrive, received: &Received) -> String {
 /// The result of one redrive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Redriven {
-    /// How many deliveries or events were sent to their queue again.
+    /// How many deliveries or events were sent to their queue again, or removed with their tenant.
     pub moved: usize,
     /// How many were read and stay in the queue.
     pub kept: usize,
@@ -95,7 +95,7 @@ impl<P: Ports> Sweep<P> {
     ///
     /// A delivery that was given up is reset, if its endpoint exists. One that was replayed or acknowledged since is put
     /// into the queue as well, where its record decides what remains to be done. An event is sent again if it is valid now.
-    /// All other messages are kept.
+    /// A message of a tenant that was erased since is removed. All other messages are kept.
     ///
     /// Two runs at the same time, and a crash at any point, do no harm: a message leaves its queue only after its successor
     /// was sent. Messages that stay are hidden while this runs, or for 50 s if it crashes.
@@ -146,8 +146,9 @@ impl<P: Ports> Sweep<P> {
             let (mut messages, mut done) = (Vec::new(), Vec::new());
             for (received, judged) in judged {
                 match judged {
-                    Ok(None) => {}
-                    Ok(Some(message)) => {
+                    Ok(Judged::Keep) => {}
+                    Ok(Judged::Remove) => done.push(received),
+                    Ok(Judged::Again(message)) => {
                         messages.push(message);
                         done.push(received);
                     }
@@ -167,16 +168,23 @@ impl<P: Ports> Sweep<P> {
         Ok(true)
     }
 
-    /// Returns the message that tries this one again; `None` to keep it.
-    async fn again(&self, redrive: &Redrive, received: &Received) -> Result<Option<Message>, P::Error> {
+    /// Decides what happens to a message.
+    async fn again(&self, redrive: &Redrive, received: &Received) -> Result<Judged, P::Error> {
         match redrive {
             Redrive::DeadLetters { endpoint, tenant } => {
-                let Ok(delivery) = Delivery::parse(&received.body) else { return Ok(None) };
+                let Ok(delivery) = Delivery::parse(&received.body) else { return Ok(Judged::Keep) };
                 let of_tenant = &delivery.event.key.tenant;
                 let is_meant = endpoint.as_ref().is_none_or(|chosen| *chosen == delivery.endpoint)
                     && tenant.as_ref().is_none_or(|chosen| chosen == of_tenant);
-                if !is_meant || !self.endpoints.exists(of_tenant, &delivery.endpoint).await? {
-                    return Ok(None);
+                if !is_meant {
+                    return Ok(Judged::Keep);
+                }
+                // Also if the endpoint exists: the address of notices has the same id if the tenant sets one again.
+                if delivery.arrived_unix_ms < self.endpoints.erased_until(of_tenant).await? {
+                    return Ok(Judged::Remove);
+                }
+                if !self.endpoints.exists(of_tenant, &delivery.endpoint).await? {
+                    return Ok(Judged::Keep);
                 }
                 // The record first. Otherwise `deliver` would find the delivery given up, and give it up again.
                 let record = self.deliveries.standing(delivery.key()).await?;
@@ -185,14 +193,31 @@ impl<P: Ports> Sweep<P> {
                     self.deliveries.reset_for_replay(delivery.key(), ReplayKind::Redrive).await?;
                 }
                 let Delivery { endpoint, event, arrived_unix_ms } = &delivery;
-                Ok(Some(Message::of_delivery(endpoint, event, *arrived_unix_ms, Some(self.clock.unix_ms()))))
+                let since = Some(self.clock.unix_ms());
+                Ok(Judged::Again(Message::of_delivery(endpoint, event, *arrived_unix_ms, since)))
             }
             Redrive::Rejected { tenant } => {
+                let Ok(event) = Event::parse(&received.body) else { return Ok(Judged::Keep) };
+                if tenant.as_ref().is_some_and(|chosen| *chosen != event.key.tenant) {
+                    return Ok(Judged::Keep);
+                }
+                // Sent again, it would be a new message, which arrives after the erasure of its tenant.
+                if received.sent_unix_ms < self.endpoints.erased_until(&event.key.tenant).await? {
+                    return Ok(Judged::Remove);
+                }
                 let is_conflict = received.reason.as_deref() == Some(RejectionReason::ConflictingDuplicate.as_str());
-                let event = Event::parse(&received.body).ok().filter(|_| !is_conflict);
-                let event = event.filter(|event| tenant.as_ref().is_none_or(|chosen| *chosen == event.key.tenant));
-                Ok(event.as_ref().map(Message::of_event))
+                Ok(if is_conflict { Judged::Keep } else { Judged::Again(Message::of_event(&event)) })
             }
         }
     }
+}
+
+/// The decision on a message.
+enum Judged {
+    /// It stays.
+    Keep,
+    /// Its tenant was erased, and it goes with it.
+    Remove,
+    /// This one is sent in its place.
+    Again(Message),
 }

@@ -209,6 +209,7 @@ pub fn sweep_of(process: Process) -> Sweep<Sim> {
         deliveries: process.clone(),
         delivery_lists: process.clone(),
         endpoints: process.clone(),
+        erasures: process.clone(),
         events: process.clone(),
         limits: process.clone(),
         replays: process.clone(),

@@ -12,7 +12,7 @@ use signpost_engine::ports::endpoints::Written;
 
 use crate::functions::SWEEP_TIMEOUT_MS;
 use crate::tables::{LEASE_MS, Place, index_of};
-use crate::world::{Pipe, World, endpoint_id};
+use crate::world::{Pipe, World, endpoint_id, tenant_name};
 
 /// When every function knows that an endpoint is disabled. A number of its own, because it is a promise to tenants.
 const KNOWN_BY_ALL_MS: u64 = 10_000;
@@ -45,6 +45,8 @@ pub struct Laws {
     pub states: HashSet<u32>,
     /// By event that was erased, when its operator had the answer.
     pub erased_at: HashMap<u32, u64>,
+    /// By tenant that was erased, when its operator had the answer.
+    pub tenants_erased_at: HashMap<usize, u64>,
     /// When the requests of small worlds began.
     pub sent_at: Vec<u64>,
     /// By delivery, until when its event is kept at least.
@@ -170,9 +172,22 @@ impl Laws {
         assert_eq!(forgotten, None, "event {number} goes to {chosen:?}, not to {meant:?}");
     }
 
-    pub fn sent(&mut self, id: u32, now: u64, until: u64, is_acknowledged: bool, record: Option<DeliveryStatus>) {
+    pub fn sent(
+        &mut self,
+        id: u32,
+        tenant_of: fn(usize) -> usize,
+        (now, until): (u64, u64),
+        is_acknowledged: bool,
+        record: Option<DeliveryStatus>,
+    ) {
         let erased_at = self.erased_at.get(&self.event_of(id));
         assert!(erased_at.is_none_or(|at| now <= at + LEASE_MS), "delivery {id} is sent, erased at {erased_at:?}");
+        let endpoint = self.facts[id as usize].endpoint;
+        let tenant_erased_at = self.tenants_erased_at.get(&tenant_of(endpoint));
+        assert!(
+            tenant_erased_at.is_none_or(|at| now <= at + KNOWN_BY_ALL_MS + LEASE_MS),
+            "delivery {id} is sent, its tenant is erased at {tenant_erased_at:?}"
+        );
         let fact = &mut self.facts[id as usize];
         let may_overlap = now < fact.may_overlap_until;
         self.figures.sends += 1;
@@ -339,6 +354,11 @@ impl World {
             return;
         }
         let (tables, laws) = (self.tables.borrow(), self.laws.borrow());
+        let erased_at = laws.tenants_erased_at.get(&self.tenant_of(id));
+        assert!(
+            erased_at.is_none_or(|at| self.now() <= at + KNOWN_BY_ALL_MS + LEASE_MS),
+            "delivery {id} is a dead letter, its tenant is erased at {erased_at:?}"
+        );
         let (fact, status) = (&laws.facts[id as usize], tables.records.get(&id).and_then(|record| record.status));
         let is_noted = || {
             let noted = tables.parked.get(&Place::Exhausted(fact.endpoint));
@@ -410,13 +430,20 @@ impl World {
         }
         assert!(self.rejected.queue.borrow().is_empty(), "valid events are rejected");
         let copies = of(&self.notices);
+        let is_erased = |laws: &Laws, number| {
+            let tenant = tenant_name(self.tenant_of_number(laws, number));
+            tables.erased_until.contains_key(&tenant)
+        };
         let is_notice = |event: &Event| NOTICE_TYPES.contains(&&*event.kind);
         let noticed = (0..).zip(&laws.events).filter(|(_, event)| event.own.as_ref().is_some_and(is_notice));
         for (number, _) in noticed {
-            let is_copied = copies.contains(&number) || own.contains(&number);
+            let is_copied = copies.contains(&number) || own.contains(&number) || is_erased(&laws, number);
             assert!(is_copied, "the operator does not get notice {number}");
         }
         for (number, event) in (0..).zip(&laws.events) {
+            if is_erased(&laws, number) {
+                continue;
+            }
             let Some(first) = tables.events.get(&number) else {
                 let is_on_its_way =
                     accepted.contains(&number) || own.contains(&number) || tables.erased.contains(&number);

@@ -37,6 +37,7 @@ mod replay_cases;
 mod soak;
 mod sweep_cases;
 mod tables;
+mod tenant_erasure_cases;
 mod wild;
 mod world;
 

@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use signpost_core::delivery::{DeliveryKey, ReplayKind};
 use signpost_core::endpoint::{DisabledBecause, EndpointId};
+use signpost_core::event::TenantId;
 use signpost_core::status::state::Moment;
+use signpost_core::tenant_erasure::{ErasureId, ErasureStage, TenantErasure};
 use signpost_engine::erasure::Erasure;
+use signpost_engine::ports::clock::Random;
 use signpost_engine::ports::deliveries::Deliveries as _;
 use signpost_engine::ports::events::{Arrival, FirstFanOut};
 use signpost_engine::ports::parking::Parking as _;
 use signpost_engine::ports::queue::{Message, Queue as _};
+use signpost_engine::ports::tenant_erasures::TenantErasures;
 use signpost_engine::sweep::Redrive;
 
 use crate::clock::IMMORTAL;
@@ -19,7 +23,8 @@ use crate::functions::sweep_of;
 use crate::ports::{QueueOf, Sim, Which};
 use crate::queue::Body;
 use crate::tables::index_of;
-use crate::world::{Fault, Process, Role, World, acme, endpoint_id};
+use crate::world::{Fault, Process, Role, World, acme, endpoint_id, tenant_name};
+use uuid::Uuid;
 
 /// Has an event accepted by `EventsQueue`.
 pub fn produce(world: &Rc<World>, at: u64, endpoints: Vec<usize>) {
@@ -137,6 +142,21 @@ pub async fn erase(process: Process, number: u32) -> Result<(), Fault> {
     erasure.event(&key).await?;
     let now = process.world.now();
     process.world.laws.borrow_mut().erased_at.entry(number).or_insert(now);
+    Ok(())
+}
+
+/// As `manage` begins to erase a tenant. From the answer on, the laws about erased tenants hold.
+pub async fn erase_tenant(process: Process, tenant: usize) -> Result<(), Fault> {
+    let (now, name) = (process.now(), TenantId::parse(&tenant_name(tenant)).unwrap());
+    let new = TenantErasure::new(name, ErasureId::new(now, Uuid::from_u128(Random::u64(&process).into())), now);
+    let made = process.table(("TenantErasures", "create"), |tables| tables.create_erasure(&new, now / 1_000)).await?;
+    if made.stage == ErasureStage::Endpoints {
+        let step = process.step(&made).await?;
+        let after = made.after_step(step.removed, step.cursor, process.now());
+        TenantErasures::replace(&process, &after).await?;
+    }
+    let now = process.world.now();
+    process.world.laws.borrow_mut().tenants_erased_at.entry(tenant).or_insert(now);
     Ok(())
 }
 

@@ -23,6 +23,7 @@ use signpost_core::random_secret::SecretHash;
 use signpost_core::signing::algorithm::Algorithm;
 use signpost_core::signing::signer::Signer;
 use signpost_core::status::state::Moment;
+use signpost_core::tenant_erasure::{ErasureId, ErasureStage, NOT_ENDED, Removed, TenantErasure};
 use signpost_core::token_request::{RequestId, TokenRequest};
 use signpost_engine::ports::clock::{Clock, Random};
 use signpost_engine::ports::deliveries::{Deliveries, Lease, LeaseResult};
@@ -33,13 +34,14 @@ use signpost_engine::ports::parking::{Drain, Parked, Parking, SweepState, Waitin
 use signpost_engine::ports::queue::{Message, Queue, Received};
 use signpost_engine::ports::replays::{DeliveryLists, ListStretch, ListedDelivery, Replays, RunningReplay};
 use signpost_engine::ports::subscriptions::{Subscriptions, Version};
+use signpost_engine::ports::tenant_erasures::{ErasureStep, RunningErasure, TenantErasures};
 use signpost_engine::ports::token_requests::{Changed, TokenRequests};
 use signpost_engine::ports::webhooks::Signers;
 use signpost_engine::ports::{self, Ports};
 
 use crate::queue::Body;
 use crate::tables::{Place, Pool, Request, Tables, end_note, index_of};
-use crate::world::{Call, Fault, Pipe, Process, Role, World};
+use crate::world::{Call, Fault, Pipe, Process, Role, World, endpoint_id, tenant_index};
 
 /// The ports of a world.
 pub struct Sim;
@@ -59,6 +61,7 @@ impl Ports for Sim {
     type Replays = Process;
     type States = Process;
     type Subscriptions = Process;
+    type TenantErasures = Process;
     type TokenRequests = Process;
     type Secrets = Process;
     type Signers = Process;
@@ -644,6 +647,105 @@ impl Replays for Process {
     }
 }
 
+impl TenantErasures for Process {
+    type Error = Fault;
+
+    async fn running(&self) -> Result<Vec<RunningErasure>, Fault> {
+        self.table(("TenantErasures", "running"), |tables| tables.running_erasures.clone()).await
+    }
+
+    async fn get(&self, tenant: &TenantId, id: &ErasureId) -> Result<Option<TenantErasure>, Fault> {
+        let key = (tenant.to_string(), id.clone());
+        self.table(("TenantErasures", "get"), |tables| tables.erasures.get(&key).cloned()).await
+    }
+
+    async fn replace(&self, after: &TenantErasure) -> Result<bool, Fault> {
+        self.table(("TenantErasures", "replace"), |tables| tables.replace_erasure(after)).await
+    }
+
+    async fn end_running(&self, running: &RunningErasure) -> Result<(), Fault> {
+        self.table(("TenantErasures", "end_running"), |tables| tables.running_erasures.retain(|one| one != running))
+            .await
+    }
+
+    async fn step(&self, erasure: &TenantErasure) -> Result<ErasureStep, Fault> {
+        let now = self.now();
+        self.call(("TenantErasures", "step"), |world| world.erase_step(erasure, now)).await
+    }
+}
+
+/// How many things a step removes at most.
+const ERASED_AT_ONCE: usize = 3;
+
+impl World {
+    /// Removes some of what the tables have of a tenant.
+    fn erase_step(&self, erasure: &TenantErasure, now: u64) -> ErasureStep {
+        let tenant = tenant_index(&erasure.tenant);
+        let is_own = |endpoint: usize| (self.plan.tenant_of)(endpoint) == tenant;
+        let tables = &mut *self.tables.borrow_mut();
+        let mut removed = Removed::default();
+        let mut cursor = None;
+        match erasure.stage {
+            ErasureStage::Endpoints => {
+                tables.erased_until.insert(erasure.tenant.to_string(), NOT_ENDED);
+                for (index, stored) in tables.endpoints.iter_mut().enumerate().filter(|(index, _)| is_own(*index)) {
+                    removed.endpoints += u64::from(stored.take().is_some());
+                    tables.removed_endpoints.insert(index);
+                }
+            }
+            ErasureStage::Events => {
+                let own =
+                    tables.events.keys().copied().filter(|number| self.event(*number).key.tenant == erasure.tenant);
+                let mut own: Vec<_> = own.collect();
+                own.sort_unstable();
+                cursor = (own.len() > ERASED_AT_ONCE).then(String::new);
+                for number in own.into_iter().take(ERASED_AT_ONCE) {
+                    removed.events += u64::from(tables.events.remove(&number).is_some());
+                }
+            }
+            ErasureStage::Deliveries => {
+                let Some(endpoint) = tables.removed_endpoints.iter().copied().find(|index| is_own(*index)) else {
+                    return ErasureStep::default();
+                };
+                cursor = Some(endpoint.to_string());
+                let of_it = tables.records.keys().copied().filter(|id| self.endpoint_of(*id) == endpoint);
+                let of_it: Vec<_> = of_it.collect();
+                if of_it.is_empty() {
+                    tables.removed_endpoints.remove(&endpoint);
+                    tables.breakers.remove(&endpoint);
+                    tables.seconds.remove(&endpoint);
+                    tables.slots.retain(|(pool, _), _| *pool != Pool::Endpoint(endpoint));
+                    tables.waiting.remove(&endpoint_id(endpoint));
+                }
+                for id in of_it.into_iter().take(ERASED_AT_ONCE) {
+                    removed.deliveries += u64::from(tables.records.remove(&id).is_some());
+                }
+            }
+            ErasureStage::Parked => {
+                for lane in tables.parked.values_mut() {
+                    let before = lane.len();
+                    lane.retain(|(_, id), _| !is_own(self.endpoint_of(*id)));
+                    removed.parked += (before - lane.len()) as u64;
+                }
+                tables.parked.retain(|_, lane| !lane.is_empty());
+                tables.drains.retain(|_, request| request.tenant != erasure.tenant);
+            }
+            ErasureStage::Ending => {
+                let until = tables.erased_until.get_mut(erasure.tenant.as_str());
+                if let Some(until) = until.filter(|until| **until == NOT_ENDED) {
+                    *until = now; // A repetition does not move the end.
+                }
+            }
+            ErasureStage::Settings
+            | ErasureStage::TokenRequests
+            | ErasureStage::Links
+            | ErasureStage::Settling
+            | ErasureStage::Done => {}
+        }
+        ErasureStep { removed, cursor }
+    }
+}
+
 impl DeliveryLists for Process {
     type Error = Fault;
 
@@ -801,8 +903,20 @@ impl Subscriptions for Process {
     type Error = Fault;
 
     async fn versions(&self, tenants: &[&TenantId]) -> Vec<Result<Option<Version>, Fault>> {
-        let version = self.table(("Subscriptions", "versions"), |tables| tables.subscriptions_version()).await;
-        tenants.iter().map(|tenant| version.and_then(|version| self.of_tenant_or_broken(tenant, version))).collect()
+        let read = self.table(("Subscriptions", "versions"), |tables| {
+            let erased: Vec<_> = tenants.iter().map(|tenant| tables.erased_until(tenant)).collect();
+            (tables.subscriptions_version(), erased)
+        });
+        let (version, erased) = match read.await {
+            Ok((version, erased)) => (Ok(version), erased),
+            Err(fault) => (Err(fault), vec![0; tenants.len()]),
+        };
+        let at = |version: Option<Version>, erased_until_unix_ms| {
+            version.map(|version| Version { erased_until_unix_ms, ..version })
+        };
+        let of = tenants.iter().zip(erased);
+        of.map(|(tenant, erased)| version.and_then(|version| self.of_tenant_or_broken(tenant, at(version, erased))))
+            .collect()
     }
 
     async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<(EndpointId, Option<Subscription>)>, Fault> {
@@ -838,6 +952,10 @@ impl Endpoints for Process {
 
     async fn exists(&self, _: &TenantId, id: &EndpointId) -> Result<bool, Fault> {
         self.table(("Endpoints", "exists"), |tables| tables.endpoints[index_of(id)].is_some()).await
+    }
+
+    async fn erased_until(&self, tenant: &TenantId) -> Result<u64, Fault> {
+        self.table(("Endpoints", "erased_until"), |tables| tables.erased_until(tenant)).await
     }
 
     async fn disable(&self, _: &TenantId, id: &EndpointId, because: DisabledBecause) -> Result<Written, Fault> {

@@ -151,7 +151,7 @@ impl Process {
                 laws.in_a_second(receiver.arrivals.len(), &stored.settings);
             }
             let record = tables.records.get(&id).and_then(|record| record.status);
-            laws.sent(id, now, now + took, result.is_ok(), record);
+            laws.sent(id, world.plan.tenant_of, (now, now + took), result.is_ok(), record);
         }
         world.clock.sleep(took / 2).await;
         self.may_die().await;

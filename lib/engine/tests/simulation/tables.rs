@@ -16,6 +16,7 @@ use signpost_core::endpoint::subscription::Subscription;
 use signpost_core::endpoint::{DisabledBecause, EndpointId, Limit};
 use signpost_core::event::TenantId;
 use signpost_core::random_secret::SecretHash;
+use signpost_core::tenant_erasure::{ErasureId, TenantErasure};
 use signpost_core::token_request::{BankResponse, RequestId, TokenRequest};
 use signpost_engine::ports::deliveries::{Lease, LeaseResult};
 use signpost_engine::ports::endpoints::{StoredEndpoint, Written};
@@ -24,6 +25,7 @@ use signpost_engine::ports::limits::{Counted, SlotPool};
 use signpost_engine::ports::parking::{Drain, SweepState};
 use signpost_engine::ports::replays::RunningReplay;
 use signpost_engine::ports::subscriptions::Version;
+use signpost_engine::ports::tenant_erasures::RunningErasure;
 use signpost_engine::ports::token_requests::Changed;
 
 use crate::clock::Numbers;
@@ -65,6 +67,13 @@ pub struct Tables {
     /// By tenant and id.
     pub replays: BTreeMap<(String, ReplayId), Replay>,
     pub running_replays: Vec<RunningReplay>,
+    /// The erasures of tenants, by tenant and id.
+    pub erasures: BTreeMap<(String, ErasureId), TenantErasure>,
+    pub running_erasures: Vec<RunningErasure>,
+    /// By tenant, when it was erased.
+    pub erased_until: BTreeMap<String, u64>,
+    /// The endpoints of erased tenants, whose deliveries are to be removed.
+    pub removed_endpoints: BTreeSet<usize>,
     /// The list of each endpoint. Records are added when a list is read.
     pub lists: BTreeMap<(usize, ListPosition), u32>,
     pub listed: HashSet<u32, Numbers>,
@@ -384,6 +393,30 @@ impl Tables {
     }
 }
 
+/// Erasures of tenants.
+impl Tables {
+    /// As `manage` makes one, if none of the tenant runs.
+    pub fn create_erasure(&mut self, erasure: &TenantErasure, noted_at: u64) -> TenantErasure {
+        let running = self.running_erasures.iter().find(|running| running.tenant == erasure.tenant);
+        if let Some(running) = running {
+            return self.erasures[&(running.tenant.to_string(), running.id.clone())].clone();
+        }
+        let (tenant, id) = (erasure.tenant.clone(), erasure.id.clone());
+        self.erasures.insert((tenant.to_string(), id.clone()), erasure.clone());
+        self.running_erasures.push(RunningErasure { tenant, id, noted_at });
+        erasure.clone()
+    }
+
+    pub fn replace_erasure(&mut self, after: &TenantErasure) -> bool {
+        let before = self.erasures.get_mut(&(after.tenant.to_string(), after.id.clone()));
+        before.filter(|before| before.version + 1 == after.version).map(|before| *before = after.clone()).is_some()
+    }
+
+    pub fn erased_until(&self, tenant: &TenantId) -> u64 {
+        self.erased_until.get(tenant.as_str()).copied().unwrap_or_default()
+    }
+}
+
 /// Removes a note, unless it was written again since.
 pub fn end_note(notes: &mut BTreeMap<EndpointId, u64>, endpoint: &EndpointId, seen: u64) {
     if notes.get(endpoint) == Some(&seen) {
@@ -461,7 +494,8 @@ impl Tables {
         let mut hasher = DefaultHasher::new();
         self.chosen().for_each(|one| one.hash(&mut hasher));
         self.schemas.hash(&mut hasher);
-        let version = Version { number: hasher.finish(), has_event_types: !self.schemas.is_empty() };
+        let has_event_types = !self.schemas.is_empty();
+        let version = Version { number: hasher.finish(), has_event_types, erased_until_unix_ms: 0 };
         (!self.endpoints.is_empty() || version.has_event_types).then_some(version)
     }
 

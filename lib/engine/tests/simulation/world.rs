@@ -289,6 +289,15 @@ impl World {
         tenant_name(endpoints.first().map_or(0, |index| (self.plan.tenant_of)(*index)))
     }
 
+    /// Returns the tenant of an event.
+    pub fn tenant_of_number(&self, laws: &Laws, number: u32) -> usize {
+        let event = &laws.events[number as usize];
+        match &event.own {
+            Some(own) => tenant_index(&own.key.tenant),
+            None => event.endpoints.first().map_or(0, |index| (self.plan.tenant_of)(*index)),
+        }
+    }
+
     /// Returns the tenant of a delivery.
     pub fn tenant_of(&self, delivery: u32) -> usize {
         (self.plan.tenant_of)(self.endpoint_of(delivery))

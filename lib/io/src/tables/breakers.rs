@@ -110,6 +110,11 @@ const ROUNDS: usize = 5;
 const ITEM: &str = "breaker";
 const PLACE: &str = "breaker";
 
+/// Returns the key of an endpoint's breaker.
+pub(crate) fn breaker_key(endpoint: &EndpointId) -> Item {
+    key(lane(endpoint), PLACE.into())
+}
+
 fn lane(endpoint: &EndpointId) -> String {
     format!("breaker#{endpoint}")
 }

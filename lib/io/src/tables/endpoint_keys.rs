@@ -38,6 +38,8 @@ pub struct EndpointKey {
     pub expires_at: Option<u64>,
 }
 
+/// How long an endpoint's public key stays published after its last signature, in seconds.
+pub const KEYS_OUTLIVE_SECONDS: u64 = 3_600;
 /// How many items are verified at the same time.
 const VERIFIED_AT_ONCE: usize = 20;
 

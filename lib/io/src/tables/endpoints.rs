@@ -249,6 +249,11 @@ impl ports::endpoints::Endpoints for Endpoints {
         Ok(call.send().await.map_err(AwsError::of("dynamodb:GetItem"))?.item.is_some())
     }
 
+    /// Needs `dynamodb:GetItem`.
+    async fn erased_until(&self, tenant: &TenantId) -> Result<u64, AwsError> {
+        self.subscriptions.erased_until(tenant).await
+    }
+
     /// Needs `dynamodb:UpdateItem`.
     async fn disable(&self, tenant: &TenantId, id: &EndpointId, because: DisabledBecause) -> Result<Written, AwsError> {
         let call = self

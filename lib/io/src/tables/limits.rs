@@ -116,7 +116,7 @@ impl Limits {
         self.client
             .update_item()
             .table_name(&self.table)
-            .set_key(Some(key(format!("second#{endpoint}"), "second".into())))
+            .set_key(Some(second_key(endpoint)))
             .expression_attribute_values(":second", n(unix_seconds))
             .expression_attribute_values(":more", n(requests))
             .expression_attribute_values(":expires", n(unix_seconds + KEPT_SECONDS))
@@ -155,6 +155,16 @@ async fn counted(call: UpdateItemFluentBuilder) -> Result<Counted, AwsError> {
 }
 
 const ITEM: &str = "limit";
+
+/// Returns the lanes of all shards.
+pub(crate) fn slots_lanes(pool: SlotPool) -> impl Iterator<Item = String> {
+    (0..SHARDS).map(move |shard| slots_lane(&pool, shard))
+}
+
+/// Returns the key of the count of an endpoint.
+pub(crate) fn second_key(endpoint: &EndpointId) -> Item {
+    key(format!("second#{endpoint}"), "second".into())
+}
 
 /// Returns the lane of a shard. No tenant has the id of an endpoint, because theirs have no `_`.
 fn slots_lane(pool: &SlotPool, shard: u16) -> String {

@@ -23,6 +23,7 @@ pub mod sealing_keys;
 pub mod signing_keys;
 pub mod states;
 pub mod subscriptions;
+pub mod tenant_erasures;
 pub mod token_requests;
 
 /// How long SQS keeps a message: `MessageRetentionPeriod` of all queues in the template.

@@ -53,6 +53,19 @@ impl Parking {
         Ok(())
     }
 
+    /// Notes that an endpoint is removed, until its deliveries have expired. An erasure of the tenant finds them by it.
+    ///
+    /// Needs `dynamodb:PutItem`. One write.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn note_removed(&self, tenant: &TenantId, endpoint: &EndpointId) -> Result<(), AwsError> {
+        let mut item = key(removed_lane(tenant), endpoint.to_string());
+        item.insert("expiresAt".into(), n((unix_now() + self.retention + LAST_ATTEMPTS).as_secs()));
+        let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        call.send().await.map(drop).map_err(AwsError::of("dynamodb:PutItem"))
+    }
+
     /// Reads up to `limit` deliveries of a lane from `unix_ms` on, in milliseconds since the Unix epoch, oldest first. An
     /// item that cannot be read is skipped and logged, and hides none behind it.
     ///
@@ -336,6 +349,9 @@ impl ports::parking::Parking for Parking {
     }
 }
 
+/// How long after the removal of an endpoint its deliveries may still be written: messages of SQS come up for 14 days.
+const LAST_ATTEMPTS: Duration = Duration::from_hours(15 * 24);
+
 const ITEM: &str = "parked delivery";
 const DRAINED_UNTIL: &str = "drainedUntil";
 const FENCING_TOKEN: &str = "fencingToken";
@@ -352,15 +368,20 @@ fn behind(endpoint: Option<&EndpointId>) -> String {
     endpoint.map_or_else(|| "e".to_owned(), |id| format!("{id}!")) // Ids begin with `e`, and none has a `!`.
 }
 
+/// Returns the lane that lists the removed endpoints of a tenant, whose deliveries may still be in `EventsTable`.
+pub(crate) fn removed_lane(tenant: &TenantId) -> String {
+    format!("removed#{tenant}")
+}
+
 fn drain_lane(shard: u8) -> String {
     format!("drain#{shard}")
 }
 
-fn drain_key(endpoint: &EndpointId) -> Item {
+pub(crate) fn drain_key(endpoint: &EndpointId) -> Item {
     key(drain_lane(drain_shard(endpoint)), endpoint.to_string())
 }
 
-fn waiting_key(endpoint: &EndpointId) -> Item {
+pub(crate) fn waiting_key(endpoint: &EndpointId) -> Item {
     key(WAITING.into(), endpoint.to_string())
 }
 

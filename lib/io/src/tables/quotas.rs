@@ -125,6 +125,11 @@ impl Quotas {
     }
 }
 
+/// Returns the lanes of a tenant: of its counts, and of its requests that wait.
+pub(crate) fn lanes(tenant: &TenantId) -> [String; 2] {
+    [format!("quota#{tenant}"), lane(tenant)]
+}
+
 fn lane(tenant: &TenantId) -> String {
     format!("waiting#{tenant}")
 }

@@ -29,7 +29,7 @@ pub struct Replays {
 }
 
 const ITEM: &str = "replay";
-const RUNNING: &str = "replays";
+pub(crate) const RUNNING: &str = "replays";
 /// The value of `listPosition` behind the end of a list. Positions begin with a digit.
 const END: &str = "end";
 /// How often a change of a replay is tried, because `sweep` may change it at the same time.
@@ -179,7 +179,7 @@ impl ports::replays::Replays for Replays {
     }
 }
 
-fn lane(tenant: &TenantId) -> String {
+pub(crate) fn lane(tenant: &TenantId) -> String {
     format!("replay#{tenant}")
 }
 

@@ -23,7 +23,7 @@ pub struct SealingKeys {
 }
 
 /// The sort key. No endpoint's id, with which the other sort keys of the table start, is a prefix of it.
-const SORT_KEY: &str = "secrets";
+pub(crate) const SORT_KEY: &str = "secrets";
 
 impl SealingKeys {
     /// Adapts `client` to the table called `table`.

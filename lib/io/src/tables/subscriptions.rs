@@ -2,7 +2,8 @@
 //!
 //! - `s#<endpoint>`: the types and the filter of an endpoint, and how many bytes its settings have.
 //! - `head`: a version that each change of a subscription or an event type raises, the number of endpoints and the bytes of
-//!   their settings, the number of event types and their bytes.
+//!   their settings, the number of event types and their bytes, and when the tenant was erased. It is never removed, so that
+//!   no version comes twice.
 //!
 //! [`super::endpoints`] writes them together with the endpoint, in one transaction.
 
@@ -34,6 +35,9 @@ pub(crate) const HEAD: &str = "head";
 /// The sort key of a subscription begins with this. The id of its endpoint follows.
 const PREFIX: &str = "s#";
 
+/// The attribute of a head that says when the tenant was erased ([`Version::erased_until_unix_ms`]).
+pub(crate) const ERASED_UNTIL: &str = "erasedUntil";
+
 pub(crate) const HEAD_ITEM: &str = "head of the tenant's endpoints";
 const ITEM: &str = "subscription";
 pub(crate) const TRANSACTION: &str = "dynamodb:TransactWriteItems";
@@ -57,6 +61,32 @@ impl Subscriptions {
         let usage =
             || Ok(Usage { endpoints: number(&head, "endpoints")?, settings_bytes: number(&head, "settingsBytes")? });
         usage().map_err(AwsError::corrupt::<ItemError>(HEAD_ITEM))
+    }
+
+    /// Returns when a tenant was erased last, as [`Version::erased_until_unix_ms`].
+    ///
+    /// Needs `dynamodb:GetItem`. One call, strongly consistent.
+    ///
+    /// # Errors
+    /// The call failed, or the item cannot be read.
+    pub async fn erased_until(&self, tenant: &TenantId) -> Result<u64, AwsError> {
+        let projection = Projection { expression: "tenant, endpoint, erasedUntil", names: HashMap::new() };
+        let head = get(&self.client, &self.table, key(tenant, HEAD), Some(&projection)).await?;
+        let until = head.map(|head| optional(&head, ERASED_UNTIL, number)).transpose();
+        Ok(until.map_err(AwsError::corrupt(HEAD_ITEM))?.flatten().unwrap_or_default())
+    }
+
+    /// Reads how many endpoints and event types a tenant has, the address of notices included.
+    ///
+    /// Needs `dynamodb:GetItem`. One call, strongly consistent.
+    ///
+    /// # Errors
+    /// The call failed, or the item cannot be read.
+    pub async fn counts(&self, tenant: &TenantId) -> Result<(u64, u64), AwsError> {
+        let Some(head) = get(&self.client, &self.table, key(tenant, HEAD), None).await? else { return Ok((0, 0)) };
+        let count = |name| Ok(optional(&head, name, number)?.unwrap_or_default());
+        let counts = || Ok((count("endpoints")?, count("eventTypes")?));
+        counts().map_err(AwsError::corrupt::<ItemError>(HEAD_ITEM))
     }
 
     /// Reads the subscription of an endpoint.
@@ -166,11 +196,17 @@ impl ports::subscriptions::Subscriptions for Subscriptions {
         let version = |head: Item| {
             let read = || {
                 let event_types = optional(&head, "eventTypes", number)?.unwrap_or_default();
-                Ok(Version { number: number(&head, "version")?, has_event_types: event_types > 0 })
+                let erased_until_unix_ms = optional(&head, ERASED_UNTIL, number)?.unwrap_or_default();
+                Ok(Version {
+                    number: number(&head, "version")?,
+                    has_event_types: event_types > 0,
+                    erased_until_unix_ms,
+                })
             };
             read().map_err(AwsError::corrupt::<ItemError>(HEAD_ITEM))
         };
-        let projection = Projection { expression: "tenant, endpoint, version, eventTypes", names: HashMap::new() };
+        let expression = "tenant, endpoint, version, eventTypes, erasedUntil";
+        let projection = Projection { expression, names: HashMap::new() };
         let heads = get_all(&self.client, &self.table, keys, Some(&projection)).await;
         heads.into_iter().map(|head| head.and_then(|head| head.map(version).transpose())).collect()
     }
