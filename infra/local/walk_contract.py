@@ -48,6 +48,7 @@ PARTS = {
     "endpoints": ("Endpoints",),
     "notices": ("Notices and audit log",),
     "replays": ("Bulk replays",),
+    "erasures": ("Erasures of tenants",),
     "event-types": ("Event types",),
     "events": ("Events", "Keys"),
     "status": ("Status",),
@@ -423,6 +424,8 @@ class Walk:
             case.body["endpoints"] = [self.endpoints.one()]
         if operation == "createReplay" and isinstance(case.body, dict):
             self.fit_replay(case.body)
+        if operation == "eraseTenant" and isinstance(case.body, dict):
+            case.body["tenant"] = TENANT  # That of the path, which no schema can express.
         if operation == "openSession":
             case.body = {"code": self.api.new_code()}
         if operation in CALLBACKS:

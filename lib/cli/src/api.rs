@@ -66,6 +66,8 @@ operations! {
     LIST_REPLAYS = "listReplays" "GET" "/v1/tenants/{tenant}/replays" &["cursor"], &[];
     READ_REPLAY = "readReplay" "GET" "/v1/tenants/{tenant}/replays/{replay}" &[], &[];
     STOP_REPLAY = "stopReplay" "DELETE" "/v1/tenants/{tenant}/replays/{replay}" &[], &[];
+    ERASE_TENANT = "eraseTenant" "POST" "/v1/tenants/{tenant}/erasures" &[], &[JSON];
+    READ_ERASURE = "readErasure" "GET" "/v1/tenants/{tenant}/erasures/{erasure}" &[], &[];
     CREATE_PORTAL_LINK = "createPortalLink" "POST" "/v1/tenants/{tenant}/portal-links" &[], &[JSON];
     LIST_PORTAL_LINKS = "listPortalLinks" "GET" "/v1/tenants/{tenant}/portal-links" &["cursor"], &[];
     END_PORTAL_LINK = "endPortalLink" "DELETE" "/v1/tenants/{tenant}/portal-links/{link}" &[], &[];
@@ -278,6 +280,9 @@ fn refusal(operation: &Operation, answer: &Answer) -> Failure {
         }
         404 if operation.path == READ_REPLAY.path => {
             Failure::not_found(what, "list the tenant's replays: `signpost replays list --tenant …`")
+        }
+        404 if operation.path == READ_ERASURE.path => {
+            Failure::not_found(what, "the answer of `signpost erase tenant` named the id; it is kept for 30 days")
         }
         404 => Failure::not_found(what, "check the tenant and the id; a new event needs a moment to arrive"),
         409 if operation.path == LIST_REPLAYS.path => {

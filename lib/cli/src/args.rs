@@ -99,7 +99,7 @@ pub enum Command {
         after_help = "Examples:\n  signpost replays create --tenant acme --since 2026-01-31T10:00:00Z --dry-run\n  signpost replays list --tenant acme"
     )]
     Replays(ReplaysCommand),
-    /// Erase an event, or all about a subject
+    /// Erase an event, all about a subject, or a tenant
     #[command(
         subcommand,
         after_help = "Examples:\n  signpost erase event payment-1-approved --tenant acme --dry-run\n  signpost erase subject operation payment-1 --tenant acme --yes"
@@ -621,6 +621,16 @@ pub enum EraseCommand {
         after_help = "Examples:\n  signpost erase subject operation payment-1 --tenant acme --dry-run\n  signpost erase subject operation payment-1 -t acme --yes --output json"
     )]
     Subject(EraseSubject),
+    /// Erase a tenant with all that it has
+    #[command(
+        after_help = "Examples:\n  signpost erase tenant acme --dry-run\n  signpost erase tenant acme --yes --wait 600"
+    )]
+    Tenant(EraseTenant),
+    /// Show how far the erasure of a tenant has come
+    #[command(
+        after_help = "Examples:\n  signpost erase show er_0123456789abcdef0123456789abcdef --tenant acme\n  signpost erase show er_0123456789abcdef0123456789abcdef -t acme --wait 600 --output json"
+    )]
+    Show(EraseShow),
 }
 
 /// `erase event`.
@@ -654,6 +664,34 @@ pub struct EraseSubject {
     #[command(flatten)]
     #[expect(missing_docs, reason = "the type says it")]
     pub care: Care,
+}
+
+/// `erase tenant`.
+#[derive(Debug, Group)]
+pub struct EraseTenant {
+    /// The tenant's id, which no variable can replace
+    #[arg(value_name = "TENANT")]
+    pub name: String,
+    /// Wait until the erasure has ended
+    #[arg(long, value_name = "SECONDS")]
+    pub wait: Option<u64>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub care: Care,
+}
+
+/// `erase show`.
+#[derive(Debug, Group)]
+pub struct EraseShow {
+    /// The erasure's id
+    #[arg(value_name = "ERASURE")]
+    pub erasure: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub tenant: Tenant,
+    /// Wait until the erasure has ended
+    #[arg(long, value_name = "SECONDS")]
+    pub wait: Option<u64>,
 }
 
 /// Commands about the queues of what was given up.

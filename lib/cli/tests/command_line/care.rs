@@ -120,6 +120,7 @@ fn dangerous() -> Vec<Dangerous> {
             "",
             "erased 1 events with 2 deliveries",
         ),
+        one(&["erase", "tenant", "acme"], 3, "exact", &format!("{post}/erasures"), r#"{"tenant":"acme"}"#, "settling"),
         one(
             &["dlq", "redrive"],
             3,
@@ -174,7 +175,7 @@ fn dangerous() -> Vec<Dangerous> {
 }
 
 /// All other commands, and why nobody needs to be asked.
-const HARMLESS: [(&str, &str); 35] = [
+const HARMLESS: [(&str, &str); 36] = [
     ("addresses", "reads"),
     ("endpoint create", "adds"),
     ("endpoint list", "reads"),
@@ -195,6 +196,7 @@ const HARMLESS: [(&str, &str); 35] = [
     ("keys list", "reads"),
     ("replays list", "reads"),
     ("replays show", "reads"),
+    ("erase show", "reads"),
     ("status", "reads"),
     ("token-request", "adds"),
     ("notices set", "adds, or changes settings, which the audit log keeps"),

@@ -74,7 +74,7 @@ fn each_command_has_two_examples_that_its_own_parser_accepts() {
 #[test]
 fn tables_and_json_are_as_recorded() {
     let stack = stack::start();
-    let cases: [(&str, &[&str]); 19] = [
+    let cases: [(&str, &[&str]); 20] = [
         ("addresses.txt", &["addresses"]),
         ("endpoint-list.txt", &["endpoint", "list", "-t", "acme"]),
         ("endpoint-list.jsonl", &["endpoint", "list", "-t", "acme", "--output", "jsonl"]),
@@ -93,6 +93,7 @@ fn tables_and_json_are_as_recorded() {
         ("event-type-list.txt", &["event-type", "list", "-t", "acme"]),
         ("event-type-show.txt", &["event-type", "show", "invoice.paid", "-t", "acme"]),
         ("replays-list.txt", &["replays", "list", "-t", "acme"]),
+        ("erase-show.txt", &["erase", "show", stack::ERASURE, "-t", "acme"]),
         ("whoami.txt", &["whoami", "--stack", "signpost"]),
     ];
     let differences = cases.iter().filter_map(|(name, args)| {

@@ -56,6 +56,11 @@ fn answer(asked: &Asked) -> (u16, String) {
         }
         ("GET", "/notices") => json(200, endpoint(ENDPOINT)),
         ("GET", "/audit") => json(200, json!({"entries": entries()})),
+        ("POST", "/erasures") if asked.body.contains("dryRun") => {
+            json(200, json!({"endpoints": 3, "eventTypes": 1, "events": null, "deliveries": null}))
+        }
+        ("POST", "/erasures") => json(202, erasure("running", "settling")),
+        ("GET", path) if path == format!("/erasures/{ERASURE}") => json(200, erasure("done", "done")),
         ("POST", "/replays") if asked.body.contains("dryRun") => json(200, json!({"matched": 3, "more": false})),
         ("POST", "/replays") => json(202, replay("running")),
         ("GET", "/replays") => json(200, json!({"replays": [replay("running"), replay("done")]})),
@@ -148,6 +153,24 @@ fn erased() -> Value {
     json!({
         "events": 1, "deliveries": 2, "more": false, "lastAttemptEndsBy": "2026-01-31T10:01:35Z",
         "queuesEmptyBy": "2026-02-14T10:01:35Z", "tombstonesGoneBy": "2026-03-02T10:00:00Z",
+    })
+}
+
+/// The id of an erasure of a tenant.
+pub const ERASURE: &str = "er_0123456789abcdef0123456789abcdef";
+
+fn erasure(state: &str, next: &str) -> Value {
+    let count = |number: u64| if state == "done" { number } else { 0 };
+    json!({
+        "id": ERASURE, "state": state, "stage": next,
+        "removed": {
+            "endpoints": 3, "eventTypes": count(1), "events": count(40), "states": count(38), "deliveries": count(60),
+            "parked": count(2), "tokenRequests": 0, "links": count(1), "replays": 0,
+        },
+        "createdAt": "2026-01-31T10:00:00Z", "changedAt": "2026-01-31T10:05:00Z",
+        "endedAt": (state == "done").then_some("2026-01-31T10:05:00Z"),
+        "lastAttemptEndsBy": "2026-01-31T10:01:45Z", "keysPublishedUntil": "2026-01-31T11:05:00Z",
+        "queuesEmptyBy": "2026-02-14T10:05:00Z", "auditLogGoneBy": "2027-01-31T10:05:00Z",
     })
 }
 
