@@ -57,6 +57,7 @@ async fn every_route_that_may_change_something_has_an_entry() {
         ("PATCH /v1/tenants/{tenant}/endpoints/{endpoint}", json!({"description": "new"})),
         ("POST /v1/tenants/{tenant}/endpoints/{endpoint}/recover", json!({"since": SINCE})),
         ("POST /v1/tenants/{tenant}/replays", json!({"since": SINCE})),
+        ("POST /v1/tenants/{tenant}/erasures", json!({"tenant": tenant.as_str()})),
         ("PUT /v1/tenants/{tenant}/notices", url),
         ("PUT /v1/tenants/{tenant}/event-types/{type}", json!({"schema": true, "example": {}})),
         ("POST /v1/tenants/{tenant}/token-requests", json!({"redirectUrl": "https://tpp.example/back"})),
@@ -71,7 +72,9 @@ async fn every_route_that_may_change_something_has_an_entry() {
     let is_operators = |route: &&String| !OF_OTHERS.contains(&&***route) && !route.contains(" /portal");
     let mut changes: Vec<_> = all.iter().filter(|route| is_change(route)).filter(is_operators).collect();
     // The other routes need an endpoint that is enabled and there.
-    changes.sort_by_key(|route| (route.starts_with("DELETE"), route.ends_with("/disable")));
+    // After the erasure of the tenant has begun, all others are refused.
+    changes
+        .sort_by_key(|route| (route.ends_with("/erasures"), route.starts_with("DELETE"), route.ends_with("/disable")));
     for route in &changes {
         let (method, path) = route.split_once(' ').unwrap();
         let path = path.replace("{tenant}", tenant.as_str()).replace("{endpoint}", endpoint.as_str());

@@ -1,14 +1,26 @@
-//! Operators erase events and subjects: no payload is left in a table, and nothing more is sent.
+//! Operators erase events, subjects and tenants: no payload is left in a table, and nothing more is sent.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
+use signpost_testkit::bank::Bank;
 use signpost_testkit::build::{event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, setting, until};
 use signpost_testkit::receiver::Receiver;
 use uuid::Uuid;
 
-/// Every table that a function writes to.
-const TABLES: [&str; 5] = ["EVENTS_TABLE", "PARKING_TABLE", "AUDIT_TABLE", "ENDPOINTS_TABLE", "TOKEN_REQUESTS_TABLE"];
+/// Every table of the stack.
+const TABLES: [&str; 8] = [
+    "AUDIT_TABLE",
+    "ENDPOINTS_TABLE",
+    "ENDPOINT_KEYS_TABLE",
+    "EVENTS_TABLE",
+    "KEYS_TABLE",
+    "PARKING_TABLE",
+    "PORTAL_TABLE",
+    "TOKEN_REQUESTS_TABLE",
+];
 
 /// Returns whether a value has a text in it, as text or as bytes.
 fn has(value: &AttributeValue, marker: &str) -> bool {
@@ -20,6 +32,33 @@ fn has(value: &AttributeValue, marker: &str) -> bool {
         AttributeValue::M(values) => values.iter().any(|(name, value)| name.contains(marker) || has(value, marker)),
         _ => false,
     }
+}
+
+/// Returns the items of all tables that have one of these texts in them, keys included: the table, and the item.
+async fn items_with(stack: &LocalStack, texts: &[&str]) -> Vec<(&'static str, HashMap<String, AttributeValue>)> {
+    let mut found = Vec::new();
+    for table in TABLES {
+        let mut items =
+            stack.dynamodb().scan().table_name(setting(table)).consistent_read(true).into_paginator().items().send();
+        while let Some(item) = items.try_next().await.unwrap() {
+            if item.values().any(|value| texts.iter().any(|text| has(value, text))) {
+                found.push((table, item));
+            }
+        }
+    }
+    found
+}
+
+/// Returns the messages of a queue that have a text in them. They stay in the queue.
+async fn messages_with(stack: &LocalStack, queue: &str, text: &str) -> BTreeSet<String> {
+    let (sqs, mut found) = (aws_sdk_sqs::Client::new(&stack.aws), BTreeSet::new());
+    for _ in 0..30 {
+        let call = sqs.receive_message().queue_url(setting(queue)).max_number_of_messages(10).visibility_timeout(0);
+        let messages = call.message_attribute_names("All").send().await.unwrap().messages.unwrap_or_default();
+        let matching = messages.into_iter().filter(|message| format!("{message:?}").contains(text));
+        found.extend(matching.filter_map(|message| message.message_id));
+    }
+    found
 }
 
 /// Returns the items of all tables that have a text in them, keys included.
@@ -154,4 +193,185 @@ async fn an_erased_subject_is_not_sent_when_its_parked_deliveries_come_up_and_no
     let log = stack.manage("GET", &format!("/v1/tenants/{tenant}/audit"), None).await.json();
     let actions: Vec<_> = log["entries"].as_array().unwrap().iter().map(|entry| &entry["action"]).collect();
     assert!(actions.contains(&&json!("DELETE /v1/tenants/{tenant}/status/{type}/{subject+}")), "{actions:?}");
+}
+
+/// Pretends that two minutes have passed since the endpoints were removed.
+async fn settle(stack: &LocalStack, tenant: &str, erasure: &str) {
+    let call = stack.dynamodb().update_item().table_name(setting("PARKING_TABLE"));
+    let call = call.key("pk", AttributeValue::S(format!("erasure#{tenant}")));
+    let call = call.key("sk", AttributeValue::S(erasure.to_owned()));
+    let call = call.update_expression("SET stoppedUnixMs = :long").condition_expression("attribute_exists(pk)");
+    call.expression_attribute_values(":long", AttributeValue::N("1".into())).send().await.unwrap();
+}
+
+/// A tenant that uses everything: what belongs to it has the marker, its name, or the id of one of its endpoints.
+#[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one tenant that uses everything")]
+async fn an_erased_tenant_leaves_in_tables_and_queues_only_what_the_page_lists() {
+    let (stack, marker) = (LocalStack::from_env().await, marker());
+    let (tenant, neighbour) = (tenant(), tenant());
+    let path = |rest: &str| format!("/v1/tenants/{tenant}/{rest}");
+    let echo = marker.clone();
+    let receiver = Receiver::start_answering(move |index, _| match index {
+        0 => (500, format!("{echo} is not known")),
+        _ => (204, String::new()),
+    })
+    .await;
+    let (theirs, unwell) = (Receiver::start(|_| 204).await, Receiver::start(|_| 500).await);
+    stack.register_with(&neighbour, &json!({"url": theirs.url})).await;
+    let retry = json!({"maxRetries": 3, "intervalSeconds": 1, "backoff": "fixed"});
+    let settings = json!({
+        "url": receiver.url, "retry": retry, "headers": {"x-customer": marker}, "signatures": ["standard-webhooks"],
+        "types": [{"type": "example"}, {"type": "session"}, {"type": "token-request"}],
+    });
+    let main = stack.register_with(&tenant, &settings).await.id;
+    let disabled = stack.register_with(&tenant, &json!({"url": theirs.url, "types": [{"type": "example"}]})).await.id;
+    assert_eq!(stack.manage("POST", &path(&format!("endpoints/{disabled}/disable")), None).await.status, 200);
+    let no_retry = json!({"maxRetries": 0, "intervalSeconds": 1, "backoff": "fixed"});
+    let failing = json!({"url": unwell.url, "types": [{"type": "failing"}], "retry": no_retry});
+    let failing = stack.register_with(&tenant, &failing).await.id;
+    let removed = stack.register_with(&tenant, &json!({"url": theirs.url, "types": [{"type": "gone"}]})).await.id;
+    let notices = json!({"url": theirs.url});
+    assert_eq!(stack.manage("PUT", &path("notices"), Some(&notices)).await.status, 201);
+    let event_type = json!({"schema": true, "example": {"name": marker}});
+    assert_eq!(stack.manage("PUT", &path("event-types/invoice"), Some(&event_type)).await.status, 201);
+    let link = stack.manage("POST", &path("portal-links"), Some(&json!({"name": marker}))).await.json();
+    let code = link["url"].as_str().unwrap().split_once("/portal/#").unwrap().1;
+    let opened = stack.ask("POST", "/portal/session", &[], Some(json!({ "code": code }).to_string())).await;
+    assert_eq!(opened.status, 201, "{opened:?}");
+
+    let send = async |kind: &str, data: serde_json::Value| {
+        let mut event = event(&tenant, &event_id(), &data);
+        (event["type"], event["subject"]) = (json!(kind), json!(marker));
+        stack.send_events([event.to_string()]).await;
+        event["id"].as_str().unwrap().to_owned()
+    };
+    // So large that the event has parts, and hardly packed.
+    let pad: String = std::iter::repeat_with(fastrand::alphanumeric).take(600_000).collect();
+    let large = send("example", json!({"name": marker, "pad": pad})).await;
+    send("session", json!({"sessionId": marker, "stage": "Accounts", "status": "InProgress"})).await;
+    send("unwanted", json!({"name": marker})).await;
+    let given_up = send("failing", json!({"name": marker})).await;
+    let gone = send("gone", json!({"name": marker})).await;
+    let registration = json!({"redirectUrl": format!("https://tpp.example/{marker}")});
+    let url = stack.register_token_request(&tenant, &registration).await;
+    let answered = Bank::default().get(&url, &format!("error=14&message={marker}&trace-id=1")).await;
+    assert_eq!(answered.status, 303, "{answered:?}");
+    stack.register_token_request(&tenant, &registration).await; // One that no bank answers.
+    receiver.wait_for(4).await; // The first is repeated.
+    stack.wait_for_parked(&disabled, 1).await;
+    for (id, status) in [(&large, "delivered"), (&given_up, "exhausted"), (&gone, "delivered")] {
+        let is_recorded = async || {
+            let seen = stack.manage("GET", &path(&format!("events/{id}")), None).await.json();
+            seen["deliveries"].as_array()?.iter().any(|one| one["status"] == status).then_some(())
+        };
+        until("the delivery is on record", is_recorded).await;
+    }
+    assert_eq!(stack.manage("DELETE", &path(&format!("endpoints/{removed}")), None).await.status, 204);
+    let replay = json!({"since": "2026-01-31T10:00:00Z", "endpoints": [disabled.as_str()]});
+    assert_eq!(stack.manage("POST", &path("replays"), Some(&replay)).await.status, 202);
+    let dead = async || {
+        let dead = messages_with(&stack, "DEAD_LETTER_QUEUE_URL", tenant.as_str()).await;
+        (dead.len() == 1).then_some(dead)
+    };
+    let dead = until("the dead letter", dead).await;
+
+    let mut texts = vec![marker.as_str(), tenant.as_str()];
+    texts.extend([&main, &disabled, &failing, &removed].map(signpost_core::endpoint::EndpointId::as_str));
+    let before: BTreeMap<_, usize> =
+        items_with(&stack, &texts).await.into_iter().fold(BTreeMap::new(), |mut all, one| {
+            *all.entry(one.0).or_default() += 1;
+            all
+        });
+    let used = TABLES.iter().filter(|table| before.contains_key(**table)).count();
+    assert_eq!(used, TABLES.len() - 1, "all tables but that of the signing keys: {before:?}");
+
+    let wrong = stack.manage("POST", &path("erasures"), Some(&json!({"tenant": neighbour.as_str()}))).await;
+    assert_eq!((wrong.status, &wrong.json()["errors"][0]["pointer"]), (400, &json!("/tenant")), "{wrong:?}");
+    let counted =
+        stack.manage("POST", &path("erasures"), Some(&json!({"tenant": tenant.as_str(), "dryRun": true}))).await;
+    let expected = json!({"endpoints": 4, "eventTypes": 1, "events": null, "deliveries": null});
+    assert_eq!((counted.status, counted.json()), (200, expected), "{counted:?}");
+    let body = json!({"tenant": tenant.as_str()});
+    let begun = stack.manage("POST", &path("erasures"), Some(&body)).await;
+    assert_eq!((begun.status, &begun.json()["removed"]["endpoints"]), (202, &json!(4)), "{begun:?}");
+    let id = begun.json()["id"].as_str().unwrap().to_owned();
+    let again = stack.manage("POST", &path("erasures"), Some(&body)).await;
+    assert_eq!((again.status, &again.json()["id"]), (202, &json!(id)), "one at a time: {again:?}");
+
+    let refused = stack.manage("POST", &path("endpoints"), Some(&json!({"url": theirs.url}))).await;
+    assert_eq!(refused.status, 409, "{refused:?}");
+    let late = send("example", json!({"name": marker})).await;
+    let settled = receiver.so_far().len();
+    settle(&stack, tenant.as_str(), &id).await;
+    let end = async || {
+        stack.invoke("SWEEP_FUNCTION", &json!({"source": "aws.events"})).await;
+        let seen = stack.manage("GET", &path(&format!("erasures/{id}")), None).await.json();
+        (seen["state"] == "done").then_some(seen)
+    };
+    let done = until("the erasure is done", end).await;
+    let removed_counts = &done["removed"];
+    assert!(removed_counts["events"].as_u64() >= Some(6) && removed_counts["deliveries"].as_u64() >= Some(5), "{done}");
+    for (name, count) in [("eventTypes", 1), ("tokenRequests", 2), ("links", 1), ("replays", 1)] {
+        assert_eq!(removed_counts[name], json!(count), "{name}: {done}");
+    }
+    let is_dropped = async || {
+        let queued = messages_with(&stack, "EVENTS_QUEUE_URL", &late).await;
+        queued.is_empty().then_some(())
+    };
+    until("the late event is dropped", is_dropped).await;
+
+    let mut left = BTreeSet::new();
+    for (table, item) in items_with(&stack, &texts).await {
+        let key = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default();
+        let what = match table {
+            "AUDIT_TABLE" => "an entry of the audit log".to_owned(),
+            "ENDPOINTS_TABLE" => {
+                let names: BTreeSet<_> = item.keys().map(String::as_str).collect();
+                format!("{} of {names:?}", key("endpoint"))
+            }
+            "ENDPOINT_KEYS_TABLE" => {
+                assert!(item.contains_key("expiresAt"), "{item:?}");
+                format!("{}…", &key("key")[..3])
+            }
+            _ => key("pk"),
+        };
+        left.insert((table, what));
+    }
+    let head = r#"{"endpoint", "endpoints", "erasedUntil", "eventTypeBytes", "eventTypes", "settingsBytes", "tenant", "version"}"#;
+    let expected = BTreeSet::from([
+        ("AUDIT_TABLE", "an entry of the audit log".to_owned()),
+        ("ENDPOINTS_TABLE", format!("head of {head}")),
+        ("ENDPOINT_KEYS_TABLE", "ep_…".to_owned()),
+        ("PARKING_TABLE", format!("erasure#{tenant}")),
+        ("PARKING_TABLE", format!("quota#{tenant}")),
+    ]);
+    // The counts of requests are removed too, but may be counted again since.
+    left.insert(("PARKING_TABLE", format!("quota#{tenant}")));
+    assert_eq!(left, expected);
+
+    assert_eq!(receiver.so_far().len(), settled, "nothing more is sent");
+    for queue in ["EVENTS_QUEUE_URL", "OWN_EVENTS_QUEUE_URL", "REJECTED_QUEUE_URL"] {
+        assert_eq!(messages_with(&stack, queue, &marker).await, BTreeSet::new(), "{queue}");
+    }
+    assert_eq!(messages_with(&stack, "DEAD_LETTER_QUEUE_URL", tenant.as_str()).await, dead, "until a redrive");
+    let redriven = json!({"redrive": "DeadLetterQueue", "tenant": tenant.as_str()});
+    let is_removed = async || {
+        stack.invoke("SWEEP_FUNCTION", &redriven).await;
+        messages_with(&stack, "DEAD_LETTER_QUEUE_URL", tenant.as_str()).await.is_empty().then_some(())
+    };
+    until("a redrive removes the dead letter", is_removed).await;
+    assert_eq!(unwell.so_far().len(), 1, "and does not send it");
+
+    // The tenant may begin again, and its neighbour has lost nothing.
+    let fresh = Receiver::start(|_| 204).await;
+    stack.register_with(&tenant, &json!({"url": fresh.url})).await;
+    let new = send("example", json!({})).await;
+    assert_eq!(fresh.wait_for(1).await[0].event_id(), new);
+    let seen = stack.manage("GET", &path(&format!("events/{late}")), None).await;
+    assert_eq!(seen.status, 404, "what arrived before is dropped: {seen:?}");
+    let id = event_id();
+    let arrived = theirs.so_far().len();
+    stack.send_events([event(&neighbour, &id, &json!({})).to_string()]).await;
+    assert_eq!(theirs.wait_for(arrived + 1).await.last().unwrap().event_id(), id);
 }

