@@ -68,6 +68,7 @@ impl App {
         submission: Submission,
         location: &str,
     ) -> Answer {
+        self.refuse_while_erased(asked).await?;
         // Before KMS and the keys, which a refused endpoint does not need. The write itself checks it again.
         let usage = self.subscriptions.usage(&asked.tenant).await?;
         usage

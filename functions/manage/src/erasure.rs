@@ -41,6 +41,7 @@ impl App {
     pub(crate) async fn erase_event(&self, asked: &ApiRequest<'_>) -> Answer {
         let is_dry_run = is_dry_run(asked)?;
         let key = self.meant(asked, asked.event()?).await?;
+        self.refuse_while_erased(asked).await?;
         self.count(&asked.tenant, Quota::Erase).await?;
         let traces = self.events.traces(&key).await?;
         if is_dry_run {
@@ -61,6 +62,7 @@ impl App {
     pub(crate) async fn erase_subject(&self, asked: &ApiRequest<'_>) -> Answer {
         let is_dry_run = is_dry_run(asked)?;
         let about = asked.subject()?;
+        self.refuse_while_erased(asked).await?;
         self.refuse_ambiguous(asked, &about).await?;
         let subject = SubjectKey { tenant: &asked.tenant, kind: &about.kind, name: &about.name };
         self.count(&asked.tenant, Quota::Erase).await?;
@@ -129,7 +131,8 @@ impl App {
         Ok(respond(200, JSON, self.shown_erasure(&erasure).to_string()))
     }
 
-    /// Refuses a change of a tenant that is being erased: the erasure would miss it, or undo it.
+    /// Refuses to add something to a tenant that is being erased: the erasure would miss it, or undo it. Everything else needs
+    /// an endpoint, and none is left.
     pub(crate) async fn refuse_while_erased(&self, asked: &ApiRequest<'_>) -> Result<(), Refusal> {
         if self.subscriptions.erased_until(&asked.tenant).await? == NOT_ENDED {
             let detail = "the tenant is being erased; wait until its erasure is done, and send the request again";

@@ -24,6 +24,7 @@ impl App {
     pub(crate) async fn put_event_type(&self, asked: &ApiRequest<'_>) -> Answer {
         let name = own_name(asked)?;
         let event_type = EventType::parse(&asked.body(&[JSON])?).map_err(Problem::bad_request)?;
+        self.refuse_while_erased(asked).await?;
         let now = unix_now().as_secs();
         let before = self.event_types.get(&asked.tenant, &name).await?;
         let was = audited(before.as_ref().map(|before| &before.event_type));

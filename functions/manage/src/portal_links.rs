@@ -23,6 +23,7 @@ impl App {
     pub(crate) async fn create_link(&self, asked: &ApiRequest<'_>) -> Answer {
         let body = asked.optional_body(&[JSON])?.unwrap_or_else(|| "{}".into());
         let request = LinkRequest::parse(&body).map_err(Problem::bad_request)?;
+        self.refuse_while_erased(asked).await?;
         self.check_scope(asked, &request.scope).await?;
         let mut random = [0; 32];
         rand::fill(&mut random).map_err(|_| Problem::unavailable("no random numbers; send the same request again"))?;

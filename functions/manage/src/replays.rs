@@ -37,6 +37,7 @@ impl App {
         let now = unix_ms_now();
         let ReplayRequest { filter, is_dry_run } =
             ReplayRequest::parse(&asked.body(&[JSON])?, now).map_err(Problem::bad_request)?;
+        self.refuse_while_erased(asked).await?;
         let endpoints = self.endpoints_of(asked, &filter).await?;
         self.count(&asked.tenant, Quota::Replays).await?;
         let replay = Replay::new(asked.tenant.clone(), ReplayId::new(now, Uuid::new_v4()), filter, now);

@@ -28,6 +28,7 @@ impl App {
     pub(crate) async fn register(&self, asked: &ApiRequest<'_>) -> Answer {
         let body = asked.body(&[JSON])?;
         let registration = Registration::parse(&body, self.guard.rules()).map_err(Problem::bad_request)?;
+        self.refuse_while_erased(asked).await?;
         let id = registration.id.clone().unwrap_or_else(made_up);
         let mut random = [0; 32];
         rand::fill(&mut random).map_err(|_| Problem::unavailable("no random numbers; send the same request again"))?;
