@@ -467,7 +467,7 @@ class Walk:
                 self.endpoints.alive = None
             case "deleteEndpoint", 404 if case.path_parameters.get("endpoint") == self.endpoints.alive:
                 self.endpoints.alive = None  # A DELETE that was sent again, because its first answer came too late.
-            case "createReplay", 202:
+            case "createReplay" | "createPortalReplay", 202:
                 # Otherwise as many replays run as may.
                 self.api.ask("DELETE", f"/v1/tenants/{TENANT}/replays/{response.json()['id']}")
             case "testEndpoint", 202:

@@ -253,6 +253,12 @@ pub fn jwks_url(link: &Link, request: &ApiGatewayV2httpRequest, app: &App) -> St
     app.jwks_url(&ApiRequest::of_integrator(link, request))
 }
 
+/// Returns whether endpoints may have a destination: whether the stack may assume any role.
+#[must_use]
+pub fn has_destinations(app: &App) -> bool {
+    !app.destination_roles.is_empty()
+}
+
 const CREATE_ENDPOINT: &str = "POST /v1/tenants/{tenant}/endpoints";
 
 impl App {

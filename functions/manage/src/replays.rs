@@ -14,6 +14,7 @@ use signpost_core::quota::Quota;
 use signpost_engine::ports::events::Events as _;
 use signpost_engine::ports::replays::{DeliveryLists as _, ListStretch, Replays as _};
 use signpost_engine::ports::subscriptions::Subscriptions as _;
+use signpost_io::aws::AwsError;
 use signpost_io::runtime::api_gateway::respond;
 use signpost_io::runtime::clock::{rfc3339, unix_ms_now};
 use uuid::Uuid;
@@ -24,6 +25,8 @@ use crate::{Answer, App, Refusal};
 
 /// How many replays a page of the list may have.
 const MAX_PAGE: i32 = 50;
+/// How many pages of the tenant's replays are looked at for an integrator whose link names endpoints.
+const PAGES_LOOKED_AT: usize = 10;
 /// How long one request goes on to count deliveries; within the function's 29 s.
 const COUNTING: Duration = Duration::from_secs(10);
 /// How many deliveries of a list are looked at together.
@@ -35,10 +38,16 @@ impl App {
     /// Makes a replay, or counts its deliveries.
     pub(crate) async fn create_replay(&self, asked: &ApiRequest<'_>) -> Answer {
         let now = unix_ms_now();
-        let ReplayRequest { filter, is_dry_run } =
+        let ReplayRequest { mut filter, is_dry_run } =
             ReplayRequest::parse(&asked.body(&[JSON])?, now).map_err(Problem::bad_request)?;
         self.refuse_while_erased(asked).await?;
         let endpoints = self.endpoints_of(asked, &filter).await?;
+        if asked.only().is_some() {
+            if endpoints.is_empty() {
+                return Err(Problem::conflict("the tenant has none of the endpoints that the link names").into());
+            }
+            filter.endpoints = endpoints.iter().cloned().collect(); // A filter without endpoints means all of the tenant's.
+        }
         self.count(&asked.tenant, Quota::Replays).await?;
         let replay = Replay::new(asked.tenant.clone(), ReplayId::new(now, Uuid::new_v4()), filter, now);
         if is_dry_run {
@@ -55,9 +64,11 @@ impl App {
         Ok(respond(202, JSON, shown(&replay).to_string()))
     }
 
-    /// Returns the endpoints of a filter. Refuses one that the tenant does not have: the operator mistyped it.
+    /// Returns the endpoints of a filter. Refuses one that the tenant does not have: the operator mistyped it. One that an
+    /// integrator may not see is refused in the same way.
     async fn endpoints_of(&self, asked: &ApiRequest<'_>, filter: &ReplayFilter) -> Result<Vec<EndpointId>, Refusal> {
-        let known: Vec<_> = self.subscriptions.of_tenant(&asked.tenant).await?.into_iter().map(|(id, _)| id).collect();
+        let of_tenant = self.subscriptions.of_tenant(&asked.tenant).await?.into_iter().map(|(id, _)| id);
+        let known: Vec<_> = of_tenant.filter(|id| asked.may_see(id)).collect();
         if filter.endpoints.is_empty() {
             return Ok(known);
         }
@@ -114,7 +125,8 @@ impl App {
         Ok((matched, true))
     }
 
-    /// Lists replays, newest first.
+    /// Lists replays, newest first. An integrator whose link names endpoints gets the replays of these endpoints among the
+    /// tenant's newest.
     pub(crate) async fn list_replays(&self, asked: &ApiRequest<'_>) -> Answer {
         let (limit, cursor) = (asked.limit(MAX_PAGE), asked.parameter("cursor"));
         let after = cursor.as_deref().map(ReplayId::parse);
@@ -126,7 +138,7 @@ impl App {
         let Some(limit) = limit.ok().filter(|_| faults.is_empty()) else {
             return Err(Problem::bad_request(faults).into());
         };
-        let (replays, next) = self.replays.page(&asked.tenant, after.flatten().as_ref(), limit).await?;
+        let (replays, next) = self.visible_replays(asked, after.flatten(), limit).await?;
         let mut body = json!({ "replays": replays.iter().map(shown).collect::<Vec<_>>() });
         if let Some(next) = next {
             body["cursor"] = next.as_str().into();
@@ -134,20 +146,62 @@ impl App {
         Ok(respond(200, JSON, body.to_string()))
     }
 
+    /// Reads a page of the replays that the caller may see. The cursor of an integrator whose link names endpoints is the
+    /// last replay of the answer, because the one behind it may be of other endpoints.
+    async fn visible_replays(
+        &self,
+        asked: &ApiRequest<'_>,
+        mut after: Option<ReplayId>,
+        limit: i32,
+    ) -> Result<(Vec<Replay>, Option<ReplayId>), AwsError> {
+        if asked.only().is_none() {
+            return self.replays.page(&asked.tenant, after.as_ref(), limit).await;
+        }
+        let (most, mut visible) = (usize::try_from(limit).unwrap_or_default(), Vec::new());
+        for _ in 0..PAGES_LOOKED_AT {
+            let (page, next) = self.replays.page(&asked.tenant, after.as_ref(), MAX_PAGE).await?;
+            visible.extend(page.into_iter().filter(|replay| may_see(asked, replay)));
+            if visible.len() > most {
+                visible.truncate(most);
+                let last = visible.last().map(|replay| replay.id.clone());
+                return Ok((visible, last));
+            }
+            if next.is_none() {
+                break;
+            }
+            after = next;
+        }
+        Ok((visible, None))
+    }
+
+    /// Reads the replay in the path. One that the caller may not see does not differ from one that does not exist.
+    async fn replay_of(&self, asked: &ApiRequest<'_>) -> Result<Replay, Refusal> {
+        let replay = self.replays.get(&asked.tenant, &asked.replay()?).await?;
+        Ok(replay.filter(|replay| may_see(asked, replay)).ok_or_else(no_such_replay)?)
+    }
+
     pub(crate) async fn read_replay(&self, asked: &ApiRequest<'_>) -> Answer {
-        let replay = self.replays.get(&asked.tenant, &asked.replay()?).await?.ok_or_else(no_such_replay)?;
-        Ok(respond(200, JSON, shown(&replay).to_string()))
+        Ok(respond(200, JSON, shown(&self.replay_of(asked).await?).to_string()))
     }
 
     /// Stops a replay. Signpost still sends the deliveries that it has parked.
     pub(crate) async fn stop_replay(&self, asked: &ApiRequest<'_>) -> Answer {
         let id = asked.replay()?;
         asked.trail.result(None, json!({ "id": id.as_str() }));
+        if asked.only().is_some() {
+            self.replay_of(asked).await?; // Refuses a replay of other endpoints before any change.
+        }
         let replay = self.replays.stop(&asked.tenant, &id).await?.ok_or_else(no_such_replay)?;
         asked.trail.result(None, json!({ "id": id.as_str(), "state": replay.state.as_str() }));
         tracing::info!(tenant.id = %asked.tenant, replay.id = %id, "replay.stopped");
         Ok(respond(200, JSON, shown(&replay).to_string()))
     }
+}
+
+/// Returns whether the caller may see a replay: all of its endpoints.
+fn may_see(asked: &ApiRequest<'_>, replay: &Replay) -> bool {
+    let endpoints = &replay.filter.endpoints;
+    asked.only().is_none_or(|only| !endpoints.is_empty() && endpoints.is_subset(only))
 }
 
 /// Returns the problem for a replay that the tenant does not have.

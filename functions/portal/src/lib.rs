@@ -4,7 +4,6 @@
 //! The routes are public. A caller has a code or a token, which nobody can guess, or gets an answer that reveals nothing.
 //! `manage` answers most requests. Its requests get tenant and endpoints from the session, never from the request.
 
-mod catalogue;
 mod config;
 mod gzip;
 mod keys;
@@ -33,7 +32,6 @@ const JSON: &str = "application/json";
 /// The clients and settings of the function, and the documents that never change.
 #[derive(Debug)]
 pub struct App {
-    catalogue: String,
     egress_addresses: Value,
     frame_ancestors: Vec<String>,
     keys: KeyTable,
@@ -52,7 +50,6 @@ impl App {
         let mac = MacKey::new(kms, config.manage.mac_key.clone());
         let addresses = public_keys::document(&config.egress_addresses, &config.upcoming_egress_addresses);
         Self {
-            catalogue: catalogue::catalogue(),
             egress_addresses: serde_json::from_str(&addresses).unwrap_or_default(), // It was JSON before.
             keys: KeyTable::new(dynamodb.clone(), config.keys_table, mac),
             links: PortalLinks::new(dynamodb, config.manage.portal_table.clone()),
@@ -110,7 +107,6 @@ impl App {
         }
         check_parameters(request, &[])?;
         match route.key {
-            "GET /portal/api/catalogue" => Ok(respond(200, JSON, &*self.catalogue)),
             "GET /portal/api/snippets" => Ok(respond(200, JSON, &*self.snippets)),
             "GET /portal/api/keys" => self.read_keys(&link, request).await,
             _ => Err(Problem::not_found("there is no such route").into()),

@@ -3,7 +3,7 @@
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use aws_lc_rs::rand;
 use http::header::AUTHORIZATION;
-use manage::{Answer, Refusal, audited, shown_rights, shown_scope};
+use manage::{Answer, Refusal, audited, has_destinations, shown_rights, shown_scope};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use signpost_core::input::fault::{Fault, FaultCode};
@@ -81,7 +81,7 @@ impl App {
         json!({
             "link": link.id.as_str(), "tenant": link.tenant.as_str(), "name": link.name, "can": shown_rights(link),
             "endpoints": shown_scope(&link.scope), "expiresAt": rfc3339(session.expires_at.saturating_mul(1_000)),
-            "frameAncestors": self.frame_ancestors,
+            "destinations": has_destinations(&self.manage), "frameAncestors": self.frame_ancestors,
         })
     }
 }

@@ -96,7 +96,7 @@ const fn own(key: &'static str, needs: Capability) -> Route {
 }
 
 /// Every route that needs a session, except the two that show and end the session itself.
-pub const ROUTES: [Route; 16] = [
+pub const ROUTES: [Route; 21] = [
     route("GET /portal/api/endpoints", Capability::View, "GET /v1/tenants/{tenant}/endpoints"),
     route("POST /portal/api/endpoints", Capability::Edit, "POST /v1/tenants/{tenant}/endpoints"),
     route("GET /portal/api/endpoints/{endpoint}", Capability::View, "GET /v1/tenants/{tenant}/endpoints/{endpoint}"),
@@ -146,8 +146,13 @@ pub const ROUTES: [Route; 16] = [
         Capability::Replay,
         "POST /v1/tenants/{tenant}/events/{event}/replay",
     ),
+    route("POST /portal/api/filters/test", Capability::View, "POST /v1/tenants/{tenant}/filters/test"),
+    route("POST /portal/api/replays", Capability::Replay, "POST /v1/tenants/{tenant}/replays"),
+    route("GET /portal/api/replays", Capability::View, "GET /v1/tenants/{tenant}/replays"),
+    route("GET /portal/api/replays/{replay}", Capability::View, "GET /v1/tenants/{tenant}/replays/{replay}"),
+    route("DELETE /portal/api/replays/{replay}", Capability::Replay, "DELETE /v1/tenants/{tenant}/replays/{replay}"),
+    route("GET /portal/api/catalogue", Capability::View, "GET /v1/tenants/{tenant}/event-types"),
     own("GET /portal/api/keys", Capability::View),
-    own("GET /portal/api/catalogue", Capability::View),
     own("GET /portal/api/snippets", Capability::View),
 ];
 

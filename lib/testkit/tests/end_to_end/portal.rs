@@ -11,6 +11,7 @@ use signpost_core::event::TenantId;
 use signpost_core::portal::{Capability, PortalSecret, ROUTES};
 use signpost_io::runtime::clock::unix_now;
 use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::customer::Customer;
 use signpost_testkit::local_stack::{Answer, LocalStack, endpoint_path, setting, until};
 use signpost_testkit::receiver::Receiver;
 
@@ -94,7 +95,8 @@ async fn a_link_opens_one_session_with_its_rights() {
     let mut session = opened.json();
     let token = session.as_object_mut().unwrap().remove("token").unwrap();
     let expected = json!({"link": made["id"], "tenant": tenant.as_str(), "name": "Acme s.r.o.", "can": ["view", "test"],
-        "endpoints": [mine.as_str()], "expiresAt": session["expiresAt"], "frameAncestors": ["https://listed.example"]});
+        "endpoints": [mine.as_str()], "expiresAt": session["expiresAt"], "destinations": true,
+        "frameAncestors": ["https://listed.example"]});
     assert_eq!(session, expected);
     let integrator = Integrator { link: made["id"].as_str().unwrap().into(), token: token.as_str().unwrap().into() };
     assert_eq!(integrator.ask(&stack, "GET", "/portal/session", None).await.json(), expected);
@@ -245,9 +247,13 @@ struct World {
     other_event: String,
     their_event: String,
     unheard_event: String,
+    /// Replays of `mine`, of `other`, of all endpoints of the tenant, and of `theirs`.
+    replays: [String; 4],
     receiver: Receiver,
     stranger: TenantId,
 }
+
+const SINCE: &str = "2026-01-31T10:00:00Z";
 
 impl World {
     async fn new() -> Self {
@@ -271,6 +277,19 @@ impl World {
             stack.wait_for_event(tenant, id, &source).await;
         }
         let [my_event, other_event, their_event, unheard_event] = ids;
+        // Of a type that no event has, so that nothing is sent.
+        let replay = async |tenant: &TenantId, endpoint: Option<&EndpointId>| {
+            let endpoints = endpoint.map(|id| [id.as_str()]);
+            let body = json!({"since": SINCE, "types": ["no-event"], "endpoints": endpoints});
+            let answer = stack.manage("POST", &format!("/v1/tenants/{tenant}/replays"), Some(&body)).await;
+            answer.json()["id"].as_str().unwrap().to_owned()
+        };
+        let replays = [
+            replay(&acme, Some(&mine)).await,
+            replay(&acme, Some(&other)).await,
+            replay(&acme, None).await,
+            replay(&globex, Some(&theirs)).await,
+        ];
         Self {
             stack,
             tenant: acme,
@@ -281,6 +300,7 @@ impl World {
             other_event,
             their_event,
             unheard_event,
+            replays,
             receiver,
             stranger: globex,
         }
@@ -290,7 +310,7 @@ impl World {
     fn bodies(&self, route: &str) -> Vec<Option<Value>> {
         let named = [&self.other, &self.theirs, &unknown_endpoint()].map(|id| Some(json!({"endpoint": id.as_str()})));
         let valid = match route.rsplit('/').next().unwrap() {
-            "recover" => vec![Some(json!({"since": "2026-01-31T10:00:00Z"}))],
+            "recover" => vec![Some(json!({"since": SINCE}))],
             "replay" => named.to_vec(),
             _ if route.starts_with("PATCH") => vec![Some(json!({"description": "taken over"}))],
             _ => vec![Some(json!({}))],
@@ -310,6 +330,8 @@ impl World {
     }
 }
 
+const UNKNOWN_REPLAY: &str = "rp_ffffffffffffffffffffffffffffffff";
+
 fn unknown_endpoint() -> EndpointId {
     EndpointId::parse("ep_ffffffffffffffffffffffffffffffff").unwrap()
 }
@@ -324,13 +346,15 @@ async fn no_route_shows_or_changes_anything_outside_of_the_session() {
     let before = world.seen().await;
     let unknown_event = event_id();
     let mut tried = 0;
-    for (integrator, endpoints, events) in [
+    let [my_replay, hidden_replays @ ..] = &world.replays;
+    for (integrator, endpoints, events, replays) in [
         (
             &narrow,
             vec![&world.other, &world.theirs],
             vec![&world.other_event, &world.their_event, &world.unheard_event],
+            &hidden_replays[..],
         ),
-        (&wide, vec![&world.theirs], vec![&world.their_event, &world.unheard_event]),
+        (&wide, vec![&world.theirs], vec![&world.their_event, &world.unheard_event], &hidden_replays[2..]),
     ] {
         for route in &ROUTES {
             let (method, path) = route.key.split_once(' ').unwrap();
@@ -338,6 +362,8 @@ async fn no_route_shows_or_changes_anything_outside_of_the_session() {
                 ("{endpoint}", endpoints.iter().map(|id| id.as_str()).collect(), unknown_endpoint().to_string())
             } else if path.contains("{event}") {
                 ("{event}", events.iter().map(|id| id.as_str()).collect(), unknown_event.clone())
+            } else if path.contains("{replay}") {
+                ("{replay}", replays.iter().map(String::as_str).collect(), UNKNOWN_REPLAY.to_owned())
             } else {
                 continue;
             };
@@ -371,6 +397,23 @@ async fn no_route_shows_or_changes_anything_outside_of_the_session() {
         }
     }
     assert_eq!(world.receiver.wait_for(4).await[3].event_id(), world.my_event);
+    let replays = async |integrator: &Integrator| -> BTreeSet<String> {
+        let listed = integrator.ask(stack, "GET", "/portal/api/replays", None).await.json();
+        assert!(listed.get("cursor").is_none(), "{listed}");
+        listed["replays"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(replays(&narrow).await, BTreeSet::from([my_replay.clone()]));
+    assert_eq!(replays(&wide).await, world.replays[..3].iter().cloned().collect());
+    let first = narrow.ask(stack, "GET", "/portal/api/replays?limit=1", None).await.json();
+    assert_eq!(
+        (&first["replays"][0]["id"], first.get("cursor")),
+        (&json!(my_replay), None),
+        "nor that there are others"
+    );
+    for (tenant, id) in [(&world.tenant, 1), (&world.tenant, 2), (&world.stranger, 3)] {
+        let seen = stack.manage("GET", &format!("/v1/tenants/{tenant}/replays/{}", world.replays[id]), None).await;
+        assert_ne!(seen.json()["state"], "stopped", "nobody outside stops it");
+    }
     let listed = narrow.ask(stack, "GET", "/portal/api/endpoints", None).await.json();
     let ids: Vec<_> = listed["endpoints"].as_array().unwrap().iter().map(|one| one["id"].clone()).collect();
     assert_eq!(ids, [world.mine.as_str()]);
@@ -410,6 +453,136 @@ async fn an_event_shows_only_the_deliveries_of_the_session() {
     assert_eq!(integrator.ask(&stack, "GET", &path, None).await.status, 404);
 }
 
+/// A filter without endpoints means all endpoints of the tenant for an operator, and those of the link for an integrator.
+#[tokio::test]
+async fn a_bulk_replay_of_an_integrator_reaches_only_the_endpoints_of_the_link() {
+    let world = World::new().await;
+    let stack = &world.stack;
+    let rights = json!({"endpoints": [world.mine.as_str()], "can": ["replay"]});
+    let narrow = Integrator::of(stack, &world.tenant, &rights).await;
+    let wide = Integrator::of(stack, &world.tenant, &json!({"can": ["replay"]})).await;
+    let ask = async |integrator: &Integrator, more: Value| {
+        let mut body = json!({"since": SINCE, "statuses": ["delivered"]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        integrator.ask(stack, "POST", "/portal/api/replays", Some(&body)).await
+    };
+    let dry = json!({"dryRun": true});
+    let counted = async || (ask(&wide, dry.clone()).await.json() == json!({"matched": 2, "more": false})).then_some(());
+    until("both deliveries are on record", counted).await;
+    let seen = ask(&narrow, dry).await;
+    assert_eq!((seen.status, seen.json()), (200, json!({"matched": 1, "more": false})));
+
+    let nothing = ask(&narrow, json!({"endpoints": [unknown_endpoint().as_str()]})).await;
+    assert_eq!((nothing.status, &nothing.json()["errors"][0]["pointer"]), (400, &json!("/endpoints")), "{nothing:?}");
+    for outside in [&world.other, &world.theirs] {
+        for endpoints in [vec![outside], vec![&world.mine, outside]] {
+            let endpoints: Vec<_> = endpoints.into_iter().map(EndpointId::as_str).collect();
+            let refused = ask(&narrow, json!({ "endpoints": endpoints })).await;
+            let expected = nothing.text.replace(unknown_endpoint().as_str(), outside.as_str());
+            assert_eq!((refused.status, refused.text), (400, expected));
+        }
+    }
+    let rights = json!({"endpoints": [world.mine.as_str()], "can": ["view"]});
+    let viewer = Integrator::of(stack, &world.tenant, &rights).await;
+    assert_eq!(ask(&viewer, json!({"dryRun": true})).await.status, 403);
+
+    let made = ask(&narrow, json!({})).await;
+    assert_eq!((made.status, &made.json()["filter"]["endpoints"]), (202, &json!([world.mine.as_str()])), "{made:?}");
+    let path = format!("/portal/api/replays/{}", made.json()["id"].as_str().unwrap());
+    let done = until("the replay is done", async || {
+        stack.invoke("SWEEP_FUNCTION", &json!({"source": "aws.events"})).await;
+        let seen = viewer.ask(stack, "GET", &path, None).await.json();
+        (seen["state"] != "running").then_some(seen)
+    })
+    .await;
+    assert_eq!((&done["state"], &done["sent"]), (&json!("done"), &json!(1)), "{done}");
+    let requests = world.receiver.wait_for(4).await;
+    assert_eq!(requests[3].event_id(), world.my_event);
+    assert_eq!(requests[3].header("signpost-replay"), "replay");
+
+    let page = async |query: &str| {
+        let listed = viewer.ask(stack, "GET", &format!("/portal/api/replays?limit=1{query}"), None).await.json();
+        (listed["replays"][0]["id"].clone(), listed["cursor"].clone())
+    };
+    let newest = made.json()["id"].clone();
+    assert_eq!(page("").await, (newest.clone(), newest.clone()), "the cursor is the last replay of the page");
+    let second = page(&format!("&cursor={}", newest.as_str().unwrap())).await;
+    assert_eq!(second, (json!(world.replays[0]), Value::Null), "and no other that the link hides");
+
+    let gone = endpoint_path(&world.tenant, &world.mine);
+    assert_eq!(stack.manage("DELETE", &gone, None).await.status, 204);
+    let refused = ask(&narrow, json!({})).await;
+    assert_eq!(refused.status, 409, "and not all endpoints of the tenant: {refused:?}");
+}
+
+#[tokio::test]
+async fn an_integrator_sees_the_tenants_types_tries_a_filter_and_gets_an_example() {
+    let (stack, tenant, other) = (LocalStack::from_env().await, tenant(), tenant());
+    let receiver = Receiver::start(|_| 204).await;
+    let id = stack.register_with(&tenant, &json!({"url": receiver.url, "types": [{"type": "invoice.paid"}]})).await.id;
+    let put = async |tenant: &TenantId, name: &str| {
+        let body = json!({"description": "An invoice was paid.", "deprecated": true, "example": {"amount": 10.5},
+            "schema": {"type": "object", "required": ["amount"]}});
+        let path = format!("/v1/tenants/{tenant}/event-types/{name}");
+        assert_eq!(stack.manage("PUT", &path, Some(&body)).await.status, 201);
+    };
+    put(&tenant, "invoice.paid").await;
+    put(&tenant, "invoice.sent").await;
+    put(&other, "theirs.only").await;
+    let rights = json!({"endpoints": [id.as_str()], "can": ["test"]});
+    let integrator = Integrator::of(&stack, &tenant, &rights).await;
+    let first = integrator.ask(&stack, "GET", "/portal/api/catalogue?limit=1", None).await.json();
+    let types = first["types"].as_array().unwrap();
+    assert_eq!((types.len(), &types[7]["type"], &first["cursor"]), (8, &json!("invoice.paid"), &json!("invoice.paid")));
+    assert!(types[..7].iter().all(|one| one["builtIn"] == true && one["format"].is_string()), "{first}");
+    let (own, schema) = (&types[7], json!({"type": "object", "required": ["amount"]}));
+    assert_eq!((&own["schema"], &own["deprecated"], &own["builtIn"]), (&schema, &json!(true), &json!(false)));
+    let next = integrator.ask(&stack, "GET", "/portal/api/catalogue?cursor=invoice.paid", None).await;
+    assert_eq!(next.json()["types"][0]["type"], "invoice.sent");
+    assert!(!next.text.contains("theirs.only") && next.json().get("cursor").is_none(), "{next:?}");
+
+    let path = format!("/portal/api/endpoints/{id}/test");
+    let sent = integrator.ask(&stack, "POST", &path, Some(&json!({"type": "invoice.paid"}))).await;
+    assert_eq!(sent.status, 202, "{sent:?}");
+    assert_eq!(receiver.wait_for(1).await[0].body, r#"{"amount":10.5}"#);
+    let theirs = integrator.ask(&stack, "POST", &path, Some(&json!({"type": "theirs.only"}))).await;
+    assert_eq!(theirs.status, 400, "{theirs:?}");
+
+    let event_id = event_id();
+    let mut paid = event(&tenant, &event_id, &json!({"amount": 10.5}));
+    paid["type"] = "invoice.paid".into();
+    stack.send_events([paid.to_string()]).await;
+    receiver.wait_for(2).await;
+    let seen = integrator.ask(&stack, "GET", &format!("/portal/api/events/{event_id}"), None).await.json();
+    let test = async |filter: Value, event: &Value| {
+        let body = json!({"filter": filter, "event": event});
+        integrator.ask(&stack, "POST", "/portal/api/filters/test", Some(&body)).await
+    };
+    let fits = test(json!({"data": {"amount": [{"numeric": [">", 10]}]}}), &seen["event"]).await;
+    assert_eq!((fits.status, fits.json()["matches"].clone()), (200, json!(true)), "{fits:?}");
+    let differs = test(json!({"data": {"amount": [{"numeric": [">", 11]}]}}), &seen["event"]).await.json();
+    assert_eq!((&differs["matches"], &differs["mismatches"][0]["pointer"]), (&json!(false), &json!("/data/amount")));
+    let foreign = event(&other, &event_id, &json!({}));
+    assert_eq!(test(json!({"type": ["a"]}), &foreign).await.status, 400, "an event of another tenant");
+}
+
+/// The operator's `DestinationRoleArns` and the link's `edit` decide together. A request cannot choose the `ExternalId`.
+#[tokio::test]
+async fn an_integrator_may_choose_a_queue_through_a_role_that_the_operator_listed() {
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let editor = Integrator::of(&stack, &tenant, &json!({"can": ["edit"]})).await;
+    let queue = "arn:aws:sqs:us-east-1:111122223333:webhooks";
+    let role = Customer::role_arn();
+    let body = |role: &str| json!({"destination": {"kind": "sqs", "queueArn": queue, "roleArn": role}});
+    let made = editor.ask(&stack, "POST", "/portal/api/endpoints", Some(&body(&role))).await;
+    assert_eq!((made.status, &made.json()["destination"]["queueArn"]), (201, &json!(queue)), "{made:?}");
+    let by_operator = stack.register_destination(&tenant, &body(&role)).await;
+    assert_eq!(made.json()["destination"]["externalId"], by_operator["destination"]["externalId"]);
+    let unlisted = body("arn:aws:iam::111122223333:role/another");
+    let refused = editor.ask(&stack, "POST", "/portal/api/endpoints", Some(&unlisted)).await;
+    assert_eq!((refused.status, &refused.json()["errors"][0]["pointer"]), (400, &json!("/destination/roleArn")));
+}
+
 #[tokio::test]
 async fn each_route_needs_its_capability() {
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
@@ -422,6 +595,7 @@ async fn each_route_needs_its_capability() {
             let (method, path) = route.key.split_once(' ').unwrap();
             // Of an unknown endpoint, so that nothing happens: what is refused is refused before it is looked for.
             let path = path.replace("{endpoint}", unknown_endpoint().as_str()).replace("{event}", "evt-none");
+            let path = path.replace("{replay}", UNKNOWN_REPLAY);
             let answer = integrator.ask(&stack, method, &path, Some(&json!({"nonsense": 1}))).await;
             if route.needs == missing {
                 let expected = format!("the link does not allow `{}`; ask for one that does", missing.as_str());
@@ -437,6 +611,7 @@ async fn each_route_needs_its_capability() {
     for route in ROUTES.iter().filter(|route| is_change(route.key)) {
         let (method, path) = route.key.split_once(' ').unwrap();
         let path = path.replace("{endpoint}", id.as_str()).replace("{event}", "evt-none");
+        let path = path.replace("{replay}", UNKNOWN_REPLAY);
         assert_eq!(viewer.ask(&stack, method, &path, None).await.status, 403, "{}", route.key);
     }
     assert_eq!(stack.manage("GET", &endpoint_path(&tenant, &id), None).await.header("etag"), "\"1\"");
@@ -457,6 +632,7 @@ async fn without_one_good_token_every_route_gives_the_same_answer() {
     for (route, path) in routes {
         let (method, _) = route.split_once(' ').unwrap();
         let path = path.replace("{endpoint}", id.as_str()).replace("{event}", "evt-none");
+        let path = path.replace("{replay}", UNKNOWN_REPLAY);
         for headers in
             [vec![], vec![("authorization", &*wrong)], vec![("cookie", &*good)], vec![("x-authorization", &*good)]]
         {
@@ -537,17 +713,21 @@ async fn every_change_of_an_integrator_is_in_the_audit_log_with_the_link() {
 
     let mut routes: Vec<_> = ROUTES.iter().filter(|route| is_change(route.key)).collect();
     routes.sort_by_key(|route| (route.key.starts_with("DELETE"), route.key.ends_with("/disable")));
+    let mut replay = String::new();
     for route in &routes {
         let (method, path) = route.key.split_once(' ').unwrap();
-        let path = path.replace("{endpoint}", endpoint.as_str()).replace("{event}", &id);
+        let path = path.replace("{endpoint}", endpoint.as_str()).replace("{event}", &id).replace("{replay}", &replay);
         let body = match route.key.rsplit('/').next().unwrap() {
-            "recover" => Some(json!({"since": "2026-01-31T10:00:00Z"})),
+            "recover" | "replays" => Some(json!({"since": SINCE})),
             "endpoints" => Some(json!({"url": receiver.url})),
             _ if method == "PATCH" => Some(json!({"description": "by the integrator"})),
             _ => None,
         };
         let answer = integrator.ask(&stack, method, &path, body.as_ref()).await;
         assert!((200..300).contains(&answer.status), "{}: {answer:?}", route.key);
+        if path.ends_with("/replays") {
+            replay = answer.json()["id"].as_str().unwrap().to_owned();
+        }
         let entry = newest().await;
         let seen = (&entry["actor"], &entry["action"], &entry["outcome"], &entry["status"]);
         assert_eq!(seen, (&actor, &json!(route.operators), &json!("done"), &json!(answer.status)), "{entry}");
