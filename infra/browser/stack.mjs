@@ -47,6 +47,12 @@ export function makeLate(tenant, link) {
   return signed('dynamodb', 'POST', `${setting('AWS_ENDPOINT_URL')}/`, headers, JSON.stringify(call));
 }
 
+/** Runs `sweep` as its schedule does. */
+export function sweep() {
+  const url = `${setting('AWS_ENDPOINT_URL')}/2015-03-31/functions/${setting('SWEEP_FUNCTION')}/invocations`;
+  return signed('lambda', 'POST', url, {}, JSON.stringify({ source: 'aws.events' }));
+}
+
 export const newTenant = () => `browser-${randomUUID().slice(0, 8)}`;
 
 export const createEndpoint = (tenant, settings) => operate('POST', `/v1/tenants/${tenant}/endpoints`, settings);

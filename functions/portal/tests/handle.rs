@@ -203,6 +203,7 @@ async fn a_browser_that_takes_gzip_gets_the_same_page_compressed() {
     );
     let mut page = String::new();
     let bytes = STANDARD.decode(text(&packed)).unwrap();
+    assert!(bytes.len() <= 28 * 1024, "{} bytes on the way", bytes.len());
     GzDecoder::new(&*bytes).read_to_string(&mut page).unwrap();
     assert_eq!(page, PAGE);
     assert_eq!(packed.headers["content-security-policy"], plain.headers["content-security-policy"]);
@@ -219,8 +220,8 @@ fn a_secret_in_a_file_of_events_is_an_example() {
 
 /// An integrator loads the page whole, and a reviewer reads it whole.
 #[test]
-fn the_page_has_at_most_60_kibibytes_and_makes_no_html_of_texts() {
-    assert!(PAGE.len() <= 60 * 1024, "{} bytes", PAGE.len());
+fn the_page_has_at_most_80_kibibytes_and_makes_no_html_of_texts() {
+    assert!(PAGE.len() <= 80 * 1024, "{} bytes", PAGE.len());
     for forbidden in
         ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "DOMParser", "eval(", "javascript:"]
     {
