@@ -574,9 +574,12 @@ class Walk:
             settings["headers"] = {f"x-{name}": text for name, text in headers.items()}
 
     def fit_cloud_events(self, settings: dict, operation: str) -> None:
-        """Avoids structured mode where it can be invalid: a GET has no body, and the patched endpoint may use GET."""
-        if settings.get("cloudEvents") == "structured" and (operation == "updateEndpoint" or settings.get("method") == "GET"):
-            settings["cloudEvents"] = "none"
+        """Avoids modes where they can be invalid: a GET has no body, `none` has no sequence, and the patched endpoint may have either."""
+        mode, is_patch = settings.get("cloudEvents"), operation == "updateEndpoint"
+        if (mode == "structured" and (is_patch or settings.get("method") == "GET")) or (mode == "none" and (is_patch or settings.get("sequence"))):
+            settings["cloudEvents"] = "headers"
+        if is_patch and settings.get("sequence"):
+            settings.pop("sequence")  # The patched endpoint may have the mode `none`.
 
     def fit_destination(self, settings: dict, operation: str) -> None:
         """Names a role that the stack may assume, and removes what only HTTP has. Avoids patches, which may lack a member."""

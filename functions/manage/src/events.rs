@@ -77,6 +77,7 @@ impl App {
         }
         let shown = ShownEvent {
             event: serde_json::from_str(event).map_err(unreadable)?,
+            sequence: history.event.number.map(|number| number.to_string()),
             fanned_out_at: moment(history.fanned_out_at),
             cursor: page
                 .deliveries
@@ -260,6 +261,8 @@ pub(crate) fn no_such_event() -> Problem {
 #[serde(rename_all = "camelCase")]
 struct ShownEvent<'a> {
     event: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequence: Option<String>,
     fanned_out_at: String,
     deliveries: Vec<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -252,6 +252,9 @@ pub struct Settings {
     /// Filter of the events' content: JSON, a file with it, or - for stdin
     #[arg(long, value_name = "FILE|JSON")]
     pub filter: Option<String>,
+    /// Whether webhooks have numbers, by which the receiver puts them in order
+    #[arg(long, value_name = "true|false", hide_possible_values = true)]
+    pub sequence: Option<bool>,
     /// jws, standard-webhooks, http-message-signatures
     #[arg(long, value_name = "FORMAT,…", value_delimiter = ',')]
     pub signatures: Vec<String>,

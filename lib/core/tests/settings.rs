@@ -107,6 +107,7 @@ fn member() -> impl Strategy<Value = (&'static str, Value)> {
         filter().prop_map(|filter| ("filter", filter)),
         prop::collection::btree_map("[a-z]{1,4}", names(), 0..3).prop_map(|fields| ("fields", json!(fields))),
         prop_oneof![Just("headers"), Just("structured"), Just("none")].prop_map(|mode| ("cloudEvents", json!(mode))),
+        any::<bool>().prop_map(|asked| ("sequence", json!(asked))),
         prop_oneof![Just("GET"), Just("POST"), Just("PUT")].prop_map(|method| ("method", json!(method))),
         auth().prop_map(|auth| ("auth", auth)),
         Just(("signatures", json!(["standard-webhooks", "jws"]))),
@@ -207,7 +208,7 @@ proptest! {
         }
         prop_assert!(read(&whole.to_string(), POST).is_ok(), "{} by {}", settings, changes);
 
-        let known = json!({"url": 0, "description": 0, "types": 0, "filter": 0, "fields": 0, "cloudEvents": 0, "method": 0, "auth": 0,
+        let known = json!({"url": 0, "description": 0, "types": 0, "filter": 0, "fields": 0, "cloudEvents": 0, "sequence": 0, "method": 0, "auth": 0,
             "signatures": 0, "jwsAlgorithm": 0, "retry": 0, "timeoutSeconds": 0, "maxConcurrency": 0, "maxPerSecond": 0,
             "headers": 0, "verification": 0});
         prop_assert!(changes.as_object().unwrap().keys().all(|name| known.get(name).is_some()), "{}", changes);

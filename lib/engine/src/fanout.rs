@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::future::{join, join_all, try_join, try_join_all};
 use signpost_core::delivery::RejectionReason;
 use signpost_core::endpoint::NOTICE_TYPES;
+use signpost_core::event::sequence;
 use signpost_core::event::sns::message_in;
 use signpost_core::event::{Event, TenantId};
 use signpost_core::input::fault::Fault;
@@ -342,10 +343,13 @@ impl<P: Ports> Fanout<P> {
                 expires_at: (now + self.ports.retention).as_secs(),
             },
             payload_hash: event.payload_hash(),
+            number: None,
         };
-        let existing = match self.ports.events.insert(event, &ours).await? {
-            Insertion::New => None,
-            Insertion::Stored(first) => Some(first),
+        let is_counted = of_tenant.is_counted(&ours.endpoints);
+        let counter = if is_counted { sequence::counter(event) } else { None };
+        let (existing, new_number) = match self.ports.events.insert(event, &ours, counter.as_deref()).await? {
+            Insertion::New(number) => (None, number),
+            Insertion::Stored(first) => (Some(first), None),
             Insertion::Erased => {
                 tracing::info!(event.id = event_id, tenant.id = tenant_id, "event.dropped");
                 return Ok(Outcome::Drop);
@@ -353,7 +357,8 @@ impl<P: Ports> Fanout<P> {
         };
         let is_notice = message.is_own && NOTICE_TYPES.contains(&&*event.kind);
         let claim = claim(existing.as_ref(), &ours, is_notice);
-        let FirstFanOut { endpoints, sent, arrival, .. } = existing.unwrap_or(ours);
+        let FirstFanOut { endpoints, sent, arrival, number, .. } = existing.unwrap_or(ours);
+        let number = number.or(new_number);
         let (sent, arrived_unix_ms) = (sent.min(endpoints.len()), arrival.moment.arrived_unix_ms());
         // Before the deliveries, so that a receiver of the webhook that then polls sees this state or a newer one.
         if let Claim::First | Claim::Again = claim {
@@ -369,7 +374,7 @@ impl<P: Ports> Fanout<P> {
         match claim {
             Claim::First => {
                 self.log_first(event, endpoints.len());
-                Ok(Outcome::Deliver(FanOut { event, endpoints, sent, arrived_unix_ms, since_unix_ms: None }))
+                Ok(Outcome::Deliver(FanOut { event, number, endpoints, sent, arrived_unix_ms, since_unix_ms: None }))
             }
             Claim::Again => {
                 tracing::info!(
@@ -379,7 +384,7 @@ impl<P: Ports> Fanout<P> {
                     "event.fanned_out_again"
                 );
                 let since_unix_ms = Some(self.ports.clock.unix_ms());
-                Ok(Outcome::Deliver(FanOut { event, endpoints, sent, arrived_unix_ms, since_unix_ms }))
+                Ok(Outcome::Deliver(FanOut { event, number, endpoints, sent, arrived_unix_ms, since_unix_ms }))
             }
             Claim::Duplicate => {
                 tracing::info!(event.id = event_id, tenant.id = tenant_id, "event.duplicate");
@@ -505,6 +510,7 @@ mod tests {
             at_unix_seconds,
             arrival: Arrival { moment, expires_at: 9_000 },
             payload_hash,
+            number: None,
         };
         let cases = [
             ([1; 32], "m-1", 1_000, Claim::Again, "SQS presents the same message again"),

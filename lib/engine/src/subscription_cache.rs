@@ -16,13 +16,16 @@ use crate::slots::lock;
 pub struct TenantSubscriptions {
     endpoints: Box<[(EndpointId, Option<Subscription>)]>,
     schemas: TenantSchemas,
+    /// Whether one of the endpoints asks for the numbers of events.
+    has_sequence: bool,
 }
 
 impl TenantSubscriptions {
     /// Creates them from what the table holds.
     #[must_use]
     pub fn new(endpoints: Vec<(EndpointId, Option<Subscription>)>, schemas: TenantSchemas) -> Self {
-        Self { endpoints: endpoints.into(), schemas }
+        let has_sequence = endpoints.iter().any(|(_, one)| asks_for_sequence(one.as_ref()));
+        Self { endpoints: endpoints.into(), schemas, has_sequence }
     }
 
     /// Returns the schemas of the tenant's event types.
@@ -46,6 +49,14 @@ impl TenantSubscriptions {
         self.endpoints.iter().filter(is_wanted).map(|(id, _)| id.clone()).collect()
     }
 
+    /// Returns whether one of the `chosen` endpoints asks for the numbers of events.
+    #[must_use]
+    pub fn is_counted(&self, chosen: &[EndpointId]) -> bool {
+        let asks =
+            |(id, one): &(EndpointId, Option<Subscription>)| asks_for_sequence(one.as_ref()) && chosen.contains(id);
+        self.has_sequence && self.endpoints.iter().any(asks)
+    }
+
     /// Returns about how many bytes of memory they take.
     fn bytes(&self) -> usize {
         let heap = |(id, one): &(EndpointId, Option<Subscription>)| {
@@ -54,6 +65,10 @@ impl TenantSubscriptions {
         let endpoints = size_of_val(&*self.endpoints) + self.endpoints.iter().map(heap).sum::<usize>();
         TENANT_BYTES + endpoints + self.schemas.bytes()
     }
+}
+
+fn asks_for_sequence(one: Option<&Subscription>) -> bool {
+    one.is_some_and(|one| one.sequence)
 }
 
 /// The subscriptions of the tenants that had an event most recently, as many as fit into 16 MiB.

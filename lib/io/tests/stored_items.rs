@@ -223,8 +223,9 @@ async fn written() -> BTreeMap<&'static str, Value> {
         at_unix_seconds: ARRIVED / 1_000,
         arrival: arrival(),
         payload_hash: [5; 32],
+        number: None,
     };
-    Events::new(wire.dynamodb(), "t".into(), RETENTION).insert(&event, &first).await.unwrap();
+    Events::new(wire.dynamodb(), "t".into(), RETENTION).insert(&event, &first, None).await.unwrap();
     items.insert("event", wire.take_one());
     States::new(wire.dynamodb(), "t".into(), RETENTION).put(&event, arrival(), Some("APPROVED"), None).await.unwrap();
     items.insert("state", wire.take_one());

@@ -14,8 +14,12 @@ use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress};
 use signpost_core::endpoint::target::TargetRules;
 use signpost_core::endpoint::{Endpoint, EndpointId};
 use signpost_core::event::Event;
+use signpost_core::event::sequence::SequenceNumber;
+use signpost_core::status::state::Moment;
 use signpost_engine::ports::deliveries::{Deliveries as _, Lease, Recorded};
+use signpost_engine::ports::events::{Arrival, Events as _, FirstFanOut, Insertion};
 use signpost_io::tables::deliveries::Deliveries;
+use signpost_io::tables::events::Events;
 use uuid::Uuid;
 
 use metered::Table;
@@ -258,4 +262,33 @@ async fn an_attempt_whose_answer_cannot_be_stored_is_recorded_and_the_answer_is_
     assert_eq!(scene.progress.unwrap().last_answer, Some(answer_print("one")), "what is stored counts");
     scene.attempt(Some("two".into()), DeliveryStatus::Pending).await;
     assert_eq!(responses(&scene).await, ["one", "two", "two"].map(|answer| Some(answer.to_owned())));
+}
+
+/// The cost is that of docs/order.md. AWS charges two write units for each unit of a transaction ("Amazon DynamoDB Transactions: How
+/// it works").
+#[tokio::test]
+async fn an_event_that_is_counted_costs_four_write_units_and_any_other_costs_one() {
+    let table = Table::default();
+    let events = Events::new(table.dynamodb(), "t".into(), Duration::from_hours(720));
+    let insert = async |id: &str, counter: Option<&str>| {
+        let event = event().json().replace("0d7e7c2a", id);
+        let event = Event::parse(&event).unwrap();
+        let first = FirstFanOut {
+            message_id: "m-1".into(),
+            endpoints: vec![EndpointId::new(Uuid::from_u128(1))],
+            sent: 0,
+            at_unix_seconds: ARRIVED / 1_000,
+            arrival: Arrival { moment: Moment::of(&event, ARRIVED), expires_at: ARRIVED / 1_000 + 3_600 },
+            payload_hash: event.payload_hash(),
+            number: None,
+        };
+        let inserted = events.insert(&event, &first, counter).await.unwrap();
+        (inserted, table.take_units(), table.take_calls())
+    };
+    assert_eq!(insert("a", None).await, (Insertion::New(None), 1, 1));
+    let number = SequenceNumber::first(ARRIVED / 1_000);
+    for (id, number) in [("b", number), ("c", number.next())] {
+        assert_eq!(insert(id, Some("acme/sequence#a")).await, (Insertion::New(Some(number)), 4, 2));
+    }
+    assert!(table.items().iter().all(|item| item.contains_key("expiresAt")));
 }

@@ -581,8 +581,9 @@ impl LocalStack {
                 expires_at: (unix_now() + Duration::from_hours(1)).as_secs(),
             },
             payload_hash: event.payload_hash(),
+            number: None,
         };
-        events.insert(event, &first).await.expect("the table accepts the event");
+        events.insert(event, &first, None).await.expect("the table accepts the event");
     }
 
     /// Waits until `count` deliveries are parked for an endpoint.

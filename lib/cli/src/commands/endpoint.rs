@@ -234,6 +234,7 @@ pub fn read_settings(args: &Settings) -> Outcome<Map<String, Value>> {
     set("description", args.description.as_ref().map(|text| json!(text)));
     set("types", if args.types.is_empty() { None } else { Some(types(&args.types)?) });
     set("filter", args.filter.as_deref().map(read_filter).transpose()?);
+    set("sequence", args.sequence.map(|asked| json!(asked)));
     set("signatures", (!args.signatures.is_empty()).then(|| json!(args.signatures)));
     set("jwsAlgorithm", args.algorithm.as_ref().map(|text| json!(text)));
     set("timeoutSeconds", args.timeout.map(|seconds| json!(seconds)));
@@ -308,6 +309,7 @@ pub fn show(endpoint: &Value, output: &Output) -> Outcome {
             "jwsAlgorithm",
             "method",
             "cloudEvents",
+            "sequence",
             "auth",
             "retry",
             "timeoutSeconds",

@@ -60,6 +60,7 @@ async fn show(args: &EventShow, stack: &Stack<'_>, output: &Output) -> Outcome {
             ("type", text(&event["type"])),
             ("subject", text(&event["subject"])),
             ("fannedOutAt", text(&history["fannedOutAt"])),
+            ("sequence", text(history.get("sequence").unwrap_or(&event["sequence"]))),
             ("data", data.unwrap_or_default()),
         ]);
         let rows: Vec<_> = deliveries(&history).iter().flat_map(rows).collect();

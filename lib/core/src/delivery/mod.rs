@@ -27,6 +27,7 @@ use std::time::Duration;
 use crate::delivery::attempt::{AttemptError, AttemptResult};
 use crate::endpoint::EndpointId;
 use crate::endpoint::retry::{MAX_WAIT, RetryPolicy};
+use crate::event::sequence::SequenceNumber;
 use crate::event::{Event, EventKey};
 use crate::form::{self, NewerForm};
 use crate::input::fault::Fault;
@@ -52,10 +53,27 @@ pub const MESSAGE_OVERHEAD_BYTES: usize = 128;
 
 impl Delivery {
     /// Returns the SQS message body: `{"endpoint":"ep_…","arrivedUnixMs":…,"event":{…}}`, with the event as
-    /// [`Event::json`] spells it.
+    /// [`Event::json`] spells it. An event with a number has it beside it, as `sequence`.
     #[must_use]
     pub fn message(endpoint: &EndpointId, event: &Event, arrived_unix_ms: u64) -> String {
-        format!(r#"{{"endpoint":"{endpoint}","arrivedUnixMs":{arrived_unix_ms},"event":{}}}"#, event.json())
+        Self::numbered_message(endpoint, event, event.number, arrived_unix_ms)
+    }
+
+    /// Returns the message of [`Self::message`] for an event that has just got its number.
+    #[must_use]
+    pub fn numbered_message(
+        endpoint: &EndpointId,
+        event: &Event,
+        number: Option<SequenceNumber>,
+        arrived_unix_ms: u64,
+    ) -> String {
+        let event = event.json();
+        match number {
+            None => format!(r#"{{"endpoint":"{endpoint}","arrivedUnixMs":{arrived_unix_ms},"event":{event}}}"#),
+            Some(number) => format!(
+                r#"{{"endpoint":"{endpoint}","arrivedUnixMs":{arrived_unix_ms},"sequence":"{number}","event":{event}}}"#
+            ),
+        }
     }
 
     /// Returns the body of this delivery's message.
@@ -74,8 +92,12 @@ impl Delivery {
         if let Some(newer) = Self::newer_form(body) {
             return Err(vec![Fault::whole(format!("form {}", newer.found), format!("form {} or less", form::NEWEST))]);
         }
-        let Some(Message { endpoint: Some(endpoint), arrived_unix_ms: Some(arrived_unix_ms), event: Some(event) }) =
-            Message::scan(body)
+        let Some(Message {
+            endpoint: Some(endpoint),
+            arrived_unix_ms: Some(arrived_unix_ms),
+            number,
+            event: Some(event),
+        }) = Message::scan(body)
         else {
             let raw = json::parse(body, EXPECTED)?;
             return Err(vec![Fault::at("", raw, EXPECTED)]);
@@ -83,7 +105,9 @@ impl Delivery {
         let Some(endpoint) = EndpointId::parse(&endpoint) else {
             return Err(vec![Fault::whole("another `endpoint`", "an endpoint id such as ep_0123…")]);
         };
-        Ok(Self { endpoint, event: event?, arrived_unix_ms })
+        let mut event = event?;
+        event.number = number;
+        Ok(Self { endpoint, event, arrived_unix_ms })
     }
 
     /// Returns the form of a message that only a newer release can read; `None` for any other text.
@@ -112,6 +136,7 @@ impl Delivery {
 struct Message<'a> {
     endpoint: Option<Cow<'a, str>>,
     arrived_unix_ms: Option<u64>,
+    number: Option<SequenceNumber>,
     event: Option<Result<Event, Vec<Fault>>>,
 }
 
@@ -123,6 +148,7 @@ impl<'a> Message<'a> {
         scanner.object(|scanner, name| match &*name.text()? {
             "arrivedUnixMs" => once(&mut message.arrived_unix_ms, scanner.spelled()?.parse().ok()?),
             "endpoint" => once(&mut message.endpoint, text_in(scanner.spelled()?)?),
+            "sequence" => once(&mut message.number, SequenceNumber::parse(&text_in(scanner.spelled()?)?)?),
             "event" => once(&mut message.event, Event::reread_part(scanner)?),
             _ => scanner.value(),
         })?;
@@ -562,8 +588,15 @@ mod tests {
         assert!(message.len() <= event().json().len() + MESSAGE_OVERHEAD_BYTES);
         assert_eq!(
             Delivery::parse(&message).unwrap(),
-            Delivery { endpoint, event: event(), arrived_unix_ms: u64::MAX }
+            Delivery { endpoint: endpoint.clone(), event: event(), arrived_unix_ms: u64::MAX }
         );
+        let mut numbered = event();
+        numbered.number = Some(SequenceNumber::first(1_769_853_600));
+        let message = Delivery::message(&endpoint, &numbered, u64::MAX);
+        assert!(message.len() <= event().json().len() + MESSAGE_OVERHEAD_BYTES);
+        let read = Delivery::parse(&message).unwrap();
+        assert_eq!((read.event.json(), &read.event), (event().json(), &numbered), "the event itself stays as it was");
+        assert!(Delivery::parse(&message.replace("17698536", "1769853x")).is_err(), "no number");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::delivery::ReplayKind;
 use crate::endpoint::target::Target;
 use crate::endpoint::{CloudEvents, Endpoint, Method, SignatureFormat};
 use crate::event::cloud_events;
+use crate::event::sequence::SequenceNumber;
 use crate::event::{Event, MAX_EVENT_BYTES};
 use crate::input::json::without_whitespace;
 use crate::input::query;
@@ -116,7 +117,7 @@ impl Request {
             // Some receivers remove whitespace before they verify. They still see the signed bytes.
             Method::Post | Method::Put => {
                 let body = match endpoint.cloud_events {
-                    CloudEvents::Structured => Cow::Owned(event.json_with(&payload)),
+                    CloudEvents::Structured => Cow::Owned(event.json_with(&payload, number_for(event, endpoint))),
                     CloudEvents::Headers | CloudEvents::None => payload,
                 };
                 (target, without_whitespace(&body))
@@ -131,6 +132,11 @@ impl Request {
         let body = if method == Method::Get { String::new() } else { content };
         Ok(Self { method, target, headers, body })
     }
+}
+
+/// Returns the number of an event, if the endpoint asks for it. The producer's own `sequence` counts instead.
+fn number_for(event: &Event, endpoint: &Endpoint) -> Option<SequenceNumber> {
+    event.number.filter(|_| endpoint.sequence && event.context.sequence.is_none())
 }
 
 /// A request under construction.
@@ -161,8 +167,11 @@ impl Unsigned {
             self.header("signpost-replay", replay.as_str());
         }
         if endpoint.cloud_events == CloudEvents::Headers {
+            let is_numbered = event.context.sequence.is_some() || number_for(event, endpoint).is_some();
             for (name, value) in cloud_events::headers(event) {
-                self.header(name, value);
+                if name != cloud_events::SEQUENCE || is_numbered {
+                    self.header(name, value);
+                }
             }
         }
         for (name, value) in cloud_events::trace(event) {
@@ -238,6 +247,47 @@ mod tests {
                 let sent = request.headers.iter().filter(|(name, _)| name.starts_with("trace"));
                 let sent: Vec<_> = sent.map(|(name, value)| (&**name, &**value)).collect();
                 assert_eq!(sent, trace, "{method:?}, {cloud_events:?}");
+            }
+        }
+    }
+
+    /// The spelling of the header is that of the HTTP Protocol Binding 1.0.2 for the extension `sequence`.
+    #[test]
+    fn an_endpoint_that_asks_gets_the_number_of_an_event() {
+        let event = |own: Option<&str>| {
+            let event = json!({"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "tenant": "acme",
+                               "sequence": own, "data": {}});
+            let mut event = Event::parse(&event.to_string()).unwrap();
+            event.number = SequenceNumber::parse("176985360000000002");
+            event
+        };
+        let (ours, theirs) = (Some("176985360000000002"), Some("0042"));
+        let cases = [
+            (None, true, ours, "an endpoint that asks"),
+            (None, false, None, "one that does not"),
+            (theirs, true, theirs, "the producer's own"),
+            (theirs, false, theirs, "the producer's own, to every endpoint"),
+        ];
+        for (own, sequence, expected, why) in cases {
+            for (method, cloud_events) in [
+                (Method::Get, CloudEvents::Headers),
+                (Method::Post, CloudEvents::Headers),
+                (Method::Post, CloudEvents::Structured),
+            ] {
+                let endpoint = Endpoint::new("https://a.example/");
+                let endpoint = Endpoint { method, cloud_events, sequence, signatures: Vec::new(), ..endpoint };
+                let target = TargetRules::INTERNET.parse(&endpoint.url).unwrap();
+                let start = AttemptStart { number: 1, unix_seconds: 0, replay: None };
+                let request = Request::build(&event(own), &endpoint, target, start, &Keyring::default()).unwrap();
+                let sent = if cloud_events == CloudEvents::Structured {
+                    Event::parse(&request.body).unwrap().context.sequence
+                } else {
+                    let headers = request.headers.iter().filter(|(name, _)| name == "ce-sequence");
+                    let values: Vec<_> = headers.map(|(_, value)| value.clone()).collect();
+                    assert!(values.len() <= 1, "{why}");
+                    values.into_iter().next()
+                };
+                assert_eq!(sent.as_deref(), expected, "{why}, {method:?}, {cloud_events:?}");
             }
         }
     }

@@ -60,6 +60,9 @@ pub struct Endpoint {
     /// How requests contain the event's CloudEvents attributes.
     #[serde(default)]
     pub cloud_events: CloudEvents,
+    /// Whether requests have the numbers of events, by which receivers put them in order ([`crate::event::sequence`]).
+    #[serde(default)]
+    pub sequence: bool,
     /// The HTTP method.
     #[serde(default)]
     pub method: Method,
@@ -224,6 +227,7 @@ impl Endpoint {
             filter: None,
             fields: BTreeMap::new(),
             cloud_events: CloudEvents::default(),
+            sequence: false,
             method: Method::default(),
             auth: Auth::default(),
             signatures: jws_only(),
@@ -256,6 +260,11 @@ impl Endpoint {
             let found = Fault::whole("`structured` with method GET", "`headers` or `none`, because a GET has no body")
                 .code(FaultCode::Conflict);
             faults.push(found.under("/cloudEvents"));
+        }
+        if self.sequence && self.cloud_events == CloudEvents::None {
+            let expected = "`headers` or `structured`, because `sequence` is an attribute of CloudEvents";
+            faults
+                .push(Fault::whole("`none` with `sequence`", expected).code(FaultCode::Conflict).under("/cloudEvents"));
         }
         if self.signatures.is_empty() {
             faults.push(

@@ -21,6 +21,8 @@ pub struct Subscription {
     /// How many statuses and stages each filter has.
     counts: Box<[[u32; 2]]>,
     filter: Option<Matcher>,
+    /// Whether the endpoint asks for the numbers of events ([`crate::event::sequence`]).
+    pub sequence: bool,
 }
 
 /// The decision whether an event goes to an endpoint.
@@ -69,7 +71,7 @@ impl Subscription {
             }
             counts.push([u32::try_from(statuses.len()).ok()?, u32::try_from(stages.len()).ok()?]);
         }
-        Some(Self { names: names.into(), ends: ends.into(), counts: counts.into(), filter })
+        Some(Self { names: names.into(), ends: ends.into(), counts: counts.into(), filter, sequence: false })
     }
 
     /// Returns how many bytes of memory it takes, besides its own constant size.

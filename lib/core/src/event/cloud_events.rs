@@ -28,12 +28,16 @@ const MAX_TRACESTATE_BYTES: usize = 512;
 /// How many members a `tracestate` has at most (W3C Trace Context, section 3.3.1.1).
 const MAX_TRACESTATE_MEMBERS: usize = 32;
 
+/// The header of the extension `sequence`.
+pub const SEQUENCE: &str = "ce-sequence";
+
 /// Returns the headers `ce-specversion`, `ce-id`, `ce-source`, `ce-type` and, if the event has them, `ce-subject`,
-/// `ce-time` and `ce-sequence`. Values are percent-encoded.
+/// `ce-time` and `ce-sequence`: the producer's or, without one, the event's number. Values are percent-encoded.
 #[must_use]
 pub fn headers(event: &Event) -> Vec<(&'static str, String)> {
     let context = &event.context;
-    let optional = [("ce-subject", &event.subject), ("ce-time", &context.time), ("ce-sequence", &context.sequence)];
+    let number = event.number.filter(|_| context.sequence.is_none()).map(|number| (SEQUENCE, number.to_string()));
+    let optional = [("ce-subject", &event.subject), ("ce-time", &context.time), (SEQUENCE, &context.sequence)];
     let required = [
         ("ce-specversion", "1.0"),
         ("ce-id", event.key.id.as_str()),
@@ -41,7 +45,7 @@ pub fn headers(event: &Event) -> Vec<(&'static str, String)> {
         ("ce-type", &event.kind),
     ];
     let optional = optional.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
-    required.into_iter().chain(optional).map(|(name, value)| (name, encoded(value))).collect()
+    required.into_iter().chain(optional).map(|(name, value)| (name, encoded(value))).chain(number).collect()
 }
 
 /// Reads an event in binary mode (section 3.1): its attributes are headers `ce-…`, percent-encoded, and the body is its

@@ -6,6 +6,7 @@ mod envelope;
 pub mod family;
 pub mod projection;
 pub mod schema;
+pub mod sequence;
 pub mod sns;
 
 use std::borrow::Cow;
@@ -22,6 +23,7 @@ use crate::event::cloud_events::{BATCH_MEDIA_TYPE, MEDIA_TYPE};
 use crate::event::envelope::Envelope;
 pub use crate::event::envelope::is_source;
 use crate::event::family::{Payload, Status};
+use crate::event::sequence::SequenceNumber;
 use crate::fingerprint::{fingerprint, hexadecimal};
 use crate::input::fault::{Fault, FaultCode, Faults};
 use crate::input::json::{self, text_in};
@@ -54,6 +56,8 @@ pub struct Event {
     pub time: Option<OffsetDateTime>,
     /// The attributes that Signpost sends as headers.
     pub context: Context,
+    /// The number that Signpost gave to it, if an endpoint asked for one. It is not in the event's JSON.
+    pub number: Option<SequenceNumber>,
     json: String,
     data: Range<usize>,
     facts: Facts,
@@ -99,7 +103,7 @@ fn place(whole: &str, part: &str) -> Range<usize> {
 pub struct Context {
     /// CloudEvents `time`.
     pub time: Option<String>,
-    /// The extension `sequence`: the position among the events of a source.
+    /// The extension `sequence`, if the producer set one: the position among the events of a source.
     pub sequence: Option<String>,
     /// The extension `traceparent` (W3C Trace Context).
     pub traceparent: Option<String>,
@@ -415,7 +419,7 @@ impl Event {
         checked?;
         let (data, facts) = (place(&outline.json, data), Facts::find(&kind, &payload, &outline.json));
         let key = EventKey { tenant, source, id };
-        Ok(Self { key, kind, subject, time, context, json: outline.json, data, facts })
+        Ok(Self { key, kind, subject, time, context, number: None, json: outline.json, data, facts })
     }
 
     /// Returns whether an operator tries an endpoint out with the event, which goes to the endpoint in its subject only.
@@ -451,10 +455,20 @@ impl Event {
         &self.json
     }
 
-    /// Returns the whole event with another payload, for an endpoint that receives structured CloudEvents.
+    /// Returns the whole event with another payload, for an endpoint that receives structured CloudEvents. `number` becomes
+    /// its `sequence`.
     #[must_use]
-    pub fn json_with(&self, payload: &str) -> String {
-        [&self.json[..self.data.start], payload, &self.json[self.data.end..]].concat()
+    pub fn json_with(&self, payload: &str, number: Option<SequenceNumber>) -> String {
+        // An attribute that is null is absent, and no attribute may occur twice.
+        const ABSENT: &str = r#","sequence":null"#;
+        let (before, after) = (&self.json[..self.data.start], &self.json[self.data.end..]);
+        match (number, after.strip_suffix('}')) {
+            (Some(number), Some(rest)) => {
+                let (before, rest) = (before.replacen(ABSENT, "", 1), rest.replacen(ABSENT, "", 1));
+                format!(r#"{before}{payload}{rest},"sequence":"{number}"}}"#)
+            }
+            _ => [before, payload, after].concat(),
+        }
     }
 
     /// Returns the minified payload: the bytes that receivers get.
@@ -658,8 +672,10 @@ mod tests {
     #[test]
     fn another_payload_leaves_the_envelope_as_it_was() {
         let event = Event::parse(&envelope().to_string()).unwrap();
-        assert_eq!(event.json_with("{}"), event.json());
-        let with_more = event.json_with(r#"{"a":1}"#);
+        assert_eq!(event.json_with("{}", None), event.json());
+        let numbered = event.json_with("{}", Some(SequenceNumber::first(1_769_853_600)));
+        assert_eq!(Event::parse(&numbered).unwrap().context.sequence.as_deref(), Some("176985360000000001"));
+        let with_more = event.json_with(r#"{"a":1}"#, None);
         assert_eq!(Event::parse(&with_more).unwrap().data(), r#"{"a":1}"#);
     }
 

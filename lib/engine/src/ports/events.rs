@@ -2,6 +2,7 @@
 
 use signpost_core::delivery::DeliveryKey;
 use signpost_core::endpoint::EndpointId;
+use signpost_core::event::sequence::SequenceNumber;
 use signpost_core::event::{Event, EventKey};
 use signpost_core::status::state::Moment;
 
@@ -16,9 +17,14 @@ pub trait Events {
     /// Writes an event that is not there yet. If there is one with the same key, returns its first
     /// fan-out, or that it was erased.
     ///
+    /// With a `counter` ([`signpost_core::event::sequence::counter`]), the event gets the next number of it, in the same
+    /// transaction: the counter goes on exactly if the event is written. `first.number` is not read.
+    ///
     /// # Errors
-    /// The call failed, or the existing item cannot be read. The event may be written.
-    async fn insert(&self, event: &Event, first: &FirstFanOut) -> Result<Insertion, Self::Error>;
+    /// The call failed, or the existing item cannot be read, or too many others count with the same counter. The event may
+    /// be written.
+    async fn insert(&self, event: &Event, first: &FirstFanOut, counter: Option<&str>)
+    -> Result<Insertion, Self::Error>;
 
     /// Notes that the deliveries to the first `sent` of the event's endpoints are in the queue, so that the next fan-out
     /// begins after them. A lower number than the noted one changes nothing.
@@ -108,8 +114,8 @@ pub struct Arrival {
 pub enum Insertion {
     /// An operator has erased the event.
     Erased,
-    /// There was none with this key. It is written.
-    New,
+    /// There was none with this key. It is written, with this number if it was counted.
+    New(Option<SequenceNumber>),
     /// There is one with this key, and this is its first fan-out.
     Stored(FirstFanOut),
 }
@@ -140,6 +146,8 @@ pub struct FirstFanOut {
     pub arrival: Arrival,
     /// SHA-256 of its payload ([`Event::payload_hash`]).
     pub payload_hash: [u8; 32],
+    /// Its number, if it was counted.
+    pub number: Option<SequenceNumber>,
 }
 
 /// A stored event.

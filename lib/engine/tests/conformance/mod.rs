@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
+use futures_util::future::join_all;
 use signpost_core::delivery::answer::AnswerRecord;
 use signpost_core::delivery::attempt::{Attempt, judge_status};
 use signpost_core::delivery::breaker::{Breaker, Outcomes};
@@ -22,6 +23,7 @@ use signpost_core::delivery::sent::SentRecord;
 use signpost_core::delivery::{DeadLetterReason, DeliveryKey, DeliveryRecord, DeliveryStatus, Progress, ReplayKind};
 use signpost_core::endpoint::subscription::Subscription;
 use signpost_core::endpoint::{DisabledBecause, EndpointId, Limit};
+use signpost_core::event::sequence::SequenceNumber;
 use signpost_core::event::{Event, EventKey, TenantId};
 use signpost_core::status::state::Moment;
 use signpost_core::token_request::{BankResponse, CallbackToken, RequestId, TokenRequest};
@@ -791,19 +793,24 @@ pub async fn an_event<E: Events<Error: Debug>>(table: &E, event: &Event, endpoin
         at_unix_seconds: AT / 1_000,
         arrival: Arrival { moment: Moment::of(event, AT), expires_at: AT / 1_000 + 3_600 },
         payload_hash,
+        number: None,
     };
     assert_eq!(table.get(&event.key).await.unwrap(), None);
     assert_eq!(table.get_some(&[&event.key, &event.key]).await.unwrap(), [None, None]);
     let ours = first("m-1", event.payload_hash());
-    assert_eq!(table.insert(event, &ours).await.unwrap(), Insertion::New);
+    assert_eq!(table.insert(event, &ours, None).await.unwrap(), Insertion::New(None));
     for again in [ours.clone(), first("m-2", event.payload_hash()), first("m-3", [7; 32])] {
-        assert_eq!(table.insert(event, &again).await.unwrap(), Insertion::Stored(ours.clone()), "{again:?}");
+        assert_eq!(table.insert(event, &again, None).await.unwrap(), Insertion::Stored(ours.clone()), "{again:?}");
     }
     for sent in [5, 3] {
         table.note_sent(&event.key, sent).await.unwrap();
     }
     let noted = FirstFanOut { sent: 5, ..ours.clone() };
-    assert_eq!(table.insert(event, &ours).await.unwrap(), Insertion::Stored(noted), "a lower number changes nothing");
+    assert_eq!(
+        table.insert(event, &ours, None).await.unwrap(),
+        Insertion::Stored(noted),
+        "a lower number changes nothing"
+    );
     let stored = StoredEvent { event: event.clone(), arrived_unix_ms: AT };
     assert_eq!(table.get(&event.key).await.unwrap(), Some(stored.clone()));
     let several = [&event.key, &event.key, &event.key];
@@ -817,6 +824,54 @@ pub async fn an_event<E: Events<Error: Debug>>(table: &E, event: &Event, endpoin
     table.keep_until(delivery, AT + 100 * 24 * 3_600_000).await.unwrap();
     table.keep_for_endpoint(delivery).await.unwrap();
     assert_eq!(table.get(&event.key).await.unwrap(), Some(stored));
+}
+
+/// Events of one counter get numbers that grow by one: each event one, however many messages bring it at the same time.
+pub async fn counted_events<E: Events<Error: Debug>>(
+    table: &E,
+    events: &[Event],
+    endpoint: &EndpointId,
+    counter: &str,
+) {
+    let insert = async |event: &Event, message_id: &str, counter: Option<&str>| {
+        let first = FirstFanOut {
+            message_id: message_id.to_owned(),
+            endpoints: vec![endpoint.clone()],
+            sent: 0,
+            at_unix_seconds: AT / 1_000,
+            arrival: Arrival { moment: Moment::of(event, AT), expires_at: AT / 1_000 + 3_600 },
+            payload_hash: event.payload_hash(),
+            number: None,
+        };
+        table.insert(event, &first, counter).await.unwrap()
+    };
+    let (uncounted, rest) = events.split_first().unwrap();
+    assert_eq!(insert(uncounted, "m-1", None).await, Insertion::New(None));
+    let (later, raced) = rest.split_first().unwrap();
+    let messages = ["m-1", "m-2"];
+    let twice = raced.iter().flat_map(|event| messages.map(|message| insert(event, message, Some(counter))));
+    let inserted = join_all(twice).await;
+    let mut numbers = Vec::new();
+    for (event, [one, other]) in raced.iter().zip(inserted.as_chunks::<2>().0) {
+        let number = match (one, other) {
+            (Insertion::New(number), Insertion::Stored(stored))
+            | (Insertion::Stored(stored), Insertion::New(number)) => {
+                assert_eq!(stored.number, *number, "both messages know the same number");
+                number.unwrap()
+            }
+            other => panic!("two messages with one event: {other:?}"),
+        };
+        assert_eq!(table.get(&event.key).await.unwrap().unwrap().event.number, Some(number));
+        numbers.push(number);
+    }
+    assert_eq!(insert(uncounted, "m-1", Some(counter)).await, insert(uncounted, "m-1", None).await, "it has none");
+    let Insertion::New(Some(last)) = insert(later, "m-1", Some(counter)).await else { panic!("it is new") };
+    numbers.sort_unstable();
+    numbers.push(last);
+    let expected: Vec<_> = std::iter::successors(Some(SequenceNumber::first(AT / 1_000)), |one| Some(one.next()))
+        .take(numbers.len())
+        .collect();
+    assert_eq!(numbers, expected, "no number is given twice, and none is left out");
 }
 
 /// An event that was stored by [`an_event`] is erased. Its tombstone keeps its endpoints.
@@ -837,8 +892,9 @@ pub async fn an_erased_event<E: Events<Error: Debug>>(table: &E, event: &Event, 
             at_unix_seconds: AT / 1_000,
             arrival: Arrival { moment: Moment::of(event, AT), expires_at: AT / 1_000 + 3_600 },
             payload_hash: event.payload_hash(),
+            number: None,
         };
-        assert_eq!(table.insert(event, &first).await.unwrap(), Insertion::Erased);
+        assert_eq!(table.insert(event, &first, None).await.unwrap(), Insertion::Erased);
         let delivery = DeliveryKey { event: key, endpoint, arrived_unix_ms: AT };
         table.note_sent(key, 1).await.unwrap();
         table.keep_for_endpoint(delivery).await.unwrap();
@@ -856,8 +912,9 @@ pub async fn an_event_erased_before_it_arrives<E: Events<Error: Debug>>(table: &
         at_unix_seconds: AT / 1_000,
         arrival: Arrival { moment: Moment::of(event, AT), expires_at: AT / 1_000 + 3_600 },
         payload_hash: event.payload_hash(),
+        number: None,
     };
-    assert_eq!(table.insert(event, &first).await.unwrap(), Insertion::Erased);
+    assert_eq!(table.insert(event, &first, None).await.unwrap(), Insertion::Erased);
     let traces = EventTraces { event: None, moment: None, endpoints: Vec::new() };
     assert_eq!(table.traces(&event.key).await.unwrap(), Some(traces));
 }

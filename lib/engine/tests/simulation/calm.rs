@@ -212,6 +212,7 @@ impl Calm {
             at_unix_seconds: self.world.now() / SECOND,
             arrival,
             payload_hash: event.payload_hash(),
+            number: None,
         };
         self.world.tables.borrow_mut().events.insert(number, first);
         self.world.laws.borrow().events[number as usize].delivery_to(endpoint).unwrap()

@@ -143,6 +143,14 @@ fn an_event_is_stored_once() {
 }
 
 #[test]
+fn events_are_counted_once() {
+    let calm = calm();
+    let (table, numbers) = (calm.process.clone(), [(); 6].map(|()| calm.world.accept(&[0])));
+    let events = numbers.map(|number| calm.world.event(number));
+    calm.run(async move { conformance::counted_events(&table, &events, &endpoint_id(0), "a-counter").await });
+}
+
+#[test]
 fn an_endpoint_is_disabled_once_and_enabled_by_the_proof_of_its_own_origin() {
     let calm = calm();
     let (table, here) = (calm.process.clone(), Rc::clone(&calm.world));

@@ -8,6 +8,7 @@ use signpost_core::delivery::notices::MOST_PER_HOUR;
 use signpost_core::delivery::{DeadLetterReason, DeliveryStatus};
 use signpost_core::endpoint::{DISABLED_TYPE, DisabledBecause, Endpoint, EndpointId, Limit, NOTICE_TYPES};
 use signpost_core::event::Event;
+use signpost_core::event::sequence::{self, SequenceNumber};
 use signpost_engine::ports::endpoints::Written;
 
 use crate::functions::SWEEP_TIMEOUT_MS;
@@ -47,6 +48,8 @@ pub struct Laws {
     pub erased_at: HashMap<u32, u64>,
     /// By tenant that was erased, when its operator had the answer.
     pub tenants_erased_at: HashMap<usize, u64>,
+    /// By counter, the numbers that it gave to events, in the order in which they were stored.
+    numbers: HashMap<String, Vec<(u32, SequenceNumber)>>,
     /// When the requests of small worlds began.
     pub sent_at: Vec<u64>,
     /// By delivery, until when its event is kept at least.
@@ -154,6 +157,18 @@ impl Laws {
         of_endpoint.retain(|at| now < at + HOUR);
         of_endpoint.push(now);
         assert!(of_endpoint.len() <= 2 * MOST_PER_HOUR, "a storm of notices: {} at {of_endpoint:?}", notice.key.id);
+    }
+
+    /// An event is stored, with its number if it was counted. Numbers of a counter grow by one, and no event gets two.
+    pub fn numbered(&mut self, event: u32, counter: Option<&str>, number: Option<SequenceNumber>) {
+        let Some((counter, number)) = counter.zip(number) else { return };
+        let is_new = !self.numbers.values().flatten().any(|(other, _)| *other == event);
+        assert!(is_new, "event {event} is counted twice");
+        let of_counter = self.numbers.entry(counter.to_owned()).or_default();
+        if let Some((before, last)) = of_counter.last() {
+            assert_eq!(number, last.next(), "event {event} does not follow event {before} of its subject");
+        }
+        of_counter.push((event, number));
     }
 
     pub fn own_event(&self, id: &str) -> Option<u32> {
@@ -417,6 +432,29 @@ impl World {
         assert_eq!(held, None, "a slot is held, and nothing is being sent");
     }
 
+    /// The events that an endpoint with `sequence` gets have a number, each another one of its subject, and no event else.
+    pub fn check_numbers(&self) {
+        let (tables, laws) = (self.tables.borrow(), self.laws.borrow());
+        let mut given = HashSet::new();
+        for (number, first) in &tables.events {
+            let asks = |id: &EndpointId| {
+                let stored = tables.endpoints[index_of(id)].as_ref();
+                stored.is_some_and(|stored| stored.settings.sequence)
+            };
+            let is_removed = first.endpoints.iter().any(|id| tables.endpoints[index_of(id)].is_none());
+            let is_own = laws.events[*number as usize].own.is_some();
+            assert!(!is_own || first.number.is_none(), "notice {number} is counted");
+            if !is_own && !is_removed {
+                let is_counted = first.endpoints.iter().any(asks);
+                assert_eq!(first.number.is_some(), is_counted, "event {number} goes to {:?}", first.endpoints);
+            }
+            if let Some(one) = first.number {
+                let subject = sequence::counter(&self.event(*number));
+                assert!(given.insert((subject, one)), "number {one} is given twice");
+            }
+        }
+    }
+
     /// Nothing that was accepted is gone: it is delivered, or parked, or in a queue, or a dead letter with its reason.
     pub fn check_that_nothing_is_lost(&self) {
         let (tables, laws) = (self.tables.borrow(), self.laws.borrow());
@@ -458,7 +496,10 @@ impl World {
                     tables.records.get(&id).is_some_and(|record| record.status == Some(DeliveryStatus::Delivered));
                 let fact = &laws.facts[id as usize];
                 assert!(!is_delivered || fact.acknowledged_at.is_some(), "delivery {id} never was");
+                let status = tables.records.get(&id).and_then(|record| record.status);
+                let is_being_erased = status == Some(DeliveryStatus::Erased); // Its event is erased last.
                 let is_kept = is_delivered
+                    || is_being_erased
                     || (fact.is_being_replayed && fact.acknowledged_at.is_some())
                     || queued.contains(&id)
                     || slow.contains(&id)

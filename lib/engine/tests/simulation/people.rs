@@ -71,6 +71,7 @@ pub fn fanned_out(world: &World, endpoint: usize) -> (u32, Message) {
         at_unix_seconds: now / 1_000,
         arrival,
         payload_hash: [0; 32],
+        number: None,
     };
     world.tables.borrow_mut().events.insert(number, first);
     (world.delivery_of(&event.key, &to), Message::of_delivery(&to, &event, now, None))

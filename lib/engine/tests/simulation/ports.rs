@@ -18,6 +18,7 @@ use signpost_core::delivery::{
 };
 use signpost_core::endpoint::subscription::Subscription;
 use signpost_core::endpoint::{DisabledBecause, EndpointId, Limit};
+use signpost_core::event::sequence::SequenceNumber;
 use signpost_core::event::{Event, EventKey, TenantId};
 use signpost_core::random_secret::SecretHash;
 use signpost_core::signing::algorithm::Algorithm;
@@ -132,6 +133,12 @@ impl Which {
     }
 }
 
+/// Finds the event's number in the text of a delivery's message.
+fn number_in(text: &str) -> Option<SequenceNumber> {
+    let (_, rest) = text.split_once(r#","sequence":""#)?;
+    SequenceNumber::parse(rest.split('"').next()?)
+}
+
 /// How many messages one call may have.
 const BATCH: usize = 10;
 
@@ -164,6 +171,12 @@ impl QueueOf {
                     world.check_dead_letter(id, body.reason.as_deref().and_then(DeadLetterReason::parse).unwrap());
                     world.dead_letters.queue.borrow_mut().send(body, 0, 0, world.now());
                     return;
+                }
+                let number = world.laws.borrow().event_of(id);
+                let stored = world.tables.borrow().events.get(&number).and_then(|first| first.number);
+                if world.has_laws() {
+                    let sent = number_in(&message.body);
+                    assert_eq!(sent, stored, "delivery {id} is queued with another number than its event has");
                 }
                 let tenant = message.body.split_once(r#""tenant":""#).and_then(|(_, rest)| rest.split('"').next());
                 assert_eq!(message.group.as_deref(), tenant, "the group of a delivery");
@@ -396,7 +409,7 @@ impl Process {
 impl Events for Process {
     type Error = Fault;
 
-    async fn insert(&self, event: &Event, first: &FirstFanOut) -> Result<Insertion, Fault> {
+    async fn insert(&self, event: &Event, first: &FirstFanOut, counter: Option<&str>) -> Result<Insertion, Fault> {
         let number = self.world.number_of(&event.key.id);
         self.call(("Events", "insert"), |world| {
             let mut tables = world.tables.borrow_mut();
@@ -407,8 +420,15 @@ impl Events for Process {
                 return Insertion::Stored(existing.clone());
             }
             world.laws.borrow().chosen(number, &first.endpoints, |index| tables.endpoints[index].is_none());
-            tables.events.insert(number, first.clone());
-            Insertion::New
+            let counted = counter.map(|counter| {
+                let last = tables.counters.get(counter).copied();
+                let next = last.map_or_else(|| SequenceNumber::first(first.at_unix_seconds), SequenceNumber::next);
+                tables.counters.insert(counter.to_owned(), next);
+                next
+            });
+            world.laws.borrow_mut().numbered(number, counter, counted);
+            tables.events.insert(number, FirstFanOut { number: counted, ..first.clone() });
+            Insertion::New(counted)
         })
         .await
     }

@@ -76,6 +76,14 @@ impl Webhooks for Process {
         if self.world.laws.borrow().events[number as usize].own.is_none() {
             assert_eq!(request.body, format!(r#"{{"n":{number}}}"#));
         }
+        {
+            let tables = self.world.tables.borrow();
+            if let Some(stored) = &tables.endpoints[endpoint] {
+                let given = tables.events.get(&number).and_then(|first| first.number);
+                let given = given.filter(|_| stored.settings.sequence).map(|given| given.to_string());
+                assert_eq!(named("ce-sequence"), given.as_ref(), "delivery {id} has another number than its event");
+            }
+        }
         if let Some(watch) = self.world.watch.borrow_mut().as_mut() {
             watch.requests.push((endpoint, request.headers.clone()));
         }

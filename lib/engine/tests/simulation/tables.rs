@@ -15,6 +15,7 @@ use signpost_core::endpoint::auth::origin;
 use signpost_core::endpoint::subscription::Subscription;
 use signpost_core::endpoint::{DisabledBecause, EndpointId, Limit};
 use signpost_core::event::TenantId;
+use signpost_core::event::sequence::SequenceNumber;
 use signpost_core::random_secret::SecretHash;
 use signpost_core::tenant_erasure::{ErasureId, TenantErasure};
 use signpost_core::token_request::{BankResponse, RequestId, TokenRequest};
@@ -80,6 +81,8 @@ pub struct Tables {
     pub busy_until: Option<u64>,
     /// The state that the last sweep left.
     pub swept: Option<SweepState>,
+    /// The counters of subjects: the last number of each.
+    pub counters: HashMap<String, SequenceNumber>,
     /// The events that were erased. Some are also in `events`, because they had arrived before.
     pub erased: HashSet<u32>,
     /// The events whose retention has ended.
@@ -485,7 +488,11 @@ impl Tables {
 impl Tables {
     /// Returns the types and the filters of all endpoints. Those of an unreadable one are `None`.
     pub fn subscriptions(&self) -> Vec<(EndpointId, Option<Subscription>)> {
-        let parsed = |(types, filter): (String, Option<String>)| Subscription::parse(&types, filter.as_deref());
+        let parsed = |(types, filter, sequence): (String, Option<String>, bool)| {
+            let mut parsed = Subscription::parse(&types, filter.as_deref())?;
+            parsed.sequence = sequence;
+            Some(parsed)
+        };
         self.chosen().map(|(index, chosen)| (endpoint_id(index), chosen.and_then(parsed))).collect()
     }
 
@@ -499,12 +506,12 @@ impl Tables {
         (!self.endpoints.is_empty() || version.has_event_types).then_some(version)
     }
 
-    fn chosen(&self) -> impl Iterator<Item = (usize, Option<(String, Option<String>)>)> {
+    fn chosen(&self) -> impl Iterator<Item = (usize, Option<(String, Option<String>, bool)>)> {
         let stored = self.endpoints.iter().enumerate().filter_map(|(index, stored)| Some((index, stored.as_ref()?)));
         stored.map(|(index, stored)| {
             let types = serde_json::to_string(&stored.settings.types).unwrap();
             let filter = stored.settings.filter.as_ref().map(|filter| filter.json().to_owned());
-            (index, (!self.unreadable.contains(&index)).then_some((types, filter)))
+            (index, (!self.unreadable.contains(&index)).then_some((types, filter, stored.settings.sequence)))
         })
     }
 }

@@ -50,6 +50,7 @@ pub fn run(seed: u64, is_told: bool) -> Figures {
             break false;
         }
     };
+    world.check_numbers();
     if world.plan.trouble.crash == 0.0 && world.laws.borrow().figures.killed_late == 0 {
         world.clock.run(world.now() + 2 * MINUTE, || false);
         world.check_that_slots_are_free();
@@ -64,6 +65,10 @@ pub fn run(seed: u64, is_told: bool) -> Figures {
         };
         for (id, endpoint) in event.deliveries().filter(|(_, index)| first.endpoints.contains(&endpoint_id(*index))) {
             let status = tables.records.get(&id).and_then(|record| record.status);
+            assert!(
+                status != Some(DeliveryStatus::Erased) || tables.erased.contains(&number),
+                "delivery {id} is erased, and its event is not"
+            );
             let is_done = matches!(status, Some(DeliveryStatus::Delivered | DeliveryStatus::Erased));
             assert!(
                 status == Some(DeliveryStatus::Erased) || !tables.erased.contains(&number) || dead.contains(&id),
@@ -155,6 +160,7 @@ fn settings(index: usize, count: usize, signatures: &Value, dice: &mut Rng) -> S
         "timeoutSeconds": dice.u64(1..=30),
         "maxConcurrency": limit(dice, 4),
         "maxPerSecond": limit(dice, 6),
+        "sequence": dice.bool(),
     });
     endpoint(index, &all)
 }

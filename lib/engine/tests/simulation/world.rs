@@ -80,6 +80,8 @@ fn signer() -> Signer {
     Signer::from_pkcs8(&public, &der(private)).unwrap()
 }
 
+/// How many subjects the events are about.
+const SUBJECTS: u32 = 3;
 /// How many events are remembered after they were parsed.
 const PARSED: usize = 1_000;
 
@@ -278,9 +280,10 @@ impl World {
         match &event.own {
             Some(own) => own.json().to_owned(),
             None => format!(
-                r#"{{"specversion":"1.0","id":"e{number}","source":"/core","type":"{}","tenant":"{}","data":{{"n":{number}}}}}"#,
+                r#"{{"specversion":"1.0","id":"e{number}","source":"/core","type":"{}","tenant":"{}","subject":"s{}","data":{{"n":{number}}}}}"#,
                 type_for(&event.endpoints),
-                self.tenant_of_event(&event.endpoints)
+                self.tenant_of_event(&event.endpoints),
+                number % SUBJECTS,
             ),
         }
     }
@@ -303,7 +306,14 @@ impl World {
         (self.plan.tenant_of)(self.endpoint_of(delivery))
     }
 
+    /// Returns an event, with the number that it was stored with.
     pub fn event(&self, number: u32) -> Event {
+        let mut event = self.parsed_event(number);
+        event.number = self.tables.borrow().events.get(&number).and_then(|first| first.number);
+        event
+    }
+
+    fn parsed_event(&self, number: u32) -> Event {
         let own = self.laws.borrow().events[number as usize].own.clone();
         if let Some(own) = own {
             return own;

@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, Put, ReturnValue, TransactWriteItem, Update};
 use futures_util::future::try_join_all;
 use signpost_core::delivery::DeliveryKey;
 use signpost_core::delivery::parking::{kept_for_endpoint, kept_until};
 use signpost_core::endpoint::EndpointId;
+use signpost_core::event::sequence::SequenceNumber;
 use signpost_core::event::{Event, EventKey};
 use signpost_core::fingerprint::{fingerprint, hexadecimal};
 use signpost_core::status::state::Moment;
@@ -32,6 +34,7 @@ use crate::aws::{
 };
 use crate::runtime::clock::{unix_ms_now, unix_now};
 use crate::runtime::logs::Chain;
+use crate::tables::subscriptions::TRANSACTION;
 use crate::tables::tombstone_expires_at;
 
 /// The events in the table.
@@ -57,9 +60,14 @@ impl ports::events::Events for Events {
     /// Needs `dynamodb:PartiQLInsert`: one write with the condition that there is no item, in one call with up to 24
     /// others that are written at the same time. A large event, or one that was not inserted, is put alone, which needs
     /// `dynamodb:PutItem`. If there is an item, the refusal returns it, so there is no read.
-    async fn insert(&self, event: &Event, first: &FirstFanOut) -> Result<Insertion, AwsError> {
+    ///
+    /// A counted event needs `dynamodb:GetItem` for its counter, and `dynamodb:PutItem` and `dynamodb:UpdateItem` in one
+    /// transaction, which takes twice as many write units as the event and its counter alone.
+    async fn insert(&self, event: &Event, first: &FirstFanOut, counter: Option<&str>) -> Result<Insertion, AwsError> {
         let ids = first.endpoints.iter().map(|id| s(id.as_str())).collect();
-        let json = packed(event.json(), room_beside(&event.key, first.endpoints.len()));
+        let number_bytes = if counter.is_some() { NUMBER_BYTES } else { 0 };
+        let room = room_beside(&event.key, first.endpoints.len()).saturating_sub(number_bytes);
+        let json = packed(event.json(), room);
         let (json, rest) = parts(json, PART_BYTES);
         let is_small = length(&json) <= LARGEST_TOGETHER;
         let mut item = item_key(&event.key);
@@ -82,24 +90,25 @@ impl ports::events::Events for Events {
             ("effectiveAt".into(), s(first.arrival.moment.key())),
             ("expiresAt".into(), n(first.arrival.expires_at)),
         ]);
+        if let Some(counter) = counter {
+            let inserted = Box::pin(self.insert_counted(item, counter, first)).await?;
+            return self.inserted(inserted, places.as_ref()).await;
+        }
         if is_small {
             let insert = async |items| insert(&self.client, &self.table, items).await;
             if self.together.load(item.clone(), insert).await.transpose()? == Some(Inserted::Yes) {
-                return Ok(Insertion::New);
+                return Ok(Insertion::New(None));
             }
         }
         let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
         let call = call.condition_expression("attribute_not_exists(pk)");
         let result = call.return_values_on_condition_check_failure(AllOld).send().await;
-        let Err(refused) = result else { return Ok(Insertion::New) };
+        let Err(refused) = result else { return Ok(Insertion::New(None)) };
         match refused.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(check)) => {
                 let stored = check.item().ok_or_else(|| unreadable("pk"));
                 let before = stored.and_then(inserted_before).map_err(AwsError::of::<ItemError>("reading an event"))?;
-                if let (Insertion::Erased, Some(places)) = (&before, &places) {
-                    Box::pin(self.empty_parts(places)).await?;
-                }
-                Ok(before)
+                self.inserted(before, places.as_ref()).await
             }
             _ => Err(AwsError::of("dynamodb:PutItem")(refused)),
         }
@@ -192,6 +201,81 @@ impl ports::events::Events for Events {
 }
 
 impl Events {
+    /// Removes the parts that were written for an event that turned out to be erased.
+    async fn inserted(&self, insertion: Insertion, places: Option<&Parts>) -> Result<Insertion, AwsError> {
+        if let (Insertion::Erased, Some(places)) = (&insertion, places) {
+            Box::pin(self.empty_parts(places)).await?;
+        }
+        Ok(insertion)
+    }
+
+    /// Writes an event with the next number of a counter, unless there is one with its key. It reads the counter once.
+    /// Each refusal then says how far others have counted meanwhile.
+    async fn insert_counted(&self, mut item: Item, counter: &str, first: &FirstFanOut) -> Result<Insertion, AwsError> {
+        let key = Item::from([("pk".into(), s(counter)), ("sk".into(), s(COUNTER))]);
+        let mut last = match get(&self.client, &self.table, key.clone(), None).await? {
+            Some(item) => counted(&item)?,
+            None => None,
+        };
+        let expires_at = first.at_unix_seconds + self.retention.as_secs();
+        for round in 0..MOST_ROUNDS {
+            let number = last.map_or_else(|| SequenceNumber::first(first.at_unix_seconds), SequenceNumber::next);
+            item.insert(NUMBER.into(), n(number.number()));
+            let put = Put::builder().table_name(&self.table).set_item(Some(item.clone()));
+            let put = put.condition_expression("attribute_not_exists(pk)");
+            let put =
+                put.return_values_on_condition_check_failure(AllOld).build().map_err(AwsError::of(TRANSACTION))?;
+            let count = Update::builder()
+                .table_name(&self.table)
+                .set_key(Some(key.clone()))
+                .update_expression("SET #last = :number, expiresAt = :expires")
+                .expression_attribute_names("#last", NUMBER)
+                .expression_attribute_values(":number", n(number.number()))
+                .expression_attribute_values(":expires", n(expires_at));
+            let count = match last {
+                None => count.condition_expression("attribute_not_exists(#last)"),
+                Some(last) => {
+                    let count = count.condition_expression("#last = :last");
+                    count.expression_attribute_values(":last", n(last.number()))
+                }
+            };
+            let count = count.return_values_on_condition_check_failure(AllOld).build();
+            let count = count.map_err(AwsError::of(TRANSACTION))?;
+            let call = self
+                .client
+                .transact_write_items()
+                .transact_items(TransactWriteItem::builder().put(put).build())
+                .transact_items(TransactWriteItem::builder().update(count).build());
+            let Err(refused) = call.send().await else { return Ok(Insertion::New(Some(number))) };
+            let reasons = match refused.as_service_error() {
+                Some(TransactWriteItemsError::TransactionCanceledException(canceled)) => {
+                    canceled.cancellation_reasons()
+                }
+                _ => return Err(AwsError::of(TRANSACTION)(refused)),
+            };
+            let refused_with = |index: usize| {
+                let reason = reasons.get(index).filter(|reason| reason.code() == Some("ConditionalCheckFailed"));
+                reason.map(CancellationReason::item)
+            };
+            if let Some(stored) = refused_with(0) {
+                let stored = stored.ok_or_else(|| unreadable("pk")).and_then(inserted_before);
+                return stored.map_err(AwsError::of::<ItemError>("reading an event"));
+            }
+            match refused_with(1) {
+                Some(Some(item)) => last = counted(item)?,
+                Some(None) => last = None, // It has expired since.
+                None if !reasons.iter().any(|reason| reason.code() == Some("TransactionConflict")) => {
+                    return Err(AwsError::of(TRANSACTION)(refused));
+                }
+                None => {
+                    // At random, so that two writers do not meet again.
+                    tokio::time::sleep(Duration::from_millis(fastrand::u64(1..=5 + 5 * u64::from(round)))).await;
+                }
+            }
+        }
+        Err(AwsError::of(TRANSACTION)(CounterBusy))
+    }
+
     async fn keep(&self, delivery: DeliveryKey<'_>, until: Option<u64>) -> Result<(), AwsError> {
         let Some(until) = until else { return Ok(()) };
         let call = self
@@ -271,7 +355,20 @@ impl Events {
     }
 }
 
+/// Too many others count the events of a subject at the same time.
+#[derive(Debug, thiserror::Error)]
+#[error("counter of the event's subject was changed by others {MOST_ROUNDS} times; the event is tried again")]
+struct CounterBusy;
+
 const ITEM: &str = "event";
+/// The sort key of a counter, and the attribute with an event's number and with the last number of a counter.
+const COUNTER: &str = "sequence";
+const NUMBER: &str = "sequence";
+/// How many bytes an event's number takes in its item.
+const NUMBER_BYTES: usize = 24;
+/// How often an event is written if others count the same subject at the same time. It takes a second at most, so that the
+/// subject does not hold up the others of its batch.
+const MOST_ROUNDS: u32 = 12;
 /// How many bytes of a packed event one item has. 100 KB of an item's 400 are left for the endpoints of 1,000 recipients.
 const PART_BYTES: usize = 300 * 1024;
 /// DynamoDB removes expired items within days, in any order. Parts last longer, so that no event is there without them.
@@ -357,7 +454,8 @@ fn traces_of(key: &EventKey, item: &Item) -> Result<EventTraces, AwsError> {
 
 pub(crate) fn kept_of(item: &Item) -> Result<StoredEvent, ItemError> {
     let json = unpacked(item, "json")?;
-    let event = Event::reread(&json).map_err(|_| unreadable("json"))?;
+    let mut event = Event::reread(&json).map_err(|_| unreadable("json"))?;
+    event.number = number_of(item)?;
     Ok(StoredEvent { event, arrived_unix_ms: moment_of(item)?.arrived_unix_ms() })
 }
 
@@ -408,7 +506,17 @@ fn first_of(stored: &Item) -> Result<FirstFanOut, ItemError> {
         at_unix_seconds: number(stored, "fannedOutAt")?,
         arrival: Arrival { moment: moment_of(stored)?, expires_at: number(stored, "expiresAt")? },
         payload_hash,
+        number: number_of(stored)?,
     })
+}
+
+fn number_of(item: &Item) -> Result<Option<SequenceNumber>, ItemError> {
+    Ok(optional(item, NUMBER, number)?.map(SequenceNumber::of))
+}
+
+/// Returns the last number of a counter.
+fn counted(counter: &Item) -> Result<Option<SequenceNumber>, AwsError> {
+    number_of(counter).map_err(AwsError::corrupt("counter"))
 }
 
 fn moment_of(item: &Item) -> Result<Moment, ItemError> {

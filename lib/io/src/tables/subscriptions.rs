@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::endpoint::quota::{MAX_ENDPOINTS, MAX_SETTINGS_BYTES, Usage, settings_bytes};
 use signpost_core::endpoint::subscription::Subscription;
@@ -111,6 +111,7 @@ impl Subscriptions {
             let mut item = key(tenant, &sort_key(id));
             item.extend([("types".into(), s(&*after.types)), ("settingsBytes".into(), n(after.settings_bytes))]);
             item.extend(after.filter.as_ref().map(|filter| ("filter".into(), s(&**filter))));
+            item.extend(after.sequence.then(|| ("sequence".into(), AttributeValue::Bool(true))));
             let put = Put::builder().table_name(&self.table).set_item(Some(item));
             subscription.put(put.build().map_err(AwsError::of(TRANSACTION))?)
         } else {
@@ -132,7 +133,8 @@ impl Subscriptions {
         before: Option<&StoredSubscription>,
         after: Option<&StoredSubscription>,
     ) -> Result<Update, aws_sdk_dynamodb::error::BuildError> {
-        let chosen = |one: Option<&StoredSubscription>| one.map(|one| (one.types.clone(), one.filter.clone()));
+        let chosen =
+            |one: Option<&StoredSubscription>| one.map(|one| (one.types.clone(), one.filter.clone(), one.sequence));
         let bytes = |one: Option<&StoredSubscription>| one.map_or(0, |one| i128::from(one.settings_bytes));
         let count = |one: Option<&StoredSubscription>| i64::from(one.is_some());
         let (more, larger) = (count(after) - count(before), bytes(after) - bytes(before));
@@ -167,6 +169,8 @@ pub(crate) struct StoredSubscription {
     types: String,
     /// The filter of their content, in JSON.
     filter: Option<String>,
+    /// Whether the endpoint asks for the numbers of events.
+    sequence: bool,
     /// The bytes of the endpoint's settings ([`settings_bytes`]).
     pub(crate) settings_bytes: u64,
 }
@@ -175,14 +179,16 @@ impl StoredSubscription {
     pub(crate) fn of(stored: &StoredEndpoint) -> Result<Self, AwsError> {
         let types = serde_json::to_string(&stored.settings.types).map_err(AwsError::of(TRANSACTION))?;
         let filter = stored.settings.filter.as_ref().map(|filter| filter.json().to_owned());
-        Ok(Self { types, filter, settings_bytes: settings_bytes(&stored.settings, stored.trusted.as_deref()) })
+        let settings_bytes = settings_bytes(&stored.settings, stored.trusted.as_deref());
+        Ok(Self { types, filter, sequence: stored.settings.sequence, settings_bytes })
     }
 
     fn of_item(item: &Item) -> Result<Self, AwsError> {
         check_form(item, ITEM)?;
         let types = text(item, "types").map_err(AwsError::corrupt(ITEM))?.to_owned();
         let filter = optional(item, "filter", text).map_err(AwsError::corrupt(ITEM))?.map(str::to_owned);
-        Ok(Self { types, filter, settings_bytes: number(item, "settingsBytes").map_err(AwsError::corrupt(ITEM))? })
+        let settings_bytes = number(item, "settingsBytes").map_err(AwsError::corrupt(ITEM))?;
+        Ok(Self { types, filter, sequence: asks_for_sequence(item), settings_bytes })
     }
 }
 
@@ -246,13 +252,19 @@ fn identified(tenant: &TenantId, item: &Item) -> Option<(EndpointId, Option<Subs
     };
     let read = || {
         check_form(item, ITEM).ok()?;
-        Subscription::parse(text(item, "types").ok()?, optional(item, "filter", text).ok()?)
+        let mut read = Subscription::parse(text(item, "types").ok()?, optional(item, "filter", text).ok()?)?;
+        read.sequence = asks_for_sequence(item);
+        Some(read)
     };
     let subscription = read();
     if subscription.is_none() {
         tracing::error!(tenant.id = %tenant, endpoint.id = %id, "subscription.unreadable");
     }
     Some((id, subscription))
+}
+
+fn asks_for_sequence(item: &Item) -> bool {
+    matches!(item.get("sequence"), Some(AttributeValue::Bool(true)))
 }
 
 fn sort_key(id: &EndpointId) -> String {

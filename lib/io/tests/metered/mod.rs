@@ -24,6 +24,8 @@ struct State {
     /// By partition key and sort key.
     items: BTreeMap<(String, String), Item>,
     units: usize,
+    /// How many calls were made.
+    calls: usize,
     refuses_answers: bool,
 }
 
@@ -35,6 +37,11 @@ impl Table {
     /// Returns the write units since the last call.
     pub(crate) fn take_units(&self) -> usize {
         std::mem::take(&mut self.state().units)
+    }
+
+    /// Returns the number of calls since the last call of this function.
+    pub(crate) fn take_calls(&self) -> usize {
+        std::mem::take(&mut self.state().calls)
     }
 
     /// Returns the sizes of all items, by sort key.
@@ -70,6 +77,7 @@ impl Table {
 
     fn answer(&self, operation: &str, body: &Value) -> Value {
         let mut state = self.state();
+        state.calls += 1;
         match operation {
             "GetItem" => state.items.get(&key_of(&body["Key"])).map_or_else(|| json!({}), |item| json!({"Item": item})),
             "BatchGetItem" => {
@@ -82,6 +90,20 @@ impl Table {
                 json!({"Responses": statements.iter().map(|statement| state.insert(statement)).collect::<Vec<_>>()})
             }
             "UpdateItem" => state.update(body),
+            "TransactWriteItems" => {
+                let before = state.units;
+                for write in body["TransactItems"].as_array().unwrap() {
+                    if let Some(put) = write.get("Put") {
+                        let item = put["Item"].as_object().unwrap().clone();
+                        state.units += units(size_of(&item));
+                        state.items.insert(key_of(&put["Item"]), item);
+                    } else {
+                        state.update(&write["Update"]);
+                    }
+                }
+                state.units += state.units - before; // Twice, as AWS says of transactions.
+                json!({})
+            }
             other => panic!("no {other} here"),
         }
     }
@@ -116,6 +138,7 @@ impl State {
             .unwrap_or_else(|| (body["UpdateExpression"].as_str().unwrap(), ""));
         let name = |name: &str| match name.trim() {
             "#status" => "status".to_owned(),
+            "#last" => "sequence".to_owned(),
             name => name.to_owned(),
         };
         for (set, value) in parts(sets.strip_prefix("SET ").unwrap()).iter().map(|set| set.split_once('=').unwrap()) {

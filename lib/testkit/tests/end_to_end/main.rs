@@ -46,6 +46,7 @@ mod round_trip;
 mod second_opinion;
 mod secrets;
 mod sent;
+mod sequence;
 mod signatures;
 mod smoke;
 mod status;

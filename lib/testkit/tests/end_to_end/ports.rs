@@ -150,6 +150,8 @@ async fn an_event_is_stored_once() {
     conformance::an_erased_event(&events, &event, &endpoint).await;
     conformance::a_missing_event(&events, &new_event(), &endpoint_id()).await;
     conformance::an_event_erased_before_it_arrives(&events, &new_event()).await;
+    let several: Vec<_> = std::iter::repeat_with(new_event).take(6).collect();
+    conformance::counted_events(&events, &several, &endpoint_id(), "acme/sequence#a").await;
 }
 
 /// Makes an event of the largest size. Its text hardly shrinks, so that one item has no room for it.
@@ -194,15 +196,16 @@ async fn an_event_of_the_largest_size_is_stored_in_parts_that_outlast_it() {
         at_unix_seconds: 1,
         arrival: Arrival { moment: Moment::of(&other, 1), expires_at: 1 },
         payload_hash: other.payload_hash(),
+        number: None,
     };
-    assert!(matches!(events.insert(&other, &first).await.unwrap(), Insertion::Stored(_)), "there is another event");
+    assert!(matches!(events.insert(&other, &first, None).await.unwrap(), Insertion::Stored(_)), "it is another");
     assert_eq!(events.get(&event.key).await.unwrap().unwrap().event, event);
     // Erased, it has no parts, and another message with it leaves none.
     let (_, _, all) = expiries().await;
     assert_eq!(events.erase(&event.key).await.unwrap().unwrap().event, Some(event.clone()));
     assert_eq!(expiries().await.2, all - parts, "only the parts of the other text are left");
     let again = FirstFanOut { payload_hash: event.payload_hash(), ..first };
-    assert_eq!(events.insert(&event, &again).await.unwrap(), Insertion::Erased);
+    assert_eq!(events.insert(&event, &again, None).await.unwrap(), Insertion::Erased);
     let left = stack.dynamodb().scan().table_name(&name).consistent_read(true).into_paginator().items().send();
     let left = left.collect::<Result<Vec<_>, _>>().await.unwrap();
     let texts = left.iter().filter(|item| item.contains_key("json") && item["sk"].as_s().unwrap().contains("part#"));

@@ -129,6 +129,9 @@ fn read_value(value: &RawValue, context: Context<'_>, faults: &mut Faults) -> Op
     if let Some(found) = object.member("cloudEvents") {
         endpoint.cloud_events = found.one_of("one of headers, structured, none", faults).unwrap_or_default();
     }
+    if let Some(found) = object.member("sequence") {
+        endpoint.sequence = found.read("true or false", faults).unwrap_or_default();
+    }
     if let Some(found) = object.member("method") {
         endpoint.method = found.one_of("one of GET, POST, PUT", faults).unwrap_or_default();
     }
@@ -308,7 +311,7 @@ pub(super) mod tests {
         let settings = r#"{"url":"https://a.example/hook","description":"d",
             "types":[{"type":"operation","statuses":["APPROVED"]},{"type":"session","stages":["Accounts"]}],
             "filter":{"data":{"status":[{"prefix":"APP"}],"failureCount":[{"numeric":["<",3]}]}},
-            "fields":{"operation":["operationId","status"]},"cloudEvents":"structured","method":"PUT","auth":{"kind":"none"},
+            "fields":{"operation":["operationId","status"]},"cloudEvents":"structured","sequence":true,"method":"PUT","auth":{"kind":"none"},
             "signatures":["standard-webhooks","jws"],"jwsAlgorithm":"ES256",
             "retry":{"maxRetries":3,"intervalSeconds":7,"backoff":"fixed"},"timeoutSeconds":9,"maxConcurrency":500,
             "maxPerSecond":1,"headers":{"X-Team":"a"},"verification":"challenge"}"#;
