@@ -23,7 +23,7 @@ impl App {
     /// Registers an event type, or replaces it.
     pub(crate) async fn put_event_type(&self, asked: &ApiRequest<'_>) -> Answer {
         let name = own_name(asked)?;
-        let event_type = EventType::parse(&asked.body(&[JSON])?).map_err(Problem::bad_request)?;
+        let event_type = EventType::parse(&asked.body(&[JSON])?, self.retention).map_err(Problem::bad_request)?;
         self.refuse_while_erased(asked).await?;
         let now = unix_now().as_secs();
         let before = self.event_types.get(&asked.tenant, &name).await?;
@@ -136,8 +136,9 @@ fn no_such_type() -> Problem {
 
 /// Returns an event type in the form of the audit log, which shortens long texts.
 fn audited(event_type: Option<&EventType>) -> Value {
-    event_type.map_or(Value::Null, |EventType { description, schema, example, deprecated }| {
-        json!({"description": description, "schema": schema, "example": example, "deprecated": deprecated})
+    event_type.map_or(Value::Null, |EventType { description, schema, example, deprecated, retention_days }| {
+        json!({"description": description, "schema": schema, "example": example, "deprecated": deprecated,
+               "retentionDays": retention_days})
     })
 }
 
@@ -165,13 +166,15 @@ struct Shown<'a> {
     example: Option<Box<RawValue>>,
     deprecated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    retention_days: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     updated_at: Option<String>,
 }
 
 fn shown<'a>(name: &'a TypeName, stored: &'a StoredEventType) -> Shown<'a> {
-    let EventType { description, schema, example, deprecated } = &stored.event_type;
+    let EventType { description, schema, example, deprecated, retention_days } = &stored.event_type;
     Shown {
         kind: name.as_str(),
         built_in: false,
@@ -180,6 +183,7 @@ fn shown<'a>(name: &'a TypeName, stored: &'a StoredEventType) -> Shown<'a> {
         schema: raw(schema),
         example: raw(example),
         deprecated: *deprecated,
+        retention_days: *retention_days,
         created_at: Some(moment(stored.created_at)),
         updated_at: Some(moment(stored.updated_at)),
     }
@@ -194,6 +198,7 @@ fn shown_built_in(built_in: &BuiltIn) -> Shown<'_> {
         schema: None,
         example: built_in.example().as_deref().and_then(raw),
         deprecated: false,
+        retention_days: None,
         created_at: None,
         updated_at: None,
     }

@@ -135,7 +135,12 @@ impl App {
         }
         for some in meant.chunks(REPLAYED_AT_ONCE) {
             // The records first. A message that arrives before its record is reset would be taken for a repetition.
-            let begun = some.iter().map(|endpoint| DeliveryKey { event: key, endpoint, arrived_unix_ms });
+            let begun = some.iter().map(|endpoint| DeliveryKey {
+                event: key,
+                endpoint,
+                arrived_unix_ms,
+                retention_days: event.retention_days,
+            });
             try_join_all(begun.map(|delivery| self.deliveries.reset_for_replay(delivery, ReplayKind::Replay))).await?;
             let again = |endpoint| Message::of_delivery(endpoint, &event, arrived_unix_ms, Some(unix_ms_now()));
             self.deliveries_queue.send_all(some.iter().map(again)).await?;
@@ -183,7 +188,8 @@ impl App {
         let read = due.into_iter().map(async |parked| {
             let Some(kept) = self.events.get(&parked.event).await? else { return Ok(None) };
             let (event, arrived_unix_ms) = (&parked.event, kept.arrived_unix_ms);
-            let delivery = DeliveryKey { event, endpoint: &parked.endpoint, arrived_unix_ms };
+            let retention_days = kept.event.retention_days;
+            let delivery = DeliveryKey { event, endpoint: &parked.endpoint, arrived_unix_ms, retention_days };
             let standing = self.deliveries.standing(delivery).await?;
             match standing.and_then(|standing| standing.progress).map(|progress| progress.status) {
                 Some(DeliveryStatus::Exhausted) => {

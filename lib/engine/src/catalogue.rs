@@ -13,24 +13,31 @@ use signpost_core::input::fault::Fault;
 
 use crate::logs::Chain;
 use crate::ports::clock::{Clock, millis};
-use crate::ports::subscriptions::{Subscriptions, Version};
+use crate::ports::subscriptions::{Subscriptions, TypeRules, Version};
 use crate::slots::lock;
 
-/// The schemas of a tenant's event types, as JSON.
+/// The schemas of a tenant's event types, as JSON, and for how many days their events are kept.
 #[derive(Clone, Debug, Default)]
-pub struct TenantSchemas(BTreeMap<Box<str>, Arc<str>>);
+pub struct TenantSchemas(BTreeMap<Box<str>, (Arc<str>, Option<u16>)>);
 
 impl TenantSchemas {
     /// Creates them from what the table holds.
     #[must_use]
-    pub fn new(schemas: Vec<(String, String)>) -> Self {
-        Self(schemas.into_iter().map(|(kind, schema)| (kind.into(), schema.into())).collect())
+    pub fn new(rules: Vec<TypeRules>) -> Self {
+        let entry = |TypeRules { kind, schema, retention_days }| (kind.into(), (schema.into(), retention_days));
+        Self(rules.into_iter().map(entry).collect())
+    }
+
+    /// Returns for how many days events of a type are kept, if the type says so.
+    #[must_use]
+    pub fn retention_days(&self, kind: &str) -> Option<u16> {
+        self.0.get(kind).and_then(|(_, days)| *days)
     }
 
     /// Returns about how many bytes of memory they take.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.0.iter().map(|(kind, schema)| ENTRY_BYTES + kind.len() + schema.len()).sum()
+        self.0.iter().map(|(kind, (schema, _))| ENTRY_BYTES + kind.len() + schema.len()).sum()
     }
 }
 
@@ -73,7 +80,7 @@ impl Schemas {
     /// # Errors
     /// All faults, with pointers into the event (`/data/…`).
     pub fn check(&self, event: &Event, schemas: &TenantSchemas) -> Result<(), Vec<Fault>> {
-        let Some((kind, text)) = schemas.0.get_key_value(&*event.kind) else { return Ok(()) };
+        let Some((kind, (text, _))) = schemas.0.get_key_value(&*event.kind) else { return Ok(()) };
         match self.compiled(&event.key.tenant, kind, text) {
             Some(schema) => schema.check(event.data(), "/data"),
             None => Ok(()), // A newer release has written it. It has been logged.
@@ -247,17 +254,20 @@ mod tests {
 
     #[derive(Default)]
     struct Content {
-        types: RefCell<Vec<(String, String)>>,
+        types: RefCell<Vec<TypeRules>>,
         changes: Cell<u64>,
         is_broken: Cell<bool>,
         versions_read: Cell<usize>,
         schemas_read: Cell<usize>,
     }
 
+    fn rules(kind: &str, schema: &str) -> TypeRules {
+        TypeRules { kind: kind.to_owned(), schema: schema.to_owned(), retention_days: None }
+    }
+
     impl Table {
         fn set(&self, types: &[(&str, &str)]) {
-            *self.0.types.borrow_mut() =
-                types.iter().map(|(kind, schema)| ((*kind).into(), (*schema).into())).collect();
+            *self.0.types.borrow_mut() = types.iter().map(|(kind, schema)| rules(kind, schema)).collect();
             self.0.changes.set(self.0.changes.get() + 1);
         }
 
@@ -284,7 +294,7 @@ mod tests {
             unreachable!("only schemas are read")
         }
 
-        async fn schemas(&self, _: &TenantId) -> Result<Vec<(String, String)>, Self::Error> {
+        async fn schemas(&self, _: &TenantId) -> Result<Vec<TypeRules>, Self::Error> {
             self.0.schemas_read.set(self.0.schemas_read.get() + 1);
             Ok(self.0.types.borrow().clone())
         }
@@ -375,9 +385,9 @@ mod tests {
     fn a_schema_is_compiled_once_for_each_version_and_an_unreadable_one_accepts_all() {
         let schemas = Schemas::default();
         let [first, same, other, newer] = [TOTAL, TOTAL, r#"{"type":"object"}"#, r#"{"newKeyword":1}"#]
-            .map(|schema| TenantSchemas::new(vec![("invoice".into(), schema.into())]));
+            .map(|schema| TenantSchemas::new(vec![rules("invoice", schema)]));
         let (invoice, acme) = (event("invoice", "{}"), TenantId::parse("acme").unwrap());
-        let compiled = |of: &TenantSchemas| schemas.compiled(&acme, "invoice", &of.0["invoice"]);
+        let compiled = |of: &TenantSchemas| schemas.compiled(&acme, "invoice", &of.0["invoice"].0);
         let one = compiled(&first).unwrap();
         assert!(Arc::ptr_eq(&one, &compiled(&same).unwrap()));
         assert_eq!(schemas.check(&invoice, &first).unwrap_err()[0].pointer, "/data/total");

@@ -89,7 +89,9 @@ impl<P: Ports> Erasure<'_, P> {
         let Some(moment) = traces.moment else { return Ok(()) };
         let arrived_unix_ms = moment.arrived_unix_ms();
         let rest = traces.endpoints.iter().filter(|endpoint| !done.contains(endpoint));
-        let erased = rest.map(|endpoint| self.deliveries.erase(DeliveryKey { event: key, endpoint, arrived_unix_ms }));
+        let erased = rest.map(|endpoint| {
+            self.deliveries.erase(DeliveryKey { event: key, endpoint, arrived_unix_ms, retention_days: None })
+        });
         stream::iter(erased).buffer_unordered(AT_ONCE).try_collect().await
     }
 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join, join_all, try_join, try_join_all};
-use signpost_core::delivery::RejectionReason;
+use signpost_core::delivery::{RejectionReason, Stored};
 use signpost_core::endpoint::NOTICE_TYPES;
+use signpost_core::event::catalogue::retention_of;
 use signpost_core::event::sequence;
 use signpost_core::event::sns::message_in;
 use signpost_core::event::{Event, TenantId};
@@ -333,6 +334,8 @@ impl<P: Ports> Fanout<P> {
         let routing_facts = event.routing_facts();
         let (event_id, tenant_id) = (event.key.id.as_str(), event.key.tenant.as_str());
         let now = self.ports.clock.unix();
+        let retention_days = of_tenant.schemas().retention_days(&event.kind);
+        let retention = retention_of(retention_days, self.ports.retention);
         let ours = FirstFanOut {
             message_id: message.message_id.to_owned(),
             endpoints: of_tenant.chosen(event, &routing_facts),
@@ -340,10 +343,11 @@ impl<P: Ports> Fanout<P> {
             at_unix_seconds: now.as_secs(),
             arrival: Arrival {
                 moment: Moment::of(event, message.arrived_unix_ms),
-                expires_at: (now + self.ports.retention).as_secs(),
+                expires_at: (now + retention).as_secs(),
             },
             payload_hash: event.payload_hash(),
             number: None,
+            retention_days,
         };
         let is_counted = of_tenant.is_counted(&ours.endpoints);
         let counter = if is_counted { sequence::counter(event) } else { None };
@@ -357,8 +361,8 @@ impl<P: Ports> Fanout<P> {
         };
         let is_notice = message.is_own && NOTICE_TYPES.contains(&&*event.kind);
         let claim = claim(existing.as_ref(), &ours, is_notice);
-        let FirstFanOut { endpoints, sent, arrival, number, .. } = existing.unwrap_or(ours);
-        let number = number.or(new_number);
+        let FirstFanOut { endpoints, sent, arrival, number, retention_days, .. } = existing.unwrap_or(ours);
+        let stored = Stored { number: number.or(new_number), retention_days };
         let (sent, arrived_unix_ms) = (sent.min(endpoints.len()), arrival.moment.arrived_unix_ms());
         // Before the deliveries, so that a receiver of the webhook that then polls sees this state or a newer one.
         if let Claim::First | Claim::Again = claim {
@@ -374,7 +378,7 @@ impl<P: Ports> Fanout<P> {
         match claim {
             Claim::First => {
                 self.log_first(event, endpoints.len());
-                Ok(Outcome::Deliver(FanOut { event, number, endpoints, sent, arrived_unix_ms, since_unix_ms: None }))
+                Ok(Outcome::Deliver(FanOut { event, stored, endpoints, sent, arrived_unix_ms, since_unix_ms: None }))
             }
             Claim::Again => {
                 tracing::info!(
@@ -384,7 +388,7 @@ impl<P: Ports> Fanout<P> {
                     "event.fanned_out_again"
                 );
                 let since_unix_ms = Some(self.ports.clock.unix_ms());
-                Ok(Outcome::Deliver(FanOut { event, number, endpoints, sent, arrived_unix_ms, since_unix_ms }))
+                Ok(Outcome::Deliver(FanOut { event, stored, endpoints, sent, arrived_unix_ms, since_unix_ms }))
             }
             Claim::Duplicate => {
                 tracing::info!(event.id = event_id, tenant.id = tenant_id, "event.duplicate");
@@ -511,6 +515,7 @@ mod tests {
             arrival: Arrival { moment, expires_at: 9_000 },
             payload_hash,
             number: None,
+            retention_days: None,
         };
         let cases = [
             ([1; 32], "m-1", 1_000, Claim::Again, "SQS presents the same message again"),

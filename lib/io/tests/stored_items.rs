@@ -64,7 +64,8 @@ fn event_type_name() -> TypeName {
 }
 
 fn event_type() -> EventType {
-    EventType::parse(r#"{"description":"Paid.","schema":{"maximum":10.50},"example":{},"deprecated":true}"#).unwrap()
+    EventType::parse(r#"{"description":"Paid.","schema":{"maximum":10.50},"example":{},"deprecated":true}"#, RETENTION)
+        .unwrap()
 }
 
 const RETENTION: Duration = Duration::from_hours(720);
@@ -213,7 +214,8 @@ fn entry() -> Entry {
 async fn written() -> BTreeMap<&'static str, Value> {
     let wire = Wire::default();
     let (event, endpoint, stored) = (event(), endpoint(), stored_endpoint());
-    let delivery = DeliveryKey { event: &event.key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
+    let delivery =
+        DeliveryKey { event: &event.key, endpoint: &endpoint, arrived_unix_ms: ARRIVED, retention_days: None };
     let mut items = BTreeMap::new();
 
     let first = FirstFanOut {
@@ -224,6 +226,7 @@ async fn written() -> BTreeMap<&'static str, Value> {
         arrival: arrival(),
         payload_hash: [5; 32],
         number: None,
+        retention_days: None,
     };
     Events::new(wire.dynamodb(), "t".into(), RETENTION).insert(&event, &first, None).await.unwrap();
     items.insert("event", wire.take_one());
@@ -300,7 +303,8 @@ async fn read(name: &str, item: &Value) -> Result<String, AwsError> {
     }
     let wire = Wire::with(items);
     let (event, endpoint, tenant) = (event(), endpoint(), tenant());
-    let delivery = DeliveryKey { event: &event.key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
+    let delivery =
+        DeliveryKey { event: &event.key, endpoint: &endpoint, arrived_unix_ms: ARRIVED, retention_days: None };
     let parking = Parking::new(wire.dynamodb(), "t".into(), RETENTION);
     let requests = TokenRequests::new(wire.dynamodb(), "t".into());
     let table = |read: &dyn Debug| format!("{read:?}");

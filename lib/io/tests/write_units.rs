@@ -10,7 +10,7 @@ use signpost_core::delivery::answer::{AnswerRecord, answer_print};
 use signpost_core::delivery::attempt::{Attempt, AttemptError};
 use signpost_core::delivery::request::{AttemptStart, Keyring, Request};
 use signpost_core::delivery::sent::{Connection, Sent, SentRecord};
-use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress};
+use signpost_core::delivery::{DeliveryKey, DeliveryStatus, Progress, ReplayKind};
 use signpost_core::endpoint::target::TargetRules;
 use signpost_core::endpoint::{Endpoint, EndpointId};
 use signpost_core::event::Event;
@@ -66,7 +66,12 @@ impl Scene {
     }
 
     fn key(&self) -> DeliveryKey<'_> {
-        DeliveryKey { event: &self.event.key, endpoint: &self.endpoint, arrived_unix_ms: ARRIVED }
+        DeliveryKey {
+            event: &self.event.key,
+            endpoint: &self.endpoint,
+            arrived_unix_ms: ARRIVED,
+            retention_days: self.event.retention_days,
+        }
     }
 
     /// Makes the next attempt. Returns the write units of its lease and of its record.
@@ -281,6 +286,7 @@ async fn an_event_that_is_counted_costs_four_write_units_and_any_other_costs_one
             arrival: Arrival { moment: Moment::of(&event, ARRIVED), expires_at: ARRIVED / 1_000 + 3_600 },
             payload_hash: event.payload_hash(),
             number: None,
+            retention_days: None,
         };
         let inserted = events.insert(&event, &first, counter).await.unwrap();
         (inserted, table.take_units(), table.take_calls())
@@ -291,4 +297,19 @@ async fn an_event_that_is_counted_costs_four_write_units_and_any_other_costs_one
         assert_eq!(insert(id, Some("acme/sequence#a")).await, (Insertion::New(Some(number)), 4, 2));
     }
     assert!(table.items().iter().all(|item| item.contains_key("expiresAt")));
+}
+
+#[tokio::test]
+async fn a_record_is_kept_for_the_days_of_its_event_at_each_write() {
+    let mut scene = Scene::new();
+    scene.event.retention_days = Some(2);
+    for status in [DeliveryStatus::Pending, DeliveryStatus::Pending, DeliveryStatus::Exhausted] {
+        scene.attempt(Some("no".into()), status).await;
+    }
+    scene.deliveries.reset_for_replay(scene.key(), ReplayKind::Replay).await.unwrap();
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    for item in scene.table.items() {
+        let expires: u64 = item["expiresAt"]["N"].as_str().unwrap().parse().unwrap();
+        assert!((now + 2 * 86_400 - 60..=now + 2 * 86_400 + 60).contains(&expires), "{item:?}");
+    }
 }

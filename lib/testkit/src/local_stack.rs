@@ -393,12 +393,15 @@ impl LocalStack {
         let event = EventKey { tenant: tenant.clone(), source: "/core".into(), id };
         let Some(arrived_unix_ms) = self.arrived(&event, endpoint).await else { return Vec::new() };
         let table = Deliveries::new(self.dynamodb(), setting("EVENTS_TABLE"), Duration::ZERO);
-        table.attempts(DeliveryKey { event: &event, endpoint, arrived_unix_ms }).await.expect("the table can be read")
+        table
+            .attempts(DeliveryKey { event: &event, endpoint, arrived_unix_ms, retention_days: None })
+            .await
+            .expect("the table can be read")
     }
 
     /// Finds the record of a delivery, and reads from its sort key when the event arrived.
     async fn arrived(&self, event: &EventKey, endpoint: &EndpointId) -> Option<u64> {
-        let key = DeliveryKey { event, endpoint, arrived_unix_ms: 0 };
+        let key = DeliveryKey { event, endpoint, arrived_unix_ms: 0, retention_days: None };
         let query = self
             .dynamodb()
             .query()
@@ -582,6 +585,7 @@ impl LocalStack {
             },
             payload_hash: event.payload_hash(),
             number: None,
+            retention_days: None,
         };
         events.insert(event, &first, None).await.expect("the table accepts the event");
     }

@@ -12,7 +12,8 @@ use crate::output::Output;
 use crate::stack::Stack;
 
 const COLUMNS: [&str; 4] = ["type", "builtIn", "deprecated", "description"];
-const ROWS: [&str; 8] = ["type", "builtIn", "deprecated", "description", "schema", "example", "createdAt", "updatedAt"];
+const ROWS: [&str; 9] =
+    ["type", "builtIn", "deprecated", "retentionDays", "description", "schema", "example", "createdAt", "updatedAt"];
 
 /// Runs a command about event types.
 pub async fn run(command: EventTypeCommand, stack: &Stack<'_>, output: &Output) -> Outcome {

@@ -263,8 +263,10 @@ mod tests {
     fn every_delivery_has_a_part_and_a_place_of_its_own() {
         let endpoint = EndpointId::new(Uuid::from_u128(1));
         let keys: Vec<_> = (0..1_000).map(|index| event(&format!("op-{index}"), "/core")).collect();
-        let deliveries: Vec<_> =
-            keys.iter().map(|event| DeliveryKey { event, endpoint: &endpoint, arrived_unix_ms: 7 }).collect();
+        let deliveries: Vec<_> = keys
+            .iter()
+            .map(|event| DeliveryKey { event, endpoint: &endpoint, arrived_unix_ms: 7, retention_days: None })
+            .collect();
         for part in parts(&endpoint) {
             let here = deliveries.iter().filter(|delivery| key_of(**delivery).0 == part).count();
             assert!((80..=170).contains(&here), "{here} of 1,000 in {part}");

@@ -49,31 +49,23 @@ pub struct Delivery {
 pub const LONGEST_ATTEMPT: Duration = Duration::from_secs(95);
 
 /// The maximum number of bytes of a delivery's message without its event.
-pub const MESSAGE_OVERHEAD_BYTES: usize = 128;
+pub const MESSAGE_OVERHEAD_BYTES: usize = 160;
 
 impl Delivery {
     /// Returns the SQS message body: `{"endpoint":"ep_…","arrivedUnixMs":…,"event":{…}}`, with the event as
-    /// [`Event::json`] spells it. An event with a number has it beside it, as `sequence`.
+    /// [`Event::json`] spells it. Its number and its retention are beside it, as `sequence` and `retentionDays`, if it has them.
     #[must_use]
     pub fn message(endpoint: &EndpointId, event: &Event, arrived_unix_ms: u64) -> String {
-        Self::numbered_message(endpoint, event, event.number, arrived_unix_ms)
+        Self::message_with(endpoint, event, Stored::of(event), arrived_unix_ms)
     }
 
-    /// Returns the message of [`Self::message`] for an event that has just got its number.
+    /// Returns the message of [`Self::message`] for an event that has just been stored.
     #[must_use]
-    pub fn numbered_message(
-        endpoint: &EndpointId,
-        event: &Event,
-        number: Option<SequenceNumber>,
-        arrived_unix_ms: u64,
-    ) -> String {
+    pub fn message_with(endpoint: &EndpointId, event: &Event, stored: Stored, arrived_unix_ms: u64) -> String {
         let event = event.json();
-        match number {
-            None => format!(r#"{{"endpoint":"{endpoint}","arrivedUnixMs":{arrived_unix_ms},"event":{event}}}"#),
-            Some(number) => format!(
-                r#"{{"endpoint":"{endpoint}","arrivedUnixMs":{arrived_unix_ms},"sequence":"{number}","event":{event}}}"#
-            ),
-        }
+        let number = stored.number.map(|number| format!(r#""sequence":"{number}","#)).unwrap_or_default();
+        let days = stored.retention_days.map(|days| format!(r#""retentionDays":{days},"#)).unwrap_or_default();
+        format!(r#"{{"endpoint":"{endpoint}","arrivedUnixMs":{arrived_unix_ms},{number}{days}"event":{event}}}"#)
     }
 
     /// Returns the body of this delivery's message.
@@ -96,6 +88,7 @@ impl Delivery {
             endpoint: Some(endpoint),
             arrived_unix_ms: Some(arrived_unix_ms),
             number,
+            retention_days,
             event: Some(event),
         }) = Message::scan(body)
         else {
@@ -107,6 +100,7 @@ impl Delivery {
         };
         let mut event = event?;
         event.number = number;
+        event.retention_days = retention_days;
         Ok(Self { endpoint, event, arrived_unix_ms })
     }
 
@@ -127,7 +121,29 @@ impl Delivery {
     /// Returns the key of the delivery.
     #[must_use]
     pub fn key(&self) -> DeliveryKey<'_> {
-        DeliveryKey { event: &self.event.key, endpoint: &self.endpoint, arrived_unix_ms: self.arrived_unix_ms }
+        DeliveryKey {
+            event: &self.event.key,
+            endpoint: &self.endpoint,
+            arrived_unix_ms: self.arrived_unix_ms,
+            retention_days: self.event.retention_days,
+        }
+    }
+}
+
+/// The facts about an event that Signpost stores beside it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Its number, if it was counted.
+    pub number: Option<SequenceNumber>,
+    /// For how many days it is kept, if its type says so.
+    pub retention_days: Option<u16>,
+}
+
+impl Stored {
+    /// Returns those of a stored event.
+    #[must_use]
+    pub fn of(event: &Event) -> Self {
+        Self { number: event.number, retention_days: event.retention_days }
     }
 }
 
@@ -137,6 +153,7 @@ struct Message<'a> {
     endpoint: Option<Cow<'a, str>>,
     arrived_unix_ms: Option<u64>,
     number: Option<SequenceNumber>,
+    retention_days: Option<u16>,
     event: Option<Result<Event, Vec<Fault>>>,
 }
 
@@ -149,6 +166,7 @@ impl<'a> Message<'a> {
             "arrivedUnixMs" => once(&mut message.arrived_unix_ms, scanner.spelled()?.parse().ok()?),
             "endpoint" => once(&mut message.endpoint, text_in(scanner.spelled()?)?),
             "sequence" => once(&mut message.number, SequenceNumber::parse(&text_in(scanner.spelled()?)?)?),
+            "retentionDays" => once(&mut message.retention_days, scanner.spelled()?.parse().ok()?),
             "event" => once(&mut message.event, Event::reread_part(scanner)?),
             _ => scanner.value(),
         })?;
@@ -170,6 +188,8 @@ pub struct DeliveryKey<'a> {
     pub endpoint: &'a EndpointId,
     /// The time when the event first arrived, in milliseconds since the Unix epoch.
     pub arrived_unix_ms: u64,
+    /// For how many days the event is kept, if its type says so. It is no part of the identity.
+    pub retention_days: Option<u16>,
 }
 
 /// The status of a delivery.
@@ -592,6 +612,7 @@ mod tests {
         );
         let mut numbered = event();
         numbered.number = Some(SequenceNumber::first(1_769_853_600));
+        numbered.retention_days = Some(u16::MAX);
         let message = Delivery::message(&endpoint, &numbered, u64::MAX);
         assert!(message.len() <= event().json().len() + MESSAGE_OVERHEAD_BYTES);
         let read = Delivery::parse(&message).unwrap();

@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn keys_are_spelled_so_that_the_oldest_is_first() {
         let (event, endpoint) = (event(), EndpointId::new(Uuid::from_u128(1)));
-        let delivery = DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms: 0 };
+        let delivery = DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms: 0, retention_days: None };
         assert_eq!(place(7, delivery), format!("0000000000007#acme/op-1#{endpoint}#/core"));
         assert!(place(999, delivery) < place(1_000, delivery));
         assert!(first_place(1_000) < place(1_000, delivery) && first_place(1_000) > place(999, delivery));
@@ -230,7 +230,7 @@ mod tests {
             due in 1_000_000..10_000_000_000_000_u64, before in 0..240_000_u64
         ) {
             let (event, endpoint) = (event(), EndpointId::new(Uuid::from_u128(1)));
-            let lane = Lane::due_at(due, DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms: 0 });
+            let lane = Lane::due_at(due, DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms: 0, retention_days: None });
             let Lane::Due { minute, .. } = lane else { panic!("{lane:?}") };
             prop_assert_eq!(lane.partitions(), [lane.partition_of(&event)]);
             prop_assert!(Lane::of_minute(minute).any(|one| one == lane));

@@ -2,6 +2,8 @@
 //! own.
 
 use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -75,14 +77,16 @@ pub struct EventType {
     pub example: String,
     /// Whether producers should stop to send it. Its events are accepted all the same.
     pub deprecated: bool,
+    /// For how many days its events are kept, if shorter than the stack keeps events.
+    pub retention_days: Option<u16>,
 }
 
 impl EventType {
-    /// Reads an event type as an operator sends it.
+    /// Reads an event type as an operator sends it, on a stack that keeps events for `stack_retention`.
     ///
     /// # Errors
     /// All faults: of the settings, of the schema, and of an example that does not fit the schema.
-    pub fn parse(text: &str) -> Result<Self, Vec<Fault>> {
+    pub fn parse(text: &str, stack_retention: Duration) -> Result<Self, Vec<Fault>> {
         let found = Found::whole(json::parse(text, "an event type in JSON")?);
         let mut faults = Faults::default();
         let Some(mut object) = Object::open(&found, &mut faults) else {
@@ -90,6 +94,8 @@ impl EventType {
         };
         let description = object.member("description").and_then(|one| one.text_or_empty(MAX_DESCRIPTION, &mut faults));
         let deprecated = object.member("deprecated").and_then(|one| one.read("`true` or `false`", &mut faults));
+        let days = object.nullable_member("retentionDays");
+        let retention_days = days.and_then(|one| one.within(days_up_to(stack_retention), &mut faults));
         let schema =
             required(&mut object, "schema", "a JSON Schema 2020-12, such as `{\"type\":\"object\"}`", &mut faults);
         let example = required(&mut object, "example", "a payload that fits the schema", &mut faults);
@@ -108,6 +114,7 @@ impl EventType {
             schema: schema.map(|schema| json::minify(schema.value.get())).unwrap_or_default(),
             example: example.unwrap_or_default(),
             deprecated: deprecated.unwrap_or_default(),
+            retention_days: retention_days.and_then(|days| u16::try_from(days).ok()),
         })
     }
 
@@ -116,6 +123,19 @@ impl EventType {
     pub fn bytes(&self) -> u64 {
         (self.description.len() + self.schema.len() + self.example.len()) as u64
     }
+}
+
+/// Returns the values that `retentionDays` may have on a stack that keeps events for `stack_retention`.
+fn days_up_to(stack_retention: Duration) -> RangeInclusive<u32> {
+    1..=u32::try_from(stack_retention.as_secs() / 86_400).unwrap_or(u32::MAX).max(1)
+}
+
+/// Returns for how long Signpost keeps an event of a type with `retention_days`. It is never longer than the stack keeps
+/// events, which may have changed since.
+#[must_use]
+pub fn retention_of(retention_days: Option<u16>, stack_retention: Duration) -> Duration {
+    let own = retention_days.map(|days| Duration::from_hours(24 * u64::from(days)));
+    own.map_or(stack_retention, |own| own.min(stack_retention))
 }
 
 fn required<'a>(object: &mut Object<'a>, name: &'static str, expected: &str, faults: &mut Faults) -> Option<Found<'a>> {
@@ -258,11 +278,29 @@ mod tests {
         let text = r#"{"description":"Paid.","deprecated":true,
             "schema": {"type":"object", "properties":{"total":{"maximum":12345678901234567890.5}}},
             "example": {"total": 10.10}}"#;
-        let read = EventType::parse(text).unwrap();
+        let read = EventType::parse(text, Duration::from_hours(720)).unwrap();
         let schema = r#"{"type":"object","properties":{"total":{"maximum":12345678901234567890.5}}}"#;
         assert_eq!((&*read.schema, &*read.example), (schema, r#"{"total":10.10}"#));
         assert_eq!((&*read.description, read.deprecated), ("Paid.", true));
         assert_eq!(read.bytes(), 5 + 15 + schema.len() as u64);
+    }
+
+    #[test]
+    fn a_type_keeps_its_events_for_days_and_never_longer_than_the_stack() {
+        let day = Duration::from_hours(24);
+        let parse = |days: &str| {
+            EventType::parse(&format!(r#"{{"schema":{{}},"example":{{}},"retentionDays":{days}}}"#), 30 * day)
+        };
+        for (days, expected) in [("1", Some(1)), ("30", Some(30)), ("null", None)] {
+            assert_eq!(parse(days).unwrap().retention_days, expected, "{days}");
+        }
+        for bad in ["0", "31", "1.5", "-1", "\"7\"", "true"] {
+            assert_eq!(parse(bad).unwrap_err()[0].pointer, "/retentionDays", "{bad}");
+        }
+        let cases = [(None, 30, "no days"), (Some(7), 7, "fewer days"), (Some(90), 30, "the stack keeps less now")];
+        for (days, expected, why) in cases {
+            assert_eq!(retention_of(days, 30 * day), expected * day, "{why}");
+        }
     }
 
     #[test]
@@ -285,14 +323,16 @@ mod tests {
             ),
         ];
         for (text, pointers, why) in cases {
-            let faults = EventType::parse(text).unwrap_err();
+            let faults = EventType::parse(text, Duration::from_hours(720)).unwrap_err();
             assert_eq!(faults.iter().map(|fault| &*fault.pointer).collect::<Vec<_>>(), pointers, "{why}: {faults:?}");
         }
         let long = |name: &str, bytes: usize| format!(r#"{{"{name}":"{}"}}"#, "x".repeat(bytes));
         for (schema, example, pointer) in
             [(long("title", 33_000), "{}".into(), "/schema"), ("{}".into(), long("a", 33_000), "/example")]
         {
-            let faults = EventType::parse(&format!(r#"{{"schema":{schema},"example":{example}}}"#)).unwrap_err();
+            let faults =
+                EventType::parse(&format!(r#"{{"schema":{schema},"example":{example}}}"#), Duration::from_hours(720))
+                    .unwrap_err();
             assert_eq!(faults[0].pointer, pointer);
         }
     }

@@ -58,6 +58,8 @@ pub struct Event {
     pub context: Context,
     /// The number that Signpost gave to it, if an endpoint asked for one. It is not in the event's JSON.
     pub number: Option<SequenceNumber>,
+    /// For how many days Signpost keeps it, if its type says so. It is not in the event's JSON either.
+    pub retention_days: Option<u16>,
     json: String,
     data: Range<usize>,
     facts: Facts,
@@ -419,7 +421,18 @@ impl Event {
         checked?;
         let (data, facts) = (place(&outline.json, data), Facts::find(&kind, &payload, &outline.json));
         let key = EventKey { tenant, source, id };
-        Ok(Self { key, kind, subject, time, context, number: None, json: outline.json, data, facts })
+        Ok(Self {
+            key,
+            kind,
+            subject,
+            time,
+            context,
+            number: None,
+            retention_days: None,
+            json: outline.json,
+            data,
+            facts,
+        })
     }
 
     /// Returns whether an operator tries an endpoint out with the event, which goes to the endpoint in its subject only.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use signpost_core::delivery::Stored;
 use signpost_core::endpoint::EndpointId;
-use signpost_core::event::sequence::SequenceNumber;
 use signpost_core::event::{Event, TenantId};
 
 use super::Fanout;
@@ -27,8 +27,7 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(6);
 /// An event and its endpoints. Times are milliseconds since the Unix epoch.
 pub(super) struct FanOut<'a> {
     pub(super) event: &'a Event,
-    /// Its number, if it was counted.
-    pub(super) number: Option<SequenceNumber>,
+    pub(super) stored: Stored,
     pub(super) endpoints: Vec<EndpointId>,
     /// How many of the endpoints it was sent to before.
     pub(super) sent: usize,
@@ -59,8 +58,8 @@ pub(super) enum End {
 
 impl FanOut<'_> {
     fn message(&self, index: usize, since_unix_ms: Option<u64>) -> Message {
-        let FanOut { event, number, arrived_unix_ms, .. } = self;
-        Message::of_numbered(&self.endpoints[index], event, *number, *arrived_unix_ms, since_unix_ms)
+        let FanOut { event, stored, arrived_unix_ms, .. } = self;
+        Message::of_stored(&self.endpoints[index], event, *stored, *arrived_unix_ms, since_unix_ms)
     }
 
     /// Returns the size of each message. All are of the same size, because all ids are, and none is larger if it is sent

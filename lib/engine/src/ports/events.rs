@@ -148,6 +148,8 @@ pub struct FirstFanOut {
     pub payload_hash: [u8; 32],
     /// Its number, if it was counted.
     pub number: Option<SequenceNumber>,
+    /// For how many days the event is kept, if its type says so.
+    pub retention_days: Option<u16>,
 }
 
 /// A stored event.

@@ -144,6 +144,8 @@ pub struct Parked {
     /// When the event arrived, in milliseconds since the Unix epoch, if known; a part of the key of the delivery's
     /// record.
     pub arrived_unix_ms: Option<u64>,
+    /// For how many days its event is kept, if its type says so.
+    pub retention_days: Option<u16>,
     /// The key of its partition ([`Lane::partition_of`]).
     pub lane: String,
     /// Its place in the lane ([`signpost_core::delivery::parking::place`]).
@@ -157,7 +159,8 @@ impl Parked {
     #[must_use]
     pub fn key(&self) -> Option<DeliveryKey<'_>> {
         let (event, endpoint) = (&self.event, &self.endpoint);
-        Some(DeliveryKey { event, endpoint, arrived_unix_ms: self.arrived_unix_ms? })
+        let retention_days = self.retention_days;
+        Some(DeliveryKey { event, endpoint, arrived_unix_ms: self.arrived_unix_ms?, retention_days })
     }
 
     /// Builds the dead letter of a parked delivery whose event has expired. Only the event's key is left.

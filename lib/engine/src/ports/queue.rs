@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use signpost_core::delivery::Delivery;
+use signpost_core::delivery::{Delivery, Stored};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::Event;
-use signpost_core::event::sequence::SequenceNumber;
 
 /// A queue that presents each message at least once, in any order (an SQS standard queue).
 pub trait Queue {
@@ -88,20 +87,20 @@ impl Message {
     /// does not delay the others (fair queues).
     #[must_use]
     pub fn of_delivery(endpoint: &EndpointId, event: &Event, arrived_unix_ms: u64, since_unix_ms: Option<u64>) -> Self {
-        Self::of_numbered(endpoint, event, event.number, arrived_unix_ms, since_unix_ms)
+        Self::of_stored(endpoint, event, Stored::of(event), arrived_unix_ms, since_unix_ms)
     }
 
-    /// Creates the message of [`Self::of_delivery`] for an event that has just got its number.
+    /// Creates the message of [`Self::of_delivery`] for an event that has just been stored.
     #[must_use]
-    pub fn of_numbered(
+    pub fn of_stored(
         endpoint: &EndpointId,
         event: &Event,
-        number: Option<SequenceNumber>,
+        stored: Stored,
         arrived_unix_ms: u64,
         since_unix_ms: Option<u64>,
     ) -> Self {
         Self {
-            body: Delivery::numbered_message(endpoint, event, number, arrived_unix_ms),
+            body: Delivery::message_with(endpoint, event, stored, arrived_unix_ms),
             group: Some(event.key.tenant.to_string()),
             attributes: since_unix_ms.map(|since| (SINCE, since.to_string())).into_iter().collect(),
             delay: Duration::ZERO,

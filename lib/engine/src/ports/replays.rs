@@ -89,4 +89,6 @@ pub struct ListedDelivery {
     pub event: EventKey,
     /// The delivery's progress.
     pub progress: Progress,
+    /// For how many days the event is kept, if its type says so. The list does not know it.
+    pub retention_days: Option<u16>,
 }

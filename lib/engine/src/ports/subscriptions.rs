@@ -24,12 +24,23 @@ pub trait Subscriptions {
     /// The call failed.
     async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<(EndpointId, Option<Subscription>)>, Self::Error>;
 
-    /// Reads the schemas of a tenant's event types, as they are now: the type and the JSON Schema of each. Schemas that
-    /// cannot be read are left out, so that their events are accepted.
+    /// Reads the rules of a tenant's event types, as they are now. Unreadable ones are left out, so that their
+    /// events are accepted.
     ///
     /// # Errors
     /// The call failed.
-    async fn schemas(&self, tenant: &TenantId) -> Result<Vec<(String, String)>, Self::Error>;
+    async fn schemas(&self, tenant: &TenantId) -> Result<Vec<TypeRules>, Self::Error>;
+}
+
+/// The rules of an event type.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TypeRules {
+    /// The CloudEvents `type`.
+    pub kind: String,
+    /// The JSON Schema of its payloads.
+    pub schema: String,
+    /// For how many days its events are kept, if shorter than the stack keeps events.
+    pub retention_days: Option<u16>,
 }
 
 /// A version of a tenant's subscriptions and event types.

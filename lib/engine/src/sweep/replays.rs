@@ -226,11 +226,12 @@ impl<P: Ports> Sweep<P> {
         let mut kinds = Vec::with_capacity(keys.len());
         while kinds.len() < keys.len() {
             let events = self.events.get_some(&keys[kinds.len()..]).await?;
-            kinds.extend(events.into_iter().map(|kept| kept.map(|kept| kept.event.kind)));
+            kinds.extend(events.into_iter().map(|kept| kept.map(|kept| (kept.event.kind, kept.event.retention_days))));
         }
-        for ((delivery, step), kind) in chosen.into_iter().zip(kinds) {
+        for ((mut delivery, step), kind) in chosen.into_iter().zip(kinds) {
+            delivery.retention_days = kind.as_ref().and_then(|(_, days)| *days);
             let is_wanted = match &kind {
-                Some(kind) => replay.filter.wants_type(kind),
+                Some((kind, _)) => replay.filter.wants_type(kind),
                 None => replay.filter.types.is_empty(), // The type of an event that has expired is not known.
             };
             match step {
@@ -270,7 +271,12 @@ impl<P: Ports> Sweep<P> {
         let since = replay.page.map_or(replay.created_unix_ms, |page| page.since_unix_ms);
         let parks = deliveries.iter().map(async |delivery| {
             let arrived_unix_ms = delivery.position.arrived_unix_ms();
-            let key = DeliveryKey { event: &delivery.event, endpoint, arrived_unix_ms };
+            let key = DeliveryKey {
+                event: &delivery.event,
+                endpoint,
+                arrived_unix_ms,
+                retention_days: delivery.retention_days,
+            };
             // The record first. `deliver` would take a message that comes before for a repetition.
             self.deliveries.reset_for_replay(key, ReplayKind::Replay).await?;
             self.events.keep_for_endpoint(key).await?; // A parked delivery has only the event's key.

@@ -33,7 +33,7 @@ use signpost_engine::ports::events::{Arrival, EventTraces, Events, FirstFanOut, 
 use signpost_engine::ports::limits::{Breakers, ConcurrencySlot, Counted, Limits, SlotPool};
 use signpost_engine::ports::parking::{Drain, Parking, SweepState, Waiting};
 use signpost_engine::ports::replays::{DeliveryLists, ListStretch, Replays, RunningReplay};
-use signpost_engine::ports::subscriptions::Subscriptions;
+use signpost_engine::ports::subscriptions::{Subscriptions, TypeRules};
 use signpost_engine::ports::token_requests::{Changed, TokenRequests};
 use uuid::Uuid;
 
@@ -41,7 +41,7 @@ use uuid::Uuid;
 pub type Subject = (EventKey, EndpointId, u64);
 
 fn key((event, endpoint, arrived_unix_ms): &Subject) -> DeliveryKey<'_> {
-    DeliveryKey { event, endpoint, arrived_unix_ms: *arrived_unix_ms }
+    DeliveryKey { event, endpoint, arrived_unix_ms: *arrived_unix_ms, retention_days: None }
 }
 
 /// Any moment. No lease and no attempt of these checks is related to the time at which they run.
@@ -784,6 +784,11 @@ pub async fn a_breaker<B: Breakers<Error: Debug>>(table: &B, endpoint: &Endpoint
     assert_eq!(table.read(endpoint).await.unwrap(), (closed, Some(3)));
 }
 
+/// Returns the event type that [`EndpointWrite::SetSchema`] writes: its events are kept for a week.
+pub fn invoice(schema: &str) -> TypeRules {
+    TypeRules { kind: "invoice".to_owned(), schema: schema.to_owned(), retention_days: Some(7) }
+}
+
 /// An event is stored once. A second insert returns the first fan-out.
 pub async fn an_event<E: Events<Error: Debug>>(table: &E, event: &Event, endpoint: &EndpointId) {
     let first = |message_id: &str, payload_hash| FirstFanOut {
@@ -794,6 +799,7 @@ pub async fn an_event<E: Events<Error: Debug>>(table: &E, event: &Event, endpoin
         arrival: Arrival { moment: Moment::of(event, AT), expires_at: AT / 1_000 + 3_600 },
         payload_hash,
         number: None,
+        retention_days: None,
     };
     assert_eq!(table.get(&event.key).await.unwrap(), None);
     assert_eq!(table.get_some(&[&event.key, &event.key]).await.unwrap(), [None, None]);
@@ -820,7 +826,7 @@ pub async fn an_event<E: Events<Error: Debug>>(table: &E, event: &Event, endpoin
     );
     assert_eq!(table.get_some(&several[..1]).await.unwrap(), [Some(stored.clone())]);
     assert_eq!(table.get_some(&[]).await.unwrap(), []);
-    let delivery = DeliveryKey { event: &event.key, endpoint, arrived_unix_ms: AT };
+    let delivery = DeliveryKey { event: &event.key, endpoint, arrived_unix_ms: AT, retention_days: None };
     table.keep_until(delivery, AT + 100 * 24 * 3_600_000).await.unwrap();
     table.keep_for_endpoint(delivery).await.unwrap();
     assert_eq!(table.get(&event.key).await.unwrap(), Some(stored));
@@ -842,6 +848,7 @@ pub async fn counted_events<E: Events<Error: Debug>>(
             arrival: Arrival { moment: Moment::of(event, AT), expires_at: AT / 1_000 + 3_600 },
             payload_hash: event.payload_hash(),
             number: None,
+            retention_days: None,
         };
         table.insert(event, &first, counter).await.unwrap()
     };
@@ -893,9 +900,10 @@ pub async fn an_erased_event<E: Events<Error: Debug>>(table: &E, event: &Event, 
             arrival: Arrival { moment: Moment::of(event, AT), expires_at: AT / 1_000 + 3_600 },
             payload_hash: event.payload_hash(),
             number: None,
+            retention_days: None,
         };
         assert_eq!(table.insert(event, &first, None).await.unwrap(), Insertion::Erased);
-        let delivery = DeliveryKey { event: key, endpoint, arrived_unix_ms: AT };
+        let delivery = DeliveryKey { event: key, endpoint, arrived_unix_ms: AT, retention_days: None };
         table.note_sent(key, 1).await.unwrap();
         table.keep_for_endpoint(delivery).await.unwrap();
         assert_eq!(table.erase(key).await.unwrap(), Some(after.clone()), "a repetition changes nothing");
@@ -913,6 +921,7 @@ pub async fn an_event_erased_before_it_arrives<E: Events<Error: Debug>>(table: &
         arrival: Arrival { moment: Moment::of(event, AT), expires_at: AT / 1_000 + 3_600 },
         payload_hash: event.payload_hash(),
         number: None,
+        retention_days: None,
     };
     assert_eq!(table.insert(event, &first, None).await.unwrap(), Insertion::Erased);
     let traces = EventTraces { event: None, moment: None, endpoints: Vec::new() };
@@ -921,7 +930,7 @@ pub async fn an_event_erased_before_it_arrives<E: Events<Error: Debug>>(table: &
 
 /// Keeping an event that is gone does not bring a part of it back.
 pub async fn a_missing_event<E: Events<Error: Debug>>(table: &E, event: &Event, endpoint: &EndpointId) {
-    let delivery = DeliveryKey { event: &event.key, endpoint, arrived_unix_ms: AT };
+    let delivery = DeliveryKey { event: &event.key, endpoint, arrived_unix_ms: AT, retention_days: None };
     table.keep_until(delivery, AT + 100 * 24 * 3_600_000).await.unwrap();
     table.keep_for_endpoint(delivery).await.unwrap();
     table.note_sent(&event.key, 1).await.unwrap();
@@ -980,7 +989,7 @@ pub async fn subscriptions<S: Subscriptions<Error: Debug>>(
         write(EndpointWrite::SetSchema(schema)).await;
         let after = version().await.unwrap();
         assert!(after.number != before.number && after.has_event_types == schema.is_some(), "{before:?}, {after:?}");
-        let expected: Vec<_> = schema.map(|schema| ("invoice".to_owned(), schema.to_owned())).into_iter().collect();
+        let expected: Vec<_> = schema.map(invoice).into_iter().collect();
         assert_eq!(table.schemas(tenant).await.unwrap(), expected);
         assert_eq!(table.of_tenant(tenant).await.unwrap(), [], "no endpoint");
     }

@@ -213,6 +213,7 @@ impl Calm {
             arrival,
             payload_hash: event.payload_hash(),
             number: None,
+            retention_days: None,
         };
         self.world.tables.borrow_mut().events.insert(number, first);
         self.world.laws.borrow().events[number as usize].delivery_to(endpoint).unwrap()
@@ -354,7 +355,7 @@ impl Calm {
         let process = self.process.clone();
         self.run(async move {
             let (event, endpoint, arrived_unix_ms) = process.world.parts_of(delivery);
-            let key = DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms };
+            let key = DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms, retention_days: None };
             if let Lane::Endpoint(_) = lane {
                 process.world.tables.borrow_mut().ask_to_drain(&event.tenant, &endpoint, at / SECOND);
             }

@@ -189,7 +189,7 @@ fn the_version_of_subscriptions_changes_with_each_of_them() {
                 EndpointWrite::Disable => all[0].as_mut().unwrap().disabled = Some(DisabledBecause::Operator),
                 EndpointWrite::Remove => all[0] = None,
                 EndpointWrite::SetSchema(schema) => {
-                    *schemas = schema.map(|schema| ("invoice".to_owned(), schema.to_owned())).into_iter().collect();
+                    *schemas = schema.map(conformance::invoice).into_iter().collect();
                 }
             }
         };

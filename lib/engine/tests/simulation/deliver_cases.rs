@@ -1228,7 +1228,7 @@ fn a_replayed_delivery_is_sent_again_with_its_header_and_a_retry_policy_that_cou
         let process = calm.process.clone();
         calm.run(async move {
             let (event, endpoint, arrived_unix_ms) = process.world.parts_of(delivery);
-            let key = DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms };
+            let key = DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms, retention_days: None };
             process.reset_for_replay(key, kind).await.unwrap();
         });
         let comes_again = calm.deliver_one(delivery, Receipt { is_again: true, ..FIRST });

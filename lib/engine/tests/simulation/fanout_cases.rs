@@ -7,12 +7,14 @@ use signpost_core::delivery::Delivery;
 use signpost_core::endpoint::filter::Filter;
 use signpost_core::event::TenantId;
 use signpost_engine::fanout::{Fanout, QueuedEvent};
+use signpost_engine::ports::subscriptions::TypeRules;
 
 use crate::calm::{Broken, Calm, Failure, MINUTE};
 use crate::clock::START;
-use crate::functions::fanout_of;
+use crate::functions::{RETENTION, fanout_of};
 use crate::ports::{Sim, Which};
 use crate::receivers::Mood;
+use crate::tables::index_of;
 use crate::world::{Call, Process, Role, endpoint, endpoint_id, type_for, types_of};
 
 const VERSIONS: Call = ("Subscriptions", "versions");
@@ -136,7 +138,8 @@ fn an_endpoint_whose_subscription_cannot_be_read_gets_every_event() {
 
 /// The schema of a type of this world.
 fn set_schema(calm: &Calm, endpoints: &[usize], schema: &str) {
-    calm.world.tables.borrow_mut().schemas = vec![(type_for(endpoints), schema.to_owned())];
+    calm.world.tables.borrow_mut().schemas =
+        vec![TypeRules { kind: type_for(endpoints), schema: schema.to_owned(), retention_days: None }];
 }
 
 #[test]
@@ -189,6 +192,35 @@ fn a_schema_has_an_effect_on_the_very_next_event_and_costs_no_call_until_it_chan
     calm.world.tables.borrow_mut().schemas = Vec::new();
     assert!(send("m-4").is_empty());
     assert_eq!((recipients(&calm).len(), calls(&calm)), (4, 1));
+}
+
+#[test]
+fn an_event_is_kept_for_the_days_of_its_type_and_not_longer_than_the_stack_keeps_events() {
+    let calm = three();
+    let rules = |endpoints: &[usize], days| {
+        let (kind, schema) = (type_for(endpoints), "true".to_owned());
+        TypeRules { kind, schema, retention_days: Some(days) }
+    };
+    calm.world.tables.borrow_mut().schemas = vec![rules(&[0], 2), rules(&[1], u16::MAX)];
+    let fanout = environment(&calm);
+    let events: Vec<_> = [0, 1, 2].map(|to| accepted(&calm, ["m-1", "m-2", "m-3"][to], &[to])).into();
+    assert!(invoke(&calm, &fanout, events, false).is_empty());
+    let of = |number: u32| {
+        let tables = calm.world.tables.borrow();
+        let first = &tables.events[&number];
+        (first.arrival.expires_at - first.at_unix_seconds, first.retention_days)
+    };
+    let (day, stack) = (86_400, RETENTION.as_secs());
+    assert_eq!([0, 1, 2].map(of), [(2 * day, Some(2)), (stack, Some(u16::MAX)), (stack, None)]);
+    let mut days = Vec::new();
+    for message in calm.sent(Which::Deliveries) {
+        let delivery = Delivery::parse(&message.body).unwrap();
+        days.push((index_of(&delivery.endpoint), delivery.key().retention_days));
+    }
+    days.sort_unstable();
+    let expected = [(0, Some(2)), (1, Some(u16::MAX)), (2, None)];
+    assert_eq!(days, expected, "each record is kept as long as its event");
+    assert_eq!(calm.calls(("Subscriptions", "schemas")), 1);
 }
 
 #[test]

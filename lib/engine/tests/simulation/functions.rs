@@ -21,7 +21,7 @@ pub const SWEEP_TIMEOUT_MS: u64 = 50_000;
 /// How often `fanout` runs at once here, for each of its queues.
 const FANOUTS: usize = 4;
 /// How long events are kept: longer than any schedule lasts.
-const RETENTION: Duration = Duration::from_hours(30 * 24);
+pub const RETENTION: Duration = Duration::from_hours(30 * 24);
 
 /// `Concurrent executions` of an account, by default.
 const ACCOUNT: usize = 1_000;

@@ -72,6 +72,7 @@ pub fn fanned_out(world: &World, endpoint: usize) -> (u32, Message) {
         arrival,
         payload_hash: [0; 32],
         number: None,
+        retention_days: None,
     };
     world.tables.borrow_mut().events.insert(number, first);
     (world.delivery_of(&event.key, &to), Message::of_delivery(&to, &event, now, None))
@@ -128,7 +129,7 @@ pub async fn replay(process: Process, number: u32, endpoint: &EndpointId) -> Res
     let id = process.world.laws.borrow().events[number as usize].delivery_to(index_of(endpoint)).unwrap();
     let (_, _, arrived_unix_ms) = process.world.parts_of(id);
     process.world.laws.borrow_mut().facts[id as usize].is_being_replayed = true;
-    let key = DeliveryKey { event: &event.key, endpoint, arrived_unix_ms };
+    let key = DeliveryKey { event: &event.key, endpoint, arrived_unix_ms, retention_days: None };
     process.reset_for_replay(key, ReplayKind::Replay).await?;
     let message = Message::of_delivery(endpoint, &event, arrived_unix_ms, Some(process.now()));
     QueueOf { process: process.clone(), which: Which::Deliveries }.send_all([message]).await?;

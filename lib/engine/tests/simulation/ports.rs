@@ -34,7 +34,7 @@ use signpost_engine::ports::limits::{Breakers, ConcurrencySlot, Counted, Limits,
 use signpost_engine::ports::parking::{Drain, Parked, Parking, SweepState, Waiting};
 use signpost_engine::ports::queue::{Message, Queue, Received};
 use signpost_engine::ports::replays::{DeliveryLists, ListStretch, ListedDelivery, Replays, RunningReplay};
-use signpost_engine::ports::subscriptions::{Subscriptions, Version};
+use signpost_engine::ports::subscriptions::{Subscriptions, TypeRules, Version};
 use signpost_engine::ports::tenant_erasures::{ErasureStep, RunningErasure, TenantErasures};
 use signpost_engine::ports::token_requests::{Changed, TokenRequests};
 use signpost_engine::ports::webhooks::Signers;
@@ -400,9 +400,12 @@ impl Process {
 
     fn parked(&self, lane: &Lane, (at_unix_ms, id, token): (u64, u32, u64)) -> Parked {
         let (event, endpoint, arrived_unix_ms) = self.world.parts_of(id);
-        let place = place(at_unix_ms, DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms });
+        let place = place(
+            at_unix_ms,
+            DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms, retention_days: None },
+        );
         let (lane, arrived_unix_ms, fencing_token) = (lane.partition_of(&event), Some(arrived_unix_ms), Some(token));
-        Parked { event, endpoint, at_unix_ms, arrived_unix_ms, lane, place, fencing_token }
+        Parked { event, endpoint, at_unix_ms, arrived_unix_ms, retention_days: None, lane, place, fencing_token }
     }
 }
 
@@ -420,15 +423,15 @@ impl Events for Process {
                 return Insertion::Stored(existing.clone());
             }
             world.laws.borrow().chosen(number, &first.endpoints, |index| tables.endpoints[index].is_none());
-            let counted = counter.map(|counter| {
+            let given = counter.map(|counter| {
                 let last = tables.counters.get(counter).copied();
                 let next = last.map_or_else(|| SequenceNumber::first(first.at_unix_seconds), SequenceNumber::next);
                 tables.counters.insert(counter.to_owned(), next);
                 next
             });
-            world.laws.borrow_mut().numbered(number, counter, counted);
-            tables.events.insert(number, FirstFanOut { number: counted, ..first.clone() });
-            Insertion::New(counted)
+            world.laws.borrow_mut().numbered(number, counter, given);
+            tables.events.insert(number, FirstFanOut { number: given, ..first.clone() });
+            Insertion::New(given)
         })
         .await
     }
@@ -783,7 +786,7 @@ impl DeliveryLists for Process {
             let (found, read_to) = world.tables.borrow().oldest_first(index_of(endpoint), range, statuses, looked_at);
             let listed = |(position, id, progress)| {
                 let (event, ..) = world.parts_of(id);
-                ListedDelivery { position, event, progress }
+                ListedDelivery { position, event, progress, retention_days: None }
             };
             ListStretch { deliveries: found.into_iter().map(listed).collect(), read_to }
         })
@@ -797,7 +800,8 @@ impl World {
         let new = self.tables.borrow().not_listed();
         for id in new {
             let (event, endpoint, arrived_unix_ms) = self.parts_of(id);
-            let (_, position) = key_of(DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms });
+            let (_, position) =
+                key_of(DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms, retention_days: None });
             self.tables.borrow_mut().list(id, index_of(&endpoint), position);
         }
     }
@@ -944,7 +948,7 @@ impl Subscriptions for Process {
         self.of_tenant_or_broken(tenant, read)
     }
 
-    async fn schemas(&self, tenant: &TenantId) -> Result<Vec<(String, String)>, Fault> {
+    async fn schemas(&self, tenant: &TenantId) -> Result<Vec<TypeRules>, Fault> {
         let read = self.table(("Subscriptions", "schemas"), |tables| tables.schemas.clone()).await?;
         self.of_tenant_or_broken(tenant, read)
     }

@@ -25,7 +25,7 @@ use signpost_engine::ports::events::FirstFanOut;
 use signpost_engine::ports::limits::{Counted, SlotPool};
 use signpost_engine::ports::parking::{Drain, SweepState};
 use signpost_engine::ports::replays::RunningReplay;
-use signpost_engine::ports::subscriptions::Version;
+use signpost_engine::ports::subscriptions::{TypeRules, Version};
 use signpost_engine::ports::tenant_erasures::RunningErasure;
 use signpost_engine::ports::token_requests::Changed;
 
@@ -87,8 +87,8 @@ pub struct Tables {
     pub erased: HashSet<u32>,
     /// The events whose retention has ended.
     pub gone: HashSet<u32>,
-    /// The event types, each with its schema.
-    pub schemas: Vec<(String, String)>,
+    /// The event types.
+    pub schemas: Vec<TypeRules>,
     /// The endpoints that cannot be read.
     pub unreadable: BTreeSet<usize>,
     pub states: HashMap<SecretHash, (TenantId, RequestId)>,

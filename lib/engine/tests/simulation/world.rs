@@ -309,7 +309,10 @@ impl World {
     /// Returns an event, with the number that it was stored with.
     pub fn event(&self, number: u32) -> Event {
         let mut event = self.parsed_event(number);
-        event.number = self.tables.borrow().events.get(&number).and_then(|first| first.number);
+        if let Some(first) = self.tables.borrow().events.get(&number) {
+            event.number = first.number;
+            event.retention_days = first.retention_days;
+        }
         event
     }
 

@@ -23,6 +23,7 @@ use signpost_core::delivery::list::key_of;
 use signpost_core::delivery::sent::SentRecord;
 use signpost_core::delivery::{DeadLetterReason, DeliveryKey, DeliveryRecord, DeliveryStatus, Progress, ReplayKind};
 use signpost_core::event::EventId;
+use signpost_core::event::catalogue::retention_of;
 use signpost_engine::ports;
 use signpost_engine::ports::deliveries::{Lease, LeaseResult};
 
@@ -77,7 +78,7 @@ impl Deliveries {
             .expression_attribute_values(":of", s(event_name(delivery)))
             .expression_attribute_values(":status", s(progress.status.as_str()))
             .expression_attribute_values(":next", n(progress.next_attempt_unix_ms))
-            .expression_attribute_values(":expires", n(self.expires_at()));
+            .expression_attribute_values(":expires", n(self.expires_at(delivery)));
         let Some(kept) = kept else { return call };
         let entry = AttributeValue::L(vec![AttributeValue::B(Blob::new(&*kept.entry))]);
         let call = call.expression_attribute_values(":attempt", entry);
@@ -105,10 +106,10 @@ impl Deliveries {
             }
         };
         let sent = match &attempt.sent {
-            SentRecord::This(sent) if attempt.number > 1 => Some(sent_item(delivery, sent, self.expires_at())),
+            SentRecord::This(sent) if attempt.number > 1 => Some(sent_item(delivery, sent, self.expires_at(delivery))),
             SentRecord::This(_) | SentRecord::Nothing | SentRecord::Same => None,
         };
-        let answer = new_answer(attempt).map(|answer| answer_item(delivery, answer, self.expires_at()));
+        let answer = new_answer(attempt).map(|answer| answer_item(delivery, answer, self.expires_at(delivery)));
         let chunks = async {
             if !begins_chunk(attempt.number) {
                 return None;
@@ -148,7 +149,7 @@ impl Deliveries {
             .table_name(&self.table)
             .set_key(Some(chunk_key(delivery, chunks)))
             .expression_attribute_values(":attempts", attempts.clone())
-            .expression_attribute_values(":expiresAt", n(self.expires_at()));
+            .expression_attribute_values(":expiresAt", n(self.expires_at(delivery)));
         let call = match record.get("sent") {
             None => call.update_expression("SET attempts = :attempts, expiresAt = :expiresAt"),
             Some(sent) => call
@@ -172,7 +173,7 @@ impl Deliveries {
 
     /// Returns the record of a first attempt, and the item of its answer if that is kept.
     fn first_items(&self, delivery: DeliveryKey<'_>, attempt: &Attempt, progress: Progress) -> Vec<Item> {
-        let (mut item, expires_at) = (key(delivery), self.expires_at());
+        let (mut item, expires_at) = (key(delivery), self.expires_at(delivery));
         let entry = encode(attempt, delivery.arrived_unix_ms, progress.last_sent, progress.last_answer);
         item.extend(progress.last_sent.map(|print| ("sentPrint".into(), n(print))));
         item.extend(progress.last_answer.map(|print| ("answerPrint".into(), n(print))));
@@ -191,8 +192,8 @@ impl Deliveries {
         std::iter::once(item).chain(answer).collect()
     }
 
-    fn expires_at(&self) -> u64 {
-        (unix_now() + self.retention).as_secs()
+    fn expires_at(&self, delivery: DeliveryKey<'_>) -> u64 {
+        (unix_now() + retention_of(delivery.retention_days, self.retention)).as_secs()
     }
 
     /// Removes the texts that an attempt has left beside a record, if its event was erased while the attempt ran.
@@ -260,7 +261,7 @@ impl ports::deliveries::Deliveries for Deliveries {
             .expression_attribute_values(":now", n(wanted.from_unix_ms))
             .expression_attribute_values(":due", n(wanted.due_by_unix_ms))
             .expression_attribute_values(":until", n(wanted.until_unix_ms))
-            .expression_attribute_values(":expires", n(self.expires_at()))
+            .expression_attribute_values(":expires", n(self.expires_at(delivery)))
             .return_values(ReturnValue::AllOld)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let standing = |item: Option<&Item>| {
@@ -286,7 +287,7 @@ impl ports::deliveries::Deliveries for Deliveries {
             .set_key(Some(key(delivery)))
             .update_expression("SET leasedUntil = :zero, expiresAt = if_not_exists(expiresAt, :expires)")
             .expression_attribute_values(":zero", n(0))
-            .expression_attribute_values(":expires", n(self.expires_at()));
+            .expression_attribute_values(":expires", n(self.expires_at(delivery)));
         let call = match leased_until_unix_ms {
             None => call.condition_expression("attribute_not_exists(leasedUntil)"),
             Some(until) => {
@@ -395,7 +396,7 @@ impl ports::deliveries::Deliveries for Deliveries {
             .expression_attribute_values(":pending", s(DeliveryStatus::Pending.as_str()))
             .expression_attribute_values(":zero", n(0))
             .expression_attribute_values(":now", n(unix_ms_now()))
-            .expression_attribute_values(":expires", n(self.expires_at()));
+            .expression_attribute_values(":expires", n(self.expires_at(delivery)));
         sent(call).await.map(drop)
     }
 
@@ -444,7 +445,7 @@ impl ports::deliveries::Deliveries for Deliveries {
             .expression_attribute_values(":delivered", s(DeliveryStatus::Delivered.as_str()))
             .expression_attribute_values(":zero", n(0))
             .expression_attribute_values(":next", n(unix_ms_now()))
-            .expression_attribute_values(":expires", n(self.expires_at()));
+            .expression_attribute_values(":expires", n(self.expires_at(delivery)));
         sent(call).await.map(drop)
     }
 }

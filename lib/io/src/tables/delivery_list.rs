@@ -163,7 +163,7 @@ impl Listing {
 fn walked_of(tenant: &TenantId, item: &Item) -> Result<(ListPosition, ListedDelivery), ItemError> {
     let (position, (id, source)) = (place_of(item)?, event_of(item)?);
     let event = EventKey { tenant: tenant.clone(), source: source.to_owned(), id };
-    Ok((position, ListedDelivery { position, event, progress: progress_of(item)? }))
+    Ok((position, ListedDelivery { position, event, progress: progress_of(item)?, retention_days: None }))
 }
 
 /// Excludes deliveries that were only leased, because they have no attempt yet.

@@ -112,7 +112,7 @@ impl Histories {
         endpoints: &[&EndpointId],
     ) -> Result<Vec<DeliveryHistory>, AwsError> {
         let (event, arrived_unix_ms) = (&history.event.key, history.arrived_unix_ms);
-        let key_of = |endpoint| DeliveryKey { event, endpoint, arrived_unix_ms };
+        let key_of = |endpoint| DeliveryKey { event, endpoint, arrived_unix_ms, retention_days: None };
         let keys = endpoints.iter().map(|endpoint| key(key_of(endpoint))).collect();
         let mut records = Vec::new();
         for (endpoint, item) in endpoints.iter().copied().zip(get_all(&self.client, &self.table, keys, None).await) {

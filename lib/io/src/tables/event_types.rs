@@ -7,11 +7,14 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Up
 use signpost_core::event::TenantId;
 use signpost_core::event::catalogue::{EventType, MAX_CATALOGUE_BYTES, MAX_EVENT_TYPES, TypeName};
 
+use signpost_engine::ports::subscriptions::TypeRules;
+
 use crate::aws::batch_get::get;
 use crate::aws::{AwsError, Item, ItemError, check_form, n, number, optional, s, text, unreadable};
 use crate::runtime::logs::Chain;
 use crate::tables::endpoints::{Transacted, transact};
 use crate::tables::subscriptions::{HEAD, HEAD_ITEM, TRANSACTION, key};
+use crate::tables::{RETENTION_DAYS, retention_days_of};
 
 /// The event types in the table of endpoints.
 #[derive(Clone, Debug)]
@@ -214,16 +217,12 @@ impl EventTypes {
     }
 }
 
-/// Reads the schemas of all event types of a tenant, without their other attributes.
+/// Reads the rules of all event types of a tenant, without their other attributes.
 ///
 /// Needs `dynamodb:Query`. One call per 1 MiB of event types. Strongly consistent.
-pub(crate) async fn schemas(
-    client: &Client,
-    table: &str,
-    tenant: &TenantId,
-) -> Result<Vec<(String, String)>, AwsError> {
+pub(crate) async fn schemas(client: &Client, table: &str, tenant: &TenantId) -> Result<Vec<TypeRules>, AwsError> {
     let query = query(client, table, tenant)
-        .projection_expression("tenant, endpoint, #schema, #form")
+        .projection_expression("tenant, endpoint, #schema, retentionDays, #form")
         .expression_attribute_names("#schema", "schema")
         .expression_attribute_names("#form", signpost_core::form::MEMBER);
     let mut items = query.into_paginator().items().send();
@@ -231,7 +230,13 @@ pub(crate) async fn schemas(
     while let Some(item) = items.try_next().await.map_err(AwsError::of("dynamodb:Query"))? {
         let read = || {
             check_form(&item, ITEM)?;
-            let read = || Ok((name_of(&item)?.as_str().to_owned(), text(&item, "schema")?.to_owned()));
+            let read = || {
+                Ok(TypeRules {
+                    kind: name_of(&item)?.as_str().to_owned(),
+                    schema: text(&item, "schema")?.to_owned(),
+                    retention_days: retention_days_of(&item)?,
+                })
+            };
             read().map_err(AwsError::corrupt::<ItemError>(ITEM))
         };
         schemas.extend(log_unreadable(tenant, read()));
@@ -276,8 +281,9 @@ fn of_it(stored: &StoredEventType) -> u64 {
 
 fn item_of(stored: &StoredEventType) -> Item {
     let StoredEventType { event_type, version, created_at, updated_at } = stored;
-    let EventType { description, schema, example, deprecated } = event_type;
-    Item::from([
+    let EventType { description, schema, example, deprecated, retention_days } = event_type;
+    let days = retention_days.map(|days| (RETENTION_DAYS.to_owned(), n(days)));
+    let mut item = Item::from([
         ("description".into(), s(&**description)),
         ("schema".into(), s(&**schema)),
         ("example".into(), s(&**example)),
@@ -285,7 +291,9 @@ fn item_of(stored: &StoredEventType) -> Item {
         ("version".into(), n(version)),
         ("createdAt".into(), n(created_at)),
         ("updatedAt".into(), n(updated_at)),
-    ])
+    ]);
+    item.extend(days);
+    item
 }
 
 fn stored_of(item: &Item) -> Result<StoredEventType, AwsError> {
@@ -298,6 +306,7 @@ fn stored_of(item: &Item) -> Result<StoredEventType, AwsError> {
                 schema: text(item, "schema")?.to_owned(),
                 example: text(item, "example")?.to_owned(),
                 deprecated: *deprecated.ok_or_else(|| unreadable("deprecated"))?,
+                retention_days: retention_days_of(item)?,
             },
             version: number(item, "version")?,
             created_at: number(item, "createdAt")?,

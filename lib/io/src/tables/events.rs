@@ -18,6 +18,7 @@ use futures_util::future::try_join_all;
 use signpost_core::delivery::DeliveryKey;
 use signpost_core::delivery::parking::{kept_for_endpoint, kept_until};
 use signpost_core::endpoint::EndpointId;
+use signpost_core::event::catalogue::retention_of;
 use signpost_core::event::sequence::SequenceNumber;
 use signpost_core::event::{Event, EventKey};
 use signpost_core::fingerprint::{fingerprint, hexadecimal};
@@ -35,7 +36,7 @@ use crate::aws::{
 use crate::runtime::clock::{unix_ms_now, unix_now};
 use crate::runtime::logs::Chain;
 use crate::tables::subscriptions::TRANSACTION;
-use crate::tables::tombstone_expires_at;
+use crate::tables::{RETENTION_DAYS, retention_days_of, tombstone_expires_at};
 
 /// The events in the table.
 #[derive(Clone, Debug)]
@@ -90,6 +91,7 @@ impl ports::events::Events for Events {
             ("effectiveAt".into(), s(first.arrival.moment.key())),
             ("expiresAt".into(), n(first.arrival.expires_at)),
         ]);
+        item.extend(first.retention_days.map(|days| (RETENTION_DAYS.into(), n(days))));
         if let Some(counter) = counter {
             let inserted = Box::pin(self.insert_counted(item, counter, first)).await?;
             return self.inserted(inserted, places.as_ref()).await;
@@ -157,11 +159,12 @@ impl ports::events::Events for Events {
 
     /// Needs `dynamodb:UpdateItem`: one write, if the event's retention would end earlier, and one for each part.
     async fn keep_until(&self, delivery: DeliveryKey<'_>, unix_ms: u64) -> Result<(), AwsError> {
-        self.keep(delivery, kept_until(delivery.arrived_unix_ms, self.retention, unix_ms)).await
+        self.keep(delivery, kept_until(delivery.arrived_unix_ms, self.retention_of(delivery), unix_ms)).await
     }
 
     async fn keep_for_endpoint(&self, delivery: DeliveryKey<'_>) -> Result<(), AwsError> {
-        self.keep(delivery, kept_for_endpoint(delivery.arrived_unix_ms, self.retention, unix_ms_now())).await
+        self.keep(delivery, kept_for_endpoint(delivery.arrived_unix_ms, self.retention_of(delivery), unix_ms_now()))
+            .await
     }
 
     /// Needs `dynamodb:GetItem`.
@@ -274,6 +277,10 @@ impl Events {
             }
         }
         Err(AwsError::of(TRANSACTION)(CounterBusy))
+    }
+
+    fn retention_of(&self, delivery: DeliveryKey<'_>) -> Duration {
+        retention_of(delivery.retention_days, self.retention)
     }
 
     async fn keep(&self, delivery: DeliveryKey<'_>, until: Option<u64>) -> Result<(), AwsError> {
@@ -456,6 +463,7 @@ pub(crate) fn kept_of(item: &Item) -> Result<StoredEvent, ItemError> {
     let json = unpacked(item, "json")?;
     let mut event = Event::reread(&json).map_err(|_| unreadable("json"))?;
     event.number = number_of(item)?;
+    event.retention_days = retention_days_of(item)?;
     Ok(StoredEvent { event, arrived_unix_ms: moment_of(item)?.arrived_unix_ms() })
 }
 
@@ -507,6 +515,7 @@ fn first_of(stored: &Item) -> Result<FirstFanOut, ItemError> {
         arrival: Arrival { moment: moment_of(stored)?, expires_at: number(stored, "expiresAt")? },
         payload_hash,
         number: number_of(stored)?,
+        retention_days: retention_days_of(stored)?,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::aws::{Item, ItemError, number, optional, unreadable};
 use crate::runtime::clock::unix_now;
 
 mod attempts;
@@ -25,6 +26,14 @@ pub mod states;
 pub mod subscriptions;
 pub mod tenant_erasures;
 pub mod token_requests;
+
+/// The attribute of an event, of an event type and of a parked delivery with the days for which the event is kept.
+const RETENTION_DAYS: &str = "retentionDays";
+
+fn retention_days_of(item: &Item) -> Result<Option<u16>, ItemError> {
+    let days = optional(item, RETENTION_DAYS, number)?;
+    days.map(|days| u16::try_from(days).map_err(|_| unreadable(RETENTION_DAYS))).transpose()
+}
 
 /// How long SQS keeps a message: `MessageRetentionPeriod` of all queues in the template.
 pub const MESSAGES_KEPT: Duration = Duration::from_hours(14 * 24);

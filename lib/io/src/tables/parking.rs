@@ -18,6 +18,7 @@ use signpost_core::delivery::DeliveryKey;
 use signpost_core::delivery::drain::drain_shard;
 use signpost_core::delivery::parking::{Lane, first_place, place};
 use signpost_core::endpoint::EndpointId;
+use signpost_core::event::catalogue::retention_of;
 use signpost_core::event::{EventId, EventKey, TenantId};
 use signpost_engine::ports;
 use signpost_engine::ports::parking::{Drain, Parked, SweepState, Waiting};
@@ -26,6 +27,7 @@ use crate::aws::batch_delete::delete;
 use crate::aws::{AwsError, Item, ItemError, if_condition_held, n, number, optional, s, text, unreadable};
 use crate::runtime::clock::unix_now;
 use crate::runtime::logs::Chain;
+use crate::tables::{RETENTION_DAYS, retention_days_of};
 
 /// The table of parked deliveries.
 #[derive(Clone, Debug)]
@@ -175,7 +177,10 @@ impl ports::parking::Parking for Parking {
     async fn park(&self, lane: Lane, unix_ms: u64, delivery: DeliveryKey<'_>) -> Result<(), AwsError> {
         let mut item = item_of(&lane, unix_ms, delivery);
         if let Lane::Exhausted(_) = lane {
-            item.insert("expiresAt".into(), n((unix_now() + self.retention).as_secs()));
+            item.insert(
+                "expiresAt".into(),
+                n((unix_now() + retention_of(delivery.retention_days, self.retention)).as_secs()),
+            );
         }
         self.put_item(item).await
     }
@@ -392,6 +397,7 @@ fn item_of(lane: &Lane, unix_ms: u64, delivery: DeliveryKey<'_>) -> Item {
     item.insert("source".into(), s(&*delivery.event.source));
     item.insert("endpoint".into(), s(delivery.endpoint.as_str()));
     item.insert("arrivedUnixMs".into(), n(delivery.arrived_unix_ms));
+    item.extend(delivery.retention_days.map(|days| (RETENTION_DAYS.into(), n(days))));
     item
 }
 
@@ -411,6 +417,7 @@ fn parked_of(item: &Item) -> Result<Parked, ItemError> {
     Ok(Parked {
         at_unix_ms: at_unix_ms.ok_or_else(|| unreadable("sk"))?,
         arrived_unix_ms: number(item, "arrivedUnixMs").ok(),
+        retention_days: retention_days_of(item)?,
         event: EventKey { tenant, source: text(item, "source")?.to_owned(), id },
         endpoint: EndpointId::parse(text(item, "endpoint")?).ok_or_else(|| unreadable("endpoint"))?,
         lane: text(item, "pk")?.to_owned(),

@@ -17,7 +17,7 @@ use signpost_core::endpoint::subscription::Subscription;
 use signpost_core::event::TenantId;
 use signpost_engine::ports;
 use signpost_engine::ports::endpoints::StoredEndpoint;
-use signpost_engine::ports::subscriptions::Version;
+use signpost_engine::ports::subscriptions::{TypeRules, Version};
 
 use crate::aws::batch_get::{Projection, get, get_all};
 use crate::aws::{AwsError, Item, ItemError, check_form, n, number, optional, s, text};
@@ -238,7 +238,7 @@ impl ports::subscriptions::Subscriptions for Subscriptions {
     }
 
     /// Needs `dynamodb:Query`. One call per 1 MiB of event types. Strongly consistent.
-    async fn schemas(&self, tenant: &TenantId) -> Result<Vec<(String, String)>, AwsError> {
+    async fn schemas(&self, tenant: &TenantId) -> Result<Vec<TypeRules>, AwsError> {
         event_types::schemas(&self.client, &self.table, tenant).await
     }
 }

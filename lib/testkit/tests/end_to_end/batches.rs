@@ -84,8 +84,12 @@ async fn first_attempts_recorded_together_are_judged_separately() {
         last_answer: None,
     };
     let (known, leased, new) = (event(), event(), event());
-    let [known, leased, new] =
-        [&known, &leased, &new].map(|event| DeliveryKey { event, endpoint: &endpoint, arrived_unix_ms: ARRIVED });
+    let [known, leased, new] = [&known, &leased, &new].map(|event| DeliveryKey {
+        event,
+        endpoint: &endpoint,
+        arrived_unix_ms: ARRIVED,
+        retention_days: None,
+    });
     assert_eq!(table.record(known, &attempt, None, progress).await.unwrap(), Recorded::Yes);
     table.release(leased, None).await.unwrap();
 

@@ -74,7 +74,7 @@ impl Records {
             last_answer: None,
         };
         let event = self.event(id);
-        let key = DeliveryKey { event: &event, endpoint: &self.endpoint, arrived_unix_ms };
+        let key = DeliveryKey { event: &event, endpoint: &self.endpoint, arrived_unix_ms, retention_days: None };
         let standing = self.table.standing(key).await.unwrap();
         let on_record = standing.and_then(|standing| standing.progress).map(|before| before.next_attempt_unix_ms);
         assert_eq!(self.table.record(key, &attempt, on_record, progress).await.unwrap(), Recorded::Yes, "{id}");
@@ -150,7 +150,7 @@ async fn pages_lead_through_all_deliveries_of_that_endpoint_once_and_the_newest_
     records.add(late, 1, ARRIVED + 7_000, 500, DeliveryStatus::Pending).await;
     records.add(late, 2, ARRIVED + 7_000, 9_000, DeliveryStatus::Exhausted).await;
     let event = records.event(replayed);
-    let key = DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
+    let key = DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms: ARRIVED, retention_days: None };
     records.table.reset_for_replay(key, ReplayKind::Replay).await.unwrap();
     let cursor = page["cursor"].as_str().unwrap();
     let rest = listed(&stack, &path, &format!("cursor={cursor}")).await;
@@ -175,7 +175,7 @@ async fn a_delivery_is_listed_once_it_has_begun() {
     let endpoint = stack.register_with(&tenant, &json!({"url": "https://hooks.example/"})).await.id;
     let records = Records::of(&stack, &tenant, &endpoint);
     let event = records.event("op-1");
-    let key = DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
+    let key = DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms: ARRIVED, retention_days: None };
     records.table.release(key, None).await.unwrap();
     let path = list_path(&tenant, &endpoint);
     assert_eq!(listed(&stack, &path, "").await, json!({"deliveries": []}));

@@ -1,9 +1,12 @@
 //! The catalogue: event types of a tenant, with schemas that both doors check.
 
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 use signpost_core::event::TenantId;
 use signpost_testkit::build::{event, event_id, tenant};
-use signpost_testkit::local_stack::{LocalStack, attribute, endpoint_path, until};
+use signpost_testkit::local_stack::{LocalStack, attribute, endpoint_path, setting, until};
 use signpost_testkit::receiver::Receiver;
 
 fn path(tenant: &TenantId, kind: &str) -> String {
@@ -160,4 +163,97 @@ async fn a_test_sends_the_example_of_a_type_to_its_endpoint_alone_and_says_nothi
     let last = event_id();
     stack.send_events([of_type(&tenant, "order", &last, &json!({})).to_string()]).await;
     assert_eq!(other.wait_for(1).await[0].event_id(), last, "it got no test");
+}
+
+/// Returns the items of an event in `EventsTable`, by kind: when each expires, in seconds from now.
+async fn lifetimes(stack: &LocalStack, id: &str) -> Vec<(&'static str, i64)> {
+    let call = stack.dynamodb().scan().table_name(setting("EVENTS_TABLE")).consistent_read(true);
+    let items = call.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.unwrap();
+    let now = i64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
+    let is_of_it = |item: &&HashMap<String, AttributeValue>| {
+        item.values().any(|value| value.as_s().is_ok_and(|text| text.contains(id)))
+    };
+    let found = items.iter().filter(is_of_it).map(|item| {
+        let (pk, sk) = (item["pk"].as_s().unwrap(), item["sk"].as_s().unwrap());
+        let kind = match sk {
+            sk if sk.starts_with("event#") => "event",
+            sk if sk.starts_with("state#") => "state",
+            _ if pk.ends_with("/part") => "part",
+            _ => "delivery",
+        };
+        (kind, item["expiresAt"].as_n().unwrap().parse::<i64>().unwrap() - now)
+    });
+    let mut found: Vec<_> = found.collect();
+    found.sort_unstable();
+    found
+}
+
+#[tokio::test]
+async fn events_of_a_type_with_a_retention_expire_after_its_days_with_all_that_belongs_to_them() {
+    const DAY: i64 = 86_400;
+    let (stack, tenant) = (LocalStack::from_env().await, tenant());
+    let receiver = Receiver::start(|_| 204).await;
+    let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
+    let mut short = invoice();
+    short["retentionDays"] = json!(2);
+    let made = stack.manage("PUT", &path(&tenant, "invoice.paid"), Some(&short)).await;
+    assert_eq!((made.status, &made.json()["retentionDays"]), (201, &json!(2)), "{}", made.text);
+    short["retentionDays"] = json!(100_000);
+    let refused = stack.manage("PUT", &path(&tenant, "invoice.paid"), Some(&short)).await;
+    assert_eq!((refused.status, &refused.json()["errors"][0]["pointer"]), (400, &json!("/retentionDays")));
+
+    let [small, large, other] = [event_id(), event_id(), event_id()];
+    let noise: String = std::iter::repeat_with(fastrand::alphanumeric).take(700_000).collect();
+    let mut events = [
+        of_type(&tenant, "invoice.paid", &small, &json!({"number": "INV-1"})),
+        of_type(&tenant, "invoice.paid", &large, &json!({"number": "INV-2", "note": noise})),
+        of_type(&tenant, "order", &other, &json!({})),
+    ];
+    for event in &mut events {
+        event["subject"] = json!("a-subject");
+        stack.send_events([event.to_string()]).await;
+    }
+    receiver.wait_for(3).await;
+    let kinds = async |id: &str, count: usize| {
+        until("all items of the event", async || {
+            let found = lifetimes(&stack, id).await;
+            (found.len() >= count).then_some(found)
+        })
+        .await
+    };
+    let is_after = |days: i64| move |(_, seconds): &(&str, i64)| (days * DAY - 600..=days * DAY).contains(seconds);
+    let of_small = kinds(&small, 3).await;
+    assert_eq!(of_small.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), ["delivery", "event", "state"]);
+    assert!(of_small.iter().all(is_after(2)), "{of_small:?}");
+    let of_large = kinds(&large, 4).await;
+    let (parts, rest): (Vec<_>, Vec<_>) = of_large.iter().partition(|(kind, _)| *kind == "part");
+    assert!(!parts.is_empty() && rest.into_iter().all(is_after(2)), "{of_large:?}");
+    assert!(parts.into_iter().all(is_after(9)), "parts last a week longer than their event: {of_large:?}");
+    let of_other = kinds(&other, 3).await;
+    assert!(of_other.iter().all(|(_, seconds)| *seconds > 7 * DAY), "the stack's own retention: {of_other:?}");
+
+    // A replay resets the record, which is kept for the days of the type again, not for those of the stack.
+    let replay = format!("/v1/tenants/{tenant}/events/{small}/replay");
+    assert_eq!(stack.manage("POST", &replay, None).await.status, 202);
+    receiver.wait_for(4).await;
+    let again = kinds(&small, 3).await;
+    assert!(again.iter().all(is_after(2)), "{again:?}");
+
+    // A delivery that is parked knows it too, although it has only the key of its event.
+    let endpoint = endpoint_path(&tenant, &endpoint);
+    assert_eq!(stack.manage("POST", &format!("{endpoint}/disable"), None).await.status, 200);
+    let parked = event_id();
+    stack.send_events([of_type(&tenant, "invoice.paid", &parked, &json!({"number": "INV-3"})).to_string()]).await;
+    let days = until("the delivery is parked", async || {
+        let call = stack.dynamodb().scan().table_name(setting("PARKING_TABLE")).consistent_read(true);
+        let items = call.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.unwrap();
+        let item =
+            items.iter().find(|item| item.get("event").is_some_and(|id| id.as_s().is_ok_and(|id| *id == parked)))?;
+        Some(item["retentionDays"].as_n().unwrap().clone())
+    });
+    assert_eq!(days.await, "2");
+    assert_eq!(stack.manage("POST", &format!("{endpoint}/enable"), None).await.status, 200);
+    receiver.wait_for(5).await;
+    let last = kinds(&parked, 2).await;
+    assert!(last.iter().all(is_after(2)), "{last:?}");
 }

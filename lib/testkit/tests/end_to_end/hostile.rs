@@ -99,7 +99,14 @@ async fn first_attempt(stack: &LocalStack, own: &Own, trick: Trick) -> (Attempt,
     assert!(attempt.at_unix_ms <= unix_ms_now());
     let table = aws_sdk_dynamodb::Client::new(&stack.aws);
     let table = Deliveries::new(table, setting("EVENTS_TABLE"), Duration::ZERO);
-    let standing =
-        table.standing(DeliveryKey { event: &event.key, endpoint: &endpoint, arrived_unix_ms: ARRIVED }).await.unwrap();
+    let standing = table
+        .standing(DeliveryKey {
+            event: &event.key,
+            endpoint: &endpoint,
+            arrived_unix_ms: ARRIVED,
+            retention_days: None,
+        })
+        .await
+        .unwrap();
     (attempt, standing.and_then(|standing| standing.progress).unwrap())
 }

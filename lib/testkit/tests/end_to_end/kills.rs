@@ -221,7 +221,12 @@ async fn killed_sweeping(point: Point, aws: AwsProxy) -> Row {
     let mut ids = Vec::new();
     for event in scene.events(PARKED) {
         scene.stack.store(&event, &scene.endpoint).await;
-        let delivery = DeliveryKey { event: &event.key, endpoint: &scene.endpoint, arrived_unix_ms: ARRIVED };
+        let delivery = DeliveryKey {
+            event: &event.key,
+            endpoint: &scene.endpoint,
+            arrived_unix_ms: ARRIVED,
+            retention_days: None,
+        };
         parking.park(Lane::Endpoint(delivery.endpoint.clone()), unix_ms_now(), delivery).await.unwrap();
         ids.push(event.key.id.as_str().to_owned());
     }

@@ -141,7 +141,8 @@ async fn drain_by_a_long_chain(proxy: AwsProxy) {
     for number in 1..DELIVERIES {
         let event = stored(&stack, &tenant, &endpoint).await;
         let parked = Event::parse(&event.to_string()).unwrap();
-        let key = DeliveryKey { event: &parked.key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
+        let key =
+            DeliveryKey { event: &parked.key, endpoint: &endpoint, arrived_unix_ms: ARRIVED, retention_days: None };
         parking.park(Lane::Endpoint(endpoint.clone()), number as u64, key).await.unwrap();
         sent.insert(event["id"].as_str().unwrap().to_owned());
     }

@@ -69,7 +69,8 @@ async fn a_parked_wait_ends_within_seconds_of_its_moment() {
     let event = stored(&stack, &tenant, &endpoint).await;
     assert!(is_done(&own.deliver(), presented(&endpoint, &event, 1, unix_ms_now())).await);
     let read = Event::parse(&event.to_string()).unwrap();
-    let delivery = DeliveryKey { event: &read.key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
+    let delivery =
+        DeliveryKey { event: &read.key, endpoint: &endpoint, arrived_unix_ms: ARRIVED, retention_days: None };
     let kept = std::time::Duration::from_hours(1);
     let table = Deliveries::new(aws_sdk_dynamodb::Client::new(&stack.aws), setting("EVENTS_TABLE"), kept);
     let standing = table.standing(delivery).await.unwrap().unwrap();
@@ -139,7 +140,7 @@ async fn unreadable_items_hide_nothing_behind_them() {
     let sources = ["/core", "/core two", "/core!"];
     for source in sources {
         let key = EventKey { tenant: tenant.clone(), source: source.into(), id: EventId::parse("1").unwrap() };
-        let delivery = DeliveryKey { event: &key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
+        let delivery = DeliveryKey { event: &key, endpoint: &endpoint, arrived_unix_ms: ARRIVED, retention_days: None };
         parking.park(lane.clone(), 2, delivery).await.unwrap();
     }
     for limit in 1..=4 {
@@ -203,8 +204,10 @@ async fn a_delivery_parked_again_while_it_is_queued_stays_parked() {
     let parking = own.parking();
     let endpoint = EndpointId::new(Uuid::new_v4());
     let key = Event::parse(&event(&tenant, &event_id(), &json!({})).to_string()).unwrap().key;
-    let (delivery, lane) =
-        (DeliveryKey { event: &key, endpoint: &endpoint, arrived_unix_ms: ARRIVED }, Lane::Endpoint(endpoint.clone()));
+    let (delivery, lane) = (
+        DeliveryKey { event: &key, endpoint: &endpoint, arrived_unix_ms: ARRIVED, retention_days: None },
+        Lane::Endpoint(endpoint.clone()),
+    );
     parking.park(Lane::Endpoint(delivery.endpoint.clone()), 7, delivery).await.unwrap();
     let seen = parking.first_of(&lane, 1).await.unwrap().remove(0);
 
@@ -294,7 +297,7 @@ async fn a_drain_moves_nothing_while_its_endpoint_is_disabled_and_is_not_ended_b
         .park(
             Lane::Endpoint(endpoint.clone()),
             unix_ms_now(),
-            DeliveryKey { event: &key, endpoint: &endpoint, arrived_unix_ms: ARRIVED },
+            DeliveryKey { event: &key, endpoint: &endpoint, arrived_unix_ms: ARRIVED, retention_days: None },
         )
         .await
         .unwrap();

@@ -197,6 +197,7 @@ async fn an_event_of_the_largest_size_is_stored_in_parts_that_outlast_it() {
         arrival: Arrival { moment: Moment::of(&other, 1), expires_at: 1 },
         payload_hash: other.payload_hash(),
         number: None,
+        retention_days: None,
     };
     assert!(matches!(events.insert(&other, &first, None).await.unwrap(), Insertion::Stored(_)), "it is another");
     assert_eq!(events.get(&event.key).await.unwrap().unwrap().event, event);
@@ -261,8 +262,8 @@ async fn the_version_of_subscriptions_changes_with_each_of_them() {
                 (EventTypes::new(stack.dynamodb(), setting("ENDPOINTS_TABLE")), TypeName::parse("invoice").unwrap());
             match schema {
                 Some(schema) => {
-                    let text = format!(r#"{{"schema":{schema},"example":{{}}}}"#);
-                    let event_type = EventType::parse(&text).unwrap();
+                    let text = format!(r#"{{"schema":{schema},"example":{{}},"retentionDays":7}}"#);
+                    let event_type = EventType::parse(&text, Duration::from_hours(720)).unwrap();
                     let written = event_types.put(&tenant, &name, &event_type, 7).await.unwrap();
                     assert!(matches!(written, event_types::PutResult::Written(_)));
                 }

@@ -207,7 +207,7 @@ async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was
     let event = || EventKey { tenant: tenant(), source: "/core".into(), id: EventId::parse(&event_id()).unwrap() };
 
     let event_key = event();
-    let key = DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
+    let key = DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED, retention_days: None };
     let due = |number| (number > 1).then_some(1); // As `progress` records it.
     for number in 1..=3 {
         let failed = table.record(key, &attempt(number, 500), due(number), progress(pending, number, 0)).await.unwrap();
@@ -223,7 +223,7 @@ async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was
     assert_eq!(failed, Recorded::Overtaken, "no failure is recorded after an acknowledgement");
 
     let event_key = event();
-    let key = DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
+    let key = DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED, retention_days: None };
     for number in 1..=2 {
         table.record(key, &attempt(number, 500), due(number), progress(pending, number, 0)).await.unwrap();
     }
@@ -240,7 +240,8 @@ async fn an_acknowledgement_never_loses_and_a_replay_is_never_judged_by_what_was
     // A replay during the first attempt, and a replay of a delivery that was given up without an attempt.
     for was_given_up in [false, true] {
         let event_key = event();
-        let key = DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
+        let key =
+            DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED, retention_days: None };
         if was_given_up {
             table.end(key, DeadLetterReason::EndpointGone).await.unwrap();
         }
@@ -267,7 +268,7 @@ async fn a_delivery_with_very_many_attempts_is_still_recorded() {
     );
     let (endpoint, id) = (EndpointId::new(uuid::Uuid::new_v4()), EventId::parse(&event_id()).unwrap());
     let event_key = EventKey { tenant: tenant(), source: "/core".into(), id };
-    let key = DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
+    let key = DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED, retention_days: None };
     for number in 1..=1_000 {
         let on_record = (number > 1).then_some(1);
         let status = if number == 1_000 { DeliveryStatus::Delivered } else { DeliveryStatus::Pending };
@@ -296,7 +297,7 @@ async fn an_event_that_failed_at_many_endpoints_is_read_page_by_page() {
     assert!(events.add_endpoints(&event.key, ids[1..].iter().map(EndpointId::to_string).collect()).await.unwrap());
     let table = Deliveries::new(client, setting("EVENTS_TABLE"), kept);
     let fail = ids[..ENDPOINTS - 1].iter().map(async |endpoint| {
-        let key = DeliveryKey { event: &event.key, endpoint, arrived_unix_ms: ARRIVED };
+        let key = DeliveryKey { event: &event.key, endpoint, arrived_unix_ms: ARRIVED, retention_days: None };
         for number in 1..=75 {
             let on_record = (number > 1).then_some(1);
             let progress = progress_at(number, DeliveryStatus::Pending);
@@ -342,7 +343,7 @@ async fn an_acknowledgement_is_recorded_where_there_is_no_room_for_the_attempt()
     let table = Deliveries::new(client, setting("EVENTS_TABLE"), std::time::Duration::from_hours(1));
     let (endpoint, id) = (EndpointId::new(uuid::Uuid::new_v4()), EventId::parse(&event_id()).unwrap());
     let event_key = EventKey { tenant: tenant(), source: "/core".into(), id };
-    let key = DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED };
+    let key = DeliveryKey { event: &event_key, endpoint: &endpoint, arrived_unix_ms: ARRIVED, retention_days: None };
     let failed = progress_at(1, DeliveryStatus::Pending);
     assert_eq!(table.record(key, &longest_attempt(1), None, failed).await.unwrap(), Recorded::Yes);
 

@@ -267,7 +267,7 @@ async fn an_endpoint(aws: &SdkConfig) {
 /// Makes so many attempts that some move to a chunk, and an answer is beside the record.
 async fn attempts(aws: &SdkConfig) {
     let (table, (event, endpoint, arrived_unix_ms)) = (deliveries(aws).await, subjects()());
-    let key = DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms };
+    let key = DeliveryKey { event: &event, endpoint: &endpoint, arrived_unix_ms, retention_days: None };
     let (mut made, count) = (Vec::new(), 21);
     for number in 1..=count {
         let answer = if number == 1 { AnswerRecord::New } else { AnswerRecord::Known };
@@ -321,8 +321,8 @@ async fn subscriptions(aws: &SdkConfig) {
                 (EventTypes::new(client.clone(), name.clone()), TypeName::parse("invoice").unwrap());
             match schema {
                 Some(schema) => {
-                    let text = format!(r#"{{"schema":{schema},"example":{{}}}}"#);
-                    let event_type = EventType::parse(&text).unwrap();
+                    let text = format!(r#"{{"schema":{schema},"example":{{}},"retentionDays":7}}"#);
+                    let event_type = EventType::parse(&text, Duration::from_hours(720)).unwrap();
                     let written = event_types.put(&tenant, &name, &event_type, 7).await.unwrap();
                     assert!(matches!(written, event_types::PutResult::Written(_)));
                 }
