@@ -62,7 +62,7 @@ struct Pace {
 enum Room {
     /// At most this many in this minute.
     For(usize),
-    /// None until the endpoint is enabled, or can be read again.
+    /// None until the endpoint is enabled.
     NotUntilEnabled,
 }
 
@@ -256,7 +256,7 @@ impl<P: Ports> Sweep<P> {
             Ok(Some(stored)) => stored.settings,
             Err(error) if self.endpoints.exists(tenant, id).await? => {
                 tracing::warn!(endpoint.id = %id, error = %Chain(&error), "sweep.endpoint_unreadable");
-                return Ok(Room::NotUntilEnabled);
+                return Ok(Room::For(0)); // It may be readable in a minute, so the request to drain stays.
             }
             Err(error) => return Err(error),
         };

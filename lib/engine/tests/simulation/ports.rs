@@ -717,8 +717,11 @@ impl World {
                 }
             }
             ErasureStage::Events => {
-                let own =
-                    tables.events.keys().copied().filter(|number| self.event(*number).key.tenant == erasure.tenant);
+                let own = tables
+                    .events
+                    .keys()
+                    .copied()
+                    .filter(|number| self.parsed_event(*number).key.tenant == erasure.tenant);
                 let mut own: Vec<_> = own.collect();
                 own.sort_unstable();
                 cursor = (own.len() > ERASED_AT_ONCE).then(String::new);

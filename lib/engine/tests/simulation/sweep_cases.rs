@@ -238,6 +238,19 @@ fn deliveries_to_a_disabled_or_unreadable_endpoint_stay_parked() {
 }
 
 #[test]
+fn an_endpoint_that_could_not_be_read_for_minutes_gets_its_deliveries_afterwards() {
+    let calm = Calm::with(json!({}), Mood::Well(50));
+    park_for(&calm, 0, 1);
+    calm.world.tables.borrow_mut().unreadable.insert(0);
+    for _ in 0..5 {
+        swept(&calm).unwrap();
+        calm.wait(MINUTE);
+    }
+    calm.world.tables.borrow_mut().unreadable.remove(&0);
+    assert_eq!(swept(&calm).unwrap().drained, 1);
+}
+
+#[test]
 fn deliveries_to_a_removed_endpoint_come_back_to_be_given_up() {
     let calm = Calm::with(json!({}), Mood::Well(50));
     let parked = park_for(&calm, 0, 30);

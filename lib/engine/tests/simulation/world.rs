@@ -316,7 +316,8 @@ impl World {
         event
     }
 
-    fn parsed_event(&self, number: u32) -> Event {
+    /// Returns an event as its producer sent it.
+    pub fn parsed_event(&self, number: u32) -> Event {
         let own = self.laws.borrow().events[number as usize].own.clone();
         if let Some(own) = own {
             return own;
