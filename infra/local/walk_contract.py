@@ -78,6 +78,9 @@ DESTINATIONS = {
     "eventBridge": {"busArn": "arn:aws:events:eu-west-1:111122223333:event-bus/webhooks"},
 }
 
+# The days that this stack keeps events, which bound those of a type. The contract has the bound of all stacks.
+RETENTION_DAYS, MOST_RETENTION_DAYS = 30, 3650
+
 # Filters with each operator.
 FILTERS = (
     {"source": [{"prefix": "/"}], "subject": [{"exists": False}, {"wildcard": "a*b"}, {"suffix": {"equals-ignore-case": "x"}}]},
@@ -439,6 +442,9 @@ class Walk:
             self.fit_sizes(case.body["event"])
         if operation == "putEventType" and isinstance(case.body, dict):
             case.body["schema"], case.body["example"] = self.dice.choice(TYPED)
+            days = case.body.get("retentionDays")
+            if isinstance(days, int | float) and RETENTION_DAYS < days <= MOST_RETENTION_DAYS:
+                case.body["retentionDays"] = RETENTION_DAYS
         if operation == "testEndpoint" and isinstance(case.body, dict) and "type" in case.body:
             case.body["type"] = self.dice.choice(sorted(FAMILIES))
         if is_settings:

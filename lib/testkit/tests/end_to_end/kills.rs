@@ -3,12 +3,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Display};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use Hold::{Answered, Called};
 use Integrator::{Accepts, AcceptsTheSecondTime, IsDisabled, Rejects};
-use futures_util::future::{join, join_all, join4};
+use futures_util::future::{Either, join_all, join4, select};
 use serde_json::json;
 use signpost_core::delivery::parking::Lane;
 use signpost_core::delivery::{Delivery, DeliveryKey};
@@ -92,6 +93,7 @@ async fn a_function_killed_anywhere_loses_nothing_acknowledged() {
     .await;
     let rows: Vec<_> = deliver.into_iter().chain([second]).chain(fanout).chain(sweep).collect();
     println!("{}", Table(&rows));
+    rows.iter().for_each(Row::assert_that_nothing_is_lost);
 }
 
 #[tokio::test]
@@ -121,6 +123,7 @@ async fn deliver_killed_at_any_time_under_load_loses_nothing_acknowledged() {
     })
     .await;
     println!("{}", Table(std::slice::from_ref(&row)));
+    row.assert_that_nothing_is_lost();
 }
 
 /// A point at which a function is killed.
@@ -234,8 +237,15 @@ async fn killed_sweeping(point: Point, aws: AwsProxy) -> Row {
     scene.hold(point);
     let _source = scene.feed(&deliver, &scene.own.deliveries);
     let minute = json!({"source": "aws.events"});
-    let (swept, sent_before) = join(sweep.invoke(&minute), scene.kill(point, &sweep)).await;
-    assert!(matches!(swept, Err(InvocationError::Died)), "{}: {swept:?}", point.name);
+    let sent_before = match select(pin!(sweep.invoke(&minute)), pin!(scene.kill(point, &sweep))).await {
+        Either::Left((Err(InvocationError::Died), kill)) => kill.await,
+        Either::Left((swept, _)) => panic!("{}: it ended before it was killed: {swept:?}", point.name),
+        Either::Right((sent_before, swept)) => {
+            let swept = swept.await;
+            assert!(matches!(swept, Err(InvocationError::Died)), "{}: {swept:?}", point.name);
+            sent_before
+        }
+    };
     let schedule = async {
         let mut schedule = interval(Duration::from_secs(5)); // Does nothing until the dead run's lease ends.
         while !scene.parked().await.is_empty() {
@@ -336,7 +346,7 @@ impl Scene {
         bodies.map(|body| Delivery::parse(body).unwrap().event.key.id.as_str().to_owned()).collect()
     }
 
-    /// Counts and judges the results of the events with these ids.
+    /// Counts the results of the events with these ids. Panics if too many requests are repeated.
     async fn row(&self, point: &'static str, ids: &[String], sent_before: usize, may_repeat: usize) -> Row {
         let requests = self.receiver.so_far();
         let accepted = requests.iter().filter(|request| request.status == Some(204));
@@ -356,7 +366,7 @@ impl Scene {
             may_repeat,
             lost: ids.iter().filter(|id| !delivered.contains(*id) && !kept.contains(*id)).count(),
         };
-        row.judge();
+        row.assert_that_few_are_repeated();
         row
     }
 }
@@ -378,8 +388,11 @@ struct Row {
 }
 
 impl Row {
-    fn judge(&self) {
+    fn assert_that_nothing_is_lost(&self) {
         assert_eq!(self.lost, 0, "lost, {}", self.point);
+    }
+
+    fn assert_that_few_are_repeated(&self) {
         assert!(self.duplicates <= self.may_repeat, "{} duplicates, {}", self.duplicates, self.point);
     }
 }

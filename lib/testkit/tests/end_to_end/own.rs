@@ -141,7 +141,7 @@ impl Own {
 
     /// Runs a function in its own process, with the credentials of the account's root. It calls AWS at `endpoint_url`.
     pub(crate) fn host(&self, function: &str, endpoint_url: &str) -> Arc<LambdaHost> {
-        const SETTINGS: [&str; 22] = [
+        const SETTINGS: [&str; 24] = [
             "AWS_ACCESS_KEY_ID",
             "AWS_REGION",
             "AWS_SECRET_ACCESS_KEY",
@@ -158,11 +158,13 @@ impl Own {
             "OWN_EVENTS_QUEUE_ARN",
             "OWN_EVENTS_QUEUE_URL",
             "PARKING_TABLE",
+            "PORTAL_TABLE",
             "REJECTED_QUEUE_URL",
             "RETENTION_DAYS",
             "SLOW_DELIVERIES_QUEUE_ARN",
             "SLOW_DELIVERIES_QUEUE_URL",
             "SLOW_INVOCATIONS_PER_TENANT",
+            "TOKEN_REQUESTS_TABLE",
             "WRAPPING_KEY",
         ];
         let own = SETTINGS.iter().map(|name| ((*name).to_owned(), self.lookup(name).unwrap()));
