@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
 
 def measured(folder: Path) -> Figures:
     """Reads the files of a run, with figures of four digits."""
-    files = [folder / name for name in ("bench.json", "bench-latency.json", "bench-allocations.json")]
+    files = [folder / name for name in ("bench.json", "bench-hops.json", "bench-latency.json", "bench-allocations.json", "bench-soak.json")]
     parts = [json.loads(path.read_text()) for path in files if path.exists()]
     return rounded({name: value for part in parts for name, value in part.items()})
 
@@ -65,8 +65,10 @@ def rounded(value: object) -> object:
 
 def keep(folder: Path) -> None:
     figures = measured(folder)
-    if missing := {"ways", "coldStarts", "dollarsPerMillion", "latency", "allocations"} - figures.keys():
+    if missing := {"ways", "coldStarts", "dollarsPerMillion", "hops", "latency", "allocations"} - figures.keys():
         sys.exit(f"{folder} has no {', '.join(sorted(missing))}: run the whole of `make bench` first")
+    if "soak" not in figures:  # `make bench-soak` is a run of its own.
+        figures["soak"] = json.loads(KEPT.read_text())["soak"]
     KEPT.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -201,6 +203,27 @@ def latency_table(figures: Figures) -> Rows:
     ]
 
 
+def hops_table(figures: Figures) -> Rows:
+    rows = [[one["name"], f"{one['p50']:.1f} ms", "Signpost" if one["isOwn"] else "AWS, here the emulator"] for one in figures["hops"]]
+    return [["hop", "p50", "whose"], *rows]
+
+
+def own_latency(figures: Figures) -> float:
+    return sum(one["p50"] for one in figures["hops"] if one["isOwn"])
+
+
+def soak_table(figures: Figures) -> Rows:
+    minutes = figures["soak"]["minutes"]
+    shown = [one for one in minutes if one["number"] == 1 or one["number"] % 5 == 0 or one is minutes[-1]]
+    head = ["minute", "sent", "p50", "p99", "sent twice so far", "processes", "`deliver`, at most", "sockets"]
+    rows = [
+        [f"{one['number']:.0f}", f"{one['sent']:,.0f}", milliseconds(one["p50"]), milliseconds(one["p99"])]
+        + [f"{one['duplicates']:.0f}", f"{one['processes']:.0f}", f"{one['deliverMb']:.1f} MB", f"{one['sockets']:.0f}"]
+        for one in shown
+    ]
+    return [head, *rows]
+
+
 def neighbours_table(figures: Figures) -> Rows:
     cases = [one for one in figures["latency"] if one["case"].startswith("beside one that ")]
     healthy = cases[0]["p99"]
@@ -277,6 +300,8 @@ TABLES: dict[str, Callable[[Figures], Rows]] = {
     "machine": machine_table,
     "dollars": dollars_table,
     "latency": latency_table,
+    "hops": hops_table,
+    "soak": soak_table,
     "neighbours": neighbours_table,
     "ways": ways_table,
     "cold starts": cold_table,
@@ -394,6 +419,7 @@ TARGETS: dict[str, Callable[[Figures], tuple[str, bool]]] = {
     "cold start to the first question for work, median of the slowest function: ≤ 10 ms": bound(
         lambda all: max(one["firstNextMedian"] for one in all["coldStarts"]), 10, 1
     ),
+    "latency that is Signpost's own, from the queue to the receiver, median: ≤ 15 ms": bound(own_latency, 15, 1),
     "cold start to the first delivery done, median: ≤ 10 ms": bound(lambda all: cold(all, "deliver")["firstDoneMedian"], 10, 1),
     "zipped size of the largest function: ≤ 3.5 MB": bound(
         lambda all: max(one["zippedMb"] for one in all["coldStarts"]), 3.5, 2
@@ -429,6 +455,8 @@ def numbers(figures: Figures) -> Iterator[tuple[str, float]]:
         yield f"dollars per million, {one['way']}", total(one)
     for one in figures.get("allocations", []):
         yield f"allocations, {one['part']}, {one['payloadBytes']} B", one["allocations"]
+    for one in figures.get("hops", []):
+        yield f"p50 {one['name'][:58]}, ms", one["p50"]
     for one in figures.get("latency", []):
         yield f"p50 {one['case']}, ms", one["p50"]
         yield f"p99 {one['case']}, ms", one["p99"]

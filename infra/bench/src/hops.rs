@@ -145,7 +145,6 @@ impl Hosted {
             ("DANGEROUSLY_ALLOW_PRIVATE_TARGETS", "true".into()),
             ("DELIVERIES_QUEUE_URL", deliveries.to_owned()),
             ("EVENTS_QUEUE_URL", events.to_owned()),
-            ("OWN_EVENTS_QUEUE_ARN", HOSTED_QUEUE_ARN.into()),
             ("OWN_EVENTS_QUEUE_URL", events.to_owned()),
             ("RETENTION_DAYS", "30".into()),
             ("SLOW_DELIVERIES_QUEUE_ARN", HOSTED_QUEUE_ARN.into()), // `deliver` hands nothing over to it.
@@ -163,16 +162,16 @@ impl Hosted {
     async fn invoke(&self, message: &Message) -> Vec<Passed> {
         drop(self.proxy.take_passed());
         let response = self.host.invoke(&json!({"Records": [record(message)]})).await;
-        let done = response.ok().is_some_and(|response| response["batchItemFailures"] == json!([]));
-        if !done {
-            crate::fail("a function did not do its work");
+        match response {
+            Ok(response) if response["batchItemFailures"] == json!([]) => {}
+            other => crate::fail(&format!("a function did not do its work: {other:?}")),
         }
         self.proxy.take_passed()
     }
 }
 
 /// Settings that have the values of the stack.
-const OF_THE_STACK: [&str; 11] = [
+const OF_THE_STACK: [&str; 15] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_REGION",
     "AWS_SECRET_ACCESS_KEY",
@@ -182,7 +181,11 @@ const OF_THE_STACK: [&str; 11] = [
     "EVENTS_TABLE",
     "KEYS_TABLE",
     "MAC_KEY",
+    "OWN_EVENTS_QUEUE_ARN",
     "PARKING_TABLE",
+    "PORTAL_TABLE",
+    "REJECTED_QUEUE_URL",
+    "TOKEN_REQUESTS_TABLE",
     "WRAPPING_KEY",
 ];
 

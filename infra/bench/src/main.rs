@@ -50,7 +50,10 @@ async fn main() {
         ["sign", name, bytes] => println!("{}", floor::sign(name, number(bytes))),
         ["endpoints"] => many_endpoints().await,
         ["latency"] => latency::run().await,
-        ["hops"] => drop(hops::measure(&LocalStack::from_env().await).await),
+        ["hops"] => {
+            let hops = hops::measure(&LocalStack::from_env().await).await;
+            report::write("bench-hops.json", &json!({ "hops": hops }));
+        }
         ["soak", minutes] => soak::run(number(minutes)).await,
         ["instructions", part] => instructions::run(part),
         [] => functions("").await,
