@@ -122,10 +122,15 @@ async fn no_more_than_so_many_are_sent_in_a_second_and_the_others_follow() {
 #[tokio::test]
 async fn a_drain_goes_on_when_its_chain_is_longer_than_lambda_allows_by_default() {
     // A call that AWS refuses ends the chain until the next sweep, and none runs here.
-    undisturbed("a long chain", drain_by_a_long_chain).await;
+    let (arrived, sent, dropped) = undisturbed("a long chain", drain_by_a_long_chain).await;
+
+    assert_eq!(arrived, sent, "each event arrives");
+    assert_eq!(dropped, 0, "the template lets deliver loop");
 }
 
-async fn drain_by_a_long_chain(proxy: AwsProxy) {
+/// Drains a lane by a long chain, without a sweep. Returns the events that arrived, those that were sent, and how many messages
+/// Lambda would not have handed over.
+async fn drain_by_a_long_chain(proxy: AwsProxy) -> (HashSet<String>, HashSet<String>, usize) {
     const BEFORE: u32 = 15;
     const DELIVERIES: usize = 40;
     let (stack, tenant) = (LocalStack::from_env().await, tenant());
@@ -155,8 +160,7 @@ async fn drain_by_a_long_chain(proxy: AwsProxy) {
     // No sweep runs, so only the chain sends them: 15 seconds of each drain, and one message to go on.
     let requests = receiver.wait_for(DELIVERIES).await;
 
-    assert_eq!(ids(&requests), sent, "each event arrives");
-    assert_eq!(deliver.dropped(), 0, "the template lets deliver loop");
     let longest = proxy.traces().longest("deliver");
     assert!(longest > LONGEST_CHAIN, "the chain has {longest} invocations");
+    (ids(&requests), sent, deliver.dropped())
 }
