@@ -4,6 +4,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use crate::dated_id::has_form;
 use crate::fingerprint::{fingerprint, hexadecimal};
 
 /// An endpoint's id: `ep_` and 32 hexadecimal digits.
@@ -30,9 +31,7 @@ impl EndpointId {
     /// Parses an id in the form that [`Self::new`] makes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix(Self::PREFIX)?;
-        let fits = digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        fits.then(|| Self(text.to_owned()))
+        has_form(text, Self::PREFIX).then(|| Self(text.to_owned()))
     }
 
     /// Returns the id as text.

@@ -43,6 +43,7 @@
 //!   ([`endpoint::key_store`]).
 
 pub mod audit;
+mod dated_id;
 pub mod delivery;
 pub mod endpoint;
 mod endpoint_id;

@@ -3,12 +3,11 @@
 //! `manage` makes an erasure and removes the endpoints, so that nothing more is sent. `sweep` works on the rest, stage by
 //! stage, because nothing lists all items of a tenant: it has to look through whole tables.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
+use crate::dated_id::dated_id;
 use crate::delivery::LONGEST_ATTEMPT;
 use crate::event::TenantId;
 use crate::input::fault::{Fault, Faults};
@@ -23,43 +22,11 @@ pub const SETTLING: Duration = Duration::from_secs(LONGEST_ATTEMPT.as_secs() + 2
 /// The mark of a tenant that is being erased, in the place of the moment at which that ended.
 pub const NOT_ENDED: u64 = u64::MAX;
 
-/// The id of an erasure: `er_`, the moment at which it was made, and random digits. A later erasure has a greater id.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ErasureId(String);
-
-impl ErasureId {
-    const PREFIX: &str = "er_";
-    /// How many digits the moment has, in milliseconds since the Unix epoch. They last until the year 10889.
-    const MOMENT_DIGITS: usize = 12;
-
-    /// Makes an id from the moment, in milliseconds since the Unix epoch, and a random UUID.
-    #[must_use]
-    pub fn new(unix_ms: u64, random: Uuid) -> Self {
-        let moment = unix_ms & 0xffff_ffff_ffff;
-        let random = random.simple().to_string();
-        Self(format!("{}{moment:012x}{}", Self::PREFIX, &random[Self::MOMENT_DIGITS..]))
-    }
-
-    /// Parses an id in the form that [`Self::new`] makes.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix(Self::PREFIX)?;
-        let fits = digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        fits.then(|| Self(text.to_owned()))
-    }
-
-    /// Returns the id as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for ErasureId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+dated_id!(
+    /// The id of an erasure: `er_`, the moment at which it was made, and random digits. A later erasure has a greater id.
+    ErasureId,
+    "er_"
+);
 
 /// The work of an erasure that comes next. Each stage begins when the one before it has nothing left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -293,6 +260,8 @@ impl ErasureRequest {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     fn acme() -> TenantId {
@@ -345,16 +314,6 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(pointers(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn an_id_has_the_moment_first() {
-        let (earlier, later) = (ErasureId::new(1, Uuid::max()), ErasureId::new(2, Uuid::nil()));
-        assert!(earlier < later);
-        assert_eq!(ErasureId::parse(later.as_str()), Some(later));
-        for text in ["", "er_", "rp_00000000000000000000000000000000", "er_0000000000000000000000000000000G"] {
-            assert_eq!(ErasureId::parse(text), None, "{text}");
         }
     }
 }

@@ -4,12 +4,11 @@
 //! delivery on. It parks each delivery in its endpoint's lane, so that the drain sends it at the usual pace.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
+use crate::dated_id::dated_id;
 use crate::delivery::breaker::{Admission, Breaker};
 use crate::delivery::drain::drain_quota;
 use crate::delivery::list::{ListPosition, OldestFirst};
@@ -33,46 +32,11 @@ pub const KEPT: Duration = Duration::from_hours(30 * 24);
 /// How many characters a type of a filter may have.
 const MAX_TYPE_CHARACTERS: usize = 256;
 
-/// The id of a replay: `rp_`, the moment at which it was made, and random digits. A later replay has a greater id.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ReplayId(String);
-
-impl ReplayId {
-    /// The form of such an id, for messages.
-    pub const EXPECTED: &str = "`rp_` and 32 hexadecimal digits";
-
-    const PREFIX: &str = "rp_";
-    /// How many digits the moment has, in milliseconds since the Unix epoch. They last until the year 10889.
-    const MOMENT_DIGITS: usize = 12;
-
-    /// Makes an id from the moment, in milliseconds since the Unix epoch, and a random UUID.
-    #[must_use]
-    pub fn new(unix_ms: u64, random: Uuid) -> Self {
-        let moment = unix_ms & 0xffff_ffff_ffff;
-        let random = random.simple().to_string();
-        Self(format!("{}{moment:012x}{}", Self::PREFIX, &random[Self::MOMENT_DIGITS..]))
-    }
-
-    /// Parses an id in the form that [`Self::new`] makes.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix(Self::PREFIX)?;
-        let fits = digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        fits.then(|| Self(text.to_owned()))
-    }
-
-    /// Returns the id as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for ReplayId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+dated_id!(
+    /// The id of a replay: `rp_`, the moment at which it was made, and random digits. A later replay has a greater id.
+    ReplayId,
+    "rp_"
+);
 
 /// A status that a delivery can end with, as a filter names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -519,6 +483,7 @@ pub fn parked_per_minute(
 mod tests {
     use proptest::prelude::*;
     use serde_json::json;
+    use uuid::Uuid;
 
     use super::*;
 
@@ -613,19 +578,6 @@ mod tests {
         }
         let many: Vec<_> = (0..101).map(|number| id(number).to_string()).collect();
         assert_eq!(parse(&with("endpoints", json!(many))).unwrap_err()[0].code, FaultCode::OutOfRange);
-    }
-
-    #[test]
-    fn words_and_ids_read_back() {
-        for state in [ReplayState::Done, ReplayState::Running, ReplayState::Stopped] {
-            assert_eq!(ReplayState::parse(state.as_str()), Some(state));
-        }
-        let [one, later] = [NOW, NOW + 1].map(|at| ReplayId::new(at, Uuid::max()));
-        assert!(one < later && later > ReplayId::new(NOW, Uuid::nil()));
-        assert_eq!(ReplayId::parse(one.as_str()), Some(one.clone()));
-        for bad in ["", "rp_1", &one.as_str()[1..], &one.as_str().to_uppercase(), &format!("{one}0")] {
-            assert_eq!(ReplayId::parse(bad), None, "{bad}");
-        }
     }
 
     fn ended(status: DeliveryStatus, at: u64, replay: Option<ReplayKind>) -> Progress {

@@ -1,9 +1,6 @@
 //! Codes of links and tokens of sessions, and the ids of links, which are no secrets.
 
-use std::fmt;
-
-use uuid::Uuid;
-
+use crate::dated_id::dated_id;
 use crate::random_secret::{RandomSecret, SecretHash};
 
 /// The code of a link or the token of a session. Tables have its hash only.
@@ -49,48 +46,11 @@ impl PortalSecret {
     }
 }
 
-/// The id of a link: `pl_`, the moment at which it was made, and random digits. A later link has a greater id.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LinkId(String);
-
-impl LinkId {
-    /// The form of such an id, for messages.
-    pub const EXPECTED: &str = "`pl_` and 32 hexadecimal digits";
-
-    /// The beginning of each id.
-    const PREFIX: &str = "pl_";
-
-    /// How many digits the moment has, in milliseconds since the Unix epoch. They last until the year 10889.
-    const MOMENT_DIGITS: usize = 12;
-
-    /// Makes an id from the moment, in milliseconds since the Unix epoch, and a random UUID.
-    #[must_use]
-    pub fn new(unix_ms: u64, random: Uuid) -> Self {
-        let moment = unix_ms & 0xffff_ffff_ffff;
-        let random = random.simple().to_string();
-        Self(format!("{}{moment:012x}{}", Self::PREFIX, &random[Self::MOMENT_DIGITS..]))
-    }
-
-    /// Parses an id in the form that [`Self::new`] makes.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix(Self::PREFIX)?;
-        let fits = digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        fits.then(|| Self(text.to_owned()))
-    }
-
-    /// Returns the id as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for LinkId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+dated_id!(
+    /// The id of a link: `pl_`, the moment at which it was made, and random digits. A later link has a greater id.
+    LinkId,
+    "pl_"
+);
 
 #[cfg(test)]
 mod tests {
@@ -125,19 +85,6 @@ mod tests {
         ];
         for (value, is_taken, why) in cases {
             assert_eq!(PortalSecret::of_authorization(&value).is_some(), is_taken, "{why}");
-        }
-    }
-
-    #[test]
-    fn ids_of_links_read_back_and_are_in_the_order_of_their_moments() {
-        let ids = [7, 1_769_853_600_000, 0xffff_ffff_ffff].map(|at| LinkId::new(at, Uuid::from_u128(u128::MAX - 3)));
-        assert_eq!(ids[1].as_str(), "pl_019c137ec100fffffffffffffffffffc");
-        assert!(ids.is_sorted());
-        for id in &ids {
-            assert_eq!(LinkId::parse(id.as_str()).as_ref(), Some(id));
-        }
-        for bad in ["", "pl_", "ep_019c14c0b900fffffffffffffffffffc", "pl_019C14C0B900fffffffffffffffffffc", "pl_1"] {
-            assert_eq!(LinkId::parse(bad), None, "{bad}");
         }
     }
 }
