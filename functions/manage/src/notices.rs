@@ -20,14 +20,9 @@ impl App {
     pub(crate) async fn set_notices(&self, asked: &ApiRequest<'_>) -> Answer {
         let id = of_notices(asked);
         let mut submission = self.submission(&asked.tenant, &asked.body(&[JSON])?, None).await?;
-        let Endpoint { types: chosen, filter, fields, .. } = &submission.endpoint;
-        for (name, is_set) in
-            [("/types", !chosen.is_empty()), ("/filter", filter.is_some()), ("/fields", !fields.is_empty())]
-        {
-            if is_set {
-                let fault = Fault::whole("a selection", "nothing, because the address gets every notice, whole");
-                return Err(Problem::bad_request(vec![fault.code(FaultCode::Reserved).under(name)]).into());
-            }
+        let faults = faults_with(&submission.endpoint.types, &submission.endpoint);
+        if !faults.is_empty() {
+            return Err(Problem::bad_request(faults).into());
         }
         submission.endpoint.types = types();
         if self.endpoints.exists(&asked.tenant, &id).await? {
@@ -56,13 +51,30 @@ pub(crate) fn purpose(asked: &ApiRequest<'_>, id: &EndpointId) -> &'static str {
     if *id == of_notices(asked) { "notices" } else { "events" }
 }
 
-/// Refuses another selection of events for the address of notices.
+/// Refuses settings of the address of notices that say nothing about notices.
 pub(crate) fn check_types(asked: &ApiRequest<'_>, id: &EndpointId, submission: &Submission) -> Result<(), Problem> {
-    let Endpoint { types: chosen, filter, fields, .. } = &submission.endpoint;
-    if purpose(asked, id) == "events" || (*chosen == types() && filter.is_none() && fields.is_empty()) {
+    let settings = &submission.endpoint;
+    let is_whole = settings.types == types() && faults_with(&[], settings).is_empty();
+    if is_whole || purpose(asked, id) == "events" {
         return Ok(());
     }
-    Err(Problem::conflict("the endpoint is the tenant's address of notices, which gets every notice, whole"))
+    Err(Problem::conflict(
+        "the endpoint is the tenant's address of notices, which gets every notice, whole and without a number",
+    ))
+}
+
+/// Returns the faults of settings that an address of notices cannot have.
+fn faults_with(types: &[TypeFilter], settings: &Endpoint) -> Vec<Fault> {
+    const WHOLE: &str = "nothing, because the address gets every notice, whole";
+    const NO_NUMBER: &str = "`false`, because notices have no numbers";
+    let reserved = [
+        ("/types", !types.is_empty(), "a selection", WHOLE),
+        ("/filter", settings.filter.is_some(), "a selection", WHOLE),
+        ("/fields", !settings.fields.is_empty(), "a selection", WHOLE),
+        ("/sequence", settings.sequence, "`true`", NO_NUMBER),
+    ];
+    let set = reserved.into_iter().filter(|(_, is_set, ..)| *is_set);
+    set.map(|(name, _, found, expected)| Fault::whole(found, expected).code(FaultCode::Reserved).under(name)).collect()
 }
 
 fn of_notices(asked: &ApiRequest<'_>) -> EndpointId {

@@ -93,8 +93,14 @@ async fn an_address_of_notices_is_set_replaced_and_removed() {
     assert_eq!(ask("DELETE", None).await.status, 404);
     let (id, _) = set_notices(&stack, &tenant, &receiver.url).await;
 
-    let refused = ask("PUT", Some(json!({"url": receiver.url, "types": [{"type": "operation"}]}))).await;
-    assert_eq!((refused.status, &refused.json()["errors"][0]["pointer"]), (400, &json!("/types")));
+    let selection = json!({
+        "url": receiver.url, "types": [{"type": "operation"}], "filter": {"source": ["/core"]}, "sequence": true,
+        "cloudEvents": "headers",
+    });
+    let refused = ask("PUT", Some(selection)).await;
+    let faults = refused.json()["errors"].clone();
+    let pointers: Vec<_> = faults.as_array().unwrap().iter().map(|fault| fault["pointer"].as_str().unwrap()).collect();
+    assert_eq!((refused.status, &*pointers), (400, &["/types", "/filter", "/sequence"][..]), "{refused:?}");
     let replaced = ask("PUT", Some(json!({"url": format!("{}/other", receiver.url), "timeoutSeconds": 5}))).await;
     assert_eq!(replaced.status, 200);
     let shown = ask("GET", None).await.json();
@@ -105,6 +111,9 @@ async fn an_address_of_notices_is_set_replaced_and_removed() {
     let endpoint = endpoint_path(&tenant, &id);
     let narrowed = stack.manage("PATCH", &endpoint, Some(&json!({"types": []}))).await;
     assert_eq!(narrowed.status, 409, "{narrowed:?}");
+    let numbered = json!({"sequence": true, "cloudEvents": "headers"});
+    let numbered = stack.manage("PATCH", &endpoint, Some(&numbered)).await;
+    assert_eq!(numbered.status, 409, "{numbered:?}");
     assert_eq!(stack.manage("PATCH", &endpoint, Some(&json!({"description": "ops"}))).await.status, 200);
     let other = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
     let purpose = stack.manage("GET", &endpoint_path(&tenant, &other), None).await.json()["purpose"].clone();
