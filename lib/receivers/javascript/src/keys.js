@@ -53,6 +53,9 @@ export class KeySet {
   #fetching = null;
 
   constructor(url, options = {}) {
+    if (!URL.canParse(url)) {
+      throw new TypeError(`the key URL is \`${url}\`; expected the endpoint's \`jwksUrl\`, an https URL`);
+    }
     this.#url = new URL(url);
     const isLocal = this.#url.protocol === 'http:' && LOOPBACK.includes(this.#url.hostname);
     if (this.#url.protocol !== 'https:' && !isLocal) {

@@ -42,6 +42,7 @@ test('settings that verify nothing are refused', () => {
   assert.throws(() => new Receiver({}), /neither/);
   assert.throws(() => new Receiver({ secrets: 'whsec_x' }), /whsec_/);
   assert.throws(() => new Receiver({ keysUrl: 'http://a.example/k' }), /https/);
+  assert.throws(() => new Receiver({ keysUrl: 'a.example/k' }), /`a\.example\/k`; expected the endpoint's `jwksUrl`/);
 });
 
 const ATTACKED = ['JWS EdDSA', 'JWS, structured', 'Standard Webhooks', 'HTTP message signature EdDSA', 'all formats'];

@@ -43,6 +43,7 @@ def webhook(request):
 urlpatterns = [path("in", webhook)]
 
 if not settings.configured:  # A project has settings of its own.
+    logging.basicConfig(level=logging.INFO)
     settings.configure(
         ALLOWED_HOSTS=["*"], DATA_UPLOAD_MAX_MEMORY_SIZE=6 << 20, MIDDLEWARE=["django.middleware.csrf.CsrfViewMiddleware"],
         ROOT_URLCONF=__name__, USE_TZ=True)

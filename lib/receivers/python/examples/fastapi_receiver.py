@@ -15,6 +15,7 @@ receiver = Receiver(
     url=os.environ["ENDPOINT_URL"],
 )
 app = FastAPI()
+logging.basicConfig(level=logging.INFO)
 log = logging.getLogger("webhooks")
 
 

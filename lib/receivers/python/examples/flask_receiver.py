@@ -12,6 +12,7 @@ receiver = Receiver(
     url=os.environ["ENDPOINT_URL"],
 )
 app = Flask(__name__)
+app.logger.setLevel("INFO")
 
 
 @app.route("/in", methods=["GET", "POST", "PUT"])
