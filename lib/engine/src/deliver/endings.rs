@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use signpost_core::delivery::parking::{LONGEST_IN_FLIGHT, LONGEST_IN_QUEUE, Lane};
 use signpost_core::delivery::{DeadLetterReason, Delivery, DeliveryKey, DeliveryStatus, Progress, Receipt, Track};
+use signpost_core::endpoint::NOTICE_TYPES;
 
 use crate::deliver::prepare::Refusal;
 use crate::deliver::{Deferred, Deliver, Outcome, QueuedDelivery};
@@ -135,8 +136,14 @@ impl<P: Ports> Deliver<P> {
         Ok(record.is_some_and(|record| record.is_erased()) || self.is_tenant_erased(delivery).await?)
     }
 
-    /// Returns whether the tenant of a delivery was erased since its event arrived. One read: asked only if the endpoint or
-    /// the event is gone, or if a delivery is given up after days.
+    /// Returns whether a delivery is a notice from before the erasure of its tenant. If the tenant sets an address of notices
+    /// again, it has the same id. All other endpoints have new ids.
+    pub(super) async fn is_notice_of_erased_tenant(&self, delivery: &Delivery) -> Result<bool, P::Error> {
+        Ok(NOTICE_TYPES.contains(&&*delivery.event.kind) && self.is_tenant_erased(delivery.key()).await?)
+    }
+
+    /// Returns whether the tenant of a delivery was erased since its event arrived. One read: asked only for notices, if the
+    /// endpoint or the event is gone, or if a delivery is given up after days.
     async fn is_tenant_erased(&self, delivery: DeliveryKey<'_>) -> Result<bool, P::Error> {
         Ok(delivery.arrived_unix_ms < self.endpoints.erased_until(&delivery.event.tenant).await?)
     }

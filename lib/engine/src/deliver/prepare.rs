@@ -90,6 +90,10 @@ impl<P: Ports> Deliver<P> {
         let Some((recipient, question)) = self.recipient(delivery).await? else {
             return self.end_without_endpoint(delivery).await.map(|()| Prepared::Over(Outcome::Done));
         };
+        if self.is_notice_of_erased_tenant(delivery).await? {
+            tracing::info!(event.id = %delivery.event.key.id, endpoint.id = %delivery.endpoint, "delivery.skipped");
+            return Ok(Prepared::Over(Outcome::Done));
+        }
         if !recipient.is_enabled() && question.is_none() {
             return self.refused(delivery.key(), receipt, Refusal::Disabled).await;
         }

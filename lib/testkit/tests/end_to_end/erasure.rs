@@ -1,14 +1,26 @@
 //! Operators erase events, subjects and tenants: no payload is left in a table, and nothing more is sent.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
+use signpost_core::delivery::Delivery;
+use signpost_core::delivery::parking::Lane;
+use signpost_core::endpoint::EndpointId;
+use signpost_core::event::Event;
+use signpost_engine::ports::events::Events as _;
+use signpost_engine::ports::parking::Parking as _;
+use signpost_io::runtime::clock::unix_ms_now;
+use signpost_io::tables::events::Events;
 use signpost_testkit::bank::Bank;
-use signpost_testkit::build::{event, event_id, tenant};
+use signpost_testkit::build::{ARRIVED, event, event_id, tenant};
+use signpost_testkit::event_source::EventSource;
 use signpost_testkit::local_stack::{LocalStack, setting, until};
 use signpost_testkit::receiver::Receiver;
 use uuid::Uuid;
+
+use crate::own::{Own, is_done, on_the_fast_track, presented};
 
 /// Every table of the stack.
 const TABLES: [&str; 8] = [
@@ -49,11 +61,15 @@ async fn items_with(stack: &LocalStack, texts: &[&str]) -> Vec<(&'static str, Ha
     found
 }
 
-/// Returns the messages of a queue that have a text in them. They stay in the queue.
+/// Returns the messages of one of the stack's queues that have a text in them. They stay in the queue.
 async fn messages_with(stack: &LocalStack, queue: &str, text: &str) -> BTreeSet<String> {
+    messages_at(stack, &setting(queue), text).await
+}
+
+async fn messages_at(stack: &LocalStack, url: &str, text: &str) -> BTreeSet<String> {
     let (sqs, mut found) = (aws_sdk_sqs::Client::new(&stack.aws), BTreeSet::new());
     for _ in 0..30 {
-        let call = sqs.receive_message().queue_url(setting(queue)).max_number_of_messages(10).visibility_timeout(0);
+        let call = sqs.receive_message().queue_url(url).max_number_of_messages(10).visibility_timeout(0);
         let messages = call.message_attribute_names("All").send().await.unwrap().messages.unwrap_or_default();
         let matching = messages.into_iter().filter(|message| format!("{message:?}").contains(text));
         found.extend(matching.filter_map(|message| message.message_id));
@@ -195,6 +211,55 @@ async fn an_erased_subject_is_not_sent_when_its_parked_deliveries_come_up_and_no
     assert!(actions.contains(&&json!("DELETE /v1/tenants/{tenant}/status/{type}/{subject+}")), "{actions:?}");
 }
 
+/// Both queues of deliveries, with messages of events that are erased while they wait.
+#[tokio::test]
+async fn deliveries_that_wait_in_a_queue_are_skipped_after_each_kind_of_erasure() {
+    let stack = LocalStack::from_env().await;
+    for kind in ["event", "subject", "tenant"] {
+        let (own, tenant, marker) = (Own::of(&stack).await, tenant(), marker());
+        let receiver = Receiver::start(|_| 204).await;
+        let endpoint = stack.register_with(&tenant, &json!({"url": receiver.url})).await.id;
+        let mut event = event(&tenant, &event_id(), &json!({"name": marker}));
+        event["subject"] = json!(marker);
+        stack.send_events([event.to_string()]).await;
+        let sent = receiver.wait_for(1).await.len();
+        let history = format!("/v1/tenants/{tenant}/status/example/{marker}");
+        let is_listed = async || (stack.manage("GET", &history, None).await.status == 200).then_some(());
+        until("the subject has a state", is_listed).await;
+        let key = Event::parse(&event.to_string()).unwrap().key;
+        let events = Events::new(stack.dynamodb(), setting("EVENTS_TABLE"), Duration::ZERO);
+        let stored = events.get(&key).await.unwrap().unwrap();
+        let body = Delivery::message(&endpoint, &stored.event, stored.arrived_unix_ms);
+        // As after an outage: messages of the same delivery wait on the slow track, and one on the fast track.
+        stack.send_to(&own.deliveries, [(); 3].map(|()| body.clone())).await;
+        assert_eq!(messages_at(&stack, &own.deliveries, &marker).await.len(), 3, "{kind}");
+
+        let erased = match kind {
+            "event" => {
+                let id = event["id"].as_str().unwrap();
+                stack.manage("DELETE", &format!("/v1/tenants/{tenant}/events/{id}"), None).await
+            }
+            "subject" => stack.manage("DELETE", &history, None).await,
+            _ => {
+                let body = json!({"tenant": tenant.as_str()});
+                stack.manage("POST", &format!("/v1/tenants/{tenant}/erasures"), Some(&body)).await
+            }
+        };
+        assert_eq!(erased.status, 202, "{kind}: {erased:?}");
+        let mut fast = on_the_fast_track(presented(&endpoint, &event, 1, unix_ms_now()));
+        fast.records[0].body = Some(body);
+        assert!(is_done(&own.deliver(), fast).await, "{kind}");
+        let deliver = own.host("deliver", &setting("AWS_ENDPOINT_URL"));
+        let _source = EventSource::start(&deliver, &stack.aws, &own.deliveries);
+
+        assert!(stack.wait_until_empty(&own.deliveries, Duration::from_mins(1)).await, "{kind}: messages are left");
+        assert_eq!(receiver.so_far().len(), sent, "{kind}: nothing more is sent");
+        assert_eq!(stack.take_all(&own.dead_letters).await, [], "{kind}: and nothing is kept for a redrive");
+        let parking = own.parking().first_of(&Lane::Endpoint(endpoint), 1).await.unwrap();
+        assert_eq!(parking, [], "{kind}: and nothing is parked");
+    }
+}
+
 /// Pretends that two minutes have passed since the endpoints were removed.
 async fn settle(stack: &LocalStack, tenant: &str, erasure: &str) {
     let call = stack.dynamodb().update_item().table_name(setting("PARKING_TABLE"));
@@ -277,7 +342,7 @@ async fn an_erased_tenant_leaves_in_tables_and_queues_only_what_the_page_lists()
     let dead = until("the dead letter", dead).await;
 
     let mut texts = vec![marker.as_str(), tenant.as_str()];
-    texts.extend([&main, &disabled, &failing, &removed].map(signpost_core::endpoint::EndpointId::as_str));
+    texts.extend([&main, &disabled, &failing, &removed].map(EndpointId::as_str));
     let before: BTreeMap<_, usize> =
         items_with(&stack, &texts).await.into_iter().fold(BTreeMap::new(), |mut all, one| {
             *all.entry(one.0).or_default() += 1;
@@ -370,6 +435,18 @@ async fn an_erased_tenant_leaves_in_tables_and_queues_only_what_the_page_lists()
     assert_eq!(fresh.wait_for(1).await[0].event_id(), new);
     let seen = stack.manage("GET", &path(&format!("events/{late}")), None).await;
     assert_eq!(seen.status, 404, "what arrived before is dropped: {seen:?}");
+
+    // The address of notices has the same id as before. A notice that waited for its retry all the time comes up.
+    let again = json!({"url": fresh.url});
+    assert_eq!(stack.manage("PUT", &path("notices"), Some(&again)).await.status, 201);
+    let mut notice = event(&tenant, &event_id(), &json!({"name": marker}));
+    notice["type"] = json!("signpost.endpoint-failing");
+    let own = Own::of(&stack).await;
+    let address = EndpointId::of_notices(tenant.as_str());
+    for message in [presented(&address, &notice, 1, unix_ms_now()), presented(&address, &notice, 3, ARRIVED)] {
+        assert!(is_done(&own.deliver(), message).await, "an old notice is skipped");
+    }
+    assert_eq!(fresh.so_far().len(), 1, "an old notice is not sent");
     let id = event_id();
     let arrived = theirs.so_far().len();
     stack.send_events([event(&neighbour, &id, &json!({})).to_string()]).await;

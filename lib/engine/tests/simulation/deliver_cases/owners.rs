@@ -7,10 +7,10 @@ use signpost_core::delivery::breaker::Outcomes;
 use signpost_core::endpoint::{
     DISABLED_TYPE, DISABLING_SOON_TYPE, DisabledBecause, EXHAUSTED_TYPE, FAILING_TYPE, RECOVERED_TYPE,
 };
-use signpost_core::event::Event;
+use signpost_core::event::{Event, OWN_SOURCE};
 
 use super::{disabled, is_drain_requested, is_noted_as_waiting, retried};
-use crate::calm::{Broken, Calm, FIRST, Failure, MINUTE, quick};
+use crate::calm::{Broken, Calm, FIRST, Failure, MINUTE, SECOND, quick};
 use crate::clock::START;
 use crate::ports::Which;
 use crate::receivers::Mood;
@@ -120,4 +120,27 @@ fn the_owner_hears_once_of_deliveries_that_are_given_up() {
     }
     assert_eq!(calm.dead_letters().len(), 3);
     assert_eq!(notices(&calm), [EXHAUSTED_TYPE]);
+}
+
+#[test]
+fn a_notice_from_before_the_erasure_of_its_tenant_is_not_sent_and_a_later_one_is() {
+    let calm = Calm::with(json!({"types": [{"type": FAILING_TYPE}]}), Mood::Well(50));
+    let notice = |id: &str| {
+        let event = json!({
+            "specversion": "1.0", "id": id, "source": OWN_SOURCE, "type": FAILING_TYPE, "tenant": "acme",
+            "subject": endpoint_id(1).as_str(), "data": {},
+        });
+        let event = Event::parse_own(&event.to_string()).unwrap();
+        let number = calm.world.laws.borrow_mut().accept(Some(&event), &[0], calm.world.now());
+        calm.stored(number, 0)
+    };
+    let old = notice("old");
+    calm.wait(SECOND);
+    calm.world.tables.borrow_mut().erased_until.insert("acme".into(), calm.world.now());
+    let new = notice("new");
+    for (delivery, requests, status) in [(old, 0, None), (new, 1, Some(DeliveryStatus::Delivered))] {
+        assert!(!calm.deliver_one(delivery, FIRST), "{delivery} is done");
+        assert_eq!((calm.requests(), calm.status(delivery)), (requests, status));
+    }
+    assert_eq!(calm.dead_letters().len(), 0);
 }
