@@ -7,6 +7,7 @@ use signpost_core::delivery::replay::Replay;
 use signpost_core::endpoint::DisabledBecause;
 use signpost_core::endpoint::filter::Filter;
 use signpost_core::event::TenantId;
+use signpost_core::tenant_erasure::TenantErasure;
 use signpost_core::token_request::{RequestId, TokenRequest};
 
 use crate::calm::Calm;
@@ -97,6 +98,16 @@ fn a_bulk_replay_is_replaced_only_by_its_next_version() {
     calm.run(async move {
         let create = async |replay: &Replay| here.tables.borrow_mut().create_replay(replay.clone(), 7);
         conformance::a_bulk_replay(&table, create).await;
+    });
+}
+
+#[test]
+fn a_tenant_has_one_erasure_that_runs_and_it_is_replaced_only_by_its_next_version() {
+    let calm = calm();
+    let (table, here) = (calm.process.clone(), Rc::clone(&calm.world));
+    calm.run(async move {
+        let create = async |erasure: &TenantErasure| here.tables.borrow_mut().create_erasure(erasure, 7);
+        conformance::a_tenant_erasure(&table, create).await;
     });
 }
 

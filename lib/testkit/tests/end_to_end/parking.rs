@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 use signpost_core::delivery::drain::drain_shard;
 use signpost_core::delivery::parking::Lane;
-use signpost_core::delivery::{Delivery, DeliveryKey};
+use signpost_core::delivery::{Delivery, DeliveryKey, Stored};
 use signpost_core::endpoint::EndpointId;
 use signpost_core::event::{Event, EventId, EventKey};
 use signpost_engine::ports::deliveries::Deliveries as _;
@@ -363,6 +363,17 @@ async fn an_event_is_kept_while_its_delivery_waits() {
     set_expiry(&stack, &waits, now / 1_000 + 60).await;
     assert!(is_done(&own.deliver(), arrived_at(&waits, now - 16 * days)).await);
     assert!(expires_at(&waits).await > now + 29 * days, "the whole retention again");
+
+    // The events of this one's type are kept for two days.
+    let brief = stored(&stack, &tenant, &endpoint).await;
+    set_expiry(&stack, &brief, now / 1_000 + 60).await;
+    let kept_for = Stored { number: None, retention_days: Some(2) };
+    let mut batch = arrived_at(&brief, now);
+    let event = Event::parse(&brief.to_string()).unwrap();
+    batch.records[0].body = Some(Delivery::message_with(&endpoint, &event, kept_for, now - days * 3 / 2));
+    assert!(is_done(&own.deliver(), batch).await);
+    let expires_at = expires_at(&brief).await;
+    assert!((now + days * 3 / 2..now + days * 5 / 2).contains(&expires_at), "two days again: {expires_at}");
 }
 
 async fn set_expiry(stack: &LocalStack, event: &serde_json::Value, unix_seconds: u64) {

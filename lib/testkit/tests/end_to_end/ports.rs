@@ -17,6 +17,7 @@ use signpost_core::endpoint::{DisabledBecause, EndpointId, TypeFilter};
 use signpost_core::event::catalogue::{EventType, TypeName};
 use signpost_core::event::{Event, MAX_EVENT_BYTES};
 use signpost_core::status::state::Moment;
+use signpost_core::tenant_erasure::TenantErasure;
 use signpost_core::token_request::{RequestId, TokenRequest};
 use signpost_engine::ports::endpoints::{Endpoints as _, StoredEndpoint, Written};
 use signpost_engine::ports::events::{Arrival, Events as _, FirstFanOut, Insertion, MOST_READ_BYTES};
@@ -31,6 +32,7 @@ use signpost_io::tables::limits::Limits;
 use signpost_io::tables::parking::Parking;
 use signpost_io::tables::replays::Replays;
 use signpost_io::tables::subscriptions::Subscriptions;
+use signpost_io::tables::tenant_erasures::{ErasedTables, TenantErasures};
 use signpost_io::tables::token_requests::TokenRequests;
 use signpost_testkit::build::{ARRIVED, event, event_id, tenant};
 use signpost_testkit::local_stack::{LocalStack, endpoint_path, endpoints_path, setting};
@@ -121,6 +123,23 @@ async fn a_bulk_replay_is_replaced_only_by_its_next_version() {
     let stack = LocalStack::from_env().await;
     let replays = Replays::new(stack.dynamodb(), table(&stack).await);
     conformance::a_bulk_replay(&replays, async |replay: &Replay| replays.create(replay).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_tenant_has_one_erasure_that_runs_and_it_is_replaced_only_by_its_next_version() {
+    let stack = LocalStack::from_env().await;
+    // The checks of the port do no step of an erasure, so the other tables stay as they are.
+    let tables = ErasedTables {
+        endpoint_keys: setting("ENDPOINT_KEYS_TABLE"),
+        endpoints: setting("ENDPOINTS_TABLE"),
+        events: setting("EVENTS_TABLE"),
+        parking: table(&stack).await,
+        portal: setting("PORTAL_TABLE"),
+        token_requests: setting("TOKEN_REQUESTS_TABLE"),
+    };
+    let erasures = TenantErasures::new(stack.dynamodb(), tables);
+    let create = async |erasure: &TenantErasure| erasures.create(erasure).await.unwrap();
+    conformance::a_tenant_erasure(&erasures, create).await;
 }
 
 #[tokio::test]
