@@ -343,7 +343,7 @@ def choices_table(figures: Figures) -> Rows:
         "`RetentionDays=365`": Month(1, retention_days=365),
         "no point-in-time recovery": Month(1, has_recovery=False),
         "batches of one": Month(1, is_quiet=True),
-        "a million deliveries that are given up after six attempts, beside a million that arrive": Month(1, given_up_percent=100),
+        "a million deliveries that are given up after the eight attempts of the default, beside a million that arrive": Month(1, given_up_percent=100),
         "`Alarms=false`": Month(1, has_alarms=False),
         "`Dashboard=false`": Month(1, has_dashboard=False),
     }

@@ -213,6 +213,7 @@ async fn a_write_of_a_delivery_costs_a_unit_whatever_its_receiver_answers() {
         (6, "the same page", 12),
         (6, "pages that differ", 17),
         (6, "noise that differs", 17),
+        (8, "the same page", 17),
         (101, "the same page", 210),
         (101, "pages that differ", 219),
         (101, "noise that differs", 219),
