@@ -291,7 +291,10 @@ fn refusal(operation: &Operation, answer: &Answer) -> Failure {
         409 if operation.path == READ_EVENT_TYPE.path => {
             Failure::refused(what, "choose another type: `signpost event-type list --tenant …` shows which there are")
         }
-        409 => Failure::refused(what, "if several sources use the id, add --source"),
+        409 if operation.path.contains("{event}") => {
+            Failure::refused(what, "if several sources use the id, add --source")
+        }
+        409 => Failure::refused(what, "change what the message names, or wait until it is over, and send it again"),
         410 => Failure::not_found(what, "nothing is left to show; see docs/erasure.md"),
         429 => Failure::refused(what, "wait a minute, then send it again"),
         500.. => Failure::refused(what, "try again; if it stays, see the log group of the function"),

@@ -213,6 +213,17 @@ impl Output {
         }
     }
 
+    /// Shows on a terminal that work goes on whose extent nobody knows, and nothing elsewhere.
+    #[must_use]
+    pub fn spinner(&self, doing: String) -> ProgressBar {
+        let spinner = self.progress(0, "");
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+            spinner.set_style(style);
+        }
+        spinner.set_message(doing);
+        spinner
+    }
+
     /// Shows progress on a terminal, and nothing elsewhere.
     #[must_use]
     pub fn progress(&self, total: u64, doing: &'static str) -> ProgressBar {

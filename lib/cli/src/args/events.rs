@@ -81,7 +81,7 @@ pub struct EventShow {
     /// The event's source, if several sources use the id
     #[arg(long)]
     pub source: Option<String>,
-    /// How long to wait until the event arrives
+    /// How long to wait until the event has arrived and each delivery has an attempt
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub wait: u64,
 }

@@ -98,13 +98,12 @@ async fn read(tenant: &str, id: &str, stack: &Stack<'_>) -> Outcome<Value> {
 
 /// Waits until an erasure has ended, and shows how much is removed.
 async fn wait(tenant: &str, id: &str, seconds: u64, stack: &Stack<'_>, output: &Output) -> Outcome<Value> {
-    let bar = output.progress(0, "erasing");
+    let spinner = output.spinner(format!("erasing {tenant}"));
     let asking = async {
         loop {
             let erasure = read(tenant, id, stack).await?;
-            let removed = REMOVED.iter().filter_map(|name| erasure["removed"][*name].as_u64()).sum();
-            bar.set_length(removed);
-            bar.set_position(removed);
+            let removed: u64 = REMOVED.iter().filter_map(|name| erasure["removed"][*name].as_u64()).sum();
+            spinner.set_message(format!("erasing {tenant}: {}, {removed} removed", text(&erasure["stage"])));
             if erasure["state"] != "running" {
                 return Ok(erasure);
             }
@@ -112,7 +111,7 @@ async fn wait(tenant: &str, id: &str, seconds: u64, stack: &Stack<'_>, output: &
         }
     };
     let ended = tokio::time::timeout(Duration::from_secs(seconds), asking).await;
-    bar.finish_and_clear();
+    spinner.finish_and_clear();
     ended.unwrap_or_else(|_| {
         let what = format!("erasure `{id}` still runs after {seconds} s");
         Err(Failure::timed_out(what, format!("see `signpost erase show {id} --tenant {tenant}`")))

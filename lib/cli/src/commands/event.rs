@@ -1,5 +1,6 @@
 //! `event show`, `replay` and `recover`.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -44,7 +45,7 @@ async fn show(args: &EventShow, stack: &Stack<'_>, output: &Output) -> Outcome {
     let query = [("source", args.source.as_deref())];
     let call = Call::new(&READ_EVENT, &path).with_query(&query);
     if args.wait > 0 {
-        wait(&call, args.wait, stack, |_| Some(())).await?;
+        wait_for_attempts(&call, args.wait, stack).await?;
     }
     let first = stack.call_for_text(Call::new(call.operation, call.path).with_query(call.query)).await?;
     if output.form() != Form::Table && !first.contains("\"cursor\"") {
@@ -164,6 +165,22 @@ pub async fn wait_for_attempt(call: &Call<'_>, seconds: u64, stack: &Stack<'_>) 
             .cloned()
     })
     .await
+}
+
+/// Waits until an event has arrived, and each of its deliveries has an attempt or is held. If only attempts are missing in the
+/// end, there is something to show.
+async fn wait_for_attempts(call: &Call<'_>, seconds: u64, stack: &Stack<'_>) -> Outcome {
+    let has_arrived = Cell::new(false);
+    let waited = wait(call, seconds, stack, |history| {
+        has_arrived.set(true);
+        let is_tried = |delivery: &Value| {
+            delivery["status"] != "pending"
+                || !delivery["held"].is_null()
+                || delivery["attempts"].as_array().is_some_and(|all| !all.is_empty())
+        };
+        deliveries(history).iter().all(is_tried).then_some(())
+    });
+    waited.await.or_else(|failure| if has_arrived.get() && failure.is(Exit::TimedOut) { Ok(()) } else { Err(failure) })
 }
 
 /// Waits until all deliveries of an event are acknowledged, and returns their number.

@@ -195,6 +195,12 @@ fn members(text: &str) -> Vec<(&str, &str)> {
     all.into_iter().filter_map(|member| member.trim().split_once('=')).collect()
 }
 
+/// Returns whether a `host` header names this machine, where receivers have no certificate.
+fn is_loopback(host: &str) -> bool {
+    let name = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(name, _)| name);
+    matches!(name, "127.0.0.1" | "localhost" | "[::1]")
+}
+
 /// Lists the URLs that the sender may have called: first the one that the receiver takes, then those behind proxies.
 fn urls(request: &SavedRequest, trust: &Trust) -> Vec<String> {
     let target = request.target.as_deref().unwrap_or_default();
@@ -215,7 +221,8 @@ fn urls(request: &SavedRequest, trust: &Trust) -> Vec<String> {
     let hosts = ["host", "x-forwarded-host", ":authority"].into_iter().filter_map(|name| request.header(name));
     if path.starts_with('/') {
         for host in hosts {
-            all.extend(["https", "http"].map(|scheme| format!("{scheme}://{host}{path}")));
+            let schemes = if is_loopback(host) { ["http", "https"] } else { ["https", "http"] };
+            all.extend(schemes.map(|scheme| format!("{scheme}://{host}{path}")));
         }
         if let Some(url) = &trust.url {
             let scheme = if url.scheme() == "https" { "http" } else { "https" };

@@ -123,6 +123,26 @@ fn each_wrong_request_has_a_diagnosis_of_its_own() {
 /// A request, a change of what the receiver trusts, the step that fails, and why.
 type ClockCase<'a> = (&'a Webhook, &'a dyn Fn(&mut Trust), Option<Step>, &'a str);
 
+/// A saved request has no scheme. Only on this machine, a receiver has no certificate.
+#[test]
+fn without_the_endpoints_url_the_scheme_is_http_on_loopback_and_https_elsewhere() {
+    let cases = [
+        ("http://127.0.0.1:9000/in", "127.0.0.1:9000", None),
+        ("http://localhost/in", "localhost", None),
+        ("http://[::1]:9000/in", "[::1]:9000", None),
+        ("https://127.0.0.1:9000/in", "127.0.0.1:9000", Some(Step::Url)),
+        ("https://hooks.acme.example/in", "hooks.acme.example", None),
+        ("http://hooks.acme.example/in", "hooks.acme.example", Some(Step::Url)),
+        ("http://127.0.0.1.acme.example/in", "127.0.0.1.acme.example", Some(Step::Url)),
+    ];
+    for (url, host, expected) in cases {
+        let webhook = Webhook::http_at(Algorithm::ES256, "acme", url, SIGNED_AT).with("host", host);
+        let found =
+            verify(&webhook.request, &Trust { url: None, ..trust() }).diagnosis().map(|diagnosis| diagnosis.step);
+        assert_eq!(found, expected, "{url}");
+    }
+}
+
 #[test]
 fn the_clock_and_the_settings_have_diagnoses_too() {
     let of = |webhook: &Webhook, change: &dyn Fn(&mut Trust)| {
