@@ -104,7 +104,18 @@ mod tests {
 
     #[test]
     fn no_id_of_one_kind_is_an_id_of_another() {
-        let forms = [ErasureId::EXPECTED, LinkId::EXPECTED, ReplayId::EXPECTED, TestId::EXPECTED];
-        assert_eq!(forms, ["er", "pl", "rp", "ti"].map(|prefix| format!("`{prefix}_` and 32 hexadecimal digits")));
+        type Parses = fn(&str) -> bool;
+        let kinds: [(&str, &str, Parses); 3] = [
+            ("er_", ErasureId::EXPECTED, |text| ErasureId::parse(text).is_some()),
+            ("pl_", LinkId::EXPECTED, |text| LinkId::parse(text).is_some()),
+            ("rp_", ReplayId::EXPECTED, |text| ReplayId::parse(text).is_some()),
+        ];
+        for (prefix, expected, parses) in kinds {
+            assert_eq!(expected, format!("`{prefix}` and 32 hexadecimal digits"));
+            for (other, ..) in kinds {
+                assert_eq!(parses(&format!("{other}{}", "7".repeat(32))), other == prefix, "{prefix}, {other}");
+            }
+        }
+        assert_eq!(TestId::EXPECTED, "`ti_` and 32 hexadecimal digits");
     }
 }

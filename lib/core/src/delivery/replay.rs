@@ -580,6 +580,13 @@ mod tests {
         assert_eq!(parse(&with("endpoints", json!(many))).unwrap_err()[0].code, FaultCode::OutOfRange);
     }
 
+    #[test]
+    fn words_of_states_read_back() {
+        for state in [ReplayState::Done, ReplayState::Running, ReplayState::Stopped] {
+            assert_eq!(ReplayState::parse(state.as_str()), Some(state));
+        }
+    }
+
     fn ended(status: DeliveryStatus, at: u64, replay: Option<ReplayKind>) -> Progress {
         Progress {
             status,
