@@ -77,19 +77,9 @@ async fn messages_at(stack: &LocalStack, url: &str, text: &str) -> BTreeSet<Stri
     found
 }
 
-/// Returns the items of all tables that have a text in them, keys included.
+/// Returns the items of all tables that have a text in them, keys included, in words.
 async fn found(stack: &LocalStack, marker: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for table in TABLES {
-        let mut items =
-            stack.dynamodb().scan().table_name(setting(table)).consistent_read(true).into_paginator().items().send();
-        while let Some(item) = items.try_next().await.unwrap() {
-            if item.values().any(|value| has(value, marker)) {
-                found.push(format!("{table}: {item:?}"));
-            }
-        }
-    }
-    found
+    items_with(stack, &[marker]).await.into_iter().map(|(table, item)| format!("{table}: {item:?}")).collect()
 }
 
 fn marker() -> String {
