@@ -45,7 +45,7 @@ async fn show(args: &EventShow, stack: &Stack<'_>, output: &Output) -> Outcome {
     let query = [("source", args.source.as_deref())];
     let call = Call::new(&READ_EVENT, &path).with_query(&query);
     if args.wait > 0 {
-        wait_for_attempts(&call, args.wait, stack).await?;
+        wait_until_tried(&call, args.wait, stack).await?;
     }
     let first = stack.call_for_text(Call::new(call.operation, call.path).with_query(call.query)).await?;
     if output.form() != Form::Table && !first.contains("\"cursor\"") {
@@ -169,7 +169,7 @@ pub async fn wait_for_attempt(call: &Call<'_>, seconds: u64, stack: &Stack<'_>) 
 
 /// Waits until an event has arrived, and each of its deliveries has an attempt or is held. If only attempts are missing in the
 /// end, there is something to show.
-async fn wait_for_attempts(call: &Call<'_>, seconds: u64, stack: &Stack<'_>) -> Outcome {
+async fn wait_until_tried(call: &Call<'_>, seconds: u64, stack: &Stack<'_>) -> Outcome {
     let has_arrived = Cell::new(false);
     let waited = wait(call, seconds, stack, |history| {
         has_arrived.set(true);
